@@ -60,11 +60,11 @@ up: ## the whole platform, with simulated partners, on this machine
 simulate: ## twenty simulations of a hundred stories each
 	@./caas simulate --rounds 20 --stories 100
 
-screenshots: ## picture the pages of docs/channels.md anew
-	@./caas run python -m tests.channels.screenshots
+screenshots: ## picture the pages of docs/console.md anew
+	@./caas run python -m tests.console.screenshots
 
 weight: ## what first pages weigh, and how soon a slow telephone can use them
-	@./caas run python -m tests.channels.first_page
+	@./caas run python -m tests.console.first_page
 
 docs: ## make docs/ anew from the sources
 	@./caas run python -m docs.generate

@@ -202,16 +202,16 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
     if done.returncode == 0:
         return
     lines = (done.stderr or "").strip().splitlines()[-LINES_SHOWN_MAX:]
-    said = "".join(f"\n    {line}" for line in lines)
-    raise CannotBeInstalledError(_what_to_do(done.stderr or "") + said)
+    stated = "".join(f"\n    {line}" for line in lines)
+    raise CannotBeInstalledError(_what_to_do(done.stderr or "") + stated)
 
 
-def _what_to_do(said: str) -> str:
-    if "uv.lock" in said:
+def _what_to_do(stated: str) -> str:
+    if "uv.lock" in stated:
         return "uv.lock cannot be read; restore it with `git checkout uv.lock`."
-    if "ensurepip" in said:
+    if "ensurepip" in stated:
         return "Neither uv nor Python's venv module can be had; install python3-venv, or uv."
-    if "Expected:" in said or "DO NOT MATCH" in said:
+    if "Expected:" in stated or "DO NOT MATCH" in stated:
         return "A file that was fetched is not the one whose sha256 uv.lock names; look into it."
     return (
         "The packages could not be installed. Without network nothing comes from "
@@ -230,7 +230,7 @@ def _has_cache_folder() -> bool:
 def _version(uv: str | Path) -> str:
     """Return which version a uv says it is; nothing when it does not run."""
     try:
-        said = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
+        stated = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
     except OSError:
         return ""
-    return said.stdout.split()[1] if said.stdout.startswith("uv ") else ""
+    return stated.stdout.split()[1] if stated.stdout.startswith("uv ") else ""

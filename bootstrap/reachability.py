@@ -34,7 +34,7 @@ ALLOWED: Final[dict[str, str]] = {
     "caas.billing_database.embedded_postgresql.psql_command": "people at a Python prompt",
     "caas.billing_database.vehicles.Vehicles.put_model": "behind the one below",
     "caas.order_management.OrderManagement.put_model": "people at a Python prompt; no call yet",
-    "caas.open_work.OpenWork.run_due": "what a worker does once; tests do it by hand",
+    "caas.jobs.JobQueue.run_due": "what a worker does once; tests do it by hand",
     "caas.rules.mes_vencido.Month.previous": "the opposite of `next`, by which tests check it",
     "caas.rules.payment_states.fold": SPECIFIES,
     "caas.rules.postings.paid_out": SPECIFIES,
@@ -65,7 +65,7 @@ class Definition:
 
     full_name: str
     name: str
-    says: set[str] = field(default_factory=set)
+    reports: set[str] = field(default_factory=set)
     brings: list["Definition"] = field(default_factory=list)
     is_public_function: bool = False
 
@@ -103,25 +103,25 @@ def _reached(doors: Iterable[Definition], by_name: dict[str, list[Definition]]) 
             continue
         reached.add(id(one))
         waiting += one.brings
-        for name in one.says:
+        for name in one.reports:
             waiting += by_name.get(name, ())
     return reached
 
 
 def _written(sources: Path) -> Definition:
     """Return what the templates say: pages and letters read attributes by their names."""
-    said = Definition("templates", "templates")
+    stated = Definition("templates", "templates")
     for pattern in TEMPLATES:
         for path in sources.rglob(pattern):
-            said.says |= set(_WORD.findall(path.read_text("utf-8")))
-    return said
+            stated.reports |= set(_WORD.findall(path.read_text("utf-8")))
+    return stated
 
 
 def _using(users: Iterable[Path]) -> Iterator[Definition]:
     """Yield each file of these folders as one door."""
     for path in sorted(path for folder in users for path in folder.rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
-        yield Definition(path.stem, path.stem, _said(tree))
+        yield Definition(path.stem, path.stem, _summary(tree))
 
 
 def _module_name(path: Path, sources: Path) -> str:
@@ -146,14 +146,14 @@ def _defined_in(
         elif isinstance(statement, Function):
             yield from _function(statement, prefix, owner, is_open=is_open)
         else:
-            owner.says |= _said(statement)
+            owner.reports |= _summary(statement)
 
 
 def _class(node: ast.ClassDef, prefix: str) -> Iterator[Definition]:
     full_name = f"{prefix}.{node.name}"
     one = Definition(full_name, node.name)
     for part in (*node.bases, *node.keywords, *node.decorator_list):
-        one.says |= _said(part)
+        one.reports |= _summary(part)
     bases = {_last_name(base) for base in node.bases}
     yield one
     yield from _defined_in(node.body, full_name, one, is_open=bool(bases - KNOWN_BASES))
@@ -170,13 +170,13 @@ def _function(
     if is_special or handed_out or is_open:
         owner.brings.append(one)
     for default in (*node.decorator_list, *node.args.defaults, *node.args.kw_defaults):
-        owner.says |= _said(default) if default is not None else set()
+        owner.reports |= _summary(default) if default is not None else set()
     aliases = [it for it in ast.walk(node) if isinstance(it, ast.Assign) and _handed_on(it)]
     for alias in aliases:
         target, value = alias.targets[0], alias.value
         assert isinstance(target, ast.Attribute), "only attributes are handed on"
-        yield Definition(f"{full_name}.{target.attr}", target.attr, _said(value))
-    one.says = _said(node, without=aliases)
+        yield Definition(f"{full_name}.{target.attr}", target.attr, _summary(value))
+    one.reports = _summary(node, without=aliases)
     yield one
 
 
@@ -186,7 +186,7 @@ def _handed_on(node: ast.Assign) -> bool:
     return isinstance(target, ast.Attribute) and isinstance(node.value, ast.Attribute)
 
 
-def _said(node: ast.AST, *, without: Iterable[ast.AST] = ()) -> set[str]:
+def _summary(node: ast.AST, *, without: Iterable[ast.AST] = ()) -> set[str]:
     """Return every name that is used in a piece of source, and the modules it imports."""
     left_out = set(without)
     names: set[str] = set()

@@ -13,8 +13,8 @@ from typing import Final
 from caas.api.application import OPERATIONS
 from caas.billing_database import migrations
 from caas.billing_database.guards import TRIGGER
-from caas.billing_database.laws import EVERY_LAW
-from caas.commands import ExitStatus
+from caas.billing_database.invariants import EVERY_INVARIANT
+from caas.cli.commands import ExitStatus
 from caas.notifications import texts
 from caas.rules import decline_codes as codes
 from caas.rules import order_states as of_orders
@@ -40,13 +40,13 @@ SAID_HERE: Final = {
     "idempotency_keys": "A caller's key as a digest, the request it was for, the answer it got.",
     "webhook_inbox": "Every webhook with a good signature, once, as it was taken in.",
     "customers": "Name, address and language: the only personal data there is.",
-    "vehicle_arrows": "The legal moves of a vehicle.",
-    "order_arrows": "The legal moves of an order.",
+    "vehicle_transitions": "The legal moves of a vehicle.",
+    "order_transitions": "The legal moves of an order.",
     "vehicle_events": "Every move of a vehicle, written by the trigger that allows it.",
     "orders": "Who ordered what, from which dealership, and how far it has come.",
     "order_events": "Every move of an order, written by the trigger that allows it.",
     "services": "The catalogue: one-time services with prices, subscriptions with a fee.",
-    "subscription_arrows": "The legal moves of a subscription.",
+    "subscription_transitions": "The legal moves of a subscription.",
     "subscription_events": "Every move of a subscription, written by the trigger that allows it.",
     "api_keys": "The digest of each caller's key, its scopes, and whom it may act for.",
     "refunds": "Money given back of a payment, or on its way back.",
@@ -102,7 +102,7 @@ def payment_arrows() -> str:
     for state in of_payments.PaymentState:
         leaving = [
             f"{event} → {target}"
-            for source, event, target in of_payments.legal_arrows()
+            for source, event, target in of_payments.payment_transitions()
             if source is state
         ]
         marks = [
@@ -134,7 +134,7 @@ def subscription_states() -> str:
     lines += [f'    state "{state}" as {name}' for state, name in ids.items()]
     lines += [
         f'    {ids[source]} --> {ids[target]}: "{event}"'
-        for source, event, target in of_subscriptions.legal_arrows()
+        for source, event, target in of_subscriptions.payment_transitions()
     ]
     return drawn("\n".join(lines))
 
@@ -191,18 +191,18 @@ def tables() -> str:
         for found in TRIGGER.finditer(sql):
             guards.setdefault(found["table"], []).append(f"`{found['trigger']}`")
         for made in CREATED.finditer(sql):
-            said = " ".join(line[3:] for line in made["said"].splitlines())
-            said = said or SAID_HERE.get(made["name"], "")
+            stated = " ".join(line[3:] for line in made["said"].splitlines())
+            stated = stated or SAID_HERE.get(made["name"], "")
             kept = ", ".join(guards.get(made["name"], ()))
-            rows.append((f"`{made['name']}`", name.removesuffix(".sql"), said, kept))
+            rows.append((f"`{made['name']}`", name.removesuffix(".sql"), stated, kept))
     return table(("table or view", "migration", "what it is", "guards"), rows)
 
 
-def laws() -> str:
-    """List the laws of the whole database."""
+def invariants() -> str:
+    """List the invariants of the whole database."""
     return table(
         ("law", "always true"),
-        [(f"`{law.name}`", law.sentence) for law in EVERY_LAW],
+        [(f"`{invariant.name}`", invariant.sentence) for invariant in EVERY_INVARIANT],
     )
 
 

@@ -28,7 +28,7 @@ MARKED: Final = re.compile(
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "participants": source_map.participants,
     "modules": source_map.modules,
-    "open-work": source_map.open_work,
+    "open-work": source_map.jobs,
     "payment-type-matrix": blocks.payment_type_matrix,
     "diagram-9": blocks.diagram_9,
     "payment-states": blocks.payment_states,
@@ -41,7 +41,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "discrepancy-kinds": blocks.discrepancy_kinds,
     "decline-codes": blocks.decline_codes,
     "tables": blocks.tables,
-    "laws": blocks.laws,
+    "laws": blocks.invariants,
     "calls": blocks.calls,
     "notifications": blocks.notifications,
     "goals": blocks.goals,
@@ -63,9 +63,9 @@ def main() -> int:
 
 
 def _write_schema() -> None:
-    for path, told in asyncio.run(schema.made()).items():
-        if not path.exists() or path.read_text("utf-8") != told:
-            path.write_text(told, "utf-8")
+    for path, reported in asyncio.run(schema.made()).items():
+        if not path.exists() or path.read_text("utf-8") != reported:
+            path.write_text(reported, "utf-8")
             sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 
 

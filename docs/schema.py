@@ -38,12 +38,12 @@ async def made() -> dict[Path, str]:
         dsn = await server.start(Path(folder))
         try:
             await migrations.migrate(dsn)
-            return {FILE: await told(dsn), CATALOG: await catalog(dsn)}
+            return {FILE: await describe(dsn), CATALOG: await catalog(dsn)}
         finally:
             await server.stop()
 
 
-async def told(dsn: str) -> str:
+async def describe(dsn: str) -> str:
     """Tell the schema of a database."""
     dump = [str(program("pg_dump")), "--schema-only", "--schema=caas", "--no-owner", dsn]
     done = await asyncio.to_thread(subprocess.run, dump, capture_output=True, check=True, text=True)
@@ -54,6 +54,6 @@ async def catalog(dsn: str) -> str:
     """List what is in the schema of a database."""
     session = await asyncpg.connect(dsn, server_settings={"search_path": "caas,public"})
     try:
-        return await schema_catalog.told(session)
+        return await schema_catalog.describe(session)
     finally:
         await session.close()

@@ -16,15 +16,15 @@ begin
   with w as materialized (
     select r.id, r.type, r.subject, r.customer, r.amount, r.currency, r.payment_method,
            r.return_url, coalesce(r.facts, '{}') as facts, r.caller, r.key_hash, r.request_hash,
-           r.work_kind, r.due_in, r.pending, r.i, now_.at,
+           r.job_kind, r.due_in, r.pending, r.i, now_.at,
            event_digest(''::bytea, r.id, 1, 'Customer submits payment', 'Initiated', 'accept',
                         coalesce(r.facts, '{}'), now_.at) as hash
       from rows from (jsonb_to_recordset(p_payments) as (
       id uuid, type text, subject uuid, customer uuid, amount bigint, currency text,
       payment_method text, return_url text, facts jsonb, caller text, key_hash bytea,
-      request_hash bytea, work_kind text, due_in double precision, pending boolean))
+      request_hash bytea, job_kind text, due_in double precision, pending boolean))
       with ordinality as r(id, type, subject, customer, amount, currency, payment_method,
-        return_url, facts, caller, key_hash, request_hash, work_kind, due_in, pending, i)
+        return_url, facts, caller, key_hash, request_hash, job_kind, due_in, pending, i)
     cross join (select db_now() as at offset 0) now_
   ), keyed as (
     insert into idempotency_keys as k (caller, key_hash, request_hash, payment_id, created_at)
@@ -57,10 +57,10 @@ begin
            g.second_hash
       from going g where g.goes and g.pending
   ), work as (
-    insert into open_work (kind, subject, due_at, payload, created_at)
-    select g.work_kind, g.id, g.at + make_interval(secs => g.due_in),
+    insert into jobs (kind, subject, due_at, payload, created_at)
+    select g.job_kind, g.id, g.at + make_interval(secs => g.due_in),
            jsonb_build_object('maybe_sent', g.due_in > 0), g.at
-      from going g where g.goes and g.work_kind is not null
+      from going g where g.goes and g.job_kind is not null
   )
   select g.i, case when g.goes then 'accepted' when g.is_fresh then 'live payment'
                    else 'key used' end,
@@ -124,6 +124,192 @@ begin
     return null;
   end if;
   return v_country || ', postcode ' || v_postcode || coalesce(' (market ' || v_market || ')', '');
+end $$;
+
+CREATE FUNCTION caas.apply_transitions(p_transitions jsonb) RETURNS TABLE(i bigint, moved boolean, state text, version integer, claim text, command_id uuid, subject uuid, vin text, service text, action text, purpose text, epoch bigint, valid_until timestamp with time zone, deadline timestamp with time zone, created_at timestamp with time zone, attempt integer, overdue boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+begin
+  -- Whoever had to wait for a payment here sees below what the one before it committed.
+  perform from payments p
+    where p.id = any (array(select (m->>'payment_id')::uuid from jsonb_array_elements(p_transitions) m))
+    order by p.id for update;
+  -- A command is numbered under the lock of its entitlement, so that no older state overtakes it.
+  perform from entitlements e
+    where e.id = any (array(
+      select t.entitlement from jsonb_array_elements(p_transitions) m
+        join payments p on p.id = (m->>'payment_id')::uuid
+        join entitlement_terms t on t.service_order = p.subject
+       where m ? 'command'))
+    order by e.vin, e.service for update;
+  return query
+  with w as materialized (
+    select r.*, now_.at from rows from (jsonb_to_recordset(p_transitions) as (
+      payment_id uuid, event text, from_state text, to_state text, source text,
+      if_version integer, facts jsonb, outcome text, gateway_transaction_id text,
+      hosted_page_url text, decline_code text, capture_before timestamptz,
+      authorized bigint, captured bigint, settled bigint, refunded bigint, disputed bigint,
+      claim jsonb, evidence jsonb, command jsonb, entries jsonb, done text[], next jsonb))
+      with ordinality as r(payment_id, event, from_state, to_state, source, if_version, facts,
+        outcome, gateway_transaction_id, hosted_page_url, decline_code, capture_before,
+        authorized, captured, settled, refunded, disputed,
+        claim, evidence, command, entries, done, next, i)
+    cross join (select db_now() as at offset 0) now_
+  ), looked as materialized (
+    select w.*, l.id, l.version + 1 as seq, l.event_hash as hash_before, l.type, l.currency,
+           l.subject
+      from w
+      left join lateral (
+        select p.id, p.version, p.event_hash, p.type, p.currency, p.subject from payments p
+         where p.id = w.payment_id and p.state = w.from_state
+           and (w.if_version is null or p.version = w.if_version)
+           and not exists (select from payment_events e
+                            where e.payment_id = p.id and e.source = w.source)
+         limit 1) l on true
+  ), claimed as (
+    insert into resolution_claims as c (payment_id, payment_type, kind, reason, evidence_id,
+        evidence_kind, proves_delivery, claimed_at)
+    select l.id, l.type, l.claim->>'kind', l.claim->>'reason', (l.claim->>'evidence_id')::uuid,
+           l.claim->>'evidence_kind',
+           case when l.claim->>'evidence_id' is not null then true end, l.at
+      from looked l where l.id is not null and l.claim is not null
+    on conflict do nothing
+    returning c.payment_id
+  ), going as materialized (
+    select l.*, l.id is not null
+             and (l.claim is null or l.id in (select c.payment_id from claimed c)) as goes,
+           event_digest(l.hash_before, l.id, l.seq, l.event, l.to_state, l.source,
+                        coalesce(l.facts, '{}'), l.at) as hash
+      from looked l
+  ), becoming as materialized (
+    select g.*, t.id as term, t.entitlement, t.duration_days,
+           case when g.to_state = 'Authorized' and t.state = 'pending' then 'activating'
+                when g.to_state = 'Capturing' and t.state = 'activating' then 'granted'
+                when (g.to_state in ('Failed', 'Voided') or g.claim->>'kind' = 'void')
+                     and t.state in ('pending', 'activating') then 'cancelled' end as becomes
+      from going g left join entitlement_terms t on t.service_order = g.subject
+     where g.goes and g.type = 'service'
+  ), desired as materialized (  -- of those with a command, what the other terms of the service say
+    select b.id, b.term, b.entitlement, b.becomes, b.at, b.command, e.vin, e.service,
+           nextval('ota_epochs') as epoch,
+           b.at + make_interval(secs => (b.command->>'deadline_in')::float8) as deadline,
+           greatest(b.at, o.until) as starts_at,
+           greatest(b.at, o.until) + make_interval(secs => b.duration_days * 86400.0) as ends_at,
+           o.on_ as others_on, case when not o.endless then o.until end as others_until,
+           o.subject as others_subject, o.purpose as others_purpose
+      from becoming b join entitlements e on e.id = b.entitlement
+      cross join lateral (
+        select count(*) > 0 as on_, max(t.ends_at) as until,
+               coalesce(bool_or(t.ends_at is null), false) as endless,
+               (array_agg(coalesce(t.payment_id, t.subscription) order by t.starts_at))[1] as subject,
+               (array_agg(case when t.subscription is null then 'service payment'
+                               else 'subscription' end order by t.starts_at))[1] as purpose
+          from entitlement_terms t
+         where t.entitlement = b.entitlement and t.state = 'granted'
+           and coalesce(t.ends_at, 'infinity') > b.at) o
+     where b.command is not null and b.becomes in ('activating', 'cancelled')
+  ), commanded as materialized (
+    select d.id, d.entitlement, d.vin, d.service, d.epoch, d.deadline, d.at,
+           (d.command->>'command_id')::uuid as command_id,
+           case when d.becomes = 'activating' or not d.others_on then d.id
+                else d.others_subject end as subject,
+           case when d.becomes = 'activating' or not d.others_on then 'service payment'
+                else d.others_purpose end as purpose,
+           case when d.becomes = 'activating' or d.others_on then 'activate'
+                else 'deactivate' end as action,
+           case when d.becomes = 'activating' then d.ends_at
+                when d.others_on then d.others_until end as valid_until,
+           case when d.becomes = 'cancelled' then (d.command->>'resend_in')::float8 end as resend_in
+      from desired d
+  ), terms as (
+    update entitlement_terms t set state = b.becomes, updated_at = b.at,
+           payment_id = case when b.becomes = 'activating' then b.id else t.payment_id end,
+           starts_at = coalesce(d.starts_at, t.starts_at), ends_at = coalesce(d.ends_at, t.ends_at),
+           ended_because = case when b.becomes = 'cancelled' then 'payment not charged' end
+      from becoming b left join desired d on d.id = b.id and d.becomes = 'activating'
+     where t.id = b.term and b.becomes is not null
+       and (b.becomes <> 'activating' or d.id is not null)
+  ), last_commands as (
+    update entitlements e set last_command = c.command_id from commanded c
+     where e.id = c.entitlement
+  ), synchronizing as (
+    insert into jobs as o (kind, subject, due_at, created_at)
+    select 'synchronize', c.entitlement, c.at + make_interval(secs => c.resend_in), c.at
+      from commanded c where c.resend_in is not null
+    on conflict (kind, subject) do update
+       set due_at = excluded.due_at, attempts = 0, fence = o.fence + 1, lease_until = null,
+           paused_at = null, last_error = null
+  ), moved as (
+    update payments p set
+        state = g.to_state, came_from = p.state, version = g.seq, event_hash = g.hash, updated_at = g.at,
+        outcome = coalesce(g.outcome, p.outcome),
+        gateway_transaction_id = coalesce(g.gateway_transaction_id, p.gateway_transaction_id),
+        hosted_page_url = coalesce(g.hosted_page_url, p.hosted_page_url),
+        decline_code = coalesce(g.decline_code, p.decline_code),
+        capture_before = coalesce(g.capture_before, p.capture_before),
+        authorized_amount = p.authorized_amount + coalesce(g.authorized, 0),
+        captured_amount = p.captured_amount + coalesce(g.captured, 0),
+        settled_amount = p.settled_amount + coalesce(g.settled, 0),
+        refunded_amount = p.refunded_amount + coalesce(g.refunded, 0),
+        disputed_amount = p.disputed_amount + coalesce(g.disputed, 0)
+      from going g where g.goes and p.id = g.id
+  ), events as (
+    insert into payment_events
+    select g.id, g.seq, g.event, g.from_state, g.to_state, g.source, coalesce(g.facts, '{}'),
+           g.at, g.hash
+      from going g where g.goes
+  ), evidence as (
+    insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service,
+        status, status_reason, at, signature, verified, recorded_at)
+    select e.id, g.id, e.kind, e.command_id,
+           (select c.action from ota_commands c where c.command_id = e.command_id),
+           e.epoch, e.vin, e.service, e.status, e.status_reason, coalesce(e.at, g.at::text),
+           decode(e.signature, 'base64'), true, g.at
+      from going g cross join lateral jsonb_to_record(g.evidence) as e(
+        id uuid, kind text, command_id uuid, epoch bigint, vin text, service text, status text,
+        status_reason text, at text, signature text)
+     where g.goes and g.evidence is not null
+  ), commands as (
+    insert into ota_commands (command_id, subject, vin, service, action, purpose, epoch,
+        valid_until, deadline, created_at)
+    select c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
+           c.deadline, c.at
+      from commanded c
+  ), entries as (
+    insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
+    select g.id, g.seq, e.entry->>0, e.entry->>1, (e.entry->>2)::bigint, g.currency, g.at
+      from going g cross join lateral jsonb_array_elements(g.entries) as e(entry)
+     where g.goes and g.entries is not null
+  ), done as (
+    delete from jobs o using going g
+     where g.goes and o.subject = g.id and o.kind = any (g.done)
+       and not exists (select from jsonb_array_elements(g.next) n where n->>'kind' = o.kind)
+  ), next as (
+    insert into jobs as o (kind, subject, due_at, payload, created_at)
+    select n.kind, g.id, g.at + make_interval(secs => n.due_in), coalesce(n.payload, '{}'), g.at
+      from going g cross join lateral jsonb_to_recordset(g.next) as n(
+        kind text, due_in double precision, payload jsonb)
+     where g.goes and g.next is not null
+    on conflict (kind, subject) do update
+       set due_at = excluded.due_at, payload = excluded.payload, attempts = 0,
+           fence = o.fence + 1, lease_until = null, paused_at = null, last_error = null
+  )
+  select g.i, g.goes, case when g.goes then g.to_state else p.state end,
+         case when g.goes then g.seq else p.version end,
+         case when not g.goes then
+           (select c.kind from resolution_claims c where c.payment_id = g.payment_id) end,
+         c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
+         c.deadline, c.at, 1, false
+    from going g
+    left join commanded c on c.id = g.id
+    left join lateral (select p.state, p.version from payments p
+                        where p.id = g.payment_id and not g.goes limit 1) p on true;
 end $$;
 
 CREATE FUNCTION caas.book_output_tax(p_payments uuid[], p_seqs integer[], p_at timestamp with time zone[]) RETURNS void
@@ -277,37 +463,6 @@ begin
   return null;
 end $$;
 
-CREATE FUNCTION caas.check_moved_payments() RETURNS trigger
-    LANGUAGE plpgsql
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
-    SET enable_seqscan TO 'off'
-    AS $$
-declare v_id uuid; v_from text; v_to text; v_legal boolean;
-begin
-  select n.id, n.came_from, n.state, a.event is not null into v_id, v_from, v_to, v_legal
-    from new_rows n
-    left join caas.payment_events e on e.payment_id = n.id and e.seq = n.version
-     and e.hash = n.event_hash and e.from_state = n.came_from and e.to_state = n.state
-    left join caas.legal_arrows a
-      on a.event = e.event and a.from_state = e.from_state and a.to_state = e.to_state
-    left join lateral (
-      select c.kind from caas.resolution_claims c
-       where n.came_from = 'Authorized' and n.state <> 'Authorized' and c.payment_id = n.id
-       limit 1) c on true
-   where a.event is null or n.came_from = 'Authorized' and n.state <> 'Authorized'
-     and c.kind is distinct from case n.state when 'Capturing' then 'capture' else 'void' end
-   limit 1;
-  if not found then
-    return null;
-  elsif v_legal then
-    raise exception 'payment % cannot become % without its claim', v_id, v_to
-      using errcode = 'check_violation';
-  end if;
-  raise exception 'illegal move of payment % from % to %: no event of Diagram 9 leads there',
-    v_id, v_from, v_to using errcode = 'check_violation';
-end $$;
-
 CREATE FUNCTION caas.check_new_claims() RETURNS trigger
     LANGUAGE plpgsql
     SET enable_hashjoin TO 'off'
@@ -418,6 +573,37 @@ begin
       using errcode = 'check_violation';
   end if;
   return null;
+end $$;
+
+CREATE FUNCTION caas.check_payment_transitions() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare v_id uuid; v_from text; v_to text; v_legal boolean;
+begin
+  select n.id, n.came_from, n.state, a.event is not null into v_id, v_from, v_to, v_legal
+    from new_rows n
+    left join caas.payment_events e on e.payment_id = n.id and e.seq = n.version
+     and e.hash = n.event_hash and e.from_state = n.came_from and e.to_state = n.state
+    left join caas.payment_transitions a
+      on a.event = e.event and a.from_state = e.from_state and a.to_state = e.to_state
+    left join lateral (
+      select c.kind from caas.resolution_claims c
+       where n.came_from = 'Authorized' and n.state <> 'Authorized' and c.payment_id = n.id
+       limit 1) c on true
+   where a.event is null or n.came_from = 'Authorized' and n.state <> 'Authorized'
+     and c.kind is distinct from case n.state when 'Capturing' then 'capture' else 'void' end
+   limit 1;
+  if not found then
+    return null;
+  elsif v_legal then
+    raise exception 'payment % cannot become % without its claim', v_id, v_to
+      using errcode = 'check_violation';
+  end if;
+  raise exception 'illegal move of payment % from % to %: no event of Diagram 9 leads there',
+    v_id, v_from, v_to using errcode = 'check_violation';
 end $$;
 
 CREATE FUNCTION caas.check_seal() RETURNS trigger
@@ -547,11 +733,11 @@ begin
     return;
   end if;
   update entitlements set last_command = v_command.command_id where id = p_entitlement;
-  insert into open_work as o (kind, subject, due_at, created_at)
+  insert into jobs as o (kind, subject, due_at, created_at)
   values ('synchronize', p_entitlement, v_at + make_interval(secs => p_resend_in), v_at)
   on conflict (kind, subject) do update
      set due_at = excluded.due_at, attempts = 0, fence = o.fence + 1, lease_until = null,
-         parked_at = null, last_error = null;
+         paused_at = null, last_error = null;
   return next v_command;
 end $$;
 
@@ -661,6 +847,30 @@ CREATE FUNCTION caas.digest_of_document(p_document caas.invoices) RETURNS bytea
     || jsonb_build_object('issued_at', extract(epoch from p_document.issued_at)))::text, 'UTF8'))
 $$;
 
+CREATE FUNCTION caas.disputed_amounts(p_payment uuid, p_currency text) RETURNS TABLE(dispute text, named boolean, of_refund boolean, taken bigint, back bigint)
+    LANGUAGE sql STABLE
+    AS $$
+  with words as (
+    select d.id, d.gateway_dispute_id is not null as named, d.origin = 'refund line' as of_refund,
+           e.event = 'Dispute opened' as opens,
+           coalesce((e.facts->'claimed'->>0)::bigint, d.claimed_amount) as claimed,
+           coalesce((e.facts->'instead'->>1)::bigint, 0) as instead,
+           lag(coalesce((e.facts->'claimed'->>0)::bigint, d.claimed_amount))
+             over (partition by d.id, e.event = 'Dispute opened' order by e.seq) as before
+      from caas.disputes d
+      join caas.payment_events e on e.payment_id = d.payment_id and e.facts->>'dispute' = d.id
+       and e.event in ('Dispute opened', 'Dispute won', 'Dispute reversed')
+     where d.payment_id = p_payment and d.claimed_currency = p_currency
+  ), amended as (
+    select w.*, case when opens and claimed <> before then least(claimed, before) else 0 end as again
+      from words w
+  )
+  select id, named, of_refund,
+         (coalesce(sum(claimed) filter (where opens), 0) - sum(again) - sum(instead))::bigint,
+         (coalesce(sum(claimed) filter (where not opens), 0) - sum(again) - sum(instead))::bigint
+    from amended group by id, named, of_refund
+$$;
+
 CREATE FUNCTION caas.end_older_credentials() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -687,7 +897,7 @@ CREATE FUNCTION caas.end_synchronization(p_entitlement uuid, p_command_id uuid) 
 begin
   perform from entitlements where id = p_entitlement and last_command = p_command_id for update;
   if found then
-    delete from open_work where kind = 'synchronize' and subject = p_entitlement;
+    delete from jobs where kind = 'synchronize' and subject = p_entitlement;
   end if;
 end $$;
 
@@ -763,7 +973,7 @@ CREATE TABLE caas.accounts (
     CONSTRAINT accounts_check1 CHECK (((role = 'sales'::text) = (dealership IS NOT NULL))),
     CONSTRAINT accounts_check2 CHECK (((role = 'customer'::text) = (login IS NULL))),
     CONSTRAINT accounts_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
-    CONSTRAINT accounts_login_check CHECK ((((length(login) >= 3) AND (length(login) <= 120)) AND (login = lower(login)))),
+    CONSTRAINT accounts_login_check CHECK (((length(login) >= 3) AND (length(login) <= 120) AND (login = lower(login)))),
     CONSTRAINT accounts_password_hash_check CHECK ((password_hash ~~ '$argon2id$%'::text)),
     CONSTRAINT accounts_role_check CHECK ((role = ANY (ARRAY['customer'::text, 'sales'::text, 'operations'::text])))
 );
@@ -851,7 +1061,7 @@ CREATE TABLE caas.billing_runs (
     started_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
     zone text,
-    begun_again integer DEFAULT 0 NOT NULL,
+    restarted integer DEFAULT 0 NOT NULL,
     CONSTRAINT billing_runs_check CHECK (((finished_at IS NULL) OR (invoiced_at IS NOT NULL))),
     CONSTRAINT billing_runs_month_check CHECK ((month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'::text))
 );
@@ -919,7 +1129,7 @@ CASE
     ELSE ((name IS NULL) AND (email IS NULL))
 END),
     CONSTRAINT customers_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
-    CONSTRAINT customers_email_check CHECK ((((length(email) >= 3) AND (length(email) <= 254)) AND (email ~ '^[^@\s]+@[^@\s]+$'::text))),
+    CONSTRAINT customers_email_check CHECK (((length(email) >= 3) AND (length(email) <= 254) AND (email ~ '^[^@\s]+@[^@\s]+$'::text))),
     CONSTRAINT customers_language_check CHECK ((language ~ '^[a-z]{2}(-[A-Z]{2})?$'::text)),
     CONSTRAINT customers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
 );
@@ -978,7 +1188,7 @@ CREATE TABLE caas.disputes (
     claimed_currency text NOT NULL,
     origin text DEFAULT 'gateway'::text NOT NULL,
     gateway_dispute_id text,
-    told_at timestamp with time zone,
+    reported_at timestamp with time zone,
     steps integer DEFAULT 0 NOT NULL,
     taken integer DEFAULT 0 NOT NULL,
     back integer DEFAULT 0 NOT NULL,
@@ -1032,7 +1242,7 @@ CREATE TABLE caas.gateway_calls (
     key text,
     amount bigint,
     outcome text NOT NULL,
-    said text NOT NULL,
+    summary text NOT NULL,
     took_ms integer NOT NULL,
     asked_at timestamp with time zone NOT NULL,
     CONSTRAINT gateway_calls_outcome_check CHECK ((outcome = ANY (ARRAY['answered'::text, 'refused'::text, 'not sent'::text, 'unknown'::text]))),
@@ -1041,7 +1251,7 @@ CREATE TABLE caas.gateway_calls (
 
 CREATE FUNCTION caas.fixed_checksum(r caas.gateway_calls) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.said, r.took_ms, r.transaction_id), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)::bigint$$;
 
 CREATE TABLE caas.orders (
     id uuid NOT NULL,
@@ -1232,7 +1442,7 @@ CREATE TABLE caas.subscriptions (
     state text DEFAULT 'verifying payment method'::text NOT NULL,
     event text DEFAULT 'Subscribe to Monthly Service'::text NOT NULL,
     version integer DEFAULT 1 NOT NULL,
-    moved_for uuid,
+    transitioned_for uuid,
     activation_evidence uuid,
     evidence_kind text GENERATED ALWAYS AS (
 CASE
@@ -1328,7 +1538,7 @@ CREATE TABLE caas.usage_records (
     recorded_at timestamp with time zone NOT NULL,
     invoice uuid,
     cancels text,
-    CONSTRAINT usage_records_quantity_check CHECK ((((abs(quantity) >= 1) AND (abs(quantity) <= '1000000000000'::bigint)) AND ((quantity > 0) = (cancels IS NULL)))),
+    CONSTRAINT usage_records_quantity_check CHECK (((abs(quantity) >= 1) AND (abs(quantity) <= '1000000000000'::bigint) AND ((quantity > 0) = (cancels IS NULL)))),
     CONSTRAINT usage_records_source_id_check CHECK (((length(source_id) >= 1) AND (length(source_id) <= 200)))
 )
 WITH (fillfactor='80');
@@ -1379,7 +1589,7 @@ CREATE TABLE caas.vehicles (
     state text DEFAULT 'sin asignar'::text NOT NULL,
     event text DEFAULT 'Add to Stock Inventory'::text NOT NULL,
     version integer DEFAULT 1 NOT NULL,
-    moved_for uuid,
+    transitioned_for uuid,
     in_stock_since timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
@@ -1463,7 +1673,7 @@ CREATE FUNCTION caas.forget_buyers() RETURNS bigint
   select count(*) from gone
 $$;
 
-CREATE FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p_awaited text[]) RETURNS bigint
+CREATE FUNCTION caas.free_jobs_of(p_processes integer[], p_kinds text[], p_awaited text[]) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
@@ -1472,18 +1682,18 @@ CREATE FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p_await
      where p.id = any (p_processes) and p.gone_at is null and not process_lives(p.id)
     returning p.id
   ), freed as (
-    update open_work o
+    update jobs o
        set due_at = least(o.due_at, db_now()
                     + make_interval(secs => least(greatest(o.attempts - 1, 0), 4))),
            lease_until = null, held_by = null, fence = o.fence + 1
       from gone
-     where o.held_by = gone.id and o.parked_at is null
+     where o.held_by = gone.id and o.paused_at is null
        and (o.lease_until is not null or o.kind = any (p_kinds))
     returning o.kind, o.subject
   ), questions as (
     select o.kind, o.subject, row_number() over (order by o.created_at desc) as place
-      from open_work o
-     where o.kind = any (p_awaited) and o.parked_at is null and o.lease_until is null
+      from jobs o
+     where o.kind = any (p_awaited) and o.paused_at is null and o.lease_until is null
        and o.due_at > db_now() and exists (select from gone)
        and (o.kind, o.subject) not in (select f.kind, f.subject from freed f)
        and not exists (select from processes p
@@ -1491,7 +1701,7 @@ CREATE FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p_await
                           and p.id <> all (p_processes))
      order by o.created_at desc limit 1000
   ), asked as (
-    update open_work o
+    update jobs o
        set due_at = least(o.due_at, db_now() + make_interval(secs => q.place / 50.0))
       from questions q
      where o.kind = q.kind and o.subject = q.subject and o.lease_until is null
@@ -1691,216 +1901,6 @@ CREATE FUNCTION caas.money_out(p_payment uuid) RETURNS bigint
          + coalesce((select sum(amount) from caas.disputes
                       where payment_id = p_payment and state in ('opened', 'lost')), 0))::bigint $$;
 
-CREATE FUNCTION caas.move_payments(p_moves jsonb) RETURNS TABLE(i bigint, moved boolean, state text, version integer, claim text, command_id uuid, subject uuid, vin text, service text, action text, purpose text, epoch bigint, valid_until timestamp with time zone, deadline timestamp with time zone, created_at timestamp with time zone, attempt integer, overdue boolean)
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'caas', 'pg_temp'
-    SET plan_cache_mode TO 'force_generic_plan'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
-    SET enable_seqscan TO 'off'
-    AS $$
-#variable_conflict use_column
-begin
-  -- Whoever had to wait for a payment here sees below what the one before it committed.
-  perform from payments p
-    where p.id = any (array(select (m->>'payment_id')::uuid from jsonb_array_elements(p_moves) m))
-    order by p.id for update;
-  -- A command is numbered under the lock of its entitlement, so that no older state overtakes it.
-  perform from entitlements e
-    where e.id = any (array(
-      select t.entitlement from jsonb_array_elements(p_moves) m
-        join payments p on p.id = (m->>'payment_id')::uuid
-        join entitlement_terms t on t.service_order = p.subject
-       where m ? 'command'))
-    order by e.vin, e.service for update;
-  return query
-  with w as materialized (
-    select r.*, now_.at from rows from (jsonb_to_recordset(p_moves) as (
-      payment_id uuid, event text, from_state text, to_state text, source text,
-      if_version integer, facts jsonb, outcome text, gateway_transaction_id text,
-      hosted_page_url text, decline_code text, capture_before timestamptz,
-      authorised bigint, captured bigint, settled bigint, refunded bigint, disputed bigint,
-      claim jsonb, evidence jsonb, command jsonb, entries jsonb, done text[], next jsonb))
-      with ordinality as r(payment_id, event, from_state, to_state, source, if_version, facts,
-        outcome, gateway_transaction_id, hosted_page_url, decline_code, capture_before,
-        authorised, captured, settled, refunded, disputed,
-        claim, evidence, command, entries, done, next, i)
-    cross join (select db_now() as at offset 0) now_
-  ), looked as materialized (
-    select w.*, l.id, l.version + 1 as seq, l.event_hash as hash_before, l.type, l.currency,
-           l.subject
-      from w
-      left join lateral (
-        select p.id, p.version, p.event_hash, p.type, p.currency, p.subject from payments p
-         where p.id = w.payment_id and p.state = w.from_state
-           and (w.if_version is null or p.version = w.if_version)
-           and not exists (select from payment_events e
-                            where e.payment_id = p.id and e.source = w.source)
-         limit 1) l on true
-  ), claimed as (
-    insert into resolution_claims as c (payment_id, payment_type, kind, reason, evidence_id,
-        evidence_kind, proves_delivery, claimed_at)
-    select l.id, l.type, l.claim->>'kind', l.claim->>'reason', (l.claim->>'evidence_id')::uuid,
-           l.claim->>'evidence_kind',
-           case when l.claim->>'evidence_id' is not null then true end, l.at
-      from looked l where l.id is not null and l.claim is not null
-    on conflict do nothing
-    returning c.payment_id
-  ), going as materialized (
-    select l.*, l.id is not null
-             and (l.claim is null or l.id in (select c.payment_id from claimed c)) as goes,
-           event_digest(l.hash_before, l.id, l.seq, l.event, l.to_state, l.source,
-                        coalesce(l.facts, '{}'), l.at) as hash
-      from looked l
-  ), becoming as materialized (
-    select g.*, t.id as term, t.entitlement, t.duration_days,
-           case when g.to_state = 'Authorized' and t.state = 'pending' then 'activating'
-                when g.to_state = 'Capturing' and t.state = 'activating' then 'granted'
-                when (g.to_state in ('Failed', 'Voided') or g.claim->>'kind' = 'void')
-                     and t.state in ('pending', 'activating') then 'cancelled' end as becomes
-      from going g left join entitlement_terms t on t.service_order = g.subject
-     where g.goes and g.type = 'service'
-  ), desired as materialized (  -- of those with a command, what the other terms of the service say
-    select b.id, b.term, b.entitlement, b.becomes, b.at, b.command, e.vin, e.service,
-           nextval('ota_epochs') as epoch,
-           b.at + make_interval(secs => (b.command->>'deadline_in')::float8) as deadline,
-           greatest(b.at, o.until) as starts_at,
-           greatest(b.at, o.until) + make_interval(secs => b.duration_days * 86400.0) as ends_at,
-           o.on_ as others_on, case when not o.endless then o.until end as others_until,
-           o.subject as others_subject, o.purpose as others_purpose
-      from becoming b join entitlements e on e.id = b.entitlement
-      cross join lateral (
-        select count(*) > 0 as on_, max(t.ends_at) as until,
-               coalesce(bool_or(t.ends_at is null), false) as endless,
-               (array_agg(coalesce(t.payment_id, t.subscription) order by t.starts_at))[1] as subject,
-               (array_agg(case when t.subscription is null then 'service payment'
-                               else 'subscription' end order by t.starts_at))[1] as purpose
-          from entitlement_terms t
-         where t.entitlement = b.entitlement and t.state = 'granted'
-           and coalesce(t.ends_at, 'infinity') > b.at) o
-     where b.command is not null and b.becomes in ('activating', 'cancelled')
-  ), commanded as materialized (
-    select d.id, d.entitlement, d.vin, d.service, d.epoch, d.deadline, d.at,
-           (d.command->>'command_id')::uuid as command_id,
-           case when d.becomes = 'activating' or not d.others_on then d.id
-                else d.others_subject end as subject,
-           case when d.becomes = 'activating' or not d.others_on then 'service payment'
-                else d.others_purpose end as purpose,
-           case when d.becomes = 'activating' or d.others_on then 'activate'
-                else 'deactivate' end as action,
-           case when d.becomes = 'activating' then d.ends_at
-                when d.others_on then d.others_until end as valid_until,
-           case when d.becomes = 'cancelled' then (d.command->>'resend_in')::float8 end as resend_in
-      from desired d
-  ), terms as (
-    update entitlement_terms t set state = b.becomes, updated_at = b.at,
-           payment_id = case when b.becomes = 'activating' then b.id else t.payment_id end,
-           starts_at = coalesce(d.starts_at, t.starts_at), ends_at = coalesce(d.ends_at, t.ends_at),
-           ended_because = case when b.becomes = 'cancelled' then 'payment not charged' end
-      from becoming b left join desired d on d.id = b.id and d.becomes = 'activating'
-     where t.id = b.term and b.becomes is not null
-       and (b.becomes <> 'activating' or d.id is not null)
-  ), last_commands as (
-    update entitlements e set last_command = c.command_id from commanded c
-     where e.id = c.entitlement
-  ), synchronizing as (
-    insert into open_work as o (kind, subject, due_at, created_at)
-    select 'synchronize', c.entitlement, c.at + make_interval(secs => c.resend_in), c.at
-      from commanded c where c.resend_in is not null
-    on conflict (kind, subject) do update
-       set due_at = excluded.due_at, attempts = 0, fence = o.fence + 1, lease_until = null,
-           parked_at = null, last_error = null
-  ), moved as (
-    update payments p set
-        state = g.to_state, came_from = p.state, version = g.seq, event_hash = g.hash, updated_at = g.at,
-        outcome = coalesce(g.outcome, p.outcome),
-        gateway_transaction_id = coalesce(g.gateway_transaction_id, p.gateway_transaction_id),
-        hosted_page_url = coalesce(g.hosted_page_url, p.hosted_page_url),
-        decline_code = coalesce(g.decline_code, p.decline_code),
-        capture_before = coalesce(g.capture_before, p.capture_before),
-        authorised_amount = p.authorised_amount + coalesce(g.authorised, 0),
-        captured_amount = p.captured_amount + coalesce(g.captured, 0),
-        settled_amount = p.settled_amount + coalesce(g.settled, 0),
-        refunded_amount = p.refunded_amount + coalesce(g.refunded, 0),
-        disputed_amount = p.disputed_amount + coalesce(g.disputed, 0)
-      from going g where g.goes and p.id = g.id
-  ), events as (
-    insert into payment_events
-    select g.id, g.seq, g.event, g.from_state, g.to_state, g.source, coalesce(g.facts, '{}'),
-           g.at, g.hash
-      from going g where g.goes
-  ), evidence as (
-    insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service,
-        status, status_reason, at, signature, verified, recorded_at)
-    select e.id, g.id, e.kind, e.command_id,
-           (select c.action from ota_commands c where c.command_id = e.command_id),
-           e.epoch, e.vin, e.service, e.status, e.status_reason, coalesce(e.at, g.at::text),
-           decode(e.signature, 'base64'), true, g.at
-      from going g cross join lateral jsonb_to_record(g.evidence) as e(
-        id uuid, kind text, command_id uuid, epoch bigint, vin text, service text, status text,
-        status_reason text, at text, signature text)
-     where g.goes and g.evidence is not null
-  ), commands as (
-    insert into ota_commands (command_id, subject, vin, service, action, purpose, epoch,
-        valid_until, deadline, created_at)
-    select c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
-           c.deadline, c.at
-      from commanded c
-  ), entries as (
-    insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
-    select g.id, g.seq, e.entry->>0, e.entry->>1, (e.entry->>2)::bigint, g.currency, g.at
-      from going g cross join lateral jsonb_array_elements(g.entries) as e(entry)
-     where g.goes and g.entries is not null
-  ), done as (
-    delete from open_work o using going g
-     where g.goes and o.subject = g.id and o.kind = any (g.done)
-       and not exists (select from jsonb_array_elements(g.next) n where n->>'kind' = o.kind)
-  ), next as (
-    insert into open_work as o (kind, subject, due_at, payload, created_at)
-    select n.kind, g.id, g.at + make_interval(secs => n.due_in), coalesce(n.payload, '{}'), g.at
-      from going g cross join lateral jsonb_to_recordset(g.next) as n(
-        kind text, due_in double precision, payload jsonb)
-     where g.goes and g.next is not null
-    on conflict (kind, subject) do update
-       set due_at = excluded.due_at, payload = excluded.payload, attempts = 0,
-           fence = o.fence + 1, lease_until = null, parked_at = null, last_error = null
-  )
-  select g.i, g.goes, case when g.goes then g.to_state else p.state end,
-         case when g.goes then g.seq else p.version end,
-         case when not g.goes then
-           (select c.kind from resolution_claims c where c.payment_id = g.payment_id) end,
-         c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
-         c.deadline, c.at, 1, false
-    from going g
-    left join commanded c on c.id = g.id
-    left join lateral (select p.state, p.version from payments p
-                        where p.id = g.payment_id and not g.goes limit 1) p on true;
-end $$;
-
-CREATE FUNCTION caas.moved_by_disputes(p_payment uuid, p_currency text) RETURNS TABLE(dispute text, named boolean, of_refund boolean, taken bigint, back bigint)
-    LANGUAGE sql STABLE
-    AS $$
-  with words as (
-    select d.id, d.gateway_dispute_id is not null as named, d.origin = 'refund line' as of_refund,
-           e.event = 'Dispute opened' as opens,
-           coalesce((e.facts->'claimed'->>0)::bigint, d.claimed_amount) as claimed,
-           coalesce((e.facts->'instead'->>1)::bigint, 0) as instead,
-           lag(coalesce((e.facts->'claimed'->>0)::bigint, d.claimed_amount))
-             over (partition by d.id, e.event = 'Dispute opened' order by e.seq) as before
-      from caas.disputes d
-      join caas.payment_events e on e.payment_id = d.payment_id and e.facts->>'dispute' = d.id
-       and e.event in ('Dispute opened', 'Dispute won', 'Dispute reversed')
-     where d.payment_id = p_payment and d.claimed_currency = p_currency
-  ), amended as (
-    select w.*, case when opens and claimed <> before then least(claimed, before) else 0 end as again
-      from words w
-  )
-  select id, named, of_refund,
-         (coalesce(sum(claimed) filter (where opens), 0) - sum(again) - sum(instead))::bigint,
-         (coalesce(sum(claimed) filter (where not opens), 0) - sum(again) - sum(instead))::bigint
-    from amended group by id, named, of_refund
-$$;
-
 CREATE FUNCTION caas.moving_checksum(r caas.access_credentials) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select hash_record_extended(row(r.used_at), 0)::bigint$$;
@@ -1923,7 +1923,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.billing_details) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.billing_runs) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.begun_again, r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.restarted, r.seen, r.seen_through, r.subscriptions, r.zone), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.cases) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1947,7 +1947,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.deposit_decisions) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.disputes) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.event_subscriptions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1991,7 +1991,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.staff_links) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.subscriptions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.moved_for, r.payment_method, r.state, r.updated_at, r.version), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.tax_rates) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2019,7 +2019,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.vehicle_models) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.vehicles) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.price, r.public_key, r.state, r.transitioned_for, r.updated_at, r.version), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.webhook_inbox) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2131,7 +2131,7 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
             or position(p.id::text in q.body) > 0)
     union all
     select 'a webhook about money that went out of it has not been applied'
-      from caas.open_work w
+      from caas.jobs w
       join caas.webhook_inbox n on n.id = w.subject
       join caas.payments p on p.id = p_payment
      where w.kind = 'apply_webhook' and caas.tells_of_outgoing_money(n.body)
@@ -2151,7 +2151,7 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
                ('refund', 'chargeback', 'chargeback_reversal', 'settlement_failure', 'adjustment'))
     union all
     select 'a decision about a settlement line is not carried out'
-      from caas.open_work w join caas.discrepancies d on d.id = w.subject
+      from caas.jobs w join caas.discrepancies d on d.id = w.subject
      where w.kind = 'carry_out_resolution' and d.payment_id = p_payment
     union all
     select 'a chargeback was settled in another currency'
@@ -2307,17 +2307,6 @@ begin
   end if;
   raise exception 'a key belongs to one request, which is answered once'
     using errcode = 'restrict_violation';
-end $$;
-
-CREATE FUNCTION caas.refuse_other_arrows() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-begin
-  if current_setting('caas.migration', true) is distinct from 'runs' then
-    raise exception '% is written by a migration alone', tg_table_name
-      using errcode = 'restrict_violation';
-  end if;
-  return null;
 end $$;
 
 CREATE FUNCTION caas.refuse_other_assignment() RETURNS trigger
@@ -2512,6 +2501,17 @@ CREATE FUNCTION caas.refuse_other_term() RETURNS trigger
 begin
   raise exception 'entitlement term % cannot go from % to %, and what it is for never changes',
     old.id, old.state, new.state using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_transitions() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if current_setting('caas.migration', true) is distinct from 'runs' then
+    raise exception '% is written by a migration alone', tg_table_name
+      using errcode = 'restrict_violation';
+  end if;
+  return null;
 end $$;
 
 CREATE FUNCTION caas.refuse_other_usage() RETURNS trigger
@@ -2828,13 +2828,13 @@ CREATE FUNCTION caas.sum_billing_runs() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), coalesce(sum(hash_record_extended(row(r.begun_again, r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.restarted, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.begun_again, r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.restarted, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), -coalesce(sum(hash_record_extended(row(r.begun_again, r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), -coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.restarted, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -2978,13 +2978,13 @@ CREATE FUNCTION caas.sum_disputes() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), -coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), -coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -3028,13 +3028,13 @@ CREATE FUNCTION caas.sum_gateway_calls() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.said, r.took_ms, r.transaction_id), 0)), 0), coalesce(sum(0), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)), 0), coalesce(sum(0), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
     select 0, 0, v_moving - coalesce(sum(0), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.said, r.took_ms, r.transaction_id), 0)), 0), -coalesce(sum(0), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)), 0), -coalesce(sum(0), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -3253,13 +3253,13 @@ CREATE FUNCTION caas.sum_subscriptions() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.moved_for, r.payment_method, r.state, r.updated_at, r.version), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.moved_for, r.payment_method, r.state, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.moved_for, r.payment_method, r.state, r.updated_at, r.version), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -3428,13 +3428,13 @@ CREATE FUNCTION caas.sum_vehicles() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.model, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.model, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.price, r.public_key, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.price, r.public_key, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.model, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.model, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.price, r.public_key, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -3615,7 +3615,7 @@ begin
   return null;
 end $$;
 
-CREATE FUNCTION caas.write_order_move() RETURNS trigger
+CREATE FUNCTION caas.write_order_transition() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
@@ -3630,7 +3630,7 @@ begin
     return null;
   end if;
   if new.version <> old.version + 1 or not exists (
-    select from order_arrows a
+    select from order_transitions a
      where a.from_state = old.state and a.event = new.event and a.to_state = new.state) then
     raise exception 'illegal move of order % from % to % by "%"',
       new.id, old.state, new.state, new.event using errcode = 'check_violation';
@@ -3640,7 +3640,7 @@ begin
   return null;
 end $$;
 
-CREATE FUNCTION caas.write_subscription_move() RETURNS trigger
+CREATE FUNCTION caas.write_subscription_transition() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
@@ -3651,22 +3651,22 @@ begin
         using errcode = 'check_violation';
     end if;
     insert into subscription_events
-    values (new.id, 1, new.event, null, new.state, new.moved_for, new.created_at,
+    values (new.id, 1, new.event, null, new.state, new.transitioned_for, new.created_at,
             subscription_terms(new));
     return null;
   end if;
   if new.version <> old.version + 1 or not exists (
-    select from subscription_arrows a
+    select from subscription_transitions a
      where a.from_state = old.state and a.event = new.event and a.to_state = new.state) then
     raise exception 'illegal move of subscription % from % to % by "%"',
       new.id, old.state, new.state, new.event using errcode = 'check_violation';
   end if;
   insert into subscription_events values
-    (new.id, new.version, new.event, old.state, new.state, new.moved_for, new.updated_at);
+    (new.id, new.version, new.event, old.state, new.state, new.transitioned_for, new.updated_at);
   return null;
 end $$;
 
-CREATE FUNCTION caas.write_vehicle_move() RETURNS trigger
+CREATE FUNCTION caas.write_vehicle_transition() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
@@ -3677,17 +3677,17 @@ begin
         using errcode = 'check_violation';
     end if;
     insert into vehicle_events values
-      (new.vin, 1, new.event, null, new.state, new.moved_for, new.created_at);
+      (new.vin, 1, new.event, null, new.state, new.transitioned_for, new.created_at);
     return null;
   end if;
   if new.version <> old.version + 1 or not exists (
-    select from vehicle_arrows a
+    select from vehicle_transitions a
      where a.from_state = old.state and a.event = new.event and a.to_state = new.state) then
     raise exception 'illegal move of vehicle % from % to % by "%"',
       new.vin, old.state, new.state, new.event using errcode = 'check_violation';
   end if;
   insert into vehicle_events values
-    (new.vin, new.version, new.event, old.state, new.state, new.moved_for, new.updated_at);
+    (new.vin, new.version, new.event, old.state, new.state, new.transitioned_for, new.updated_at);
   return null;
 end $$;
 
@@ -3737,7 +3737,7 @@ CREATE TABLE caas.payments (
     gateway_transaction_id text,
     hosted_page_url text,
     capture_before timestamp with time zone,
-    authorised_amount bigint DEFAULT 0 NOT NULL,
+    authorized_amount bigint DEFAULT 0 NOT NULL,
     captured_amount bigint DEFAULT 0 NOT NULL,
     settled_amount bigint DEFAULT 0 NOT NULL,
     refunded_amount bigint DEFAULT 0 NOT NULL,
@@ -3747,7 +3747,7 @@ CREATE TABLE caas.payments (
     live boolean GENERATED ALWAYS AS ((state <> ALL (ARRAY['Failed'::text, 'Voided'::text, 'Refunded'::text]))) STORED NOT NULL,
     CONSTRAINT given_back_within_captured CHECK (((refunded_amount + disputed_amount) <= captured_amount)),
     CONSTRAINT payments_amount_check CHECK ((amount > 0)),
-    CONSTRAINT payments_check CHECK (((authorised_amount >= 0) AND (authorised_amount <= amount))),
+    CONSTRAINT payments_check CHECK (((authorized_amount >= 0) AND (authorized_amount <= amount))),
     CONSTRAINT payments_check1 CHECK (((captured_amount >= 0) AND (captured_amount <= amount))),
     CONSTRAINT payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT payments_disputed_amount_check CHECK ((disputed_amount >= 0)),
@@ -3850,6 +3850,13 @@ UNION ALL
     o.dealership
    FROM (caas.invoices i
      LEFT JOIN caas.orders o ON ((o.id = i.subject)));
+
+CREATE TABLE caas.configured_gateway (
+    only_row boolean DEFAULT true NOT NULL,
+    name text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT configured_gateway_only_row_check CHECK (only_row)
+);
 
 CREATE TABLE caas.delivery_evidence (
     id uuid NOT NULL,
@@ -4135,13 +4142,6 @@ CREATE TABLE caas.gateway_claims (
     CONSTRAINT second_ends_it CHECK (((refused_account IS NULL) OR (status = 'refused'::text)))
 );
 
-CREATE TABLE caas.gateway_of_the_books (
-    only_row boolean DEFAULT true NOT NULL,
-    name text NOT NULL,
-    since timestamp with time zone NOT NULL,
-    CONSTRAINT gateway_of_the_books_only_row_check CHECK (only_row)
-);
-
 CREATE TABLE caas.history_heads (
     head bigint NOT NULL,
     body text NOT NULL,
@@ -4187,6 +4187,14 @@ CREATE TABLE caas.identified_lines (
     line_no bigint NOT NULL,
     payment_id uuid NOT NULL,
     at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE caas.invariant_checks (
+    invariant text NOT NULL,
+    broken integer NOT NULL,
+    examples text[] NOT NULL,
+    checked_at timestamp with time zone NOT NULL,
+    CONSTRAINT invariant_checks_broken_check CHECK ((broken >= 0))
 );
 
 CREATE TABLE caas.invoice_series (
@@ -4278,7 +4286,7 @@ CREATE VIEW caas.invoice_states AS
                     s.gateway_transaction_id,
                     s.hosted_page_url,
                     s.capture_before,
-                    s.authorised_amount,
+                    s.authorized_amount,
                     s.captured_amount,
                     s.settled_amount,
                     s.refunded_amount,
@@ -4306,7 +4314,7 @@ CREATE VIEW caas.invoice_states AS
                     s.gateway_transaction_id,
                     s.hosted_page_url,
                     s.capture_before,
-                    s.authorised_amount,
+                    s.authorized_amount,
                     s.captured_amount,
                     s.settled_amount,
                     s.refunded_amount,
@@ -4323,13 +4331,21 @@ CREATE VIEW caas.invoice_states AS
            FROM caas.invoices n
           WHERE (n.corrects = i.id)) c ON (true));
 
-CREATE TABLE caas.law_checks (
-    law text NOT NULL,
-    broken integer NOT NULL,
-    examples text[] NOT NULL,
-    checked_at timestamp with time zone NOT NULL,
-    CONSTRAINT law_checks_broken_check CHECK ((broken >= 0))
-);
+CREATE TABLE caas.jobs (
+    kind text NOT NULL,
+    subject uuid NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    lease_until timestamp with time zone,
+    fence bigint DEFAULT 0 NOT NULL,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    last_error text,
+    paused_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    held_by integer DEFAULT caas.this_process(),
+    claim uuid
+)
+WITH (fillfactor='60');
 
 CREATE TABLE caas.ledger_accounts (
     name text NOT NULL,
@@ -4481,12 +4497,6 @@ UNION ALL
     gateway_claim_entries.at
    FROM caas.gateway_claim_entries;
 
-CREATE TABLE caas.legal_arrows (
-    event text NOT NULL,
-    from_state text NOT NULL,
-    to_state text NOT NULL
-);
-
 CREATE TABLE caas.migrations (
     name text NOT NULL,
     checksum text NOT NULL,
@@ -4510,23 +4520,7 @@ CREATE TABLE caas.notifications (
 )
 WITH (fillfactor='80');
 
-CREATE TABLE caas.open_work (
-    kind text NOT NULL,
-    subject uuid NOT NULL,
-    due_at timestamp with time zone NOT NULL,
-    attempts integer DEFAULT 0 NOT NULL,
-    lease_until timestamp with time zone,
-    fence bigint DEFAULT 0 NOT NULL,
-    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
-    last_error text,
-    parked_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    held_by integer DEFAULT caas.this_process(),
-    claim uuid
-)
-WITH (fillfactor='60');
-
-CREATE TABLE caas.order_arrows (
+CREATE TABLE caas.order_transitions (
     from_state text NOT NULL,
     event text NOT NULL,
     to_state text NOT NULL
@@ -4563,6 +4557,12 @@ CREATE VIEW caas.output_tax AS
      JOIN caas.tax_rates r ON ((r.id = t.rate)))
   WHERE (('output_vat'::text = e.debit) OR ('output_vat'::text = e.credit))
   GROUP BY t.market, r.goods, r.name, r.category, r.basis_points, (to_char((t.supplied_on)::timestamp with time zone, 'YYYY-MM'::text)), e.currency;
+
+CREATE TABLE caas.payment_transitions (
+    event text NOT NULL,
+    from_state text NOT NULL,
+    to_state text NOT NULL
+);
 
 CREATE TABLE caas.processes (
     id integer NOT NULL,
@@ -4686,7 +4686,7 @@ CREATE VIEW caas.reconciliation_verdicts AS
            FROM caas.discrepancies o
           WHERE ((o.gateway = d.gateway) AND (o.day = d.day) AND (o.status <> 'resolved'::text))) u)
      CROSS JOIN LATERAL ( SELECT count(*) AS decisions
-           FROM (caas.open_work w_1
+           FROM (caas.jobs w_1
              JOIN caas.discrepancies o ON ((o.id = w_1.subject)))
           WHERE ((w_1.kind = 'carry_out_resolution'::text) AND (o.gateway = d.gateway) AND (o.day = d.day))) w)
      CROSS JOIN LATERAL ( SELECT concat_ws('; '::text,
@@ -4857,17 +4857,17 @@ CREATE TABLE caas.sessions (
 )
 WITH (fillfactor='80');
 
-CREATE TABLE caas.slowed_tries (
+CREATE TABLE caas.sign_in_attempts (
     counted_for bytea NOT NULL,
     failures integer NOT NULL,
     failed_at timestamp with time zone NOT NULL,
     free_at timestamp with time zone NOT NULL,
-    CONSTRAINT slowed_tries_counted_for_check CHECK ((octet_length(counted_for) = 32)),
-    CONSTRAINT slowed_tries_failures_check CHECK ((failures > 0))
+    CONSTRAINT sign_in_attempts_counted_for_check CHECK ((octet_length(counted_for) = 32)),
+    CONSTRAINT sign_in_attempts_failures_check CHECK ((failures > 0))
 )
 WITH (fillfactor='80');
 
-CREATE TABLE caas.subscription_arrows (
+CREATE TABLE caas.subscription_transitions (
     from_state text NOT NULL,
     event text NOT NULL,
     to_state text NOT NULL
@@ -4891,7 +4891,7 @@ ALTER TABLE caas.tax_rates ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-CREATE TABLE caas.vehicle_arrows (
+CREATE TABLE caas.vehicle_transitions (
     from_state text NOT NULL,
     event text NOT NULL,
     to_state text NOT NULL
@@ -4932,6 +4932,9 @@ ALTER TABLE ONLY caas.cases
 
 ALTER TABLE ONLY caas.clock
     ADD CONSTRAINT clock_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY caas.configured_gateway
+    ADD CONSTRAINT configured_gateway_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY caas.credit_note_decisions
     ADD CONSTRAINT credit_note_decisions_pkey PRIMARY KEY (id);
@@ -5020,9 +5023,6 @@ ALTER TABLE ONLY caas.gateway_claim_events
 ALTER TABLE ONLY caas.gateway_claims
     ADD CONSTRAINT gateway_claims_pkey PRIMARY KEY (discrepancy_id);
 
-ALTER TABLE ONLY caas.gateway_of_the_books
-    ADD CONSTRAINT gateway_of_the_books_pkey PRIMARY KEY (only_row);
-
 ALTER TABLE ONLY caas.history_heads
     ADD CONSTRAINT history_heads_pkey PRIMARY KEY (head);
 
@@ -5037,6 +5037,9 @@ ALTER TABLE ONLY caas.idempotency_keys
 
 ALTER TABLE ONLY caas.identified_lines
     ADD CONSTRAINT identified_lines_pkey PRIMARY KEY (report_id, line_no);
+
+ALTER TABLE ONLY caas.invariant_checks
+    ADD CONSTRAINT invariant_checks_pkey PRIMARY KEY (invariant);
 
 ALTER TABLE ONLY caas.invoice_series
     ADD CONSTRAINT invoice_series_pkey PRIMARY KEY (series);
@@ -5053,17 +5056,14 @@ ALTER TABLE ONLY caas.invoices
 ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_subscription_month_correction_key UNIQUE (subscription, month, correction);
 
-ALTER TABLE ONLY caas.law_checks
-    ADD CONSTRAINT law_checks_pkey PRIMARY KEY (law);
+ALTER TABLE ONLY caas.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (kind, subject);
 
 ALTER TABLE ONLY caas.ledger_accounts
     ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY caas.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY caas.legal_arrows
-    ADD CONSTRAINT legal_arrows_pkey PRIMARY KEY (event, from_state, to_state);
 
 ALTER TABLE ONLY caas.markets
     ADD CONSTRAINT markets_pkey PRIMARY KEY (code);
@@ -5080,14 +5080,11 @@ ALTER TABLE ONLY caas.notifications
 ALTER TABLE ONLY caas.tax_rates
     ADD CONSTRAINT one_rate_a_day EXCLUDE USING gist (market WITH =, goods WITH =, valid WITH &&);
 
-ALTER TABLE ONLY caas.open_work
-    ADD CONSTRAINT open_work_pkey PRIMARY KEY (kind, subject);
-
-ALTER TABLE ONLY caas.order_arrows
-    ADD CONSTRAINT order_arrows_pkey PRIMARY KEY (from_state, event);
-
 ALTER TABLE ONLY caas.order_events
     ADD CONSTRAINT order_events_pkey PRIMARY KEY (order_id, version);
+
+ALTER TABLE ONLY caas.order_transitions
+    ADD CONSTRAINT order_transitions_pkey PRIMARY KEY (from_state, event);
 
 ALTER TABLE ONLY caas.orders
     ADD CONSTRAINT orders_delivery_id_key UNIQUE (delivery_id);
@@ -5112,6 +5109,9 @@ ALTER TABLE ONLY caas.payment_events
 
 ALTER TABLE ONLY caas.payment_taxes
     ADD CONSTRAINT payment_taxes_pkey PRIMARY KEY (payment_id);
+
+ALTER TABLE ONLY caas.payment_transitions
+    ADD CONSTRAINT payment_transitions_pkey PRIMARY KEY (event, from_state, to_state);
 
 ALTER TABLE ONLY caas.payments
     ADD CONSTRAINT payments_gateway_transaction_id_key UNIQUE (gateway_transaction_id);
@@ -5182,17 +5182,17 @@ ALTER TABLE ONLY caas.settlement_reports
 ALTER TABLE ONLY caas.settlement_reports
     ADD CONSTRAINT settlement_reports_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY caas.slowed_tries
-    ADD CONSTRAINT slowed_tries_pkey PRIMARY KEY (counted_for);
+ALTER TABLE ONLY caas.sign_in_attempts
+    ADD CONSTRAINT sign_in_attempts_pkey PRIMARY KEY (counted_for);
 
 ALTER TABLE ONLY caas.staff_links
     ADD CONSTRAINT staff_links_pkey PRIMARY KEY (token_hash);
 
-ALTER TABLE ONLY caas.subscription_arrows
-    ADD CONSTRAINT subscription_arrows_pkey PRIMARY KEY (from_state, event);
-
 ALTER TABLE ONLY caas.subscription_events
     ADD CONSTRAINT subscription_events_pkey PRIMARY KEY (subscription, version);
+
+ALTER TABLE ONLY caas.subscription_transitions
+    ADD CONSTRAINT subscription_transitions_pkey PRIMARY KEY (from_state, event);
 
 ALTER TABLE ONLY caas.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
@@ -5215,9 +5215,6 @@ ALTER TABLE ONLY caas.usage_disputes
 ALTER TABLE ONLY caas.usage_records
     ADD CONSTRAINT usage_records_pkey PRIMARY KEY (subscription, source_id);
 
-ALTER TABLE ONLY caas.vehicle_arrows
-    ADD CONSTRAINT vehicle_arrows_pkey PRIMARY KEY (from_state, event);
-
 ALTER TABLE ONLY caas.vehicle_assignments
     ADD CONSTRAINT vehicle_assignments_pkey PRIMARY KEY (id);
 
@@ -5226,6 +5223,9 @@ ALTER TABLE ONLY caas.vehicle_events
 
 ALTER TABLE ONLY caas.vehicle_models
     ADD CONSTRAINT vehicle_models_pkey PRIMARY KEY (model);
+
+ALTER TABLE ONLY caas.vehicle_transitions
+    ADD CONSTRAINT vehicle_transitions_pkey PRIMARY KEY (from_state, event);
 
 ALTER TABLE ONLY caas.vehicles
     ADD CONSTRAINT vehicles_pkey PRIMARY KEY (vin);
@@ -5309,6 +5309,10 @@ CREATE INDEX invoices_of_subject ON caas.invoices USING btree (COALESCE(subject,
 
 CREATE INDEX invoices_of_vehicle ON caas.invoices USING btree (vin);
 
+CREATE INDEX jobs_due ON caas.jobs USING btree (due_at) WHERE (paused_at IS NULL);
+
+CREATE INDEX jobs_of_subject ON caas.jobs USING btree (subject);
+
 CREATE INDEX ledger_entries_in_time ON caas.ledger_entries USING brin (at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX ledger_entries_of_payment ON caas.ledger_entries USING btree (payment_id);
@@ -5350,10 +5354,6 @@ CREATE UNIQUE INDEX one_second_factor ON caas.second_factors USING btree (accoun
 CREATE INDEX open_discrepancies ON caas.discrepancies USING btree (payment_id) WHERE (status <> 'resolved'::text);
 
 CREATE INDEX open_gateway_claims ON caas.gateway_claims USING btree (due_on) WHERE (status <> ALL (ARRAY['paid'::text, 'refused'::text]));
-
-CREATE INDEX open_work_due ON caas.open_work USING btree (due_at) WHERE (parked_at IS NULL);
-
-CREATE INDEX open_work_of_subject ON caas.open_work USING btree (subject);
 
 CREATE INDEX order_events_in_time ON caas.order_events USING brin (at) WITH (pages_per_range='32', autosummarize='on');
 
@@ -5419,7 +5419,7 @@ CREATE INDEX settlement_lines_in_time ON caas.settlement_lines USING brin (at) W
 
 CREATE INDEX settlement_lines_of_payment ON caas.settlement_lines USING btree (payment_id) WHERE (payment_id IS NOT NULL);
 
-CREATE INDEX slowed_tries_by_age ON caas.slowed_tries USING btree (failed_at);
+CREATE INDEX sign_in_attempts_by_age ON caas.sign_in_attempts USING btree (failed_at);
 
 CREATE INDEX staff_links_of_account ON caas.staff_links USING btree (account) WHERE (used_at IS NULL);
 
@@ -5475,7 +5475,7 @@ CREATE TRIGGER answers_a_command AFTER INSERT ON caas.delivery_evidence REFERENC
 
 ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER answers_a_command;
 
-CREATE TRIGGER answers_once BEFORE UPDATE ON caas.idempotency_keys FOR EACH ROW WHEN (((old.answer_status IS NOT NULL) OR ((((old.caller IS DISTINCT FROM new.caller) OR (old.key_hash IS DISTINCT FROM new.key_hash)) OR (old.request_hash IS DISTINCT FROM new.request_hash)) OR (old.payment_id IS DISTINCT FROM new.payment_id)))) EXECUTE FUNCTION caas.refuse_other_answer();
+CREATE TRIGGER answers_once BEFORE UPDATE ON caas.idempotency_keys FOR EACH ROW WHEN (((old.answer_status IS NOT NULL) OR ((old.caller IS DISTINCT FROM new.caller) OR (old.key_hash IS DISTINCT FROM new.key_hash) OR (old.request_hash IS DISTINCT FROM new.request_hash) OR (old.payment_id IS DISTINCT FROM new.payment_id)))) EXECUTE FUNCTION caas.refuse_other_answer();
 
 ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER answers_once;
 
@@ -5595,43 +5595,43 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.written_o
 
 ALTER TABLE caas.written_off_invoices ENABLE ALWAYS TRIGGER append_only;
 
-CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_transitions();
 
 ALTER TABLE caas.ledger_accounts ENABLE ALWAYS TRIGGER are_the_rules;
 
-CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.legal_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.order_transitions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_transitions();
 
-ALTER TABLE caas.legal_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+ALTER TABLE caas.order_transitions ENABLE ALWAYS TRIGGER are_the_rules;
 
-CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.order_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.payment_transitions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_transitions();
 
-ALTER TABLE caas.order_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+ALTER TABLE caas.payment_transitions ENABLE ALWAYS TRIGGER are_the_rules;
 
-CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.provider_accounts FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.provider_accounts FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_transitions();
 
 ALTER TABLE caas.provider_accounts ENABLE ALWAYS TRIGGER are_the_rules;
 
-CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.subscription_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.subscription_transitions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_transitions();
 
-ALTER TABLE caas.subscription_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+ALTER TABLE caas.subscription_transitions ENABLE ALWAYS TRIGGER are_the_rules;
 
-CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.vehicle_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.vehicle_transitions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_transitions();
 
-ALTER TABLE caas.vehicle_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+ALTER TABLE caas.vehicle_transitions ENABLE ALWAYS TRIGGER are_the_rules;
 
 CREATE TRIGGER begins_as_drawn AFTER INSERT ON caas.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_new_payments();
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER begins_as_drawn;
 
-CREATE TRIGGER begins_in_stock AFTER INSERT ON caas.vehicles FOR EACH ROW EXECUTE FUNCTION caas.write_vehicle_move();
+CREATE TRIGGER begins_in_stock AFTER INSERT ON caas.vehicles FOR EACH ROW EXECUTE FUNCTION caas.write_vehicle_transition();
 
 ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER begins_in_stock;
 
-CREATE TRIGGER begins_unpaid AFTER INSERT ON caas.orders FOR EACH ROW EXECUTE FUNCTION caas.write_order_move();
+CREATE TRIGGER begins_unpaid AFTER INSERT ON caas.orders FOR EACH ROW EXECUTE FUNCTION caas.write_order_transition();
 
 ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER begins_unpaid;
 
-CREATE TRIGGER begins_unverified AFTER INSERT ON caas.subscriptions FOR EACH ROW EXECUTE FUNCTION caas.write_subscription_move();
+CREATE TRIGGER begins_unverified AFTER INSERT ON caas.subscriptions FOR EACH ROW EXECUTE FUNCTION caas.write_subscription_transition();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER begins_unverified;
 
@@ -5647,11 +5647,11 @@ CREATE TRIGGER cancels_for_ever BEFORE UPDATE ON caas.usage_records FOR EACH ROW
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER cancels_for_ever;
 
-CREATE TRIGGER changes_as_sold BEFORE UPDATE ON caas.entitlement_terms FOR EACH ROW WHEN ((((((((old.id IS DISTINCT FROM new.id) OR (old.entitlement IS DISTINCT FROM new.entitlement)) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.service_order IS DISTINCT FROM new.service_order)) OR (old.subscription IS DISTINCT FROM new.subscription)) OR (old.duration_days IS DISTINCT FROM new.duration_days)) OR (((((((((old.state <> 'pending'::text) OR (new.state <> 'activating'::text)) AND ((old.state <> 'pending'::text) OR (new.state <> 'cancelled'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'granted'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'cancelled'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'activating'::text))) AND ((old.state <> 'granted'::text) OR (new.state <> 'granted'::text))) AND ((old.state <> 'granted'::text) OR (new.state <> 'ended'::text))) AND ((old.state <> 'cancelled'::text) OR (new.state <> 'pending'::text))) OR ((old.state = 'cancelled'::text) AND (old.service_order IS NULL)) OR ((old.state = 'granted'::text) AND (new.payment_id IS DISTINCT FROM old.payment_id)))) EXECUTE FUNCTION caas.refuse_other_term();
+CREATE TRIGGER changes_as_sold BEFORE UPDATE ON caas.entitlement_terms FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.entitlement IS DISTINCT FROM new.entitlement) OR (old.customer IS DISTINCT FROM new.customer) OR (old.service_order IS DISTINCT FROM new.service_order) OR (old.subscription IS DISTINCT FROM new.subscription) OR (old.duration_days IS DISTINCT FROM new.duration_days) OR (((old.state <> 'pending'::text) OR (new.state <> 'activating'::text)) AND ((old.state <> 'pending'::text) OR (new.state <> 'cancelled'::text)) AND ((old.state <> 'activating'::text) OR (new.state <> 'granted'::text)) AND ((old.state <> 'activating'::text) OR (new.state <> 'cancelled'::text)) AND ((old.state <> 'activating'::text) OR (new.state <> 'activating'::text)) AND ((old.state <> 'granted'::text) OR (new.state <> 'granted'::text)) AND ((old.state <> 'granted'::text) OR (new.state <> 'ended'::text)) AND ((old.state <> 'cancelled'::text) OR (new.state <> 'pending'::text))) OR ((old.state = 'cancelled'::text) AND (old.service_order IS NULL)) OR ((old.state = 'granted'::text) AND (new.payment_id IS DISTINCT FROM old.payment_id)))) EXECUTE FUNCTION caas.refuse_other_term();
 
 ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER changes_as_sold;
 
-CREATE TRIGGER changes_only_by_a_move BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN ((((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id))) AND ((new.payment_method IS NOT NULL) OR (new.return_url IS NOT NULL) OR (((((((((((((((new.state IS DISTINCT FROM old.state) OR (new.came_from IS DISTINCT FROM old.came_from)) OR (new.outcome IS DISTINCT FROM old.outcome)) OR (new.version IS DISTINCT FROM old.version)) OR (new.event_hash IS DISTINCT FROM old.event_hash)) OR (new.decline_code IS DISTINCT FROM old.decline_code)) OR (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id)) OR (new.hosted_page_url IS DISTINCT FROM old.hosted_page_url)) OR (new.capture_before IS DISTINCT FROM old.capture_before)) OR (new.authorised_amount IS DISTINCT FROM old.authorised_amount)) OR (new.captured_amount IS DISTINCT FROM old.captured_amount)) OR (new.settled_amount IS DISTINCT FROM old.settled_amount)) OR (new.refunded_amount IS DISTINCT FROM old.refunded_amount)) OR (new.disputed_amount IS DISTINCT FROM old.disputed_amount)) OR (new.updated_at IS DISTINCT FROM old.updated_at))))) EXECUTE FUNCTION caas.refuse_rewrite();
+CREATE TRIGGER changes_only_by_a_move BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN ((((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id))) AND ((new.payment_method IS NOT NULL) OR (new.return_url IS NOT NULL) OR ((new.state IS DISTINCT FROM old.state) OR (new.came_from IS DISTINCT FROM old.came_from) OR (new.outcome IS DISTINCT FROM old.outcome) OR (new.version IS DISTINCT FROM old.version) OR (new.event_hash IS DISTINCT FROM old.event_hash) OR (new.decline_code IS DISTINCT FROM old.decline_code) OR (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id) OR (new.hosted_page_url IS DISTINCT FROM old.hosted_page_url) OR (new.capture_before IS DISTINCT FROM old.capture_before) OR (new.authorized_amount IS DISTINCT FROM old.authorized_amount) OR (new.captured_amount IS DISTINCT FROM old.captured_amount) OR (new.settled_amount IS DISTINCT FROM old.settled_amount) OR (new.refunded_amount IS DISTINCT FROM old.refunded_amount) OR (new.disputed_amount IS DISTINCT FROM old.disputed_amount) OR (new.updated_at IS DISTINCT FROM old.updated_at))))) EXECUTE FUNCTION caas.refuse_rewrite();
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER changes_only_by_a_move;
 
@@ -5809,15 +5809,15 @@ CREATE CONSTRAINT TRIGGER has_no_gap AFTER INSERT OR UPDATE ON caas.invoice_seri
 
 ALTER TABLE caas.invoice_series ENABLE ALWAYS TRIGGER has_no_gap;
 
-CREATE TRIGGER is_about_one_thing BEFORE UPDATE ON caas.cases FOR EACH ROW WHEN (((old.status = 'resolved'::text) OR ((((((old.id IS DISTINCT FROM new.id) OR (old.kind IS DISTINCT FROM new.kind)) OR (old.subject IS DISTINCT FROM new.subject)) OR (old.sentence IS DISTINCT FROM new.sentence)) OR (old.facts IS DISTINCT FROM new.facts)) OR (old.opened_at IS DISTINCT FROM new.opened_at)))) EXECUTE FUNCTION caas.refuse_other_case();
+CREATE TRIGGER is_about_one_thing BEFORE UPDATE ON caas.cases FOR EACH ROW WHEN (((old.status = 'resolved'::text) OR ((old.id IS DISTINCT FROM new.id) OR (old.kind IS DISTINCT FROM new.kind) OR (old.subject IS DISTINCT FROM new.subject) OR (old.sentence IS DISTINCT FROM new.sentence) OR (old.facts IS DISTINCT FROM new.facts) OR (old.opened_at IS DISTINCT FROM new.opened_at)))) EXECUTE FUNCTION caas.refuse_other_case();
 
 ALTER TABLE caas.cases ENABLE ALWAYS TRIGGER is_about_one_thing;
 
-CREATE TRIGGER is_about_one_thing BEFORE UPDATE ON caas.discrepancies FOR EACH ROW WHEN (((((((((((new.id IS DISTINCT FROM old.id) OR (new.gateway IS DISTINCT FROM old.gateway)) OR (new.day IS DISTINCT FROM old.day)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.report_id IS DISTINCT FROM old.report_id)) OR (new.line_no IS DISTINCT FROM old.line_no)) OR (new.opened_at IS DISTINCT FROM old.opened_at)) OR (new.version <> (old.version + 1)) OR ((new.kind <> old.kind) AND (NOT ((old.kind = 'delayed_settlement'::text) AND (new.kind = 'missing_at_gateway'::text)))))) EXECUTE FUNCTION caas.refuse_other_discrepancy();
+CREATE TRIGGER is_about_one_thing BEFORE UPDATE ON caas.discrepancies FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.gateway IS DISTINCT FROM old.gateway) OR (new.day IS DISTINCT FROM old.day) OR (new.amount IS DISTINCT FROM old.amount) OR (new.currency IS DISTINCT FROM old.currency) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.report_id IS DISTINCT FROM old.report_id) OR (new.line_no IS DISTINCT FROM old.line_no) OR (new.opened_at IS DISTINCT FROM old.opened_at) OR (new.version <> (old.version + 1)) OR ((new.kind <> old.kind) AND (NOT ((old.kind = 'delayed_settlement'::text) AND (new.kind = 'missing_at_gateway'::text)))))) EXECUTE FUNCTION caas.refuse_other_discrepancy();
 
 ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER is_about_one_thing;
 
-CREATE TRIGGER is_billed_once BEFORE UPDATE ON caas.usage_records FOR EACH ROW WHEN (((old.invoice IS NOT NULL) OR ((((((old.subscription IS DISTINCT FROM new.subscription) OR (old.source_id IS DISTINCT FROM new.source_id)) OR (old.unit IS DISTINCT FROM new.unit)) OR (old.quantity IS DISTINCT FROM new.quantity)) OR (old.at IS DISTINCT FROM new.at)) OR (old.recorded_at IS DISTINCT FROM new.recorded_at)))) EXECUTE FUNCTION caas.refuse_other_usage();
+CREATE TRIGGER is_billed_once BEFORE UPDATE ON caas.usage_records FOR EACH ROW WHEN (((old.invoice IS NOT NULL) OR ((old.subscription IS DISTINCT FROM new.subscription) OR (old.source_id IS DISTINCT FROM new.source_id) OR (old.unit IS DISTINCT FROM new.unit) OR (old.quantity IS DISTINCT FROM new.quantity) OR (old.at IS DISTINCT FROM new.at) OR (old.recorded_at IS DISTINCT FROM new.recorded_at)))) EXECUTE FUNCTION caas.refuse_other_usage();
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER is_billed_once;
 
@@ -5829,23 +5829,23 @@ CREATE TRIGGER is_credited_in_the_end AFTER UPDATE OF state ON caas.refunds FOR 
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_credited_in_the_end;
 
-CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.credit_note_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((((((((new.id IS DISTINCT FROM old.id) OR (new.invoice IS DISTINCT FROM old.invoice)) OR (new.gross IS DISTINCT FROM old.gross)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.term IS DISTINCT FROM old.term)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_account IS DISTINCT FROM old.proposed_account)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.credit_note_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((new.id IS DISTINCT FROM old.id) OR (new.invoice IS DISTINCT FROM old.invoice) OR (new.gross IS DISTINCT FROM old.gross) OR (new.reason IS DISTINCT FROM old.reason) OR (new.term IS DISTINCT FROM old.term) OR (new.proposed_by IS DISTINCT FROM old.proposed_by) OR (new.proposed_account IS DISTINCT FROM old.proposed_account) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
 ALTER TABLE caas.credit_note_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 
-CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.decision IS DISTINCT FROM old.decision)) OR (new.note IS DISTINCT FROM old.note)) OR (new.needs_second IS DISTINCT FROM old.needs_second)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)) OR (new.by_policy IS DISTINCT FROM old.by_policy)))) EXECUTE FUNCTION caas.refuse_other_decision();
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.decision IS DISTINCT FROM old.decision) OR (new.note IS DISTINCT FROM old.note) OR (new.needs_second IS DISTINCT FROM old.needs_second) OR (new.proposed_by IS DISTINCT FROM old.proposed_by) OR (new.proposed_at IS DISTINCT FROM old.proposed_at) OR (new.by_policy IS DISTINCT FROM old.by_policy)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
 ALTER TABLE caas.deposit_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 
-CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.discrepancy_resolutions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((((((new.id IS DISTINCT FROM old.id) OR (new.discrepancy_id IS DISTINCT FROM old.discrepancy_id)) OR (new.resolution IS DISTINCT FROM old.resolution)) OR (new.note IS DISTINCT FROM old.note)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.needs_second_approver IS DISTINCT FROM old.needs_second_approver)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_resolution();
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.discrepancy_resolutions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((new.id IS DISTINCT FROM old.id) OR (new.discrepancy_id IS DISTINCT FROM old.discrepancy_id) OR (new.resolution IS DISTINCT FROM old.resolution) OR (new.note IS DISTINCT FROM old.note) OR (new.amount IS DISTINCT FROM old.amount) OR (new.currency IS DISTINCT FROM old.currency) OR (new.needs_second_approver IS DISTINCT FROM old.needs_second_approver) OR (new.proposed_by IS DISTINCT FROM old.proposed_by) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_resolution();
 
 ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER is_decided_once;
 
-CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.outcome_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.note IS DISTINCT FROM old.note)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.outcome_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.note IS DISTINCT FROM old.note) OR (new.proposed_by IS DISTINCT FROM old.proposed_by) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
 ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 
-CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.refund_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.term IS DISTINCT FROM old.term)) OR (new.note IS DISTINCT FROM old.note)) OR (new.needs_second IS DISTINCT FROM old.needs_second)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_account IS DISTINCT FROM old.proposed_account)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.refund_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.amount IS DISTINCT FROM old.amount) OR (new.reason IS DISTINCT FROM old.reason) OR (new.term IS DISTINCT FROM old.term) OR (new.note IS DISTINCT FROM old.note) OR (new.needs_second IS DISTINCT FROM old.needs_second) OR (new.proposed_by IS DISTINCT FROM old.proposed_by) OR (new.proposed_account IS DISTINCT FROM old.proposed_account) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
 ALTER TABLE caas.refund_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 
@@ -5857,19 +5857,19 @@ CREATE TRIGGER is_encrypted BEFORE INSERT ON caas.event_subscriptions FOR EACH R
 
 ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER is_encrypted;
 
-CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.billing_runs FOR EACH ROW WHEN (((NOT ((old.finished_at IS NOT NULL) AND (new.finished_at IS NULL) AND (new.invoiced_at IS NULL) AND (new.seen = 0) AND (new.begun_again = (old.begun_again + 1)) AND (NOT ((((((((new.month IS DISTINCT FROM old.month) OR (new.series IS DISTINCT FROM old.series)) OR (new.first_number IS DISTINCT FROM old.first_number)) OR (new.started_at IS DISTINCT FROM old.started_at)) OR (new.invoices IS DISTINCT FROM old.invoices)) OR (new.charges IS DISTINCT FROM old.charges)) OR (new.charged_series IS DISTINCT FROM old.charged_series)) OR (new.charged_number IS DISTINCT FROM old.charged_number))))) AND ((old.finished_at IS NOT NULL) OR (new.begun_again <> old.begun_again) OR ((((old.month IS DISTINCT FROM new.month) OR (old.series IS DISTINCT FROM new.series)) OR (old.first_number IS DISTINCT FROM new.first_number)) OR (old.started_at IS DISTINCT FROM new.started_at)) OR ((old.invoiced_at IS NOT NULL) AND (new.invoiced_at IS DISTINCT FROM old.invoiced_at)) OR (new.seen < old.seen) OR (new.invoices < old.invoices) OR (new.charges < old.charges)))) EXECUTE FUNCTION caas.refuse_other_run();
+CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.billing_runs FOR EACH ROW WHEN (((NOT ((old.finished_at IS NOT NULL) AND (new.finished_at IS NULL) AND (new.invoiced_at IS NULL) AND (new.seen = 0) AND (new.restarted = (old.restarted + 1)) AND (NOT ((new.month IS DISTINCT FROM old.month) OR (new.series IS DISTINCT FROM old.series) OR (new.first_number IS DISTINCT FROM old.first_number) OR (new.started_at IS DISTINCT FROM old.started_at) OR (new.invoices IS DISTINCT FROM old.invoices) OR (new.charges IS DISTINCT FROM old.charges) OR (new.charged_series IS DISTINCT FROM old.charged_series) OR (new.charged_number IS DISTINCT FROM old.charged_number))))) AND ((old.finished_at IS NOT NULL) OR (new.restarted <> old.restarted) OR ((old.month IS DISTINCT FROM new.month) OR (old.series IS DISTINCT FROM new.series) OR (old.first_number IS DISTINCT FROM new.first_number) OR (old.started_at IS DISTINCT FROM new.started_at)) OR ((old.invoiced_at IS NOT NULL) AND (new.invoiced_at IS DISTINCT FROM old.invoiced_at)) OR (new.seen < old.seen) OR (new.invoices < old.invoices) OR (new.charges < old.charges)))) EXECUTE FUNCTION caas.refuse_other_run();
 
 ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER is_finished_once;
 
-CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.reconciliation_runs FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) OR ((((((old.id IS DISTINCT FROM new.id) OR (old.gateway IS DISTINCT FROM new.gateway)) OR (old.day IS DISTINCT FROM new.day)) OR (old.mode IS DISTINCT FROM new.mode)) OR (old.rule_version IS DISTINCT FROM new.rule_version)) OR (old.started_at IS DISTINCT FROM new.started_at)))) EXECUTE FUNCTION caas.refuse_other_run();
+CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.reconciliation_runs FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) OR ((old.id IS DISTINCT FROM new.id) OR (old.gateway IS DISTINCT FROM new.gateway) OR (old.day IS DISTINCT FROM new.day) OR (old.mode IS DISTINCT FROM new.mode) OR (old.rule_version IS DISTINCT FROM new.rule_version) OR (old.started_at IS DISTINCT FROM new.started_at)))) EXECUTE FUNCTION caas.refuse_other_run();
 
 ALTER TABLE caas.reconciliation_runs ENABLE ALWAYS TRIGGER is_finished_once;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN (((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.claimed_currency IS DISTINCT FROM old.claimed_currency)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.origin IS DISTINCT FROM old.origin)) OR (new.opened_at IS DISTINCT FROM old.opened_at)) OR ((new.claimed_amount <> old.claimed_amount) AND ((old.state <> ALL (ARRAY['won'::text, 'reversed'::text])) OR (new.amended <> (old.amended + 1)))) OR ((old.gateway_dispute_id IS NOT NULL) AND (new.gateway_dispute_id IS DISTINCT FROM old.gateway_dispute_id)))) EXECUTE FUNCTION caas.refuse_other_refund();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.claimed_currency IS DISTINCT FROM old.claimed_currency) OR (new.currency IS DISTINCT FROM old.currency) OR (new.reason IS DISTINCT FROM old.reason) OR (new.origin IS DISTINCT FROM old.origin) OR (new.opened_at IS DISTINCT FROM old.opened_at) OR ((new.claimed_amount <> old.claimed_amount) AND ((old.state <> ALL (ARRAY['won'::text, 'reversed'::text])) OR (new.amended <> (old.amended + 1)))) OR ((old.gateway_dispute_id IS NOT NULL) AND (new.gateway_dispute_id IS DISTINCT FROM old.gateway_dispute_id)))) EXECUTE FUNCTION caas.refuse_other_refund();
 
 ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER is_for_one_thing;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.orders FOR EACH ROW WHEN ((((((((((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.model IS DISTINCT FROM new.model)) OR (old.dealership IS DISTINCT FROM new.dealership)) OR (old.deposit IS DISTINCT FROM new.deposit)) OR (old.price IS DISTINCT FROM new.price)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.vin IS NOT NULL) AND (new.vin IS DISTINCT FROM old.vin)) OR ((old.delivery_id IS NOT NULL) AND (new.delivery_id IS DISTINCT FROM old.delivery_id)) OR ((old.plate IS NOT NULL) AND (new.plate IS DISTINCT FROM old.plate)) OR ((old.factory_order_id IS NOT NULL) AND (new.factory_order_id IS DISTINCT FROM old.factory_order_id)) OR ((old.registered_at IS NOT NULL) AND (new.registered_at IS DISTINCT FROM old.registered_at)) OR ((old.delivered_at IS NOT NULL) AND (new.delivered_at IS DISTINCT FROM old.delivered_at)))) EXECUTE FUNCTION caas.refuse_other_order();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.orders FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.model IS DISTINCT FROM new.model) OR (old.dealership IS DISTINCT FROM new.dealership) OR (old.deposit IS DISTINCT FROM new.deposit) OR (old.price IS DISTINCT FROM new.price) OR (old.currency IS DISTINCT FROM new.currency) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.vin IS NOT NULL) AND (new.vin IS DISTINCT FROM old.vin)) OR ((old.delivery_id IS NOT NULL) AND (new.delivery_id IS DISTINCT FROM old.delivery_id)) OR ((old.plate IS NOT NULL) AND (new.plate IS DISTINCT FROM old.plate)) OR ((old.factory_order_id IS NOT NULL) AND (new.factory_order_id IS DISTINCT FROM old.factory_order_id)) OR ((old.registered_at IS NOT NULL) AND (new.registered_at IS DISTINCT FROM old.registered_at)) OR ((old.delivered_at IS NOT NULL) AND (new.delivered_at IS DISTINCT FROM old.delivered_at)))) EXECUTE FUNCTION caas.refuse_other_order();
 
 ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_for_one_thing;
 
@@ -5877,7 +5877,7 @@ CREATE TRIGGER is_for_one_thing BEFORE UPDATE OF id, type, subject, customer, am
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER is_for_one_thing;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.refunds FOR EACH ROW WHEN (((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.requested_by IS DISTINCT FROM old.requested_by)) OR (new.created_at IS DISTINCT FROM old.created_at)) OR ((old.gateway_refund_id IS NOT NULL) AND (new.gateway_refund_id IS DISTINCT FROM old.gateway_refund_id)) OR ((old.state = ANY (ARRAY['succeeded'::text, 'failed'::text])) AND (new.state <> old.state)))) EXECUTE FUNCTION caas.refuse_other_refund();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.refunds FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.amount IS DISTINCT FROM old.amount) OR (new.currency IS DISTINCT FROM old.currency) OR (new.reason IS DISTINCT FROM old.reason) OR (new.requested_by IS DISTINCT FROM old.requested_by) OR (new.created_at IS DISTINCT FROM old.created_at) OR ((old.gateway_refund_id IS NOT NULL) AND (new.gateway_refund_id IS DISTINCT FROM old.gateway_refund_id)) OR ((old.state = ANY (ARRAY['succeeded'::text, 'failed'::text])) AND (new.state <> old.state)))) EXECUTE FUNCTION caas.refuse_other_refund();
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_for_one_thing;
 
@@ -5897,11 +5897,11 @@ CREATE TRIGGER is_of_its_payment AFTER INSERT ON caas.resolution_claims REFERENC
 
 ALTER TABLE caas.resolution_claims ENABLE ALWAYS TRIGGER is_of_its_payment;
 
-CREATE TRIGGER is_of_one_day BEFORE UPDATE ON caas.settlement_reports FOR EACH ROW WHEN ((((((((old.id IS DISTINCT FROM new.id) OR (old.gateway IS DISTINCT FROM new.gateway)) OR (old.day IS DISTINCT FROM new.day)) OR (old.part IS DISTINCT FROM new.part)) OR (old.origin IS DISTINCT FROM new.origin)) OR (old.format IS DISTINCT FROM new.format)) OR (old.received_at IS DISTINCT FROM new.received_at))) EXECUTE FUNCTION caas.refuse_other_report();
+CREATE TRIGGER is_of_one_day BEFORE UPDATE ON caas.settlement_reports FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.gateway IS DISTINCT FROM new.gateway) OR (old.day IS DISTINCT FROM new.day) OR (old.part IS DISTINCT FROM new.part) OR (old.origin IS DISTINCT FROM new.origin) OR (old.format IS DISTINCT FROM new.format) OR (old.received_at IS DISTINCT FROM new.received_at))) EXECUTE FUNCTION caas.refuse_other_report();
 
 ALTER TABLE caas.settlement_reports ENABLE ALWAYS TRIGGER is_of_one_day;
 
-CREATE TRIGGER is_one_thing BEFORE UPDATE ON caas.vehicles FOR EACH ROW WHEN (((((old.vin IS DISTINCT FROM new.vin) OR (old.model IS DISTINCT FROM new.model)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.public_key IS NOT NULL) AND (new.public_key IS DISTINCT FROM old.public_key)) OR (old.finished AND (NOT new.finished)))) EXECUTE FUNCTION caas.refuse_other_vehicle();
+CREATE TRIGGER is_one_thing BEFORE UPDATE ON caas.vehicles FOR EACH ROW WHEN (((old.vin IS DISTINCT FROM new.vin) OR (old.model IS DISTINCT FROM new.model) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.public_key IS NOT NULL) AND (new.public_key IS DISTINCT FROM old.public_key)) OR (old.finished AND (NOT new.finished)))) EXECUTE FUNCTION caas.refuse_other_vehicle();
 
 ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER is_one_thing;
 
@@ -5909,7 +5909,7 @@ CREATE CONSTRAINT TRIGGER is_paid_for AFTER UPDATE OF state ON caas.orders DEFER
 
 ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_paid_for;
 
-CREATE TRIGGER is_released_once BEFORE UPDATE ON caas.quarantined_lines FOR EACH ROW WHEN (((old.released_at IS NOT NULL) OR (((((old.report_id IS DISTINCT FROM new.report_id) OR (old.place IS DISTINCT FROM new.place)) OR (old.reason IS DISTINCT FROM new.reason)) OR (old.text IS DISTINCT FROM new.text)) OR (old.found_at IS DISTINCT FROM new.found_at)))) EXECUTE FUNCTION caas.refuse_other_report();
+CREATE TRIGGER is_released_once BEFORE UPDATE ON caas.quarantined_lines FOR EACH ROW WHEN (((old.released_at IS NOT NULL) OR ((old.report_id IS DISTINCT FROM new.report_id) OR (old.place IS DISTINCT FROM new.place) OR (old.reason IS DISTINCT FROM new.reason) OR (old.text IS DISTINCT FROM new.text) OR (old.found_at IS DISTINCT FROM new.found_at)))) EXECUTE FUNCTION caas.refuse_other_report();
 
 ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER is_released_once;
 
@@ -5925,19 +5925,19 @@ CREATE TRIGGER is_somebodys AFTER INSERT ON caas.subscriptions REFERENCING NEW T
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER is_somebodys;
 
-CREATE TRIGGER is_told_once BEFORE UPDATE ON caas.notifications FOR EACH ROW WHEN (((((((((old.id IS DISTINCT FROM new.id) OR (old.audience IS DISTINCT FROM new.audience)) OR (old.recipient IS DISTINCT FROM new.recipient)) OR (old.template IS DISTINCT FROM new.template)) OR (old.subject IS DISTINCT FROM new.subject)) OR (old.occasion IS DISTINCT FROM new.occasion)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((new.facts <> old.facts) AND (new.facts <> (old.facts || '{"access_url": ""}'::jsonb))) OR ((old.sent_at IS NOT NULL) AND (new.sent_at IS DISTINCT FROM old.sent_at)) OR ((old.read_at IS NOT NULL) AND (new.read_at IS DISTINCT FROM old.read_at)))) EXECUTE FUNCTION caas.refuse_other_notification();
+CREATE TRIGGER is_told_once BEFORE UPDATE ON caas.notifications FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.audience IS DISTINCT FROM new.audience) OR (old.recipient IS DISTINCT FROM new.recipient) OR (old.template IS DISTINCT FROM new.template) OR (old.subject IS DISTINCT FROM new.subject) OR (old.occasion IS DISTINCT FROM new.occasion) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((new.facts <> old.facts) AND (new.facts <> (old.facts || '{"access_url": ""}'::jsonb))) OR ((old.sent_at IS NOT NULL) AND (new.sent_at IS DISTINCT FROM old.sent_at)) OR ((old.read_at IS NOT NULL) AND (new.read_at IS DISTINCT FROM old.read_at)))) EXECUTE FUNCTION caas.refuse_other_notification();
 
 ALTER TABLE caas.notifications ENABLE ALWAYS TRIGGER is_told_once;
 
-CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.access_credentials FOR EACH ROW WHEN (((old.used_at IS NOT NULL) OR (((((old.token_hash IS DISTINCT FROM new.token_hash) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.order_id IS DISTINCT FROM new.order_id)) OR (old.expires_at IS DISTINCT FROM new.expires_at)) OR (old.created_at IS DISTINCT FROM new.created_at)))) EXECUTE FUNCTION caas.refuse_other_link();
+CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.access_credentials FOR EACH ROW WHEN (((old.used_at IS NOT NULL) OR ((old.token_hash IS DISTINCT FROM new.token_hash) OR (old.customer IS DISTINCT FROM new.customer) OR (old.order_id IS DISTINCT FROM new.order_id) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.created_at IS DISTINCT FROM new.created_at)))) EXECUTE FUNCTION caas.refuse_other_link();
 
 ALTER TABLE caas.access_credentials ENABLE ALWAYS TRIGGER is_used_once;
 
-CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.recovery_codes FOR EACH ROW WHEN (((old.used_at IS NOT NULL) OR (((new.code_hash IS DISTINCT FROM old.code_hash) OR (new.factor IS DISTINCT FROM old.factor)) OR (new.created_at IS DISTINCT FROM old.created_at)))) EXECUTE FUNCTION caas.refuse_other_factor();
+CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.recovery_codes FOR EACH ROW WHEN (((old.used_at IS NOT NULL) OR ((new.code_hash IS DISTINCT FROM old.code_hash) OR (new.factor IS DISTINCT FROM old.factor) OR (new.created_at IS DISTINCT FROM old.created_at)))) EXECUTE FUNCTION caas.refuse_other_factor();
 
 ALTER TABLE caas.recovery_codes ENABLE ALWAYS TRIGGER is_used_once;
 
-CREATE TRIGGER is_written_down AFTER UPDATE ON caas.entitlement_terms FOR EACH ROW WHEN (((old.state = 'granted'::text) AND (((old.state IS DISTINCT FROM new.state) OR (old.starts_at IS DISTINCT FROM new.starts_at)) OR (old.ends_at IS DISTINCT FROM new.ends_at)))) EXECUTE FUNCTION caas.write_entitlement_change();
+CREATE TRIGGER is_written_down AFTER UPDATE ON caas.entitlement_terms FOR EACH ROW WHEN (((old.state = 'granted'::text) AND ((old.state IS DISTINCT FROM new.state) OR (old.starts_at IS DISTINCT FROM new.starts_at) OR (old.ends_at IS DISTINCT FROM new.ends_at)))) EXECUTE FUNCTION caas.write_entitlement_change();
 
 ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER is_written_down;
 
@@ -5945,23 +5945,23 @@ CREATE TRIGGER keeps_its_creator BEFORE UPDATE ON caas.customers FOR EACH ROW WH
 
 ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER keeps_its_creator;
 
-CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN ((((((((((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.vin IS DISTINCT FROM new.vin)) OR (old.service IS DISTINCT FROM new.service)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee)) OR (old.metered IS DISTINCT FROM new.metered)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> 'Payment method changed'::text) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))))) EXECUTE FUNCTION caas.refuse_other_subscription();
+CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> 'Payment method changed'::text) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))))) EXECUTE FUNCTION caas.refuse_other_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
 
-CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.orders FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_order_move();
+CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.orders FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_order_transition();
 
 ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER moves_as_drawn;
 
-CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_moved_payments();
+CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_payment_transitions();
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER moves_as_drawn;
 
-CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_subscription_move();
+CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_subscription_transition();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER moves_as_drawn;
 
-CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.vehicles FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_vehicle_move();
+CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.vehicles FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_vehicle_transition();
 
 ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER moves_as_drawn;
 
@@ -5973,9 +5973,9 @@ CREATE TRIGGER never_emptied BEFORE TRUNCATE ON caas.idempotency_keys FOR EACH S
 
 ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER never_emptied;
 
-CREATE TRIGGER never_emptied BEFORE TRUNCATE ON caas.open_work FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON caas.jobs FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
-ALTER TABLE caas.open_work ENABLE ALWAYS TRIGGER never_emptied;
+ALTER TABLE caas.jobs ENABLE ALWAYS TRIGGER never_emptied;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.access_credentials FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -5996,6 +5996,10 @@ ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.cases FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.cases ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.configured_gateway FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.configured_gateway ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.credit_note_decisions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -6036,10 +6040,6 @@ ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER never_removed;
-
-CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_of_the_books FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
-
-ALTER TABLE caas.gateway_of_the_books ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.invoice_series FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -6165,19 +6165,19 @@ CREATE TRIGGER not_of_a_sealed_day_either AFTER UPDATE ON caas.quarantined_lines
 
 ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER not_of_a_sealed_day_either;
 
-CREATE TRIGGER only_ends BEFORE UPDATE ON caas.event_subscriptions FOR EACH ROW WHEN (((((((new.id IS DISTINCT FROM old.id) OR (new.url IS DISTINCT FROM old.url)) OR (new.types IS DISTINCT FROM old.types)) OR (new.created_by IS DISTINCT FROM old.created_by)) OR (new.created_at IS DISTINCT FROM old.created_at)) OR (old.ended_at IS NOT NULL) OR (new.secret IS NOT NULL))) EXECUTE FUNCTION caas.refuse_other_subscriber();
+CREATE TRIGGER only_ends BEFORE UPDATE ON caas.event_subscriptions FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.url IS DISTINCT FROM old.url) OR (new.types IS DISTINCT FROM old.types) OR (new.created_by IS DISTINCT FROM old.created_by) OR (new.created_at IS DISTINCT FROM old.created_at) OR (old.ended_at IS NOT NULL) OR (new.secret IS NOT NULL))) EXECUTE FUNCTION caas.refuse_other_subscriber();
 
 ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER only_ends;
 
-CREATE TRIGGER only_ends BEFORE UPDATE ON caas.usage_disputes FOR EACH ROW WHEN (((old.ended_at IS NOT NULL) OR ((((((old.id IS DISTINCT FROM new.id) OR (old.subscription IS DISTINCT FROM new.subscription)) OR (old.source_id IS DISTINCT FROM new.source_id)) OR (old.because IS DISTINCT FROM new.because)) OR (old.opened_by IS DISTINCT FROM new.opened_by)) OR (old.opened_at IS DISTINCT FROM new.opened_at)))) EXECUTE FUNCTION caas.refuse_other_usage_dispute();
+CREATE TRIGGER only_ends BEFORE UPDATE ON caas.usage_disputes FOR EACH ROW WHEN (((old.ended_at IS NOT NULL) OR ((old.id IS DISTINCT FROM new.id) OR (old.subscription IS DISTINCT FROM new.subscription) OR (old.source_id IS DISTINCT FROM new.source_id) OR (old.because IS DISTINCT FROM new.because) OR (old.opened_by IS DISTINCT FROM new.opened_by) OR (old.opened_at IS DISTINCT FROM new.opened_at)))) EXECUTE FUNCTION caas.refuse_other_usage_dispute();
 
 ALTER TABLE caas.usage_disputes ENABLE ALWAYS TRIGGER only_ends;
 
-CREATE TRIGGER only_ends BEFORE UPDATE ON caas.vehicle_assignments FOR EACH ROW WHEN (((NOT old.active) OR new.active OR (((((old.id IS DISTINCT FROM new.id) OR (old.vin IS DISTINCT FROM new.vin)) OR (old.order_id IS DISTINCT FROM new.order_id)) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.since IS DISTINCT FROM new.since)))) EXECUTE FUNCTION caas.refuse_other_assignment();
+CREATE TRIGGER only_ends BEFORE UPDATE ON caas.vehicle_assignments FOR EACH ROW WHEN (((NOT old.active) OR new.active OR ((old.id IS DISTINCT FROM new.id) OR (old.vin IS DISTINCT FROM new.vin) OR (old.order_id IS DISTINCT FROM new.order_id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.since IS DISTINCT FROM new.since)))) EXECUTE FUNCTION caas.refuse_other_assignment();
 
 ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER only_ends;
 
-CREATE TRIGGER owner_stays BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN (((new.account IS DISTINCT FROM old.account) OR ((old.account IS NOT NULL) AND (((new.scopes IS DISTINCT FROM old.scopes) OR (new.customer IS DISTINCT FROM old.customer)) OR (new.dealership IS DISTINCT FROM old.dealership))) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activated_account IS DISTINCT FROM old.activated_account))))) EXECUTE FUNCTION caas.refuse_other_owner();
+CREATE TRIGGER owner_stays BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN (((new.account IS DISTINCT FROM old.account) OR ((old.account IS NOT NULL) AND ((new.scopes IS DISTINCT FROM old.scopes) OR (new.customer IS DISTINCT FROM old.customer) OR (new.dealership IS DISTINCT FROM old.dealership))) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activated_account IS DISTINCT FROM old.activated_account))))) EXECUTE FUNCTION caas.refuse_other_owner();
 
 ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER owner_stays;
 
@@ -6201,7 +6201,7 @@ CREATE TRIGGER reports_a_state AFTER INSERT ON caas.delivery_evidence REFERENCIN
 
 ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER reports_a_state;
 
-CREATE TRIGGER scopes_stay BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN ((((new.scopes IS DISTINCT FROM old.scopes) OR (new.customer IS DISTINCT FROM old.customer)) OR (new.dealership IS DISTINCT FROM old.dealership))) EXECUTE FUNCTION caas.refuse_other_scopes();
+CREATE TRIGGER scopes_stay BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN (((new.scopes IS DISTINCT FROM old.scopes) OR (new.customer IS DISTINCT FROM old.customer) OR (new.dealership IS DISTINCT FROM old.dealership))) EXECUTE FUNCTION caas.refuse_other_scopes();
 
 ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER scopes_stay;
 
@@ -6229,7 +6229,7 @@ CREATE TRIGGER stands_on_accounts AFTER INSERT ON caas.ledger_entries REFERENCIN
 
 ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER stands_on_accounts;
 
-CREATE TRIGGER stays BEFORE UPDATE ON caas.second_factors FOR EACH ROW WHEN ((((new.id IS DISTINCT FROM old.id) OR (new.account IS DISTINCT FROM old.account)) OR (old.ended_at IS NOT NULL) OR ((old.confirmed_at IS NOT NULL) AND ((((new.sealed_secret IS DISTINCT FROM old.sealed_secret) OR (new.created_at IS DISTINCT FROM old.created_at)) OR (new.confirmed_at IS DISTINCT FROM old.confirmed_at)) OR (new.last_step IS NULL) OR (new.last_step < old.last_step))))) EXECUTE FUNCTION caas.refuse_other_factor();
+CREATE TRIGGER stays BEFORE UPDATE ON caas.second_factors FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.account IS DISTINCT FROM old.account) OR (old.ended_at IS NOT NULL) OR ((old.confirmed_at IS NOT NULL) AND ((new.sealed_secret IS DISTINCT FROM old.sealed_secret) OR (new.created_at IS DISTINCT FROM old.created_at) OR (new.confirmed_at IS DISTINCT FROM old.confirmed_at) OR (new.last_step IS NULL) OR (new.last_step < old.last_step))))) EXECUTE FUNCTION caas.refuse_other_factor();
 
 ALTER TABLE caas.second_factors ENABLE ALWAYS TRIGGER stays;
 
@@ -6237,11 +6237,11 @@ CREATE TRIGGER stays_ended BEFORE UPDATE ON caas.sessions FOR EACH ROW WHEN (((o
 
 ALTER TABLE caas.sessions ENABLE ALWAYS TRIGGER stays_ended;
 
-CREATE TRIGGER stays_erased BEFORE UPDATE ON caas.customers FOR EACH ROW WHEN ((((old.id IS DISTINCT FROM new.id) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.erased_at IS NOT NULL) AND (new.erased_at IS DISTINCT FROM old.erased_at)))) EXECUTE FUNCTION caas.refuse_other_customer();
+CREATE TRIGGER stays_erased BEFORE UPDATE ON caas.customers FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.erased_at IS NOT NULL) AND (new.erased_at IS DISTINCT FROM old.erased_at)))) EXECUTE FUNCTION caas.refuse_other_customer();
 
 ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER stays_erased;
 
-CREATE TRIGGER stays_revoked BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN (((((old.id IS DISTINCT FROM new.id) OR (old.key_hash IS DISTINCT FROM new.key_hash)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.revoked_at IS NOT NULL) AND (new.revoked_at IS DISTINCT FROM old.revoked_at)))) EXECUTE FUNCTION caas.refuse_other_key();
+CREATE TRIGGER stays_revoked BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.key_hash IS DISTINCT FROM new.key_hash) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.revoked_at IS NOT NULL) AND (new.revoked_at IS DISTINCT FROM old.revoked_at)))) EXECUTE FUNCTION caas.refuse_other_key();
 
 ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER stays_revoked;
 
@@ -6249,9 +6249,9 @@ CREATE TRIGGER stays_sealed BEFORE UPDATE ON caas.reconciliation_days FOR EACH R
 
 ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER stays_sealed;
 
-CREATE TRIGGER stays_with_its_payments BEFORE UPDATE ON caas.gateway_of_the_books FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_gateway();
+CREATE TRIGGER stays_with_its_payments BEFORE UPDATE ON caas.configured_gateway FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_gateway();
 
-ALTER TABLE caas.gateway_of_the_books ENABLE ALWAYS TRIGGER stays_with_its_payments;
+ALTER TABLE caas.configured_gateway ENABLE ALWAYS TRIGGER stays_with_its_payments;
 
 CREATE TRIGGER taxes_what_is_earned AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.tax_what_is_earned();
 
@@ -6502,6 +6502,8 @@ GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin t
 
 GRANT ALL ON FUNCTION caas.address_without_tax_table(p_customer uuid) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.apply_transitions(p_transitions jsonb) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.book_output_tax(p_payments uuid[], p_seqs integer[], p_at timestamp with time zone[]) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.buyer_of(p_customer uuid) TO caas_app;
@@ -6520,8 +6522,6 @@ GRANT ALL ON FUNCTION caas.check_gateway_claim() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_given_back() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.check_moved_payments() TO caas_app;
-
 GRANT ALL ON FUNCTION caas.check_new_claims() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_new_entries() TO caas_app;
@@ -6533,6 +6533,8 @@ GRANT ALL ON FUNCTION caas.check_new_payments() TO caas_app;
 GRANT ALL ON FUNCTION caas.check_not_erased() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_paid() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_payment_transitions() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_seal() TO caas_app;
 
@@ -6559,6 +6561,8 @@ GRANT ALL ON FUNCTION caas.desired_state(p_entitlement uuid) TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoices TO caas_app;
 
 GRANT ALL ON FUNCTION caas.digest_of_document(p_document caas.invoices) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.disputed_amounts(p_payment uuid, p_currency text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.end_older_credentials() TO caas_app;
 
@@ -6704,7 +6708,7 @@ GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.forget_buyers() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p_awaited text[]) TO caas_app;
+GRANT ALL ON FUNCTION caas.free_jobs_of(p_processes integer[], p_kinds text[], p_awaited text[]) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
@@ -6733,10 +6737,6 @@ GRANT ALL ON FUNCTION caas.market_of_sale(p_type text, p_subject uuid, p_custome
 GRANT ALL ON FUNCTION caas.may_still_be_sold(p_service_order uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.money_out(p_payment uuid) TO caas_app;
-
-GRANT ALL ON FUNCTION caas.move_payments(p_moves jsonb) TO caas_app;
-
-GRANT ALL ON FUNCTION caas.moved_by_disputes(p_payment uuid, p_currency text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.access_credentials) TO caas_app;
 
@@ -6844,8 +6844,6 @@ GRANT ALL ON FUNCTION caas.refuse_one_person() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_answer() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.refuse_other_arrows() TO caas_app;
-
 GRANT ALL ON FUNCTION caas.refuse_other_assignment() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_case() TO caas_app;
@@ -6889,6 +6887,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_subscriber() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_subscription() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_term() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_transitions() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_usage() TO caas_app;
 
@@ -6998,11 +6998,11 @@ GRANT ALL ON FUNCTION caas.this_process() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.write_entitlement_change() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.write_order_move() TO caas_app;
+GRANT ALL ON FUNCTION caas.write_order_transition() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.write_subscription_move() TO caas_app;
+GRANT ALL ON FUNCTION caas.write_subscription_transition() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.write_vehicle_move() TO caas_app;
+GRANT ALL ON FUNCTION caas.write_vehicle_transition() TO caas_app;
 
 GRANT SELECT ON TABLE caas.clock TO caas_app;
 
@@ -7017,6 +7017,8 @@ GRANT SELECT ON TABLE caas.subscription_events TO caas_app;
 GRANT SELECT ON TABLE caas.vehicle_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.company_events TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.configured_gateway TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.delivery_evidence TO caas_app;
 
@@ -7056,8 +7058,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claim_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claims TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_of_the_books TO caas_app;
-
 GRANT SELECT,INSERT ON TABLE caas.history_heads TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.history_leaves TO caas_app;
@@ -7068,13 +7068,15 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.idempotency_keys TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.identified_lines TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.invariant_checks TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_series TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.written_off_invoices TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_states TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.law_checks TO caas_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.jobs TO caas_app;
 
 GRANT SELECT ON TABLE caas.ledger_accounts TO caas_app;
 
@@ -7088,19 +7090,17 @@ GRANT SELECT,INSERT ON TABLE caas.settlement_lines TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.ledger_lines TO caas_app;
 
-GRANT SELECT ON TABLE caas.legal_arrows TO caas_app;
-
 GRANT SELECT ON TABLE caas.migrations TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.notifications TO caas_app;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.open_work TO caas_app;
-
-GRANT SELECT ON TABLE caas.order_arrows TO caas_app;
+GRANT SELECT ON TABLE caas.order_transitions TO caas_app;
 
 GRANT SELECT ON TABLE caas.payment_taxes TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.output_tax TO caas_app;
+
+GRANT SELECT ON TABLE caas.payment_transitions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.processes TO caas_app;
 
@@ -7130,12 +7130,12 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_order_states TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.sessions TO caas_app;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.slowed_tries TO caas_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.sign_in_attempts TO caas_app;
 
-GRANT SELECT ON TABLE caas.subscription_arrows TO caas_app;
+GRANT SELECT ON TABLE caas.subscription_transitions TO caas_app;
 
 GRANT SELECT ON TABLE caas.table_checksums TO caas_app;
 
 GRANT USAGE ON SEQUENCE caas.tax_rates_id_seq TO caas_app;
 
-GRANT SELECT ON TABLE caas.vehicle_arrows TO caas_app;
+GRANT SELECT ON TABLE caas.vehicle_transitions TO caas_app;

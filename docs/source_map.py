@@ -4,7 +4,7 @@ The line of a module is the first sentence of its docstring, so that the map is 
 sources themselves.
 
 Rules a change must keep: a participant of the seed stands here with a module that exists; nothing
-is imported to make the map but what gives a kind of open work its name.
+is imported to make the map but what gives a kind of jobs its name.
 """
 
 import ast
@@ -17,9 +17,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ROOT / "src"
 
 PARTICIPANTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Corporate Intranet": ("caas.channels.intranet",),
-    "Web Platform, Mobile Application": ("caas.channels.customer",),
-    "Operations": ("caas.channels.operations",),
+    "Corporate Intranet": ("caas.console.intranet",),
+    "Web Platform, Mobile Application": ("caas.console.customer",),
+    "Operations": ("caas.console.operations",),
     "Payment Processing Subsystem": ("caas.payment_processing",),
     "Order Management Subsystem": ("caas.order_management",),
     "Service Catalog Subsystem": ("caas.service_catalog",),
@@ -71,8 +71,8 @@ def modules() -> str:
     return "\n".join(lines)
 
 
-def open_work() -> str:
-    """List the kinds of open work with the handler that takes each."""
+def jobs() -> str:
+    """List the kinds of jobs with the handler that takes each."""
     rows = sorted(
         f"| `{kind}` | `{handler}` |"
         for path in (SOURCES / "caas").rglob("*.py")
@@ -86,7 +86,7 @@ def registered(path: Path) -> Iterator[tuple[str, str]]:
     tree = ast.parse(path.read_text("utf-8"))
     for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         for call in ast.walk(owner):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "open_work.register":
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "jobs.register":
                 constant, handler = map(ast.unparse, call.args)
                 kind = getattr(importlib.import_module(name_of(path)), constant)
                 yield kind, f"{name_of(path)}.{owner.name}: {handler}"
@@ -106,6 +106,6 @@ def name_of(path: Path) -> str:
 
 def first_sentence(path: Path) -> str:
     """Return the first sentence of a file's docstring, on one line."""
-    said = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split())
-    first = said.partition(". ")[0].removesuffix(".")
+    stated = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split())
+    first = stated.partition(". ")[0].removesuffix(".")
     return first.replace("|", "\\|") + "."

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from caas.billing_database.connection import Connection
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
-from caas.rules.vehicle_signatures import SignedWord
+from caas.rules.vehicle_signatures import SignedMessage
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(b"every car of these tests has it.")
 PUBLIC_KEY: Final = KEY.public_key().public_bytes_raw()
@@ -31,12 +31,12 @@ async def put(connection: Connection, *vins: str) -> None:
     )  # fmt: skip
 
 
-def signature(word: SignedWord) -> bytes:
+def signature(word: SignedMessage) -> bytes:
     """Sign as the car would."""
     return KEY.sign(word.text.encode())
 
 
-def signature_text(word: SignedWord) -> str:
+def signature_text(word: SignedMessage) -> str:
     """Sign as the car would, and write it as it goes over the wire."""
     return base64.b64encode(signature(word)).decode()
 

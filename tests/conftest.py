@@ -11,7 +11,7 @@ import pytest
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
-from caas.garbage import set_aside_what_stays
+from caas.cli.gc_tuning import set_aside_what_stays
 from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
 from tests.long_first import long_first, rank
 
@@ -66,5 +66,5 @@ async def database(database_dsn: str) -> AsyncIterator[Database]:
     yield opened
     findings = await self_check.self_check(opened)
     await opened.close()
-    broken = [f"{found.law.name}: {found.examples}" for found in findings if found.broken]
+    broken = [f"{found.invariant.name}: {found.examples}" for found in findings if found.broken]
     assert not broken, f"laws broken: {broken}"

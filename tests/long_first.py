@@ -15,7 +15,7 @@ LONGEST_FIRST = (
     "tests/first_minutes/test_fresh_clone.py", "tests/first_minutes/test_what_dies.py",
     "tests/start_up/test_up.py", "tests/bench/", "tests/robustness/", "tests/protections/",
     "tests/reconciliation/test_command_line.py", "tests/start_up/",
-    "tests/channels/test_intranet.py",
+    "tests/console/test_intranet.py",
 )  # fmt: skip
 SHORT = len(LONGEST_FIRST)
 

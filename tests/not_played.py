@@ -1,4 +1,4 @@
-"""The flow of a payment type that a house of the tests does not offer: whoever calls it fails."""
+"""The flow of a payment type that a test installation does not offer: calling it fails."""
 
 from typing import Never
 
@@ -7,25 +7,25 @@ from caas.payment_processing.initiation import PaymentRequest
 
 
 class NotPlayed:
-    """No payment of this type is made in the house."""
+    """No payment of this type is made in the installation."""
 
     async def check_due(self, request: PaymentRequest) -> Never:
         """Fail."""
         raise AssertionError(request)
 
-    async def when_authorised(self, payment: Payment) -> Never:
+    async def when_authorized(self, payment: Payment) -> Never:
         """Fail."""
         raise AssertionError(payment)
 
-    async def when_customer_must_act(self, payment: Payment) -> Never:
+    async def on_requires_action(self, payment: Payment) -> Never:
         """Fail."""
         raise AssertionError(payment)
 
-    async def when_failed(self, payment: Payment) -> Never:
+    async def on_failed(self, payment: Payment) -> Never:
         """Fail."""
         raise AssertionError(payment)
 
-    async def carry_on(self, payment: Payment) -> Never:
+    async def advance(self, payment: Payment) -> Never:
         """Fail."""
         raise AssertionError(payment)
 

@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 import aiohttp
 
 from caas import between_rooms
-from caas.billing_database import books as billing_books
-from caas.billing_database.books import Books
+from caas.billing_database import tables as billing_tables
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient, HttpLimits, Secret
@@ -27,9 +27,9 @@ from caas.external_systems.notification_channel import OutgoingMessage
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
+from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Address, Notifications
-from caas.open_work import Answer, Done, OpenWork
-from caas.order_management import DepositOnLoss, OrderManagement, OrderPartners, Upward
+from caas.order_management import DepositOnForfeiture, OrderManagement, OrderPartners, Upward
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
@@ -42,13 +42,13 @@ from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
-from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from caas.rules.time_scale import TimeScale
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.partner_world import PartnerSettings
 from tests.buyers import gives_details
-from tests.house import quick_gateway
+from tests.installation import quick_gateway
 from tests.mortal import Fuse, Mortal, MortalDatabase
 from tests.not_played import NotPlayed
 
@@ -60,7 +60,7 @@ MODEL = "Uno"
 PRICE = Money(3_000_000, "EUR")
 DEPOSIT = Money(100_000, "EUR")
 DEALERSHIP = "Autos Sol"
-PACE = Pace(TIME_SCALE)
+PACE = TimeScale(TIME_SCALE)
 _vins = (f"WVWZZZ1JZXX{number:06d}" for number in itertools.count(1))
 
 
@@ -112,11 +112,11 @@ class Showroom:
     """Order Management and the two flows of a vehicle purchase, over one database."""
 
     database: Database
-    books: Books
+    tables: BillingDatabase
     world: World
     gateway: PaymentGateway
     partners: OrderPartners
-    open_work: OpenWork
+    jobs: JobQueue
     notifications: Notifications
     letterbox: Letterbox
     orders: OrderManagement
@@ -168,7 +168,7 @@ class Showroom:
             payment_method=method,
         )
         check: Check = await flow.check_due(request)
-        accepted = await accept(self.books, request, payment_type, pace=PACE, check=check)
+        accepted = await accept(self.tables, request, payment_type, time_scale=PACE, check=check)
         assert isinstance(accepted, Accepted)
         if not accepted.fresh:
             return accepted.payment
@@ -192,7 +192,7 @@ class Showroom:
             vin=order.vin, public_key=KEY, factory_order_id=order.factory_order_id
         )
 
-    async def told(self, recipient: str | UUID, audience: str = "customer") -> list[str]:
+    async def reported(self, recipient: str | UUID, audience: str = "customer") -> list[str]:
         """Return the templates a recipient was told, oldest first."""
         rows = await self.database.fetch(
             "select template from notifications where recipient = $1 and audience = $2 order by id",
@@ -202,7 +202,7 @@ class Showroom:
 
     async def work_of(self, subject: UUID) -> set[str]:
         rows = await self.database.fetch(
-            "select kind from open_work where subject = $1 and parked_at is null", subject
+            "select kind from jobs where subject = $1 and paused_at is null", subject
         )
         return {row["kind"] for row in rows}
 
@@ -224,7 +224,7 @@ class Showroom:
         for _ in range(ROUNDS_MAX):
             if await condition():
                 return
-            if not await self.open_work.run_due():
+            if not await self.jobs.run_due():
                 await self.pass_time(1)
         raise AssertionError("it never came about")
 
@@ -241,14 +241,14 @@ class Showroom:
         """Let workers work until a payment is in a state."""
 
         async def there() -> bool:
-            return (await self.books.payments.get(payment_id)).state is state
+            return (await self.tables.payments.get(payment_id)).state is state
 
         await self.work_until(there)
-        return await self.books.payments.get(payment_id)
+        return await self.tables.payments.get(payment_id)
 
     async def cases(self) -> list[str]:
         """Return the kinds of all open cases."""
-        return sorted(case.kind for case in await self.books.cases.listed())
+        return sorted(case.kind for case in await self.tables.cases.listed())
 
 
 @asynccontextmanager
@@ -274,7 +274,7 @@ async def opened(
     database: Database,
     world: World,
     *,
-    reservation_deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD,
+    reservation_deposit_on_forfeiture: DepositOnForfeiture = DepositOnForfeiture.HOLD,
     total_seconds: float = 2.0,
     fuse: Fuse | None = None,
 ) -> AsyncIterator[Showroom]:
@@ -294,7 +294,7 @@ async def opened(
         outside = Outside(*(cast("Any", Mortal(client, fuse)) for client in outside))
         database = MortalDatabase(database, fuse)
     try:
-        yield _built(database, world, outside, reservation_deposit_on_loss)
+        yield _built(database, world, outside, reservation_deposit_on_forfeiture)
     finally:
         for client in clients:
             await client.close()
@@ -319,10 +319,10 @@ def _outside(clients: list[HttpClient]) -> Outside:
 
 
 def _built(
-    database: Database, world: World, outside: Outside, deposit_on_loss: DepositOnLoss
+    database: Database, world: World, outside: Outside, deposit_on_forfeiture: DepositOnForfeiture
 ) -> Showroom:
-    books = billing_books.opened(database)
-    open_work = OpenWork(books.work, books.cases, PACE)
+    tables = billing_tables.opened(database)
+    jobs = JobQueue(tables.jobs, tables.cases, PACE)
     letterbox = Letterbox()
     tokens: list[str] = []
 
@@ -341,61 +341,63 @@ def _built(
         return f"https://caas.example/access/{token}"
 
     notifications = Notifications(
-        books=books,
+        tables=tables,
         channel=letterbox,
         address_of=address_of,
         zone=ZoneInfo("Europe/Madrid"),
     )
     gateway = outside.gateway
-    charges = Charges(books, gateway, pace=PACE, alert=notifications.alert)
-    refunds = Refunds(books=books, gateway=gateway, pace=PACE, tell_refunded=nobody)
-    promised = PromisedRefunds(books, refunds, pace=PACE)
+    charges = Charges(tables, gateway, time_scale=PACE, alert=notifications.alert)
+    refunds = Refunds(tables=tables, gateway=gateway, time_scale=PACE, notify_refunded=nobody)
+    promised = PromisedRefunds(tables, refunds, time_scale=PACE)
     partners = OrderPartners(
         factory=outside.factory,
         admin_registration=outside.admin_registration,
         transport_system=outside.transport_system,
     )
     orders = OrderManagement(
-        books=books,
+        tables=tables,
         partners=partners,
         upward=Upward(
-            tell=notifications.tell,
+            notify=notifications.notify,
             alert=notifications.alert,
             refund=between_rooms.orders_refund(promised),
             access_url=access_url,
         ),
-        pace=PACE,
-        reservation_deposit_on_loss=deposit_on_loss,
+        time_scale=PACE,
+        reservation_deposit_on_forfeiture=deposit_on_forfeiture,
     )
     reservation = ReservationPayment(
-        books=books, charges=charges, order_management=orders, notifications=notifications
+        tables=tables, charges=charges, order_management=orders, notifications=notifications
     )
     final = FinalPayment(
-        books=books, charges=charges, order_management=orders, notifications=notifications
+        tables=tables, charges=charges, order_management=orders, notifications=notifications
     )
     flows = Flows(
         reservation=reservation, final=final, service=NotPlayed(), subscription=NotPlayed()
     )
-    unknown = UnknownOutcomes(books=books, gateway=gateway, charges=charges, flows=flows, pace=PACE)
+    unknown = UnknownOutcomes(
+        tables=tables, gateway=gateway, charges=charges, flows=flows, time_scale=PACE
+    )
     settlement = Settlement(
-        books=books,
+        tables=tables,
         gateway=gateway,
         charges=charges,
         flows=flows,
         alert=notifications.alert,
-        pace=PACE,
-        on_refund=refunds.gateway_says,
+        time_scale=PACE,
+        on_refund=refunds.on_event,
         on_dispute=nobody,
     )
-    for room in (unknown, settlement, refunds, promised, orders):
-        room.register(open_work)
+    for reconciliation in (unknown, settlement, refunds, promised, orders):
+        reconciliation.register(jobs)
     return Showroom(
         database=database,
-        books=books,
+        tables=tables,
         world=world,
         gateway=gateway,
         partners=partners,
-        open_work=open_work,
+        jobs=jobs,
         notifications=notifications,
         letterbox=letterbox,
         orders=orders,

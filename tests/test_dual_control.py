@@ -30,7 +30,7 @@ from tests.people import COMMAND_LINE, employed, key_of
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Operation:
     """Two people, and a key that the first one made and nobody has activated."""
 
     database: Database
@@ -60,109 +60,124 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(database: Database) -> Desk:
+async def investigation(database: Database) -> Operation:
     """A key for operations that Ana made waits for a second person."""
     ana, bea = [await employed(database, login) for login in ("ana", "bea")]
     waiting = (await key_of(database, ana, "nightly", Scope.OPERATIONS)).actor.key
     assert waiting is not None
-    return Desk(database, ana, bea, waiting)
+    return Operation(database, ana, bea, waiting)
 
 
-async def active_key(desk: Desk, maker: Actor, activated_by: Actor) -> Actor:
+async def active_key(investigation: Operation, maker: Actor, activated_by: Actor) -> Actor:
     """Return somebody acting with a key of theirs that works."""
     made = await key_of(
-        desk.database, maker, "nightly", Scope.OPERATIONS, activated_by=activated_by
+        investigation.database, maker, "nightly", Scope.OPERATIONS, activated_by=activated_by
     )
     return made.actor
 
 
-async def test_one_person_with_two_keys_and_a_session_is_one_person(desk: Desk) -> None:
-    for again in (desk.ana, await active_key(desk, desk.ana, desk.bea)):
+async def test_one_person_with_two_keys_and_a_session_is_one_person(
+    investigation: Operation,
+) -> None:
+    for again in (
+        investigation.ana,
+        await active_key(investigation, investigation.ana, investigation.bea),
+    ):
         with pytest.raises(SamePersonError):
-            await desk.approves(again)
+            await investigation.approves(again)
 
 
-async def test_another_session_and_another_account_s_key_are_a_second_person(desk: Desk) -> None:
-    second = await key_of(desk.database, desk.ana, "daily", Scope.ANY)
+async def test_another_session_and_another_account_s_key_are_a_second_person(
+    investigation: Operation,
+) -> None:
+    second = await key_of(investigation.database, investigation.ana, "daily", Scope.ANY)
 
-    await desk.approves(desk.bea)
-    await desk.approves(await active_key(desk, desk.bea, desk.ana), second.actor.key)
-
-    rows = await desk.database.fetch(
-        "select activated_account from api_keys where account = $1", desk.ana.account
+    await investigation.approves(investigation.bea)
+    await investigation.approves(
+        await active_key(investigation, investigation.bea, investigation.ana), second.actor.key
     )
-    assert {row["activated_account"] for row in rows} == {desk.bea.account}
+
+    rows = await investigation.database.fetch(
+        "select activated_account from api_keys where account = $1", investigation.ana.account
+    )
+    assert {row["activated_account"] for row in rows} == {investigation.bea.account}
 
 
-async def test_settings_and_the_command_line_approve_nothing(desk: Desk) -> None:
-    for nobody in (COMMAND_LINE, Actor("operators", key=desk.waiting)):
+async def test_settings_and_the_command_line_approve_nothing(investigation: Operation) -> None:
+    for nobody in (COMMAND_LINE, Actor("operators", key=investigation.waiting)):
         with pytest.raises(ApprovalNeedsAccountError, match="console"):
-            await desk.approves(nobody)
+            await investigation.approves(nobody)
 
 
-async def test_a_renamed_person_is_the_same_person(desk: Desk) -> None:
-    await desk.database.fetch("update accounts set login = 'ana.ruiz' where login = 'ana'")
-    await desk.database.fetch("update accounts set login = 'ana' where login = 'bea'")
+async def test_a_renamed_person_is_the_same_person(investigation: Operation) -> None:
+    await investigation.database.fetch("update accounts set login = 'ana.ruiz' where login = 'ana'")
+    await investigation.database.fetch("update accounts set login = 'ana' where login = 'bea'")
 
     with pytest.raises(SamePersonError):
-        await desk.approves(Actor("ana.ruiz", desk.ana.account))
-    await desk.approves(Actor("ana", desk.bea.account))
+        await investigation.approves(Actor("ana.ruiz", investigation.ana.account))
+    await investigation.approves(Actor("ana", investigation.bea.account))
 
 
-async def test_a_disabled_account_approves_with_nothing_it_has(desk: Desk) -> None:
-    beas = await active_key(desk, desk.bea, desk.ana)
-    await Accounts(desk.database).disable("bea")
+async def test_a_disabled_account_approves_with_nothing_it_has(investigation: Operation) -> None:
+    beas = await active_key(investigation, investigation.bea, investigation.ana)
+    await Accounts(investigation.database).disable("bea")
 
-    for closed in (desk.bea, beas):
+    for closed in (investigation.bea, beas):
         with pytest.raises(ApproverNotValidError):
-            await desk.approves(closed)
+            await investigation.approves(closed)
     with pytest.raises(asyncpg.CheckViolationError, match="open account of operations"):
-        await desk.database.fetch(
+        await investigation.database.fetch(
             "update api_keys set activated_at = db_now(), activated_account = $2 where id = $1",
-            desk.waiting, desk.bea.account,
+            investigation.waiting, investigation.bea.account,
         )  # fmt: skip
 
 
-async def test_a_key_that_was_revoked_in_between_approves_nothing(desk: Desk) -> None:
+async def test_a_key_that_was_revoked_in_between_approves_nothing(investigation: Operation) -> None:
     """Authentication remembers a key for two seconds; approving asks for it again."""
-    beas = await active_key(desk, desk.bea, desk.ana)
-    async with desk.database.transaction() as connection:
+    beas = await active_key(investigation, investigation.bea, investigation.ana)
+    async with investigation.database.transaction() as connection:
         assert beas.key is not None
-        await ApiKeys(desk.database).revoke_one(beas.key, within=connection)
+        await ApiKeys(investigation.database).revoke_one(beas.key, within=connection)
 
     with pytest.raises(ApproverNotValidError):
-        await desk.approves(beas)
+        await investigation.approves(beas)
     with pytest.raises(ApproverNotValidError):
-        await desk.approves(
-            (await key_of(desk.database, desk.bea, "not-active", Scope.OPERATIONS)).actor
+        await investigation.approves(
+            (
+                await key_of(
+                    investigation.database, investigation.bea, "not-active", Scope.OPERATIONS
+                )
+            ).actor
         )
 
 
-async def test_a_key_of_somebody_else_does_not_make_an_approver(desk: Desk) -> None:
-    anas = await active_key(desk, desk.ana, desk.bea)
+async def test_a_key_of_somebody_else_does_not_make_an_approver(investigation: Operation) -> None:
+    anas = await active_key(investigation, investigation.ana, investigation.bea)
 
     with pytest.raises(ApproverNotValidError):
-        await desk.approves(Actor("bea", desk.bea.account, anas.key))
+        await investigation.approves(Actor("bea", investigation.bea.account, anas.key))
 
 
-async def test_two_who_approve_at_once_decide_once(desk: Desk) -> None:
-    eva = await employed(desk.database, "eva")
+async def test_two_who_approve_at_once_decide_once(investigation: Operation) -> None:
+    eva = await employed(investigation.database, "eva")
 
     answers = await asyncio.gather(
-        desk.approves(desk.bea), desk.approves(eva), return_exceptions=True
+        investigation.approves(investigation.bea),
+        investigation.approves(eva),
+        return_exceptions=True,
     )
 
     assert answers.count(None) == 1
     assert [type(answer) for answer in answers if answer] == [NothingProposedError]
 
 
-async def test_what_was_rejected_is_not_approved_any_more(desk: Desk) -> None:
-    await desk.rejects(COMMAND_LINE)
+async def test_what_was_rejected_is_not_approved_any_more(investigation: Operation) -> None:
+    await investigation.rejects(COMMAND_LINE)
 
     with pytest.raises(NothingProposedError):
-        await desk.approves(desk.bea)
+        await investigation.approves(investigation.bea)
     with pytest.raises(NothingProposedError):
-        await desk.rejects(desk.ana)
+        await investigation.rejects(investigation.ana)
 
 
 async def test_a_key_for_operations_works_once_a_second_person_activated_it(
@@ -175,8 +190,8 @@ async def test_a_key_for_operations_works_once_a_second_person_activated_it(
         hashes[scope] = (await _hash_of(database, made.actor.key), made.actor.key)
 
     before = {scope for scope, (digest, _) in hashes.items() if await table.find(digest)}
-    desk = Desk(database, ana, bea, _id(hashes[Scope.ANY][1]))
-    await desk.approves(bea)
+    investigation = Operation(database, ana, bea, _id(hashes[Scope.ANY][1]))
+    await investigation.approves(bea)
     after = {scope for scope, (digest, _) in hashes.items() if await table.find(digest)}
     await Accounts(database).disable("ana")
     last = {scope for scope, (digest, _) in hashes.items() if await table.find(digest)}
@@ -208,16 +223,18 @@ async def test_the_settings_take_over_no_key_of_an_account(database: Database) -
     ],
 )
 async def test_the_database_refuses_what_would_go_around_the_second_person(
-    desk: Desk, change: str
+    investigation: Operation, change: str
 ) -> None:
-    statement = f"update api_keys set {change} where id = '{desk.waiting}'"
+    statement = f"update api_keys set {change} where id = '{investigation.waiting}'"
 
     with pytest.raises(asyncpg.CheckViolationError, match=r"two people decide|belongs to"):
-        await desk.database.fetch(statement)
+        await investigation.database.fetch(statement)
 
 
-async def test_the_invariant_finds_what_was_done_while_the_guard_was_away(desk: Desk) -> None:
-    async with desk.database.transaction() as connection:
+async def test_the_invariant_finds_what_was_done_while_the_guard_was_away(
+    investigation: Operation,
+) -> None:
+    async with investigation.database.transaction() as connection:
         await connection.execute("set local role none")
         await connection.execute("alter table api_keys disable trigger two_people_decide")
         await connection.execute(
@@ -225,9 +242,9 @@ async def test_the_invariant_finds_what_was_done_while_the_guard_was_away(desk: 
         )
         await connection.execute("alter table api_keys enable always trigger two_people_decide")
 
-    found = {one.law.name: one.broken for one in await self_check(desk.database)}
+    found = {one.invariant.name: one.broken for one in await self_check(investigation.database)}
 
-    async with desk.database.transaction() as connection:
+    async with investigation.database.transaction() as connection:
         await connection.execute("set local role none")
         await connection.execute("alter table api_keys disable trigger never_removed")
         await connection.execute("delete from api_keys")

@@ -12,7 +12,7 @@ from caas.billing_database.free_text import PersonalDataRefusedError
 from caas.billing_database.payments import Payment
 from caas.order_management.held_deposits import DepositDecision
 from caas.rules.money import Money
-from tests.house import House, standing
+from tests.installation import Installation, standing
 from tests.people import COMMAND_LINE
 
 Sends = Callable[[str], Awaitable[object]]
@@ -21,25 +21,25 @@ NAMING: Final = ("Ana called", "ANA: cold seats", "for Ana.")
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    """A house in which heated seats are for sale."""
+async def installation(database: Database) -> AsyncIterator[Installation]:
+    """An installation in which heated seats are for sale."""
     async with standing(database) as built:
         await built.car()
         await built.offer_heated_seats()
         yield built
 
 
-async def invoice_of(house: House, payment: Payment) -> UUID:
+async def invoice_of(installation: Installation, payment: Payment) -> UUID:
     """The document of a payment."""
-    await house.platform.issuing.issue_due()
-    [document] = await house.platform.invoices.invoices(subject=payment.subject)
+    await installation.platform.issuing.issue_due()
+    [document] = await installation.platform.invoices.invoices(subject=payment.subject)
     return document.id
 
 
-async def doors_about(house: House, payment: Payment) -> dict[str, Sends]:
+async def doors_about(installation: Installation, payment: Payment) -> dict[str, Sends]:
     """Every way in which somebody writes about a payment, an invoice or a case of a customer."""
-    platform, invoice = house.platform, await invoice_of(house, payment)
-    desk = platform.payment_processing
+    platform, invoice = installation.platform, await invoice_of(installation, payment)
+    investigation = platform.payment_processing
     return {
         "credit note": lambda text: platform.invoices.credit_notes.correct(
             invoice, reason=text, gross=1, by=COMMAND_LINE
@@ -47,10 +47,12 @@ async def doors_about(house: House, payment: Payment) -> dict[str, Sends]:
         "credit note at once": lambda text: platform.invoices.credit_notes.issue(
             invoice, reason=text, gross=1
         ),
-        "refund note": lambda text: desk.refund_desk.decide(
+        "refund note": lambda text: investigation.refund_operations.decide(
             payment.id, RefundWish(1, "goodwill", None), note=text, by=COMMAND_LINE
         ),
-        "outcome": lambda text: desk.two_people.propose(payment.id, note=text, by=COMMAND_LINE),
+        "outcome": lambda text: investigation.two_people.propose(
+            payment.id, note=text, by=COMMAND_LINE
+        ),
         "deposit": lambda text: platform.order_management.held_deposits.decide(
             payment.id,
             DepositDecision.REFUND,
@@ -63,9 +65,9 @@ async def doors_about(house: House, payment: Payment) -> dict[str, Sends]:
     }
 
 
-def doors_about_nobody(house: House) -> dict[str, Sends]:
+def doors_about_nobody(installation: Installation) -> dict[str, Sends]:
     """Every way in which somebody writes what documents and books say of no customer."""
-    platform = house.platform
+    platform = installation.platform
     return {
         "service": lambda text: platform.service_catalog.put_service(
             code="x", name=text, kind="one_time", currency="EUR",
@@ -77,12 +79,12 @@ def doors_about_nobody(house: House) -> dict[str, Sends]:
     }  # fmt: skip
 
 
-async def test_no_door_takes_text_that_says_who_somebody_is(house: House) -> None:
-    payment = await house.settled()
-    about = await doors_about(house, payment)
+async def test_no_door_takes_text_that_says_who_somebody_is(installation: Installation) -> None:
+    payment = await installation.settled()
+    about = await doors_about(installation, payment)
     passed = []
     for doors, texts in (
-        (about, (*TELLING, *NAMING)), (doors_about_nobody(house), TELLING),
+        (about, (*TELLING, *NAMING)), (doors_about_nobody(installation), TELLING),
     ):  # fmt: skip
         for name, send in doors.items():
             for text in texts:
@@ -97,12 +99,12 @@ async def test_no_door_takes_text_that_says_who_somebody_is(house: House) -> Non
     assert passed == []
 
 
-async def test_text_about_the_matter_alone_is_taken(house: House) -> None:
-    payment = await house.settled()
-    about = await doors_about(house, payment)
+async def test_text_about_the_matter_alone_is_taken(installation: Installation) -> None:
+    payment = await installation.settled()
+    about = await doors_about(installation, payment)
 
     for name in ("credit note", "refund note"):
         await about[name](f"Cold seats, payment {payment.id}, 12.99 EUR on 2026-11-28.")
 
-    after = await house.until(payment.id, lambda p: p.refunded_amount == 2)  # cents
+    after = await installation.until(payment.id, lambda p: p.refunded_amount == 2)  # cents
     assert after.refunded_amount == 2  # one by each

@@ -148,7 +148,7 @@ def test_an_outage_that_a_library_tells_of_is_one_line_without_a_traceback(tmp_p
             try:
                 raise error
             except (OSError, asyncpg.PostgresError):
-                pool.warning("Failed to restore the pool connection floor", exc_info=True)
+                pool.warning("Failed to restore the pool connection layer", exc_info=True)
         try:
             raise ValueError("a bug")
         except ValueError:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from caas.channels.sign_in_keys import SignInKeys
+from caas.console.sign_in_keys import SignInKeys
 
 SIGN_IN_KEY: Final = "c2lnbi1pbiBrZXkgb2YgdGhlIHRlc3RzLCAzMmJ5dGU="
 SIGN_IN_KEYS: Final = SignInKeys.read(SIGN_IN_KEY)

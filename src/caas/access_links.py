@@ -15,16 +15,16 @@ from uuid import UUID
 
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.audit_events import AuditType, Outsider, audit, network_of
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Access, Customers
-from caas.billing_database.due_work import DueWork
-from caas.billing_database.erasing import SEND_ACCESS_LINKS
+from caas.billing_database.erasure_rows import SEND_ACCESS_LINKS
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.job_rows import Job
 from caas.billing_database.sessions import RefusedSignIns
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import CaasError
+from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import CUSTOMER, Notifications
-from caas.open_work import Answer, Done, OpenWork
 
 LINK_SECONDS: Final = 24 * 3600.0
 TOKEN_BYTES: Final = 32
@@ -43,15 +43,17 @@ class TooManyLinksError(CaasError):
 class AccessLinks:
     """Sends links to choose a password with."""
 
-    def __init__(self, *, books: Books, notifications: Notifications, public_url: str) -> None:
+    def __init__(
+        self, *, tables: BillingDatabase, notifications: Notifications, public_url: str
+    ) -> None:
         """Send by these notifications; links lead to this address."""
-        self._books = books
+        self._tables = tables
         self._notifications = notifications
         self._public_url = public_url
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the requests of people who have forgotten their password."""
-        open_work.register(SEND_ACCESS_LINKS, self._send_asked)
+        jobs.register(SEND_ACCESS_LINKS, self._send_asked)
 
     async def ask(self, email: str, *, asked_from: str) -> None:
         """Have links sent to the customers of this address, if there are any.
@@ -66,7 +68,7 @@ class AccessLinks:
             "email": email.lower(),
             "network": str(network.network_address) if network else "",
         }
-        await self._books.work.add(SEND_ACCESS_LINKS, new_id(), payload=payload)
+        await self._tables.jobs.add(SEND_ACCESS_LINKS, new_id(), payload=payload)
 
     async def send(
         self, customer: UUID, order_id: UUID, *, by: UUID | Outsider, address: str
@@ -81,13 +83,13 @@ class AccessLinks:
         token = secrets.token_urlsafe(TOKEN_BYTES)
 
         async def send(connection: Connection) -> None:
-            await Customers(self._books.database).add_link(
+            await Customers(self._tables.database).add_link(
                 token, Access(customer, order_id), valid_seconds=LINK_SECONDS, within=connection
             )
             await audit(
                 AuditType.LINK_MADE, by=by, subject=customer, address=address, within=connection
             )
-            await self._notifications.tell(
+            await self._notifications.notify(
                 audience=CUSTOMER,
                 recipient=customer,
                 template="access_credentials",
@@ -96,15 +98,15 @@ class AccessLinks:
                 within=connection,
             )
 
-        await self._books.database.in_transaction(send)
+        await self._tables.database.in_transaction(send)
 
-    async def _send_asked(self, work: DueWork) -> Answer:
-        email, network = str(work.payload["email"]), str(work.payload["network"])
-        for found in await Accounts(self._books.database).reachable_at(email):
+    async def _send_asked(self, job: Job) -> Answer:
+        email, network = str(job.payload["email"]), str(job.payload["network"])
+        for found in await Accounts(self._tables.database).reachable_at(email):
             with contextlib.suppress(TooManyLinksError):
                 await self.send(found.customer, found.order_id, by=Outsider.NOBODY, address=network)
         return Done()
 
     async def _may_send(self, counted_for: str, times_max: int) -> bool:
-        counts = RefusedSignIns(self._books.database, window_seconds=WINDOW_SECONDS)
+        counts = RefusedSignIns(self._tables.database, window_seconds=WINDOW_SECONDS)
         return (await counts.tried(counted_for))[0] <= times_max

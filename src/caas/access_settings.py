@@ -11,7 +11,7 @@ from enum import StrEnum
 from ipaddress import ip_network
 from typing import Final
 
-from caas.channels.sign_in_keys import SignInKeyError, SignInKeys
+from caas.console.sign_in_keys import SignInKeyError, SignInKeys
 from caas.errors import StartupError
 from caas.external_systems.http import Secret
 from caas.rules.rate_limits import PER_SECOND_MAX, RateLimit

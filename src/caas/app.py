@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from caas import local_machine, start_up
+from caas import local_machine, startup_checks
 from caas.assembly import Partners, Platform, Terms, assemble
 from caas.billing_database import connection, database_sessions, migrations
 from caas.billing_database.connection import Database
@@ -30,11 +30,11 @@ from caas.external_systems.local_outbox import OUTBOX, LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.transport_system import TransportSystem
-from caas.history_keeping import HeadTerms
+from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
 from caas.ota_activation_engine.unusable_messages import UnusableMessages
 from caas.process_environment import reading_database
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
 
 _log = structlog.get_logger()
@@ -85,20 +85,20 @@ async def opened(
         database = await connection.connect(settings.database_url)
         stack.push_async_callback(database.close)
         if login_checked:
-            start_up.look_at_login(database, settings)
+            startup_checks.check_login(database, settings)
         partners = await _partners(stack, settings, fleet, database)
-        await start_up.look_at_books(database, partners.gateway)
-        await start_up.look_at_market(database, settings.market)
-        await start_up.look_at_seller(database, settings.market.seller)
-        await start_up.look_at_broker(settings)
-        await start_up.look_at_gateway(partners.gateway, settings)
+        await startup_checks.check_database(database, partners.gateway)
+        await startup_checks.check_market(database, settings.market)
+        await startup_checks.check_seller(database, settings.market.seller)
+        await startup_checks.check_broker(settings)
+        await startup_checks.check_gateway(partners.gateway, settings)
         platform = assemble(database, partners, _terms(settings))
         if hears_vehicles:
             await platform.billing.schedule()
             await platform.reconciliation.begin_schedule()
             await platform.issuing.begin()
-            await platform.history_keeping.begin()
-            await platform.law_watch.begin()  # the last, because it looks for the others
+            await platform.history_signing.begin()
+            await platform.invariant_monitor.begin()  # the last, because it looks for the others
             await platform.ota_activation_engine.start()
             stack.push_async_callback(partners.vehicles.close)
         yield platform
@@ -124,7 +124,7 @@ async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
 def _terms(settings: Settings) -> Terms:
     return Terms(
         market=settings.market,
-        pace=Pace(settings.time_scale),
+        time_scale=TimeScale(settings.time_scale),
         public_url=settings.public_url,
         folder=settings.data_dir / "reconciliation",
         event_secrets=settings.sign_in_keys.event_secrets,

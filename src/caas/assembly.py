@@ -1,10 +1,10 @@
-"""Every room of the house, built once over one database and one set of partners.
+"""Every part of the installation, built once over one database and one set of partners.
 
 Nothing here reads the environment or opens a connection: what comes in is open already, and what
-comes out is the platform. The order is the order of the floors; what a room needs of the floors
+comes out is the platform. The order is the order of the layers; what a part needs of the layers
 above it is given as a callable.
 
-Rule a change must keep: no room is built twice and no room builds another.
+Rule a change must keep: no part is built twice and no part builds another.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from caas.api.partner_webhooks import PartnerWebhooks
 from caas.billing import Billing
 from caas.billing.invoices import Invoices
 from caas.billing.issuing import Issuing
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
+from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.erasure import Erasure
 from caas.event_delivery import EventDelivery
 from caas.ground import Ground, Observed, Partners, Terms, laid
-from caas.history_keeping import HistoryKeeping
-from caas.law_watch import LawWatch
+from caas.history_signing import HistorySigning
+from caas.invariant_monitor import InvariantMonitor
+from caas.jobs import JobQueue
 from caas.notifications import Notifications
-from caas.open_work import OpenWork
 from caas.order_management import OrderManagement
 from caas.ota_activation_engine import (
     SERVICE_PAYMENT,
@@ -38,7 +38,6 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.promised_refunds import PromisedRefunds
-from caas.payment_processing.reconciliation import Reconciliation, ReconciliationSettings
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal
@@ -46,6 +45,7 @@ from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
+from caas.reconciliation import Reconciliation, ReconciliationSettings
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscriptions import Subscriptions
 from caas.service_catalog.usage import Usage
@@ -55,10 +55,10 @@ __all__ = ["Partners", "Platform", "Terms", "assemble"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """Every room of the house, built once."""
+    """Every part of the installation, built once."""
 
-    books: Books
-    open_work: OpenWork
+    tables: BillingDatabase
+    jobs: JobQueue
     notifications: Notifications
     order_management: OrderManagement
     service_catalog: ServiceCatalog
@@ -70,8 +70,8 @@ class Platform:
     billing: Billing
     invoices: Invoices
     issuing: Issuing
-    law_watch: LawWatch
-    history_keeping: HistoryKeeping
+    invariant_monitor: InvariantMonitor
+    history_signing: HistorySigning
     observed: Observed
     erasure: Erasure
     access_links: AccessLinks
@@ -100,7 +100,7 @@ class _Flows:
 
 
 def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
-    """Build every room over one database and one set of partners.
+    """Build every part over one database and one set of partners.
 
     Raises:
         StartupError: the gateway cannot carry a payment type safely.
@@ -113,36 +113,36 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     billing, issuing = _billing(ground, flows), _issuing(ground)
     invoices, erasure = _invoices(ground, payments, issuing), _erasure(ground, issuing)
     access_links = AccessLinks(
-        books=ground.books, notifications=ground.notifications, public_url=terms.public_url
+        tables=ground.tables, notifications=ground.notifications, public_url=terms.public_url
     )
-    law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
+    invariant_monitor = InvariantMonitor(tables=ground.tables, alert=ground.notifications.alert)
     event_delivery = EventDelivery(
-        ground.books, encryption=terms.event_secrets, alert=ground.notifications.alert,
-        pace=terms.pace, local_subscribers=terms.local_subscribers,
+        ground.tables, encryption=terms.event_secrets, alert=ground.notifications.alert,
+        time_scale=terms.time_scale, local_subscribers=terms.local_subscribers,
     )  # fmt: skip
-    for room in (
+    for part in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
-        reconciliation, flows.subscription, billing, invoices, issuing, law_watch, erasure,
-        ground.history_keeping, access_links, event_delivery,
+        reconciliation, flows.subscription, billing, invoices, issuing, invariant_monitor, erasure,
+        ground.history_signing, access_links, event_delivery,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
     ):  # fmt: skip
-        room.register(ground.open_work)
+        part.register(ground.jobs)
     return Platform(
-        books=ground.books,
-        open_work=ground.open_work,
+        tables=ground.tables,
+        jobs=ground.jobs,
         notifications=ground.notifications,
         order_management=ground.order_management,
         service_catalog=ground.service_catalog,
         subscriptions=ground.subscriptions,
-        usage=Usage(books=ground.books),
+        usage=Usage(tables=ground.tables),
         ota_activation_engine=ground.ota_activation_engine,
         payment_processing=payments,
         reconciliation=reconciliation,
         billing=billing,
         invoices=invoices,
         issuing=issuing,
-        law_watch=law_watch,
-        history_keeping=ground.history_keeping,
+        invariant_monitor=invariant_monitor,
+        history_signing=ground.history_signing,
         observed=ground.observed,
         erasure=erasure,
         access_links=access_links,
@@ -151,42 +151,49 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
 
 
 def _flows(ground: Ground) -> _Flows:
-    books, notifications, pace = ground.books, ground.notifications, ground.terms.pace
+    tables, notifications, time_scale = ground.tables, ground.notifications, ground.terms.time_scale
     charges = Charges(
-        books, ground.gateway, pace=pace, alert=notifications.alert, polls=ground.terms.polls
+        tables,
+        ground.gateway,
+        time_scale=time_scale,
+        alert=notifications.alert,
+        polls=ground.terms.polls,
     )
     subscription_failure = SubscriptionFailure(
-        books=books, subscriptions=ground.subscriptions, notifications=notifications, pace=pace
+        tables=tables,
+        subscriptions=ground.subscriptions,
+        notifications=notifications,
+        time_scale=time_scale,
     )
     flows = _Flows(
         charges,
         ReservationPayment(
-            books=books,
+            tables=tables,
             charges=charges,
             order_management=ground.order_management,
             notifications=notifications,
         ),
         FinalPayment(
-            books=books,
+            tables=tables,
             charges=charges,
             order_management=ground.order_management,
             notifications=notifications,
         ),
         ServicePayment(
-            books=books,
+            tables=tables,
             charges=charges,
             ota_activation_engine=ground.ota_activation_engine,
             service_catalog=ground.service_catalog,
             notifications=notifications,
-            pace=pace,
+            time_scale=time_scale,
         ),
         SubscriptionPayment(
-            books=books,
+            tables=tables,
             charges=charges,
             subscriptions=ground.subscriptions,
             subscription_failure=subscription_failure,
             notifications=notifications,
-            pace=pace,
+            time_scale=time_scale,
             public_url=ground.terms.public_url,
         ),
     )
@@ -210,7 +217,7 @@ def _connect_upwards(ground: Ground, flows: _Flows) -> None:
 
 def _billing(ground: Ground, flows: _Flows) -> Billing:
     return Billing(
-        books=ground.books,
+        tables=ground.tables,
         subscription_payment=flows.subscription,
         notifications=ground.notifications,
         letterhead=between_rooms.letterhead(ground.terms.market),
@@ -220,7 +227,7 @@ def _billing(ground: Ground, flows: _Flows) -> Billing:
 
 def _erasure(ground: Ground, issuing: Issuing) -> Erasure:
     return Erasure(
-        books=ground.books,
+        tables=ground.tables,
         order_management=ground.order_management,
         subscriptions=ground.subscriptions,
         notifications=ground.notifications,
@@ -231,7 +238,7 @@ def _erasure(ground: Ground, issuing: Issuing) -> Erasure:
 
 def _invoices(ground: Ground, payments: PaymentProcessing, issuing: Issuing) -> Invoices:
     return Invoices(
-        books=ground.books,
+        tables=ground.tables,
         notifications=ground.notifications,
         letterhead=between_rooms.letterhead(ground.terms.market),
         refund=payments.promise_refund,
@@ -243,10 +250,10 @@ def _invoices(ground: Ground, payments: PaymentProcessing, issuing: Issuing) -> 
 
 def _issuing(ground: Ground) -> Issuing:
     return Issuing(
-        books=ground.books,
+        tables=ground.tables,
         letterhead=between_rooms.letterhead(ground.terms.market),
         notifications=ground.notifications,
-        pace=ground.terms.pace,
+        time_scale=ground.terms.time_scale,
         public_url=ground.terms.public_url,
     )
 
@@ -259,13 +266,13 @@ def _reconciliation(
     partners: Partners,
 ) -> Reconciliation:
     return Reconciliation(
-        books=ground.books,
+        tables=ground.tables,
         gateway=ground.gateway,
         charges=flows.charges,
         settlement=settlement,
         void=payments.void_payment,
         alert=ground.notifications.alert,
-        pace=ground.terms.pace,
+        time_scale=ground.terms.time_scale,
         settings=_reconciled_by(partners, ground.terms),
     )
 
@@ -278,16 +285,16 @@ def _reconciled_by(partners: Partners, terms: Terms) -> ReconciliationSettings:
 
 
 def _settlement(ground: Ground, flows: _Flows) -> tuple[Settlement, Disputes]:
-    disputes = Disputes(ground.books)
+    disputes = Disputes(ground.tables)
     settlement = Settlement(
-        books=ground.books,
+        tables=ground.tables,
         gateway=ground.gateway,
         charges=flows.charges,
         flows=flows.by_type,
         alert=ground.notifications.alert,
-        pace=ground.terms.pace,
-        on_refund=ground.refunds.gateway_says,
-        on_dispute=disputes.gateway_says,
+        time_scale=ground.terms.time_scale,
+        on_refund=ground.refunds.on_event,
+        on_dispute=disputes.on_event,
         polls=ground.terms.polls,
     )
     return settlement, disputes
@@ -296,28 +303,32 @@ def _settlement(ground: Ground, flows: _Flows) -> tuple[Settlement, Disputes]:
 def _payment_processing(
     ground: Ground, flows: _Flows, settlement: Settlement, disputes: Disputes
 ) -> PaymentProcessing:
-    books, gateway, pace = ground.books, ground.gateway, ground.terms.pace
+    tables, gateway, time_scale = ground.tables, ground.gateway, ground.terms.time_scale
     return PaymentProcessing(
-        books=books,
+        tables=tables,
         charges=flows.charges,
         flows=flows.by_type,
         service_payment=flows.service,
         unknown_outcomes=UnknownOutcomes(
-            books=books, gateway=gateway, charges=flows.charges, flows=flows.by_type, pace=pace
+            tables=tables,
+            gateway=gateway,
+            charges=flows.charges,
+            flows=flows.by_type,
+            time_scale=time_scale,
         ),
         settlement=settlement,
         refunds=ground.refunds,
         service_withdrawal=ServiceWithdrawal(
-            books=books,
+            tables=tables,
             service_payment=flows.service,
             subscriptions=ground.subscriptions,
             order_management=ground.order_management,
             refunds=ground.refunds,
-            promised_refunds=PromisedRefunds(books, ground.refunds, pace=pace),
+            promised_refunds=PromisedRefunds(tables, ground.refunds, time_scale=time_scale),
             ota_activation_engine=ground.ota_activation_engine,
-            pace=pace,
+            time_scale=time_scale,
         ),
         disputes=disputes,
         ota_activation_engine=ground.ota_activation_engine,
-        pace=pace,
+        time_scale=time_scale,
     )

@@ -11,9 +11,9 @@ from caas.billing_database.customers import Customers
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.notifications import Address, AddressOf, Notifications
-from caas.order_management.giving_back import Refund as RefundOfOrders
+from caas.order_management.order_refunds import Refund as RefundOfOrders
 from caas.payment_processing.promised_refunds import PromisedRefunds
-from caas.payment_processing.refunds import TellRefunded
+from caas.payment_processing.refunds import NotifyRefunded
 from caas.settings import Market
 
 
@@ -45,11 +45,11 @@ def orders_refund(refunds: PromisedRefunds) -> RefundOfOrders:
     return refund
 
 
-def refund_teller(notifications: Notifications) -> TellRefunded:
+def refund_notifier(notifications: Notifications) -> NotifyRefunded:
     """Return how a customer is told that money came back."""
 
-    async def tell(payment: Payment, refund: Refund, within: Connection) -> None:
-        await notifications.tell(
+    async def notify(payment: Payment, refund: Refund, within: Connection) -> None:
+        await notifications.notify(
             audience="customer",
             recipient=payment.customer,
             template="refund_done",
@@ -58,7 +58,7 @@ def refund_teller(notifications: Notifications) -> TellRefunded:
             within=within,
         )
 
-    return tell
+    return notify
 
 
 def addresses(database: Database) -> AddressOf:

@@ -5,7 +5,7 @@ A caller who says so has ended what can be ended: subscriptions and pages nobody
 is paid on such a page afterwards is voided, because its customer was erased.
 
 Rules a change must keep: the list is read again under the customer's lock, in the commit that
-clears; messages on this machine are removed by open work of that commit, so that a crash leaves
+clears; messages on this machine are removed by jobs of that commit, so that a crash leaves
 none; of what the law keeps only a full invoice says who the customer was, and none that is due is
 issued after its customer's name is gone.
 """
@@ -16,13 +16,13 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing.issuing import Issuing
-from caas.billing_database import erasing
-from caas.billing_database.books import Books
+from caas.billing_database import erasure_rows
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
-from caas.billing_database.erasing import KeptDocument, OpenKind, OpenThing
+from caas.billing_database.erasure_rows import KeptDocument, OpenKind, OpenThing
+from caas.billing_database.job_rows import Job
+from caas.billing_database.tables import BillingDatabase
+from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
-from caas.open_work import Answer, Done, OpenWork
 from caas.order_management import OrderManagement
 from caas.service_catalog.subscriptions import Subscriptions
 
@@ -55,7 +55,7 @@ class Erasure:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         order_management: OrderManagement,
         subscriptions: Subscriptions,
         notifications: Notifications,
@@ -63,16 +63,16 @@ class Erasure:
         zone: str,
     ) -> None:
         """End what is open in these subsystems; months end in this time zone."""
-        self._books = books
+        self._tables = tables
         self._orders = order_management
         self._subscriptions = subscriptions
         self._notifications = notifications
         self._issuing = issuing
         self._zone = zone
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the removal of messages."""
-        open_work.register(FORGET_MESSAGES, self._forget_messages)
+        jobs.register(FORGET_MESSAGES, self._forget_messages)
 
     async def erase(self, customer: UUID, *, end_open: bool = False) -> Erasing:
         """Erase a customer of whom nothing is open; otherwise return what is, and erase nothing.
@@ -91,29 +91,32 @@ class Erasure:
             await self._end(thing)
 
         async def clear(connection: Connection) -> list[OpenThing]:
-            was_erased = await erasing.lock(customer, within=connection)
+            was_erased = await erasure_rows.lock(customer, within=connection)
             left = [] if was_erased else await self._left(customer, connection, end_open=end_open)
             if not left:
-                await erasing.clear(customer, within=connection)
-                await self._books.work.add(
+                await erasure_rows.clear(customer, within=connection)
+                await self._tables.jobs.add(
                     FORGET_MESSAGES, customer, due_in=BEING_SENT_SECONDS, within=connection
                 )
             return left
 
-        left = await self._books.database.in_transaction(clear)
+        left = await self._tables.database.in_transaction(clear)
         if not left:
             await self._notifications.forget(customer)
         return Erasing(left, began=bool(found))
 
     async def kept(self, customer: UUID) -> Kept:
         """Return what still says, or may say, who an erased customer was."""
-        database = self._books.database
+        database = self._tables.database
         return Kept(
-            await erasing.kept_of(database, customer), await erasing.evidence_of(database, customer)
+            await erasure_rows.kept_of(database, customer),
+            await erasure_rows.evidence_of(database, customer),
         )
 
     async def _open(self, customer: UUID, within: Connection | None = None) -> list[OpenThing]:
-        return await erasing.open_of(self._books.database, customer, zone=self._zone, within=within)
+        return await erasure_rows.open_of(
+            self._tables.database, customer, zone=self._zone, within=within
+        )
 
     async def _left(self, customer: UUID, within: Connection, *, end_open: bool) -> list[OpenThing]:
         """Return what still stands in the way; a page that was given up may stay at the gateway."""
@@ -129,6 +132,6 @@ class Erasure:
             case _:
                 return
 
-    async def _forget_messages(self, work: DueWork) -> Answer:
-        await self._notifications.forget(work.subject)
+    async def _forget_messages(self, job: Job) -> Answer:
+        await self._notifications.forget(job.subject)
         return Done()

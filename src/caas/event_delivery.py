@@ -1,6 +1,6 @@
 """Events delivered to whoever subscribed: signed webhooks, in order, until each was taken.
 
-One piece of open work for each subscription holds how far it is. What is not answered with success
+One piece of jobs for each subscription holds how far it is. What is not answered with success
 is sent again, later and later, and nothing behind it is sent before; operations are alerted.
 
 Rules a change must keep: every connection goes to an address of the public internet that was
@@ -23,7 +23,6 @@ import msgspec
 
 from caas.billing_database.actors import Actor
 from caas.billing_database.audit_events import AuditType, Outsider, audit
-from caas.billing_database.books import Books
 from caas.billing_database.company_events import (
     CompanyEvent,
     CompanyEvents,
@@ -31,9 +30,10 @@ from caas.billing_database.company_events import (
     position_of,
 )
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.event_subscriptions import EventSubscription, EventSubscriptions
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.job_rows import Job
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, RefusedError, StartupError
 from caas.external_systems.encryption_at_rest import EncryptedElsewhereError, EncryptionAtRest
 from caas.external_systems.http import HttpClient, HttpLimits, Secret, checked_base_url
@@ -44,9 +44,9 @@ from caas.external_systems.subscriber_addresses import (
     is_local_name,
 )
 from caas.external_systems.webhook_signatures import SECRET_PREFIX, sign
-from caas.open_work import Again, Answer, Done, OpenWork
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.flow import Alert
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 
 DELIVER: Final = "deliver_events"
 FAILING: Final = "event_subscription_failing"
@@ -88,11 +88,11 @@ class EventDelivery:
 
     def __init__(
         self,
-        books: Books,
+        tables: BillingDatabase,
         *,
         encryption: EncryptionAtRest,
         alert: Alert,
-        pace: Pace,
+        time_scale: TimeScale,
         local_subscribers: bool = False,
     ) -> None:
         """Deliver what these books tell; `alert` tells operations of a subscriber in trouble.
@@ -100,18 +100,18 @@ class EventDelivery:
         `encryption` keeps their secrets; `local_subscribers` may be on this machine, also without
         TLS: for development alone.
         """
-        self._books = books
+        self._tables = tables
         self._encryption = encryption
         self._alert = alert
-        self._pace = pace
+        self._time_scale = time_scale
         self._local = local_subscribers
         self._look_up = partial(checked_addresses, loopback_allowed=local_subscribers)
-        self._rows = EventSubscriptions(books.database)
-        self.events = CompanyEvents(books.database)
+        self._rows = EventSubscriptions(tables.database)
+        self.events = CompanyEvents(tables.database)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the deliveries."""
-        open_work.register(DELIVER, self._due)
+        jobs.register(DELIVER, self._due)
 
     async def subscribe(
         self, *, url: str, types: list[str], after: str | None, by: Actor
@@ -136,10 +136,10 @@ class EventDelivery:
                 by=by.name, within=connection,
             )  # fmt: skip
             await _audited(AuditType.EVENTS_SUBSCRIBED, subscription_id, by, connection)
-            place = _told(begin, 0)
-            await self._books.work.add(DELIVER, subscription_id, payload=place, within=connection)
+            place = _position_payload(begin, 0)
+            await self._tables.jobs.add(DELIVER, subscription_id, payload=place, within=connection)
 
-        await self._books.database.in_transaction(together)
+        await self._tables.database.in_transaction(together)
         return await self._rows.get(subscription_id), secret
 
     async def subscription(self, subscription_id: UUID) -> EventSubscription:
@@ -167,10 +167,10 @@ class EventDelivery:
         async def together(connection: Connection) -> None:
             if await self._rows.end(subscription_id, within=connection):
                 await _audited(AuditType.EVENTS_UNSUBSCRIBED, subscription_id, by, connection)
-            await self._books.work.end(DELIVER, subscription_id, within=connection)
+            await self._tables.jobs.end(DELIVER, subscription_id, within=connection)
             await self._no_longer_failing(subscription_id, "It has ended.", connection)
 
-        await self._books.database.in_transaction(together)
+        await self._tables.database.in_transaction(together)
         return await self._rows.get(subscription_id)
 
     async def replay(self, subscription_id: UUID, *, after: str) -> None:
@@ -184,7 +184,7 @@ class EventDelivery:
         begin = position_of(after)
         if (await self._rows.get(subscription_id)).ended_at is not None:
             raise EventSubscriptionEndedError(subscription=str(subscription_id))
-        await self._books.work.postpone(
+        await self._tables.jobs.postpone(
             DELIVER, subscription_id, due_in=0.0, payload={"after": begin.id, "failures": 0}
         )
 
@@ -206,11 +206,11 @@ class EventDelivery:
         except (OSError, UnicodeError):
             return
 
-    async def _due(self, work: DueWork) -> Answer:
-        subscription = await self._rows.get(work.subject)
+    async def _due(self, job: Job) -> Answer:
+        subscription = await self._rows.get(job.subject)
         if subscription.ended_at is not None:
             return Done()
-        place, failures = position_of(work.payload["after"]), int(work.payload["failures"])
+        place, failures = position_of(job.payload["after"]), int(job.payload["failures"])
         try:
             secret = await self._secret_of(subscription)
         except EncryptedElsewhereError as unreadable:
@@ -226,8 +226,10 @@ class EventDelivery:
                 failures = 0
                 await self._recovered(subscription.id)
             if asyncio.get_running_loop().time() > deadline:
-                return Again(0.0, "more is to be delivered", _told(place, failures))
-        return Again(0.0 if page.more else LOOK_EVERY_SECONDS, None, _told(page.until, failures))
+                return RetryIn(0.0, "more is to be delivered", _position_payload(place, failures))
+        return RetryIn(
+            0.0 if page.more else LOOK_EVERY_SECONDS, None, _position_payload(page.until, failures)
+        )
 
     async def _secret_of(self, subscription: EventSubscription) -> Secret:
         """Return what signs, and let the newest key encrypt it if an older one has, or none."""
@@ -274,17 +276,17 @@ class EventDelivery:
                 f"tries: {because} They wait in order; mend it, or end the subscription.",
             )
         wait = SEND_AGAIN_SECONDS * 2 ** min(failures - 1, DOUBLINGS_MAX)
-        due_in = self._pace.seconds(min(wait, SEND_AGAIN_SECONDS_MAX))
-        return Again(due_in, because, _told(place, failures))
+        due_in = self._time_scale.seconds(min(wait, SEND_AGAIN_SECONDS_MAX))
+        return RetryIn(due_in, because, _position_payload(place, failures))
 
     async def _recovered(self, subscription_id: UUID) -> None:
-        async with self._books.database.transaction() as connection:
+        async with self._tables.database.transaction() as connection:
             await self._no_longer_failing(subscription_id, "It takes events again.", connection)
 
     async def _no_longer_failing(
         self, subscription_id: UUID, resolution: str, connection: Connection
     ) -> None:
-        await self._books.cases.close(
+        await self._tables.cases.close(
             FAILING, subscription_id, resolution=resolution, owner="caas", within=connection
         )
 
@@ -312,5 +314,5 @@ async def _audited(type_: AuditType, subject: UUID, by: Actor, connection: Conne
     await audit(type_, by=who, subject=subject, within=connection)
 
 
-def _told(place: Position, failures: int) -> dict[str, object]:
+def _position_payload(place: Position, failures: int) -> dict[str, object]:
     return {"after": place.id, "failures": failures}

@@ -1,6 +1,6 @@
-"""The floors that Payment Processing stands on, built once over one database and its partners.
+"""The layers that Payment Processing stands on, built once over one database and its partners.
 
-Rules a change must keep: as for `caas.assembly`, which builds the floors above; every call to the
+Rules a change must keep: as for `caas.assembly`, which builds the layers above; every call to the
 gateway about a payment is written down; what the platform cannot do safely with the gateway it was
 given, it refuses to start with (decision 1).
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caas import between_rooms
-from caas.billing_database import books as billing_books
-from caas.billing_database.books import Books
+from caas.billing_database import tables as billing_tables
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_calls import GatewayCalls
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import StartupError
 from caas.external_systems.encryption_at_rest import EncryptionAtRest
 from caas.external_systems.iot_gateway import VehicleLink
@@ -21,21 +21,21 @@ from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
 from caas.external_systems.payment_gateway import PaymentGateway, why_unsafe
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
-from caas.history_keeping import HeadTerms, HistoryKeeping
+from caas.history_signing import HeadTerms, HistorySigning
+from caas.jobs import JobQueue
 from caas.notifications import Notifications
-from caas.open_work import OpenWork
 from caas.order_management import OrderManagement, OrderPartners
 from caas.order_management import Upward as OrdersUpward
-from caas.order_management.loss import DepositOnLoss
+from caas.order_management.forfeiture import DepositOnForfeiture
 from caas.ota_activation_engine import (
     OtaActivationEngine,
 )
+from caas.payment_processing.gateway_audit_log import AuditedGateway
 from caas.payment_processing.promised_refunds import PromisedRefunds
-from caas.payment_processing.recorded_gateway import RecordedGateway
 from caas.payment_processing.refunds import Refunds
-from caas.rules.pace import Pace
 from caas.rules.settlement_fees import FeeTerms
 from caas.rules.settlement_polls import PollTerms
+from caas.rules.time_scale import TimeScale
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 from caas.service_catalog.subscriptions import Subscriptions, WithdrawnSubscription
@@ -65,11 +65,12 @@ class Terms:
     are those agreed with the gateway, None for none; `heads` sign and keep the history's, None to
     make none; `polls` say when the gateway is asked about settlements;
     `local_subscribers` may take events on this machine;
-    `deposit_on_loss` is the policy of decision 21, `withdrawn_subscription` that of decision 141.
+    `deposit_on_forfeiture` is the policy of decision 21, `withdrawn_subscription` that of decision
+    141.
     """
 
     market: Market
-    pace: Pace
+    time_scale: TimeScale
     public_url: str
     folder: Path
     event_secrets: EncryptionAtRest
@@ -78,7 +79,7 @@ class Terms:
     polls: PollTerms = dataclasses.field(default_factory=PollTerms)
     drop_folder: Path | None = None
     local_subscribers: bool = False
-    deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
+    deposit_on_forfeiture: DepositOnForfeiture = DepositOnForfeiture.HOLD
     withdrawn_subscription: WithdrawnSubscription = WithdrawnSubscription.FREE
 
 
@@ -92,10 +93,10 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """The floors that Payment Processing stands on."""
+    """The layers that Payment Processing stands on."""
 
-    books: Books
-    open_work: OpenWork
+    tables: BillingDatabase
+    jobs: JobQueue
     gateway: PaymentGateway
     observed: Observed
     terms: Terms
@@ -106,11 +107,11 @@ class Ground:
     subscriptions: Subscriptions
     subscription_delivery: SubscriptionDelivery
     ota_activation_engine: OtaActivationEngine
-    history_keeping: HistoryKeeping
+    history_signing: HistorySigning
 
 
 def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
-    """Lay the ground: the books, the partners' clients in their rooms, and what is told to whom.
+    """Build the layers that Payment Processing stands on.
 
     Raises:
         StartupError: the gateway cannot carry a payment type safely.
@@ -118,82 +119,87 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
     _refuse_unsafe(partners.gateway)
     observed = Observed(GatewayCalls(database), ObservedVehicleLink(partners.vehicles))
     partners = _recorded(partners, observed.gateway_calls)
-    books = billing_books.opened(database)
+    tables = billing_tables.opened(database)
     notifications = Notifications(
-        books=books,
+        tables=tables,
         channel=partners.channel,
         address_of=between_rooms.addresses(database),
         zone=terms.market.zone,
         language=terms.market.language,
         public_url=terms.public_url,
     )
-    refunds = _refunds(books, partners, terms, notifications)
-    catalog = ServiceCatalog(books=books)
+    refunds = _refunds(tables, partners, terms, notifications)
+    catalog = ServiceCatalog(tables=tables)
     ota = OtaActivationEngine(
-        books=books, link=observed.vehicles, pace=terms.pace, alert=notifications.alert
+        tables=tables, link=observed.vehicles, time_scale=terms.time_scale,
+        alert=notifications.alert,
+    )  # fmt: skip
+    delivery = SubscriptionDelivery(
+        tables=tables, ota_activation_engine=ota, notify=notifications.notify
     )
-    delivery = SubscriptionDelivery(books=books, ota_activation_engine=ota, tell=notifications.tell)
     return Ground(
-        books=books,
-        open_work=OpenWork(books.work, books.cases, terms.pace),
+        tables=tables,
+        jobs=JobQueue(tables.jobs, tables.cases, terms.time_scale),
         gateway=partners.gateway,
         observed=observed,
         terms=terms,
         notifications=notifications,
         refunds=refunds,
-        order_management=_order_management(books, partners, terms, notifications, refunds),
+        order_management=_order_management(tables, partners, terms, notifications, refunds),
         service_catalog=catalog,
         subscriptions=Subscriptions(
-            books=books,
+            tables=tables,
             service_catalog=catalog,
             delivery=delivery,
-            pace=terms.pace,
+            time_scale=terms.time_scale,
             withdrawn=terms.withdrawn_subscription,
         ),
         subscription_delivery=delivery,
         ota_activation_engine=ota,
-        history_keeping=HistoryKeeping(
-            books=books, alert=notifications.alert, pace=terms.pace, terms=terms.heads
+        history_signing=HistorySigning(
+            tables=tables, alert=notifications.alert, time_scale=terms.time_scale, terms=terms.heads
         ),
     )
 
 
 def _recorded(partners: Partners, calls: GatewayCalls) -> Partners:
     """Have every call to the gateway about a payment written down."""
-    gateway = RecordedGateway(partners.gateway, calls)
+    gateway = AuditedGateway(partners.gateway, calls)
     return dataclasses.replace(partners, gateway=gateway)
 
 
 def _refunds(
-    books: Books, partners: Partners, terms: Terms, notifications: Notifications
+    tables: BillingDatabase, partners: Partners, terms: Terms, notifications: Notifications
 ) -> Refunds:
     return Refunds(
-        books=books,
+        tables=tables,
         gateway=partners.gateway,
-        pace=terms.pace,
-        tell_refunded=between_rooms.refund_teller(notifications),
+        time_scale=terms.time_scale,
+        notify_refunded=between_rooms.refund_notifier(notifications),
         alert=notifications.alert,
     )
 
 
 def _order_management(
-    books: Books,
+    tables: BillingDatabase,
     partners: Partners,
     terms: Terms,
     notifications: Notifications,
     refunds: Refunds,
 ) -> OrderManagement:
     return OrderManagement(
-        books=books,
+        tables=tables,
         partners=partners.order_partners,
         upward=OrdersUpward(
-            tell=notifications.tell,
+            notify=notifications.notify,
             alert=notifications.alert,
-            refund=between_rooms.orders_refund(PromisedRefunds(books, refunds, pace=terms.pace)),
+            refund=between_rooms.orders_refund(
+                PromisedRefunds(tables, refunds, time_scale=terms.time_scale)
+            ),
             access_url=lambda token: f"{terms.public_url}/access/{token}",
         ),
-        pace=terms.pace,
-        reservation_deposit_on_loss=terms.deposit_on_loss,
+        time_scale=terms.time_scale,
+        reservation_deposit_on_forfeiture=terms.deposit_on_forfeiture,
     )
 
 

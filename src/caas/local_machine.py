@@ -3,9 +3,8 @@
 `caas up` and `caas demo` start here. The simulators are processes of their own with sockets of
 their own; what already has an address in the environment is not started.
 
-Rules a change must keep: secrets are made once and kept in the data folder, readable by its owner
-only, and are no argument of any process; a second start keeps the data of the first; whatever was
-started here is stopped here, and ends also when this process is killed.
+Rules a change must keep: secrets are made once, are readable by their owner only and are no
+argument of any process; whatever was started here ends with this process, also when it is killed.
 """
 
 import asyncio
@@ -77,7 +76,7 @@ async def start(
 ) -> LocalWorld:
     """Start what has no address yet; everything stops with the stack.
 
-    `report` hears what is going on, one line for each thing that takes time.
+    `report` gets a line for each thing that takes time.
 
     Raises:
         StartupError: the data folder is in use or unusable, or a part does not start.
@@ -91,9 +90,8 @@ async def start(
     found.setdefault("CAAS_GATEWAY_API_KEY", kept.gateway_api_key)
     found.setdefault("CAAS_GATEWAY_WEBHOOK_SECRETS", kept.gateway_webhook_secret)
     found.setdefault("CAAS_PARTNER_WEBHOOK_SECRETS", kept.partner_webhook_secret)
-    found.setdefault(
-        "CAAS_API_KEYS", ",".join(f"{name}:{name}:{key}" for name, key in kept.api_keys.items())
-    )
+    keys = ",".join(f"{name}:{name}:{key}" for name, key in kept.api_keys.items())
+    found.setdefault("CAAS_API_KEYS", keys)
     found.setdefault("CAAS_VEHICLE_COMMAND_KEYS", kept.vehicle_command_key)
     found.setdefault("CAAS_HEAD_KEYS", kept.head_key)
     found.setdefault("CAAS_SIGN_IN_KEYS", kept.sign_in_key)
@@ -385,13 +383,15 @@ def _taken(descriptor: int, kind: int) -> bool:
 
 def _leave_word(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
     """Say in the data folder what is up on it, while it is; its owner alone may read it."""
-    told = {name: value for name, value in world.environment.items() if name.startswith("CAAS_")}
+    reported = {
+        name: value for name, value in world.environment.items() if name.startswith("CAAS_")
+    }
     word = folder / WORD
     descriptor = os.open(word, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(
             {
-                "environment": told,
+                "environment": reported,
                 "controls": world.controls,
                 "embedded_database": world.embedded_database,
             },

@@ -164,13 +164,13 @@ class _Processor:
     def _thin_out(self, event: EventDict) -> None:
         """Keep what repeats itself to a line a second: an outage, and what libraries say."""
         error = _error_of(event)
-        said = event.pop(KIND, None)
+        stated = event.pop(KIND, None)
         if isinstance(error, UnavailableError):
             kind, because = error.code, error.facts.get("reason") or error.sentence
-        elif said is None or not (error is None or isinstance(error, UNREACHABLE)):
+        elif stated is None or not (error is None or isinstance(error, UNREACHABLE)):
             return
         else:
-            kind, because = f"{event['library']}: {said}", error and repr(error)
+            kind, because = f"{event['library']}: {stated}", error and repr(error)
         left_out = self._seldom.left_out((str(event.get("event")), kind))
         if left_out is None:
             raise structlog.DropEvent

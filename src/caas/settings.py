@@ -23,7 +23,7 @@ from caas.access_settings import (
     rate_limit,
 )
 from caas.api.configured_keys import parse_api_keys
-from caas.books_settings import (
+from caas.billing_settings import (
     HeadSettings,
     engine_url,
     head_settings,
@@ -31,7 +31,7 @@ from caas.books_settings import (
     settlement_fees,
     settlement_polls,
 )
-from caas.channels.sign_in_keys import SignInKeys
+from caas.console.sign_in_keys import SignInKeys
 from caas.errors import StartupError
 from caas.external_systems.declared_capabilities import Capabilities
 from caas.external_systems.http import Secret
@@ -197,7 +197,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         heads=read(head_settings),
     )
     if reader.problems:
-        raise _all_told(reader.problems)
+        raise _all_problems(reader.problems)
     return settings
 
 
@@ -216,7 +216,7 @@ class _Reader:
             return cast("_Read", None)  # never seen: what has a problem is never returned
 
 
-def _all_told(problems: Sequence[SettingError]) -> SettingError:
+def _all_problems(problems: Sequence[SettingError]) -> SettingError:
     """Return one error that tells every problem, what is not set first."""
     missing = [it.name for it in problems if isinstance(it, NotSetError)]
     wrong = {it.sentence: None for it in problems if not isinstance(it, NotSetError)}

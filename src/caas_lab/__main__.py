@@ -12,7 +12,7 @@ import typer
 
 from caas import process_environment
 from caas.cli import main, program
-from caas.commands import FINDINGS, INTERRUPTED, AsJson, end_in_order, print_json, run_command
+from caas.cli.commands import FINDINGS, INTERRUPTED, AsJson, end_in_order, print_json, run_command
 
 if TYPE_CHECKING:
     from caas_lab.simulation.plan import Plan

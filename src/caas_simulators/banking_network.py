@@ -31,10 +31,10 @@ class BankingNetwork:
     """Answers settlement requests after a delay."""
 
     def __init__(self, store: Store, terms: Terms) -> None:
-        """Know the delays from the terms; `told` is set before the first request."""
+        """Know the delays from the terms; `reported` is set before the first request."""
         self._store = store
         self._terms = terms
-        self.told: Settled
+        self.reported: Settled
         store.agenda.register("settle", self._answer_when_due)
         store.agenda.register("dispute", self._dispute_when_due)
 
@@ -54,11 +54,11 @@ class BankingNetwork:
         captured = booking.transaction.captured_amount
         method = method_of(booking.transaction.payment_method or "")
         if method.settlement == "rejected":
-            self.told.bank_rejects(booking)
+            self.reported.bank_rejects(booking)
             return
         partial = captured * self._terms.partial_percent // 100
         amount = max(1, partial) if method.settlement == "partial" else captured
-        self.told.bank_confirms(booking, amount)
+        self.reported.bank_confirms(booking, amount)
         if method.disputed:
             self._dispute_later(booking)
 
@@ -84,4 +84,4 @@ class BankingNetwork:
     def _dispute_when_due(self, transaction_id: str) -> None:
         booking = self._store.bookings[transaction_id]
         if booking.transaction.status == "settled" and not booking.dispute_ids:
-            self.told.customer_disputes(booking)
+            self.reported.customer_disputes(booking)

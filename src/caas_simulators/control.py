@@ -109,8 +109,8 @@ class SharedControl:
 
     def _sent(self, request: Request) -> Answer:
         reference = request.query.get("reference")
-        told = [
-            _told(delivery)
+        reported = [
+            _reported(delivery)
             for delivery in self._sender.sent
             if reference in (None, delivery.event.reference)
         ]
@@ -119,7 +119,7 @@ class SharedControl:
             for name, target in self._targets.items()
         }
         unfinished = self._sender.unfinished
-        return json_answer(200, {"targets": targets, "unfinished": unfinished, "sent": told})
+        return json_answer(200, {"targets": targets, "unfinished": unfinished, "sent": reported})
 
     def _aim(self, request: Request) -> Answer:
         order = msgspec.json.decode(request.body, type=WebhookOrder)
@@ -151,7 +151,7 @@ def routed(
         return problem(422, "invalid_request", str(error))
 
 
-def _told(delivery: Delivery) -> dict[str, object]:
+def _reported(delivery: Delivery) -> dict[str, object]:
     return {
         "id": delivery.event.id,
         "type": delivery.event.type,

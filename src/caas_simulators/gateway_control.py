@@ -30,7 +30,7 @@ PATHS = {
     "POST /_control/advance": "{seconds} of the world pass, or all {until} an instant",
     "POST /_control/forget-keys": "forget every idempotency key",
     "POST /_control/transactions/{id}/settle-rest": "let the bank pay what it left out",
-    "POST /_control/transactions/{id}/expire": "let the authorisation or the page expire",
+    "POST /_control/transactions/{id}/expire": "let the authorization or the page expire",
     "POST /_control/transactions/{id}/settlement-failure": "let the bank reject, or take back",
     "POST /_control/transactions/{id}/dispute": "{amount?, reason?} open one; {outcome} decide it",
 }
@@ -143,11 +143,11 @@ class GatewayControl:
         return [one for one in bookings if reference in (None, one.transaction.reference)]
 
     def _book_line(self, request: Request) -> Answer:
-        told = msgspec.structs.asdict(_decoded(request, LineOrder))
-        day = told.pop("date")
-        if told["net"] is None:
-            told["net"] = told["gross"] - told["fee"]
-        return json_answer(201, self._world.reports.book_as_told(day, **told))
+        reported = msgspec.structs.asdict(_decoded(request, LineOrder))
+        day = reported.pop("date")
+        if reported["net"] is None:
+            reported["net"] = reported["gross"] - reported["fee"]
+        return json_answer(201, self._world.reports.book_as_told(day, **reported))
 
     def _close_day(self, request: Request) -> Answer:
         day = _decoded(request, DayOrder).date or self._world.clock.today()

@@ -105,11 +105,11 @@ class Refunds:
         short = transaction.refunded_amount + due.refund.amount > transaction.settled_amount
         if due.fails or short:
             due.refund.status = "failed"
-            self._store.tell(booking, "refund.failed", due.refund, due)
+            self._store.notify(booking, "refund.failed", due.refund, due)
             return
         due.refund.status = "succeeded"
         transaction.refunded_amount += due.refund.amount
         if transaction.refunded_amount == transaction.settled_amount:
             transaction.status = "refunded"
         self._reports.book(transaction, "refund", -due.refund.amount)
-        self._store.tell(booking, "refund.succeeded", due.refund, booking, due)
+        self._store.notify(booking, "refund.succeeded", due.refund, booking, due)

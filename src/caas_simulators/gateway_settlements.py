@@ -28,7 +28,7 @@ class Settlements:
         self._reports = reports
         self._terms = terms
         self.settlement_known: Callable[[Booking], None] = lambda _booking: None
-        bank.told = self
+        bank.reported = self
         store.agenda.register("verdict", self._verdict_when_due)
 
     def settle_now(self, booking: Booking) -> None:
@@ -113,7 +113,7 @@ class Settlements:
         booking.dispute_ids.append(opened.dispute.id)
         self._reports.book(transaction, "chargeback", -wanted)
         self._reports.book(transaction, "fee", 0, DISPUTE_FEE)
-        self._store.tell(booking, "dispute.opened", opened.dispute, booking, opened)
+        self._store.notify(booking, "dispute.opened", opened.dispute, booking, opened)
         return opened
 
     def decide(self, booking: Booking, *, won: bool) -> DisputeBooking:
@@ -132,7 +132,7 @@ class Settlements:
         elif decided.dispute.status == "won":
             self._reports.book(booking.transaction, "chargeback", -amount)
         decided.dispute.status = verdict
-        self._store.tell(booking, f"dispute.{decided.dispute.status}", decided.dispute, decided)
+        self._store.notify(booking, f"dispute.{decided.dispute.status}", decided.dispute, decided)
         return decided
 
     def open_dispute(self, booking: Booking) -> DisputeBooking | None:

@@ -109,9 +109,9 @@ class Store:
         if event_type is None:
             self.journal.write(booking)
         else:
-            self.tell(booking, event_type, booking.transaction, booking)
+            self.notify(booking, event_type, booking.transaction, booking)
 
-    def tell(
+    def notify(
         self,
         booking: Booking,
         event_type: str,

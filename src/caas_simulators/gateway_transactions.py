@@ -3,7 +3,7 @@
 This is what stands behind the seed's `POST /transactions` and `POST /transactions/{id}/void`, and
 behind the capture that decision 1 adds to them.
 
-Rules: funds are held before they are captured; per authorisation either a capture or a void, never
+Rules: funds are held before they are captured; per authorization either a capture or a void, never
 both; what has ended stays ended.
 """
 
@@ -145,7 +145,7 @@ class Transactions:
         self._end(booking, "voided", "transaction.voided", void_reason=reason or "requested")
 
     def expire(self, booking: Booking) -> None:
-        """Let an authorisation, or a hosted page, end as if its time were up.
+        """Let an authorization, or a hosted page, end as if its time were up.
 
         Raises:
             Refusal: 409, nothing of it is open.

@@ -95,12 +95,12 @@ def _distorted(answer: Answer, action: Action) -> Answer:
         return Answer(200, HTML_PAGE, HTML)
     if not (action.wrong_transaction or action.wrong_amount or action.wrong_currency):
         return answer
-    told = msgspec.json.decode(answer.body)
+    reported = msgspec.json.decode(answer.body)
     if action.wrong_transaction:
-        told["id"], told["reference"] = "txn_of_somebody_else", "reference-of-somebody-else"
+        reported["id"], reported["reference"] = "txn_of_somebody_else", "reference-of-somebody-else"
     if action.wrong_amount:
-        told["amount"] = told.get("amount", 0) + 1
+        reported["amount"] = reported.get("amount", 0) + 1
     if action.wrong_currency:
-        told["currency"] = "XXX"
-    body = msgspec.json.encode(told)
+        reported["currency"] = "XXX"
+    body = msgspec.json.encode(reported)
     return Answer(answer.status, body, answer.content_type, answer.headers)

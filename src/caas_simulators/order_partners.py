@@ -119,7 +119,7 @@ class OrderPartners:
         booked = self.world.store.collection(call.collection).get(call.record_id)
         if booked is None:
             return problem(404, "not_found", "There is no record with this id.")
-        return json_answer(200, booked.told)
+        return json_answer(200, booked.reported)
 
     def _searched(self, call: Call, action: Action) -> Answer:
         if action.no_lookup is not None:
@@ -128,9 +128,9 @@ class OrderPartners:
         if not query.keys() & {"reference", "idempotency_key"}:
             return problem(400, "reference_missing", "Say which reference or idempotency_key.")
         found = [
-            booked.told
+            booked.reported
             for booked in self.world.store.collection(call.collection).values()
-            if query.get("reference", booked.told.reference) == booked.told.reference
+            if query.get("reference", booked.reported.reference) == booked.reported.reference
             and query.get("idempotency_key", booked.key) == booked.key
         ]
         return json_answer(200, {"data": found})

@@ -70,24 +70,24 @@ class PartnerControl:
         if order is None:
             return problem(404, "not_found", "There is no factory order with this id.")
         try:
-            told = msgspec.json.decode(request.body or b"{}", type=ReadyOrder)
+            reported = msgspec.json.decode(request.body or b"{}", type=ReadyOrder)
         except msgspec.DecodeError as error:
             return problem(422, "invalid_request", str(error))
-        await self._world.make_ready(order, told.public_key)
-        return json_answer(200, order.told)
+        await self._world.make_ready(order, reported.public_key)
+        return json_answer(200, order.reported)
 
     def _completed(self, delivery_id: str) -> Answer:
         delivery = self._world.store.deliveries.get(delivery_id)
         if delivery is None:
             return problem(404, "not_found", "There is no delivery with this id.")
         self._world.complete(delivery)
-        return json_answer(200, delivery.told)
+        return json_answer(200, delivery.reported)
 
     def _waiting(self, request: Request) -> Answer:
         del request
         store = self._world.store
-        orders = (one.told for one in reversed(store.orders.values()))
-        deliveries = (one.told for one in reversed(store.deliveries.values()))
+        orders = (one.reported for one in reversed(store.orders.values()))
+        deliveries = (one.reported for one in reversed(store.deliveries.values()))
         to_build = (one for one in orders if one.status != "ready")
         to_deliver = (one for one in deliveries if one.status != "completed")
         return json_answer(
@@ -109,16 +109,16 @@ class PartnerControl:
 
     def _ledger(self, request: Request) -> Answer:
         reference = request.query.get("reference")
-        told: dict[str, object] = {
+        reported: dict[str, object] = {
             name: [
-                booked.told
+                booked.reported
                 for booked in self._world.store.collection(name).values()
-                if reference in (None, booked.told.reference)
+                if reference in (None, booked.reported.reference)
             ]
             for name in ("orders", "registrations", "deliveries")
         }
-        told["calls"] = [
+        reported["calls"] = [
             {"operation": operation, "key": key, "count": count}
             for (operation, key), count in self._calls.items()
         ]
-        return json_answer(200, told)
+        return json_answer(200, reported)

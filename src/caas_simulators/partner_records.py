@@ -80,7 +80,7 @@ PartnerRecord = FactoryOrder | Registration | ScheduledDelivery
 class BookedOrder(msgspec.Struct, kw_only=True, tag_field="record", tag="order"):
     """A factory order with what only the factory knows: its key, and when it will be ready."""
 
-    told: FactoryOrder
+    reported: FactoryOrder
     key: str
     due_at: float | None = None
 
@@ -88,14 +88,14 @@ class BookedOrder(msgspec.Struct, kw_only=True, tag_field="record", tag="order")
 class BookedRegistration(msgspec.Struct, kw_only=True, tag_field="record", tag="registration"):
     """A registration with the key it was asked with."""
 
-    told: Registration
+    reported: Registration
     key: str
 
 
 class BookedDelivery(msgspec.Struct, kw_only=True, tag_field="record", tag="delivery"):
     """A delivery with what only the transport knows: its key, and when it will be completed."""
 
-    told: ScheduledDelivery
+    reported: ScheduledDelivery
     key: str
     due_at: float | None = None
 

@@ -53,8 +53,8 @@ class PartnerStore:
         self._enter(booked)
         self.journal.write(booked)
 
-    def tell(
-        self, event_type: str, booked: Booked, told: Mapping[str, str | None], target: Target
+    def notify(
+        self, event_type: str, booked: Booked, reported: Mapping[str, str | None], target: Target
     ) -> None:
         """Journal what changed together with its event, then send the event."""
         event_id = self.new_id("evt")
@@ -62,13 +62,13 @@ class PartnerStore:
             "id": event_id,
             "type": event_type,
             "occurred_at": rfc3339(self._clock.now()),
-            "data": told,
+            "data": reported,
         }
         event = Event(
             id=event_id,
             type=event_type,
-            subject_id=next(iter(told.values())) or "",
-            reference=booked.told.reference,
+            subject_id=next(iter(reported.values())) or "",
+            reference=booked.reported.reference,
             body=_ENCODER.encode(body).decode(),
         )
         self.journal.write(booked, event)
@@ -106,8 +106,8 @@ class PartnerStore:
     def _enter(self, booked: Booked) -> None:
         match booked:
             case BookedOrder():
-                self.orders[booked.told.factory_order_id] = booked
+                self.orders[booked.reported.factory_order_id] = booked
             case BookedRegistration():
-                self.registrations[booked.told.registration_id] = booked
+                self.registrations[booked.reported.registration_id] = booked
             case BookedDelivery():
-                self.deliveries[booked.told.delivery_id] = booked
+                self.deliveries[booked.reported.delivery_id] = booked

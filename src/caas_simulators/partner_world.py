@@ -110,7 +110,7 @@ class PartnerWorld:
             created_at=rfc3339(self.clock.now()),
         )
         due_at = self._due_at(self.settings.build_seconds, action)
-        booked = BookedOrder(told=order, key=key, due_at=due_at)
+        booked = BookedOrder(reported=order, key=key, due_at=due_at)
         self.store.keep(booked)
         self._note("ready", order.factory_order_id, due_at)
         return order
@@ -127,7 +127,7 @@ class PartnerWorld:
             plate=plate(self._first_plate + len(self.store.registrations)),
             registered_at=rfc3339(self.clock.now()),
         )
-        self.store.keep(BookedRegistration(told=registration, key=key))
+        self.store.keep(BookedRegistration(reported=registration, key=key))
         return registration
 
     def schedule(self, request: DeliveryRequest, key: str, action: Action) -> ScheduledDelivery:
@@ -143,38 +143,38 @@ class PartnerWorld:
             scheduled_for=rfc3339(self.clock.now() + span),
         )
         due_at = self._due_at(self.settings.delivery_seconds, action)
-        booked = BookedDelivery(told=delivery, key=key, due_at=due_at)
+        booked = BookedDelivery(reported=delivery, key=key, due_at=due_at)
         self.store.keep(booked)
         self._note("completed", delivery.delivery_id, due_at)
         return delivery
 
     async def make_ready(self, booked: BookedOrder, public_key: str | None = None) -> None:
         """Finish a vehicle, hand it to the fleet it drives with, and tell that it is ready."""
-        order = booked.told
+        order = booked.reported
         known = public_key or order.public_key
         order.public_key = known or await key_from_fleet(self.settings.fleet_url, order.vin)
         order.status = "ready"
-        told = {
+        reported = {
             "factory_order_id": order.factory_order_id,
             "order_id": order.reference,
             "reference": order.reference,
             "vin": order.vin,
             "public_key": order.public_key,
         }
-        self.store.tell("vehicle.ready", booked, told, self.settings.factory_webhooks)
+        self.store.notify("vehicle.ready", booked, reported, self.settings.factory_webhooks)
 
     def complete(self, booked: BookedDelivery) -> None:
         """Bring a vehicle to its destination, and tell so."""
-        delivery = booked.told
+        delivery = booked.reported
         delivery.status = "completed"
-        told = {
+        reported = {
             "delivery_id": delivery.delivery_id,
             "order_id": delivery.order_id or delivery.reference,
             "reference": delivery.reference,
             "vin": delivery.vin,
             "delivered_at": rfc3339(self.clock.now()),
         }
-        self.store.tell("delivery.completed", booked, told, self.settings.transport_webhooks)
+        self.store.notify("delivery.completed", booked, reported, self.settings.transport_webhooks)
 
     def _due_at(self, usual_seconds: float, action: Action) -> float | None:
         if action.never_ready:
@@ -188,14 +188,14 @@ class PartnerWorld:
 
     def _ready_when_due(self, order_id: str) -> None:
         booked = self.store.orders[order_id]
-        if booked.told.status != "ready":
+        if booked.reported.status != "ready":
             task = asyncio.get_running_loop().create_task(self.make_ready(booked))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _completed_when_due(self, delivery_id: str) -> None:
         booked = self.store.deliveries[delivery_id]
-        if booked.told.status != "completed":
+        if booked.reported.status != "completed":
             self.complete(booked)
 
     def _delivered(self, event: Event) -> None:
@@ -215,10 +215,10 @@ class PartnerWorld:
         if self.journal.records_read and self.settings.seed is not None:
             self.chance.seed(f"{self.settings.seed}:{self.journal.records_read}")
         for order_id, order in self.store.orders.items():
-            if order.told.status != "ready":
+            if order.reported.status != "ready":
                 self._note("ready", order_id, order.due_at)
         for delivery_id, delivery in self.store.deliveries.items():
-            if delivery.told.status != "completed":
+            if delivery.reported.status != "completed":
                 self._note("completed", delivery_id, delivery.due_at)
         for event in undelivered:
             from_factory = event.type == "vehicle.ready"

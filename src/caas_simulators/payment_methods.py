@@ -32,7 +32,7 @@ UNKNOWN_METHOD = PaymentMethod("", "not a payment method", decline_code="invalid
 PAYMENT_METHODS = {
     method.token: method
     for method in (
-        PaymentMethod("pm_ok", "authorised at once, settled in full"),
+        PaymentMethod("pm_ok", "authorized at once, settled in full"),
         PaymentMethod("pm_declined", "declined by the issuer", decline_code="card_declined"),
         PaymentMethod(
             "pm_insufficient_funds", "declined for want of funds", decline_code="insufficient_funds"

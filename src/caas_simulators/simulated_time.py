@@ -43,7 +43,7 @@ class Clock:
         """Seconds since 1970 on this machine, for what other machines compare with theirs."""
         return time.time()
 
-    def move_to(self, instant: float) -> None:
+    def transition_to(self, instant: float) -> None:
         """Move forward to an instant; the clock never goes back."""
         self.moved_seconds = max(self.moved_seconds, instant - time.time())
 
@@ -64,17 +64,17 @@ class Agenda:
         self.clock = clock
         self._due: list[tuple[float, int, str, str]] = []
         self._count = 0
-        self._told: dict[str, Callable[[str], None]] = {}
+        self._reported: dict[str, Callable[[str], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
 
-    def register(self, kind: str, tell: Callable[[str], None]) -> None:
+    def register(self, kind: str, notify: Callable[[str], None]) -> None:
         """Say who is told about this kind."""
-        self._told[kind] = tell
+        self._reported[kind] = notify
 
     def note(self, instant: float, kind: str, subject_id: str) -> None:
         """Note that something of this kind is due at an instant."""
-        assert kind in self._told, kind
+        assert kind in self._reported, kind
         self._count += 1
         heapq.heappush(self._due, (instant, self._count, kind, subject_id))
         if instant < self._timer_at:
@@ -87,9 +87,9 @@ class Agenda:
     def advance_to(self, target: float) -> None:
         """Move the clock forward to an instant; one that is over already moves nothing."""
         while self._due and self._due[0][0] <= target:
-            self.clock.move_to(self._due[0][0])
+            self.clock.transition_to(self._due[0][0])
             self._tell_first()
-        self.clock.move_to(target)
+        self.clock.transition_to(target)
         self.wake()
 
     def wake(self) -> None:
@@ -119,4 +119,4 @@ class Agenda:
 
     def _tell_first(self) -> None:
         _, _, kind, subject_id = heapq.heappop(self._due)
-        self._told[kind](subject_id)
+        self._reported[kind](subject_id)

@@ -72,7 +72,7 @@ class FleetControl:
                 cars = [*self._fleet.cars.values()]
                 if latest.isascii() and latest.isdigit():
                     cars = cars[-int(latest) :] if int(latest) else []
-                return json_answer(200, {"vehicles": [*map(self._told, cars)]})
+                return json_answer(200, {"vehicles": [*map(self._reported, cars)]})
             case "PUT", "/_control/command-keys":
                 return self._learn_keys(request)
             case "POST", "/_control/vehicles":
@@ -88,7 +88,7 @@ class FleetControl:
         if not body.vin or any(sign in body.vin for sign in "/+#|"):
             return problem(422, "invalid_vin", "A VIN holds none of / + # and |.")
         manner = None if body.behaviour is None else Manner(body.behaviour, body.reason)
-        return json_answer(201, self._told(self._fleet.add(body.vin, manner)))
+        return json_answer(201, self._reported(self._fleet.add(body.vin, manner)))
 
     def _learn_keys(self, request: Request) -> Answer:
         published = msgspec.json.decode(request.body, type=PublishedKeys)
@@ -104,22 +104,22 @@ class FleetControl:
             return problem(404, "unknown_vehicle", f"There is no vehicle {vin}.")
         match request.method, verb:
             case "GET", "":
-                return json_answer(200, self._told(car))
+                return json_answer(200, self._reported(car))
             case "POST", "":
                 self._fleet.give_manner(car, msgspec.json.decode(request.body, type=StrictManner))
-                return json_answer(200, self._told(car))
+                return json_answer(200, self._reported(car))
             case "POST", "wake":
                 manner = msgspec.json.decode(request.body or b"{}", type=StrictManner)
                 taken = self._fleet.wake(car, manner)
-                return json_answer(200, {"taken": taken, **self._told(car)})
+                return json_answer(200, {"taken": taken, **self._reported(car)})
             case "POST", "say":
                 saying = msgspec.json.decode(request.body, type=Saying)
                 self._fleet.say(car, saying.acknowledgement, saying.behaviour)
-                return json_answer(200, self._told(car))
+                return json_answer(200, self._reported(car))
             case _:
                 return unknown_path()
 
-    def _told(self, car: Car) -> dict[str, object]:
+    def _reported(self, car: Car) -> dict[str, object]:
         return {
             "vin": car.vin,
             "public_key": self._fleet.public_key(car),

@@ -237,12 +237,12 @@ def _scripted_body(delivery: Delivery) -> bytes:
 
 def _changed(body: bytes, *, amount: bool, currency: bool, transaction: bool = False) -> bytes:
     value = msgspec.json.decode(body)
-    told = value["data"]
-    if amount and "amount" in told:
-        told["amount"] += 1
+    reported = value["data"]
+    if amount and "amount" in reported:
+        reported["amount"] += 1
     if currency:
-        told["currency"] = "XXX"
+        reported["currency"] = "XXX"
     if transaction:
-        told["id"] = "txn_of_somebody_else"
-        told["reference"] = "reference-of-somebody-else"
+        reported["id"] = "txn_of_somebody_else"
+        reported["reference"] = "reference-of-somebody-else"
     return msgspec.json.encode(value)

@@ -1,4 +1,4 @@
-"""What the tests of the API share: a house whose doors stand open on a real socket."""
+"""What the tests of the API share: an installation whose doors stand open on a real socket."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ import uvicorn
 
 from caas.api.application import build_api
 from caas.api.configured_keys import parse_api_keys
-from caas.api.rooms import Rooms
+from caas.api.context import Subsystems
 from caas.api.settings import ApiSettings
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
@@ -26,7 +26,7 @@ from caas.rules.money import Money
 from caas.rules.rate_limits import UNLIMITED
 from caas.web.http_protocol import server_config
 from tests.databases import fresh_database
-from tests.house import House, standing
+from tests.installation import Installation, standing
 
 SOMEBODYS_PAYMENT: dict[str, object] = {
     "subject": "01a20737-8baa-7443-b3c7-3e6890dce6ea",
@@ -83,9 +83,9 @@ class Reply:
 
 @dataclass(slots=True)
 class Doors:
-    """The API of a house on a socket, and a client of it."""
+    """The API of an installation on a socket, and a client of it."""
 
-    house: House
+    installation: Installation
     url: str
     port: int
     settings: ApiSettings
@@ -94,15 +94,15 @@ class Doors:
 
     async def car_that_never_wakes(self) -> None:
         """Put a car into the books that answers no command."""
-        async with self.house.database.transaction() as connection:
+        async with self.installation.database.transaction() as connection:
             car = NewVehicle(
                 vin=ASLEEP, model="Uno", price=Money(3_000_000, "EUR"), public_key=b"k" * 32
             )
-            await Vehicles(self.house.database).put(car, within=connection)
+            await Vehicles(self.installation.database).put(car, within=connection)
 
     async def as_if_never_answered(self) -> None:
         """Make every call look as if its process had died before answering, a while ago."""
-        async with self.house.database.transaction() as connection:
+        async with self.installation.database.transaction() as connection:
             await connection.execute("set local role none")
             await connection.execute(
                 "alter table idempotency_keys disable trigger answers_once;"
@@ -164,27 +164,27 @@ def settings_of_tests(**more: Any) -> ApiSettings:
     )
 
 
-def rooms_of(house: House) -> Rooms:
-    """The rooms of a house as the API needs them."""
-    return Rooms(
-        books=house.platform.books,
-        payment_processing=house.platform.payment_processing,
-        reconciliation=house.platform.reconciliation,
-        order_management=house.platform.order_management,
-        service_catalog=house.platform.service_catalog,
-        subscriptions=house.platform.subscriptions,
-        usage=house.platform.usage,
-        ota_activation_engine=house.platform.ota_activation_engine,
-        billing=house.platform.billing,
-        invoices=house.platform.invoices,
-        erasure=house.platform.erasure,
-        event_delivery=house.platform.event_delivery,
+def rooms_of(installation: Installation) -> Subsystems:
+    """The subsystems of an installation as the API needs them."""
+    return Subsystems(
+        tables=installation.platform.tables,
+        payment_processing=installation.platform.payment_processing,
+        reconciliation=installation.platform.reconciliation,
+        order_management=installation.platform.order_management,
+        service_catalog=installation.platform.service_catalog,
+        subscriptions=installation.platform.subscriptions,
+        usage=installation.platform.usage,
+        ota_activation_engine=installation.platform.ota_activation_engine,
+        billing=installation.platform.billing,
+        invoices=installation.platform.invoices,
+        erasure=installation.platform.erasure,
+        event_delivery=installation.platform.event_delivery,
     )
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    """A house with a car and a service on offer, its partners' webhooks applied."""
+async def installation(database: Database) -> AsyncIterator[Installation]:
+    """An installation with a car and a service on offer, its partners' webhooks applied."""
     async with standing(database) as built:
         await built.car()
         await built.offer_heated_seats()
@@ -192,40 +192,40 @@ async def house(database: Database) -> AsyncIterator[House]:
 
 
 @contextlib.asynccontextmanager
-async def standing_open(house: House) -> AsyncIterator[Doors]:
-    """Open the doors of a house on a socket."""
+async def standing_open(installation: Installation) -> AsyncIterator[Doors]:
+    """Open the doors of an installation on a socket."""
     woken: list[None] = []
     settings = settings_of_tests(on_webhook=lambda: woken.append(None))
     async with (
-        listening(build_api(rooms_of(house), settings)) as port,
+        listening(build_api(rooms_of(installation), settings)) as port,
         aiohttp.ClientSession() as session,
     ):
-        yield Doors(house, f"http://127.0.0.1:{port}", port, settings, session, woken)
+        yield Doors(installation, f"http://127.0.0.1:{port}", port, settings, session, woken)
 
 
 @pytest.fixture
-async def doors(house: House) -> AsyncIterator[Doors]:
-    """The API of the house on a socket."""
-    async with standing_open(house) as opened:
+async def doors(installation: Installation) -> AsyncIterator[Doors]:
+    """The API of the installation on a socket."""
+    async with standing_open(installation) as opened:
         yield opened
 
 
 @contextlib.asynccontextmanager
 async def doors_of_a_database(server_dsn: str) -> AsyncIterator[Doors]:
-    """Open a house over a database of its own, for longer than one test."""
+    """Open an installation over a database of its own, for longer than one test."""
     async with fresh_database(server_dsn) as dsn:
         database = await connection.connect(dsn)
-        async with standing(database) as house, standing_open(house) as opened:
+        async with standing(database) as installation, standing_open(installation) as opened:
             yield opened
         await database.close()
 
 
 @pytest.fixture(scope="session")
 async def quiet_doors(server_dsn: str) -> AsyncIterator[Doors]:
-    """One house for all tests whose requests change nothing; it is still empty at the end."""
+    """One installation for all tests whose requests change nothing; still empty at the end."""
     async with doors_of_a_database(server_dsn) as opened:
         yield opened
-        rows = await opened.house.database.fetch(
+        rows = await opened.installation.database.fetch(
             "select id from payments union all select id from webhook_inbox"
         )
     assert not rows, "a request that was refused changed something"
@@ -233,11 +233,11 @@ async def quiet_doors(server_dsn: str) -> AsyncIterator[Doors]:
 
 @pytest.fixture(scope="session")
 async def fuzzed_doors(server_dsn: str) -> AsyncIterator[Doors]:
-    """One house for everything that is thrown at the API; its laws hold at the end."""
+    """One installation for everything that is thrown at the API; its laws hold at the end."""
     async with doors_of_a_database(server_dsn) as opened:
-        await opened.house.car()
-        await opened.house.offer_heated_seats()
+        await opened.installation.car()
+        await opened.installation.offer_heated_seats()
         yield opened
-        await opened.house.rest()
-        findings = await self_check.self_check(opened.house.database)
-    assert not [found.law.name for found in findings if found.broken]
+        await opened.installation.rest()
+        findings = await self_check.self_check(opened.installation.database)
+    assert not [found.invariant.name for found in findings if found.broken]

@@ -5,7 +5,7 @@ import re
 import asyncpg
 
 from caas.billing_database.connection import Database
-from caas.billing_database.laws import LAWS
+from caas.billing_database.invariants import INVARIANTS
 
 
 async def found_after(database: Database, planted: str) -> set[str]:
@@ -17,7 +17,7 @@ async def found_after(database: Database, planted: str) -> set[str]:
         await owner.execute(f"alter table {table} disable trigger all")
         done = await owner.execute(planted)
         assert not done.endswith(" 0"), f"nothing was changed: {planted}"
-        return {law.name for law in LAWS if await owner.fetch(law.query)}
+        return {invariant.name for invariant in INVARIANTS if await owner.fetch(invariant.query)}
     finally:
         await owner.close()
 

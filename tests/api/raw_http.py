@@ -25,20 +25,20 @@ class Line:
 
     async def rest(self) -> bytes:
         """Everything the other side says until it hangs up, however rudely it does."""
-        said = b""
+        stated = b""
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             with contextlib.suppress(ConnectionError):
-                while heard := await self.reader.read(BYTES_AT_ONCE):
-                    said += heard
-        return said
+                while applied := await self.reader.read(BYTES_AT_ONCE):
+                    stated += applied
+        return stated
 
     async def dribble(self, drop: bytes) -> bytes:
         """Send the same bytes until the other side hangs up; return what it said."""
-        heard = asyncio.get_running_loop().create_task(self.rest())
-        while not heard.done():
+        applied = asyncio.get_running_loop().create_task(self.rest())
+        while not applied.done():
             await self.say(drop)
-            await asyncio.wait([heard], timeout=DROP_SECONDS)
-        return heard.result()
+            await asyncio.wait([applied], timeout=DROP_SECONDS)
+        return applied.result()
 
     async def head(self) -> bytes:
         """The head of the next answer."""

@@ -10,7 +10,7 @@ PATH = "/v1/audit-events"
 
 
 async def test_events_are_read_on_in_their_order(doors: Doors) -> None:
-    database = doors.house.database
+    database = doors.installation.database
     ana = await employed(database, "ana")
     assert ana.account is not None
     authors: list[UUID | Outsider] = [ana.account, Outsider.SETTINGS, Outsider.NOBODY]
@@ -23,9 +23,9 @@ async def test_events_are_read_on_in_their_order(doors: Doors) -> None:
     added = await doors.get(f"{PATH}?type=staff%20added", caller="operators")
     unknown = await doors.get(f"{PATH}?type=nothing", caller="operators")
 
-    told = first.json["data"] + rest.json["data"]
-    assert [one["actor"] for one in told] == ["account", "settings", "nobody", "settings"]
-    assert (told[0]["account"], told[0]["network"]) == (str(ana.account), "2001:db8:1::/48")
+    reported = first.json["data"] + rest.json["data"]
+    assert [one["actor"] for one in reported] == ["account", "settings", "nobody", "settings"]
+    assert (reported[0]["account"], reported[0]["network"]) == (str(ana.account), "2001:db8:1::/48")
     assert rest.json["next_after"] is None
     assert [one["subject"] for one in added.json["data"]] == [str(ana.account)]
     assert (unknown.status, unknown.json["code"]) == (422, "invalid_parameter")

@@ -91,7 +91,7 @@ async def test_a_revoked_key_stops_working_within_seconds(
     doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authentication, "REMEMBERED_SECONDS", 0.05)
-    keys = ApiKeys(doors.house.database)
+    keys = ApiKeys(doors.installation.database)
     assert (await doors.get("/v1/payments", caller="billing")).status == 200
 
     assert await keys.revoke("billing") == 1
@@ -103,7 +103,7 @@ async def test_a_revoked_key_stops_working_within_seconds(
 
 
 async def test_a_revoked_key_stays_revoked_when_the_settings_still_list_it(doors: Doors) -> None:
-    keys = ApiKeys(doors.house.database)
+    keys = ApiKeys(doors.installation.database)
     await keys.revoke("billing")
 
     await authentication.Authentication(keys).bootstrap(parse_api_keys(KEYS))
@@ -114,7 +114,7 @@ async def test_a_revoked_key_stays_revoked_when_the_settings_still_list_it(doors
 
 
 async def test_a_key_keeps_its_name_while_it_is_replaced(doors: Doors) -> None:
-    keys = ApiKeys(doors.house.database)
+    keys = ApiKeys(doors.installation.database)
     newer = ConfiguredKey("billing", "n" * 43, frozenset({Scope.BILLING}))
 
     await authentication.Authentication(keys).bootstrap([newer])
@@ -126,7 +126,9 @@ async def test_a_key_keeps_its_name_while_it_is_replaced(doors: Doors) -> None:
 
 
 async def test_only_the_digest_of_a_key_is_stored(doors: Doors) -> None:
-    rows = await doors.house.database.fetch("select row_to_json(k)::text as row from api_keys k")
+    rows = await doors.installation.database.fetch(
+        "select row_to_json(k)::text as row from api_keys k"
+    )
 
     assert rows
     assert not any(ADMIN_KEY in row["row"] or key("orders") in row["row"] for row in rows)
@@ -146,7 +148,7 @@ def test_the_settings_are_read_with_scopes_and_restrictions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "stated"),
     [
         ("nonsense", "name:scope+scope:key"),
         ("with blank:any:" + "x" * 32, "name:scope+scope:key"),
@@ -160,12 +162,12 @@ def test_the_settings_are_read_with_scopes_and_restrictions() -> None:
     ],
 )
 def test_a_setting_that_is_wrong_stops_the_start_and_never_shows_the_key(
-    text: str, said: str
+    text: str, stated: str
 ) -> None:
     with pytest.raises(StartupError, match="CAAS_API_KEYS, entry 1") as refused:
         parse_api_keys(text)
 
-    assert said in refused.value.sentence
+    assert stated in refused.value.sentence
     assert "xxxx" not in refused.value.sentence
 
 
@@ -175,7 +177,7 @@ def test_a_configured_key_does_not_show_itself() -> None:
 
 async def test_a_key_of_the_settings_keeps_its_scopes_for_ever(doors: Doors) -> None:
     """The settings could widen a key that was known already; they make another one."""
-    keys = ApiKeys(doors.house.database)
+    keys = ApiKeys(doors.installation.database)
     digest = hashlib.sha256(b"a key of this test alone").digest()
     await keys.put(key_hash=digest, name="shop", scopes=frozenset({"billing"}))
 
@@ -203,12 +205,12 @@ async def test_a_key_of_the_settings_keeps_its_scopes_for_ever(doors: Doors) -> 
 async def test_neither_the_application_nor_the_owner_changes_what_a_key_may_do(
     doors: Doors, change: str, role: str
 ) -> None:
-    keys = ApiKeys(doors.house.database)
+    keys = ApiKeys(doors.installation.database)
     digest = hashlib.sha256(b"a key of this test alone").digest()
     await keys.put(key_hash=digest, name="shop", scopes=frozenset({"billing"}))
     await keys.revoke("shop")
 
-    async with doors.house.database.connection() as session:
+    async with doors.installation.database.connection() as session:
         await session.execute(f"set role {role}")
         try:
             with pytest.raises(asyncpg.CheckViolationError):

@@ -134,7 +134,7 @@ async def test_after_every_attempt_no_card_number_stands_in_the_database_or_the_
 
 async def everything_in(doors: Doors) -> str:
     """Every row of every table as text."""
-    database = doors.house.database
+    database = doors.installation.database
     tables = await database.fetch("select tablename from pg_tables where schemaname = 'caas'")
     dump = io.StringIO()
     for table in tables:

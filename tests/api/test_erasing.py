@@ -25,7 +25,7 @@ from tests.api.test_payments import count
 from tests.api.test_services import TRAFFIC, until_active
 from tests.api.test_webhooks import tells
 from tests.buyers import gives_details
-from tests.house import VIN, standing
+from tests.installation import VIN, standing
 
 EUR_400 = {"amount": 40_000, "currency": "EUR"}
 """A deposit whose invoice need not name its buyer."""
@@ -54,12 +54,12 @@ async def outbox(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def doors(database: Database, outbox: Path) -> AsyncIterator[Doors]:
-    """The API over a house that writes its messages into a folder."""
-    async with standing(database, channel=LocalOutbox(outbox)) as house:
-        await house.car()
-        await house.car(OTHER_CAR)
-        await house.offer_heated_seats()
-        async with standing_open(house) as opened:
+    """The API over an installation that writes its messages into a folder."""
+    async with standing(database, channel=LocalOutbox(outbox)) as installation:
+        await installation.car()
+        await installation.car(OTHER_CAR)
+        await installation.offer_heated_seats()
+        async with standing_open(installation) as opened:
             put = await opened.call("PUT", "/v1/services/traffic", json=TRAFFIC)
             assert put.status == 200, put.body
             yield opened
@@ -102,13 +102,13 @@ class Zenobia:
 
     async def nothing_on_its_way(self) -> None:
         """Let the cars answer, and the bank settle everything; who is on a page stays there."""
-        house = self.doors.house
-        for told in (await self.doors.get(f"/v1/payments?customer={self.id}")).json["data"]:
-            payment = await house.until(UUID(told["id"]), has_come_to_the_bank)
+        installation = self.doors.installation
+        for reported in (await self.doors.get(f"/v1/payments?customer={self.id}")).json["data"]:
+            payment = await installation.until(UUID(reported["id"]), has_come_to_the_bank)
             if payment.state is PaymentState.CAPTURING:
-                await house.gateway_does("settle")
-                await house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
-        await house.rest()
+                await installation.gateway_does("settle")
+                await installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+        await installation.rest()
 
 
 def has_come_to_the_bank(payment: Payment) -> bool:
@@ -148,13 +148,13 @@ async def pay_on(page: str) -> None:
 async def delivered(zenobia: Zenobia, **more: str) -> str:
     """Have her buy a vehicle and have it delivered; return the order."""
     doors = zenobia.doors
-    await gives_details(doors.house.database, UUID(zenobia.id))
+    await gives_details(doors.installation.database, UUID(zenobia.id))
     order = (await zenobia.orders()).json["id"]
     await until(doors, order, OrderState.READY)
     rest = {"payment_method": "pm_ok", **more}
     assert (await doors.post(f"/v1/orders/{order}/final-payment", rest)).status in {201, 202}
     await until(doors, order, OrderState.DELIVERY_SCHEDULED)
-    management = doors.house.platform.order_management
+    management = doors.installation.platform.order_management
     delivery = (await management.order(UUID(order))).delivery_id
     assert delivery is not None, "a scheduled delivery has an id"
     await management.delivery_completed(delivery)
@@ -178,7 +178,7 @@ async def test_a_subscription_stands_in_the_way_and_is_ended_when_asked(zenobia:
 async def test_disputed_use_stands_in_the_way_and_the_erased_are_not_billed(
     zenobia: Zenobia,
 ) -> None:
-    doors, database = zenobia.doors, zenobia.doors.house.database
+    doors, database = zenobia.doors, zenobia.doors.installation.database
     path = await zenobia.subscribes()
     active = (await doors.get(path)).json
     used = {"subscription": active["id"], "quantity": 3, "at": active["activated_at"],
@@ -191,7 +191,7 @@ async def test_disputed_use_stands_in_the_way_and_the_erased_are_not_billed(
 
     open_ = await zenobia.erased(end_open=True)
     await as_owner(database, ERASE.format(customer=zenobia.id))
-    found = [it.law.name for it in await self_check(database) if it.broken]
+    found = [it.invariant.name for it in await self_check(database) if it.broken]
     outcome = f"/v1/usage-disputes/{dispute}/outcome"
     billed = await doors.post(outcome, {"outcome": "billed"}, caller="operators")
     cancelled = await doors.post(outcome, {"outcome": "cancelled"}, caller="operators")
@@ -221,11 +221,11 @@ async def test_a_vehicle_on_its_way_stands_in_the_way_whatever_is_asked(zenobia:
 
 async def test_money_on_its_way_stands_in_the_way_until_it_has_arrived(zenobia: Zenobia) -> None:
     payment_id = UUID((await zenobia.buys_seats()).json["payment"])
-    house = zenobia.doors.house
-    await house.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
+    installation = zenobia.doors.installation
+    await installation.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
     on_its_way = await zenobia.erased(end_open=True)
-    await house.gateway_does("settle")
-    await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.gateway_does("settle")
+    await installation.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
     arrived = await zenobia.erased()
 
     assert kinds(on_its_way) == {"payment"}, on_its_way.body
@@ -233,10 +233,10 @@ async def test_money_on_its_way_stands_in_the_way_until_it_has_arrived(zenobia: 
 
 
 async def test_what_may_still_move_money_or_a_vehicle_stands_in_the_way(zenobia: Zenobia) -> None:
-    house, order = zenobia.doors.house, await delivered(zenobia)
+    installation, order = zenobia.doors.installation, await delivered(zenobia)
     seats = UUID((await zenobia.buys_seats()).json["payment"])
     await zenobia.nothing_on_its_way()
-    await house.gateway_does("faults", match={"operation": "refund"}, action={"status": 503})
+    await installation.gateway_does("faults", match={"operation": "refund"}, action={"status": 503})
     back = {"amount": 100, "reason": "goodwill", "term": "keep"}
     asked = await zenobia.doors.post(f"/v1/payments/{seats}/refunds", back)
     paid_back = await zenobia.erased(end_open=True)
@@ -253,22 +253,22 @@ async def test_what_may_still_move_money_or_a_vehicle_stands_in_the_way(zenobia:
 
 
 async def test_a_dispute_stands_in_the_way_until_the_bank_decides(zenobia: Zenobia) -> None:
-    house = zenobia.doors.house
+    installation = zenobia.doors.installation
     payment_id = UUID((await zenobia.buys_seats()).json["payment"])
-    await house.until(payment_id, lambda p: p.captured_amount > 0)
+    await installation.until(payment_id, lambda p: p.captured_amount > 0)
     await zenobia.nothing_on_its_way()
-    payment = await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    payment = await installation.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
     transaction = payment.gateway_transaction_id
     opened = {"id": "evt_dispute", "type": "dispute.opened",
               "occurred_at": "2026-11-23T10:00:00Z", "data": {
         "id": "dsp_1", "transaction_id": transaction, "amount": 1299, "currency": "EUR",
         "reason": "fraudulent", "status": "opened"}}  # fmt: skip
-    told = await tells(zenobia.doors, msgspec.json.encode(opened), event_id="evt_dispute")
-    await house.rest()
+    reported = await tells(zenobia.doors, msgspec.json.encode(opened), event_id="evt_dispute")
+    await installation.rest()
 
     refused = await zenobia.erased(end_open=True)
 
-    assert told.status in {200, 204}, told.body
+    assert reported.status in {200, 204}, reported.body
     assert kinds(refused) >= {"dispute"}, refused.body
 
 
@@ -284,8 +284,10 @@ async def test_a_service_paid_after_its_customer_was_erased_is_not_charged(
 
     assert (refused.status, kinds(refused)) == (409, {"page"}), refused.body
     assert (erased.status, erased.json["name"]) == (200, None), erased.body
-    house = zenobia.doors.house
-    payment = await house.until(UUID(order["payment"]), lambda p: p.state is PaymentState.VOIDED)
+    installation = zenobia.doors.installation
+    payment = await installation.until(
+        UUID(order["payment"]), lambda p: p.state is PaymentState.VOIDED
+    )
     assert payment.captured_amount == 0
     assert await count(zenobia.doors, "ota_commands") == 0
 
@@ -302,7 +304,7 @@ async def test_a_reservation_paid_after_its_customer_was_erased_reserves_nothing
     assert kinds(refused) == {"page", "unpaid order"}, refused.body
     assert erased.status == 200, erased.body
     payment_id = UUID(order["payments"][0]["id"])
-    await zenobia.doors.house.until(payment_id, lambda p: p.state is PaymentState.VOIDED)
+    await zenobia.doors.installation.until(payment_id, lambda p: p.state is PaymentState.VOIDED)
     stands = (await zenobia.doors.get(f"/v1/orders/{order['id']}")).json["state"]
     vehicle = (await zenobia.doors.get(f"/v1/vehicles/{VIN}")).json["state"]
     assert (stands, vehicle) == ("withdrawn", "sin asignar")

@@ -30,10 +30,10 @@ HERE = (
 def outside_only(doors: Doors) -> EventDelivery:
     """Deliveries as in operation, where nobody on this machine is a subscriber."""
 
-    platform = doors.house.platform
+    platform = doors.installation.platform
     return EventDelivery(
-        platform.books, encryption=SIGN_IN_KEYS.event_secrets,
-        alert=platform.notifications.alert, pace=platform.event_delivery._pace,
+        platform.tables, encryption=SIGN_IN_KEYS.event_secrets,
+        alert=platform.notifications.alert, time_scale=platform.event_delivery._time_scale,
     )  # fmt: skip
 
 
@@ -57,8 +57,8 @@ async def test_no_event_subscription_leads_into_our_own_network(
 async def test_a_delivery_goes_to_no_address_that_became_private(
     doors: Doors, outside_only: EventDelivery, subscriber: Subscriber
 ) -> None:
-    delivery = doors.house.platform.event_delivery
-    await doors.house.settled()
+    delivery = doors.installation.platform.event_delivery
+    await doors.installation.settled()
     made, secret = await delivery.subscribe(
         url=subscriber.url, types=[], after=None, by=Actor("ops")
     )
@@ -84,10 +84,10 @@ async def test_an_event_subscription_leaves_its_audit_and_its_secret_is_told_onc
 
     secret = made.json["secret"]
     assert (again.status, again.json["id"], again.json["secret"]) == (201, made.json["id"], None)
-    stored = await doors.house.database.fetch(
+    stored = await doors.installation.database.fetch(
         "select 1 from idempotency_keys where position($1 in answer_body::text) > 0", secret
     )
     assert stored == []
-    events = await AuditEvents(doors.house.database).after(rows_max=100)
+    events = await AuditEvents(doors.installation.database).after(rows_max=100)
     about = [it.type.value for it in events if str(it.subject) == made.json["id"]]
     assert about == ["event subscription made", "event subscription ended"]

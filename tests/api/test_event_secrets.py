@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 from standardwebhooks import Webhook
 
-from caas.billing_database.due_work import DueWork
+from caas.billing_database.job_rows import Job
 from caas.event_delivery import DELIVER, EventDelivery
 from caas.external_systems.encryption_at_rest import EVENT_SUBSCRIPTIONS, EncryptionAtRest
-from caas.open_work import Again
+from caas.jobs import RetryIn
 from tests.api.conftest import Doors
 from tests.api.test_events import Subscriber, subscriber, until
 from tests.ways_in import SIGN_IN_KEY
@@ -28,19 +28,19 @@ alter table event_subscriptions enable always trigger only_ends
 
 def with_keys(doors: Doors, *keys: bytes) -> EventDelivery:
     """Deliver as a process whose settings list these keys."""
-    platform = doors.house.platform
+    platform = doors.installation.platform
     return EventDelivery(
-        platform.books, encryption=EncryptionAtRest(keys, EVENT_SUBSCRIPTIONS),
-        alert=platform.notifications.alert, pace=platform.event_delivery._pace,
+        platform.tables, encryption=EncryptionAtRest(keys, EVENT_SUBSCRIPTIONS),
+        alert=platform.notifications.alert, time_scale=platform.event_delivery._time_scale,
         local_subscribers=True,
     )  # fmt: skip
 
 
-async def delivers(delivery: EventDelivery, subscription: UUID) -> Again:
+async def delivers(delivery: EventDelivery, subscription: UUID) -> RetryIn:
     """Deliver everything once more as a worker of this process would; return its answer."""
     payload = {"after": "0", "failures": 0}
-    answer = await delivery._due(DueWork(DELIVER, subscription, payload, attempts=0, fence=0))
-    assert isinstance(answer, Again)
+    answer = await delivery._due(Job(DELIVER, subscription, payload, attempts=0, fence=0))
+    assert isinstance(answer, RetryIn)
     return answer
 
 
@@ -50,9 +50,9 @@ async def test_the_secret_of_a_subscriber_is_stored_encrypted_and_keys_may_chang
     made = (await doors.post("/v1/event-subscriptions", {"url": subscriber.url},
                              caller="operators")).json  # fmt: skip
     secret, its = made["secret"], UUID(made["id"])
-    await doors.house.settled()
+    await doors.installation.settled()
     await until(doors, lambda: bool(subscriber.taken))
-    database = doors.house.database
+    database = doors.installation.database
 
     [stored] = await database.fetch(STORED, its)
     raw = base64.b64decode(secret.removeprefix("whsec_"))

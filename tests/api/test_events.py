@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from caas.billing_database.laws import LAWS
+from caas.billing_database.invariants import INVARIANTS
 from tests.api.conftest import Doors
-from tests.house import PATIENCE_SECONDS
+from tests.installation import PATIENCE_SECONDS
 from tests.locks import holding
 
 LOCK = "select lock_payment($1)"
@@ -54,7 +54,7 @@ async def until(doors: Doors, condition: Callable[[], bool]) -> None:
     """Let work be done until the condition holds."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
-            await doors.house.platform.open_work.run_due()
+            await doors.installation.platform.jobs.run_due()
             await asyncio.sleep(0.01)
 
 
@@ -71,7 +71,7 @@ async def read_all(doors: Doors, query: str = "", limit: int = 100) -> list[dict
 
 
 async def test_events_come_in_order_and_page_by_page_without_gap(doors: Doors) -> None:
-    payment = await doors.house.settled()
+    payment = await doors.installation.settled()
 
     every = await read_all(doors)
     by_two = await read_all(doors, limit=2)
@@ -80,9 +80,9 @@ async def test_events_come_in_order_and_page_by_page_without_gap(doors: Doors) -
 
     assert [it["id"] for it in by_two] == [it["id"] for it in every]
     assert [it["occurred_at"] for it in every] == sorted(it["occurred_at"] for it in every)
-    [told] = settled
-    assert told["data"]["payment"] == str(payment.id)
-    assert (told["data"]["state"], told["data"]["kind"]) == ("Settled", "service")
+    [reported] = settled
+    assert reported["data"]["payment"] == str(payment.id)
+    assert (reported["data"]["state"], reported["data"]["kind"]) == ("Settled", "service")
     timeline = (await doors.get(f"/v1/payments/{payment.id}")).json["events"]
     of_payment = [it for it in payments if it["data"]["payment"] == str(payment.id)]
     assert len(of_payment) == len(timeline)
@@ -92,9 +92,9 @@ async def test_events_come_in_order_and_page_by_page_without_gap(doors: Doors) -
 
 
 async def test_an_event_that_commits_late_is_not_passed_over(doors: Doors) -> None:
-    first = await doors.house.settled()
-    async with holding(doors.house.database.dsn, LOCK, first.id):
-        await doors.house.settled()
+    first = await doors.installation.settled()
+    async with holding(doors.installation.database.dsn, LOCK, first.id):
+        await doors.installation.settled()
         early = (await doors.get("/v1/events?limit=100")).json
 
     late = await read_all(doors, f"&after={early['next_after']}")
@@ -109,7 +109,7 @@ async def test_subscribers_get_each_event_signed_and_in_order(
 ) -> None:
     wanted = {"url": subscriber.url, "types": ["payment"]}
     made = await doors.post("/v1/event-subscriptions", wanted, caller="operators")
-    payment = await doors.house.settled()
+    payment = await doors.installation.settled()
     await until(doors, lambda: "Settled" in [it["data"]["state"] for it in subscriber.taken])
 
     assert made.status == 201, made.body
@@ -122,7 +122,11 @@ async def test_subscribers_get_each_event_signed_and_in_order(
         Webhook(made.json["secret"]).verify(body, headers)
     shown = await doors.get(made.headers["location"], caller="operators")
     assert "secret" not in shown.json
-    broken = [law.name for law in LAWS if await doors.house.database.fetch(law.query)]
+    broken = [
+        invariant.name
+        for invariant in INVARIANTS
+        if await doors.installation.database.fetch(invariant.query)
+    ]
     assert broken == []
 
 
@@ -132,9 +136,11 @@ async def test_what_is_not_taken_is_sent_again_and_replayed(
     subscriber.status = 500
     made = await doors.post("/v1/event-subscriptions", {"url": subscriber.url}, caller="operators")
     path = made.headers["location"]
-    await doors.house.settled()
+    await doors.installation.settled()
     await until(doors, lambda: len(subscriber.requests) > 11)  # the alert's tries
-    [case] = await doors.house.platform.books.cases.listed(kind="event_subscription_failing")
+    [case] = await doors.installation.platform.tables.cases.listed(
+        kind="event_subscription_failing"
+    )
     assert len({headers["webhook-id"] for _, headers in subscriber.requests}) == 1
 
     subscriber.status = 204
@@ -151,7 +157,10 @@ async def test_what_is_not_taken_is_sent_again_and_replayed(
     assert (too_late.status, too_late.json["code"]) == (409, "event_subscription_ended")
     listed = await doors.get("/v1/event-subscriptions", caller="operators")
     assert listed.json["data"] == []
-    assert await doors.house.platform.books.cases.listed(kind="event_subscription_failing") == []
+    assert (
+        await doors.installation.platform.tables.cases.listed(kind="event_subscription_failing")
+        == []
+    )
 
 
 @pytest.mark.parametrize(

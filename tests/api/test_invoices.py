@@ -9,7 +9,7 @@ import pytest
 
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.connection import Database
-from caas.billing_database.laws import LAWS
+from caas.billing_database.invariants import INVARIANTS
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.payment_processing.disputes import Disputes
 from caas.rules.payment_states import PaymentState
@@ -17,7 +17,7 @@ from caas.rules.scopes import Scope
 from tests.api.conftest import Doors, Reply
 from tests.billing.norm import broken_rules
 from tests.business_day import business_day
-from tests.house import VIN
+from tests.installation import VIN
 from tests.people import employed, key_of
 
 ADDRESS = {
@@ -28,16 +28,16 @@ ADDRESS = {
 
 async def sold(doors: Doors, amount: int = 1299) -> dict[str, Any]:
     """Sell a service of this price until the bank has settled; return its only document."""
-    house = doors.house
-    await house.platform.service_catalog.put_service(
+    installation = doors.installation
+    await installation.platform.service_catalog.put_service(
         code="heated-seats", name="Heated seats", kind="one_time", currency="EUR",
         prices=[{"duration_days": 30, "amount": amount}],
     )  # fmt: skip
-    payment = await house.buys()
-    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
-    await house.gateway_does("settle")
-    await house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
-    await house.platform.issuing.issue_due()
+    payment = await installation.buys()
+    await installation.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    await installation.gateway_does("settle")
+    await installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.platform.issuing.issue_due()
     (document,) = (await doors.get(f"/v1/invoices?subject={payment.subject}")).json["data"]
     return dict(document)
 
@@ -105,8 +105,10 @@ async def test_a_credit_note_says_whether_money_moves_and_is_issued_once(doors: 
     first = await doors.call("POST", path, json=body, headers=key)
     again = await doors.call("POST", path, json=body, headers=key)
     too_much = await corrects(doors, document, amount=800)
-    payment = await doors.house.until(UUID(document["payment"]), lambda p: p.refunded_amount > 0)
-    await doors.house.platform.issuing.issue_due()
+    payment = await doors.installation.until(
+        UUID(document["payment"]), lambda p: p.refunded_amount > 0
+    )
+    await doors.installation.platform.issuing.issue_due()
 
     assert (first.status, first.json["moves_money"]) == (201, True)
     assert again.json == first.json
@@ -120,7 +122,7 @@ async def test_a_credit_note_says_whether_money_moves_and_is_issued_once(doors: 
 
 async def test_much_is_given_back_by_two_people(doors: Doors) -> None:
     document = await sold(doors, 60_000)
-    database = doors.house.database
+    database = doors.installation.database
     ana, luis = await employed(database, "ana"), await employed(database, "luis")
     keys = [
         (await key_of(database, me, me.name, Scope.OPERATIONS, activated_by=other)).key
@@ -140,7 +142,7 @@ async def test_much_is_given_back_by_two_people(doors: Doors) -> None:
     rejected = await asks(1, f"{path}/rejection", {})
     await asks(0, path, {"reason": "Never delivered.", "term": "keep"})
     agreed = await asks(1, f"{path}/approval", {})
-    refunded = await doors.house.until(
+    refunded = await doors.installation.until(
         UUID(document["payment"]), lambda p: p.state is PaymentState.REFUNDED
     )
 
@@ -159,7 +161,7 @@ async def test_much_is_given_back_by_two_people(doors: Doors) -> None:
 
 async def left_on(doors: Doors, document: dict[str, Any]) -> bool:
     """Say whether the term that a document is about still runs."""
-    term = await doors.house.platform.books.entitlements.of_order(UUID(document["subject"]))
+    term = await doors.installation.platform.tables.entitlements.of_order(UUID(document["subject"]))
     assert term is not None
     return term.state == "granted"
 
@@ -167,65 +169,69 @@ async def left_on(doors: Doors, document: dict[str, Any]) -> bool:
 async def broken(database: Database) -> list[str]:
     """Return which of the invariants about what is given back the books break."""
     watched = {"what_is_undone_is_off", "tax_on_documents_is_output_vat"}
-    return [law.name for law in LAWS if law.name in watched and await database.fetch(law.query)]
+    return [
+        invariant.name
+        for invariant in INVARIANTS
+        if invariant.name in watched and await database.fetch(invariant.query)
+    ]
 
 
 async def test_a_credit_note_in_full_asks_what_becomes_of_the_service(doors: Doors) -> None:
     document = await sold(doors)
-    house, payment_id = doors.house, UUID(document["payment"])
-    await doors.house.platform.payment_processing.refund_payment(
+    installation, payment_id = doors.installation, UUID(document["payment"])
+    await doors.installation.platform.payment_processing.refund_payment(
         payment_id, amount=500, reason="apology", key="a", requested_by="operations"
     )
-    await house.until(payment_id, lambda p: p.refunded_amount == 500)
-    await house.platform.issuing.issue_due()
+    await installation.until(payment_id, lambda p: p.refunded_amount == 500)
+    await installation.platform.issuing.issue_due()
 
     unsaid = await corrects(doors, document, amount=799)
     before = await left_on(doors, document)
     ended = await corrects(doors, document, amount=799, term="end")
     after = await left_on(doors, document)
-    await house.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
-    await house.platform.issuing.issue_due()
+    await installation.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
+    await installation.platform.issuing.issue_due()
 
     assert (unsaid.status, unsaid.json["code"]) == (422, "term_decision_required")
     assert (before, ended.status, after) == (True, 201, False)
-    assert await broken(house.database) == []
+    assert await broken(installation.database) == []
 
 
 async def test_a_credit_note_promises_what_a_refund_may_promise_now(doors: Doors) -> None:
     document = await sold(doors)
-    house, payment_id = doors.house, UUID(document["payment"])
-    payment = await house.platform.books.payments.get(payment_id)
-    disputes = Disputes(house.platform.books)
+    installation, payment_id = doors.installation, UUID(document["payment"])
+    payment = await installation.platform.tables.payments.get(payment_id)
+    disputes = Disputes(installation.platform.tables)
 
-    async def told(status: DisputeStatus) -> None:
-        await disputes.gateway_says(
+    async def reported(status: DisputeStatus) -> None:
+        await disputes.on_event(
             GatewayDispute(
                 id="dp_1", transaction_id=payment.gateway_transaction_id or "", amount=1000,
                 currency="EUR", status=status,
             )
         )  # fmt: skip
 
-    await told(DisputeStatus.OPENED)
+    await reported(DisputeStatus.OPENED)
     waits = await corrects(doors, document, term="keep")
-    await told(DisputeStatus.LOST)
+    await reported(DisputeStatus.LOST)
     too_much = await corrects(doors, document, term="keep")
     rest = await corrects(doors, document, amount=299, term="keep")
-    await house.until(payment_id, lambda p: p.refunded_amount == 299)
-    await house.platform.issuing.issue_due()
+    await installation.until(payment_id, lambda p: p.refunded_amount == 299)
+    await installation.platform.issuing.issue_due()
 
     assert (waits.status, waits.json["code"]) == (409, "refund_must_wait")
     assert "a dispute is open" in waits.json["detail"]
     assert (too_much.status, too_much.json["code"]) == (422, "refund_too_large")
     assert (rest.status, rest.json["credit_note"]["amount"]) == (201, -299)
-    assert await broken(house.database) == []
+    assert await broken(installation.database) == []
 
 
 async def test_what_a_credit_note_promises_is_counted_by_later_refunds(doors: Doors) -> None:
     document = await sold(doors)
     path = f"/v1/payments/{document['payment']}/refunds"
-    house = doors.house
+    installation = doors.installation
 
-    note = await house.platform.invoices.credit_notes.issue(
+    note = await installation.platform.invoices.credit_notes.issue(
         UUID(document["id"]), reason="Cold seats.", gross=800
     )
     promised = (await doors.get(f"/v1/payments/{document['payment']}")).json["refunds"]
@@ -236,7 +242,7 @@ async def test_what_a_credit_note_promises_is_counted_by_later_refunds(doors: Do
     assert [it["amount"] for it in promised] == [800]
     assert (whole.status, whole.json["code"]) == (422, "refund_too_large")
     assert "At most 499 " in whole.json["detail"]
-    paid = await house.until(UUID(document["payment"]), lambda p: p.refunded_amount > 0)
+    paid = await installation.until(UUID(document["payment"]), lambda p: p.refunded_amount > 0)
     assert (paid.refunded_amount, note.gross) == (800, -800)
 
 
@@ -254,15 +260,17 @@ async def test_a_document_is_sent_to_its_customer_whenever_asked(doors: Doors) -
     for _ in range(2):
         sent = await doors.post(f"/v1/invoices/{document['id']}/sending", {}, caller="operators")
         assert sent.status == 202, sent.body
-    await doors.house.rest()
+    await doors.installation.rest()
 
-    letters = [it for it in doors.house.letterbox.letters if document["number"] in it.subject]
+    letters = [
+        it for it in doors.installation.letterbox.letters if document["number"] in it.subject
+    ]
     assert len(letters) == 3, "when it was issued, and twice since"
     assert f"/invoices/{document['id']}.pdf" in letters[0].text
 
 
 async def test_billing_details_are_said_and_shown(doors: Doors) -> None:
-    customer = await doors.house.customer()
+    customer = await doors.installation.customer()
     path = f"/v1/customers/{customer}/billing-details"
 
     none_yet = await doors.get(path, caller="orders")
@@ -280,7 +288,7 @@ async def test_billing_details_are_said_and_shown(doors: Doors) -> None:
 @pytest.mark.parametrize("what", ["", "/credit-notes", "/sending"])
 async def test_a_document_is_nobody_elses(doors: Doors, what: str) -> None:
     document = await sold(doors)
-    stranger = await doors.house.customer()
+    stranger = await doors.installation.customer()
     key = await narrowed(doors, stranger)
     headers = {"authorization": f"Bearer {key}", "idempotency-key": str(uuid4())}
     path = f"/v1/invoices/{document['id']}{what}"
@@ -300,7 +308,7 @@ async def test_a_document_is_nobody_elses(doors: Doors, what: str) -> None:
 async def narrowed(doors: Doors, customer: UUID) -> str:
     """Return a key that is for one customer alone."""
     key = f"customers-key-{uuid4()}"
-    await ApiKeys(doors.house.database).put(
+    await ApiKeys(doors.installation.database).put(
         key_hash=hashlib.sha256(key.encode()).digest(), name="a-customer",
         scopes=frozenset({"any"}), customer=customer, dealership=None,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from caas.rules.vehicle_signatures import signed_with
 from tests.api.conftest import Doors, Reply
 from tests.api.test_payments import count
 from tests.buyers import AT_HOME
-from tests.house import VIN
+from tests.installation import VIN
 
 EUR_500 = {"amount": 50_000, "currency": "EUR"}
 PATIENCE_SECONDS = 120.0
@@ -25,7 +25,7 @@ async def customer(doors: Doors) -> str:
 
 
 async def orders(doors: Doors, **more: object) -> Reply:
-    """Order the house's vehicle with a deposit of 500 EUR."""
+    """Order the installation's vehicle with a deposit of 500 EUR."""
     body = {
         "customer": await customer(doors), "vin": VIN, "dealership": "Madrid",
         "deposit": EUR_500, "payment_method": "pm_ok",
@@ -34,13 +34,13 @@ async def orders(doors: Doors, **more: object) -> Reply:
 
 
 async def until(doors: Doors, order_id: str, state: OrderState) -> None:
-    """Let open work run until the order is where it should be."""
+    """Let jobs run until the order is where it should be."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            order = await doors.house.platform.order_management.order(UUID(order_id))
+            order = await doors.installation.platform.order_management.order(UUID(order_id))
             if order.state is state:
                 return
-            await doors.house.platform.open_work.run_due()
+            await doors.installation.platform.jobs.run_due()
             await asyncio.sleep(0.005)
 
 

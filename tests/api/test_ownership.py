@@ -11,7 +11,7 @@ import pytest
 from caas.api.application import OPERATIONS
 from caas.billing_database.api_keys import ApiKeys
 from tests.api.conftest import Doors, Reply
-from tests.house import VIN
+from tests.installation import VIN
 
 THEIR_KEY = "t" * 43
 
@@ -32,7 +32,7 @@ class World:
     ) -> Reply:  # fmt: skip
         """Make a call with a key for this customer or this dealership, of every scope."""
         key = f"{customer}{dealership}{THEIR_KEY}"
-        await ApiKeys(self.doors.house.database).put(
+        await ApiKeys(self.doors.installation.database).put(
             key_hash=hashlib.sha256(key.encode()).digest(), name="somebody",
             scopes=frozenset({"any"}), customer=customer, dealership=dealership,
         )  # fmt: skip
@@ -44,7 +44,7 @@ class World:
 @pytest.fixture
 async def world(doors: Doors) -> World:
     """A reserved vehicle in Madrid, and heated seats in it."""
-    mine, theirs = await doors.house.customer(), await doors.house.customer()
+    mine, theirs = await doors.installation.customer(), await doors.installation.customer()
     order = await doors.post("/v1/orders", {
         "customer": str(mine), "vin": VIN, "dealership": "Madrid",
         "deposit": {"amount": 40_000, "currency": "EUR"}, "payment_method": "pm_ok",
@@ -257,8 +257,8 @@ async def test_every_call_about_everybody_is_refused_to_every_key_for_somebody(
 async def test_a_dealership_reads_of_others_terms_only_until_when_they_take_a_service(
     world: World,
 ) -> None:
-    house, path = world.doors.house, f"/v1/vehicles/{VIN}/entitlements"
-    await house.platform.service_catalog.put_service(
+    installation, path = world.doors.installation, f"/v1/vehicles/{VIN}/entitlements"
+    await installation.platform.service_catalog.put_service(
         code="range-plus", name="Range plus", kind="one_time", currency="EUR",
         prices=[{"duration_days": 30, "amount": 900}],
     )  # fmt: skip
@@ -266,7 +266,9 @@ async def test_a_dealership_reads_of_others_terms_only_until_when_they_take_a_se
         "customer": str(world.theirs), "vin": VIN, "service": "range-plus", "duration_days": 30,
         "payment_method": "pm_ok",
     })  # fmt: skip
-    running = await house.until(UUID(sold.json["payment"]), lambda it: it.captured_amount > 0)
+    running = await installation.until(
+        UUID(sold.json["payment"]), lambda it: it.captured_amount > 0
+    )
 
     seen = await world.as_somebody("GET", path, dealership="Madrid")
     everything = await world.doors.get(path)

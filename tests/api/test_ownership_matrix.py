@@ -43,7 +43,7 @@ class Market:
     ) -> None:
         """Give somebody a key."""
         self.keys[who] = f"{who}-{uuid4()}-{uuid4()}".replace(" ", "-")
-        await ApiKeys(self.doors.house.database).put(
+        await ApiKeys(self.doors.installation.database).put(
             key_hash=hashlib.sha256(self.keys[who].encode()).digest(), name=who.replace(" ", "-"),
             scopes=frozenset({scope}), customer=UUID(customer) if customer else None,
             dealership=dealership,
@@ -72,11 +72,11 @@ class Market:
 
     async def buys(self, customer: str, vin: str, dealership: str) -> str:
         """Let a customer buy a vehicle and get it; return the order."""
-        await self.doors.house.car(vin)
+        await self.doors.installation.car(vin)
         made = await self.orders("order-management", customer, vin, dealership)
         assert made.status == 201, made.body
         order = str(made.json["id"])
-        management = self.doors.house.platform.order_management
+        management = self.doors.installation.platform.order_management
         await until(self.doors, order, OrderState.READY)
         rest = {"payment_method": "pm_ok"}
         await self.asks("order-management", "POST", f"/v1/orders/{order}/final-payment", rest)
@@ -111,7 +111,7 @@ async def market(doors: Doors) -> Market:
     await market.key("customer Y", "any", customer=market.y)
     put = await market.asks("service-catalog", "PUT", "/v1/services/traffic", TRAFFIC)
     assert put.status == 200, put.body
-    await doors.house.car(CAR_IN_STOCK)
+    await doors.installation.car(CAR_IN_STOCK)
     order = await market.buys(market.x, CAR_OF_X, A)
     await market.buys(market.y, CAR_OF_Y, B)
     heated = await market.sells("customer X", market.x, CAR_OF_X, "heated-seats")
@@ -286,9 +286,9 @@ async def test_a_service_is_sold_to_whom_the_vehicle_was_delivered_or_by_a_fleet
         }  # fmt: skip
         path = "/v1/service-orders" if service == "massage" else "/v1/subscriptions"
         sold = await market.asks(who, "POST", path, body)
-        told = sold.json.get("code") if sold.status >= 400 else None
-        if told != refused:
-            wrong.append((who, customer, vin, sold.status, told))
+        reported = sold.json.get("code") if sold.status >= 400 else None
+        if reported != refused:
+            wrong.append((who, customer, vin, sold.status, reported))
     assert wrong == []
 
 

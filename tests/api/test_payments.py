@@ -1,4 +1,4 @@
-"""The Internal Payment API over a socket, with a real house behind it."""
+"""The Internal Payment API over a socket, with a real installation behind it."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -15,7 +15,7 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.scopes import Scope
 from tests.api.conftest import ASLEEP, SOMEBODYS_PAYMENT, Doors, Reply
-from tests.house import VIN
+from tests.installation import VIN
 from tests.people import employed, key_of
 
 OTHER_CAR = "WVWZZZ1JZXW000002"
@@ -25,8 +25,8 @@ async def wanted(
     doors: Doors, method: str | None = "pm_ok", *, vin: str = VIN
 ) -> dict[str, object]:
     """The body of an initiate call for heated seats."""
-    customer = await doors.house.customer()
-    order = await doors.house.platform.service_catalog.create_service_order(
+    customer = await doors.installation.customer()
+    order = await doors.installation.platform.service_catalog.create_service_order(
         customer=customer, vin=vin, service="heated-seats", duration_days=30, by_fleet=True
     )
     body: dict[str, object] = {
@@ -43,7 +43,7 @@ async def pays(doors: Doors, method: str | None = "pm_ok", **headers: str) -> Re
 
 async def count(doors: Doors, table: str) -> int:
     """How many rows a table has."""
-    return int((await doors.house.database.fetch(f"select count(*) from {table}"))[0][0])
+    return int((await doors.installation.database.fetch(f"select count(*) from {table}"))[0][0])
 
 
 async def test_a_service_payment_is_answered_once_its_funds_are_held(doors: Doors) -> None:
@@ -53,7 +53,7 @@ async def test_a_service_payment_is_answered_once_its_funds_are_held(doors: Door
     payment = answer.json
     assert (payment["type"], payment["outcome"]) == ("service", "known")
     assert payment["state"] in {"Authorized", "Capturing"}
-    assert payment["amounts"]["authorised"] == payment["amount"] == 1299
+    assert payment["amounts"]["authorized"] == payment["amount"] == 1299
     assert payment["events"][0]["event"] == "Customer submits payment"
     assert answer.headers["location"] == f"/v1/payments/{payment['id']}"
     assert (await doors.get(answer.headers["location"])).status == 200
@@ -95,7 +95,7 @@ async def test_without_a_payment_method_the_customer_is_sent_to_the_hosted_page(
 
 
 async def test_an_unknown_outcome_is_202_and_never_an_error(doors: Doors) -> None:
-    await doors.house.gateway_does(
+    await doors.installation.gateway_does(
         "faults", action={"status": 500, "apply_first": True}, match={"operation": "initiate"}
     )
 
@@ -174,7 +174,7 @@ async def test_sixty_four_at_once_with_one_key_make_one_payment(doors: Doors) ->
 
 async def test_another_caller_with_the_same_key_is_not_answered_with_mine(doors: Doors) -> None:
     mine = await wanted(doors)
-    theirs = await wanted(doors, vin=await doors.house.car("WVWZZZ1JZXW000002"))
+    theirs = await wanted(doors, vin=await doors.installation.car("WVWZZZ1JZXW000002"))
     key = {"idempotency-key": str(uuid4())}
 
     first = await doors.post("/v1/payments/service", mine, headers=key, caller="admin")
@@ -207,19 +207,19 @@ async def test_a_refused_request_gives_its_key_back(doors: Doors) -> None:
 async def test_a_key_taken_for_a_payment_that_was_not_accepted_can_be_given_back(
     doors: Doors,
 ) -> None:
-    books = doors.house.platform.books
+    tables = doors.installation.platform.tables
     live = NewPayment(
         id=new_id(), type=PaymentType.SUBSCRIPTION, subject=new_id(), customer=new_id(),
-        amount=1299, currency="EUR", work_kind="authorise", due_in=3600.0,
+        amount=1299, currency="EUR", job_kind="authorize", due_in=3600.0,
     )  # fmt: skip
-    await books.payments.accept(live)
+    await tables.payments.accept(live)
     digest = rf"\x{hashed('the key').hex()}"
     second = msgspec.structs.replace(
         live, id=new_id(), caller="web", key_hash=digest, request_hash=digest
     )
 
-    acceptance = await books.payments.accept(second)
-    await books.keys.forget("web", "the key")
+    acceptance = await tables.payments.accept(second)
+    await tables.keys.forget("web", "the key")
 
     assert acceptance.verdict is Verdict.LIVE_PAYMENT
     assert await count(doors, "idempotency_keys") == 0
@@ -301,7 +301,7 @@ async def test_a_payment_is_voided_once_and_says_so(doors: Doors) -> None:
 
 
 async def test_voiding_what_was_captured_is_a_conflict_with_advice(doors: Doors) -> None:
-    payment = await doors.house.settled()
+    payment = await doors.installation.settled()
 
     answer = await doors.post(f"/v1/payments/{payment.id}/void", {"reason": "too late"})
 
@@ -310,7 +310,7 @@ async def test_voiding_what_was_captured_is_a_conflict_with_advice(doors: Doors)
 
 async def test_a_settlement_is_recorded_by_the_webhook_handler(doors: Doors) -> None:
     payment = (await pays(doors)).json
-    await doors.house.until(UUID(payment["id"]), lambda p: p.state is PaymentState.CAPTURING)
+    await doors.installation.until(UUID(payment["id"]), lambda p: p.state is PaymentState.CAPTURING)
     notice = {"settlement_id": "st_1", "settled": True, "settled_amount": 1299, "currency": "EUR"}
     path = f"/v1/payments/{payment['id']}/settlements"
 
@@ -322,7 +322,7 @@ async def test_a_settlement_is_recorded_by_the_webhook_handler(doors: Doors) -> 
 
 
 async def test_settled_money_is_given_back_and_never_more_than_it_was(doors: Doors) -> None:
-    payment = await doors.house.settled()
+    payment = await doors.installation.settled()
     path = f"/v1/payments/{payment.id}/refunds"
 
     some = await doors.post(path, {"amount": 1000, "reason": "desistimiento"}, caller="operators")
@@ -336,11 +336,13 @@ async def test_settled_money_is_given_back_and_never_more_than_it_was(doors: Doo
 
 
 async def test_a_persons_key_refunds_no_more_than_the_person_may_alone(doors: Doors) -> None:
-    house = doors.house
-    payment = await house.settled()
-    person = await employed(house.database, "bea@example.com")
-    other = await employed(house.database, "eva@example.com")
-    made = await key_of(house.database, person, "beas-key", Scope.OPERATIONS, activated_by=other)
+    installation = doors.installation
+    payment = await installation.settled()
+    person = await employed(installation.database, "bea@example.com")
+    other = await employed(installation.database, "eva@example.com")
+    made = await key_of(
+        installation.database, person, "beas-key", Scope.OPERATIONS, activated_by=other
+    )
     headers = {"authorization": f"Bearer {made.key}"}
     path = f"/v1/payments/{payment.id}/refunds"
 
@@ -356,16 +358,16 @@ async def test_a_persons_key_refunds_no_more_than_the_person_may_alone(doors: Do
 
 
 async def test_a_refund_that_must_wait_is_a_conflict_that_says_for_what(doors: Doors) -> None:
-    payment = await doors.house.settled()
+    payment = await doors.installation.settled()
     path = f"/v1/payments/{payment.id}/refunds"
-    told = GatewayDispute(
+    reported = GatewayDispute(
         id="dp_1",
         transaction_id=payment.gateway_transaction_id or "",
         amount=1299,
         currency="EUR",
         status=DisputeStatus.OPENED,
     )
-    await Disputes(doors.house.platform.books).gateway_says(told)
+    await Disputes(doors.installation.platform.tables).on_event(reported)
 
     answer = await doors.post(path, {"amount": 1, "reason": "desistimiento"}, caller="operators")
 
@@ -379,12 +381,12 @@ async def test_a_refund_beside_one_of_unknown_outcome_is_a_conflict_that_names_i
     doors: Doors,
 ) -> None:
     """Whoever repeated a refund because nobody knew of it paid twice."""
-    payment, house = await doors.house.settled(), doors.house
+    payment, installation = await doors.installation.settled(), doors.installation
     path, body = f"/v1/payments/{payment.id}/refunds", {"amount": 100, "reason": "goodwill"}
-    await house.gateway_does(
+    await installation.gateway_does(
         "faults", match={"operation": "refund"}, action={"drop_connection_after": True}
     )
-    await house.gateway_does("faults", match={"operation": "find"}, action={"status": 503})
+    await installation.gateway_does("faults", match={"operation": "find"}, action={"status": 503})
 
     key = {"idempotency-key": str(uuid4())}
     first = await doors.post(path, body, caller="operators", headers=key)
@@ -435,9 +437,9 @@ async def test_lists_are_filtered_by_subject_and_state(doors: Doors) -> None:
 
 async def test_lists_are_filtered_by_everything_the_interface_names(doors: Doors) -> None:
     declined = (await pays(doors, "pm_declined")).json["payment"]
-    here = await doors.house.settled()
-    await doors.house.car(OTHER_CAR)
-    there = await doors.house.buys(vin=OTHER_CAR)
+    here = await doors.installation.settled()
+    await doors.installation.car(OTHER_CAR)
+    there = await doors.installation.buys(vin=OTHER_CAR)
     before, after = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00%2B01:00"
 
     async def found(query: str) -> set[str]:

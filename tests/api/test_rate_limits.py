@@ -10,7 +10,7 @@ import pytest
 from caas.api.application import build_api
 from caas.rules.rate_limits import RateLimit
 from tests.api.conftest import ADMIN_KEY, Doors, key, listening, rooms_of, settings_of_tests
-from tests.house import House
+from tests.installation import Installation
 
 FEW = RateLimit(0.001, 3)
 MANY = RateLimit(1_000, 10_000)
@@ -18,21 +18,23 @@ SIGNED = {"webhook-id": "msg_1", "webhook-timestamp": "1", "webhook-signature": 
 
 
 @contextlib.asynccontextmanager
-async def limited(house: House, *, proxies: tuple[str, ...] = (), **limits: RateLimit) -> (
-    AsyncIterator[Doors]
-):  # fmt: skip
-    """The API of a house under these limits."""
+async def limited(
+    installation: Installation, *, proxies: tuple[str, ...] = (), **limits: RateLimit
+) -> AsyncIterator[Doors]:
+    """The API of an installation under these limits."""
     settings = settings_of_tests(**limits)
-    app = build_api(rooms_of(house), settings)
+    app = build_api(rooms_of(installation), settings)
     async with (
         listening(app, trusted_proxies=proxies) as port,
         aiohttp.ClientSession() as session,
     ):
-        yield Doors(house, f"http://127.0.0.1:{port}", port, settings, session)
+        yield Doors(installation, f"http://127.0.0.1:{port}", port, settings, session)
 
 
-async def test_a_key_that_calls_too_often_is_told_to_wait_and_others_are_not(house: House) -> None:
-    async with limited(house, key_limit=FEW) as doors:
+async def test_a_key_that_calls_too_often_is_told_to_wait_and_others_are_not(
+    installation: Installation,
+) -> None:
+    async with limited(installation, key_limit=FEW) as doors:
         answers = [await doors.get("/v1/self-check", caller="operators") for _ in range(4)]
         other = await doors.get("/v1/self-check")
 
@@ -42,8 +44,8 @@ async def test_a_key_that_calls_too_often_is_told_to_wait_and_others_are_not(hou
     assert other.status == 200
 
 
-async def test_every_answer_to_a_key_says_what_is_left(house: House) -> None:
-    async with limited(house, key_limit=FEW) as doors:
+async def test_every_answer_to_a_key_says_what_is_left(installation: Installation) -> None:
+    async with limited(installation, key_limit=FEW) as doors:
         answers = [await doors.get("/v1/self-check") for _ in range(2)]
 
     assert answers[0].headers["ratelimit-policy"] == '"key";q=3;w=3000'
@@ -51,8 +53,10 @@ async def test_every_answer_to_a_key_says_what_is_left(house: House) -> None:
     assert [int(found[1]) for found in left if found] == [2, 1]
 
 
-async def test_guessing_keys_is_slowed_and_a_valid_key_from_there_is_not(house: House) -> None:
-    async with limited(house, address_limit=FEW) as doors:
+async def test_guessing_keys_is_slowed_and_a_valid_key_from_there_is_not(
+    installation: Installation,
+) -> None:
+    async with limited(installation, address_limit=FEW) as doors:
         assert (await doors.get("/v1/self-check")).status == 200
         guesses = [
             (await doors.get("/v1/self-check", caller=f"guess{number}")).status
@@ -72,9 +76,9 @@ async def test_guessing_keys_is_slowed_and_a_valid_key_from_there_is_not(house: 
     ids=["nobody", "this proxy", "another proxy"],
 )
 async def test_a_forwarded_address_is_believed_from_a_trusted_proxy_alone(
-    house: House, proxies: tuple[str, ...], expected: list[int]
+    installation: Installation, proxies: tuple[str, ...], expected: list[int]
 ) -> None:
-    async with limited(house, proxies=proxies, address_limit=FEW) as doors:
+    async with limited(installation, proxies=proxies, address_limit=FEW) as doors:
         statuses = [
             (
                 await doors.get(
@@ -90,9 +94,9 @@ async def test_a_forwarded_address_is_believed_from_a_trusted_proxy_alone(
 
 @pytest.mark.parametrize("junk", ["unknown", "_hidden{}", "192.0.2.{}:port", "[2001:db8::{}", ","])
 async def test_a_forwarded_address_that_cannot_be_read_counts_as_the_proxy(
-    house: House, junk: str
+    installation: Installation, junk: str
 ) -> None:
-    async with limited(house, proxies=("127.0.0.1",), address_limit=FEW) as doors:
+    async with limited(installation, proxies=("127.0.0.1",), address_limit=FEW) as doors:
         statuses = [
             (
                 await doors.get(
@@ -106,8 +110,10 @@ async def test_a_forwarded_address_that_cannot_be_read_counts_as_the_proxy(
     assert statuses == [401, 401, 401, 429, 429]
 
 
-async def test_webhooks_that_are_signed_cost_nothing_and_forged_ones_do(house: House) -> None:
-    async with limited(house, address_limit=FEW) as doors:
+async def test_webhooks_that_are_signed_cost_nothing_and_forged_ones_do(
+    installation: Installation,
+) -> None:
+    async with limited(installation, address_limit=FEW) as doors:
         forged = [
             (await doors.call("POST", "/webhooks/gateway", caller=None, headers=SIGNED)).status
             for _ in range(5)
@@ -116,9 +122,9 @@ async def test_webhooks_that_are_signed_cost_nothing_and_forged_ones_do(house: H
     assert forged == [401, 401, 401, 429, 429]
 
 
-async def test_a_key_is_limited_by_its_name(house: House) -> None:
+async def test_a_key_is_limited_by_its_name(installation: Installation) -> None:
     """Two keys of one name share what the name may do, so that a replacement doubles nothing."""
-    async with limited(house, key_limit=FEW) as doors:
+    async with limited(installation, key_limit=FEW) as doors:
         statuses = [
             (
                 await doors.get(

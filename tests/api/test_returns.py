@@ -9,7 +9,7 @@ from tests.api.conftest import Doors, Reply
 from tests.api.planting import found_after
 from tests.api.test_erasing import pay_on
 from tests.api.test_orders import orders, until
-from tests.house import VIN
+from tests.installation import VIN
 
 RETURN = f"/v1/vehicles/{VIN}/return"
 PLANTED = (
@@ -22,15 +22,17 @@ PLANTED = (
 
 
 async def bought(doors: Doors) -> str:
-    """Let a customer buy the house's vehicle and have it delivered; return the order."""
+    """Let a customer buy the installation's vehicle and have it delivered; return the order."""
     order = (await orders(doors)).json
     await until(doors, order["id"], OrderState.READY)
     path = f"/v1/orders/{order['id']}/final-payment"
     paid = await doors.post(path, {"payment_method": "pm_ok"}, caller="orders")
     assert paid.status == 201, paid.body
     await until(doors, order["id"], OrderState.DELIVERY_SCHEDULED)
-    scheduled = await doors.house.platform.order_management.order(UUID(order["id"]))
-    await doors.house.platform.order_management.delivery_completed(scheduled.delivery_id or "")
+    scheduled = await doors.installation.platform.order_management.order(UUID(order["id"]))
+    await doors.installation.platform.order_management.delivery_completed(
+        scheduled.delivery_id or ""
+    )
     return str(order["id"])
 
 
@@ -51,7 +53,7 @@ async def test_a_returned_vehicle_is_sold_and_delivered_to_another_customer(door
     assert returned.json["in_stock_since"] is not None
     vehicle = (await doors.get(f"/v1/vehicles/{VIN}")).json
     assert vehicle["state"] == "delivered"
-    assert [move["event"] for move in vehicle["events"]].count("Vehicle returned") == 1
+    assert [transition["event"] for transition in vehicle["events"]].count("Vehicle returned") == 1
     seen = [(await doors.get(f"/v1/orders/{order}")).json for order in (first, second)]
     assert [order["state"] for order in seen] == ["withdrawn", "delivered"]
     assert seen[0]["customer"] != seen[1]["customer"]
@@ -59,9 +61,9 @@ async def test_a_returned_vehicle_is_sold_and_delivered_to_another_customer(door
 
 async def test_what_a_former_owner_has_not_paid_stands_in_nobodys_way(doors: Doors) -> None:
     """Their open page kept the new owner from buying the service until it lapsed."""
-    house, customers = doors.house, []
+    installation, customers = doors.installation, []
     page, broken = "", ["not asked"]
-    await house.offer_heated_seats()
+    await installation.offer_heated_seats()
     for _ in range(2):
         order = await bought(doors)
         customers.append((await doors.get(f"/v1/orders/{order}")).json["customer"])
@@ -71,17 +73,21 @@ async def test_what_a_former_owner_has_not_paid_stands_in_nobodys_way(doors: Doo
         assert ordered.status == 202, ordered.body
         if len(customers) == 1:
             await withdrawn(doors, order)
-            broken = [it.law.name for it in await self_check(house.database) if it.broken]
+            broken = [
+                it.invariant.name for it in await self_check(installation.database) if it.broken
+            ]
             await doors.post(RETURN, {}, caller="orders")
             page = ordered.json["payments"][0]["hosted_page_url"]
 
     await pay_on(page)
 
     payments = (await doors.get(f"/v1/payments?customer={customers[0]}&type=service")).json["data"]
-    late = await house.until(UUID(payments[0]["id"]), lambda p: p.state is PaymentState.VOIDED)
+    late = await installation.until(
+        UUID(payments[0]["id"]), lambda p: p.state is PaymentState.VOIDED
+    )
     assert (late.captured_amount, broken) == (0, [])
-    for planted, law in PLANTED:
-        assert law in await found_after(house.database, planted), planted
+    for planted, invariant in PLANTED:
+        assert invariant in await found_after(installation.database, planted), planted
 
 
 async def test_a_return_sent_again_with_its_key_is_answered_as_the_first(doors: Doors) -> None:

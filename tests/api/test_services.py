@@ -8,7 +8,7 @@ import pytest
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply
 from tests.api.planting import found_after
-from tests.house import VIN
+from tests.installation import VIN
 
 TRAFFIC = {
     "name": "Live traffic", "kind": "subscription", "currency": "EUR", "monthly_fee": 990,
@@ -22,30 +22,30 @@ PATIENCE_SECONDS = 120.0
 
 
 async def buys(doors: Doors, **more: object) -> Reply:
-    """Buy heated seats for the house's car."""
+    """Buy heated seats for the installation's car."""
     body = {
-        "customer": str(await doors.house.customer()), "vin": VIN, "service": "heated-seats",
+        "customer": str(await doors.installation.customer()), "vin": VIN, "service": "heated-seats",
         "duration_days": 30, "payment_method": "pm_ok", **more,
     }  # fmt: skip
     return await doors.post("/v1/service-orders", body, caller="fleet")
 
 
 async def subscribes(doors: Doors, **more: object) -> Reply:
-    """Subscribe to live traffic in the house's car."""
+    """Subscribe to live traffic in the installation's car."""
     put = await doors.call("PUT", "/v1/services/traffic", json=TRAFFIC, caller="services")
     assert put.status == 200, put.body
     body = {
-        "customer": str(await doors.house.customer()), "vin": VIN, "service": "traffic",
+        "customer": str(await doors.installation.customer()), "vin": VIN, "service": "traffic",
         "payment_method": "pm_ok", **more,
     }  # fmt: skip
     return await doors.post("/v1/subscriptions", body, caller="fleet")
 
 
 async def until_active(doors: Doors, path: str) -> None:
-    """Let open work run until the subscription is active."""
+    """Let jobs run until the subscription is active."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await doors.get(path)).json["state"] != "active":
-            await doors.house.platform.open_work.run_due()
+            await doors.installation.platform.jobs.run_due()
             await asyncio.sleep(0.005)
 
 
@@ -69,7 +69,7 @@ async def test_a_service_has_a_name_for_each_language_and_one_for_all_others(
     named = await doors.call(
         "PUT", "/v1/services/massage", json={**MASSAGE, "names": names}, caller="services"
     )
-    service = await doors.house.platform.service_catalog.service("massage")
+    service = await doors.installation.platform.service_catalog.service("massage")
 
     assert (plain.json["name"], plain.json["names"]) == ("Massage", {})
     assert named.json["names"] == names
@@ -146,7 +146,7 @@ async def test_what_is_not_sold_cannot_be_bought(
 
 
 async def test_a_cut_purchase_that_is_repeated_is_charged_once(doors: Doors) -> None:
-    customer, key = str(await doors.house.customer()), {"idempotency-key": str(uuid4())}
+    customer, key = str(await doors.installation.customer()), {"idempotency-key": str(uuid4())}
     body = {"customer": customer, "vin": VIN, "service": "heated-seats", "duration_days": 30,
             "payment_method": "pm_ok"}  # fmt: skip
     first = await doors.post("/v1/service-orders", body, headers=key)
@@ -160,7 +160,7 @@ async def test_a_cut_purchase_that_is_repeated_is_charged_once(doors: Doors) -> 
 
 async def test_a_purchase_that_is_sent_many_times_at_once_is_one_order(doors: Doors) -> None:
     """Fault F-G12, where a call makes an order before its payment."""
-    customer, key = str(await doors.house.customer()), {"idempotency-key": str(uuid4())}
+    customer, key = str(await doors.installation.customer()), {"idempotency-key": str(uuid4())}
     body = {"customer": customer, "vin": VIN, "service": "heated-seats", "duration_days": 30,
             "payment_method": "pm_ok"}  # fmt: skip
 
@@ -175,17 +175,17 @@ async def test_a_purchase_that_is_sent_many_times_at_once_is_one_order(doors: Do
 
 async def test_withdrawing_from_a_settled_service_gives_the_money_back_once(doors: Doors) -> None:
     order = (await buys(doors)).json
-    house, payment_id = doors.house, UUID(order["payment"])
-    await house.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
-    await house.gateway_does("settle")
-    await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    installation, payment_id = doors.installation, UUID(order["payment"])
+    await installation.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
+    await installation.gateway_does("settle")
+    await installation.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
     path = f"/v1/service-orders/{order['id']}/withdrawal"
 
     for _ in range(2):
         answer = await doors.post(path, {}, caller="services")
         assert answer.status in {200, 202}, answer.body
 
-    payment = await house.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
+    payment = await installation.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
     assert payment.refunded_amount == 1299
 
 
@@ -224,7 +224,7 @@ async def test_a_running_subscription_takes_another_payment_method(doors: Doors)
     assert answer.status == 202, answer.body
     assert answer.headers["location"] == answer.json["links"]["self"]
     assert (answer.json["type"], answer.json["amount"]) == ("subscription", 100)
-    subscription = await doors.house.platform.subscriptions.subscription(
+    subscription = await doors.installation.platform.subscriptions.subscription(
         UUID(path.rsplit("/", 1)[1])
     )
     assert subscription.payment_method == "pm_late_settlement"
@@ -299,25 +299,25 @@ async def test_use_is_taken_back_disputed_and_explained_over_the_wire(doors: Doo
     huge = await doors.post("/v1/usage", {**used, "quantity": 10**12}, caller="services")
     opened = await doors.post("/v1/usage-disputes", doubt, caller="operators")
     back = {**used, "quantity": -3, "source_id": "meter-2", "cancels": "meter-1"}
-    taken_back = await doors.post("/v1/usage", back, caller="services")
+    reversed_ = await doors.post("/v1/usage", back, caller="services")
     outcome = f"/v1/usage-disputes/{opened.json['id']}/outcome"
     ended = await doors.post(outcome, {"outcome": "cancelled"}, caller="operators")
     otherwise = await doors.post(outcome, {"outcome": "billed"}, caller="operators")
 
     active_method = "update subscriptions set payment_method = 'pm_other' where state = 'active'"
-    for planted, law in (
+    for planted, invariant in (
         ("update usage_disputes set outcome = 'billed'", "disputes_of_use_end_as_decided"),
         ("delete from usage_records where cancels is not null", "disputes_of_use_end_as_decided"),
         (active_method, "months_are_charged_to_what_was_verified"),
     ):
-        assert law in await found_after(doors.house.database, planted), planted
+        assert invariant in await found_after(doors.installation.database, planted), planted
 
     assert (early.status, early.json["counted"], early.json["because"]) == (
         200, False, "before_activation",
     )  # fmt: skip
     assert huge.status == 422
     assert (opened.status, opened.json["outcome"]) == (201, None), opened.body
-    assert (taken_back.status, taken_back.json["counted"]) == (201, True), taken_back.body
+    assert (reversed_.status, reversed_.json["counted"]) == (201, True), reversed_.body
     assert (ended.status, ended.json["outcome"]) == (200, "cancelled")
     assert (otherwise.status, otherwise.json["code"]) == (409, "usage_dispute_ended")
 
@@ -325,7 +325,9 @@ async def test_use_is_taken_back_disputed_and_explained_over_the_wire(doors: Doo
 async def test_more_time_is_told_with_the_moment_from_which_it_runs(doors: Doors) -> None:
     """It follows what runs already, also what was sold to somebody else."""
     first = (await buys(doors)).json
-    await doors.house.until(UUID(first["payment"]), lambda p: p.state is PaymentState.CAPTURING)
+    await doors.installation.until(
+        UUID(first["payment"]), lambda p: p.state is PaymentState.CAPTURING
+    )
     runs = (await doors.get(f"/v1/service-orders/{first['id']}")).json
 
     second = (await buys(doors)).json
@@ -339,16 +341,16 @@ async def test_withdrawing_from_what_was_refunded_and_kept_is_a_conflict_that_sa
     doors: Doors,
 ) -> None:
     order = (await buys(doors)).json
-    house, payment_id = doors.house, UUID(order["payment"])
-    await house.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
-    await house.gateway_does("settle")
-    await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    installation, payment_id = doors.installation, UUID(order["payment"])
+    await installation.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
+    await installation.gateway_does("settle")
+    await installation.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
     refund = {"amount": 1299, "reason": "goodwill", "term": "keep"}
     kept = await doors.post(f"/v1/payments/{payment_id}/refunds", refund, caller="operators")
     path = f"/v1/service-orders/{order['id']}/withdrawal"
 
     at_once = await doors.post(path, {}, caller="services")
-    await house.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
+    await installation.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
     later = await doors.post(path, {}, caller="services")
 
     assert kept.status in {201, 202}, kept.body

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from caas.billing_database import books as billing_books
+from caas.billing_database import tables as billing_tables
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.webhook_inbox import (
@@ -22,7 +22,7 @@ BODY = '{"id":"evt_1","type":"transaction.settled"}'
 def incoming(event_id: str = "evt_1", body: str = BODY, gateway: str = "gateway") -> Incoming:
     """A verified webhook of the gateway."""
     return Incoming(
-        gateway=gateway, event_id=event_id, body=body, work_kind="apply_webhook",
+        gateway=gateway, event_id=event_id, body=body, job_kind="apply_webhook",
         body_hash=hashlib.sha256(body.encode()).digest(),
     )  # fmt: skip
 
@@ -43,7 +43,7 @@ async def test_a_webhook_is_stored_together_with_the_work_that_applies_it(
     assert stored.storing is Storing.FRESH
     row = await inbox.get(stored.id)
     assert (row.event_id, row.body) == ("evt_1", b'{"id": "evt_1", "type": "transaction.settled"}')
-    work = await billing_books.opened(database).work.claim(["apply_webhook"], lease_seconds=5)
+    work = await billing_tables.opened(database).jobs.claim(["apply_webhook"], lease_seconds=5)
     assert [piece.subject for piece in work] == [stored.id]
 
 
@@ -60,7 +60,7 @@ async def test_the_same_webhook_a_hundred_times_from_eight_processes_is_one_row(
     assert {answer.storing for answer in answers} == {Storing.FRESH, Storing.DUPLICATE}
     assert len({answer.id for answer in answers}) == 3
     assert await count(database, "webhook_inbox") == 3
-    assert await count(database, "open_work") == 3
+    assert await count(database, "jobs") == 3
 
 
 async def test_the_same_id_of_another_sender_is_another_webhook(database: Database) -> None:
@@ -80,7 +80,7 @@ async def test_another_body_under_a_known_id_contradicts_and_is_not_stored(
     second = await inbox.store(incoming(body='{"id":"evt_1","type":"transaction.failed"}'))
 
     assert (second.storing, second.id) == (Storing.CONTRADICTION, first.id)
-    assert await count(database, "open_work") == 1
+    assert await count(database, "jobs") == 1
 
 
 async def test_quarantine_keeps_a_webhook_once_with_one_case(database: Database) -> None:
@@ -91,7 +91,7 @@ async def test_quarantine_keeps_a_webhook_once_with_one_case(database: Database)
     for _ in range(3):
         await inbox.quarantine(other, reason="another body", contradicts=first.id)
 
-    cases = await billing_books.opened(database).cases.listed(subject=first.id)
+    cases = await billing_tables.opened(database).cases.listed(subject=first.id)
     assert [case.kind for case in cases] == [CONTRADICTION]
     assert await count(database, "webhook_quarantine") == 1
 

@@ -64,7 +64,7 @@ async def test_a_new_event_is_stored_with_its_work_before_it_is_answered(doors: 
 
     assert (answer.status, answer.body) == (204, b"")
     assert await count(doors, "webhook_inbox") == 1
-    assert await count(doors, "open_work") == 1
+    assert await count(doors, "jobs") == 1
     assert len(doors.woken) == 1
 
 
@@ -76,7 +76,7 @@ async def test_the_same_event_a_hundred_times_is_stored_once(doors: Doors) -> No
     statuses = [answer.status for answer in answers]
     assert (statuses.count(204), statuses.count(200)) == (1, 99)
     assert await count(doors, "webhook_inbox") == 1
-    assert await count(doors, "open_work") == 1
+    assert await count(doors, "jobs") == 1
 
 
 async def test_another_body_under_a_known_id_is_set_aside_with_a_case(doors: Doors) -> None:
@@ -86,9 +86,9 @@ async def test_another_body_under_a_known_id_is_set_aside_with_a_case(doors: Doo
     again = await tells(doors, settled(amount=1300))
 
     assert [answer.json["status"], again.json["status"]] == ["set aside", "set aside"]
-    cases = await doors.house.platform.books.cases.listed()
+    cases = await doors.installation.platform.tables.cases.listed()
     assert [case.kind for case in cases] == [CONTRADICTION]
-    assert await count(doors, "open_work") == 1
+    assert await count(doors, "jobs") == 1
     assert await count(doors, "webhook_quarantine") == 1
 
 
@@ -113,7 +113,7 @@ async def test_what_nobody_can_read_is_kept_with_a_case_and_not_sent_again(
     answer = await tells(doors, body)
 
     assert (answer.status, answer.json["status"]) == (200, "set aside")
-    cases = await doors.house.platform.books.cases.listed()
+    cases = await doors.installation.platform.tables.cases.listed()
     assert [case.kind for case in cases] == [UNREADABLE]
     assert await count(doors, "webhook_inbox") == 0
 
@@ -126,7 +126,7 @@ async def test_an_event_is_known_by_its_own_id_in_whatever_message_it_comes(door
     assert (first.status, again.status) == (204, 200)
     assert again.json["status"] == "known"
     assert await count(doors, "webhook_inbox") == 1
-    assert await doors.house.platform.books.cases.listed() == []
+    assert await doors.installation.platform.tables.cases.listed() == []
 
 
 async def test_a_byte_the_database_cannot_hold_is_left_out(doors: Doors) -> None:
@@ -215,7 +215,7 @@ async def test_a_card_number_in_a_webhook_is_cut_out_before_it_is_stored(
     answer = await tells(doors, body)
 
     assert answer.status == 204, answer.body
-    stored = await doors.house.database.fetch("select body::text as body from webhook_inbox")
+    stored = await doors.installation.database.fetch("select body::text as body from webhook_inbox")
     assert PAN not in stored[0]["body"]
     assert "removed]" in stored[0]["body"]
 
@@ -247,18 +247,20 @@ async def test_a_webhook_with_a_key_twice_is_refused_by_its_name(quiet_doors: Do
 
 async def test_a_settlement_webhook_settles_its_payment(doors: Doors) -> None:
     payment = (await pays(doors)).json
-    house = doors.house
-    capturing = await house.until(UUID(payment["id"]), lambda p: p.state is PaymentState.CAPTURING)
+    installation = doors.installation
+    capturing = await installation.until(
+        UUID(payment["id"]), lambda p: p.state is PaymentState.CAPTURING
+    )
     body = settled(id=capturing.gateway_transaction_id, reference=payment["id"])
 
     assert (await tells(doors, body)).status == 204
 
-    await house.until(capturing.id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.until(capturing.id, lambda p: p.state is PaymentState.SETTLED)
 
 
 async def test_news_of_the_factory_and_the_transport_move_the_order(doors: Doors) -> None:
-    house = doors.house
-    management = house.platform.order_management
+    installation = doors.installation
+    management = installation.platform.order_management
     price = {"amount": 2_500_000, "currency": "EUR"}
     await doors.call("PUT", "/v1/vehicles/VSSZZZ6KZXR000001", json={"model": "Dos", "price": price})
     order = (await orders(doors, vin="VSSZZZ6KZXR000001", model="Dos")).json
@@ -293,7 +295,7 @@ async def test_news_that_overtakes_us_waits_and_is_parked_with_a_case_at_last(
 
     assert answer.status == 204, answer.body
     async with asyncio.timeout(20):
-        while not (cases := await doors.house.platform.books.cases.listed()):
-            await doors.house.platform.open_work.run_due()
+        while not (cases := await doors.installation.platform.tables.cases.listed()):
+            await doors.installation.platform.jobs.run_due()
             await asyncio.sleep(0.005)
     assert "del_unknown" in cases[0].sentence

@@ -30,7 +30,7 @@ from tests.api.test_erasing import (
 )
 from tests.api.test_webhooks import settled, tells
 from tests.bad_input.test_card_canaries import dump_of
-from tests.house import VIN
+from tests.installation import VIN
 
 __all__ = ["doors", "outbox", "zenobia"]
 
@@ -49,7 +49,7 @@ async def said_in(doors: Doors, folder: Path, *needles: str) -> list[tuple[str, 
     """Return where one of these stands: lines of a dump by their tables, and files."""
     wanted = [it.casefold() for needle in needles for it in (needle, needle.encode().hex())]
     found, table = [], ""
-    for line in (await dump_of(doors.house.database.dsn)).decode().splitlines():
+    for line in (await dump_of(doors.installation.database.dsn)).decode().splitlines():
         begins = TABLE.match(line)
         table = begins[1] if begins else table
         if any(one in line.casefold() for one in wanted):
@@ -67,7 +67,7 @@ async def test_no_copy_of_who_a_customer_was_is_left_anywhere(
     doors = zenobia.doors
     await _live_a_whole_life(zenobia)
     await _plant_everywhere(zenobia)
-    await doors.house.rest()
+    await doors.installation.rest()
     planted = {place for place, _ in await said_in(doors, outbox.parent, *EVERYTHING)}
     assert {"customers", "billing_details", "file"} <= planted, planted
 
@@ -99,23 +99,27 @@ async def test_what_gateways_and_vehicles_say_of_a_person_is_kept_nowhere(
     zenobia: Zenobia, outbox: Path
 ) -> None:
     """A reason of a dispute, a vehicle's reason, and a token that is a name."""
-    doors, house = zenobia.doors, zenobia.doors.house
+    doors, installation = zenobia.doors, zenobia.doors.installation
     payment = UUID((await zenobia.buys_seats()).json["payment"])
     await zenobia.nothing_on_its_way()
-    transaction = (await house.platform.books.payments.get(payment)).gateway_transaction_id
+    transaction = (await installation.platform.tables.payments.get(payment)).gateway_transaction_id
     for word in ("opened", "won"):
-        told = {"id": f"evt_{word}", "type": f"dispute.{word}",
+        reported = {"id": f"evt_{word}", "type": f"dispute.{word}",
                 "occurred_at": "2026-11-23T10:00:00Z", "data": {
             "id": "dsp_1", "transaction_id": transaction, "amount": 9, "currency": "EUR",
             "reason": f"cardholder {NAME} says no", "status": word}}  # fmt: skip
-        await tells(doors, msgspec.json.encode(told), event_id=f"evt_{word}")
-    await house.rest()
-    house.fleet.cars[OTHER_CAR].manner = Manner(Behaviour.REFUSES, reason=f"driver {NAME} said no")
+        await tells(doors, msgspec.json.encode(reported), event_id=f"evt_{word}")
+    await installation.rest()
+    installation.fleet.cars[OTHER_CAR].manner = Manner(
+        Behaviour.REFUSES, reason=f"driver {NAME} said no"
+    )
     other = {"customer": zenobia.id, "vin": OTHER_CAR, "service": "heated-seats",
              "duration_days": 30}  # fmt: skip
     token = await doors.post("/v1/service-orders", {**other, "payment_method": f"pm_Ana_{NAME}"})
     refused = await doors.post("/v1/service-orders", {**other, "payment_method": "pm_ok"})
-    await house.until(UUID(refused.json["payment"]), lambda p: p.state is PaymentState.VOIDED)
+    await installation.until(
+        UUID(refused.json["payment"]), lambda p: p.state is PaymentState.VOIDED
+    )
     await zenobia.nothing_on_its_way()
 
     erased = await zenobia.erased(end_open=True)
@@ -136,7 +140,7 @@ async def _live_a_whole_life(zenobia: Zenobia) -> None:
     order = await delivered(zenobia, return_url=url)
     assert (await zenobia.buys_seats()).status in {201, 202}
     await zenobia.subscribes()
-    database, customer = doors.house.database, UUID(zenobia.id)
+    database, customer = doors.installation.database, UUID(zenobia.id)
     account = await Accounts(database).put_customer(customer, "$argon2id$v=19$x")
     await Sessions(database).begin("t" * 43, account, idle_seconds=60, seconds_max=60)
     async with database.transaction() as connection:
@@ -197,8 +201,8 @@ async def _told_by_the_gateway(doors: Doors) -> None:
             "billing_details": {"name": NAME, "phone": PHONE, "email": EMAIL},
             "customer": {"name": text, "phone": text},
         }  # fmt: skip
-        told = await tells(doors, msgspec.json.encode(body_of_gateway), event_id=event)
-        assert told.status in {200, 204}, told.body
+        reported = await tells(doors, msgspec.json.encode(body_of_gateway), event_id=event)
+        assert reported.status in {200, 204}, reported.body
     who = {"name": NAME, "street": STREET, "phone": PHONE, "email": EMAIL}
     for number, text in enumerate(UNREADABLE):
         await tells(doors, (text % who).encode(), event_id=f"evt_unreadable_{number}")
@@ -212,8 +216,8 @@ async def _come_to_an_end(zenobia: Zenobia) -> None:
     ended = (await doors.call("DELETE", path)).json
     await zenobia.nothing_on_its_way()
     month = ended["cancelled_at"][:7]
-    await as_owner(doors.house.database, "update caas.clock set moved = interval '40 days'")
+    await as_owner(doors.installation.database, "update caas.clock set moved = interval '40 days'")
     run = await doors.post("/v1/billing/runs", {"month": month})
     assert run.status == 201, run.body
-    await doors.house.rest()
+    await doors.installation.rest()
     await zenobia.nothing_on_its_way()

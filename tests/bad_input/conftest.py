@@ -12,9 +12,9 @@ from caas.billing_database import connection, self_check
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply, standing_open
 from tests.databases import fresh_database
-from tests.house import VIN, standing
+from tests.installation import VIN, standing
 
-NO_MATTER = ("idempotency_keys", "law_checks")
+NO_MATTER = ("idempotency_keys", "invariant_checks")
 """A refused request gives its key back; a check of the laws that was asked for is written down."""
 
 
@@ -29,7 +29,7 @@ class World:
 
     async def rows(self, *, but: tuple[str, ...] = ()) -> dict[str, tuple[int, str]]:
         """Fingerprint every table: its rows, counted and hashed."""
-        database = self.doors.house.database
+        database = self.doors.installation.database
         tables = await database.fetch(
             "select tablename from pg_tables where schemaname = 'caas' and tablename <> all($1)",
             [*NO_MATTER, *but],
@@ -50,17 +50,17 @@ async def whole_world(server_dsn: str) -> AsyncIterator[World]:
     """One platform for all: a car, a service, a payment under way and a settled one."""
     async with fresh_database(server_dsn) as dsn:
         database = await connection.connect(dsn)
-        async with standing(database) as house, standing_open(house) as doors:
-            await house.car()
-            await house.offer_heated_seats()
-            settled = await house.settled()
-            payment = await house.buys()
-            await house.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
-            await house.rest()
+        async with standing(database) as installation, standing_open(installation) as doors:
+            await installation.car()
+            await installation.offer_heated_seats()
+            settled = await installation.settled()
+            payment = await installation.buys()
+            await installation.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
+            await installation.rest()
             yield World(doors, payment.customer, payment.id, settled.id)
             findings = await self_check.self_check(database)
         await database.close()
-    assert not [found.law.name for found in findings if found.broken]
+    assert not [found.invariant.name for found in findings if found.broken]
 
 
 @pytest.fixture

@@ -58,9 +58,9 @@ async def test_no_card_number_stands_in_a_dump_of_the_database_the_log_or_a_lett
 ) -> None:
     with logs.to_file(tmp_path / "caas.log"):
         answered = [await answer for answer in _sent_everywhere(whole_world)]
-        await whole_world.doors.house.rest()
-    letters = repr(whole_world.doors.house.letterbox.letters).encode()
-    dumped = await dump_of(whole_world.doors.house.database.dsn)
+        await whole_world.doors.installation.rest()
+    letters = repr(whole_world.doors.installation.letterbox.letters).encode()
+    dumped = await dump_of(whole_world.doors.installation.database.dsn)
     logged = (tmp_path / "caas.log").read_bytes()
 
     assert len(answered) > len(OPERATIONS) * WAYS_AN_ADDRESS
@@ -133,7 +133,7 @@ async def _in_webhook(world: World, sender: str, canary: str) -> bytes:
 @pytest.mark.parametrize("canary", [WRITTEN[0], WRITTEN[3]])
 async def test_the_search_would_find_one(whole_world: World, canary: str) -> None:
     """A dump that could not show a card number would prove nothing."""
-    database = whole_world.doors.house.database
+    database = whole_world.doors.installation.database
     owner = await asyncpg.connect(database.dsn)
     await owner.execute(f"create table public.planted as select '{canary}' as note")
     dumped = await dump_of(database.dsn)

@@ -19,7 +19,7 @@ TOPIC = f"caas/v1/vehicles/{VIN}/commands/command-9/response"
 
 async def test_junk_is_counted_whole_in_a_row_a_reason_and_few_lines(whole_world: World) -> None:
     """3000 of 3000 were a line of the log each, and counted nowhere."""
-    database = whole_world.doors.house.database
+    database = whole_world.doors.installation.database
     unusable = UnusableMessages(database)
     fleet = Fleet(1, command_keys=KNOWN_TO_VEHICLES)
     link = InProcessVehicleLink(
@@ -46,9 +46,9 @@ async def test_junk_is_counted_whole_in_a_row_a_reason_and_few_lines(whole_world
         "select vin, digest from refused_acknowledgements where reason = any ($1)", [*Unusable]
     )
     assert {(row["vin"], row["digest"]) for row in rows} == {(VIN, b""), ("", b"")}
-    said = [line for line in lines if line["event"] == "acknowledgement.refused"]
-    assert sum(line["times"] for line in said) == JUNK + 2
-    assert len(said) < JUNK / 100
+    stated = [line for line in lines if line["event"] == "acknowledgement.refused"]
+    assert sum(line["times"] for line in stated) == JUNK + 2
+    assert len(stated) < JUNK / 100
     metrics = await whole_world.doors.get("/metrics", caller="operators")
     assert (
         f'caas_vehicle_acknowledgements_refused_total{{reason="{Unusable.FORM}"}} {float(JUNK)}'

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from caas.billing_database.ota_commands import REFUSED_ROWS_PER_VEHICLE_AND_HOUR
 from tests.bad_input.conftest import VIN, World, refused
-from tests.bad_input.test_webhooks_and_acknowledgements import command_of, heard, judged, said
-from tests.house import PATIENCE_SECONDS
+from tests.bad_input.test_webhooks_and_acknowledgements import applied, command_of, judged, stated
+from tests.installation import PATIENCE_SECONDS
 
 CARD = "4111111111111111"
 FLOODED = "WVWZZZ1JZXW000099"
@@ -20,11 +20,11 @@ STRANGER = Ed25519PrivateKey.generate()
 
 async def kept(world: World, **wanted: Any) -> list[dict[str, Any]]:
     """Every row that was kept and holds this."""
-    rows = await world.doors.house.database.fetch("select * from refused_acknowledgements")
+    rows = await world.doors.installation.database.fetch("select * from refused_acknowledgements")
     return [dict(row) for row in rows if wanted.items() <= dict(row).items()]
 
 
-async def says(world: World, evidence: dict[str, Any]) -> None:
+async def reports(world: World, evidence: dict[str, Any]) -> None:
     """Say it over HTTP; it must be refused."""
     path = f"/v1/payments/{world.payment}/delivery"
     refused(await world.doors.post(path, evidence, caller="ota"), 422, "evidence_refused")
@@ -33,9 +33,9 @@ async def says(world: World, evidence: dict[str, Any]) -> None:
 async def test_the_reason_the_vehicle_a_digest_and_how_often(whole_world: World) -> None:
     world = whole_world
     command = await command_of(world, world.payment)
-    evidence = said(world, command, at="2026-11-23T11:11:11Z", signer=STRANGER)
+    evidence = stated(world, command, at="2026-11-23T11:11:11Z", signer=STRANGER)
     for _ in range(3):
-        await says(world, evidence)
+        await reports(world, evidence)
 
     text = "|".join(
         (VIN, str(command["command_id"]), str(command["epoch"]), str(world.payment),
@@ -52,15 +52,15 @@ async def test_the_reason_the_vehicle_a_digest_and_how_often(whole_world: World)
 async def test_no_word_of_a_stranger_is_kept(whole_world: World) -> None:
     """A card number in a service or a reason came into the database from the broker."""
     world = whole_world
-    database = world.doors.house.database
+    database = world.doors.installation.database
     before = await database.fetch("select count(*) from delivery_evidence")
     for vin in (VIN, f"VSS{CARD}"):
         unknown = {"command_id": uuid4(), "epoch": 1, "service": f"card-{CARD}"}
-        evidence = said(world, unknown, vin=vin, signer=STRANGER, status_reason=CARD)
+        evidence = stated(world, unknown, vin=vin, signer=STRANGER, status_reason=CARD)
         message = {**evidence, "payment_id": CARD}
         topic = f"caas/v1/vehicles/{vin}/commands/{evidence['command_id']}/response"
         judged_before = await judged(world)
-        heard(world, topic, json.dumps(message).encode())
+        applied(world, topic, json.dumps(message).encode())
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await judged(world) == judged_before:
                 await asyncio.sleep(0.01)
@@ -76,12 +76,12 @@ async def test_a_flood_fills_a_limited_number_of_rows_and_is_counted_whole(
     whole_world: World,
 ) -> None:
     world = whole_world
-    await world.doors.house.car(FLOODED)
+    await world.doors.installation.car(FLOODED)
     command = await command_of(world, world.payment)
     flood = REFUSED_ROWS_PER_VEHICLE_AND_HOUR + 10
     for number in range(flood):
         at = f"2026-11-23T10:00:{number:02}Z"
-        await says(world, said(world, command, vin=FLOODED, at=at, signer=STRANGER))
+        await reports(world, stated(world, command, vin=FLOODED, at=at, signer=STRANGER))
 
     rows = await kept(world, vin=FLOODED)
     metrics = await world.doors.get("/metrics", caller="operators")

@@ -17,7 +17,7 @@ from caas_simulators.vehicle_car import derived_key
 from tests.api.conftest import GATEWAY_SECRET, PARTNER_SECRET, now
 from tests.api.test_webhooks import FORGER_SECRET, settled
 from tests.bad_input.conftest import VIN, World, refused
-from tests.house import PATIENCE_SECONDS
+from tests.installation import PATIENCE_SECONDS
 
 WEBHOOKS = {"gateway": GATEWAY_SECRET, "factory": PARTNER_SECRET, "transport": PARTNER_SECRET}
 REFUSALS = ("refused_acknowledgements",)
@@ -95,7 +95,7 @@ async def test_a_webhook_that_is_sent_again_changes_nothing(whole_world: World) 
         return int(answer.status)
 
     assert await once() in {200, 202, 204}
-    await whole_world.doors.house.rest()
+    await whole_world.doors.installation.rest()
     before = await whole_world.rows()
     again = [await once() for _ in range(10)]
 
@@ -105,14 +105,14 @@ async def test_a_webhook_that_is_sent_again_changes_nothing(whole_world: World) 
 
 async def command_of(world: World, payment: UUID) -> dict[str, Any]:
     """The activation that was commanded for a payment."""
-    row = await world.doors.house.database.fetchrow(
+    row = await world.doors.installation.database.fetchrow(
         "select command_id, epoch, service from ota_commands where subject = $1", payment
     )
     assert row is not None
     return dict(row)
 
 
-def said(world: World, command: dict[str, Any], **changed: Any) -> dict[str, Any]:
+def stated(world: World, command: dict[str, Any], **changed: Any) -> dict[str, Any]:
     """An acknowledgement of a command, signed by the car's own key unless told otherwise."""
     payment = changed.pop("payment", world.payment)
     signer = changed.pop("signer", None)
@@ -132,7 +132,7 @@ def said(world: World, command: dict[str, Any], **changed: Any) -> dict[str, Any
 
 def car_key(world: World) -> Ed25519PrivateKey:
     """The private key of the only car."""
-    fleet = world.doors.house.fleet
+    fleet = world.doors.installation.fleet
     return derived_key(f"{fleet.seed}|{VIN}")
 
 
@@ -160,7 +160,7 @@ async def test_an_acknowledgement_that_proves_nothing_moves_no_payment(
         "of another vehicle": {"vin": "WVWZZZ1JZXW000002"},
         "signature changed": {},
     }
-    evidence = said(world, command, at=at, **changed[what])
+    evidence = stated(world, command, at=at, **changed[what])
     if what == "signature changed":
         evidence["signature"] = evidence["signature"][::-1].lstrip("=")[:86] + "=="
     before = await world.rows(but=REFUSALS)
@@ -172,7 +172,7 @@ async def test_an_acknowledgement_that_proves_nothing_moves_no_payment(
         judged_before = await judged(world)
         topic = f"caas/v1/vehicles/{evidence['vin']}/commands/{evidence['command_id']}/response"
         message = {**evidence, "payment_id": str(payment), "status_reason": ""}
-        heard(world, topic, json.dumps(message).encode())
+        applied(world, topic, json.dumps(message).encode())
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await judged(world) == judged_before:
                 await asyncio.sleep(0.01)
@@ -180,16 +180,16 @@ async def test_an_acknowledgement_that_proves_nothing_moves_no_payment(
     assert await world.rows(but=REFUSALS) == before
 
 
-def heard(world: World, topic: str, payload: bytes) -> None:
+def applied(world: World, topic: str, payload: bytes) -> None:
     """Say something on the link as a vehicle would."""
-    publish = world.doors.house.fleet._publish  # the car's end of the wire
+    publish = world.doors.installation.fleet._publish  # the car's end of the wire
     assert publish is not None
     publish(topic, payload)
 
 
 async def judged(world: World) -> int:
     """How many acknowledgements were judged."""
-    rows = await world.doors.house.database.fetch(
+    rows = await world.doors.installation.database.fetch(
         "select coalesce(sum(times), 0)::bigint from refused_acknowledgements"
     )
     return int(rows[0][0])
@@ -205,12 +205,12 @@ async def judged(world: World) -> int:
 async def test_what_is_no_acknowledgement_is_dropped(
     world: World, topic: str, payload: bytes
 ) -> None:
-    heard(world, topic, payload)
+    applied(world, topic, payload)
 
 
 async def test_a_sound_acknowledgement_sent_again_changes_nothing(whole_world: World) -> None:
     command = await command_of(whole_world, whole_world.payment)
-    evidence = said(whole_world, command)
+    evidence = stated(whole_world, command)
     path = f"/v1/payments/{whole_world.payment}/delivery"
     await whole_world.doors.post(path, evidence, caller="ota")
     before = await whole_world.rows(but=REFUSALS)

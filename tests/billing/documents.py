@@ -48,12 +48,12 @@ def item(
     **changed: Any,
 ) -> Item:
     """Return something sold, at 21 % when nothing else is said."""
-    said: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "name": "Vehículo CaaS Model 1",
         "amount": amount,
         "rate_basis_points": rate,
     }
-    return Item(**{**said, "tax_category": category, **changed})
+    return Item(**{**stated, "tax_category": category, **changed})
 
 
 def not_subject(amount: int) -> Item:
@@ -65,7 +65,7 @@ def made(
     *items: Item, lines: tuple[Line, ...] | None = None, paid: int = 0, **changed: Any
 ) -> Document:
     """Return an invoice of these prices, tax included, with some of it changed."""
-    said: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "type_code": TypeCode.INVOICE,
         "number": "2026-000012",
         "series": "2026",
@@ -78,26 +78,26 @@ def made(
         "payment": Payment(reference="019ac1b2", terms="Al contado"),
     }
     lines = priced(items or (item(12100),), tax_included=True) if lines is None else lines
-    return Document.checked(Heading(**said | changed), lines, paid=paid)
+    return Document.checked(Heading(**stated | changed), lines, paid=paid)
 
 
 def credit_note(*items: Item, **changed: Any) -> Document:
     """Return a credit note that takes these prices back, tax included."""
-    said: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "type_code": TypeCode.CREDIT_NOTE,
         "number": "R2026-000001",
         "series": "R2026",
         "corrects": CREDITED,
         "reason": "Tres días sin servicio",
     }
-    return made(*items, **said | changed)
+    return made(*items, **stated | changed)
 
 
 def advance_invoice(*items: Item, **changed: Any) -> Document:
     """Return an advance invoice for a deposit of 500.00 that was paid."""
     items = items or (item(50000, name="Anticipo del vehículo, pedido 4711"),)
     paid = sum(one.amount for one in items)
-    said: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "type_code": TypeCode.ADVANCE_INVOICE,
         "number": "A2026-000003",
         "series": "A2026",
@@ -105,7 +105,7 @@ def advance_invoice(*items: Item, **changed: Any) -> Document:
         "paid": paid,
         "order": "4711",
     }
-    return made(*items, **said | changed)
+    return made(*items, **stated | changed)
 
 
 def final_invoice(advance: Document, *items: Item, **changed: Any) -> Document:
@@ -119,13 +119,13 @@ def final_invoice(advance: Document, *items: Item, **changed: Any) -> Document:
         gross=totals.gross,
     )
     items = items or (item(3_499_000),)
-    said: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "deducts": (deducted,),
         "paid": sum(one.amount for one in items) - totals.gross,
         "vehicle": "VF1AAAAA555777123",
         "order": "4711",
     }
-    return made(*items, **said | changed)
+    return made(*items, **stated | changed)
 
 
 def november() -> Period:

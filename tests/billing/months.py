@@ -9,7 +9,7 @@ import asyncpg
 
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
-from caas.rules.vehicle_signatures import SignedWord
+from caas.rules.vehicle_signatures import SignedMessage
 from tests import cars
 
 MADRID = ZoneInfo("Europe/Madrid")
@@ -132,9 +132,9 @@ async def put(
         await admin.execute(ADD, ids, currency, method, [p.fee for p in pasts], metered, vins)
         await admin.execute(VERIFY, ids)
         await admin.execute(COMMAND, ids)
-        said = {
+        stated = {
             row["command_id"]: cars.signature(
-                SignedWord(
+                SignedMessage(
                     vin=row["vin"], command_id=str(row["command_id"]), epoch=row["epoch"],
                     payment_id=str(row["command_id"]), service=row["service"],
                     action="activate", status="SUCCEEDED", at="then",
@@ -142,7 +142,7 @@ async def put(
             )
             for row in await admin.fetch(COMMANDED, ids)
         }  # fmt: skip
-        await admin.execute(EVIDENCE, list(said), list(said.values()))
+        await admin.execute(EVIDENCE, list(stated), list(stated.values()))
         await admin.execute(ACTIVATE, ids, [past.activated_at for past in pasts])
         await admin.execute(
             CANCEL,

@@ -11,28 +11,28 @@ import caas.billing
 from caas.billing import Billing
 from caas.billing_database import connection
 from caas.billing_database.billing_runs import BillingRun
-from caas.billing_database.books import Books, opened
+from caas.billing_database.tables import BillingDatabase, opened
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.rules.mes_vencido import Month
-from caas.rules.pace import Pace
-from tests.subscription_house import LETTERHEAD
+from caas.rules.time_scale import TimeScale
+from tests.subscription_installation import LETTERHEAD
 
 NOT_NEEDED: Any = None
 """A participant that no month end calls."""
 
 
-def billing_of(books: Books) -> Billing:
+def billing_of(tables: BillingDatabase) -> Billing:
     """Build the Billing of one machine; it issues and accepts, and reaches nobody."""
     payment = SubscriptionPayment(
-        books=books,
+        tables=tables,
         charges=NOT_NEEDED,
         subscriptions=NOT_NEEDED,
         subscription_failure=NOT_NEEDED,
         notifications=NOT_NEEDED,
-        pace=Pace(),
+        time_scale=TimeScale(),
     )
     return Billing(
-        books=books,
+        tables=tables,
         subscription_payment=payment,
         notifications=NOT_NEEDED,
         letterhead=LETTERHEAD,

@@ -14,8 +14,8 @@ from caas.billing_database.billing_details import BillingDetailsRequiredError, B
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import NoTaxTableError
 from caas.billing_database.documents import UNTAXED, DocumentRows
+from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.invoices import Invoice, InvoiceRows
-from caas.billing_database.laws import LAWS
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
@@ -24,7 +24,7 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.taxes import tax_in
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.buyers import AT_HOME, gives_details
-from tests.house import VIN, House, standing
+from tests.installation import VIN, Installation, standing
 from tests.showroom import (
     DEALERSHIP,
     DEPOSIT,
@@ -34,7 +34,7 @@ from tests.showroom import (
     opened,
     simulated_world,
 )
-from tests.subscription_house import LETTERHEAD
+from tests.subscription_installation import LETTERHEAD
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ async def showroom(database: Database) -> AsyncIterator[Showroom]:
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    """A house with a car and a service on offer."""
+async def installation(database: Database) -> AsyncIterator[Installation]:
+    """An installation with a car and a service on offer."""
     async with standing(database) as built:
         await built.car()
         await built.offer_heated_seats()
@@ -55,7 +55,10 @@ async def house(database: Database) -> AsyncIterator[House]:
 
 def issuing_of(showroom: Showroom) -> Issuing:
     return Issuing(
-        books=showroom.books, letterhead=LETTERHEAD, notifications=showroom.notifications, pace=PACE
+        tables=showroom.tables,
+        letterhead=LETTERHEAD,
+        notifications=showroom.notifications,
+        time_scale=PACE,
     )
 
 
@@ -89,7 +92,7 @@ async def as_owner(database: Database, statement: str) -> None:
 
 
 async def broken_laws(database: Database) -> set[str]:
-    return {found.law.name for found in await self_check.self_check(database) if found.broken}
+    return {found.invariant.name for found in await self_check.self_check(database) if found.broken}
 
 
 async def test_the_rest_of_a_vehicle_is_paid_only_by_a_buyer_whom_its_invoice_can_name(
@@ -104,7 +107,7 @@ async def test_the_rest_of_a_vehicle_is_paid_only_by_a_buyer_whom_its_invoice_ca
 
     with pytest.raises(BillingDetailsRequiredError) as refused:
         await showroom.pay_rest(order)
-    before = await showroom.books.payments.listed(subject=order.id)
+    before = await showroom.tables.payments.listed(subject=order.id)
     await gives_details(showroom.database, order.customer)
     paid = await showroom.pay_rest(order)
     documents = await issued(showroom, order.id)
@@ -131,15 +134,15 @@ async def test_a_document_whose_buyer_is_unknown_waits_behind_a_case_until_they_
     await showroom.as_owner("update caas.markets set simplified_up_to = 10000")
     none_yet = await issued(showroom, order.id)
     again = await issued(showroom, order.id)
-    (case,) = await showroom.books.cases.listed(subject=payment.id)
+    (case,) = await showroom.tables.cases.listed(subject=payment.id)
     with pytest.raises(DocumentHeldError):
         await issuing_of(showroom).issue_again(payment.id)
-    asked = await showroom.told(order.customer)
+    asked = await showroom.reported(order.customer)
     laws_while_waiting = await broken_laws(showroom.database)
 
     await gives_details(showroom.database, order.customer)
     (document,) = await issued(showroom, order.id)
-    (closed,) = await showroom.books.cases.listed(subject=payment.id, status="resolved")
+    (closed,) = await showroom.tables.cases.listed(subject=payment.id, status="resolved")
 
     assert (none_yet, again) == ([], [])
     assert case.kind == BUYER_MISSING
@@ -147,7 +150,7 @@ async def test_a_document_whose_buyer_is_unknown_waits_behind_a_case_until_they_
     assert laws_while_waiting == set()
     assert document.payment_id == payment.id
     assert closed.id == case.id
-    assert (await showroom.told(order.customer))[-1] == "document_sent"
+    assert (await showroom.reported(order.customer))[-1] == "document_sent"
     assert await broken_laws(showroom.database) == set()
 
 
@@ -158,7 +161,7 @@ async def test_a_deposit_above_the_limit_is_paid_only_by_a_buyer_whom_its_invoic
 
     with pytest.raises(BillingDetailsRequiredError) as refused:
         await showroom.reserve(order)
-    before = await showroom.books.payments.listed(subject=order.id)
+    before = await showroom.tables.payments.listed(subject=order.id)
     await gives_details(showroom.database, order.customer)
     payment = await showroom.reserve(order)
     (advance,) = await issued(showroom, order.id)
@@ -178,13 +181,15 @@ async def test_a_small_deposit_is_documented_without_its_buyer(showroom: Showroo
     assert advance.kind == "advance invoice"
 
 
-async def test_a_dear_service_is_sold_to_a_buyer_whom_its_invoice_can_name(house: House) -> None:
-    catalog = house.platform.service_catalog
+async def test_a_dear_service_is_sold_to_a_buyer_whom_its_invoice_can_name(
+    installation: Installation,
+) -> None:
+    catalog = installation.platform.service_catalog
     await catalog.put_service(
         code="range-plus", name="Range plus", kind="one_time", currency="EUR",
         prices=[{"duration_days": 30, "amount": 40_000}, {"duration_days": 365, "amount": 40_001}],
     )  # fmt: skip
-    customer = await house.customer()
+    customer = await installation.customer()
 
     async def orders(days: int) -> object:
         return await catalog.create_service_order(
@@ -193,16 +198,16 @@ async def test_a_dear_service_is_sold_to_a_buyer_whom_its_invoice_can_name(house
 
     with pytest.raises(BillingDetailsRequiredError):
         await orders(365)
-    await gives_details(house.platform.books.database, customer)
+    await gives_details(installation.platform.tables.database, customer)
 
     assert await orders(365)
 
 
 async def test_a_service_is_paid_again_only_by_a_buyer_whom_its_invoice_can_name(
-    house: House, database: Database
+    installation: Installation, database: Database
 ) -> None:
     """The limit was lowered between the first attempt, which was declined, and the second."""
-    declined = await house.buys("pm_declined")
+    declined = await installation.buys("pm_declined")
     await as_owner(database, "update caas.markets set simplified_up_to = 1000")
     again = PaymentRequest(
         subject=declined.subject, customer=declined.customer, amount=1299, currency="EUR",
@@ -210,17 +215,17 @@ async def test_a_service_is_paid_again_only_by_a_buyer_whom_its_invoice_can_name
     )  # fmt: skip
 
     with pytest.raises(BillingDetailsRequiredError):
-        await house.platform.payment_processing.initiate_service_payment(again)
+        await installation.platform.payment_processing.initiate_service_payment(again)
     await gives_details(database, declined.customer)
-    paid = await house.platform.payment_processing.initiate_service_payment(again)
+    paid = await installation.platform.payment_processing.initiate_service_payment(again)
 
     assert declined.state is PaymentState.FAILED
     assert isinstance(paid, Payment)
-    await house.until(paid.id, lambda p: p.state is PaymentState.CAPTURING)
+    await installation.until(paid.id, lambda p: p.state is PaymentState.CAPTURING)
 
 
 async def test_nothing_is_sold_to_an_address_without_tax_rates(
-    showroom: Showroom, house: House
+    showroom: Showroom, installation: Installation
 ) -> None:
     order = await stranger_orders(showroom)
     await showroom.reserve(order)
@@ -228,8 +233,8 @@ async def test_nothing_is_sold_to_an_address_without_tax_rates(
     await showroom.orders.vehicle_ready(
         vin=known.vin or "", public_key=KEY, factory_order_id=known.factory_order_id
     )
-    catalog, database = house.platform.service_catalog, house.platform.books.database
-    customer = await house.customer()
+    catalog, database = installation.platform.service_catalog, installation.platform.tables.database
+    customer = await installation.customer()
     for buyer in (order.customer, customer):
         in_paris = checked_details(
             **{**AT_HOME, "country": "FR", "postcode": "75001", "tax_id": ""}
@@ -250,80 +255,82 @@ async def test_nothing_is_sold_to_an_address_without_tax_rates(
 
 
 async def test_a_capture_where_no_tax_rate_is_leaves_a_case_that_is_mended(
-    house: House, database: Database
+    installation: Installation, database: Database
 ) -> None:
     """The buyer moved while the payment was under way; it is taxed where they live then."""
-    rows, books = BillingDetailsRows(database), house.platform.books
-    house.fleet.add(VIN, Manner(Behaviour.ASLEEP))
-    car = house.fleet.cars[VIN]
-    payment = await house.buys()
+    rows, tables = BillingDetailsRows(database), installation.platform.tables
+    installation.fleet.add(VIN, Manner(Behaviour.ASLEEP))
+    car = installation.fleet.cars[VIN]
+    payment = await installation.buys()
     in_paris = {**AT_HOME, "country": "FR", "postcode": "75001", "tax_id": ""}
     await rows.put(payment.customer, checked_details(**in_paris))
-    house.fleet.wake(car)
-    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
-    await house.platform.issuing.issue_due()
-    await house.platform.issuing.issue_due()
-    (case,) = await books.cases.listed(subject=payment.id)
+    installation.fleet.wake(car)
+    await installation.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    await installation.platform.issuing.issue_due()
+    await installation.platform.issuing.issue_due()
+    (case,) = await tables.cases.listed(subject=payment.id)
     with pytest.raises(DocumentHeldError):
-        await house.platform.issuing.issue_again(payment.id)
+        await installation.platform.issuing.issue_again(payment.id)
     laws_while_waiting = await broken_laws(database)
 
     in_tenerife = {**AT_HOME, "postcode": "38001"}
     await rows.put(payment.customer, checked_details(**in_tenerife))
-    await house.platform.issuing.issue_again(payment.id)
+    await installation.platform.issuing.issue_again(payment.id)
 
-    (document,) = await house.platform.invoices.invoices()
+    (document,) = await installation.platform.invoices.invoices()
     assert (case.kind, str(payment.id) in case.sentence) == (UNTAXED, True)
     assert laws_while_waiting == set()
     assert (document.payment_id, document.market) == (payment.id, "ES-CN")
     assert document.iva == tax_in(1299, 700)
-    assert await books.cases.listed(subject=payment.id) == []
+    assert await tables.cases.listed(subject=payment.id) == []
     assert await broken_laws(database) == set()
 
 
 async def test_what_cannot_be_issued_is_tried_again_and_hides_no_other_payment(
-    house: House, database: Database
+    installation: Installation, database: Database
 ) -> None:
-    lost, held = await house.settled(), await house.settled()
+    lost, held = await installation.settled(), await installation.settled()
     await database.fetch("delete from documents_due where payment_id = $1", lost.id)
     await as_owner(
         database,
         "alter table caas.invoices add constraint no_more check (kind <> 'service invoice')",
     )
-    await house.platform.issuing.issue_due()
-    (case,) = await house.platform.books.cases.listed(subject=held.id)
+    await installation.platform.issuing.issue_due()
+    (case,) = await installation.platform.tables.cases.listed(subject=held.id)
     named = ("every_payment_has_its_document", "tax_on_documents_is_output_vat")
-    broken = [await database.fetch(law.query) for law in LAWS if law.name in named]
+    broken = [
+        await database.fetch(invariant.query) for invariant in INVARIANTS if invariant.name in named
+    ]
 
     await as_owner(database, "alter table caas.invoices drop constraint no_more")
-    await house.platform.issuing.issue_again(held.id)
-    await house.platform.issuing.issue_again(lost.id)
+    await installation.platform.issuing.issue_again(held.id)
+    await installation.platform.issuing.issue_again(lost.id)
 
     assert case.kind == NOT_ISSUED
     assert [[row["id"] for row in rows] for rows in broken] == [[lost.id], [lost.id]]
-    issued = await house.platform.invoices.invoices()
+    issued = await installation.platform.invoices.invoices()
     assert [one.payment_id for one in issued] == [lost.id, held.id]
-    assert await house.platform.books.cases.listed(subject=held.id) == []
+    assert await installation.platform.tables.cases.listed(subject=held.id) == []
     assert await broken_laws(database) == set()
 
 
 async def test_payments_of_before_documents_get_theirs_once(
-    house: House, database: Database
+    installation: Installation, database: Database
 ) -> None:
     await database.fetch("update tax_settings set since = 'infinity'")
-    payment = await house.settled()
+    payment = await installation.settled()
     await database.fetch("update tax_settings set since = db_now()")
     rows = DocumentRows(database)
 
     noted = [await rows.note_missing(), await rows.note_missing()]
-    await house.platform.issuing.issue_due()
-    (invoice,) = await house.platform.invoices.invoices()
-    await house.platform.payment_processing.refund_payment(
+    await installation.platform.issuing.issue_due()
+    (invoice,) = await installation.platform.invoices.invoices()
+    await installation.platform.payment_processing.refund_payment(
         payment.id, amount=payment.amount, reason="desistimiento", key="all", requested_by="ops"
     )
-    await house.until(payment.id, lambda it: it.refunded_amount == payment.amount)
-    await house.platform.issuing.issue_due()
-    note, _ = await house.platform.invoices.invoices()
+    await installation.until(payment.id, lambda it: it.refunded_amount == payment.amount)
+    await installation.platform.issuing.issue_due()
+    note, _ = await installation.platform.invoices.invoices()
 
     assert noted == [1, 0]
     assert (invoice.payment_id, invoice.gross) == (payment.id, payment.amount)

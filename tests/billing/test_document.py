@@ -106,13 +106,13 @@ def test_a_document_comes_back_from_json_as_it_was() -> None:
 
 
 def test_a_document_changed_in_its_json_is_refused() -> None:
-    said = msgspec.to_builtins(made())
+    stated = msgspec.to_builtins(made())
 
     for part, changed in (("totals", {"tax": 2101}), ("totals", {"payable": 1})):
         with pytest.raises(InvalidDocumentError, match="totals"):
-            msgspec.convert(said | {part: said[part] | changed}, type=Document, str_keys=True)
+            msgspec.convert(stated | {part: stated[part] | changed}, type=Document, str_keys=True)
     with pytest.raises(InvalidDocumentError, match="not that of the lines"):
-        msgspec.convert(said | {"tax": [said["tax"][0] | {"net": 9999}]}, type=Document)
+        msgspec.convert(stated | {"tax": [stated["tax"][0] | {"net": 9999}]}, type=Document)
 
 
 def _wrong_tax() -> Line:

@@ -68,7 +68,7 @@ def text(document: Document) -> str:
 def test_its_reader_reads_it_in_their_language(document: Document, words: list[str]) -> None:
     read = text(document)
 
-    assert [said for said in words if said not in read] == []
+    assert [stated for stated in words if stated not in read] == []
 
 
 def test_what_is_not_paid_is_not_said_to_be() -> None:
@@ -101,8 +101,8 @@ def test_its_data_are_inside_and_named() -> None:
     assert isinstance(metadata, pypdf.generic.StreamObject)
     assert [one.get_object()["/AFRelationship"] for one in attached] == ["/Alternative"]
     described = metadata.get_data().decode()
-    for said in ("<pdfaid:part>3<", "<fx:ConformanceLevel>EN 16931<", "Factur-X PDFA Extension"):
-        assert described.count(said) == 1
+    for stated in ("<pdfaid:part>3<", "<fx:ConformanceLevel>EN 16931<", "Factur-X PDFA Extension"):
+        assert described.count(stated) == 1
 
 
 def test_what_the_norm_cannot_write_is_on_paper_alone() -> None:

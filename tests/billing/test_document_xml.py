@@ -47,7 +47,7 @@ IPSI = TaxCategory.IPSI
 EXEMPTED = item(300, 0, EXEMPT, exemption_reason="Artículo 20 de la Ley 37/1992")
 
 
-def said(xml: bytes, name: str) -> list[str | None]:
+def stated(xml: bytes, name: str) -> list[str | None]:
     """Return the texts of every element with this name."""
     return [one.text for one in ET.fromstring(xml).iter(RAM + name)]  # noqa: S314  # our own
 
@@ -88,24 +88,24 @@ def test_every_kind_of_document_keeps_to_the_norm(name: str) -> None:
 def test_the_data_say_what_the_document_says() -> None:
     xml = to_xml(DOCUMENTS["final, unpaid"])
 
-    assert said(xml, "TypeCode")[0] == "380"
-    assert said(xml, "TotalPrepaidAmount") == ["500.00"]
-    assert said(xml, "DuePayableAmount") == ["34490.00"]
-    assert said(xml, "IssuerAssignedID") == ["4711", "VF1AAAAA555777123", "A2026-000003"]
-    assert "base 413,22 €, impuesto 86,78 €, total 500,00 €" in str(said(xml, "Content"))
-    assert said(to_xml(DOCUMENTS["canaries"]), "CategoryCode") == ["L", "L"]
-    assert said(to_xml(DOCUMENTS["ceuta"]), "CategoryCode") == ["M", "M"]
-    assert said(to_xml(DOCUMENTS["chile"]), "GrandTotalAmount") == ["9990000"]
-    assert said(to_xml(DOCUMENTS["kuwait"]), "RateApplicablePercent") == []
-    assert said(to_xml(DOCUMENTS["kuwait"]), "GrandTotalAmount") == ["8499.99"]
+    assert stated(xml, "TypeCode")[0] == "380"
+    assert stated(xml, "TotalPrepaidAmount") == ["500.00"]
+    assert stated(xml, "DuePayableAmount") == ["34490.00"]
+    assert stated(xml, "IssuerAssignedID") == ["4711", "VF1AAAAA555777123", "A2026-000003"]
+    assert "base 413,22 €, impuesto 86,78 €, total 500,00 €" in str(stated(xml, "Content"))
+    assert stated(to_xml(DOCUMENTS["canaries"]), "CategoryCode") == ["L", "L"]
+    assert stated(to_xml(DOCUMENTS["ceuta"]), "CategoryCode") == ["M", "M"]
+    assert stated(to_xml(DOCUMENTS["chile"]), "GrandTotalAmount") == ["9990000"]
+    assert stated(to_xml(DOCUMENTS["kuwait"]), "RateApplicablePercent") == []
+    assert stated(to_xml(DOCUMENTS["kuwait"]), "GrandTotalAmount") == ["8499.99"]
 
 
 def test_a_tax_id_has_the_prefix_of_its_country_once() -> None:
     greek = Party(name="A", country="DE", tax_country="GR", tax_id="094259216")
     for buyer, tax_id in ((BUYER, "ES12345678Z"), (greek, "EL094259216")):
-        assert tax_id in said(to_xml(made(buyer=buyer)), "ID")
+        assert tax_id in stated(to_xml(made(buyer=buyer)), "ID")
     again = Party(name="A", country="PT", tax_id="PT501964843")
-    assert "PT501964843" in said(to_xml(made(buyer=again)), "ID")
+    assert "PT501964843" in stated(to_xml(made(buyer=again)), "ID")
 
 
 def test_an_amount_with_a_third_decimal_is_not_cut() -> None:

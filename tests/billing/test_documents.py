@@ -14,17 +14,17 @@ from caas.billing.invoice_document import document_of
 from caas.billing.issuing import Issuing
 from caas.billing_database import self_check
 from caas.billing_database.connection import Database
+from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.invoices import Invoice, InvoiceRows
-from caas.billing_database.laws import LAWS
 from caas.billing_database.payments import Payment
 from caas.billing_database.tax_rates import TaxRates
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.taxes import tax_in
 from tests.billing.norm import broken_rules
-from tests.house import House, standing
+from tests.installation import Installation, standing
 from tests.showroom import DEPOSIT, PACE, PRICE, Showroom, opened, simulated_world
-from tests.subscription_house import LETTERHEAD
+from tests.subscription_installation import LETTERHEAD
 
 DETAILS = """
 insert into billing_details (customer, name, street, postcode, city, country, tax_id, updated_at)
@@ -33,8 +33,8 @@ values ($1, 'Ana García', 'Calle Mayor 1', '28013', 'Madrid', 'ES', '12345678Z'
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    """A house with a car and a service on offer."""
+async def installation(database: Database) -> AsyncIterator[Installation]:
+    """An installation with a car and a service on offer."""
     async with standing(database) as built:
         await built.car()
         await built.offer_heated_seats()
@@ -48,34 +48,34 @@ async def showroom(database: Database) -> AsyncIterator[Showroom]:
         yield built
 
 
-async def documents_of(house: House, payment: Payment) -> list[Invoice]:
+async def documents_of(installation: Installation, payment: Payment) -> list[Invoice]:
     """Issue what is due; return a payment's documents, oldest first."""
-    await house.platform.issuing.issue_due()
-    listed = await house.platform.invoices.invoices(subject=payment.subject)
+    await installation.platform.issuing.issue_due()
+    listed = await installation.platform.invoices.invoices(subject=payment.subject)
     return listed[::-1]
 
 
-async def give_back(house: House, payment: Payment, amount: int, key: str) -> None:
-    before = (await house.platform.books.payments.get(payment.id)).refunded_amount
-    await house.platform.payment_processing.refund_payment(
+async def refund_order(installation: Installation, payment: Payment, amount: int, key: str) -> None:
+    before = (await installation.platform.tables.payments.get(payment.id)).refunded_amount
+    await installation.platform.payment_processing.refund_payment(
         payment.id, amount=amount, reason="desistimiento", key=key, requested_by="operations"
     )
-    await house.until(payment.id, lambda p: p.refunded_amount > before)
+    await installation.until(payment.id, lambda p: p.refunded_amount > before)
 
 
 async def broken_laws(database: Database) -> set[str]:
-    return {found.law.name for found in await self_check.self_check(database) if found.broken}
+    return {found.invariant.name for found in await self_check.self_check(database) if found.broken}
 
 
 async def test_a_service_has_a_simplified_invoice_and_each_refund_its_credit_note(
-    house: House,
+    installation: Installation,
 ) -> None:
-    payment = await house.settled()
-    await give_back(house, payment, 500, "first")
-    between = await documents_of(house, payment)
-    await give_back(house, payment, 799, "second")
-    every = await documents_of(house, payment)
-    again = await documents_of(house, payment)
+    payment = await installation.settled()
+    await refund_order(installation, payment, 500, "first")
+    between = await documents_of(installation, payment)
+    await refund_order(installation, payment, 799, "second")
+    every = await documents_of(installation, payment)
+    again = await documents_of(installation, payment)
 
     invoice, *notes = every
     assert [one.id for one in again] == [one.id for one in every]
@@ -90,31 +90,31 @@ async def test_a_service_has_a_simplified_invoice_and_each_refund_its_credit_not
     assert [one.full_number[0] for one in every] == ["S", "R", "R"]
     assert notes[1].number == notes[0].number + 1
     text = (
-        pypdf.PdfReader(io.BytesIO((await house.platform.invoices.pdf(invoice.id)).content))
+        pypdf.PdfReader(io.BytesIO((await installation.platform.invoices.pdf(invoice.id)).content))
         .pages[0]
         .extract_text()
     )
-    said = page_of(await house.platform.invoices.document(notes[0].id))["lines"][0]
-    assert said[0] == "Corrección, Heated seats"
-    assert [text[0] for text in (said[1], said[4])] == ["-", "-"]
+    stated = page_of(await installation.platform.invoices.document(notes[0].id))["lines"][0]
+    assert stated[0] == "Corrección, Heated seats"
+    assert [text[0] for text in (stated[1], stated[4])] == ["-", "-"]
     for words in ("Factura simplificada", "Heated seats, 30 días", "IVA 21", "12,99"):
         assert words in text
     for one in every:
-        assert broken_rules((await house.platform.invoices.xml(one.id)).content) == []
+        assert broken_rules((await installation.platform.invoices.xml(one.id)).content) == []
 
 
 async def test_who_gives_an_address_has_a_full_invoice_which_keeps_it(
-    house: House, database: Database
+    installation: Installation, database: Database
 ) -> None:
-    payment = await house.buys()
+    payment = await installation.buys()
     await database.fetch(DETAILS, payment.customer)
-    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
-    (invoice,) = await documents_of(house, payment)
+    await installation.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    (invoice,) = await documents_of(installation, payment)
     await database.fetch(
         "update billing_details set street = 'Elsewhere 2' where customer = $1", payment.customer
     )
 
-    document = await house.platform.invoices.document(invoice.id)
+    document = await installation.platform.invoices.document(invoice.id)
 
     assert not document.simplified
     assert document.buyer is not None
@@ -123,8 +123,8 @@ async def test_who_gives_an_address_has_a_full_invoice_which_keeps_it(
 
 async def documents(showroom: Showroom, order: UUID) -> tuple[list[Invoice], list[Document]]:
     """Issue what is due; return an order's documents, oldest first."""
-    issuing = Issuing(books=showroom.books, letterhead=LETTERHEAD,
-                      notifications=showroom.notifications, pace=PACE)  # fmt: skip
+    issuing = Issuing(tables=showroom.tables, letterhead=LETTERHEAD,
+                      notifications=showroom.notifications, time_scale=PACE)  # fmt: skip
     await issuing.issue_due()
     rows = (await InvoiceRows(showroom.database).listed(subject=order))[::-1]
     by_id = {row.id: row for row in rows}
@@ -180,7 +180,7 @@ async def test_withdrawing_from_a_vehicle_credits_both_of_its_documents(
     await showroom.pay_rest(order)
     await showroom.work_until_order(order.id, OrderState.DELIVERY_SCHEDULED)
     await showroom.orders.withdraw(order.id)
-    payments = await showroom.books.payments.listed(subject=order.id)
+    payments = await showroom.tables.payments.listed(subject=order.id)
     for state in (PaymentState.REFUNDING, PaymentState.REFUNDED):
         for payment in payments:
             await showroom.world.gateway("POST", "settle", {})
@@ -195,10 +195,10 @@ async def test_withdrawing_from_a_vehicle_credits_both_of_its_documents(
 
 
 async def test_what_was_issued_is_sealed_and_numbered_without_a_gap(
-    house: House, database_dsn: str
+    installation: Installation, database_dsn: str
 ) -> None:
-    payment = await house.settled()
-    (invoice,) = await documents_of(house, payment)
+    payment = await installation.settled()
+    (invoice,) = await documents_of(installation, payment)
     assert invoice.digest is not None
     owner = await asyncpg.connect(database_dsn, server_settings={"search_path": "caas,public"})
     found = []
@@ -215,7 +215,7 @@ async def test_what_was_issued_is_sealed_and_numbered_without_a_gap(
             await owner.execute(f"alter table {table} disable trigger all")
         await owner.execute("alter table invoices drop constraint adds_or_takes_back")
         await owner.execute(statement)
-        broken = [law.name for law in LAWS if await owner.fetch(law.query)]
+        broken = [invariant.name for invariant in INVARIANTS if await owner.fetch(invariant.query)]
         found.append(set(broken) - {"every_guard_stands"})
         await transaction.rollback()
     await owner.close()

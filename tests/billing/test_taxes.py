@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
-from caas import start_up
+from caas import startup_checks
 from caas.billing_database import self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import Customers, NoTaxTableError
@@ -24,7 +24,7 @@ from caas.rules.taxes import Goods, TaxCategory, tax_in, tax_left
 from caas.settings import read_market
 from tests.billing.months import MADRID, Past, put
 from tests.business_day import business_day
-from tests.subscription_house import SubscriptionHouse, set_clock
+from tests.subscription_installation import SubscriptionInstallation, set_clock
 
 ADDRESS = """
 insert into billing_details (customer, name, street, postcode, city, country, updated_at)
@@ -41,7 +41,7 @@ async def as_owner(database: Database, statement: str) -> None:
 
 
 async def broken_laws(database: Database) -> set[str]:
-    return {found.law.name for found in await self_check.self_check(database) if found.broken}
+    return {found.invariant.name for found in await self_check.self_check(database) if found.broken}
 
 
 async def test_the_project_brings_the_rates_of_its_markets(database: Database) -> None:
@@ -135,16 +135,16 @@ async def test_a_rate_that_contradicts_itself_is_refused(
 async def test_a_market_without_rates_does_not_start(database: Database) -> None:
     cape_verde = read_market("Atlantic/Cape_Verde,EUR,es")
     with pytest.raises(StartupError, match="Atlantic/Cape_Verde"):
-        await start_up.look_at_market(database, cape_verde)
+        await startup_checks.check_market(database, cape_verde)
 
     added = Market("CV", "Cape Verde", "CV", [], "Atlantic/Cape_Verde", "EUR", 0,
                    buyer_tax_id=False, documents_kept_years=10)  # fmt: skip
     await TaxRates(database).add_market(added)
     with pytest.raises(StartupError, match="CV has no tax rate for: service, subscription"):
-        await start_up.look_at_market(database, cape_verde)
+        await startup_checks.check_market(database, cape_verde)
 
     for text, code in (("Atlantic/Canary,EUR,es", "ES-CN"), ("Europe/Madrid,EUR,es,PT", "PT")):
-        assert await start_up.look_at_market(database, read_market(text)) == code
+        assert await startup_checks.check_market(database, read_market(text)) == code
 
 
 @pytest.mark.parametrize(
@@ -196,66 +196,70 @@ async def test_a_market_that_operations_wrote_sells_where_ours_has_no_rates(
 
 
 async def test_a_month_of_somebody_who_moved_away_is_a_case_and_no_invoice(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     since = datetime(2031, 5, 5, tzinfo=UTC)
     pasts = [Past(activated_at=since) for _ in range(3)]
-    stays, moved, left = sorted(pasts, key=lambda past: past.id)
+    stays, transitioned, left = sorted(pasts, key=lambda past: past.id)
     await put(database, pasts)
-    await database.fetch(ADDRESS, moved.id, "75001", "FR")
+    await database.fetch(ADDRESS, transitioned.id, "75001", "FR")
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
 
-    await house.billing.run_month(Month.parse("2032-02"))
+    await installation.billing.run_month(Month.parse("2032-02"))
 
     numbers = [
-        one.number for it in (stays, left) for one in await house.invoices.listed(subject=it.id)
+        one.number
+        for it in (stays, left)
+        for one in await installation.invoices.listed(subject=it.id)
     ]
     assert numbers == [1, 2]
-    assert await house.invoices.listed(subject=moved.id) == []
-    (case,) = await house.books.cases.listed(subject=moved.id)
+    assert await installation.invoices.listed(subject=transitioned.id) == []
+    (case,) = await installation.tables.cases.listed(subject=transitioned.id)
     assert case.kind == "month_without_tax_table"
     assert await broken_laws(database) == set()
 
 
 async def test_a_month_that_was_not_invoiced_is_when_its_run_is_begun_again(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     """One moved where there is no table, another uses more than a document without buyer allows."""
     since, in_march = datetime(2031, 5, 5, tzinfo=UTC), datetime(2032, 3, 1, 12, tzinfo=MADRID)
-    plain, moved = Past(activated_at=since), Past(activated_at=since)
+    plain, transitioned = Past(activated_at=since), Past(activated_at=since)
     heavy = Past(
         activated_at=since, metered=(("kWh", 100),),
         used=(("kWh", 400, datetime(2032, 2, 9, tzinfo=UTC)),),
     )  # fmt: skip
-    await put(database, [plain, moved, heavy])
-    await database.fetch(ADDRESS, moved.id, "75001", "FR")
+    await put(database, [plain, transitioned, heavy])
+    await database.fetch(ADDRESS, transitioned.id, "75001", "FR")
     await set_clock(database, in_march)
     february = Month.parse("2032-02")
 
-    first = await house.billing.run_month(february)
-    cases = {case.subject: case.kind for case in await house.books.cases.listed()}
+    first = await installation.billing.run_month(february)
+    cases = {case.subject: case.kind for case in await installation.tables.cases.listed()}
     broken = [await broken_laws(database)]
-    nothing_new = await house.billing.run_again(february)
-    await database.fetch("update billing_details set country = 'PT' where customer = $1", moved.id)
+    nothing_new = await installation.billing.run_again(february)
+    await database.fetch(
+        "update billing_details set country = 'PT' where customer = $1", transitioned.id
+    )
     await database.fetch(ADDRESS, heavy.id, "28013", "ES")
     await database.fetch(
         "update billing_details set tax_id = '12345678Z' where customer = $1", heavy.id
     )
-    again = await house.billing.run_again(february)
+    again = await installation.billing.run_again(february)
     broken.append(await broken_laws(database))
 
     assert (first.invoices, first.charges) == (1, 1)
-    assert cases == {moved.id: "month_without_tax_table", heavy.id: "month_without_buyer"}
+    assert cases == {transitioned.id: "month_without_tax_table", heavy.id: "month_without_buyer"}
     assert (nothing_new.invoices, nothing_new.charges) == (1, 1)
     assert (again.invoices, again.charges, again.seen) == (3, 3, 3)
-    (dear,) = await house.invoices.listed(subject=heavy.id)
+    (dear,) = await installation.invoices.listed(subject=heavy.id)
     assert (dear.gross, dear.simplified) == (43_100, False)
-    assert await house.books.cases.listed() == []
+    assert await installation.tables.cases.listed() == []
     assert broken == [set(), set()]
 
 
 async def test_a_month_falls_under_the_rate_of_its_last_day_where_its_customer_is(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     """The rate rises in the middle of February; who left before still falls under the old one."""
     since = datetime(2031, 5, 5, tzinfo=UTC)
@@ -270,10 +274,10 @@ async def test_a_month_falls_under_the_rate_of_its_last_day_where_its_customer_i
     )  # fmt: skip
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
 
-    await house.billing.run_month(Month.parse("2032-02"))
+    await installation.billing.run_month(Month.parse("2032-02"))
 
     for past, basis_points in ((stays, 2300), (left, 2100), (islander, 700)):
-        (invoice,) = await house.invoices.listed(subject=past.id)
+        (invoice,) = await installation.invoices.listed(subject=past.id)
         assert invoice.iva_basis_points == basis_points
         assert invoice.iva == tax_in(invoice.gross, basis_points)
         assert invoice.net + invoice.iva == invoice.gross

@@ -26,7 +26,7 @@ from caas.rules.mes_vencido import (
 )
 from caas.rules.money import Money
 from tests.billing.months import MADRID, Past, put
-from tests.subscription_house import LETTERHEAD, SubscriptionHouse, set_clock
+from tests.subscription_installation import LETTERHEAD, SubscriptionInstallation, set_clock
 
 MONTHS = [
     ("2030-02", "Europe/Madrid"),  # 28 days
@@ -40,12 +40,12 @@ MONTHS = [
 UNITS = (("kWh", 12), ("km", 3))
 
 
-def billing_in(house: SubscriptionHouse, zone: ZoneInfo) -> Billing:
+def billing_in(installation: SubscriptionInstallation, zone: ZoneInfo) -> Billing:
     """The same Billing in another market."""
     return Billing(
-        books=house.books,
-        subscription_payment=house.payment,
-        notifications=house.notifications,
+        tables=installation.tables,
+        subscription_payment=installation.payment,
+        notifications=installation.notifications,
         letterhead=replace(LETTERHEAD, zone=zone),
     )
 
@@ -114,24 +114,24 @@ def as_issued(invoice: Invoice) -> tuple[int, int, int, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize(("key", "zone_name"), MONTHS)
 async def test_the_statement_says_what_the_rules_say(
-    house: SubscriptionHouse, key: str, zone_name: str
+    installation: SubscriptionInstallation, key: str, zone_name: str
 ) -> None:
     month, zone = Month.parse(key), ZoneInfo(zone_name)
     chance = random.Random(key)
     pasts = [some_past(chance, month, zone) for _ in range(300)]
-    await put(house.database, pasts)
-    await house.database.fetch(EVERYBODY_AT_HOME)
-    await set_clock(house.database, month.interval(zone).end + timedelta(days=4))
+    await put(installation.database, pasts)
+    await installation.database.fetch(EVERYBODY_AT_HOME)
+    await set_clock(installation.database, month.interval(zone).end + timedelta(days=4))
 
-    await billing_in(house, zone).run_month(month)
+    await billing_in(installation, zone).run_month(month)
 
     issued: dict[Any, Invoice] = {}
     for past in pasts:
-        for invoice in await InvoiceRows(house.database).listed(subject=past.id):
+        for invoice in await InvoiceRows(installation.database).listed(subject=past.id):
             issued[past.id] = invoice
-    said = {past.id: expected(past, month, zone) for past in pasts}
+    stated = {past.id: expected(past, month, zone) for past in pasts}
     assert {i: as_issued(invoice) for i, invoice in issued.items()} == {
-        i: as_rules_say(charges) for i, charges in said.items() if charges.lines
+        i: as_rules_say(charges) for i, charges in stated.items() if charges.lines
     }
     assert 100 < len(issued) < 300
 
@@ -143,21 +143,23 @@ select id, name, 'Calle Mayor 1', '28013', 'Madrid', 'ES', '12345678Z', db_now()
 """Large months name their buyers."""
 
 
-async def invoice_after(database: Database, house: SubscriptionHouse, past: Past) -> Invoice:
+async def invoice_after(
+    database: Database, installation: SubscriptionInstallation, past: Past
+) -> Invoice:
     """Bill the February of 2032 and return the invoice of this past."""
     await put(database, [past])
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
-    await house.billing.run_month(Month.parse("2032-02"))
-    (invoice,) = await house.invoices.listed(subject=past.id)
+    await installation.billing.run_month(Month.parse("2032-02"))
+    (invoice,) = await installation.invoices.listed(subject=past.id)
     return invoice
 
 
 async def test_a_whole_month_costs_the_fee_which_contains_iva(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     past = Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC), fee=2990)
 
-    invoice = await invoice_after(database, house, past)
+    invoice = await invoice_after(database, installation, past)
 
     assert (invoice.net, invoice.iva, invoice.gross) == (2471, 519, 2990)
     assert invoice.lines == [
@@ -167,18 +169,18 @@ async def test_a_whole_month_costs_the_fee_which_contains_iva(
 
 
 async def test_the_first_month_is_shared_out_by_its_days(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     past = Past(activated_at=datetime(2032, 2, 20, 23, 59, tzinfo=MADRID), fee=2900)
 
-    invoice = await invoice_after(database, house, past)
+    invoice = await invoice_after(database, installation, past)
 
     assert invoice.lines[0]["quantity"] == 10
     assert invoice.gross == 1000
 
 
 async def test_the_last_month_ends_with_the_customers_word_not_with_a_slow_vehicle(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     past = Past(
         activated_at=datetime(2031, 5, 5, tzinfo=UTC),
@@ -187,13 +189,13 @@ async def test_the_last_month_ends_with_the_customers_word_not_with_a_slow_vehic
         fee=2900,
     )
 
-    invoice = await invoice_after(database, house, past)
+    invoice = await invoice_after(database, installation, past)
 
     assert invoice.gross == 1000
 
 
 async def test_use_told_late_stands_on_the_next_invoice(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     past = Past(
         activated_at=datetime(2031, 5, 5, tzinfo=UTC),
@@ -202,13 +204,13 @@ async def test_use_told_late_stands_on_the_next_invoice(
         used=(("kWh", 7, datetime(2032, 1, 31, 22, tzinfo=UTC)),),
     )
 
-    invoice = await invoice_after(database, house, past)
+    invoice = await invoice_after(database, installation, past)
 
     assert invoice.gross == 2900 + 7 * 12
 
 
 async def test_use_beyond_any_payment_is_a_case_and_the_fee_is_billed(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     at = datetime(2032, 2, 3, tzinfo=UTC)
     past = Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC), metered=UNITS,
@@ -217,16 +219,16 @@ async def test_use_beyond_any_payment_is_a_case_and_the_fee_is_billed(
     await put(database, [past, good])
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
 
-    run = await house.billing.run_month(Month.parse("2032-02"))
+    run = await installation.billing.run_month(Month.parse("2032-02"))
 
-    (case,) = await house.books.cases.listed(subject=past.id)
+    (case,) = await installation.tables.cases.listed(subject=past.id)
     assert (run.invoices, case.kind) == (2, "month_too_large")
-    (invoice,) = await house.invoices.listed(subject=past.id)
+    (invoice,) = await installation.invoices.listed(subject=past.id)
     assert [line["kind"] for line in invoice.lines] == ["fixed fee"]
 
 
 async def test_a_subscription_that_cannot_be_invoiced_is_a_case_and_the_others_go_on(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     pasts = [Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC)) for _ in range(9)]
     await put(database, pasts)
@@ -237,48 +239,50 @@ async def test_a_subscription_that_cannot_be_invoiced_is_a_case_and_the_others_g
     )
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
 
-    run = await house.billing.run_month(Month.parse("2032-02"))
+    run = await installation.billing.run_month(Month.parse("2032-02"))
 
     await admin.execute("alter table invoices drop constraint bad")
     await admin.close()
 
-    (case,) = await house.books.cases.listed(kind="month_not_invoiced")
+    (case,) = await installation.tables.cases.listed(kind="month_not_invoiced")
     assert (run.invoices, run.seen, case.subject) == (8, 9, bad.id)
     assert run.finished_at is not None
 
 
 async def test_use_that_a_finished_month_left_out_in_silence_is_found(
-    database: Database, house: SubscriptionHouse
+    database: Database, installation: SubscriptionInstallation
 ) -> None:
     past = Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC), metered=UNITS,
                 used=(("kWh", 10**12, datetime(2032, 1, 3, tzinfo=UTC)),))  # fmt: skip
     await put(database, [past])
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
-    await house.billing.run_month(Month.parse("2032-02"))
-    told = await broken_laws(database)
+    await installation.billing.run_month(Month.parse("2032-02"))
+    reported = await broken_laws(database)
 
-    (case,) = await house.books.cases.listed(subject=past.id)
-    await house.books.cases.resolve(case.id, resolution="looked away", owner="ana")
+    (case,) = await installation.tables.cases.listed(subject=past.id)
+    await installation.tables.cases.resolve(case.id, resolution="looked away", owner="ana")
 
-    assert told == []
+    assert reported == []
     assert await broken_laws(database) == ["no_use_is_forgotten"]
-    await house.books.cases.open("month_too_large", past.id, "still to be looked at")
+    await installation.tables.cases.open("month_too_large", past.id, "still to be looked at")
 
 
 async def broken_laws(database: Database) -> list[str]:
     findings = await self_check.self_check(database)
-    return [finding.law.name for finding in findings if finding.broken]
+    return [finding.invariant.name for finding in findings if finding.broken]
 
 
-async def days_billed(house: SubscriptionHouse, month: Month, pasts: list[Past]) -> list[int]:
+async def days_billed(
+    installation: SubscriptionInstallation, month: Month, pasts: list[Past]
+) -> list[int]:
     """For how many days each of these subscriptions is billed in the month."""
     for past in pasts:
-        await put(house.database, [past])
-    await set_clock(house.database, month.interval(MADRID).end + timedelta(days=4))
-    await billing_in(house, MADRID).run_month(month)
+        await put(installation.database, [past])
+    await set_clock(installation.database, month.interval(MADRID).end + timedelta(days=4))
+    await billing_in(installation, MADRID).run_month(month)
     days = []
     for past in pasts:
-        invoices = await InvoiceRows(house.database).listed(subject=past.id)
+        invoices = await InvoiceRows(installation.database).listed(subject=past.id)
         days.append(sum(line["quantity"] for i in invoices for line in i.lines))
     return days
 
@@ -288,7 +292,7 @@ def november(day: int, hour: int = 12) -> datetime:
 
 
 async def test_two_subscriptions_of_one_service_in_a_month_are_billed_the_month_at_most(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
     """Cancelled and subscribed to again in the middle of a day: 32 days of 30 were billed."""
     october = datetime(2030, 10, 1, tzinfo=UTC)
@@ -299,21 +303,23 @@ async def test_two_subscriptions_of_one_service_in_a_month_are_billed_the_month_
         Past(activated_at=november(20, 13), shared_vin=vin),
     ]
 
-    assert await days_billed(house, Month(2030, 11), pasts) == [10, 10, 10]
+    assert await days_billed(installation, Month(2030, 11), pasts) == [10, 10, 10]
 
 
-async def test_four_subscriptions_of_one_day_are_billed_one_day(house: SubscriptionHouse) -> None:
+async def test_four_subscriptions_of_one_day_are_billed_one_day(
+    installation: SubscriptionInstallation,
+) -> None:
     vin = "WVWTOGGLED0000002"
     pasts = [
         Past(activated_at=november(10, hour), cancelled_at=november(10, hour + 1), shared_vin=vin)
         for hour in (8, 10, 12, 14)
     ]
 
-    assert await days_billed(house, Month(2030, 11), pasts) == [1, 0, 0, 0]
+    assert await days_billed(installation, Month(2030, 11), pasts) == [1, 0, 0, 0]
 
 
 async def test_a_day_of_a_month_that_was_written_off_is_billed_by_the_next_subscription(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
     vin = "WVWTOGGLED0000003"
     pasts = [
@@ -324,4 +330,4 @@ async def test_a_day_of_a_month_that_was_written_off_is_billed_by_the_next_subsc
         Past(activated_at=november(10, 13), cancelled_at=november(12), shared_vin=vin),
     ]  # fmt: skip
 
-    assert await days_billed(house, Month(2030, 11), pasts) == [0, 3]
+    assert await days_billed(installation, Month(2030, 11), pasts) == [0, 3]

@@ -7,122 +7,128 @@ from uuid import UUID
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.billing_database.laws import LAWS
+from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.subscriptions import Subscription
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.payment_processing.disputes import Disputes
 from caas.rules.payment_states import PaymentState
 from caas.service_catalog.subscriptions import WithdrawnSubscription
-from tests.subscription_house import SERVICE, VIN, SubscriptionHouse, standing
+from tests.subscription_installation import SERVICE, VIN, SubscriptionInstallation, standing
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[SubscriptionHouse]:
-    """A house in which a subscription that was withdrawn from is free."""
+async def installation(database: Database) -> AsyncIterator[SubscriptionInstallation]:
+    """An installation in which a subscription that was withdrawn from is free."""
     async with standing(database, withdrawn=WithdrawnSubscription.FREE) as built:
         await built.car()
         await built.offer()
         yield built
 
 
-async def subscribed(house: SubscriptionHouse, customer: UUID) -> Subscription:
+async def subscribed(installation: SubscriptionInstallation, customer: UUID) -> Subscription:
     """Subscribe as this customer, and wait for the vehicle."""
-    made = await house.subscriptions.subscribe(
+    made = await installation.subscriptions.subscribe(
         customer=customer, vin=VIN, service=SERVICE, payment_method="pm_ok", by_fleet=True
     )
-    return await house.until(made.id, lambda s: s.activated_at is not None)
+    return await installation.until(made.id, lambda s: s.activated_at is not None)
 
 
-async def ended(house: SubscriptionHouse, one: Subscription) -> Subscription:
+async def ended(installation: SubscriptionInstallation, one: Subscription) -> Subscription:
     """End it, and wait until the vehicle has switched it off."""
-    await house.subscriptions.end_subscription(one.id)
-    return await house.until(one.id, lambda s: s.deactivated_at is not None)
+    await installation.subscriptions.end_subscription(one.id)
+    return await installation.until(one.id, lambda s: s.deactivated_at is not None)
 
 
-async def broken(house: SubscriptionHouse) -> list[str]:
-    """The laws that do not hold."""
-    return [law.name for law in LAWS if await house.database.fetch(law.query)]
+async def broken(installation: SubscriptionInstallation) -> list[str]:
+    """The invariants that do not hold."""
+    return [
+        invariant.name
+        for invariant in INVARIANTS
+        if await installation.database.fetch(invariant.query)
+    ]
 
 
 async def test_the_first_withdrawal_costs_nothing_and_the_next_one_its_days(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    customer = await house.customer()
-    first = await ended(house, await subscribed(house, customer))
-    second = await ended(house, await subscribed(house, customer))
-    await house.rest()
+    customer = await installation.customer()
+    first = await ended(installation, await subscribed(installation, customer))
+    second = await ended(installation, await subscribed(installation, customer))
+    await installation.rest()
 
-    month = await house.month_ends()
-    await house.billing.run_month(month)
+    month = await installation.month_ends()
+    await installation.billing.run_month(month)
 
     assert (first.cancelled_because, second.cancelled_because) == ("withdrawal", "customer")
-    assert await house.invoices.listed(subject=first.id) == []
-    [billed] = await house.invoices.listed(subject=second.id)
+    assert await installation.invoices.listed(subject=first.id) == []
+    [billed] = await installation.invoices.listed(subject=second.id)
     assert [line["quantity"] for line in billed.lines] == [1]
-    assert "Subscription withdrawn from" in house.letterbox.subjects
-    assert await broken(house) == []
+    assert "Subscription withdrawn from" in installation.letterbox.subjects
+    assert await broken(installation) == []
 
 
-async def test_who_stays_longer_than_the_period_pays_the_days(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
-    await house.days_pass(15)
+async def test_who_stays_longer_than_the_period_pays_the_days(
+    installation: SubscriptionInstallation,
+) -> None:
+    subscription = await installation.active()
+    await installation.days_pass(15)
 
-    after = await ended(house, subscription)
+    after = await ended(installation, subscription)
 
     assert after.cancelled_because == "customer"
 
 
 async def test_a_month_that_was_charged_goes_back_with_the_vehicle(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.active()
-    invoice = await house.billed(subscription)
-    charge = await house.charged(invoice)
-    await house.gateway_does("settle")
-    await house.until_paid(charge.id, lambda p: p.state is PaymentState.SETTLED)
+    subscription = await installation.active()
+    invoice = await installation.billed(subscription)
+    charge = await installation.charged(invoice)
+    await installation.gateway_does("settle")
+    await installation.until_paid(charge.id, lambda p: p.state is PaymentState.SETTLED)
 
-    await house.subscriptions.end_subscription(subscription.id, with_vehicle=True)
-    refunded = await house.until_paid(charge.id, lambda p: p.state is PaymentState.REFUNDED)
+    await installation.subscriptions.end_subscription(subscription.id, with_vehicle=True)
+    refunded = await installation.until_paid(charge.id, lambda p: p.state is PaymentState.REFUNDED)
 
-    [note] = await house.invoices.listed(corrects=invoice.id)
+    [note] = await installation.invoices.listed(corrects=invoice.id)
     assert (note.gross, refunded.refunded_amount) == (-invoice.gross, invoice.gross)
-    await house.until(subscription.id, lambda s: s.deactivated_at is not None)
-    await house.rest()
-    assert await broken(house) == []
+    await installation.until(subscription.id, lambda s: s.deactivated_at is not None)
+    await installation.rest()
+    assert await broken(installation) == []
 
 
-@pytest.mark.parametrize("told", [
+@pytest.mark.parametrize("reported", [
     ("lost", "withdrawn", "won"), ("opened", "withdrawn", "lost", "won"),
     ("opened", "withdrawn", "won"), ("withdrawn", "lost", "won"),
 ])  # fmt: skip
 @pytest.mark.parametrize("part", [1, 2])
 async def test_a_month_goes_back_when_the_dispute_that_took_it_is_reversed(
-    house: SubscriptionHouse, told: tuple[str, ...], part: int
+    installation: SubscriptionInstallation, reported: tuple[str, ...], part: int
 ) -> None:
-    subscription = await house.active()
-    invoice = await house.billed(subscription)
-    charge = await house.charged(invoice)
-    await house.gateway_does("settle")
-    charge = await house.until_paid(charge.id, lambda p: p.state is PaymentState.SETTLED)
+    subscription = await installation.active()
+    invoice = await installation.billed(subscription)
+    charge = await installation.charged(invoice)
+    await installation.gateway_does("settle")
+    charge = await installation.until_paid(charge.id, lambda p: p.state is PaymentState.SETTLED)
     word = GatewayDispute(
         id="dp_1", transaction_id=charge.gateway_transaction_id or "",
         amount=charge.amount // part, currency=charge.currency, status=DisputeStatus.OPENED,
     )  # fmt: skip
-    for what in told:
+    for what in reported:
         if what == "withdrawn":
-            await house.subscriptions.end_subscription(subscription.id, with_vehicle=True)
-            await house.until(subscription.id, lambda s: s.deactivated_at is not None)
+            await installation.subscriptions.end_subscription(subscription.id, with_vehicle=True)
+            await installation.until(subscription.id, lambda s: s.deactivated_at is not None)
         else:
-            said = replace(word, status=DisputeStatus(what))
-            await Disputes(house.books).gateway_says(said)
-        await house.open_work.run_due()
-        assert await broken(house) == [], what
+            stated = replace(word, status=DisputeStatus(what))
+            await Disputes(installation.tables).on_event(stated)
+        await installation.jobs.run_due()
+        assert await broken(installation) == [], what
 
-    await house.gateway_does("settle")
-    refunded = await house.until_paid(charge.id, lambda p: p.state is PaymentState.REFUNDED)
-    notes = await house.invoices.listed(corrects=invoice.id)
+    await installation.gateway_does("settle")
+    refunded = await installation.until_paid(charge.id, lambda p: p.state is PaymentState.REFUNDED)
+    notes = await installation.invoices.listed(corrects=invoice.id)
     assert (sum(note.gross for note in notes), refunded.refunded_amount) == (
         -invoice.gross, invoice.gross,
     )  # fmt: skip
-    await house.rest()
-    assert await broken(house) == []
+    await installation.rest()
+    assert await broken(installation) == []

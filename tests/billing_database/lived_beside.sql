@@ -35,7 +35,7 @@ insert into webhook_quarantine (id, gateway, event_id, contradicts, reason, body
     received_at)
 values (gen_random_uuid(), 'gateway', 'evt_odd', gen_random_uuid(), 'nobody can read it',
         sha256('odd'), 'odd', now());
-update disputes set told_at = now() where id = 'dp_lost';
+update disputes set reported_at = now() where id = 'dp_lost';
 insert into usage_disputes (id, subscription, source_id, because, opened_by, opened_at, outcome,
     ended_by, ended_at)
 select gen_random_uuid(), subscription, source_id, 'too much', 'olga', now(), 'billed', 'olga', now()

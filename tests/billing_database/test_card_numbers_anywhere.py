@@ -4,7 +4,7 @@ import asyncpg
 
 from caas.billing_database import self_check
 from caas.billing_database.connection import Database
-from caas.billing_database.laws import NO_CARD_NUMBER
+from caas.billing_database.invariants import NO_CARD_NUMBER
 
 A_CARD = "4111\n1111\n1111\n1111"
 KINDS = ("text", "varchar(80)", "json", "jsonb", "text[]")
@@ -28,7 +28,7 @@ async def test_a_column_that_nobody_has_mentioned_is_read(database: Database) ->
     finally:
         await owner.close()
 
-    (found,) = [one for one in findings if one.law is NO_CARD_NUMBER]
+    (found,) = [one for one in findings if one.invariant is NO_CARD_NUMBER]
     assert found.examples == tuple(f"later_{number}: 7" for number in range(len(KINDS)))
 
 
@@ -46,7 +46,7 @@ async def test_two_columns_beside_each_other_are_not_read_as_one_number(
     finally:
         await owner.close()
 
-    (found,) = [one for one in findings if one.law is NO_CARD_NUMBER]
+    (found,) = [one for one in findings if one.invariant is NO_CARD_NUMBER]
     assert not found.broken
 
 
@@ -67,5 +67,5 @@ async def test_a_table_that_may_not_be_read_is_a_finding_and_the_others_are_read
     finally:
         await owner.close()
 
-    (found,) = [one for one in findings if one.law is NO_CARD_NUMBER]
+    (found,) = [one for one in findings if one.invariant is NO_CARD_NUMBER]
     assert found.examples == ("a_closed_one: cannot be read", "later: 7")

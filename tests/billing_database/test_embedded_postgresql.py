@@ -193,14 +193,14 @@ async def test_a_server_that_lost_its_keeper_gets_another_that_stops_it_for_a_ki
         sys.executable, "-c", LOSING_PROGRAM, data_dir, stdout=asyncio.subprocess.PIPE
     )
     assert user.stdout is not None
-    told = await asyncio.wait_for(user.stdout.readline(), 60)
+    reported = await asyncio.wait_for(user.stdout.readline(), 60)
     kept = data_dir / "postgresql" / "postmaster.pid"
     server = kept.read_text().split()[0]
 
     user.kill()
     await user.wait()
 
-    assert told.decode().split() == ["True", "False", "True", server]
+    assert reported.decode().split() == ["True", "False", "True", server]
     await gone(kept)
 
 

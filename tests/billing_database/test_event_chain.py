@@ -4,16 +4,16 @@ import msgspec
 
 from caas.billing_database.connection import Database
 from caas.billing_database.event_chain import ChainLine, broken_links, exported
-from tests.house import standing
+from tests.installation import standing
 
 
 async def chain_of_two_payments(database: Database) -> list[ChainLine]:
     """Make two payments with a history and export it."""
-    async with standing(database) as house:
-        await house.car()
-        await house.offer_heated_seats()
-        await house.buys(vin=await house.car("WVWZZZ1JZXW000002"))
-        await house.buys("pm_declined")
+    async with standing(database) as installation:
+        await installation.car()
+        await installation.offer_heated_seats()
+        await installation.buys(vin=await installation.car("WVWZZZ1JZXW000002"))
+        await installation.buys("pm_declined")
     return [line async for line in exported(database)]
 
 

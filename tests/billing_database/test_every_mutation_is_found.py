@@ -21,21 +21,21 @@ import asyncpg
 import pytest
 
 from caas.billing_database import connection
-from caas.billing_database.laws import LAWS, Law
-from caas.billing_database.laws_of_obligations import HINTS, OBLIGATIONS
-from caas.billing_database.laws_of_rows import SUMMED
-from caas.billing_database.self_check import unsigned_words
+from caas.billing_database.invariants import INVARIANTS, Invariant
+from caas.billing_database.invariants_of_obligations import HINTS, OBLIGATIONS
+from caas.billing_database.invariants_of_rows import SUMMED
+from caas.billing_database.self_check import unsigned_messages
 from caas.rules.postings import ACCOUNTS
 from tests.billing_database.lived_world import lived
 from tests.billing_database.nothing_hangs_on import MAY_BE_GONE, NOT_LIVED, NOTHING_HANGS_ON
-from tests.house import standing
+from tests.installation import standing
 
 ROWS_A_TABLE_MAX: Final = 6
 KINDS: Final = ("type", "kind", "state", "status", "class")
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "architecture.md"
-HEADING: Final = "## Open work"
+HEADING: Final = "## Jobs"
 OF_THE_SCHEMA: Final = ("every_guard_stands", "schema_is_as_migrated")
-ASKED: Final = tuple(law for law in LAWS if law.name not in OF_THE_SCHEMA)
+ASKED: Final = tuple(invariant for invariant in INVARIANTS if invariant.name not in OF_THE_SCHEMA)
 COLUMNS: Final = """
 select c.relname as table, a.attname as column, format_type(a.atttypid, a.atttypmod) as type,
        a.attnotnull as required
@@ -123,10 +123,10 @@ class Planting:
 
     async def _is_broken(self, table: str) -> bool:
         """Ask the laws that speak of the table first: mostly one of them finds it."""
-        for law in sorted(ASKED, key=lambda law: _comes(law, table)):
-            if await self._owner.fetch(law.query):
+        for invariant in sorted(ASKED, key=lambda invariant: _comes(invariant, table)):
+            if await self._owner.fetch(invariant.query):
                 return True
-        return bool((await unsigned_words(self._owner)).broken)
+        return bool((await unsigned_messages(self._owner)).broken)
 
     async def every_row(self, table: str) -> list[str]:
         """Return where the rows of a table are."""
@@ -159,11 +159,11 @@ class Planting:
         return [*await self.changes(column), *([] if column.required else ["null"])]
 
 
-def _comes(law: Law, table: str) -> int:
+def _comes(invariant: Invariant, table: str) -> int:
     """Say which laws are asked first: that of the sums, then those that speak of the table."""
-    if law.name == "tables_are_as_written":
+    if invariant.name == "tables_are_as_written":
         return 0 if table in SUMMED else 3
-    return 1 if f" {table} " in law.query or f" {table}\n" in law.query else 2
+    return 1 if f" {table} " in invariant.query or f" {table}\n" in invariant.query else 2
 
 
 def _but_for(allowed: Mapping[str, str], address: str) -> str | None:
@@ -181,10 +181,10 @@ def _but_for(allowed: Mapping[str, str], address: str) -> str | None:
 @pytest.fixture
 async def planting(database_dsn: str) -> AsyncIterator[Planting]:
     """A world that has lived, in the hands of its owner, with every guard asleep."""
-    books = await connection.connect(database_dsn)
-    async with standing(books) as house:
-        await lived(house)
-    await books.close()
+    tables = await connection.connect(database_dsn)
+    async with standing(tables) as installation:
+        await lived(installation)
+    await tables.close()
     owner = await asyncpg.connect(database_dsn, server_settings={"search_path": "caas,public"})
     transaction = owner.transaction()
     await transaction.start()
@@ -192,7 +192,7 @@ async def planting(database_dsn: str) -> AsyncIterator[Planting]:
         "select relname from pg_class where relnamespace = 'caas'::regnamespace and relkind = 'r'"
     ):
         await owner.execute(f"alter table {row['relname']} disable trigger all")
-    broken = [law.name for law in ASKED if await owner.fetch(law.query)]
+    broken = [invariant.name for invariant in ASKED if await owner.fetch(invariant.query)]
     assert broken == [], "the world is whole before anything is planted"
     yield Planting(owner)
     await transaction.rollback()
@@ -201,7 +201,7 @@ async def planting(database_dsn: str) -> AsyncIterator[Planting]:
 
 async def _changed(planting: Planting, column: Column, but_for: str) -> list[tuple[str, Found]]:
     """Change a column in some rows; return what became of each change."""
-    told = []
+    reported = []
     for place in await planting.rows(column.table):
         for change in await planting.values(column):
             became = await planting.plant(
@@ -209,8 +209,8 @@ async def _changed(planting: Planting, column: Column, but_for: str) -> list[tup
                 f"update {column.table} t set {column.name} = {change} where ctid = '{place}'"
                 f" and {column.name} is distinct from {change}{but_for}",
             )
-            told.append((f"{column.address} = {change} at {place}", became))
-    return told
+            reported.append((f"{column.address} = {change} at {place}", became))
+    return reported
 
 
 async def _every_change(planting: Planting) -> tuple[list[str], list[str]]:
@@ -221,9 +221,9 @@ async def _every_change(planting: Planting) -> tuple[list[str], list[str]]:
         but_for = _but_for(NOTHING_HANGS_ON, column.address)
         if but_for is None:
             continue
-        told = await _changed(planting, column, but_for)
-        missed += [what for what, became in told if became is Found.MISSED]
-        if all(became is Found.NOTHING for _, became in told):
+        reported = await _changed(planting, column, but_for)
+        missed += [what for what, became in reported if became is Found.MISSED]
+        if all(became is Found.NOTHING for _, became in reported):
             never.append(column.address)
     return missed, never
 

@@ -26,15 +26,15 @@ import pytest
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.moves import Moves
 from caas.billing_database.payments import Payments
+from caas.billing_database.transitions import PaymentTransitions
 from caas.rules.payment_types import PaymentType
 from tests import cars
-from tests.billing_database.test_moves import (
+from tests.billing_database.test_transitions import (
     AMOUNT,
     VIN,
     activation_of,
-    authorised,
+    authorized,
     capture_of,
     new_payment,
     service_of,
@@ -195,11 +195,12 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
         "insert into caas.ledger_accounts values ('a_pocket')", FOR_EVER),
     "an account that somebody closes": ("delete from caas.ledger_accounts", FOR_EVER),
     "an arrow that Diagram 9 does not have": (
-        "insert into caas.legal_arrows values ('Bank confirms', 'Failed', 'Settled')", FOR_EVER),
+        "insert into caas.payment_transitions values ('Bank confirms', 'Failed', 'Settled')",
+        FOR_EVER),
     "another way for a vehicle": (
-        "update caas.vehicle_arrows set to_state = 'delivered'", FOR_EVER),
-    "another way for an order": ("delete from caas.order_arrows", FOR_EVER),
-    "another way for a subscription": ("delete from caas.subscription_arrows", FOR_EVER),
+        "update caas.vehicle_transitions set to_state = 'delivered'", FOR_EVER),
+    "another way for an order": ("delete from caas.order_transitions", FOR_EVER),
+    "another way for a subscription": ("delete from caas.subscription_transitions", FOR_EVER),
     "an answer that is forgotten": ("delete from caas.idempotency_keys", FOR_EVER),
     "another answer to the same key": (
         "update caas.idempotency_keys set answer_status = 402", FOR_EVER),
@@ -260,19 +261,19 @@ BY_A_DOOR_ALONE = [
             "ledger_entries",
             "ledger_accounts",
             "provider_accounts",
-            "legal_arrows",
-            "vehicle_arrows",
-            "order_arrows",
-            "subscription_arrows",
+            "payment_transitions",
+            "vehicle_transitions",
+            "order_transitions",
+            "subscription_transitions",
             "vehicle_events",
             "order_events",
             "subscription_events",
         )
     ),
     "update payments set state = 'Settled'",
-    "update legal_arrows set to_state = 'Settled'",
+    "update payment_transitions set to_state = 'Settled'",
     *(f"delete from {table}" for table in KEPT),
-    "delete from subscription_arrows",
+    "delete from subscription_transitions",
     "update clock set moved = '1 day'",
     "update payment_events set source = 'me'",
     "update ledger_entries set amount = 1",
@@ -294,13 +295,13 @@ async def owner_of(database: Database) -> AsyncIterator[asyncpg.Connection]:
     opened = await asyncpg.connect(database.dsn)
     await cars.put(opened, VIN)
     await opened.execute(THERE)
-    payments, moves = Payments(database), Moves(database)
+    payments, transitions = Payments(database), PaymentTransitions(database)
     epochs = {}
     for payment in (HELD, TAKEN):
         await payments.accept(new_payment(id=payment))
-        epochs[payment] = await authorised(payments, moves, payment)
+        epochs[payment] = await authorized(payments, transitions, payment)
     await payments.accept(new_payment(id=DEPOSIT, type=PaymentType.RESERVATION))
-    await moves.apply(capture_of(TAKEN, epochs[TAKEN]))
+    await transitions.apply(capture_of(TAKEN, epochs[TAKEN]))
     await opened.execute(
         f"{HEARD} values ('{REFUSED_PROOF}', '{HELD}', {ACK}, '{new_id()}', null, 1, 'V', 's',"
         f" 'SUCCEEDED', 'now', {SIGNED}, false, 'forged', now())"
@@ -358,7 +359,7 @@ async def test_what_happened_is_not_removed(owner: asyncpg.Connection) -> None:
 
 
 async def test_what_must_still_happen_is_not_emptied(owner: asyncpg.Connection) -> None:
-    for table in ("open_work", "idempotency_keys"):
+    for table in ("jobs", "idempotency_keys"):
         with pytest.raises(FOR_EVER):
             await owner.execute(f"truncate caas.{table}")
 
@@ -391,12 +392,12 @@ FOUND = {
         " 'begin return null; end'", "every_guard_stands"),
     "an arrow that was added": (
         "set caas.migration = 'runs';"
-        " insert into caas.legal_arrows values ('Bank confirms', 'Failed', 'Settled')",
+        " insert into caas.payment_transitions values ('Bank confirms', 'Failed', 'Settled')",
         "arrows_are_the_rules"),
     "random bytes for the word of a vehicle": (
         f"{HEARD} select '{new_id()}', '{HELD}', {ACK}, command_id, action, epoch, vin, service,"
         f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now() from caas.ota_commands"
-        f" where subject = '{HELD}' and action = 'activate'", "every_word_is_signed"),
+        f" where subject = '{HELD}' and action = 'activate'", "every_message_is_signed"),
     "the word of a vehicle that the service was not sold for": (
         "alter table caas.service_orders disable trigger append_only;"
         " update caas.service_orders set vin = 'VIN2'"
@@ -443,13 +444,13 @@ FOUND = {
 
 @pytest.mark.parametrize("what", FOUND)
 async def test_what_only_an_owner_can_do_is_found(database_dsn: str, what: str) -> None:
-    statement, law = FOUND[what]
-    books = await connection.connect(database_dsn)
+    statement, invariant = FOUND[what]
+    tables = await connection.connect(database_dsn)
 
-    async with owner_of(books) as owner:
+    async with owner_of(tables) as owner:
         await cars.put(owner, "VIN2")
         await owner.execute(statement)
-    findings = await self_check.self_check(books)
-    await books.close()
+    findings = await self_check.self_check(tables)
+    await tables.close()
 
-    assert law in {found.law.name for found in findings if found.broken}
+    assert invariant in {found.invariant.name for found in findings if found.broken}

@@ -15,17 +15,23 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from caas.billing_database import connection, history_checks, history_heads, migrations, rights
+from caas.billing_database import (
+    connection,
+    grants,
+    history_checks,
+    history_heads,
+    migrations,
+)
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.event_chain import ChainLine, exported
 from caas.billing_database.event_exports import Export, ExportWriter
 from caas.billing_database.history_checks import MISSING, REWRITTEN, Difference
 from caas.billing_database.history_tables import HISTORY, OF_THE_HEADS
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
-from caas.history_keeping import HeadTerms
+from caas.history_signing import HeadTerms
 from caas.rules.signed_heads import SignedHead
 from tests.databases import fresh_database
-from tests.house import House, standing
+from tests.installation import Installation, standing
 from tests.locks import PATIENCE_SECONDS, WAITING
 
 TERMS = HeadTerms(VehicleCommandKeys([b"k" * 32]), ())
@@ -55,8 +61,8 @@ values (gen_random_uuid(), 'link made', 'platform', caas.db_now() - interval '30
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    """A house with a car and a service."""
+async def installation(database: Database) -> AsyncIterator[Installation]:
+    """An installation with a car and a service."""
     async with standing(database) as built:
         await built.car()
         await built.offer_heated_seats()
@@ -108,57 +114,59 @@ async def test_every_append_only_table_is_in_the_history(owner: asyncpg.Connecti
 
 
 async def test_of_two_processes_that_make_a_head_one_keeps_it(
-    house: House, owner: asyncpg.Connection
+    installation: Installation, owner: asyncpg.Connection
 ) -> None:
     others: list[asyncio.Task[SignedHead | None]] = []
 
     async def another_comes(_connection: Connection, _head: SignedHead) -> None:
-        making = history_heads.made(house.database, sign=TERMS.sign)
+        making = history_heads.made(installation.database, sign=TERMS.sign)
         others.append(asyncio.create_task(making, context=Context()))
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not await owner.fetchval(WAITING):
                 await asyncio.sleep(0.01)
 
-    kept = await history_heads.made(house.database, sign=TERMS.sign, also=another_comes)
+    kept = await history_heads.made(installation.database, sign=TERMS.sign, also=another_comes)
 
     assert kept is not None
     assert [await other for other in others] == [None]
-    assert [it.signed.digest for it in await history_heads.last_heads(house.database)] == [
+    assert [it.signed.digest for it in await history_heads.last_heads(installation.database)] == [
         kept.digest
     ]
 
 
-async def test_processes_that_count_at_once_count_each_row_once(house: House) -> None:
-    await house.settled()
+async def test_processes_that_count_at_once_count_each_row_once(installation: Installation) -> None:
+    await installation.settled()
 
     heads = await asyncio.gather(
-        *(history_heads.made(house.database, sign=TERMS.sign) for _ in range(4))
+        *(history_heads.made(installation.database, sign=TERMS.sign) for _ in range(4))
     )
 
     [kept] = [head for head in heads if head is not None]
-    counted = await house.database.fetch(
+    counted = await installation.database.fetch(
         "select of_table, sum(cardinality(keys)) as rows from history_leaves group by 1"
     )
     sizes = {name: table.rows for name, table in kept.tables.items() if table.rows}
     assert {row["of_table"]: row["rows"] for row in counted} == sizes
 
 
-async def test_what_goes_on_is_no_difference(house: House, owner: asyncpg.Connection) -> None:
+async def test_what_goes_on_is_no_difference(
+    installation: Installation, owner: asyncpg.Connection
+) -> None:
     """Payments move, refunds are finished, and a second head counts only what is new."""
-    payment = await house.settled()
-    first = await made(house.database)
-    await house.platform.payment_processing.refund_payment(
+    payment = await installation.settled()
+    first = await made(installation.database)
+    await installation.platform.payment_processing.refund_payment(
         payment.id, amount=100, reason="courtesy", key="one", requested_by="operations"
     )
-    await house.rest()
-    await house.settled()
-    between = await history_checks.differences_from_head(house.database, first)
-    second = await made(house.database)
+    await installation.rest()
+    await installation.settled()
+    between = await history_checks.differences_from_head(installation.database, first)
+    second = await made(installation.database)
 
     assert between == []
     for head in (first, second):
         assert head.is_signed
-        assert await history_checks.differences_from_head(house.database, head) == []
+        assert await history_checks.differences_from_head(installation.database, head) == []
     assert second.digest_before == first.digest
     assert second.tables["payment_events"].rows > first.tables["payment_events"].rows > 0
     assert second.tables["refunds"].rows == 1
@@ -179,49 +187,53 @@ async def test_what_is_deleted_in_operation_is_no_history(owner: asyncpg.Connect
         table for text in (*(row[0] for row in functions), *code)
         for table in re.findall(r"(?i)\bdelete from (?:caas\.)?(\w+)", text)
     }  # fmt: skip
-    granted = set(rights.EMPTIED.split(", "))
+    granted = set(grants.EMPTIED.split(", "))
 
-    assert {"sessions", "open_work", "document_buyers"} <= emptied | granted
+    assert {"sessions", "jobs", "document_buyers"} <= emptied | granted
     assert (emptied | granted) & {*(table.name for table in HISTORY), *OF_THE_HEADS} == set()
 
 
-async def test_what_is_forgotten_is_no_difference(house: House, tmp_path: Path) -> None:
+async def test_what_is_forgotten_is_no_difference(
+    installation: Installation, tmp_path: Path
+) -> None:
     """A customer is erased and everything with a time limit is swept; the history stays."""
-    payment = await house.settled()
-    head = await made(house.database)
-    export = await written(house.database, tmp_path / "before", head)
-    erased = await house.platform.erasure.erase(payment.customer, end_open=True)
-    await house.database.fetch("select silent_processes()")
-    await house.rest()
+    payment = await installation.settled()
+    head = await made(installation.database)
+    export = await written(installation.database, tmp_path / "before", head)
+    erased = await installation.platform.erasure.erase(payment.customer, end_open=True)
+    await installation.database.fetch("select silent_processes()")
+    await installation.rest()
 
     assert erased.open == []
-    assert await history_checks.differences_from_head(house.database, head) == []
-    assert await history_checks.differences_from_export(exported(house.database), export) == []
+    assert await history_checks.differences_from_head(installation.database, head) == []
+    assert (
+        await history_checks.differences_from_export(exported(installation.database), export) == []
+    )
     assert await history_checks.differences_from_head(
-        house.database, await made(house.database)
+        installation.database, await made(installation.database)
     ) == []  # fmt: skip
 
 
 async def test_a_transaction_that_commits_late_comes_into_the_next_head(
-    house: House, owner: asyncpg.Connection
+    installation: Installation, owner: asyncpg.Connection
 ) -> None:
     """Its rows are older than the head, and have smaller ids than rows the head counts."""
-    await house.settled()
+    await installation.settled()
     late = owner.transaction()
     await late.start()
     await owner.execute(
         "insert into caas.audit_events (id, type, actor, at) values"
         " (gen_random_uuid(), 'link made', 'platform', caas.db_now())"
     )
-    first = await made(house.database)
+    first = await made(installation.database)
     await late.commit()
 
-    between = await history_checks.differences_from_head(house.database, first)
-    second = await made(house.database)
+    between = await history_checks.differences_from_head(installation.database, first)
+    second = await made(installation.database)
 
     assert between == []
     assert second.tables["audit_events"].rows == first.tables["audit_events"].rows + 1
-    assert await history_checks.differences_from_head(house.database, second) == []
+    assert await history_checks.differences_from_head(installation.database, second) == []
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +256,10 @@ async def tampered(server_dsn: str, tmp_path: Path) -> AsyncIterator[Tampered]:
         stack.push_async_callback(database.close)
         owner = await asyncpg.connect(dsn)
         stack.push_async_callback(owner.close)
-        house = await stack.enter_async_context(standing(database))
-        await house.car()
-        await house.offer_heated_seats()
-        rewritten, left_out, lacking = [await house.settled() for _ in range(3)]
+        installation = await stack.enter_async_context(standing(database))
+        await installation.car()
+        await installation.offer_heated_seats()
+        rewritten, left_out, lacking = [await installation.settled() for _ in range(3)]
         head = await made(database)
         before = await written(database, tmp_path / "before", head)
         entry = await owner.fetchval(
@@ -295,25 +307,25 @@ async def test_an_export_is_held_against_a_head_without_a_database(
     left_out, cut = Export.read(tmp_path / "left-out"), Export.read(tmp_path / "cut")
     after = await written(tampered.database, tmp_path / "after", head)
 
-    assert [*before.problems(), *before.problems_beside(head)] == []
+    assert [*before.problems(), *before.problems_with_others(head)] == []
     assert any("events were exported" in one for one in left_out.problems())
     for lacking in (left_out, cut, after):
-        assert any("are missing" in one for one in lacking.problems_beside(head))
+        assert any("are missing" in one for one in lacking.problems_with_others(head))
     assert history_checks.payments_gone(history_checks.differences_of_exports(cut, before)) == [
         (tampered.left_out, len(content) - 1 - len(without))
     ]
 
 
 async def test_leaves_that_were_rewritten_with_their_rows_are_not_those_of_the_head(
-    house: House,
+    installation: Installation,
 ) -> None:
-    await house.settled()
-    head = await made(house.database)
+    await installation.settled()
+    head = await made(installation.database)
     other = f"{int(head.tables['payment_events'].root, 16) ^ 1:064x}"
     body = head.body.replace(head.tables["payment_events"].root, other)
     forged = SignedHead(body, head.public_key, head.signature)
 
-    found = await history_checks.differences_from_head(house.database, forged)
+    found = await history_checks.differences_from_head(installation.database, forged)
 
     assert not forged.is_signed
     assert [(it.table, it.key) for it in found] == [("payment_events", "")]
@@ -329,12 +341,12 @@ def merkle_tree_hash(leaves: list[bytes]) -> bytes:
 
 
 async def test_an_auditor_checks_head_and_export_without_our_program(
-    house: House, tmp_path: Path
+    installation: Installation, tmp_path: Path
 ) -> None:
     """As docs/auditing.md says it, with nothing but JSON, SHA-256 and Ed25519."""
-    await house.settled()
-    (tmp_path / "head").write_text((await made(house.database)).text)
-    await written(house.database, tmp_path / "export")
+    await installation.settled()
+    (tmp_path / "head").write_text((await made(installation.database)).text)
+    await written(installation.database, tmp_path / "export")
     kept = json.loads((tmp_path / "head").read_text())
     signed = json.dumps(kept["head"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(kept["public_key"]))

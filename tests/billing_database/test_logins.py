@@ -47,25 +47,25 @@ async def test_the_service_login_is_not_too_strong_and_others_are_named(
         "caas_test_makes": "alter role caas_test_makes createrole",
         "caas_test_writes": "grant pg_write_all_data to caas_test_writes",
     }
-    said: dict[str, str | None] = {}
+    stated: dict[str, str | None] = {}
     try:
         for name, how in strong.items():
             await owner.execute(f"create role {name} login in role caas_app; {how}")
-            said[name] = await _said(weak.replace(service_login.SERVICE_LOGIN, name))
+            stated[name] = await _summary(weak.replace(service_login.SERVICE_LOGIN, name))
     finally:
-        for name in said:
+        for name in stated:
             await owner.execute(f"drop role {name}")
         await owner.close()
 
-    assert await _said(weak) is None
-    assert await _said(database_dsn) == "the login 'caas' is a superuser"
-    assert "may become" in (said["caas_test_owner"] or "")
-    assert "may become" in (said["caas_test_waits"] or "")
-    assert said["caas_test_makes"] == "the login 'caas_test_makes' may make roles"
-    assert "pg_write_all_data" in (said["caas_test_writes"] or "")
+    assert await _summary(weak) is None
+    assert await _summary(database_dsn) == "the login 'caas' is a superuser"
+    assert "may become" in (stated["caas_test_owner"] or "")
+    assert "may become" in (stated["caas_test_waits"] or "")
+    assert stated["caas_test_makes"] == "the login 'caas_test_makes' may make roles"
+    assert "pg_write_all_data" in (stated["caas_test_writes"] or "")
 
 
-async def _said(dsn: str) -> str | None:
+async def _summary(dsn: str) -> str | None:
     database: Database = await connection.connect(dsn)
     try:
         return database.login_too_strong

@@ -13,16 +13,16 @@ from uuid import uuid4
 
 import pytest
 
-from caas.billing_database import books, connection, idempotency
+from caas.billing_database import connection, idempotency, tables
 from caas.billing_database.connection import Database, DatabaseUnavailableError
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.idempotency import InFlightError, StoredAnswer, hashed
 from caas.billing_database.identifiers import new_id
-from caas.open_work import Answer, Done, OpenWork
+from caas.billing_database.job_rows import Job
+from caas.jobs import Answer, Done, JobQueue
 from caas.payment_processing import CallerKey, PaymentRequest, initiation
 from caas.payment_processing.initiation import Accepted
-from caas.rules.pace import Pace
 from caas.rules.payment_types import PaymentType
+from caas.rules.time_scale import TimeScale
 from tests.billing_database.test_unreachable import Wire, through_a_wire
 
 LEASE_SECONDS, PATIENCE_SECONDS = 3600.0, 30.0
@@ -30,7 +30,7 @@ CALLER, KEY, REQUEST = "web", "the key of a request", b"a request"
 PREPARED = ("another key of theirs", b"another request")
 """What is sent before, so that the statement is prepared and one message brings it."""
 CAME = "select 1 from idempotency_keys where key_hash = $1 and answer_status is null"
-CLAIMED = "select 1 from open_work where lease_until is not null"
+CLAIMED = "select 1 from jobs where lease_until is not null"
 
 Result = TypeVar("Result")
 Frozen = tuple[Database, Wire]
@@ -85,7 +85,7 @@ async def test_a_request_whose_key_was_taken_by_a_lost_statement_can_be_sent_aga
 ) -> None:
     """Once, also by way of another process, and only one of those who send it again runs."""
     opened, wire = frozen
-    theirs, mine = books.opened(opened).keys, books.opened(database).keys
+    theirs, mine = tables.opened(opened).keys, tables.opened(database).keys
     await theirs.begin(CALLER, *PREPARED)
 
     await lost(wire, lambda: theirs.begin(CALLER, KEY, REQUEST))
@@ -101,7 +101,7 @@ async def test_a_key_that_could_not_be_given_back_is_given_back_later_and_by_its
     frozen: Frozen,
 ) -> None:
     opened, wire = frozen
-    keys, attempt, another = books.opened(opened).keys, new_id(), new_id()
+    keys, attempt, another = tables.opened(opened).keys, new_id(), new_id()
     await keys.begin(CALLER, KEY, REQUEST, attempt=attempt)
     await keys.forget(CALLER, PREPARED[0], attempt=another)
 
@@ -119,7 +119,7 @@ async def test_an_answer_that_could_not_be_kept_is_kept_when_the_database_answer
     frozen: Frozen,
 ) -> None:
     opened, wire = frozen
-    keys, answer = books.opened(opened).keys, StoredAnswer(201, b'{"done": true}')
+    keys, answer = tables.opened(opened).keys, StoredAnswer(201, b'{"done": true}')
     await keys.begin(CALLER, KEY, REQUEST)
 
     await lost(wire, lambda: keys.end(CALLER, KEY, answer), swallowed=True)
@@ -131,13 +131,15 @@ async def test_a_payment_accepted_by_a_lost_statement_is_the_one_of_whoever_asks
     database: Database, frozen: Frozen
 ) -> None:
     opened, wire = frozen
-    kept, key = books.opened(opened), CallerKey(CALLER, hashed(KEY), hashed(REQUEST))
+    kept, key = tables.opened(opened), CallerKey(CALLER, hashed(KEY), hashed(REQUEST))
     request = PaymentRequest(
         subject=uuid4(), customer=uuid4(), amount=50_000, currency="EUR", caller_key=key
     )
 
     def accept(request: PaymentRequest = request) -> Awaitable[Accepted | StoredAnswer]:
-        return initiation.accept(kept, request, PaymentType.SERVICE, pace=Pace(1.0), check=None)
+        return initiation.accept(
+            kept, request, PaymentType.SERVICE, time_scale=TimeScale(1.0), check=None
+        )
 
     await accept(replace(request, subject=uuid4(), caller_key=None))
     await lost(wire, accept)
@@ -154,7 +156,7 @@ async def test_a_job_claimed_by_a_lost_statement_is_due_as_if_it_had_not_been_cl
     database: Database, frozen: Frozen
 ) -> None:
     opened, wire = frozen
-    theirs, mine = books.opened(opened).work, books.opened(database).work
+    theirs, mine = tables.opened(opened).jobs, tables.opened(database).jobs
     subject = uuid4()
     await theirs.claim(["ring_the_bell"], lease_seconds=LEASE_SECONDS)
     await theirs.add("ring_the_bell", subject)
@@ -165,7 +167,7 @@ async def test_a_job_claimed_by_a_lost_statement_is_due_as_if_it_had_not_been_cl
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (claimed := await mine.claim(["ring_the_bell"], lease_seconds=LEASE_SECONDS)):
             await asyncio.sleep(0.05)
-    assert [(work.subject, work.attempts) for work in claimed] == [(subject, 1)]
+    assert [(job.subject, job.attempts) for job in claimed] == [(subject, 1)]
     await mine.finish(claimed)
 
 
@@ -173,15 +175,15 @@ async def test_a_job_whose_end_could_not_be_written_down_is_done_again_before_it
     database: Database, frozen: Frozen
 ) -> None:
     opened, wire = frozen
-    theirs, mine = books.opened(opened), books.opened(database).work
-    worker, subject = OpenWork(theirs.work, theirs.cases, Pace(0.01)), uuid4()
+    theirs, mine = tables.opened(opened), tables.opened(database).jobs
+    worker, subject = JobQueue(theirs.jobs, theirs.cases, TimeScale(0.01)), uuid4()
 
-    async def ring(_work: DueWork) -> Answer:
+    async def ring(_work: Job) -> Answer:
         wire.hold()
         return Done()
 
     worker.register("ring_the_bell", ring)
-    await theirs.work.add("ring_the_bell", subject)
+    await theirs.jobs.add("ring_the_bell", subject)
     async with asyncio.timeout(PATIENCE_SECONDS):
         assert await worker.run_due() == 1
     wire.hush()
@@ -190,5 +192,5 @@ async def test_a_job_whose_end_could_not_be_written_down_is_done_again_before_it
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (claimed := await mine.claim(["ring_the_bell"], lease_seconds=LEASE_SECONDS)):
             await asyncio.sleep(0.05)
-    assert [work.subject for work in claimed] == [subject]
+    assert [job.subject for job in claimed] == [subject]
     await mine.finish(claimed)

@@ -20,11 +20,11 @@ async def showroom(database: Database) -> AsyncIterator[Showroom]:
 
 
 async def test_the_database_knows_the_ways_that_the_rules_know(database: Database) -> None:
-    vehicles = await database.fetch("select from_state, event, to_state from vehicle_arrows")
-    orders = await database.fetch("select from_state, event, to_state from order_arrows")
+    vehicles = await database.fetch("select from_state, event, to_state from vehicle_transitions")
+    orders = await database.fetch("select from_state, event, to_state from order_transitions")
 
-    assert {tuple(row) for row in vehicles} == set(vehicle_states.legal_arrows())
-    assert {tuple(row) for row in orders} == set(order_states.legal_arrows())
+    assert {tuple(row) for row in vehicles} == set(vehicle_states.payment_transitions())
+    assert {tuple(row) for row in orders} == set(order_states.payment_transitions())
 
 
 async def test_a_second_owner_is_refused_by_the_database_itself(showroom: Showroom) -> None:
@@ -145,7 +145,7 @@ async def test_nothing_of_a_purchase_is_ever_removed(showroom: Showroom, table: 
         await showroom.as_owner(f"delete from {table}")
 
 
-@pytest.mark.parametrize("table", ["vehicle_events", "order_events", "order_arrows"])
+@pytest.mark.parametrize("table", ["vehicle_events", "order_events", "order_transitions"])
 async def test_the_application_cannot_write_history_itself(database: Database, table: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await database.fetch(f"insert into {table} default values")
@@ -157,13 +157,13 @@ async def test_every_move_is_written_down_by_the_trigger_that_allows_it(
     order = await showroom.ready()
 
     vehicle = await showroom.orders.vehicle_history(order.vin or "")
-    moves = await showroom.orders.order_timeline(order.id)
+    transitions = await showroom.orders.order_timeline(order.id)
 
-    assert [moved.event for moved in vehicle] == [
+    assert [transitioned.event for transitioned in vehicle] == [
         "Add to Stock Inventory", "Mark Vehicle Reserved", "Order Confirmation", "Vehicle Ready",
     ]  # fmt: skip
-    assert {moved.order_id for moved in vehicle[1:]} == {order.id}
-    assert [moved.version for moved in moves] == [1, 2, 3, 4]
+    assert {transitioned.order_id for transitioned in vehicle[1:]} == {order.id}
+    assert [transitioned.version for transitioned in transitions] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ async def some(database: Database) -> list[NewPayment]:
         NewPayment(
             id=new_id(), type=list(PaymentType)[place % 4], subject=new_id(),
             customer=customers[place % 3], amount=1000 + place, currency="EUR",
-            work_kind="authorise", due_in=3600.0,
+            job_kind="authorize", due_in=3600.0,
         )
         for place in range(12)
     ]  # fmt: skip
@@ -109,7 +109,7 @@ async def test_no_search_reads_the_table_of_payments_from_end_to_end(database: D
     """With many payments and honest statistics, every branch of the search goes by an index."""
     payments = [
         NewPayment(id=new_id(), type=PaymentType.SERVICE, subject=new_id(), customer=new_id(),
-                   amount=1299, currency="EUR", work_kind="authorise",
+                   amount=1299, currency="EUR", job_kind="authorize",
                    due_in=3600.0)
         for _ in range(MANY)
     ]  # fmt: skip
@@ -139,6 +139,6 @@ async def _plan(database: Database, query: str, *arguments: object) -> list[tupl
         for child in node.get("Plans", ()):
             walk(child)
 
-    told = rows[0][0]
-    walk((told if isinstance(told, list) else json.loads(told))[0]["Plan"])
+    reported = rows[0][0]
+    walk((reported if isinstance(reported, list) else json.loads(reported))[0]["Plan"])
     return nodes

@@ -20,7 +20,7 @@ from caas.billing_database.processes import Processes
 from caas.rules.payment_states import PaymentState
 from tests.billing_database.test_processes import until_silent
 from tests.billing_database.test_unreachable import Wire
-from tests.house import standing
+from tests.installation import standing
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 START_SECONDS_MAX = 120.0
@@ -99,18 +99,18 @@ async def test_a_purchase_goes_through_a_pooler_with_sessions_of_ones_own(
 ) -> None:
     async with pooled(database_dsn, "session") as dsn:
         database = await connection.connect(dsn)
-        async with standing(database) as house:
-            await house.car()
-            await house.offer_heated_seats()
-            payment = await house.buys()
-            await house.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
+        async with standing(database) as installation:
+            await installation.car()
+            await installation.offer_heated_seats()
+            payment = await installation.buys()
+            await installation.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
         settings = await database.fetch("select name, setting from pg_settings")
         role = await database.fetchrow("select current_user")
         await database.close()
 
-    told = {row["name"]: row["setting"] for row in settings}
-    assert told["jit"] == "off"
-    assert told["search_path"] == "caas,public"
+    reported = {row["name"]: row["setting"] for row in settings}
+    assert reported["jit"] == "off"
+    assert reported["search_path"] == "caas,public"
     assert role is not None
     assert role[0] == "caas_app"
 
@@ -147,12 +147,12 @@ async def test_every_session_has_the_settings_its_statements_rely_on(database_ds
     )
     await database.close()
 
-    told = {row["name"]: row["setting"].lower() for row in rows}
-    assert told["jit"] == "off"
-    assert told["synchronous_commit"] == "on"
-    assert told["bytea_output"] == "hex"
-    assert told["default_transaction_isolation"] == "read committed"
-    assert told["idle_in_transaction_session_timeout"] == "60000"
+    reported = {row["name"]: row["setting"].lower() for row in rows}
+    assert reported["jit"] == "off"
+    assert reported["synchronous_commit"] == "on"
+    assert reported["bytea_output"] == "hex"
+    assert reported["default_transaction_isolation"] == "read committed"
+    assert reported["idle_in_transaction_session_timeout"] == "60000"
 
 
 async def test_a_login_that_could_undo_the_guards_is_told_of(database_dsn: str) -> None:
@@ -175,11 +175,11 @@ async def test_with_a_login_of_its_own_reset_role_gives_nothing(database_dsn: st
     dsn = parts._replace(netloc=netloc).geturl()
     database = await connection.connect(dsn)
 
-    async with standing(database) as house:
-        await house.car()
-        await house.offer_heated_seats()
-        payment = await house.buys()
-        await house.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
+    async with standing(database) as installation:
+        await installation.car()
+        await installation.offer_heated_seats()
+        payment = await installation.buys()
+        await installation.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
         for forbidden in (
             "alter table payment_events disable trigger all",
             "update payment_events set seq = 99",

@@ -6,18 +6,18 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from caas.billing_database import books, connection
+from caas.billing_database import connection, tables
 from caas.billing_database.connection import Database
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.idempotency import InFlightError, StoredAnswer, hashed
+from caas.billing_database.job_rows import Job
 from caas.billing_database.processes import Processes
-from caas.open_work import Answer, Done, OpenWork
-from caas.rules.pace import Pace
+from caas.jobs import Answer, Done, JobQueue
+from caas.rules.time_scale import TimeScale
 
 KIND, LEASE_SECONDS, NET_SECONDS = "ring_the_bell", 3600.0, 3600.0
 PATIENCE_SECONDS = 120.0
 SPREAD_SECONDS_MAX = 1.0
-DUE_IN = "select extract(epoch from due_at - db_now()) as seconds from open_work where kind = $1"
+DUE_IN = "select extract(epoch from due_at - db_now()) as seconds from jobs where kind = $1"
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def until_silent(database: Database) -> frozenset[int]:
 async def test_work_of_a_dead_process_is_due_at_once_and_its_fence_is_void(
     database: Database, dying: Database
 ) -> None:
-    claimed_by_dead, mine = books.opened(dying).work, books.opened(database).work
+    claimed_by_dead, mine = tables.opened(dying).jobs, tables.opened(database).jobs
     subject, later = uuid4(), uuid4()
     await claimed_by_dead.add(KIND, subject)
     (claimed,) = await claimed_by_dead.claim([KIND], lease_seconds=LEASE_SECONDS)
@@ -48,7 +48,7 @@ async def test_work_of_a_dead_process_is_due_at_once_and_its_fence_is_void(
     assert await Processes(database).silent() == frozenset()
 
     await dying.close()
-    freed = await Processes(database).free_work_of(await until_silent(database), [KIND])
+    freed = await Processes(database).free_jobs_of(await until_silent(database), [KIND])
 
     assert freed == 1
     await mine.finish([claimed])
@@ -62,15 +62,15 @@ async def test_a_frozen_process_keeps_what_it_has_until_its_lease_ends(
     database: Database, dying: Database
 ) -> None:
     """It has its sessions still, as a process that SIGSTOP stopped does."""
-    theirs = books.opened(dying).work
+    theirs = tables.opened(dying).jobs
     await theirs.add(KIND, uuid4())
     (claimed,) = await theirs.claim([KIND], lease_seconds=LEASE_SECONDS)
 
     silent = await Processes(database).silent()
-    freed = await Processes(database).free_work_of([2**31 - 1], [KIND])
+    freed = await Processes(database).free_jobs_of([2**31 - 1], [KIND])
 
     assert (silent, freed) == (frozenset(), 0)
-    assert await books.opened(database).work.claim([KIND], lease_seconds=LEASE_SECONDS) == []
+    assert await tables.opened(database).jobs.claim([KIND], lease_seconds=LEASE_SECONDS) == []
     await theirs.finish([claimed])
 
 
@@ -79,15 +79,15 @@ async def test_a_worker_does_what_a_dead_process_was_doing_itself(
 ) -> None:
     """The row was the safety net of its writer, and due in an hour."""
     subject = uuid4()
-    await books.opened(dying).work.add(KIND, subject, due_in=NET_SECONDS)
+    await tables.opened(dying).jobs.add(KIND, subject, due_in=NET_SECONDS)
     done: asyncio.Future[UUID] = asyncio.get_running_loop().create_future()
 
-    async def do(work: DueWork) -> Answer:
-        done.set_result(work.subject)
+    async def do(job: Job) -> Answer:
+        done.set_result(job.subject)
         return Done()
 
     await dying.close()
-    async with working(database, lambda work: work.register(KIND, do, safety_net=True)):
+    async with working(database, lambda job: job.register(KIND, do, safety_net=True)):
         async with asyncio.timeout(PATIENCE_SECONDS):
             assert await done == subject
 
@@ -95,9 +95,9 @@ async def test_a_worker_does_what_a_dead_process_was_doing_itself(
 class working:  # noqa: N801 - used as a function
     """A worker on this database until the block is left."""
 
-    def __init__(self, database: Database, register: Callable[[OpenWork], None]) -> None:
-        kept = books.opened(database)
-        self._work = OpenWork(kept.work, kept.cases, Pace(1.0))
+    def __init__(self, database: Database, register: Callable[[JobQueue], None]) -> None:
+        kept = tables.opened(database)
+        self._work = JobQueue(kept.jobs, kept.cases, TimeScale(1.0))
         register(self._work)
 
     async def __aenter__(self) -> None:
@@ -111,7 +111,7 @@ class working:  # noqa: N801 - used as a function
 async def test_a_key_is_taken_over_from_a_dead_process_and_from_no_other(
     database: Database, dying: Database
 ) -> None:
-    theirs, mine = books.opened(dying).keys, books.opened(database).keys
+    theirs, mine = tables.opened(dying).keys, tables.opened(database).keys
     assert await theirs.begin("caller", "key", b"request") is None
     with pytest.raises(InFlightError):
         await mine.begin("caller", "key", b"request")
@@ -135,7 +135,7 @@ async def test_a_process_whose_sessions_came_back_is_watched_again(
     name = (await dying.fetchrow("select this_process() as id"))["id"]  # type: ignore[index]
     await dying.close()
     await until_silent(database)
-    await processes.free_work_of([name], [])
+    await processes.free_jobs_of([name], [])
     assert await processes.silent() == frozenset()
 
     held = await database.fetchrow(
@@ -153,7 +153,7 @@ async def test_a_death_asks_again_what_any_process_may_have_been_told(
     database: Database, dying: Database
 ) -> None:
     """Once for a death, spread out, and not again for the next one of a crash loop."""
-    mine, processes = books.opened(database).work, Processes(database)
+    mine, processes = tables.opened(database).jobs, Processes(database)
     asked = [uuid4() for _ in range(3)]
     for subject in asked:
         await mine.add(KIND, subject, due_in=NET_SECONDS)
@@ -162,7 +162,7 @@ async def test_a_death_asks_again_what_any_process_may_have_been_told(
     dead = await until_silent(database)
 
     names = await processes.names_of_dead(dead)
-    freed = [await processes.free_work_of(dead, [], [KIND]) for _ in range(2)]
+    freed = [await processes.free_jobs_of(dead, [], [KIND]) for _ in range(2)]
 
     waits = await database.fetch(DUE_IN, KIND)
     assert freed == [3, 0]
@@ -174,4 +174,4 @@ async def test_a_death_asks_again_what_any_process_may_have_been_told(
     await another.close()
     later = uuid4()
     await mine.add(KIND, later, due_in=NET_SECONDS)
-    assert await processes.free_work_of(await until_silent(database), [], [KIND]) == 0
+    assert await processes.free_jobs_of(await until_silent(database), [], [KIND]) == 0

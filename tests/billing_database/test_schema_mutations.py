@@ -153,7 +153,7 @@ async def test_what_is_done_to_one_object_is_named(owner: asyncpg.Connection) ->
 
 async def test_a_schema_that_was_dumped_and_restored_is_as_migrated(server_dsn: str) -> None:
     async with fresh_database(server_dsn) as dsn:
-        dump = await schema.told(dsn)
+        dump = await schema.describe(dsn)
     admin = await asyncpg.connect(server_dsn)
     await admin.execute("create database caas_restored")
     restored = await asyncpg.connect(named(server_dsn, "caas_restored"))

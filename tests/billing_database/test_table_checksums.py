@@ -11,7 +11,7 @@ from caas.billing_database.cases import Cases
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.laws_of_rows import ROWS, SUMMED
+from caas.billing_database.invariants_of_rows import ROWS, SUMMED
 
 WRITERS, EACH = 6, 8
 (QUERY,) = (query for name, _, query in ROWS if name == "tables_are_as_written")
@@ -38,16 +38,16 @@ async def owner(database_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     await session.close()
 
 
-async def _lives(books: Database) -> None:
+async def _lives(tables: Database) -> None:
     """Add, change and erase from several connections at once."""
-    customers, cases = Customers(books), Cases(books)
+    customers, cases = Customers(tables), Cases(tables)
 
     async def writes() -> None:
         for _ in range(EACH):
             made = await customers.add(new_id(), name="Ana", email="a@example.com", language="es")
             await cases.open("noted", made.id, "Look.")
             await cases.close("noted", made.id, resolution="Seen.", owner="olga")
-            await books.fetch("select clear_customer($1)", made.id)
+            await tables.fetch("select clear_customer($1)", made.id)
 
     await asyncio.gather(*(writes() for _ in range(WRITERS)))
 
@@ -55,20 +55,20 @@ async def _lives(books: Database) -> None:
 async def test_what_many_write_is_summed_and_what_passes_by_is_named(
     database_dsn: str, owner: asyncpg.Connection
 ) -> None:
-    books = await connection.connect(database_dsn)
-    await _lives(books)
-    await books.close()
+    tables = await connection.connect(database_dsn)
+    await _lives(tables)
+    await tables.close()
     assert await owner.fetch(QUERY) == []
     assert {row[0] for row in await owner.fetch("select of_table from table_checksums")} == set(
         SUMMED
     )
 
     missed = []
-    for statement, said in PAST_THE_TRIGGERS.items():
+    for statement, stated in PAST_THE_TRIGGERS.items():
         savepoint = owner.transaction()
         await savepoint.start()
         await owner.execute(statement)
-        if not any(row[0].startswith(said) for row in await owner.fetch(QUERY)):
+        if not any(row[0].startswith(stated) for row in await owner.fetch(QUERY)):
             missed.append(statement)
         await savepoint.rollback()
     assert missed == []

@@ -13,7 +13,7 @@ import pytest
 from caas.billing_database import connection
 from caas.billing_database.connection import Database, DatabaseUnavailableError
 from caas.billing_database.embedded_postgresql_files import SOCKET_NAME
-from caas.billing_database.pulse import Pulse, PulseTaker, in_words
+from caas.billing_database.heartbeat import Heartbeat, HeartbeatMonitor, in_words
 from caas.billing_database.readiness import Readiness
 
 CRASH = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another process\0\0"
@@ -109,7 +109,7 @@ async def through_a_wire(dsn: str) -> AsyncIterator[tuple[Database, Wire]]:
 async def test_a_session_that_heard_of_a_crash_says_that_the_database_is_away(
     database_dsn: str,
 ) -> None:
-    """Callers were told of a failure of ours, and open work counted it as one of its attempts.
+    """Callers were told of a failure of ours, and jobs counted it as one of its attempts.
 
     Between the server's last words and the end of the connection the driver refuses every
     statement in a way of its own, which nobody took for an absent database.
@@ -162,19 +162,19 @@ async def test_whoever_waits_for_a_silent_database_is_told_so_and_served_when_it
         wire.hold()
 
         async with asyncio.timeout(PATIENCE_SECONDS):
-            told = await asyncio.gather(
+            reported = await asyncio.gather(
                 *(database.fetch("select 1") for _ in range(3)), return_exceptions=True
             )
             with pytest.raises(DatabaseUnavailableError):
                 await database.fetch("select 1")
-            assert not (await database.pulse.take()).answers
+            assert not (await database.heartbeat.take()).answers
 
         wire.let_go()
         again = await answer_other_than(database, DatabaseUnavailableError)
-        assert (await database.pulse.take()).answers
+        assert (await database.heartbeat.take()).answers
         await database.close()
 
-    assert [type(error) for error in told] == [DatabaseUnavailableError] * 3
+    assert [type(error) for error in reported] == [DatabaseUnavailableError] * 3
     assert again == [(1,)]
 
 
@@ -217,11 +217,11 @@ async def test_a_database_that_takes_no_writes_says_so(database_dsn: str) -> Non
         name = await session.fetchval("select quote_ident(current_database())")
         await session.execute(f"alter database {name} set default_transaction_read_only = on")
 
-    pulse = await database.pulse.take()
+    heartbeat = await database.heartbeat.take()
 
     await database.close()
-    assert pulse.answers
-    assert "no writes" in (pulse.because or "")
+    assert heartbeat.answers
+    assert "no writes" in (heartbeat.because or "")
 
 
 async def test_readiness_says_in_plain_words_that_writes_are_refused_and_at_once_when_they_are_not(
@@ -254,13 +254,13 @@ async def test_readiness_says_in_plain_words_that_writes_are_refused_and_at_once
 
 
 async def test_what_is_wrong_with_the_database_is_told_in_words_of_ours() -> None:
-    nowhere = await PulseTaker("postgresql://caas@127.0.0.1:1/caas").take()
+    nowhere = await HeartbeatMonitor("postgresql://caas@127.0.0.1:1/caas").take()
     errors: tuple[Exception, ...] = (
         asyncpg.DiskFullError("could not extend file"), asyncpg.InternalClientError("got result"),
         asyncpg.ReadOnlySQLTransactionError("cannot execute UPDATE"), OSError(111, "Connect call"),
     )  # fmt: skip
 
-    assert nowhere == Pulse(answers=False, because="nothing listens at its address")
+    assert nowhere == Heartbeat(answers=False, because="nothing listens at its address")
     for error in errors:
         assert str(error) not in in_words(error)
 

@@ -13,9 +13,9 @@ HANGS = "import time\n\n\ndef test_hangs():\n    time.sleep(600)\n"
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]])
 def test_a_failure_is_named_before_the_run_is_over(tmp_path: Path, workers: list[str]) -> None:
-    said = run(tmp_path, FAILS, *workers)
+    stated = run(tmp_path, FAILS, *workers)
 
-    before_the_end = said.partition("= FAILURES =")[0]
+    before_the_end = stated.partition("= FAILURES =")[0]
     assert "::test_fails at call: assert 1 == 2" in before_the_end
 
 
@@ -23,10 +23,10 @@ def test_a_test_that_hangs_is_named_and_the_run_ends(tmp_path: Path) -> None:
     """One test that never ended took the whole run with it, and nobody knew which."""
     limits = ["-o", "faulthandler_timeout=1", "-o", "faulthandler_exit_on_timeout=true"]
 
-    said = run(tmp_path, HANGS, "-n", "1", "--max-worker-restart", "0", *limits)
+    stated = run(tmp_path, HANGS, "-n", "1", "--max-worker-restart", "0", *limits)
 
-    assert "crashed while running" in said
-    assert "::test_hangs" in said.partition("= FAILURES =")[0]
+    assert "crashed while running" in stated
+    assert "::test_hangs" in stated.partition("= FAILURES =")[0]
 
 
 def test_no_test_may_hang() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from bootstrap.reachability import ALLOWED, SOURCES, unreachable
 
-HOUSE = {
+INSTALLATION = {
     "cli.py": """
 from caas.sale import Sale
 from caas.tables import OPERATIONS
@@ -56,19 +56,19 @@ def built(folder: Path, files: dict[str, str]) -> Path:
 
 
 def test_a_method_that_is_handed_on_and_never_called_is_found(tmp_path: Path) -> None:
-    assert unreachable(built(tmp_path, HOUSE), ()) == ["caas.sale.Desk.hand_back"]
+    assert unreachable(built(tmp_path, INSTALLATION), ()) == ["caas.sale.Desk.hand_back"]
 
 
 def test_a_module_that_nothing_imports_reaches_nothing(tmp_path: Path) -> None:
     caller = "from caas.sale import Desk\n\nBACK = Desk().hand_back()\n"
 
-    sources = built(tmp_path, {**HOUSE, "aside.py": caller})
+    sources = built(tmp_path, {**INSTALLATION, "aside.py": caller})
 
     assert unreachable(sources, ()) == ["caas.sale.Desk.hand_back"]
 
 
 def test_what_a_page_names_is_reached(tmp_path: Path) -> None:
-    sources = built(tmp_path, {**HOUSE, "page.html": "{{ desk.hand_back() }}"})
+    sources = built(tmp_path, {**INSTALLATION, "page.html": "{{ desk.hand_back() }}"})
 
     assert unreachable(sources, ()) == []
 

@@ -12,14 +12,14 @@ from functools import cache
 from pathlib import Path
 
 from caas.billing_database import migrations
-from caas.billing_database.laws import EVERY_LAW
+from caas.billing_database.invariants import EVERY_INVARIANT
 from tests.conventions.sources import ROOT
 
 QUOTED = re.compile(r"`([^`\n]+)`")
 CODE = re.compile(r"caas(_simulators)?(\.\w+)+")
 TEST = re.compile(r"(tests/[\w/]+\.py)(?:::(\w+))?")
 FILE = re.compile(r"(src|docs|tests|bootstrap|benchmarks)(/[\w.-]+)+/?")
-LISTED = re.compile(r"^- (?P<of>Database|Laws?): (?P<names>.*(?:\n  .*)*)", re.MULTILINE)
+LISTED = re.compile(r"^- (?P<of>Database|Invariants?): (?P<names>.*(?:\n  .*)*)", re.MULTILINE)
 
 
 def broken_references(text: str) -> Iterator[str]:
@@ -37,9 +37,9 @@ def broken_references(text: str) -> Iterator[str]:
 
 
 def broken_lists(text: str) -> Iterator[str]:
-    """Yield each name of a `Database:` or `Law:` line that the database does not have."""
+    """Yield each name of a `Database:` or `Invariant:` line that the database does not have."""
     for listed in LISTED.finditer(text):
-        known = laws() if listed["of"].startswith("Law") else database_names()
+        known = invariants() if listed["of"].startswith("Invariant") else database_names()
         for name in QUOTED.findall(listed["names"]):
             if name not in known:
                 yield f"{listed['of']}: {name}"
@@ -97,6 +97,6 @@ def database_names() -> frozenset[str]:
 
 
 @cache
-def laws() -> frozenset[str]:
-    """Return the names of the laws of the whole database."""
-    return frozenset(law.name for law in EVERY_LAW)
+def invariants() -> frozenset[str]:
+    """Return the names of the invariants of the whole database."""
+    return frozenset(invariant.name for invariant in EVERY_INVARIANT)

@@ -22,20 +22,26 @@ def imported_with(*modules: str) -> set[str]:
 def test_the_command_line_imports_no_command_before_it_is_asked_for() -> None:
     ours = {name for name in imported_with("caas.cli") if name.partition(".")[0] == "caas"}
 
-    assert ours == {"caas", "caas.cli", "caas.commands", "caas.errors", "caas.shell_completion"}
+    assert ours == {
+        "caas",
+        "caas.cli",
+        "caas.cli.commands",
+        "caas.errors",
+        "caas.cli.shell_completion",
+    }
 
 
 @pytest.mark.parametrize(
     ("modules", "unneeded"),
     [
         (
-            ("caas.upkeep_commands", "caas.staffing", "caas.history_commands", "caas.verifying",
-             "caas.tax_commands", "caas.document_commands"),
+            ("caas.cli.maintenance", "caas.cli.staff", "caas.cli.history", "caas.cli.verify",
+             "caas.cli.taxes", "caas.cli.documents"),
             {*HEAVY, "caas.assembly", "caas.payment_processing"},
         ),
         (
-            ("caas.reconciling", "caas.finance_commands", "caas.report_commands"),
-            {*WHOLE_PLATFORM, "caas.channels.application"},
+            ("caas.cli.reconcile", "caas.cli.finance", "caas.cli.reports"),
+            {*WHOLE_PLATFORM, "caas.console.application"},
         ),
     ],
     ids=["those that look something up", "those of reconciliation"],

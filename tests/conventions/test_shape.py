@@ -1,4 +1,4 @@
-"""The shape of the house: small functions, small files, and every file says what it is."""
+"""The shape of the installation: small functions, small files, and every file says what it is."""
 
 import re
 import statistics

@@ -7,7 +7,7 @@ from http import HTTPStatus
 import pytest
 
 from caas.api.problem_pages import known_errors
-from caas.commands import ExitStatus, status_of
+from caas.cli.commands import ExitStatus, status_of
 from caas.external_systems.http_answers import OutcomeUnknownError, UnknownReason
 from caas.rules.locales import LOCALES
 from caas.web.problems import SAFE_AGAIN, problem_of
@@ -44,17 +44,17 @@ def test_an_outcome_nobody_knows_is_told_as_one() -> None:
         partner="The gateway", call="POST /transactions", reason=UnknownReason.TIMED_OUT
     )
 
-    told = problem_of(unknown, request_id="one").detail
+    reported = problem_of(unknown, request_id="one").detail
 
-    assert "not known" in told
-    assert told.endswith(SAFE_AGAIN)
+    assert "not known" in reported
+    assert reported.endswith(SAFE_AGAIN)
     assert status_of(unknown) is ExitStatus.ENVIRONMENT, "refused would mean: nothing was changed"
 
 
 @pytest.mark.parametrize("language", LOCALES)
 @pytest.mark.parametrize("kind", ["unavailable", "failure"])
 def test_a_page_of_a_failure_claims_nothing(language: str, kind: str) -> None:
-    path = ROOT / "src" / "caas" / "channels" / "locales" / language / "all.toml"
+    path = ROOT / "src" / "caas" / "console" / "locales" / language / "all.toml"
     text = tomllib.loads(path.read_text())["error"][kind]["text"]
 
     assert CLAIMS.search(text) is None, text

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from caas import local_machine
-from caas.billing_database.due_work import DueWork
+from caas.billing_database.job_rows import Job
 from caas.external_systems.mosquitto_program import NoBroker
+from caas.jobs import Answer
 from caas.notifications import Notifications
-from caas.open_work import Answer
 from caas_lab.__main__ import main as run_program
 from caas_lab.demo import fixtures, runner
 from caas_lab.demo.scenario import Need, Scenario
@@ -83,12 +83,12 @@ def breaking_inside() -> None:
     data = Notifications._notify_due
     breaks = iter((True,))
 
-    async def tell(self: Notifications, work: DueWork) -> Answer:
+    async def notify(self: Notifications, job: Job) -> Answer:
         if next(breaks, False):
             raise RuntimeError("the post office is shut")
-        return await data(self, work)
+        return await data(self, job)
 
-    Notifications._notify_due = tell  # type: ignore[method-assign]
+    Notifications._notify_due = notify  # type: ignore[method-assign]
 
 
 def main(names: list[str]) -> None:

@@ -156,7 +156,7 @@ async def test_an_error_inside_fails_the_demo_though_the_scene_ends_well(folder:
 
     assert missed(ran) == []
     assert ran.status == 1
-    assert "open_work.failed notify: RuntimeError: the post office is shut" in ran.out
+    assert "jobs.failed notify: RuntimeError: the post office is shut" in ran.out
 
 
 async def test_a_machine_without_a_broker_plays_with_cars_in_its_own_process(folder: Path) -> None:

@@ -50,15 +50,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     address = ""
     while not (address := "".join(ADDRESS.findall(process.stdout.readline()))):
         assert process.poll() is None, "the platform ended"
-    heard = threading.Thread(target=process.stdout.read)
-    heard.start()
+    applied = threading.Thread(target=process.stdout.read)
+    applied.start()
     try:
         wait_for(f"{address}/health", process)
         yield clone
     finally:
         process.terminate()
         process.wait(60)
-        heard.join(60)
+        applied.join(60)
         process.stdout.close()
 
 
@@ -70,15 +70,15 @@ def server() -> Iterator[str]:
         dsn = asyncio.run(in_use.start(Path(folder)))
         own = f"postgresql://operators@{quote(f'{folder}/postgresql', safe='')}"
         try:
-            asyncio.run(said(dsn, "create role operators superuser login"))
-            asyncio.run(said(f"{own}/postgres", "alter role caas rename to somebody"))
+            asyncio.run(stated(dsn, "create role operators superuser login"))
+            asyncio.run(stated(f"{own}/postgres", "alter role caas rename to somebody"))
             yield own
-            asyncio.run(said(f"{own}/postgres", "alter role somebody rename to caas"))
+            asyncio.run(stated(f"{own}/postgres", "alter role somebody rename to caas"))
         finally:
             asyncio.run(in_use.stop())
 
 
-async def said(dsn: str, statement: str) -> None:
+async def stated(dsn: str, statement: str) -> None:
     """Say something to a server."""
     session = await asyncpg.connect(dsn)
     await session.execute(statement)

@@ -40,7 +40,7 @@ def transaction(**facts: object) -> dict[str, object]:
     } | facts
 
 
-async def told(
+async def reported(
     body: bytes,
     ask: Callable[[SeedContractGateway], Awaitable[Answer]],
     *,

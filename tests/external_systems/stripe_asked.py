@@ -14,7 +14,7 @@ Ask = Callable[[PaymentGateway], Awaitable[Answer]]
 QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25)
 
 
-async def told(
+async def reported(
     ask: Ask[Answer],
     *answers: object,
     status: str = "200 OK",

@@ -59,12 +59,12 @@ class StripeReportsStandIn:
             return _refused(401, "Invalid API Key provided.")
         if request.match_info["id"] != TYPE:
             return _refused(404, "No such report type", code="resource_missing")
-        told = {
+        reported = {
             "id": TYPE, "object": "reporting.report_type", "livemode": True,
             "data_available_start": _seconds(self.available_from),
             "data_available_end": _seconds(self.available_to),
         }  # fmt: skip
-        return web.json_response(told)
+        return web.json_response(reported)
 
     async def order(self, request: web.Request) -> web.Response:
         """Begin a run, or say again what was said to this key."""
@@ -113,16 +113,16 @@ class StripeReportsStandIn:
         return web.Response(body=content[: len(content) - self.cut_bytes], content_type="text/csv")
 
     def _refusal(self, form: list[tuple[str, str]]) -> web.Response | None:
-        told = dict(form)
+        reported = dict(form)
         columns = [value for name, value in form if name == "parameters[columns][]"]
-        unknown = [name for name in told if name not in PARAMETERS]
+        unknown = [name for name in reported if name not in PARAMETERS]
         if unknown:
             return _refused(400, f"Received unknown parameter: {unknown[0]}",
                             code="parameter_unknown")  # fmt: skip
-        if told.get("report_type") != TYPE:
+        if reported.get("report_type") != TYPE:
             return _refused(400, "Unknown report type.")
         missing = [
-            it for it in ("interval_start", "interval_end") if f"parameters[{it}]" not in told
+            it for it in ("interval_start", "interval_end") if f"parameters[{it}]" not in reported
         ]
         if missing:
             return _refused(400, f"Missing required param: {missing[0]}.", code="parameter_missing")
@@ -131,10 +131,10 @@ class StripeReportsStandIn:
         ]
         if wrong:
             return _refused(400, f"{wrong[0]} is not a supported column.")
-        return self._interval_refusal(told)
+        return self._interval_refusal(reported)
 
-    def _interval_refusal(self, told: dict[str, str]) -> web.Response | None:
-        start, end = (int(told[f"parameters[interval_{it}]"]) for it in ("start", "end"))
+    def _interval_refusal(self, reported: dict[str, str]) -> web.Response | None:
+        start, end = (int(reported[f"parameters[interval_{it}]"]) for it in ("start", "end"))
         only = f"Data for the report type {TYPE} is only available"
         if start < _seconds(self.available_from):
             since = f"{only} starting at {self.available_from}"
@@ -161,9 +161,9 @@ class StripeReportsStandIn:
         }  # fmt: skip
 
     def _written(self, form: list[tuple[str, str]]) -> bytes:
-        told = dict(form)
+        reported = dict(form)
         begin, end = (
-            datetime.fromtimestamp(int(told[f"parameters[interval_{it}]"]), UTC)
+            datetime.fromtimestamp(int(reported[f"parameters[interval_{it}]"]), UTC)
             for it in ("start", "end")
         )
         columns = [value for name, value in form if name == "parameters[columns][]"]
@@ -175,7 +175,7 @@ class StripeReportsStandIn:
         return text.getvalue().encode()
 
 
-def movement(number: int, at: str, **told: str) -> dict[str, str]:
+def movement(number: int, at: str, **reported: str) -> dict[str, str]:
     """A charge of 12.99 EUR, but for what is told."""
     return {
         "balance_transaction_id": f"txn_{number}", "created_utc": at, "available_on_utc": at,
@@ -184,7 +184,7 @@ def movement(number: int, at: str, **told: str) -> dict[str, str]:
         "customer_facing_amount": "12.99", "customer_facing_currency": "eur",
         "charge_id": f"ch_{number}", "payment_intent_id": f"pi_{number}",
         "payment_method_type": "card",
-    } | told  # fmt: skip
+    } | reported  # fmt: skip
 
 
 @asynccontextmanager

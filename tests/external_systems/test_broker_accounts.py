@@ -32,17 +32,17 @@ class Client:
 
     def __init__(self) -> None:
         """Have heard nothing yet."""
-        self.heard: list[str] = []
+        self.applied: list[str] = []
         self.connection: MqttConnection
 
     async def publish(self, topic: str) -> bool:
         """Say something; False when the broker does not allow it."""
-        said = Publication(
+        stated = Publication(
             topic=topic, payload=b"{}", expiry_seconds=60, response_topic="none",
             correlation_data=b"",
         )  # fmt: skip
         try:
-            await self.connection.publish(said)
+            await self.connection.publish(stated)
         except BrokerUnavailableError as error:
             if "NOT_AUTHORIZED" not in error.sentence:
                 raise
@@ -52,12 +52,12 @@ class Client:
     async def hears(self, condition: Callable[[list[str]], bool]) -> None:
         """Wait until what came satisfies the condition."""
         async with asyncio.timeout(15):
-            while not condition(self.heard):
+            while not condition(self.applied):
                 await asyncio.sleep(0.01)
 
     def keep(self, connection: MqttConnection, packet: mqtt5.PublishPacket) -> None:
         """Take in a message."""
-        self.heard.append(packet.topic)
+        self.applied.append(packet.topic)
         if packet.packet_id is not None:
             connection.acknowledge(packet.packet_id)
 
@@ -95,8 +95,8 @@ async def test_a_vehicle_answers_its_own_commands_and_hears_nobody_elses(
 
     await platform.hears(bool)
     await car.hears(bool)
-    assert platform.heard == [response_topic(MINE, "c2")]
-    assert car.heard == [request_topic(MINE, "c2")]
+    assert platform.applied == [response_topic(MINE, "c2")]
+    assert car.applied == [request_topic(MINE, "c2")]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_a_vehicle_publishes_nothing_but_its_own_responses(
 
     assert await car.publish(response_topic(MINE, "c9"))
     await listener.hears(bool)
-    assert listener.heard == [response_topic(MINE, "c9")]
+    assert listener.applied == [response_topic(MINE, "c9")]
 
 
 async def test_a_vehicle_hears_no_response_not_even_its_own(
@@ -128,11 +128,11 @@ async def test_a_vehicle_hears_no_response_not_even_its_own(
 
     assert await other.publish(response_topic(ANOTHER, "c1"))
     assert await car.publish(response_topic(MINE, "c2"))
-    await platform.hears(lambda heard: len(heard) == 2)
+    await platform.hears(lambda applied: len(applied) == 2)
     assert await platform.publish(request_topic(MINE, "c3"))
 
     await car.hears(bool)
-    assert (car.heard, other.heard) == ([request_topic(MINE, "c3")], [])
+    assert (car.applied, other.applied) == ([request_topic(MINE, "c3")], [])
 
 
 async def test_the_simulated_fleet_answers_and_commands_nobody(
@@ -145,7 +145,7 @@ async def test_the_simulated_fleet_answers_and_commands_nobody(
     assert not await platform.publish(response_topic(MINE, "c1"))
     assert await platform.publish(request_topic(MINE, "c2"))
     await fleet.hears(bool)
-    assert fleet.heard == [request_topic(MINE, "c2")]
+    assert fleet.applied == [request_topic(MINE, "c2")]
 
 
 @pytest.mark.parametrize("account", ["", f"{MINE}:guess@", "caas:guess@", "caas-fleet:guess@"])
@@ -211,7 +211,7 @@ async def test_the_command_line_prints_the_address_of_the_account(
 
     ended = await (await machine.starts("vehicle-account", MINE)).ended()
 
-    assert ended.status == 0, ended.said
+    assert ended.status == 0, ended.stated
     car = await client(stack, ended.out.strip())
     assert await car.publish(response_topic(MINE, "c1"))
 

@@ -134,9 +134,9 @@ async def test_apprise_reaches_its_service_with_the_recipient_in_the_address() -
         await channel.close()
 
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
-    told = json.loads(body)
+    reported = json.loads(body)
     assert b"customer" in head.split(b"\r\n")[0]
-    assert (told["title"], told["message"]) == (MESSAGE.subject, MESSAGE.text)
+    assert (reported["title"], reported["message"]) == (MESSAGE.subject, MESSAGE.text)
 
 
 async def test_a_service_with_one_address_is_told_the_recipient() -> None:
@@ -145,9 +145,9 @@ async def test_a_service_with_one_address_is_told_the_recipient() -> None:
         await channel.send(replace(MESSAGE, attachments=(INVOICE,)))
         await channel.close()
 
-    told = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
-    assert told["message"].startswith("customer@example.com")
-    assert len(told["attachments"]) == 1
+    reported = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
+    assert reported["message"].startswith("customer@example.com")
+    assert len(reported["attachments"]) == 1
 
 
 async def test_a_service_that_refuses_has_not_delivered() -> None:
@@ -177,12 +177,12 @@ def test_an_address_apprise_does_not_know_is_refused_at_start_and_not_repeated()
 
 
 def test_both_are_notification_channels(tmp_path: Path) -> None:
-    channels: list[NotificationChannel] = [
+    console: list[NotificationChannel] = [
         LocalOutbox(tmp_path),
         AppriseChannel(Secret("json://127.0.0.1")),
     ]
 
-    assert len(channels) == 2
+    assert len(console) == 2
 
 
 async def test_letters_are_read_newest_first_with_their_links_whole(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ EACH_ASKING = pytest.mark.parametrize(
     "asking", [ordering, registering, scheduling], ids=["factory", "registration", "transport"]
 )
 EACH = pytest.mark.parametrize(
-    ("asking", "told"),
+    ("asking", "reported"),
     [(ordering, ORDERED), (registering, REGISTERED), (scheduling, SCHEDULED)],
     ids=["factory", "registration", "transport"],
 )
@@ -82,13 +82,13 @@ Asking = Callable[[HttpClient], Awaitable[object]]
 
 async def asked(
     asking: Asking,
-    told: object,
+    reported: object,
     *,
     status: str = "201 Created",
     content_type: str = "application/json",
 ) -> tuple[object, bytes]:
     """What asking brings, and the request that was sent."""
-    answer = http_answer(json.dumps(told).encode(), status=status, content_type=content_type)
+    answer = http_answer(json.dumps(reported).encode(), status=status, content_type=content_type)
     async with scripted_server(answering(answer)) as server:
         http = HttpClient(server.url, partner="partner", limits=QUICK)
         try:
@@ -162,10 +162,10 @@ async def test_a_refusal_is_told_with_its_code(asking: Asking, status: str) -> N
     ],
 )
 async def test_everything_else_is_unknown(
-    asking: Asking, told: dict[str, object], status: str, content_type: str
+    asking: Asking, reported: dict[str, object], status: str, content_type: str
 ) -> None:
     with pytest.raises(OutcomeUnknownError):
-        await asked(asking, told, status=status, content_type=content_type)
+        await asked(asking, reported, status=status, content_type=content_type)
 
 
 @EACH
@@ -174,19 +174,19 @@ async def test_everything_else_is_unknown(
     [{"reference": "order-2"}, {"vin": "WVWZZZ1JZXW000002"}, {"vin": "short"}, {"reference": 7}],
 )
 async def test_an_answer_about_another_order_or_vehicle_is_unknown(
-    asking: Asking, told: dict[str, object], facts: dict[str, object]
+    asking: Asking, reported: dict[str, object], facts: dict[str, object]
 ) -> None:
     with pytest.raises(OutcomeUnknownError):
-        await asked(asking, told | facts)
+        await asked(asking, reported | facts)
 
 
 @EACH
 async def test_an_answer_without_its_own_facts_is_unknown(
-    asking: Asking, told: dict[str, object]
+    asking: Asking, reported: dict[str, object]
 ) -> None:
-    for name in set(told) - {"reference", "vin"}:
+    for name in set(reported) - {"reference", "vin"}:
         with pytest.raises(OutcomeUnknownError):
-            await asked(asking, {key: value for key, value in told.items() if key != name})
+            await asked(asking, {key: value for key, value in reported.items() if key != name})
 
 
 @EACH_ASKING
@@ -219,7 +219,7 @@ LookUp = Callable[[HttpClient], Awaitable[tuple[object, ...]]]
 
 
 RECORDS = pytest.mark.parametrize(
-    ("look_up", "told"),
+    ("look_up", "reported"),
     [(ordered, ORDERED), (registered, REGISTERED), (scheduled, SCHEDULED)],
     ids=["factory", "registration", "transport"],
 )
@@ -228,9 +228,9 @@ RECORDS = pytest.mark.parametrize(
 @RECORDS
 @pytest.mark.parametrize("count", [0, 1, 2])
 async def test_a_lookup_tells_how_often_it_was_done(
-    look_up: LookUp, told: dict[str, object], count: int
+    look_up: LookUp, reported: dict[str, object], count: int
 ) -> None:
-    found, request = await asked(look_up, {"data": [told] * count}, status="200 OK")
+    found, request = await asked(look_up, {"data": [reported] * count}, status="200 OK")
 
     assert isinstance(found, tuple)
     assert len(found) == count
@@ -240,10 +240,10 @@ async def test_a_lookup_tells_how_often_it_was_done(
 @RECORDS
 @pytest.mark.parametrize("spoil", [{"reference": "order-2"}, {"reference": None}, {"vin": 7}])
 async def test_a_lookup_that_brings_another_s_record_proves_nothing(
-    look_up: LookUp, told: dict[str, object], spoil: dict[str, object]
+    look_up: LookUp, reported: dict[str, object], spoil: dict[str, object]
 ) -> None:
     with pytest.raises(OutcomeUnknownError):
-        await asked(look_up, {"data": [told | spoil]}, status="200 OK")
+        await asked(look_up, {"data": [reported | spoil]}, status="200 OK")
 
 
 @pytest.mark.parametrize("look_up", [ordered, registered, scheduled])

@@ -38,7 +38,7 @@ async def partners_url() -> AsyncIterator[str]:
 async def called(url: str, token: str | None) -> list[str]:
     """Call each of the three, and return what they said."""
     http = HttpClient(url, partner="partner", api_key=Secret(token) if token else None)
-    said: list[str] = []
+    stated: list[str] = []
     seen: list[str] = []
     for call in (
         lambda: Factory(http).place_factory_order(ORDER),
@@ -53,13 +53,13 @@ async def called(url: str, token: str | None) -> list[str]:
         try:
             await call()
         except RefusedByPartnerError as refusal:
-            said.append(f"{refusal.status} {refusal.refusal}")
+            stated.append(f"{refusal.status} {refusal.refusal}")
             seen.append(f"{refusal}{refusal!r}{refusal.facts}")
         else:
-            said.append("done")
+            stated.append("done")
     await http.close()
     assert token is None or not any(token in text for text in seen)
-    return said
+    return stated
 
 
 async def test_each_partner_wants_a_token_it_knows(partners_url: str) -> None:
@@ -76,16 +76,16 @@ async def test_a_token_that_is_not_taken_refuses_no_order(partners_url: str) -> 
     http = HttpClient(partners_url, partner="The factory", api_key=Secret("pt_wrong"))
     factory = Factory(http)
 
-    told = await partner_calls.ask(
+    reported = await partner_calls.ask(
         lambda: factory.place_factory_order(ORDER),
         lambda: factory.find_factory_orders(ORDER.order_id),
         attempt=1,
     )
     await http.close()
 
-    assert isinstance(told, partner_calls.Unanswered)
-    assert "unauthorized" in told.because
-    assert "pt_wrong" not in told.because
+    assert isinstance(reported, partner_calls.NoAnswer)
+    assert "unauthorized" in reported.because
+    assert "pt_wrong" not in reported.because
 
 
 async def test_a_client_certificate_is_shown_and_one_without_is_not_let_in(
@@ -98,8 +98,8 @@ async def test_a_client_certificate_is_shown_and_one_without_is_not_let_in(
         "CAAS_FACTORY_CERTIFICATE_AUTHORITY": str(pair.authority),
     }
     shown = partner_credential(FACTORY, environment)
-    told = {"factory_order_id": "fac_1", "reference": "order-1", "vin": VIN}
-    answer = http_answer(json.dumps(told).encode(), status="201 Created")
+    reported = {"factory_order_id": "fac_1", "reference": "order-1", "vin": VIN}
+    answer = http_answer(json.dumps(reported).encode(), status="201 Created")
 
     async with scripted_server(answering(answer), tls=pair.server) as server:
         url = f"https://localhost:{server.port}"

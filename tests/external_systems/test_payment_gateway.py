@@ -20,9 +20,9 @@ from caas.rules.payment_types import PaymentType
 EVERY_TYPE = [str(payment_type) for payment_type in PaymentType]
 
 
-def types_in(told: str) -> set[str]:
+def types_in(reported: str) -> set[str]:
     """The payment types that the sentence speaks of."""
-    reasons = told.split("; ") if told else []
+    reasons = reported.split("; ") if reported else []
     return {name for reason in reasons for name in reason.partition(" payment: ")[0].split(", ")}
 
 
@@ -35,7 +35,7 @@ def test_the_seed_contract_is_safe_for_every_payment_type() -> None:
     [
         ({"separate_capture": False}, {"service", "subscription"}),
         ({"void": False}, set(EVERY_TYPE)),
-        ({"authorisation_lifetime": timedelta(minutes=59)}, {"service"}),
+        ({"authorization_lifetime": timedelta(minutes=59)}, {"service"}),
         ({"lookup_by_reference": False, "idempotency_key_lifetime": None}, set(EVERY_TYPE)),
         (
             {"lookup_by_reference": False, "idempotency_key_lifetime": timedelta(hours=23)},
@@ -50,9 +50,9 @@ def test_the_seed_contract_is_safe_for_every_payment_type() -> None:
 def test_what_a_gateway_lacks_makes_exactly_these_types_unsafe(
     lacking: dict[str, object], unsafe: set[str]
 ) -> None:
-    told = why_unsafe(replace(CAPABILITIES, **lacking))  # type: ignore[arg-type]
+    reported = why_unsafe(replace(CAPABILITIES, **lacking))  # type: ignore[arg-type]
 
-    assert types_in(told) == unsafe
+    assert types_in(reported) == unsafe
 
 
 def test_a_gateway_that_can_do_nothing_is_told_every_reason() -> None:
@@ -64,22 +64,24 @@ def test_a_gateway_that_can_do_nothing_is_told_every_reason() -> None:
         lookup_by_reference=False,
         lookup_of_refunds=False,
         idempotency_key_lifetime=None,
-        authorisation_lifetime=timedelta(0),
+        authorization_lifetime=timedelta(0),
     )
 
-    told = why_unsafe(nothing)
+    reported = why_unsafe(nothing)
 
-    assert len(told.split("; ")) == 5
-    assert "before the vehicle has confirmed" in told
+    assert len(reported.split("; ")) == 5
+    assert "before the vehicle has confirmed" in reported
 
 
 def test_a_reason_is_told_once_with_every_type_it_is_about() -> None:
     lacking = replace(CAPABILITIES, lookup_by_reference=False, idempotency_key_lifetime=None)
 
-    told = why_unsafe(lacking)
+    reported = why_unsafe(lacking)
 
-    assert told.startswith("reservation, final, service, subscription payment: after a time-out")
-    assert told.count("it needs lookup by reference, or keys") == 1
+    assert reported.startswith(
+        "reservation, final, service, subscription payment: after a time-out"
+    )
+    assert reported.count("it needs lookup by reference, or keys") == 1
 
 
 @pytest.mark.parametrize(
@@ -102,9 +104,9 @@ def test_a_transaction_is_compared_with_its_payment(
         currency="EUR",
     )
 
-    told = replace(transaction, **facts)  # type: ignore[arg-type]
+    reported = replace(transaction, **facts)  # type: ignore[arg-type]
 
-    assert mismatches(told, reference="pay-1", amount=100, currency="EUR") == different
+    assert mismatches(reported, reference="pay-1", amount=100, currency="EUR") == different
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.seed_contract_wire import read_event
-from tests.external_systems.gateway_answers import QUICK, REQUEST, told, transaction
+from tests.external_systems.gateway_answers import QUICK, REQUEST, reported, transaction
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
 DAY = date(2026, 11, 24)
@@ -95,7 +95,7 @@ async def test_initiating_sends_the_contract_s_body_and_the_caller_s_key() -> No
 async def test_a_decline_is_a_value() -> None:
     body = encoded(transaction(status="failed", decline_code="card_declined"))
 
-    declined = await told(
+    declined = await reported(
         body, lambda gateway: gateway.initiate(REQUEST, key="k"), status="402 Payment Required"
     )
 
@@ -106,13 +106,13 @@ async def test_a_decline_is_a_value() -> None:
 async def test_a_customer_who_must_act_is_given_the_hosted_page() -> None:
     body = encoded(transaction(status="requires_action", hosted_page_url="https://gw/pay/txn_1"))
 
-    initiated = await told(body, lambda gateway: gateway.initiate(REQUEST, key="k"))
+    initiated = await reported(body, lambda gateway: gateway.initiate(REQUEST, key="k"))
 
     assert initiated.hosted_page_url == "https://gw/pay/txn_1"
 
 
 async def test_a_transaction_is_found_by_its_id() -> None:
-    found = await told(
+    found = await reported(
         encoded(transaction(status="settled", captured_amount=12_500, settled_amount=12_500)),
         lambda gateway: gateway.find("txn_1"),
         status="200 OK",
@@ -124,7 +124,7 @@ async def test_a_transaction_is_found_by_its_id() -> None:
 
 @pytest.mark.parametrize("code", ["not_found", "unknown_transaction"])
 async def test_absence_is_the_gateway_s_own_word(code: str) -> None:
-    found = await told(
+    found = await reported(
         encoded({"code": code}),
         lambda gateway: gateway.find("txn_1"),
         status="404 Not Found",
@@ -144,7 +144,7 @@ async def test_absence_is_the_gateway_s_own_word(code: str) -> None:
 )
 async def test_a_404_of_somebody_in_between_is_no_absence(body: bytes, content_type: str) -> None:
     with pytest.raises(OutcomeUnknownError):
-        await told(
+        await reported(
             body,
             lambda gateway: gateway.find("txn_1"),
             status="404 Not Found",
@@ -154,7 +154,7 @@ async def test_a_404_of_somebody_in_between_is_no_absence(body: bytes, content_t
 
 async def test_an_unknown_path_is_no_absence_either() -> None:
     with pytest.raises(RefusedByPartnerError):
-        await told(
+        await reported(
             encoded({"code": "unknown_path"}),
             lambda gateway: gateway.find("txn_1"),
             status="404 Not Found",
@@ -166,7 +166,9 @@ async def test_an_unknown_path_is_no_absence_either() -> None:
 async def test_a_lookup_by_reference_tells_how_many_there_are(count: int) -> None:
     body = encoded({"data": [transaction(id=f"txn_{number}") for number in range(count)]})
 
-    found = await told(body, lambda gateway: gateway.find_by_reference("pay-1"), status="200 OK")
+    found = await reported(
+        body, lambda gateway: gateway.find_by_reference("pay-1"), status="200 OK"
+    )
 
     assert [it.id for it in found] == [f"txn_{number}" for number in range(count)]
 
@@ -175,7 +177,7 @@ async def test_a_lookup_that_brings_another_s_transaction_is_a_mismatch() -> Non
     body = encoded({"data": [transaction(reference="pay-2")]})
 
     with pytest.raises(OutcomeUnknownError) as caught:
-        await told(body, lambda gateway: gateway.find_by_reference("pay-1"), status="200 OK")
+        await reported(body, lambda gateway: gateway.find_by_reference("pay-1"), status="200 OK")
 
     assert caught.value.reason is UnknownReason.MISMATCH
 
@@ -197,7 +199,7 @@ async def test_ids_and_references_cannot_break_out_of_the_path() -> None:
 
 
 async def test_a_capture_shows_the_amount_captured() -> None:
-    captured = await told(
+    captured = await reported(
         encoded(transaction(status="capturing", captured_amount=500)),
         lambda gateway: gateway.capture("txn_1", 500, key="k"),
         status="200 OK",
@@ -207,7 +209,7 @@ async def test_a_capture_shows_the_amount_captured() -> None:
 
 
 async def test_a_void_shows_that_it_is_voided() -> None:
-    voided = await told(
+    voided = await reported(
         encoded(transaction(status="voided")),
         lambda gateway: gateway.void("txn_1", "activation failed", key="k"),
         status="200 OK",
@@ -219,7 +221,7 @@ async def test_a_void_shows_that_it_is_voided() -> None:
 async def test_a_refund_is_compared_and_returned() -> None:
     body = {"id": "ref_1", "transaction_id": "txn_1", "amount": 500, "status": "pending"}
 
-    refund = await told(
+    refund = await reported(
         encoded(body), lambda gateway: gateway.refund("txn_1", 500, "desistimiento", key="k")
     )
 
@@ -231,7 +233,7 @@ async def test_a_refund_is_compared_and_returned() -> None:
 async def test_the_refunds_of_a_transaction_can_be_looked_up() -> None:
     body = {"id": "ref_1", "transaction_id": "txn_1", "amount": 500, "status": "failed"}
 
-    found = await told(
+    found = await reported(
         encoded({"data": [body]}), lambda gateway: gateway.find_refunds("txn_1"), status="200 OK"
     )
 
@@ -252,7 +254,7 @@ async def test_the_refunds_of_a_transaction_can_be_looked_up() -> None:
 )
 async def test_a_409_is_its_typed_refusal_or_unknown(code: str, error: type[Exception]) -> None:
     with pytest.raises(error) as caught:
-        await told(
+        await reported(
             encoded({"code": code, "detail": "No."}),
             lambda gateway: gateway.capture("txn_1", 500, key="k"),
             status="409 Conflict",
@@ -268,7 +270,7 @@ async def test_a_settlement_page_brings_its_lines_and_totals() -> None:
     )
     body = settlement_page(settlement_line(), fee, next_cursor="2")
 
-    page = await told(body, lambda gateway: gateway.settlements(DAY), status="200 OK")
+    page = await reported(body, lambda gateway: gateway.settlements(DAY), status="200 OK")
 
     assert [line.type for line in page.lines] == [
         SettlementLineType.SETTLEMENT,
@@ -297,7 +299,7 @@ async def test_a_settlement_page_brings_its_lines_and_totals() -> None:
 async def test_one_bad_line_is_quarantined_and_the_others_go_on(bad: object) -> None:
     body = settlement_page(settlement_line(), bad, settlement_line(line_no=3))
 
-    page = await told(body, lambda gateway: gateway.settlements(DAY), status="200 OK")
+    page = await reported(body, lambda gateway: gateway.settlements(DAY), status="200 OK")
 
     assert [line.line_no for line in page.lines] == [1, 3]
     assert [(it.position, bool(it.reason)) for it in page.quarantined] == [(1, True)]
@@ -306,7 +308,7 @@ async def test_one_bad_line_is_quarantined_and_the_others_go_on(bad: object) -> 
 async def test_a_quarantined_line_keeps_no_card_number() -> None:
     bad = settlement_line(reference="4242 4242 4242 4242")
 
-    page = await told(
+    page = await reported(
         settlement_page(bad), lambda gateway: gateway.settlements(DAY), status="200 OK"
     )
 
@@ -317,7 +319,7 @@ async def test_the_report_of_another_day_is_a_mismatch() -> None:
     body = settlement_page(date="2026-11-23")
 
     with pytest.raises(OutcomeUnknownError) as caught:
-        await told(body, lambda gateway: gateway.settlements(DAY), status="200 OK")
+        await reported(body, lambda gateway: gateway.settlements(DAY), status="200 OK")
 
     assert caught.value.reason is UnknownReason.MISMATCH
 

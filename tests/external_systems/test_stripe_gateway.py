@@ -32,7 +32,7 @@ from tests.external_systems.stripe_answers import (
     error,
     intent,
 )
-from tests.external_systems.stripe_asked import Ask, told
+from tests.external_systems.stripe_asked import Ask, reported
 
 
 def initiating(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
@@ -45,7 +45,7 @@ def capturing(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
     return gateway.capture("pi_1", 12_500, key="pay-1:capture")
 
 
-def voiding(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
+def void(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
     """Void it."""
     return gateway.void("pi_1", "activation failed", key="pay-1:void")
 
@@ -60,7 +60,7 @@ def test_every_payment_type_is_safe_with_it() -> None:
 
 
 async def test_initiating_sends_a_form_with_the_key_and_the_reference() -> None:
-    transaction, (request,) = await told(initiating, intent())
+    transaction, (request,) = await reported(initiating, intent())
 
     head, _, body = request.partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/payment_intents ")
@@ -125,7 +125,7 @@ async def test_initiating_sends_a_form_with_the_key_and_the_reference() -> None:
 async def test_each_state_of_a_payment_intent_is_one_of_ours(
     facts: dict[str, object], status: str, captured: int, settled: int, refunded: int
 ) -> None:
-    found, _ = await told(finding, intent(**facts))
+    found, _ = await reported(finding, intent(**facts))
 
     assert found is not None
     assert found.status == status
@@ -137,7 +137,7 @@ async def test_a_customer_who_must_confirm_is_given_the_page() -> None:
     action = {"type": "redirect_to_url", "redirect_to_url": {"url": "https://hooks.stripe.com/3ds"}}
     facts = {"status": "requires_action", "next_action": action, "latest_charge": None}
 
-    transaction, _ = await told(initiating, intent(**facts))
+    transaction, _ = await reported(initiating, intent(**facts))
 
     assert transaction.status is TransactionStatus.REQUIRES_ACTION
     assert transaction.hosted_page_url == "https://hooks.stripe.com/3ds"
@@ -157,7 +157,7 @@ async def test_a_decline_is_a_value_with_a_code_the_table_knows(
 ) -> None:
     body = error(payment_intent=declined_intent(last_payment_error=codes))
 
-    transaction, _ = await told(initiating, body, status="402 Payment Required")
+    transaction, _ = await reported(initiating, body, status="402 Payment Required")
 
     assert transaction.status is TransactionStatus.FAILED
     assert transaction.decline_code == decline_code
@@ -181,7 +181,7 @@ async def test_a_decline_is_a_value_with_a_code_the_table_knows(
 )
 async def test_a_402_that_is_not_our_decline_is_unknown(body: object) -> None:
     with pytest.raises(OutcomeUnknownError):
-        await told(initiating, body, status="402 Payment Required")
+        await reported(initiating, body, status="402 Payment Required")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ async def test_an_answer_that_is_not_ours_or_contradicts_itself_is_unknown(
     facts: dict[str, object],
 ) -> None:
     with pytest.raises(OutcomeUnknownError):
-        await told(initiating, intent(**facts))
+        await reported(initiating, intent(**facts))
 
 
 @pytest.mark.parametrize("status", ["409 Conflict", "424 Failed", "500 Error", "503 Unavailable"])
@@ -217,12 +217,12 @@ async def test_conflicts_and_server_errors_are_unknown(status: str) -> None:
     body = {"error": {"type": "idempotency_error", "code": "idempotency_key_in_use"}}
 
     with pytest.raises(OutcomeUnknownError):
-        await told(initiating, body, status=status)
+        await reported(initiating, body, status=status)
 
 
 async def test_a_captive_portal_is_unknown() -> None:
     with pytest.raises(OutcomeUnknownError):
-        await told(initiating, "log in", status="400 Bad Request", content_type="text/html")
+        await reported(initiating, "log in", status="400 Bad Request", content_type="text/html")
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "403 Forbidden"])
@@ -231,7 +231,7 @@ async def test_a_refused_request_is_a_refusal_without_card_numbers(status: str) 
     body = {"error": {"type": "invalid_request_error", "code": "bad", "message": message}}
 
     with pytest.raises(RefusedByPartnerError) as caught:
-        await told(initiating, body, status=status)
+        await reported(initiating, body, status=status)
 
     assert caught.value.refusal == "bad"
     assert "4242 4242" not in str(caught.value)
@@ -264,7 +264,7 @@ async def test_a_lookup_by_reference_is_refused_rather_than_believed() -> None:
 async def test_absence_is_stripe_s_own_word() -> None:
     missing = {"error": {"type": "invalid_request_error", "code": "resource_missing"}}
 
-    found, _ = await told(finding, missing, status="404 Not Found")
+    found, _ = await reported(finding, missing, status="404 Not Found")
 
     assert found is None
 
@@ -273,13 +273,13 @@ async def test_a_404_of_another_kind_is_no_absence() -> None:
     unknown_url = {"error": {"type": "invalid_request_error", "message": "Unrecognized URL."}}
 
     with pytest.raises(RefusedByPartnerError):
-        await told(finding, unknown_url, status="404 Not Found")
+        await reported(finding, unknown_url, status="404 Not Found")
 
 
 async def test_a_capture_shows_the_whole_amount_captured() -> None:
     body = intent(status="succeeded", amount_received=12_500, latest_charge=captured_charge())
 
-    captured, (request,) = await told(capturing, body)
+    captured, (request,) = await reported(capturing, body)
 
     assert captured.captured_amount == 12_500
     assert request.startswith(b"POST /v1/payment_intents/pi_1/capture ")
@@ -300,17 +300,17 @@ async def test_a_capture_shows_the_whole_amount_captured() -> None:
 )
 async def test_a_capture_that_shows_something_else_is_unknown(facts: dict[str, object]) -> None:
     with pytest.raises(OutcomeUnknownError):
-        await told(capturing, intent(**facts))
+        await reported(capturing, intent(**facts))
 
 
 async def test_a_void_shows_that_it_is_voided() -> None:
-    voided, (request,) = await told(voiding, intent(status="canceled"))
+    voided, (request,) = await reported(void, intent(status="canceled"))
 
     assert voided.status is TransactionStatus.VOIDED
     assert request.startswith(b"POST /v1/payment_intents/pi_1/cancel ")
 
 
-@pytest.mark.parametrize("ask", [capturing, voiding])
+@pytest.mark.parametrize("ask", [capturing, void])
 @pytest.mark.parametrize(
     ("code", "state", "refused"),
     [
@@ -340,7 +340,7 @@ async def test_a_refusal_of_a_state_names_what_won(
     body = error(type="invalid_request_error", code=code, payment_intent=intent(**state))
 
     with pytest.raises(refused) as caught:
-        await told(ask, body, status="400 Bad Request")
+        await reported(ask, body, status="400 Bad Request")
 
     assert type(caught.value) is refused
 
@@ -348,10 +348,10 @@ async def test_a_refusal_of_a_state_names_what_won(
 async def test_refunds_are_compared_and_looked_up() -> None:
     refund = {"id": "re_1", "payment_intent": "pi_1", "amount": 500, "status": "pending"}
 
-    refunded, _ = await told(
+    refunded, _ = await reported(
         lambda gateway: gateway.refund("pi_1", 500, "desistimiento", key="k"), refund
     )
-    found, _ = await told(
+    found, _ = await reported(
         lambda gateway: gateway.find_refunds("pi_1"), {"data": [refund], "has_more": False}
     )
 
@@ -365,4 +365,6 @@ async def test_another_refund_than_was_asked_for_is_unknown(facts: dict[str, obj
     refund = {"id": "re_1", "payment_intent": "pi_1", "amount": 500, "status": "pending"} | facts
 
     with pytest.raises(OutcomeUnknownError):
-        await told(lambda gateway: gateway.refund("pi_1", 500, "desistimiento", key="k"), refund)
+        await reported(
+            lambda gateway: gateway.refund("pi_1", 500, "desistimiento", key="k"), refund
+        )

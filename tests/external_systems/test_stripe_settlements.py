@@ -61,10 +61,10 @@ async def test_a_day_of_any_size_is_one_file(
     stripe.movements = [movement(number, AT) for number in range(MANY)]
     stripe.movements += [movement(MANY, "2026-11-23 23:59:59"), movement(-1, "2026-11-25 00:00:00")]
 
-    told = await gateway.settlement_file(DAY, tmp_path / "day.csv")
+    reported = await gateway.settlement_file(DAY, tmp_path / "day.csv")
 
     examined = examine(tmp_path / "day.csv", tmp_path)
-    assert (told.report_id, told.status) == ("stripe-2026-11-24", ReportStatus.CLOSED)
+    assert (reported.report_id, reported.status) == ("stripe-2026-11-24", ReportStatus.CLOSED)
     assert (examined.format, examined.lines) == (STRIPE, MANY)
     assert stripe.asked == ["type", "order", "look", "look", "file"]
 
@@ -75,9 +75,9 @@ async def test_a_day_that_is_not_over_goes_as_far_as_stripe_has_data(
     stripe.available_to = datetime(2026, 11, 24, 12, tzinfo=UTC)
     stripe.movements.append(movement(2, "2026-11-24 13:00:00"))
 
-    told = await gateway.settlement_file(DAY, tmp_path / "day.csv")
+    reported = await gateway.settlement_file(DAY, tmp_path / "day.csv")
 
-    assert told.status is ReportStatus.OPEN
+    assert reported.status is ReportStatus.OPEN
     assert examine(tmp_path / "day.csv", tmp_path).lines == 1
 
 

@@ -115,7 +115,7 @@ def event(type_: str, content: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("type_", "content", "told", "status"),
+    ("type_", "content", "reported", "status"),
     [
         (
             "payment_intent.amount_capturable_updated",
@@ -144,13 +144,13 @@ def event(type_: str, content: object) -> bytes:
     ],
 )
 def test_an_event_of_a_payment_is_read_in_our_words(
-    type_: str, content: object, told: str, status: TransactionStatus
+    type_: str, content: object, reported: str, status: TransactionStatus
 ) -> None:
     read = read_event(event(type_, content))
 
     assert read is not None
     assert isinstance(read.subject, GatewayTransaction)
-    assert (read.id, read.type, read.subject.status) == ("evt_1", told, status)
+    assert (read.id, read.type, read.subject.status) == ("evt_1", reported, status)
     assert read.subject.reference == "pay-1"
 
 
@@ -165,20 +165,20 @@ def test_an_event_of_a_refund_is_read_by_its_state() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("reported", "status"),
     [
         ("needs_response", DisputeStatus.OPENED),
         ("won", DisputeStatus.WON),
         ("lost", DisputeStatus.LOST),
     ],
 )
-def test_an_event_of_a_dispute_is_read_by_its_state(told: str, status: DisputeStatus) -> None:
+def test_an_event_of_a_dispute_is_read_by_its_state(reported: str, status: DisputeStatus) -> None:
     dispute = {
         "id": "dp_1",
         "payment_intent": "pi_1",
         "amount": 5,
         "currency": "eur",
-        "status": told,
+        "status": reported,
         "reason": "fraudulent",
     }
 

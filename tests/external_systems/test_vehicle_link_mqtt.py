@@ -205,8 +205,8 @@ async def test_two_processes_share_the_acknowledgements_and_none_is_handled_twic
         await link.send(command(number))
     await until(lambda: len(first.came) + len(second.came) == 40)
 
-    said = [(one.command_id, one.status) for one in (*first.came, *second.came)]
-    assert len(set(said)) == 40
+    stated = [(one.command_id, one.status) for one in (*first.came, *second.came)]
+    assert len(set(stated)) == 40
     assert first.came
     assert second.came
 

@@ -128,10 +128,10 @@ def test_the_signed_parts_cannot_be_cut_elsewhere() -> None:
     """The id, the timestamp and the body are joined with full stops; an id may hold none."""
     body = f"{int(NOW.timestamp())}.rest".encode()
     headers = signed(body)
-    moved = headers | {"webhook-id": f"evt_1.{headers['webhook-timestamp']}"}
+    transitioned = headers | {"webhook-id": f"evt_1.{headers['webhook-timestamp']}"}
 
     with pytest.raises(WebhookHeadersError):
-        WebhookVerifier([NEW]).verify(b"rest", moved, now=NOW)
+        WebhookVerifier([NEW]).verify(b"rest", transitioned, now=NOW)
 
 
 @pytest.mark.parametrize("version", ["v1a", "v2", "V1", "none", ""])

@@ -107,17 +107,17 @@ class Checkout:
 
 async def _is_up(process: asyncio.subprocess.Process) -> Up:
     assert process.stdout is not None
-    said = ""
+    stated = ""
     async with asyncio.timeout(SECONDS_MAX):
-        while "laws of the whole database" not in said:
+        while "laws of the whole database" not in stated:
             line = (await process.stdout.readline()).decode()
             if not line:
                 _, err = await process.communicate()
-                raise AssertionError(f"it ended: {said}{err.decode()}")
-            said += line
-    found = ADDRESS.search(said)
+                raise AssertionError(f"it ended: {stated}{err.decode()}")
+            stated += line
+    found = ADDRESS.search(stated)
     assert found is not None
-    return Up(process, found[1], said)
+    return Up(process, found[1], stated)
 
 
 def cloned(folder: Path) -> Checkout:

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from caas import process_environment
-from caas.commands import ExitStatus
+from caas.cli.commands import ExitStatus
 from caas_lab.__main__ import main, program
 from tests.first_minutes.checkout import ROOT, Checkout
 
@@ -58,11 +58,11 @@ TYPED = [
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str]:
     """Run the command line in this process; return how it ended and what it said."""
-    said = io.StringIO()
+    stated = io.StringIO()
     monkeypatch.setattr(sys, "argv", ["caas", *words])
-    with pytest.raises(SystemExit) as ended, redirect_stderr(said), redirect_stdout(said):
+    with pytest.raises(SystemExit) as ended, redirect_stderr(stated), redirect_stdout(stated):
         main()
-    return int(ended.value.code or 0), said.getvalue()
+    return int(ended.value.code or 0), stated.getvalue()
 
 
 def test_the_script_knows_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,10 +80,10 @@ def test_the_script_knows_every_command(monkeypatch: pytest.MonkeyPatch) -> None
 def test_junk_for_a_typed_option_is_wrong_usage(
     monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], option: str, junk: str
 ) -> None:
-    status, said = run(monkeypatch, *words, option, junk)
+    status, stated = run(monkeypatch, *words, option, junk)
 
-    assert status == ExitStatus.USAGE, said
-    assert "Traceback" not in said
+    assert status == ExitStatus.USAGE, stated
+    assert "Traceback" not in stated
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -119,10 +119,10 @@ async def test_a_fault_of_the_program_is_told_apart(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(process_environment, "reading_database", broken)
 
-    status, said = await asyncio.to_thread(run, monkeypatch, "self-check")
+    status, stated = await asyncio.to_thread(run, monkeypatch, "self-check")
 
     assert status == ExitStatus.CRASHED
-    assert said.endswith("This is a fault of the program; report what is above.\n")
+    assert stated.endswith("This is a fault of the program; report what is above.\n")
 
 
 async def test_the_shell_completes_commands_options_and_subcommands(checkout: Checkout) -> None:

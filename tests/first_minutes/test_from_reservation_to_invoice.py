@@ -13,7 +13,7 @@ from uuid import UUID
 from playwright.async_api import Browser, Page, expect
 
 from tests import browser
-from tests.channels.journeys import DESK, ENGLISH, PHONE, SPANISH, Tongue, Visitor, visitor
+from tests.console.journeys import DESK, ENGLISH, PHONE, SPANISH, Tongue, Visitor, visitor
 from tests.first_minutes.checkout import SECONDS_MAX, Checkout, Up
 
 TO_BE_BUILT = "VSSZZZCAS0R000003"
@@ -115,14 +115,14 @@ async def a_car_is_reserved(newcomer: Newcomer, sales: Visitor) -> UUID:
 
 
 async def the_world_goes_on(
-    newcomer: Newcomer, operations: Visitor, verb: str, vin: str, said: str
+    newcomer: Newcomer, operations: Visitor, verb: str, vin: str, stated: str
 ) -> None:
     """Press the button of a car on the page of the simulated world, once it stands there."""
     button = f"form[action$='/{verb}']:has(button[aria-label*='{vin}']) button"
     await seen(operations, "/operations/simulators", button)
     await newcomer.picture(operations, f"world-before-{verb}")
     await operations.page.locator(button).click()
-    await says(operations, said.format(vin=vin))
+    await reports(operations, stated.format(vin=vin))
     await expect(operations.page.locator(button)).to_have_count(0)
 
 
@@ -179,14 +179,14 @@ async def the_invoice_is_there(newcomer: Newcomer, eva: Visitor) -> None:
     assert (await answer.body()).startswith(b"%PDF-")
 
 
-async def presses(operations: Visitor, button: str, said: str) -> None:
+async def presses(operations: Visitor, button: str, stated: str) -> None:
     """Press a button of the simulated world, and read what it has done."""
     await operations.go("/operations/simulators")
     await operations.press(button)
-    await says(operations, said)
+    await reports(operations, stated)
 
 
-async def says(operations: Visitor, what: str) -> None:
+async def reports(operations: Visitor, what: str) -> None:
     """Read the line that says what the button has done."""
     line = operations.page.locator(".notice.good[role=status]")
     await expect(line).to_contain_text(what, timeout=PATIENCE_MS)

@@ -166,8 +166,8 @@ def _bought(checkout: Checkout, url: str) -> dict[str, str]:
             )  # fmt: skip
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-                    told: dict[str, str] = json.loads(answer.read())
-                    return told
+                    reported: dict[str, str] = json.loads(answer.read())
+                    return reported
             except OSError:
                 if time.monotonic() > until:
                     raise

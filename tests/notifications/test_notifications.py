@@ -7,18 +7,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from caas.billing_database.books import Books, opened
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.tables import BillingDatabase, opened
 from caas.errors import RefusedError
 from caas.external_systems.notification_channel import NotDeliveredError, OutgoingMessage
+from caas.jobs import JobQueue
 from caas.notifications import NOTIFY, OPERATIONS, Address, Notifications
 from caas.notifications.texts import MissingFactError
-from caas.open_work import OpenWork
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 
-PACE = Pace(100_000)
+PACE = TimeScale(100_000)
 FACTS = {"service": "heated-seats", "vin": "VIN1", "amount": 1299, "currency": "EUR"}
 
 
@@ -46,44 +46,44 @@ class Channel:
 class Post:
     """Everything around the notifications of one test."""
 
-    books: Books
+    tables: BillingDatabase
     channel: Channel
     customers: dict[UUID, Address]
     notifications: Notifications
-    open_work: OpenWork
+    jobs: JobQueue
 
     async def work(self) -> None:
         """Work until nothing is left to send, however often the channel failed."""
-        while await self.books.work.seconds_to_next([NOTIFY]) is not None:
-            await self.open_work.run_due()
+        while await self.tables.jobs.seconds_to_next([NOTIFY]) is not None:
+            await self.jobs.run_due()
 
-    async def tell(self, customer: UUID, subject: UUID, **changes: object) -> bool:
-        told = {"audience": "customer", "recipient": customer, "template": "service_active",
+    async def notify(self, customer: UUID, subject: UUID, **changes: object) -> bool:
+        reported = {"audience": "customer", "recipient": customer, "template": "service_active",
                 "facts": FACTS, "subject": subject, **changes}  # fmt: skip
-        return await self.notifications.tell(**told)  # type: ignore[arg-type]
+        return await self.notifications.notify(**reported)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 async def post(database: Database) -> Post:
     """A post office with no customer yet."""
-    books, channel = opened(database), Channel()
+    tables, channel = opened(database), Channel()
     customers: dict[UUID, Address] = {}
 
     async def address_of(customer: UUID) -> Address | None:
         return customers.get(customer)
 
     notifications = Notifications(
-        books=books, channel=channel, address_of=address_of,
+        tables=tables, channel=channel, address_of=address_of,
         zone=ZoneInfo("Europe/Madrid"),
     )  # fmt: skip
-    open_work = OpenWork(books.work, books.cases, PACE)
-    notifications.register(open_work)
-    return Post(books, channel, customers, notifications, open_work)
+    jobs = JobQueue(tables.jobs, tables.cases, PACE)
+    notifications.register(jobs)
+    return Post(tables, channel, customers, notifications, jobs)
 
 
 async def customer_of(post: Post, language: str = "es") -> UUID:
     customer = new_id()
-    await Customers(post.books.database).add(
+    await Customers(post.tables.database).add(
         customer, name="Ana", email="ana@example.com", language=language
     )
     post.customers[customer] = Address("Ana", "ana@example.com", language)
@@ -93,7 +93,7 @@ async def customer_of(post: Post, language: str = "es") -> UUID:
 async def test_a_customer_is_told_in_the_customers_language(post: Post) -> None:
     customer = await customer_of(post, language="en")
 
-    await post.tell(customer, new_id())
+    await post.notify(customer, new_id())
     await post.work()
 
     (message,) = post.channel.sent
@@ -105,9 +105,9 @@ async def test_a_customer_is_told_in_the_customers_language(post: Post) -> None:
 async def test_the_same_is_told_once_however_many_tell_it(post: Post) -> None:
     customer, subject = await customer_of(post), new_id()
 
-    answers = await asyncio.gather(*(post.tell(customer, subject) for _ in range(20)))
+    answers = await asyncio.gather(*(post.notify(customer, subject) for _ in range(20)))
     await post.work()
-    again = await post.tell(customer, subject)
+    again = await post.notify(customer, subject)
 
     assert (sum(answers), again) == (1, False)
     assert len(post.channel.sent) == 1
@@ -117,11 +117,11 @@ async def test_nothing_is_told_of_what_was_rolled_back(post: Post) -> None:
     customer = await customer_of(post)
 
     async def told_then_undone(connection: Connection) -> None:
-        await post.tell(customer, new_id(), within=connection)
+        await post.notify(customer, new_id(), within=connection)
         raise RefusedError
 
     with pytest.raises(RefusedError):
-        await post.books.database.in_transaction(told_then_undone)
+        await post.tables.database.in_transaction(told_then_undone)
 
     await post.work()
     assert post.channel.sent == []
@@ -132,28 +132,28 @@ async def test_a_channel_that_is_down_is_tried_until_it_answers(post: Post) -> N
     customer = await customer_of(post)
     post.channel.failures = [NotDeliveredError() for _ in range(11)]
 
-    await post.tell(customer, new_id())
+    await post.notify(customer, new_id())
     await post.work()
 
     assert len(post.channel.sent) == 1
-    assert await post.books.cases.listed() == []
+    assert await post.tables.cases.listed() == []
 
 
 async def test_what_is_not_delivered_for_long_is_a_case_and_goes_on(post: Post) -> None:
     customer = await customer_of(post)
     post.channel.failures = [NotDeliveredError("No such mailbox.") for _ in range(14)]
 
-    await post.tell(customer, new_id())
+    await post.notify(customer, new_id())
     await post.work()
 
-    (case,) = await post.books.cases.listed()
+    (case,) = await post.tables.cases.listed()
     assert "12 times: No such mailbox." in case.sentence
     assert len(post.channel.sent) == 1
 
 
 async def test_an_erased_customer_is_sent_nothing(post: Post) -> None:
     customer = await customer_of(post)
-    await post.tell(customer, new_id())
+    await post.notify(customer, new_id())
     del post.customers[customer]
 
     await post.work()
@@ -165,22 +165,22 @@ async def test_an_erased_customer_is_sent_nothing(post: Post) -> None:
 
 async def test_no_name_and_no_address_is_stored(post: Post) -> None:
     customer = await customer_of(post)
-    await post.tell(customer, new_id())
+    await post.notify(customer, new_id())
     await post.work()
 
-    rows = await post.books.database.fetch("select n::text as row from notifications n")
+    rows = await post.tables.database.fetch("select n::text as row from notifications n")
 
     assert not any("Ana" in row["row"] or "example.com" in row["row"] for row in rows)
 
 
 async def test_an_access_link_is_forgotten_once_it_was_sent(post: Post) -> None:
     customer, link = await customer_of(post), {"access_url": "https://caas.example/enter/s3cret"}
-    await post.tell(customer, new_id(), template="access_credentials", facts=link)
+    await post.notify(customer, new_id(), template="access_credentials", facts=link)
 
     await post.work()
 
     assert "https://caas.example/enter/s3cret" in post.channel.sent[0].text
-    rows = await post.books.database.fetch("select n::text as row from notifications n")
+    rows = await post.tables.database.fetch("select n::text as row from notifications n")
     (entry,) = await post.notifications.inbox(customer)
     assert "s3cret" not in rows[0]["row"]
     assert "con el enlace que te hemos enviado." in entry.text
@@ -190,8 +190,8 @@ async def test_the_inbox_shows_the_newest_first_and_forgets_no_page(post: Post) 
     customer, other = await customer_of(post), await customer_of(post)
     subjects = [new_id() for _ in range(3)]
     for subject in subjects:
-        await post.tell(customer, subject)
-    await post.tell(other, subjects[0])
+        await post.notify(customer, subject)
+    await post.notify(other, subjects[0])
 
     entries = await post.notifications.inbox(customer)
     older = await post.notifications.inbox(customer, before=entries[0].id)
@@ -203,8 +203,8 @@ async def test_the_inbox_shows_the_newest_first_and_forgets_no_page(post: Post) 
 
 async def test_only_the_recipient_marks_a_notification_read(post: Post) -> None:
     customer, other = await customer_of(post), await customer_of(post)
-    await post.tell(customer, new_id())
-    await post.tell(customer, new_id())
+    await post.notify(customer, new_id())
+    await post.notify(customer, new_id())
     newest = (await post.notifications.inbox(customer))[0]
 
     theirs = await post.notifications.mark_read(other, notification_id=newest.id)
@@ -220,7 +220,7 @@ async def test_only_the_recipient_marks_a_notification_read(post: Post) -> None:
 async def test_a_dealership_is_told_by_its_name(post: Post) -> None:
     facts = {"order": "o-1", "amount": 50000, "currency": "EUR"}
 
-    await post.tell(new_id(), new_id(), audience="dealership", recipient="Madrid Norte",
+    await post.notify(new_id(), new_id(), audience="dealership", recipient="Madrid Norte",
                     template="reservation_complete", facts=facts)  # fmt: skip
     await post.work()
 
@@ -231,7 +231,7 @@ async def test_a_dealership_is_told_by_its_name(post: Post) -> None:
 
 async def test_a_missing_fact_is_an_error_where_it_is_told(post: Post) -> None:
     with pytest.raises(MissingFactError, match="service_active lacks currency, vin"):
-        await post.tell(await customer_of(post), new_id(), facts={"service": "x", "amount": 1})
+        await post.notify(await customer_of(post), new_id(), facts={"service": "x", "amount": 1})
 
 
 async def test_an_alert_opens_a_case_and_reaches_operations_once(post: Post) -> None:
@@ -244,15 +244,15 @@ async def test_an_alert_opens_a_case_and_reaches_operations_once(post: Post) -> 
     assert (first, second) == (True, False)
     (message,) = post.channel.sent
     assert (message.recipient, message.subject) == (OPERATIONS, "Alerta: gateway_unreachable")
-    (case,) = await post.books.cases.listed()
+    (case,) = await post.tables.cases.listed()
     assert (case.subject, case.sentence) == (subject, "No answer.")
 
 
 async def test_an_alert_is_told_again_after_its_case_was_resolved(post: Post) -> None:
     subject = new_id()
     await post.notifications.alert("gateway_unreachable", subject, "No answer.")
-    (case,) = await post.books.cases.listed()
-    await post.books.cases.resolve(case.id, resolution="restarted", owner="ops")
+    (case,) = await post.tables.cases.listed()
+    await post.tables.cases.resolve(case.id, resolution="restarted", owner="ops")
 
     again = await post.notifications.alert("gateway_unreachable", subject, "No answer again.")
 
@@ -269,28 +269,28 @@ async def test_an_alert_without_case_is_told_once(post: Post) -> None:
     ]
 
     assert answers == [True, False]
-    assert await post.books.cases.listed() == []
+    assert await post.tables.cases.listed() == []
 
 
 async def test_no_card_number_reaches_an_alert(post: Post) -> None:
     await post.notifications.alert("odd_answer", new_id(), "It said 4111 1111 1111 1111.")
 
-    (case,) = await post.books.cases.listed()
+    (case,) = await post.tables.cases.listed()
     assert "4111" not in case.sentence
 
 
 async def test_messages_call_services_by_their_names(post: Post) -> None:
     """Customers were told that "heated-seats" was active, and of orders by their ids."""
-    await post.books.database.fetch(
+    await post.tables.database.fetch(
         "insert into services (code, name, kind, currency, updated_at)"
         " values ('heated-seats', 'Heated seats', 'one_time', 'EUR', db_now())"
     )
     customer = await customer_of(post)
 
-    await post.tell(customer, new_id())
+    await post.notify(customer, new_id())
     await post.work()
 
     (message,) = post.channel.sent
-    (told,) = await post.notifications.inbox(customer)
+    (reported,) = await post.notifications.inbox(customer)
     assert "El servicio Heated seats está activo" in message.text
-    assert "heated-seats" not in told.text
+    assert "heated-seats" not in reported.text

@@ -36,11 +36,11 @@ CASES = [(template, language) for template in texts.TEMPLATES for language in LO
 def test_every_template_is_written_out_from_its_facts_alone(template: str, language: str) -> None:
     facts = {name: FACTS[name] for name in texts.TEMPLATES[template]}
 
-    said = texts.words(template, facts, language=language, zone=MADRID)
+    stated = texts.words(template, facts, language=language, zone=MADRID)
 
-    assert said.title
-    assert said.text
-    assert not re.search(r"[{}]|None|Undefined|  ", said.title + said.text)
+    assert stated.title
+    assert stated.text
+    assert not re.search(r"[{}]|None|Undefined|  ", stated.title + stated.text)
 
 
 @pytest.mark.parametrize(("template", "language"), CASES)
@@ -73,14 +73,14 @@ def test_a_template_nobody_wrote_is_refused() -> None:
 
 
 def test_a_ready_vehicle_tells_what_a_failed_final_payment_costs() -> None:
-    said = {
+    stated = {
         language: texts.words("vehicle_ready", FACTS, language=language, zone=MADRID).text
         for language in LOCALES
     }
 
-    assert "pierdes la reserva" in said["es"]
-    assert "sin asignar" in said["es"]
-    assert "you lose the reservation" in said["en"]
+    assert "pierdes la reserva" in stated["es"]
+    assert "sin asignar" in stated["es"]
+    assert "you lose the reservation" in stated["en"]
 
 
 @pytest.mark.parametrize(
@@ -119,15 +119,15 @@ def test_a_decline_is_told_in_words_and_an_unknown_code_is_not_repeated() -> Non
 
 
 def test_a_language_that_is_none_of_ours_is_spanish() -> None:
-    said = texts.words("refund_done", FACTS, language="xx", zone=MADRID)
+    stated = texts.words("refund_done", FACTS, language="xx", zone=MADRID)
 
-    assert said.title == "Devolución realizada"
-    assert texts.letter(said, name="", language="xx").startswith("Hola:")
+    assert stated.title == "Devolución realizada"
+    assert texts.letter(stated, name="", language="xx").startswith("Hola:")
 
 
 def test_facts_are_text_never_a_template_of_their_own() -> None:
     facts = {**FACTS, "sentence": "{{ 7 * 7 }} <b>"}
 
-    said = texts.words("alert", facts, language="en", zone=MADRID)
+    stated = texts.words("alert", facts, language="en", zone=MADRID)
 
-    assert said.text == "{{ 7 * 7 }} <b>"
+    assert stated.text == "{{ 7 * 7 }} <b>"

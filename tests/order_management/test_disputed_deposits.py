@@ -12,12 +12,12 @@ import pytest
 
 from caas.billing_database.cases import DEPOSIT_HELD
 from caas.billing_database.connection import Database
-from caas.billing_database.laws import LAWS
+from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.order_management.forfeiture import DepositOnForfeiture
 from caas.order_management.held_deposits import DepositDecision
-from caas.order_management.loss import DepositOnLoss
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.refunds import Refunds
 from caas.rules.payment_states import PaymentState
@@ -26,7 +26,7 @@ from tests.people import employed
 from tests.showroom import DEPOSIT, PACE, Showroom, World, opened, simulated_world
 
 WORDS: Final = ("opened", "lost", "won")
-WITHOUT_DECISION: Final = {DepositOnLoss.REFUND: "refund", DepositOnLoss.KEEP: "keep"}
+WITHOUT_DECISION: Final = {DepositOnForfeiture.REFUND: "refund", DepositOnForfeiture.KEEP: "keep"}
 
 
 def orders(*beside: str) -> list[tuple[str, ...]]:
@@ -39,88 +39,94 @@ def orders(*beside: str) -> list[tuple[str, ...]]:
     ]
 
 
-async def happens(room: Showroom, order: Order, deposit: Payment, what: str, amount: int) -> None:
+async def happens(
+    reconciliation: Showroom, order: Order, deposit: Payment, what: str, amount: int
+) -> None:
     """Let one thing come."""
     if what == "reservation lost":
-        await room.pay_rest(order, "pm_declined")
+        await reconciliation.pay_rest(order, "pm_declined")
     elif what not in WORDS:
-        desk, decision = room.orders.held_deposits, DepositDecision(what)
-        carla, luis = [await employed(room.database, name) for name in ("carla", "luis")]
-        await desk.decide(deposit.id, decision, note="So it is.", by=carla)
-        await desk.agree(deposit.id, by=luis)
+        investigation, decision = reconciliation.orders.held_deposits, DepositDecision(what)
+        carla, luis = [await employed(reconciliation.database, name) for name in ("carla", "luis")]
+        await investigation.decide(deposit.id, decision, note="So it is.", by=carla)
+        await investigation.agree(deposit.id, by=luis)
     else:
         word = GatewayDispute(
             id=f"dp_{deposit.id}", transaction_id=deposit.gateway_transaction_id or "",
             amount=amount, currency=deposit.currency, status=DisputeStatus(what),
         )  # fmt: skip
-        await Disputes(room.books).gateway_says(word)
-    await room.open_work.run_due()
+        await Disputes(reconciliation.tables).on_event(word)
+    await reconciliation.jobs.run_due()
 
 
 async def lives(
-    room: Showroom, order: Sequence[str], amount: int, method: str, *, settled: bool
+    reconciliation: Showroom, order: Sequence[str], amount: int, method: str, *, settled: bool
 ) -> Payment:
     """Reserve, and let what happens happen; return the deposit's payment."""
-    bought = await room.ordered(await room.stock())
-    await room.reserve(bought, method)
-    bought = await room.orders.order(bought.id)
-    bought = await room.orders.vehicle_ready(
+    bought = await reconciliation.ordered(await reconciliation.stock())
+    await reconciliation.reserve(bought, method)
+    bought = await reconciliation.orders.order(bought.id)
+    bought = await reconciliation.orders.vehicle_ready(
         vin=bought.vin or "", public_key=bytes(32), factory_order_id=bought.factory_order_id
     )
-    [deposit] = await room.books.payments.listed(subject=bought.id)
+    [deposit] = await reconciliation.tables.payments.listed(subject=bought.id)
     assert deposit.type is PaymentType.RESERVATION
     if settled:
-        await room.world.gateway("POST", "settle", {"reference": str(deposit.id)})
-        await room.work_until_payment(deposit.id, PaymentState.SETTLED)
+        await reconciliation.world.gateway("POST", "settle", {"reference": str(deposit.id)})
+        await reconciliation.work_until_payment(deposit.id, PaymentState.SETTLED)
     for what in order:
-        await happens(room, bought, deposit, what, amount)
+        await happens(reconciliation, bought, deposit, what, amount)
     return deposit
 
 
-async def all_goes_out(room: Showroom) -> None:
+async def all_goes_out(reconciliation: Showroom) -> None:
     """Let every refund that nothing stands in the way of go out and end."""
 
     async def gone() -> bool:
-        await room.world.gateway("POST", "settle", {})
-        return not await room.database.fetch(
-            "select from open_work where kind in ('refund', 'promised_refund', 'give_back')"
+        await reconciliation.world.gateway("POST", "settle", {})
+        return not await reconciliation.database.fetch(
+            "select from jobs where kind in ('refund', 'promised_refund', 'refund_order')"
         )
 
-    await room.work_until(gone)
+    await reconciliation.work_until(gone)
 
 
 async def at_gateway(world: World, payment: Payment) -> int:
     """What the gateway has refunded of a payment."""
-    told: dict[str, Any] = await world.gateway("GET", f"ledger?reference={payment.id}")
-    return sum(int(one["refunded"]) for one in told["transactions"])
+    reported: dict[str, Any] = await world.gateway("GET", f"ledger?reference={payment.id}")
+    return sum(int(one["refunded"]) for one in reported["transactions"])
 
 
-def cases(policy: DepositOnLoss) -> list[tuple[tuple[str, ...], str]]:
+def cases(policy: DepositOnForfeiture) -> list[tuple[tuple[str, ...], str]]:
     """Return what happens in which order, and what becomes of the deposit in the end."""
-    if policy is not DepositOnLoss.HOLD:
+    if policy is not DepositOnForfeiture.HOLD:
         return [(order, WITHOUT_DECISION[policy]) for order in orders("reservation lost")]
     every = [(order, d) for d in DepositDecision for order in orders("reservation lost", d)]
     return [(order, str(decision)) for order, decision in every][::3]
 
 
-@pytest.mark.parametrize("policy", list(DepositOnLoss))
+@pytest.mark.parametrize("policy", list(DepositOnForfeiture))
 async def test_a_disputed_deposit_ends_as_was_decided_in_every_order(
-    database: Database, policy: DepositOnLoss
+    database: Database, policy: DepositOnForfeiture
 ) -> None:
     ended, life = [], itertools.count()
     async with (
         simulated_world() as world,
-        opened(database, world, reservation_deposit_on_loss=policy) as room,
+        opened(database, world, reservation_deposit_on_forfeiture=policy) as reconciliation,
     ):
         for (order, decision), amount, method in itertools.product(
             cases(policy), (DEPOSIT.amount, 40_000), ("pm_ok", "pm_refund_fails")
         ):
-            deposit = await lives(room, order, amount, method, settled=next(life) % 2 == 0)
+            deposit = await lives(
+                reconciliation, order, amount, method, settled=next(life) % 2 == 0
+            )
             ended.append((deposit, order, decision, amount, method))
-        await all_goes_out(room)
-        forgotten = [law.name for law in LAWS if await database.fetch(law.query)]
+        await all_goes_out(reconciliation)
+        forgotten = [
+            invariant.name for invariant in INVARIANTS if await database.fetch(invariant.query)
+        ]
         for deposit, order, decision, amount, method in ended:
-            after = await room.books.payments.get(deposit.id)
+            after = await reconciliation.tables.payments.get(deposit.id)
             back = DEPOSIT.amount if (decision, method) == ("refund", "pm_ok") else 0
             sums = (after.refunded_amount, await at_gateway(world, deposit))
             assert (sums, after.disputed_amount) == ((back, back), 0), (order, amount, method)
@@ -135,20 +141,23 @@ async def test_a_deposit_that_is_being_refunded_in_part_is_held_like_any_other(
     database: Database,
 ) -> None:
     """Its payment was neither Capturing nor Settled, and what was left was kept in silence."""
-    async with simulated_world() as world, opened(database, world) as room:
-        order = await room.ready()
-        [deposit] = await room.books.payments.listed(subject=order.id)
+    async with simulated_world() as world, opened(database, world) as reconciliation:
+        order = await reconciliation.ready()
+        [deposit] = await reconciliation.tables.payments.listed(subject=order.id)
         await world.gateway("POST", "settle", {})
-        await room.work_until_payment(deposit.id, PaymentState.SETTLED)
+        await reconciliation.work_until_payment(deposit.id, PaymentState.SETTLED)
         refunds = Refunds(
-            books=room.books, gateway=room.gateway, pace=PACE, tell_refunded=tells_nobody
+            tables=reconciliation.tables,
+            gateway=reconciliation.gateway,
+            time_scale=PACE,
+            notify_refunded=tells_nobody,
         )
         await refunds.request(
             deposit.id, amount=100, reason="goodwill", key="k", requested_by="ops"
         )
 
-        await room.pay_rest(order, "pm_declined")
+        await reconciliation.pay_rest(order, "pm_declined")
 
-        now = await room.books.payments.get(deposit.id)
-        held = await room.books.cases.listed(kind=DEPOSIT_HELD, subject=deposit.id)
+        now = await reconciliation.tables.payments.get(deposit.id)
+        held = await reconciliation.tables.cases.listed(kind=DEPOSIT_HELD, subject=deposit.id)
     assert (now.state, len(held)) == (PaymentState.REFUNDING, 1)

@@ -40,8 +40,8 @@ async def test_a_factory_that_refuses_ends_the_order_and_gives_the_deposit_back(
     assert (await showroom.orders.order(order.id)).state is OrderState.FACTORY_REFUSED
     assert vehicle.state is VehicleState.SIN_ASIGNAR
     assert vehicle.in_stock_since is not None
-    assert await showroom.told(order.customer) == ["factory_refused"]
-    assert await showroom.told(DEALERSHIP, "dealership") == ["factory_refused"]
+    assert await showroom.reported(order.customer) == ["factory_refused"]
+    assert await showroom.reported(DEALERSHIP, "dealership") == ["factory_refused"]
     assert await refunds_of(showroom) == [(payment.id, DEPOSIT.amount, "factory_refused")]
 
 
@@ -82,7 +82,7 @@ async def test_a_factory_that_is_down_for_a_while_gets_its_order_once(showroom: 
     assert payment.state is PaymentState.CAPTURING
     assert len((await showroom.world.partners("GET", "ledger"))["orders"]) == 1
     assert placed.factory_order_id is not None
-    assert await showroom.told(DEALERSHIP, "dealership") == ["reservation_complete"]
+    assert await showroom.reported(DEALERSHIP, "dealership") == ["reservation_complete"]
 
 
 async def test_a_factory_that_did_it_and_hung_up_is_looked_up_and_not_asked_twice(
@@ -107,16 +107,16 @@ async def test_a_factory_that_never_answers_is_given_to_a_person_and_not_asked_f
     order = await showroom.ordered(await showroom.stock())
     payment = await showroom.reserve(order)
 
-    async def parked() -> bool:
-        return "open_work_parked" in await showroom.cases()
+    async def paused() -> bool:
+        return "jobs_parked" in await showroom.cases()
 
-    await showroom.work_until(parked)
+    await showroom.work_until(paused)
     calls = await calls_of(showroom, "POST orders")
     await showroom.pass_time(24 * 3600)
-    await showroom.open_work.run_due()
+    await showroom.jobs.run_due()
 
-    stands = await showroom.books.payments.get(payment.id)
-    assert await showroom.cases() == ["open_work_parked", "place_factory_order_stuck"]
+    stands = await showroom.tables.payments.get(payment.id)
+    assert await showroom.cases() == ["jobs_parked", "place_factory_order_stuck"]
     assert await calls_of(showroom, "POST orders") == calls
     assert (await showroom.orders.order(order.id)).state is OrderState.RESERVED
     assert (stands.state, stands.refunded_amount) == (PaymentState.CAPTURING, 0)
@@ -142,12 +142,12 @@ async def test_a_vehicle_may_be_ready_before_the_factory_has_answered(showroom: 
 
     ready = await showroom.orders.vehicle_ready(vin=vin, public_key=KEY, order_id=order.id)
     await showroom.pass_time(100)
-    await showroom.open_work.run_due()
+    await showroom.jobs.run_due()
 
     assert ready.state is OrderState.READY
     assert (await showroom.orders.order(order.id)).state is OrderState.READY
-    assert await showroom.told(order.customer) == ["access_credentials", "vehicle_ready"]
-    assert await showroom.told(DEALERSHIP, "dealership") == ["reservation_complete"]
+    assert await showroom.reported(order.customer) == ["access_credentials", "vehicle_ready"]
+    assert await showroom.reported(DEALERSHIP, "dealership") == ["reservation_complete"]
 
 
 async def test_a_released_vehicle_that_is_being_built_is_not_ordered_again(
@@ -165,7 +165,7 @@ async def test_a_released_vehicle_that_is_being_built_is_not_ordered_again(
     assert second.factory_order_id == first.factory_order_id
     assert ready.state is OrderState.WITHDRAWN
     assert (await showroom.orders.order(second.id)).state is OrderState.READY
-    assert (await showroom.told(second.customer))[-1] == "vehicle_ready"
+    assert (await showroom.reported(second.customer))[-1] == "vehicle_ready"
 
 
 async def test_a_vehicle_built_for_a_withdrawn_order_is_stock(showroom: Showroom) -> None:
@@ -179,7 +179,7 @@ async def test_a_vehicle_built_for_a_withdrawn_order_is_stock(showroom: Showroom
 
     vehicle = await showroom.orders.vehicle(VIN)
     assert (vehicle.state, vehicle.finished) == (VehicleState.SIN_ASIGNAR, True)
-    assert [moved.event for moved in await showroom.orders.vehicle_history(VIN)] == [
+    assert [transitioned.event for transitioned in await showroom.orders.vehicle_history(VIN)] == [
         "Add to Stock Inventory", "Vehicle Ready",
     ]  # fmt: skip
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.billing_database.laws_of_obligations import NOTHING_IS_FORGOTTEN
+from caas.billing_database.invariants_of_obligations import NOTHING_IS_FORGOTTEN
 from caas.billing_database.orders import Order
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.order_management.withdrawal import (
@@ -49,8 +49,8 @@ async def test_whoever_withdraws_before_the_final_payment_has_the_deposit_back(
     assert (vehicle.state, vehicle.finished) == (VehicleState.SIN_ASIGNAR, True)
     assert await showroom.orders.assignments(vin=vin) == []
     assert await refunded(showroom) == [DEPOSIT.amount]
-    assert (await showroom.told(order.customer))[-1] == "order_withdrawn"
-    assert (await showroom.told(DEALERSHIP, "dealership"))[-1] == "order_withdrawn"
+    assert (await showroom.reported(order.customer))[-1] == "order_withdrawn"
+    assert (await showroom.reported(DEALERSHIP, "dealership"))[-1] == "order_withdrawn"
 
 
 async def test_whoever_withdraws_after_the_final_payment_has_all_of_it_back(
@@ -72,7 +72,7 @@ async def test_withdrawing_twice_gives_back_once(showroom: Showroom) -> None:
     first = await showroom.orders.withdraw(order.id)
     second = await showroom.orders.withdraw(order.id)
     await showroom.pass_time(1)
-    await showroom.open_work.run_due()
+    await showroom.jobs.run_due()
 
     assert first.version == second.version
     assert await refunded(showroom) == [DEPOSIT.amount]
@@ -86,7 +86,7 @@ async def test_an_unpaid_order_is_withdrawn_without_any_money(showroom: Showroom
     assert await refunded(showroom) == []
 
 
-async def test_a_payment_that_is_authorised_after_the_withdrawal_is_voided(
+async def test_a_payment_that_is_authorized_after_the_withdrawal_is_voided(
     showroom: Showroom,
 ) -> None:
     """Late truth (decision 10): the hosted page is paid although the order is gone."""
@@ -99,7 +99,7 @@ async def test_a_payment_that_is_authorised_after_the_withdrawal_is_voided(
 
     assert voided.captured_amount == 0
     assert (await showroom.orders.order(order.id)).state is OrderState.WITHDRAWN
-    assert (await showroom.told(order.customer))[-1] == "reservation_not_possible"
+    assert (await showroom.reported(order.customer))[-1] == "reservation_not_possible"
 
 
 async def test_nobody_withdraws_while_the_final_payment_is_not_known(showroom: Showroom) -> None:
@@ -139,8 +139,8 @@ async def test_a_delivered_vehicle_is_stock_again_when_it_has_been_returned(
     with pytest.raises(NotDeliveredError):
         await showroom.orders.vehicle_returned(vin)
     assert await showroom.cases() == []
-    assert (await showroom.told(order.customer))[-1] == "vehicle_returned"
-    assert (await showroom.told(DEALERSHIP, "dealership"))[-1] == "vehicle_returned"
+    assert (await showroom.reported(order.customer))[-1] == "vehicle_returned"
+    assert (await showroom.reported(DEALERSHIP, "dealership"))[-1] == "vehicle_returned"
 
 
 async def test_a_vehicle_that_nobody_withdrew_from_is_not_returned(showroom: Showroom) -> None:
@@ -174,20 +174,20 @@ async def test_a_vehicle_delivered_after_its_withdrawal_is_a_case(showroom: Show
 async def test_what_is_disputed_waits_and_is_not_paid_twice(showroom: Showroom) -> None:
     """Fault F-D1: the deposit goes back by itself when the bank has decided for us."""
     order = await showroom.ready()
-    [deposit] = await showroom.books.payments.listed(subject=order.id)
-    told = GatewayDispute(
+    [deposit] = await showroom.tables.payments.listed(subject=order.id)
+    reported = GatewayDispute(
         id="dp_1",
         transaction_id=deposit.gateway_transaction_id or "",
         amount=deposit.amount,
         currency=deposit.currency,
         status=DisputeStatus.OPENED,
     )
-    desk = Disputes(showroom.books)
-    await desk.gateway_says(told)
+    investigation = Disputes(showroom.tables)
+    await investigation.on_event(reported)
 
     await showroom.orders.withdraw(order.id)
     meanwhile = await refunded(showroom)
-    await desk.gateway_says(replace(told, status=DisputeStatus.WON))
+    await investigation.on_event(replace(reported, status=DisputeStatus.WON))
     await showroom.world.gateway("POST", "settle", {})
     await showroom.work_until_payment(deposit.id, PaymentState.REFUNDING)
     await showroom.world.gateway("POST", "settle", {})
@@ -197,39 +197,39 @@ async def test_what_is_disputed_waits_and_is_not_paid_twice(showroom: Showroom) 
     assert await showroom.cases() == []
 
 
-@pytest.mark.parametrize("told", [
+@pytest.mark.parametrize("reported", [
     ("opened", "lost", "withdrawn", "won"), ("opened", "withdrawn", "lost", "won"),
     ("withdrawn", "opened", "lost", "won"), ("opened", "lost", "won", "withdrawn"),
 ])  # fmt: skip
 async def test_the_price_of_a_withdrawn_order_goes_back_when_a_lost_dispute_is_reversed(
-    showroom: Showroom, told: tuple[str, ...]
+    showroom: Showroom, reported: tuple[str, ...]
 ) -> None:
     """While the vehicle is not yet returned: nothing of the money is forgotten meanwhile."""
     order = await delivered(showroom)
     [payment] = [
-        one for one in await showroom.books.payments.listed(subject=order.id)
+        one for one in await showroom.tables.payments.listed(subject=order.id)
         if one.type is PaymentType.FINAL
     ]  # fmt: skip
-    desk = Disputes(showroom.books)
+    investigation = Disputes(showroom.tables)
     word = GatewayDispute(
         id="dp_1", transaction_id=payment.gateway_transaction_id or "", amount=payment.amount,
         currency=payment.currency, status=DisputeStatus.OPENED,
     )  # fmt: skip
-    for what in told:
+    for what in reported:
         if what == "withdrawn":
             await showroom.orders.withdraw(order.id)
             await gives_back_all_it_can(showroom, order)
         else:
-            await desk.gateway_says(replace(word, status=DisputeStatus(what)))
-            await showroom.open_work.run_due()
+            await investigation.on_event(replace(word, status=DisputeStatus(what)))
+            await showroom.jobs.run_due()
         assert not await showroom.database.fetch(NOTHING_IS_FORGOTTEN[2]), what
 
     async def is_back() -> bool:
         await showroom.world.gateway("POST", "settle", {})
-        return (await showroom.books.payments.get(payment.id)).state is PaymentState.REFUNDED
+        return (await showroom.tables.payments.get(payment.id)).state is PaymentState.REFUNDED
 
     await showroom.work_until(is_back)
-    after = await showroom.books.payments.get(payment.id)
+    after = await showroom.tables.payments.get(payment.id)
     assert (after.refunded_amount, after.disputed_amount) == (payment.amount, 0)
 
 
@@ -238,7 +238,7 @@ async def gives_back_all_it_can(showroom: Showroom, order: Order) -> None:
 
     async def has_ended() -> bool:
         await showroom.world.gateway("POST", "settle", {})
-        return "give_back" not in await showroom.work_of(order.id)
+        return "refund_order" not in await showroom.work_of(order.id)
 
     await showroom.work_until(has_ended)
 

@@ -20,8 +20,8 @@ from caas.payment_processing.service_withdrawal import (
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.cars import COMMAND_KEYS
-from tests.house import VIN, House
-from tests.subscription_house import set_clock
+from tests.installation import VIN, Installation
+from tests.subscription_installation import set_clock
 
 SEATS = "heated-seats"
 DAY = timedelta(days=1)
@@ -30,19 +30,19 @@ DAY = timedelta(days=1)
 class Owner:
     """One customer of one car, who buys the same service again and again."""
 
-    def __init__(self, house: House, customer: UUID) -> None:
-        self.house = house
+    def __init__(self, installation: Installation, customer: UUID) -> None:
+        self.installation = installation
         self.customer = customer
 
     async def orders(self, days: int) -> UUID:
-        order = await self.house.platform.service_catalog.create_service_order(
+        order = await self.installation.platform.service_catalog.create_service_order(
             customer=self.customer, vin=VIN, service=SEATS, duration_days=days, by_fleet=True
         )
         return order.id
 
     async def pays(self, order_id: UUID, method: str | None = "pm_ok") -> Payment:
-        order = await self.house.platform.service_catalog.service_order(order_id)
-        payment = await self.house.platform.payment_processing.initiate_service_payment(
+        order = await self.installation.platform.service_catalog.service_order(order_id)
+        payment = await self.installation.platform.payment_processing.initiate_service_payment(
             PaymentRequest(
                 subject=order.id, customer=self.customer, amount=order.amount,
                 currency=order.currency, payment_method=method,
@@ -54,28 +54,28 @@ class Owner:
     async def buys(self, days: int) -> Payment:
         """Buy and have it active in the car."""
         payment = await self.pays(await self.orders(days))
-        return await self.house.until(payment.id, lambda p: p.captured_amount > 0)
+        return await self.installation.until(payment.id, lambda p: p.captured_amount > 0)
 
     async def settled(self, days: int) -> Payment:
         payment = await self.buys(days)
-        await self.house.gateway_does("settle")
-        return await self.house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+        await self.installation.gateway_does("settle")
+        return await self.installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
 
     async def fails_to_buy(self, days: int) -> Payment:
         payment = await self.pays(await self.orders(days))
-        return await self.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+        return await self.installation.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
 
     async def withdraws(self, payment: Payment) -> None:
-        await self.house.platform.payment_processing.withdraw_from_service(
+        await self.installation.platform.payment_processing.withdraw_from_service(
             payment.subject, requested_by="customer"
         )
 
     async def terms(self) -> list[Term]:
-        return await self.house.platform.books.entitlements.terms(VIN, SEATS)
+        return await self.installation.platform.tables.entitlements.terms(VIN, SEATS)
 
     def car_is_on_until(self) -> datetime | None:
         """Until when the car really has the service on; None when it is off."""
-        service = self.house.fleet.cars[VIN].services.get(SEATS)
+        service = self.installation.fleet.cars[VIN].services.get(SEATS)
         if service is None or not service.active:
             return None
         assert service.valid_until is not None
@@ -83,17 +83,17 @@ class Owner:
 
     def car_does(self, behaviour: Behaviour, **how: object) -> None:
         manner = Manner(behaviour, **how)  # type: ignore[arg-type]
-        self.house.fleet.add(VIN, manner)
+        self.installation.fleet.add(VIN, manner)
 
     def wakes(self) -> None:
-        self.house.fleet.wake(self.house.fleet.cars[VIN])
+        self.installation.fleet.wake(self.installation.fleet.cars[VIN])
 
     async def agree(self) -> datetime | None:
         """Wait until the car has on what the terms say, and say until when that is."""
         async with asyncio.timeout(20):
             while True:
-                await self.house.rest()
-                state = await self.house.platform.books.entitlements.sync_state(VIN, SEATS)
+                await self.installation.rest()
+                state = await self.installation.platform.tables.entitlements.sync_state(VIN, SEATS)
                 desired = state.desired_until if state and state.desired_on else None
                 if self.car_is_on_until() == desired and state is not None and state.in_sync:
                     return desired
@@ -101,12 +101,12 @@ class Owner:
 
 
 @pytest.fixture
-async def owner(house: House) -> Owner:
-    await house.platform.service_catalog.put_service(
+async def owner(installation: Installation) -> Owner:
+    await installation.platform.service_catalog.put_service(
         code=SEATS, name="Heated seats", kind="one_time", currency="EUR",
         prices=[{"duration_days": d, "amount": a} for d, a in ((30, 1299), (365, 9900))],
     )  # fmt: skip
-    return Owner(house, await house.customer())
+    return Owner(installation, await installation.customer())
 
 
 def days_left(until: datetime | None) -> int:
@@ -122,7 +122,7 @@ async def test_a_second_purchase_that_times_out_leaves_the_first_on(owner: Owner
     owner.wakes()
 
     assert days_left(await owner.agree()) == 365
-    order = await owner.house.platform.service_catalog.service_order(first.subject)
+    order = await owner.installation.platform.service_catalog.service_order(first.subject)
     assert order.state == "active"
 
 
@@ -132,17 +132,17 @@ async def test_a_second_purchase_that_is_refused_leaves_the_first_on_and_opens_n
     await owner.buys(365)
     owner.car_does(Behaviour.REFUSES)
     await owner.fails_to_buy(30)
-    await owner.house.rest()
+    await owner.installation.rest()
 
     assert days_left(owner.car_is_on_until()) == 365
-    assert not await owner.house.platform.books.cases.listed()
+    assert not await owner.installation.platform.tables.cases.listed()
 
 
 async def test_a_second_purchase_that_is_voided_by_call_leaves_the_first_on(owner: Owner) -> None:
     await owner.buys(365)
     owner.car_does(Behaviour.ASLEEP)
     payment = await owner.pays(await owner.orders(30))
-    await owner.house.platform.payment_processing.void_payment(payment.id, "changed my mind")
+    await owner.installation.platform.payment_processing.void_payment(payment.id, "changed my mind")
 
     owner.wakes()
 
@@ -178,7 +178,7 @@ async def test_of_two_purchases_at_once_one_is_refused_and_names_the_other(owner
 
 
 async def test_a_service_that_refuses_to_be_bought_twice_is_not_extended(owner: Owner) -> None:
-    await owner.house.platform.service_catalog.put_service(
+    await owner.installation.platform.service_catalog.put_service(
         code=SEATS, name="Heated seats", kind="one_time", currency="EUR", repeat_purchase="refuse",
         prices=[{"duration_days": 30, "amount": 1299}],
     )  # fmt: skip
@@ -194,7 +194,7 @@ async def test_a_declined_purchase_frees_the_way_for_the_next(owner: Owner) -> N
     assert declined.state is PaymentState.FAILED
 
     again = await owner.pays(order)
-    await owner.house.until(again.id, lambda p: p.captured_amount > 0)
+    await owner.installation.until(again.id, lambda p: p.captured_amount > 0)
 
     assert days_left(await owner.agree()) == 30
 
@@ -220,7 +220,7 @@ async def test_a_car_that_applies_a_voided_purchase_late_is_brought_back(owner: 
     owner.car_does(Behaviour.OBEYS)
 
     assert days_left(await owner.agree()) == 365
-    assert (await owner.house.platform.books.payments.get(voided.id)).captured_amount == 0
+    assert (await owner.installation.platform.tables.payments.get(voided.id)).captured_amount == 0
 
 
 async def test_withdrawing_the_first_term_begins_the_second_at_once_at_full_length(
@@ -232,7 +232,7 @@ async def test_withdrawing_the_first_term_begins_the_second_at_once_at_full_leng
     await owner.withdraws(first)
 
     assert days_left(await owner.agree()) == 30
-    await owner.house.until(first.id, lambda p: p.state is PaymentState.REFUNDED)
+    await owner.installation.until(first.id, lambda p: p.state is PaymentState.REFUNDED)
 
 
 async def test_withdrawing_the_second_term_leaves_the_first(owner: Owner) -> None:
@@ -253,8 +253,8 @@ async def test_withdrawing_both_terms_switches_the_service_off(owner: Owner) -> 
     assert await owner.agree() is None
     assert owner.car_is_on_until() is None
     for payment in (first, second):
-        await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
-        order = await owner.house.platform.service_catalog.service_order(payment.subject)
+        await owner.installation.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+        order = await owner.installation.platform.service_catalog.service_order(payment.subject)
         assert order.state == "withdrawn"
 
 
@@ -263,7 +263,7 @@ async def test_withdrawing_ends_the_term_before_the_car_has_heard_of_it(owner: O
     owner.car_does(Behaviour.ASLEEP)
 
     await owner.withdraws(payment)
-    await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    await owner.installation.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
 
     (term,) = await owner.terms()
     assert term.state == "ended"
@@ -276,10 +276,10 @@ async def test_withdrawing_twice_refunds_once(owner: Owner) -> None:
 
     await owner.withdraws(payment)
     await owner.withdraws(payment)
-    after = await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    after = await owner.installation.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
 
     assert after.refunded_amount == after.captured_amount
-    assert len((await owner.house.platform.payment_processing.query_payment_status(
+    assert len((await owner.installation.platform.payment_processing.query_payment_status(
         payment.id)).refunds) == 1  # fmt: skip
 
 
@@ -289,7 +289,7 @@ async def test_withdrawing_after_the_period_is_refused(owner: Owner, database: D
 
     with pytest.raises(WithdrawalPeriodOverError):
         await owner.withdraws(payment)
-    assert (await owner.house.platform.books.payments.get(payment.id)).refunded_amount == 0
+    assert (await owner.installation.platform.tables.payments.get(payment.id)).refunded_amount == 0
 
 
 @pytest.mark.parametrize(("term", "left"), [("end", None), ("keep", 30)])
@@ -297,7 +297,7 @@ async def test_a_refund_in_full_asks_what_becomes_of_the_term(
     owner: Owner, term: str, left: int | None
 ) -> None:
     payment = await owner.settled(30)
-    refund = owner.house.platform.payment_processing.refund_payment
+    refund = owner.installation.platform.payment_processing.refund_payment
 
     with pytest.raises(TermDecisionRequiredError):
         await refund(payment.id, amount=payment.amount, reason="goodwill", key="a",
@@ -312,7 +312,7 @@ async def test_a_refund_in_full_asks_what_becomes_of_the_term(
 async def test_a_refund_in_part_leaves_the_term(owner: Owner) -> None:
     payment = await owner.settled(30)
 
-    await owner.house.platform.payment_processing.refund_payment(
+    await owner.installation.platform.payment_processing.refund_payment(
         payment.id, amount=300, reason="apology", key="a", requested_by="operations"
     )
 
@@ -321,41 +321,41 @@ async def test_a_refund_in_part_leaves_the_term(owner: Owner) -> None:
 
 async def test_a_car_that_forgot_what_it_had_is_told_again(owner: Owner) -> None:
     await owner.buys(30)
-    car = owner.house.fleet.cars[VIN]
+    car = owner.installation.fleet.cars[VIN]
     car.services.clear()
     car.applied.clear()
 
-    await owner.house.platform.ota_activation_engine.synchronize(VIN)
+    await owner.installation.platform.ota_activation_engine.synchronize(VIN)
 
     assert days_left(await owner.agree()) == 30
 
 
 async def test_a_car_that_goes_back_to_an_old_command_is_told_again(owner: Owner) -> None:
     await owner.buys(30)
-    first = next(iter(owner.house.fleet.cars[VIN].applied))
+    first = next(iter(owner.installation.fleet.cars[VIN].applied))
     payment = await owner.settled(365)
     await owner.withdraws(payment)
     await owner.agree()
-    old = await owner.house.platform.books.commands.command(UUID(first))
+    old = await owner.installation.platform.tables.commands.command(UUID(first))
     assert old is not None
 
-    car = owner.house.fleet.cars[VIN]
+    car = owner.installation.fleet.cars[VIN]
     car.services.clear()
     car.applied.clear()
-    owner.house.fleet.receive(
+    owner.installation.fleet.receive(
         request_topic(VIN, first), encode_command(wire(old), COMMAND_KEYS), None
     )
-    await owner.house.rest()
+    await owner.installation.rest()
 
     assert days_left(await owner.agree()) == 30
-    newest = await owner.house.platform.books.entitlements.sync_state(VIN, SEATS)
+    newest = await owner.installation.platform.tables.entitlements.sync_state(VIN, SEATS)
     assert newest is not None
     assert newest.last_command != UUID(first)
 
 
 async def test_a_request_whose_order_was_placed_before_gets_that_order_again(owner: Owner) -> None:
     """Its answer was lost between the order and the payment; it was told to wait for itself."""
-    catalog = owner.house.platform.service_catalog
+    catalog = owner.installation.platform.service_catalog
     wanted = {
         "customer": owner.customer, "vin": VIN, "service": SEATS, "duration_days": 30,
         "request_key": b"the same request", "by_fleet": True,
@@ -366,7 +366,7 @@ async def test_a_request_whose_order_was_placed_before_gets_that_order_again(own
 
     assert again.id == first.id
     payment = await owner.pays(again.id)
-    await owner.house.until(payment.id, lambda p: p.captured_amount > 0)
+    await owner.installation.until(payment.id, lambda p: p.captured_amount > 0)
     assert days_left(await owner.agree()) == 30
 
 
@@ -377,9 +377,9 @@ async def test_withdrawing_many_times_at_once_refunds_once_and_comes_to_an_end(
     payment = await owner.settled(30)
 
     await asyncio.gather(*(owner.withdraws(payment) for _ in range(6)))
-    after = await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    after = await owner.installation.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
 
-    status = await owner.house.platform.payment_processing.query_payment_status(payment.id)
+    status = await owner.installation.platform.payment_processing.query_payment_status(payment.id)
     assert [refund.state for refund in status.refunds] == ["succeeded"]
     assert after.refunded_amount == after.captured_amount
 
@@ -388,7 +388,7 @@ async def test_two_parts_at_once_that_leave_nothing_ask_what_becomes_of_the_term
     owner: Owner,
 ) -> None:
     payment = await owner.settled(30)
-    refund = owner.house.platform.payment_processing.refund_payment
+    refund = owner.installation.platform.payment_processing.refund_payment
 
     outcomes = await asyncio.gather(
         *(
@@ -405,14 +405,14 @@ async def test_two_parts_at_once_that_leave_nothing_ask_what_becomes_of_the_term
 
 async def test_withdrawing_from_what_was_refunded_and_kept_undoes_nothing(owner: Owner) -> None:
     payment = await owner.settled(30)
-    await owner.house.platform.payment_processing.refund_payment(
+    await owner.installation.platform.payment_processing.refund_payment(
         payment.id, amount=payment.amount, reason="apology", key="a", requested_by="ops",
         term="keep",
     )  # fmt: skip
 
     with pytest.raises(ServiceKeptError):
         await owner.withdraws(payment)
-    after = await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    after = await owner.installation.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
     with pytest.raises(ServiceKeptError):
         await owner.withdraws(payment)
 
@@ -424,9 +424,11 @@ async def test_withdrawing_from_what_the_bank_never_paid_ends_it_without_a_refun
     owner: Owner,
 ) -> None:
     payment = await owner.pays(await owner.orders(30), "pm_settlement_fails")
-    await owner.house.until(payment.id, lambda p: p.captured_amount > 0 and p.outcome == "known")
-    await owner.house.gateway_does("settle")
-    failed = await owner.house.until(
+    await owner.installation.until(
+        payment.id, lambda p: p.captured_amount > 0 and p.outcome == "known"
+    )
+    await owner.installation.gateway_does("settle")
+    failed = await owner.installation.until(
         payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED
     )
 

@@ -14,34 +14,34 @@ from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog.subscriptions import AlreadySubscribedError
 from caas.service_catalog.usage import NotCounted
 from caas_simulators.vehicle_car import Behaviour
-from tests.house import VIN, House
+from tests.installation import VIN, Installation
 from tests.payment_processing.test_entitlements import DAY, SEATS, Owner, days_left
-from tests.subscription_house import set_clock
+from tests.subscription_installation import set_clock
 
 FOR_EVER = None
 
 
-async def sold_once(house: House) -> None:
-    await house.platform.service_catalog.put_service(
+async def sold_once(installation: Installation) -> None:
+    await installation.platform.service_catalog.put_service(
         code=SEATS, name="Heated seats", kind="one_time", currency="EUR",
         prices=[{"duration_days": 30, "amount": 1299}, {"duration_days": 365, "amount": 9900}],
     )  # fmt: skip
 
 
-async def sold_monthly(house: House) -> None:
-    await house.platform.service_catalog.put_service(
+async def sold_monthly(installation: Installation) -> None:
+    await installation.platform.service_catalog.put_service(
         code=SEATS, name="Heated seats", kind="subscription", currency="EUR", monthly_fee=2990
     )
 
 
 @pytest.fixture
-async def owner(house: House) -> Owner:
-    await sold_once(house)
-    return Owner(house, await house.customer())
+async def owner(installation: Installation) -> Owner:
+    await sold_once(installation)
+    return Owner(installation, await installation.customer())
 
 
 async def subscribes(owner: Owner) -> Subscription:
-    subscription = await owner.house.platform.subscriptions.subscribe(
+    subscription = await owner.installation.platform.subscriptions.subscribe(
         customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok", by_fleet=True
     )
     return await stands(owner, subscription.id, SubscriptionState.ACTIVE)
@@ -50,25 +50,25 @@ async def subscribes(owner: Owner) -> Subscription:
 async def stands(owner: Owner, subscription: UUID, state: SubscriptionState) -> Subscription:
     async with asyncio.timeout(20):
         while True:
-            await owner.house.rest()
-            found = await owner.house.platform.subscriptions.subscription(subscription)
+            await owner.installation.rest()
+            found = await owner.installation.platform.subscriptions.subscription(subscription)
             if found.state is state:
                 return found
             await asyncio.sleep(0.01)
 
 
 def is_on(owner: Owner) -> bool:
-    service = owner.house.fleet.cars[VIN].services.get(SEATS)
+    service = owner.installation.fleet.cars[VIN].services.get(SEATS)
     return service is not None and service.active
 
 
 def is_on_without_end(owner: Owner) -> bool:
-    return is_on(owner) and owner.house.fleet.cars[VIN].services[SEATS].valid_until is None
+    return is_on(owner) and owner.installation.fleet.cars[VIN].services[SEATS].valid_until is None
 
 
 async def test_a_subscription_follows_a_paid_term_and_is_billed_from_its_end(owner: Owner) -> None:
     await owner.buys(30)
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
 
     await subscribes(owner)
 
@@ -79,21 +79,21 @@ async def test_a_subscription_follows_a_paid_term_and_is_billed_from_its_end(own
 
 async def test_a_subscription_that_ends_leaves_the_paid_term_before_it_on(owner: Owner) -> None:
     await owner.buys(30)
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
     subscription = await subscribes(owner)
 
-    await owner.house.platform.subscriptions.end_subscription(subscription.id)
+    await owner.installation.platform.subscriptions.end_subscription(subscription.id)
 
     assert days_left(await owner.agree()) == 30
 
 
 async def test_withdrawing_the_paid_term_begins_the_subscription_at_once(owner: Owner) -> None:
     payment = await owner.settled(30)
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
     subscription = await subscribes(owner)
 
     await owner.withdraws(payment)
-    await owner.house.rest()
+    await owner.installation.rest()
 
     _, subscribed = await owner.terms()
     assert subscribed.subscription == subscription.id
@@ -103,9 +103,9 @@ async def test_withdrawing_the_paid_term_begins_the_subscription_at_once(owner: 
 
 
 async def test_while_a_subscription_runs_the_service_is_not_sold_once(owner: Owner) -> None:
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
     subscription = await subscribes(owner)
-    await sold_once(owner.house)
+    await sold_once(owner.installation)
 
     with pytest.raises(AlreadyRunningError) as refused:
         await owner.orders(30)
@@ -116,7 +116,7 @@ async def test_while_a_subscription_runs_the_service_is_not_sold_once(owner: Own
 
 async def test_while_a_purchase_is_pending_nobody_subscribes(owner: Owner) -> None:
     order = await owner.orders(30)
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
 
     with pytest.raises(PurchasePendingError) as refused:
         await subscribes(owner)
@@ -125,9 +125,9 @@ async def test_while_a_purchase_is_pending_nobody_subscribes(owner: Owner) -> No
 
 
 async def test_cancelled_and_subscribed_again_on_one_day_the_service_stays_on(owner: Owner) -> None:
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
     first = await subscribes(owner)
-    await owner.house.platform.subscriptions.end_subscription(first.id)
+    await owner.installation.platform.subscriptions.end_subscription(first.id)
 
     second = await subscribes(owner)
 
@@ -138,7 +138,7 @@ async def test_cancelled_and_subscribed_again_on_one_day_the_service_stays_on(ow
 
 
 async def test_a_second_subscription_of_what_is_subscribed_is_refused(owner: Owner) -> None:
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
     await subscribes(owner)
 
     with pytest.raises(AlreadySubscribedError):
@@ -149,9 +149,9 @@ async def test_a_subscription_that_a_sleeping_car_never_takes_leaves_the_paid_te
     owner: Owner,
 ) -> None:
     await owner.buys(30)
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
     owner.car_does(Behaviour.ASLEEP)
-    subscription = await owner.house.platform.subscriptions.subscribe(
+    subscription = await owner.installation.platform.subscriptions.subscribe(
         customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok", by_fleet=True
     )
     await stands(owner, subscription.id, SubscriptionState.NOT_ACTIVATED)
@@ -166,7 +166,7 @@ async def test_a_term_that_is_over_leaves_the_service_off_and_may_be_bought_agai
 ) -> None:
     first = await owner.buys(30)
     await set_clock(database, datetime.now(UTC) + 31 * DAY)
-    order = await owner.house.platform.service_catalog.service_order(first.subject)
+    order = await owner.installation.platform.service_catalog.service_order(first.subject)
 
     await owner.buys(30)
 
@@ -179,9 +179,9 @@ async def test_a_term_that_is_over_leaves_the_service_off_and_may_be_bought_agai
 
 async def test_a_month_that_cannot_be_charged_leaves_the_paid_term_on(owner: Owner) -> None:
     payment = await owner.buys(30)
-    await sold_monthly(owner.house)
+    await sold_monthly(owner.installation)
     subscription = await subscribes(owner)
-    subscriptions = owner.house.platform.subscriptions
+    subscriptions = owner.installation.platform.subscriptions
 
     async def cancel() -> None:
         async def marked(connection: Connection) -> None:
@@ -189,13 +189,13 @@ async def test_a_month_that_cannot_be_charged_leaves_the_paid_term_on(owner: Own
                 subscription.id, payment.id, within=connection
             )
 
-        await owner.house.database.in_transaction(marked)
+        await owner.installation.database.in_transaction(marked)
 
     await cancel()
     await subscriptions.deactivate_service(subscription.id)
 
     assert days_left(await owner.agree()) == 30
-    assert (await owner.house.platform.books.payments.get(payment.id)).state in {
+    assert (await owner.installation.platform.tables.payments.get(payment.id)).state in {
         PaymentState.CAPTURING, PaymentState.SETTLED,
     }  # fmt: skip
 
@@ -205,14 +205,14 @@ async def test_use_while_a_paid_term_runs_is_not_counted_for_the_subscription_be
 ) -> None:
     """It was answered as counted, and no invoice ever billed it."""
     await owner.buys(30)
-    await owner.house.platform.service_catalog.put_service(
+    await owner.installation.platform.service_catalog.put_service(
         code=SEATS, name="Heated seats", kind="subscription", currency="EUR", monthly_fee=2990,
         metered=[{"unit": "kWh", "unit_price": 12}],
     )  # fmt: skip
     subscription = await subscribes(owner)
 
-    told = await owner.house.platform.usage.record_usage(
+    reported = await owner.installation.platform.usage.record_usage(
         subscription.id, quantity=5, at=datetime.now(UTC), source_id="meter-1", unit="kWh"
     )
 
-    assert told is NotCounted.BEFORE_TERM
+    assert reported is NotCounted.BEFORE_TERM

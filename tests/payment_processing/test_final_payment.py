@@ -11,9 +11,9 @@ from caas.billing_database.cases import CaseNeedsDecisionError
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
 from caas.dual_control import DecisionPendingError, NothingProposedError, SamePersonError
-from caas.order_management.handing_over import ReservationLostError, VehicleNotReadyError
+from caas.order_management.forfeiture import DepositOnForfeiture
+from caas.order_management.fulfilment import ReservationLostError, VehicleNotReadyError
 from caas.order_management.held_deposits import DepositDecision, NoHeldDepositError
-from caas.order_management.loss import DepositOnLoss
 from caas.order_management.reservation import NotDueError, NotTheSumDueError
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
@@ -50,13 +50,20 @@ async def test_a_paid_rest_registers_the_vehicle_and_schedules_its_delivery(
     assert (paid.plate, paid.delivery_id) == (registration["plate"], delivery["delivery_id"])
     assert registration["customer_reference"] == str(order.customer)
     assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.DELIVERY_SCHEDULED
-    assert (await showroom.told(order.customer))[-3:] == [
+    assert (await showroom.reported(order.customer))[-3:] == [
         "vehicle_ready", "payment_confirmed", "delivery_scheduled",
     ]  # fmt: skip
-    assert [moved.event for moved in await showroom.orders.order_timeline(order.id)] == [
-        "Order created", "Mark Vehicle Reserved", "Order Confirmation", "Vehicle Ready",
-        "Mark Fully Paid", "Registration Complete", "Schedule Delivery",
-    ]  # fmt: skip
+    assert [
+        transitioned.event for transitioned in await showroom.orders.order_timeline(order.id)
+    ] == [
+        "Order created",
+        "Mark Vehicle Reserved",
+        "Order Confirmation",
+        "Vehicle Ready",
+        "Mark Fully Paid",
+        "Registration Complete",
+        "Schedule Delivery",
+    ]
 
 
 async def test_a_delivered_vehicle_ends_the_order(showroom: Showroom) -> None:
@@ -69,7 +76,7 @@ async def test_a_delivered_vehicle_ends_the_order(showroom: Showroom) -> None:
 
     assert delivered.state is again.state is OrderState.DELIVERED
     assert delivered.version == again.version
-    assert (await showroom.told(order.customer))[-1] == "vehicle_delivered"
+    assert (await showroom.reported(order.customer))[-1] == "vehicle_delivered"
 
 
 async def test_a_declined_final_payment_loses_the_reservation_at_once(showroom: Showroom) -> None:
@@ -84,7 +91,7 @@ async def test_a_declined_final_payment_loses_the_reservation_at_once(showroom: 
     assert vehicle.state is VehicleState.SIN_ASIGNAR
     assert vehicle.in_stock_since is not None
     assert await showroom.orders.assignments(vin=vin) == []
-    assert (await showroom.told(order.customer))[-1] == "reservation_lost"
+    assert (await showroom.reported(order.customer))[-1] == "reservation_lost"
     assert (await showroom.world.partners("GET", "ledger"))["registrations"] == []
 
 
@@ -117,7 +124,7 @@ async def test_after_a_declined_final_payment_there_is_no_second_one(showroom: S
     with pytest.raises(ReservationLostError):
         await showroom.pay_rest(order)
 
-    payments = await showroom.books.payments.listed(subject=order.id)
+    payments = await showroom.tables.payments.listed(subject=order.id)
     assert [p.type for p in payments] == [PaymentType.FINAL, PaymentType.RESERVATION]
 
 
@@ -127,7 +134,7 @@ async def test_nothing_is_due_before_the_vehicle_is_ready(showroom: Showroom) ->
     with pytest.raises(VehicleNotReadyError):
         await showroom.pay_rest(order)
 
-    assert len(await showroom.books.payments.listed(subject=order.id)) == 1
+    assert len(await showroom.tables.payments.listed(subject=order.id)) == 1
 
 
 async def test_nothing_is_due_before_the_reservation(showroom: Showroom) -> None:
@@ -167,7 +174,7 @@ async def test_web_and_mobile_at_once_with_a_declined_card_lose_once(showroom: S
         return_exceptions=True,
     )
 
-    payments = await showroom.books.payments.listed(subject=order.id)
+    payments = await showroom.tables.payments.listed(subject=order.id)
     assert [p.type for p in payments].count(PaymentType.FINAL) == 1
     assert (await showroom.orders.order(order.id)).state is OrderState.RESERVATION_LOST
     assert all(getattr(answer, "id", payments[0].id) == payments[0].id for answer in answers)
@@ -180,42 +187,42 @@ async def test_a_page_that_was_left_takes_no_vehicle_away(showroom: Showroom) ->
     await showroom.world.gateway("POST", "advance", {"seconds": 30 * 24 * 3600})
 
     await showroom.pass_time(60)
-    await showroom.open_work.run_due()
+    await showroom.jobs.run_due()
 
-    left = await showroom.books.payments.get(payment.id)
+    left = await showroom.tables.payments.get(payment.id)
     assert payment.hosted_page_url is not None
     assert left.state is PaymentState.FAILED
     assert (await showroom.orders.order(order.id)).state is OrderState.READY
     assert (await showroom.pay_rest(order)).state is PaymentState.CAPTURING
 
 
-@pytest.mark.parametrize("policy", list(DepositOnLoss))
+@pytest.mark.parametrize("policy", list(DepositOnForfeiture))
 async def test_the_deposit_of_a_lost_reservation_follows_the_policy(
-    database: Database, policy: DepositOnLoss
+    database: Database, policy: DepositOnForfeiture
 ) -> None:
     """Decision 21: held until a person decides, given back, or kept."""
     async with (
         simulated_world() as world,
-        opened(database, world, reservation_deposit_on_loss=policy) as showroom,
+        opened(database, world, reservation_deposit_on_forfeiture=policy) as showroom,
     ):
         order = await showroom.ready()
         await showroom.pay_rest(order, "pm_declined")
 
-        await showroom.open_work.run_due()
+        await showroom.jobs.run_due()
         balances = await balances_of(showroom, order.id)
         refunds = await database.fetch("select amount, reason from refunds")
-        [deposit] = [p for p in await showroom.books.payments.listed(subject=order.id)
+        [deposit] = [p for p in await showroom.tables.payments.listed(subject=order.id)
                      if p.type is PaymentType.RESERVATION]  # fmt: skip
-        cases = [case.kind for case in await showroom.books.cases.listed(subject=deposit.id)]
+        cases = [case.kind for case in await showroom.tables.cases.listed(subject=deposit.id)]
 
-    held = NET_DEPOSIT if policy is DepositOnLoss.HOLD else 0
+    held = NET_DEPOSIT if policy is DepositOnForfeiture.HOLD else 0
     assert -balances.get("reservation_held", 0) == held
     assert -balances.get("customer_deposits", 0) == NET_DEPOSIT - held
     assert -balances["output_vat"] == DEPOSIT.amount - NET_DEPOSIT
-    assert ("deposit_held" in cases) == (policy is DepositOnLoss.HOLD)
+    assert ("deposit_held" in cases) == (policy is DepositOnForfeiture.HOLD)
     assert [dict(row) for row in refunds] == (
         [{"amount": DEPOSIT.amount, "reason": "reservation_lost"}]
-        if policy is DepositOnLoss.REFUND
+        if policy is DepositOnForfeiture.REFUND
         else []
     )
 
@@ -224,62 +231,62 @@ async def held_deposit_of(showroom: Showroom) -> tuple[Order, UUID]:
     """Let a reservation be lost; return its order and the payment whose deposit is held."""
     order = await showroom.ready()
     await showroom.pay_rest(order, "pm_declined")
-    [case] = await showroom.books.cases.listed(kind="deposit_held")
+    [case] = await showroom.tables.cases.listed(kind="deposit_held")
     return order, case.subject
 
 
 async def test_two_people_give_a_held_deposit_back(showroom: Showroom) -> None:
     order, payment = await held_deposit_of(showroom)
-    desk = showroom.orders.held_deposits
+    investigation = showroom.orders.held_deposits
 
-    await desk.decide(
+    await investigation.decide(
         payment,
         DepositDecision.REFUND,
         note="She may have it.",
         by=await employed(showroom.database, "carla"),
     )
     with pytest.raises(DecisionPendingError):
-        await desk.decide(
+        await investigation.decide(
             payment,
             DepositDecision.KEEP,
             note="She may not.",
             by=await employed(showroom.database, "luis"),
         )
     with pytest.raises(SamePersonError):
-        await desk.agree(payment, by=await employed(showroom.database, "carla"))
-    await desk.agree(payment, by=await employed(showroom.database, "luis"))
+        await investigation.agree(payment, by=await employed(showroom.database, "carla"))
+    await investigation.agree(payment, by=await employed(showroom.database, "luis"))
     with pytest.raises(NoHeldDepositError):
-        await desk.agree(payment, by=await employed(showroom.database, "luis"))
+        await investigation.agree(payment, by=await employed(showroom.database, "luis"))
 
     refunds = await showroom.database.fetch("select amount from refunds")
     balances = await balances_of(showroom, order.id)
     assert [row["amount"] for row in refunds] == [DEPOSIT.amount]
     assert balances.get("reservation_held", 0) == 0
-    assert await showroom.books.cases.listed(status="open") == []
+    assert await showroom.tables.cases.listed(status="open") == []
 
 
 async def test_a_proposal_is_withdrawn_and_another_one_keeps_the_deposit(
     showroom: Showroom,
 ) -> None:
     order, payment = await held_deposit_of(showroom)
-    desk = showroom.orders.held_deposits
+    investigation = showroom.orders.held_deposits
 
-    await desk.decide(
+    await investigation.decide(
         payment,
         DepositDecision.REFUND,
         note="She may have it.",
         by=await employed(showroom.database, "carla"),
     )
-    await desk.withdraw(payment, by=await employed(showroom.database, "carla"))
+    await investigation.withdraw(payment, by=await employed(showroom.database, "carla"))
     with pytest.raises(NothingProposedError):
-        await desk.agree(payment, by=await employed(showroom.database, "luis"))
-    await desk.decide(
+        await investigation.agree(payment, by=await employed(showroom.database, "luis"))
+    await investigation.decide(
         payment,
         DepositDecision.KEEP,
         note="The contract says so.",
         by=await employed(showroom.database, "carla"),
     )
-    await desk.agree(payment, by=await employed(showroom.database, "luis"))
+    await investigation.agree(payment, by=await employed(showroom.database, "luis"))
 
     balances = await balances_of(showroom, order.id)
     assert await showroom.database.fetch("select id from refunds") == []
@@ -289,8 +296,8 @@ async def test_a_proposal_is_withdrawn_and_another_one_keeps_the_deposit(
 
 async def test_the_database_refuses_one_person_who_decides_about_much(showroom: Showroom) -> None:
     _, payment = await held_deposit_of(showroom)
-    desk = showroom.orders.held_deposits
-    await desk.decide(
+    investigation = showroom.orders.held_deposits
+    await investigation.decide(
         payment, DepositDecision.KEEP, note="Mine.", by=await employed(showroom.database, "carla")
     )
 
@@ -304,12 +311,12 @@ async def test_the_database_refuses_one_person_who_decides_about_much(showroom: 
 async def test_no_words_close_the_case_of_a_held_deposit(showroom: Showroom) -> None:
     """The case was closed with words, and the money stayed on its account for ever."""
     await held_deposit_of(showroom)
-    [case] = await showroom.books.cases.listed(kind="deposit_held")
+    [case] = await showroom.tables.cases.listed(kind="deposit_held")
 
     with pytest.raises(CaseNeedsDecisionError):
-        await showroom.books.cases.resolve(case.id, resolution="Done.", owner="Carla")
+        await showroom.tables.cases.resolve(case.id, resolution="Done.", owner="Carla")
 
-    assert (await showroom.books.cases.get(case.id)).status == "open"
+    assert (await showroom.tables.cases.get(case.id)).status == "open"
 
 
 async def balances_of(showroom: Showroom, order_id: object) -> dict[str, int]:

@@ -61,7 +61,7 @@ async def test_wherever_a_declined_one_dies_the_vehicle_is_lost_with_the_payment
             await failed_and_lost_together(survivor, order)
             [final] = await finals_of(survivor, order)
             assert (final.state, final.captured_amount) == (PaymentState.FAILED, 0)
-            assert (await survivor.told(order.customer))[-1] == "reservation_lost"
+            assert (await survivor.reported(order.customer))[-1] == "reservation_lost"
             if fuse.passed < points:
                 break
 
@@ -100,7 +100,9 @@ async def test_while_it_is_not_known_the_vehicle_is_held_and_then_it_is_as_the_g
         assert ledger["charges_executed"] == (1 if method == "pm_ok" else 0)
         assert len([t for t in ledger["transactions"] if t["status"] != "failed"]) <= 1
         history = await showroom.orders.vehicle_history(order.vin or "")
-        in_stock_again = [moved for moved in history[1:] if moved.to_state == "sin asignar"]
+        in_stock_again = [
+            transitioned for transitioned in history[1:] if transitioned.to_state == "sin asignar"
+        ]
         assert len(in_stock_again) == (0 if method == "pm_ok" else 1)
 
 
@@ -115,7 +117,7 @@ async def test_a_gateway_that_cannot_be_reached_takes_no_vehicle_away(
         async with opened(database, nowhere, total_seconds=0.3) as cut_off:
             payment = await cut_off.pay_rest(order)
             for _ in range(10):
-                await cut_off.open_work.run_due()
+                await cut_off.jobs.run_due()
                 await cut_off.pass_time(60)
 
         assert payment.state is PaymentState.PENDING
@@ -132,7 +134,7 @@ async def dies(database: Database, world: World, order: Order, method: str, fuse
 
 async def finals_of(showroom: Showroom, order: Order) -> list[Payment]:
     """Return the final payments of an order."""
-    payments = await showroom.books.payments.listed(subject=order.id)
+    payments = await showroom.tables.payments.listed(subject=order.id)
     return [payment for payment in payments if payment.type is PaymentType.FINAL]
 
 
@@ -167,6 +169,6 @@ async def handed_over_once(showroom: Showroom, order: Order) -> None:
     partners = await showroom.world.partners("GET", f"ledger?reference={order.id}")
 
     assert (len(partners["registrations"]), len(partners["deliveries"])) == (1, 1)
-    assert sorted(await showroom.told(order.customer)) == sorted(
+    assert sorted(await showroom.reported(order.customer)) == sorted(
         ["access_credentials", "vehicle_ready", "payment_confirmed", "delivery_scheduled"]
     )

@@ -17,25 +17,29 @@ from caas.payment_processing.refund_refusals import (
     RefundTooLargeError,
 )
 from caas.rules.payment_states import PaymentState
-from tests.house import PATIENCE_SECONDS, House
+from tests.installation import PATIENCE_SECONDS, Installation
 
 UNDER_WAY = "select 1 from refunds where state in ('waiting', 'sent')"
 
 
-async def ask_back(house: House, payment: Payment, amount: int, key: str = "one") -> Refund:
+async def ask_back(
+    installation: Installation, payment: Payment, amount: int, key: str = "one"
+) -> Refund:
     """Ask for a refund, as desistimiento."""
-    return await house.platform.payment_processing.refund_payment(
+    return await installation.platform.payment_processing.refund_payment(
         payment.id, amount=amount, reason="desistimiento", key=key, requested_by="operations"
     )
 
 
-async def give_back(house: House, payment: Payment, amount: int, key: str = "one") -> Refund:
+async def refund_order(
+    installation: Installation, payment: Payment, amount: int, key: str = "one"
+) -> Refund:
     """Refund some of a payment and wait until the gateway has done it."""
-    refund = await ask_back(house, payment, amount, key)
+    refund = await ask_back(installation, payment, amount, key)
     before = payment.refunded_amount
-    await house.until(payment.id, lambda p: p.refunded_amount > before)
+    await installation.until(payment.id, lambda p: p.refunded_amount > before)
     return next(
-        r for r in await Refunds(house.database).of_payment(payment.id) if r.id == refund.id
+        r for r in await Refunds(installation.database).of_payment(payment.id) if r.id == refund.id
     )
 
 
@@ -51,146 +55,159 @@ def dispute(payment: Payment, status: DisputeStatus, amount: int | None = None) 
     )
 
 
-async def test_a_whole_refund_ends_in_refunded(house: House) -> None:
-    payment = await house.settled()
+async def test_a_whole_refund_ends_in_refunded(installation: Installation) -> None:
+    payment = await installation.settled()
 
-    refund = await give_back(house, payment, payment.amount)
+    refund = await refund_order(installation, payment, payment.amount)
 
-    now = await house.platform.books.payments.get(payment.id)
+    now = await installation.platform.tables.payments.get(payment.id)
     assert (refund.state, now.state) == ("succeeded", PaymentState.REFUNDED)
     assert now.refunded_amount == payment.amount
 
 
-async def test_partial_refunds_leave_a_remainder_until_nothing_is_left(house: House) -> None:
-    payment = await house.settled()
+async def test_partial_refunds_leave_a_remainder_until_nothing_is_left(
+    installation: Installation,
+) -> None:
+    payment = await installation.settled()
 
-    await give_back(house, payment, 299, "first")
-    between = await house.platform.books.payments.get(payment.id)
-    await give_back(house, between, 1000, "second")
+    await refund_order(installation, payment, 299, "first")
+    between = await installation.platform.tables.payments.get(payment.id)
+    await refund_order(installation, between, 1000, "second")
 
-    after = await house.platform.books.payments.get(payment.id)
+    after = await installation.platform.tables.payments.get(payment.id)
     assert (between.state, between.refunded_amount) == (PaymentState.SETTLED, 299)
     assert (after.state, after.refunded_amount) == (PaymentState.REFUNDED, 1299)
 
 
-async def test_the_same_key_refunds_once(house: House) -> None:
-    payment = await house.settled()
+async def test_the_same_key_refunds_once(installation: Installation) -> None:
+    payment = await installation.settled()
 
-    refunds = await asyncio.gather(*(give_back(house, payment, 500) for _ in range(16)))
+    refunds = await asyncio.gather(*(refund_order(installation, payment, 500) for _ in range(16)))
 
     assert len({refund.id for refund in refunds}) == 1
-    now = await house.platform.books.payments.get(payment.id)
+    now = await installation.platform.tables.payments.get(payment.id)
     assert now.refunded_amount == 500
 
 
-async def test_many_refunds_at_once_never_exceed_what_was_received(house: House) -> None:
-    payment = await house.settled()
+async def test_many_refunds_at_once_never_exceed_what_was_received(
+    installation: Installation,
+) -> None:
+    payment = await installation.settled()
 
     answers = await asyncio.gather(
-        *(ask_back(house, payment, 500, f"key-{n}") for n in range(8)), return_exceptions=True
+        *(ask_back(installation, payment, 500, f"key-{n}") for n in range(8)),
+        return_exceptions=True,
     )
-    done = await house.until(payment.id, lambda p: p.refunded_amount == 1000)
+    done = await installation.until(payment.id, lambda p: p.refunded_amount == 1000)
 
     assert sum(isinstance(answer, RefundTooLargeError) for answer in answers) == 6
     assert done.state is PaymentState.SETTLED
 
 
-async def test_a_refund_before_settlement_waits_for_the_bank(house: House) -> None:
-    payment = await house.buys()
-    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+async def test_a_refund_before_settlement_waits_for_the_bank(installation: Installation) -> None:
+    payment = await installation.buys()
+    await installation.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
 
-    refund = await ask_back(house, payment, payment.amount)
-    await house.gateway_does("settle")
+    refund = await ask_back(installation, payment, payment.amount)
+    await installation.gateway_does("settle")
 
     assert refund.state == "waiting"
-    await house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    await installation.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
 
 
-async def test_a_declined_payment_has_nothing_to_refund(house: House) -> None:
-    payment = await house.buys("pm_declined")
+async def test_a_declined_payment_has_nothing_to_refund(installation: Installation) -> None:
+    payment = await installation.buys("pm_declined")
 
     with pytest.raises(NothingToRefundError):
-        await ask_back(house, payment, 100)
+        await ask_back(installation, payment, 100)
 
 
-async def test_a_lost_dispute_is_booked_once_whatever_the_order_of_words(house: House) -> None:
-    payment = await house.settled()
-    desk = Disputes(house.platform.books)
+async def test_a_lost_dispute_is_booked_once_whatever_the_order_of_words(
+    installation: Installation,
+) -> None:
+    payment = await installation.settled()
+    investigation = Disputes(installation.platform.tables)
 
     for status in (DisputeStatus.LOST, DisputeStatus.OPENED, DisputeStatus.LOST):
-        await desk.gateway_says(dispute(payment, status))
+        await investigation.on_event(dispute(payment, status))
 
-    now = await house.platform.books.payments.get(payment.id)
+    now = await installation.platform.tables.payments.get(payment.id)
     assert now.disputed_amount == payment.amount
     with pytest.raises(RefusedError):
-        await ask_back(house, now, 1)
+        await ask_back(installation, now, 1)
 
 
-async def test_a_won_dispute_leaves_the_payment_refundable(house: House) -> None:
-    payment = await house.settled()
-    desk = Disputes(house.platform.books)
+async def test_a_won_dispute_leaves_the_payment_refundable(installation: Installation) -> None:
+    payment = await installation.settled()
+    investigation = Disputes(installation.platform.tables)
 
-    await desk.gateway_says(dispute(payment, DisputeStatus.OPENED))
+    await investigation.on_event(dispute(payment, DisputeStatus.OPENED))
     with pytest.raises(RefundMustWaitError):
-        await ask_back(house, payment, payment.amount)
-    await desk.gateway_says(dispute(payment, DisputeStatus.WON))
+        await ask_back(installation, payment, payment.amount)
+    await investigation.on_event(dispute(payment, DisputeStatus.WON))
 
-    assert (await give_back(house, payment, payment.amount, "again")).state == "succeeded"
+    assert (await refund_order(installation, payment, payment.amount, "again")).state == "succeeded"
 
 
-async def test_a_dispute_that_was_lost_and_won_after_all_gives_the_loss_back(house: House) -> None:
-    payment = await house.settled()
-    desk = Disputes(house.platform.books)
+async def test_a_dispute_that_was_lost_and_won_after_all_gives_the_loss_back(
+    installation: Installation,
+) -> None:
+    payment = await installation.settled()
+    investigation = Disputes(installation.platform.tables)
 
     for status in (DisputeStatus.OPENED, DisputeStatus.LOST, DisputeStatus.WON, DisputeStatus.WON):
-        await desk.gateway_says(dispute(payment, status))
+        await investigation.on_event(dispute(payment, status))
 
-    now = await house.platform.books.payments.get(payment.id)
-    [told] = await desk.of(payment)
-    assert (told.state, now.disputed_amount, now.state) == ("reversed", 0, PaymentState.SETTLED)
-    assert await balances(house) == {
+    now = await installation.platform.tables.payments.get(payment.id)
+    [reported] = await investigation.of(payment)
+    assert (reported.state, now.disputed_amount, now.state) == ("reversed", 0, PaymentState.SETTLED)
+    assert await balances(installation) == {
         "settled_funds": 1299,
         "service_revenue": -1074,
         "output_vat": -225,
     }
 
 
-async def test_refunds_and_disputes_at_once_never_exceed_what_was_received(house: House) -> None:
-    payment = await house.settled()
-    desk = Disputes(house.platform.books)
+async def test_refunds_and_disputes_at_once_never_exceed_what_was_received(
+    installation: Installation,
+) -> None:
+    payment = await installation.settled()
+    investigation = Disputes(installation.platform.tables)
 
     answers = await asyncio.gather(
-        *(ask_back(house, payment, 400, f"key-{n}") for n in range(4)),
+        *(ask_back(installation, payment, 400, f"key-{n}") for n in range(4)),
         *(
-            desk.gateway_says(replace(dispute(payment, DisputeStatus.LOST, 400), id=f"dp_{n}"))
+            investigation.on_event(replace(dispute(payment, DisputeStatus.LOST, 400), id=f"dp_{n}"))
             for n in range(4)
         ),
         return_exceptions=True,
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await house.database.fetch(UNDER_WAY):
-            await house.gateway_does("settle")
-            await house.platform.open_work.run_due()
-    done = await house.platform.books.payments.get(payment.id)
+        while await installation.database.fetch(UNDER_WAY):
+            await installation.gateway_does("settle")
+            await installation.platform.jobs.run_due()
+    done = await installation.platform.tables.payments.get(payment.id)
 
     assert done.refunded_amount + done.disputed_amount <= payment.amount
-    assert sum(it.claimed_amount for it in await desk.of(payment)) == 1600
+    assert sum(it.claimed_amount for it in await investigation.of(payment)) == 1600
     assert all(isinstance(it, RefusedError) for it in answers if isinstance(it, Exception))
 
 
-async def test_a_settlement_taken_back_while_it_is_disputed_is_lost_once(house: House) -> None:
+async def test_a_settlement_taken_back_while_it_is_disputed_is_lost_once(
+    installation: Installation,
+) -> None:
     """Both were booked in full: a payment of 1299 was a loss of 2598."""
-    payment = await house.settled()
-    desk = Disputes(house.platform.books)
-    await desk.gateway_says(dispute(payment, DisputeStatus.OPENED, 500))
+    payment = await installation.settled()
+    investigation = Disputes(installation.platform.tables)
+    await investigation.on_event(dispute(payment, DisputeStatus.OPENED, 500))
 
-    await house.platform.payment_processing.record_settlement(
+    await installation.platform.payment_processing.record_settlement(
         payment.id,
         SettlementNotice(settlement_id="late", settled=False, settled_amount=0, currency="EUR"),
     )
-    await desk.gateway_says(dispute(payment, DisputeStatus.LOST, 500))
+    await investigation.on_event(dispute(payment, DisputeStatus.LOST, 500))
 
-    assert await balances(house) == {
+    assert await balances(installation) == {
         "service_revenue": -1074,
         "output_vat": -225,
         "risk_loss:settlement_reversed": 799,
@@ -198,9 +215,9 @@ async def test_a_settlement_taken_back_while_it_is_disputed_is_lost_once(house: 
     }
 
 
-async def balances(house: House) -> dict[str, int]:
+async def balances(installation: Installation) -> dict[str, int]:
     """What each account comes to, those that come to nothing left out."""
-    rows = await house.database.fetch(
+    rows = await installation.database.fetch(
         "select account, sum(amount)::bigint as sum from ledger_lines group by account"
         " having sum(amount) <> 0"
     )

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from caas.billing_database.connection import Database
+from caas.order_management.ordering import AccessLinkError, VehicleNotFreeError
 from caas.order_management.reservation import NotDueError, NotTheSumDueError
-from caas.order_management.sale import AccessLinkError, VehicleNotFreeError
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
@@ -53,8 +53,8 @@ async def test_a_paid_reservation_blocks_the_vehicle_and_places_the_factory_orde
     assert (factory_order["reference"], factory_order["vin"]) == (str(order.id), vin)
     [assignment] = await showroom.orders.assignments(vin=vin)
     assert (assignment.order_id, assignment.customer) == (order.id, order.customer)
-    assert await showroom.told(DEALERSHIP, "dealership") == ["reservation_complete"]
-    assert await showroom.told(order.customer) == ["access_credentials"]
+    assert await showroom.reported(DEALERSHIP, "dealership") == ["reservation_complete"]
+    assert await showroom.reported(order.customer) == ["access_credentials"]
 
 
 async def test_the_gateway_holds_one_charge_and_the_claim_names_its_evidence(
@@ -68,7 +68,7 @@ async def test_the_gateway_holds_one_charge_and_the_claim_names_its_evidence(
     claim = await showroom.database.fetchrow("select kind, evidence_kind from resolution_claims")
     assert [t["captured"] for t in ledger["transactions"]] == [DEPOSIT.amount]
     assert dict(claim or {}) == {"kind": "capture", "evidence_kind": "reservation_recorded"}
-    assert [event.event for event in await showroom.books.payments.timeline(payment.id)] == [
+    assert [event.event for event in await showroom.tables.payments.timeline(payment.id)] == [
         "Customer submits payment", "Gateway processing", "Funds reserved", "Initiate settlement",
         "Capture accepted",
     ]  # fmt: skip
@@ -88,8 +88,8 @@ async def test_a_failed_payment_makes_no_reservation_and_no_factory_order(
     assert (await showroom.orders.vehicle(vin)).state is VehicleState.SIN_ASIGNAR
     assert await showroom.orders.assignments(vin=vin, active_only=False) == []
     assert (await showroom.world.partners("GET", "ledger"))["orders"] == []
-    assert await showroom.told(DEALERSHIP, "dealership") == ["reservation_failed"]
-    assert await showroom.told(order.customer) == ["reservation_failed"]
+    assert await showroom.reported(DEALERSHIP, "dealership") == ["reservation_failed"]
+    assert await showroom.reported(order.customer) == ["reservation_failed"]
 
 
 async def test_after_a_failed_payment_a_new_one_may_reserve(showroom: Showroom) -> None:
@@ -102,7 +102,7 @@ async def test_after_a_failed_payment_a_new_one_may_reserve(showroom: Showroom) 
 
     assert paid.id != failed.id
     assert (await showroom.orders.order(order.id)).state is OrderState.FACTORY_ORDER_PLACED
-    assert (await showroom.told(order.customer)) == [
+    assert (await showroom.reported(order.customer)) == [
         "reservation_failed", "reservation_failed", "access_credentials",
     ]  # fmt: skip
 
@@ -126,9 +126,9 @@ async def test_sixty_four_dealers_and_one_vehicle_leave_one_reserved_and_nobody_
     assert [t["status"] for t in ledger["transactions"]].count("voided") == DEALERS - 1
     assert len((await showroom.world.partners("GET", "ledger"))["orders"]) == 1
     assert len(await showroom.orders.assignments(vin=vin, active_only=False)) == 1
-    told = await showroom.told(DEALERSHIP, "dealership")
-    assert told.count("reservation_not_possible") == DEALERS - 1
-    assert told.count("reservation_complete") == 1
+    reported = await showroom.reported(DEALERSHIP, "dealership")
+    assert reported.count("reservation_not_possible") == DEALERS - 1
+    assert reported.count("reservation_complete") == 1
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ async def test_whoever_is_known_to_have_paid_first_has_the_vehicle(database: Dat
         [assignment] = await showroom.orders.assignments(vin=vin)
         assert assignment.order_id == quick.id
         assert voided.captured_amount == 0
-        assert (await showroom.told(late.customer)) == ["reservation_not_possible"]
+        assert (await showroom.reported(late.customer)) == ["reservation_not_possible"]
 
 
 async def test_a_dealer_who_asks_again_with_a_new_key_gets_the_same_payment(
@@ -199,7 +199,7 @@ async def test_only_the_deposit_is_due(showroom: Showroom) -> None:
     with pytest.raises(NotTheSumDueError):
         await showroom.initiate(order, PaymentType.RESERVATION, Money(1, "EUR"), "pm_ok")
 
-    assert await showroom.books.payments.listed(subject=order.id) == []
+    assert await showroom.tables.payments.listed(subject=order.id) == []
 
 
 async def test_a_withdrawn_order_awaits_no_reservation(showroom: Showroom) -> None:
@@ -209,7 +209,7 @@ async def test_a_withdrawn_order_awaits_no_reservation(showroom: Showroom) -> No
     with pytest.raises(NotDueError):
         await showroom.reserve(order)
 
-    assert await showroom.books.payments.listed(subject=order.id) == []
+    assert await showroom.tables.payments.listed(subject=order.id) == []
 
 
 async def test_an_order_of_a_model_takes_a_vehicle_from_stock(showroom: Showroom) -> None:
@@ -222,7 +222,7 @@ async def test_an_order_of_a_model_takes_a_vehicle_from_stock(showroom: Showroom
     taken = await showroom.orders.order(order.id)
     assert (taken.vin, taken.state) == (finished, OrderState.READY)
     assert (await showroom.world.partners("GET", "ledger"))["orders"] == []
-    assert await showroom.told(order.customer) == ["access_credentials", "vehicle_ready"]
+    assert await showroom.reported(order.customer) == ["access_credentials", "vehicle_ready"]
 
 
 async def test_an_order_of_a_model_without_stock_is_built_by_the_factory(

@@ -57,7 +57,7 @@ async def test_wherever_the_loser_of_a_race_dies_it_is_not_charged(database: Dat
 
 async def ended(survivor: Showroom, order: Order) -> bool:
     """Say whether every payment of an order has come to nothing."""
-    payments = await survivor.books.payments.listed(subject=order.id)
+    payments = await survivor.tables.payments.listed(subject=order.id)
     return all(p.state in {PaymentState.VOIDED, PaymentState.FAILED} for p in payments)
 
 
@@ -70,7 +70,7 @@ async def dies(database: Database, world: World, order: Order, fuse: Fuse) -> No
 async def reserved_and_charged_together(survivor: Showroom, order: Order) -> None:
     """Whatever was committed when it died: charged and reserved, or neither."""
     now = await survivor.orders.order(order.id)
-    payments = await survivor.books.payments.listed(subject=order.id)
+    payments = await survivor.tables.payments.listed(subject=order.id)
     claimed = any(payment.state is PaymentState.CAPTURING for payment in payments)
 
     assert claimed == (now.state not in AWAITS_RESERVATION)
@@ -80,7 +80,7 @@ async def recovered(survivor: Showroom, order: Order) -> None:
     """Let workers finish; a dealer whose payment never left, or never was, asks again."""
 
     async def decided() -> bool:
-        payments = await survivor.books.payments.listed(subject=order.id)
+        payments = await survivor.tables.payments.listed(subject=order.id)
         return all(payment.state is not PaymentState.PENDING for payment in payments)
 
     await survivor.work_until(decided)
@@ -98,23 +98,23 @@ async def recovered(survivor: Showroom, order: Order) -> None:
 async def one_charge_one_vehicle(survivor: Showroom, order: Order) -> None:
     """The gateway took the deposit once, the factory has one order, everybody was told once."""
     partners = await survivor.world.partners("GET", f"ledger?reference={order.id}")
-    told = await survivor.database.fetch(
+    reported = await survivor.database.fetch(
         "select template, recipient from notifications where subject = $1", order.id
     )
-    live = [p for p in await survivor.books.payments.listed(subject=order.id)
+    live = [p for p in await survivor.tables.payments.listed(subject=order.id)
             if p.state is PaymentState.CAPTURING]  # fmt: skip
 
     assert await charges_of(survivor, order) == 1
     assert [payment.captured_amount for payment in live] == [DEPOSIT.amount]
     assert len(partners["orders"]) == 1
-    assert sorted(tuple(row) for row in told) == sorted(
+    assert sorted(tuple(row) for row in reported) == sorted(
         [("access_credentials", str(order.customer)), ("reservation_complete", DEALERSHIP)]
     )
 
 
 async def charges_of(survivor: Showroom, order: Order) -> int:
     """Return how often the gateway took money for an order."""
-    payments = await survivor.books.payments.listed(subject=order.id)
+    payments = await survivor.tables.payments.listed(subject=order.id)
     ledgers = [
         await survivor.world.gateway("GET", f"ledger?reference={payment.id}")
         for payment in payments

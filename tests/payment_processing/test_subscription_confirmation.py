@@ -22,14 +22,14 @@ from caas.service_catalog.subscriptions import (
     InvalidPaymentMethodError,
     SubscriptionEndedError,
 )
-from tests.subscription_house import SubscriptionHouse, standing
+from tests.subscription_installation import SubscriptionInstallation, standing
 
 CARD = {"number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[SubscriptionHouse]:
-    """A house with a car and a subscription on offer."""
+async def installation(database: Database) -> AsyncIterator[SubscriptionInstallation]:
+    """An installation with a car and a subscription on offer."""
     async with standing(database) as built:
         await built.car()
         await built.offer()
@@ -46,110 +46,116 @@ async def on_the_page(payment: Payment, **form: str) -> None:
         assert answer.status == 303, await answer.text()
 
 
-async def newest(house: SubscriptionHouse, subject: UUID) -> Payment:
+async def newest(installation: SubscriptionInstallation, subject: UUID) -> Payment:
     """Return the newest payment for something."""
-    return (await house.books.payments.listed(subject=subject))[0]
+    return (await installation.tables.payments.listed(subject=subject))[0]
 
 
-async def waits(house: SubscriptionHouse, payment_id: UUID) -> Payment:
+async def waits(installation: SubscriptionInstallation, payment_id: UUID) -> Payment:
     """Return a payment that waits for its customer on the gateway's page."""
-    return await house.until_paid(payment_id, lambda p: p.hosted_page_url is not None)
+    return await installation.until_paid(payment_id, lambda p: p.hosted_page_url is not None)
 
 
-async def ended(house: SubscriptionHouse, payment: Payment) -> Payment:
+async def ended(installation: SubscriptionInstallation, payment: Payment) -> Payment:
     """Return a verification that is over."""
     over = {PaymentState.VOIDED, PaymentState.FAILED}
-    return await house.until_paid(payment.id, lambda p: p.state in over)
+    return await installation.until_paid(payment.id, lambda p: p.state in over)
 
 
-async def asked_for_a_month(house: SubscriptionHouse) -> tuple[Subscription, Invoice, Payment]:
+async def asked_for_a_month(
+    installation: SubscriptionInstallation,
+) -> tuple[Subscription, Invoice, Payment]:
     """Subscribe with a card whose bank always asks, and let a month be charged."""
-    subscription = await house.subscribes("pm_3ds")
-    await on_the_page(await newest(house, subscription.id), action="confirm")
-    await house.until(subscription.id, lambda s: s.activated_at is not None)
-    invoice = await house.billed(subscription)
+    subscription = await installation.subscribes("pm_3ds")
+    await on_the_page(await newest(installation, subscription.id), action="confirm")
+    await installation.until(subscription.id, lambda s: s.activated_at is not None)
+    invoice = await installation.billed(subscription)
     assert invoice.payment_id is not None
-    return subscription, invoice, await waits(house, invoice.payment_id)
+    return subscription, invoice, await waits(installation, invoice.payment_id)
 
 
 async def test_a_month_that_waits_for_its_customer_is_told_with_the_gateways_page(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription, invoice, payment = await asked_for_a_month(house)
+    subscription, invoice, payment = await asked_for_a_month(installation)
 
-    letter = await house.until_told("Please confirm the payment for November 2026")
+    letter = await installation.until_told("Please confirm the payment for November 2026")
 
     assert payment.state is PaymentState.PENDING
     assert letter.recipient == "ana@example.com"
     assert payment.hosted_page_url is not None
     assert payment.hosted_page_url in letter.text
     await on_the_page(payment, action="confirm")
-    await house.charged(invoice)
-    assert (await house.invoice_of(subscription)).state == "paid"
+    await installation.charged(invoice)
+    assert (await installation.invoice_of(subscription)).state == "paid"
 
 
 async def test_a_customer_is_asked_once_however_often_the_gateway_says_that_it_waits(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    _, _, payment = await asked_for_a_month(house)
+    _, _, payment = await asked_for_a_month(installation)
 
-    await house.database.fetch("update open_work set due_at = db_now() where kind = 'probe'")
-    await house.rest()
+    await installation.database.fetch("update jobs set due_at = db_now() where kind = 'probe'")
+    await installation.rest()
 
-    assert (await house.books.payments.get(payment.id)).state is PaymentState.PENDING
-    asked = [one for one in house.letterbox.subjects if one.startswith("Please confirm the pay")]
+    assert (await installation.tables.payments.get(payment.id)).state is PaymentState.PENDING
+    asked = [
+        one for one in installation.letterbox.subjects if one.startswith("Please confirm the pay")
+    ]
     assert len(asked) == 1
 
 
 async def test_a_page_that_runs_out_cancels_nothing_and_the_customer_is_asked_again(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription, invoice, payment = await asked_for_a_month(house)
+    subscription, invoice, payment = await asked_for_a_month(installation)
 
     await on_the_page(payment, action="leave")
-    await house.until_paid(payment.id, lambda p: p.state is PaymentState.FAILED)
-    state = (await house.subscriptions.subscription(subscription.id)).state
-    await house.days_pass(1)
-    again = await house.until_paid_again(invoice.id, than=payment.id)
-    await on_the_page(await waits(house, again.id), action="confirm")
-    await house.until_paid(again.id, lambda p: p.state is PaymentState.CAPTURING)
+    await installation.until_paid(payment.id, lambda p: p.state is PaymentState.FAILED)
+    state = (await installation.subscriptions.subscription(subscription.id)).state
+    await installation.days_pass(1)
+    again = await installation.until_paid_again(invoice.id, than=payment.id)
+    await on_the_page(await waits(installation, again.id), action="confirm")
+    await installation.until_paid(again.id, lambda p: p.state is PaymentState.CAPTURING)
 
     assert state is SubscriptionState.ACTIVE
-    assert (await house.invoice_of(subscription)).state == "paid"
+    assert (await installation.invoice_of(subscription)).state == "paid"
 
 
 async def test_a_customer_who_never_answers_loses_the_subscription_in_the_end(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription, invoice, payment = await asked_for_a_month(house)
+    subscription, invoice, payment = await asked_for_a_month(installation)
 
     for days in (1, 2, 4):
         await on_the_page(payment, action="leave")
-        await house.until_paid(payment.id, lambda p: p.state is PaymentState.FAILED)
-        await house.days_pass(days)
-        again = await house.until_paid_again(invoice.id, than=payment.id)
-        payment = await waits(house, again.id)
+        await installation.until_paid(payment.id, lambda p: p.state is PaymentState.FAILED)
+        await installation.days_pass(days)
+        again = await installation.until_paid_again(invoice.id, than=payment.id)
+        payment = await waits(installation, again.id)
     await on_the_page(payment, action="leave")
-    await house.until(subscription.id, lambda s: s.state is SubscriptionState.CANCELLED)
+    await installation.until(subscription.id, lambda s: s.state is SubscriptionState.CANCELLED)
 
-    assert (await house.invoice_of(subscription)).state == "written off"
+    assert (await installation.invoice_of(subscription)).state == "written off"
 
 
-async def test_a_bank_that_says_no_to_the_customer_is_a_decline(house: SubscriptionHouse) -> None:
-    subscription, _, payment = await asked_for_a_month(house)
+async def test_a_bank_that_says_no_to_the_customer_is_a_decline(
+    installation: SubscriptionInstallation,
+) -> None:
+    subscription, _, payment = await asked_for_a_month(installation)
 
     await on_the_page(payment, action="reject")
 
-    await house.until(subscription.id, lambda s: s.state is SubscriptionState.CANCELLED)
+    await installation.until(subscription.id, lambda s: s.state is SubscriptionState.CANCELLED)
 
 
 async def test_a_payment_method_that_must_be_confirmed_is_told_too(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.subscribes("pm_3ds")
-    payment = await newest(house, subscription.id)
+    subscription = await installation.subscribes("pm_3ds")
+    payment = await newest(installation, subscription.id)
 
-    letter = await house.until_told("Please confirm your payment method")
+    letter = await installation.until_told("Please confirm your payment method")
 
     assert subscription.state is SubscriptionState.VERIFYING
     assert payment.hosted_page_url is not None
@@ -157,95 +163,103 @@ async def test_a_payment_method_that_must_be_confirmed_is_told_too(
 
 
 async def test_another_payment_method_is_verified_before_it_is_used(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.active()
-    payment = await house.subscriptions.change_payment_method(
+    subscription = await installation.active()
+    payment = await installation.subscriptions.change_payment_method(
         subscription.id, payment_method="pm_3ds"
     )
-    unverified = await house.subscriptions.subscription(subscription.id)
+    unverified = await installation.subscriptions.subscription(subscription.id)
 
-    await on_the_page(await waits(house, payment.id), action="confirm")
-    let_go = await ended(house, payment)
+    await on_the_page(await waits(installation, payment.id), action="confirm")
+    let_go = await ended(installation, payment)
 
-    after = await house.subscriptions.subscription(subscription.id)
+    after = await installation.subscriptions.subscription(subscription.id)
     assert unverified.payment_method == "pm_ok"
     assert after.payment_method == "pm_3ds"
     assert (let_go.state, let_go.captured_amount) == (PaymentState.VOIDED, 0)
-    assert (await house.subscriptions.events(subscription.id))[-1]["event"] == (
+    assert (await installation.subscriptions.events(subscription.id))[-1]["event"] == (
         "Payment method changed"
     )
-    await house.until_told("Payment method changed")
+    await installation.until_told("Payment method changed")
 
 
 async def test_a_new_card_is_typed_at_the_gateway_and_its_token_is_charged_from_then_on(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.active("pm_late_settlement")
+    subscription = await installation.active("pm_late_settlement")
 
-    payment = await house.subscriptions.change_payment_method(subscription.id, payment_method=None)
-    await on_the_page(await waits(house, payment.id), action="pay", **CARD)
-    await ended(house, payment)
-    invoice = await house.billed(subscription)
-    charged = await house.charged(invoice)
+    payment = await installation.subscriptions.change_payment_method(
+        subscription.id, payment_method=None
+    )
+    await on_the_page(await waits(installation, payment.id), action="pay", **CARD)
+    await ended(installation, payment)
+    invoice = await installation.billed(subscription)
+    charged = await installation.charged(invoice)
 
     assert charged.payment_method == "pm_ok"
-    assert (await house.invoice_of(subscription)).state == "paid"
-    assert not [one for one in house.letterbox.subjects if re.match("Please confirm", one)]
+    assert (await installation.invoice_of(subscription)).state == "paid"
+    assert not [one for one in installation.letterbox.subjects if re.match("Please confirm", one)]
 
 
 @pytest.mark.parametrize("how", ["declined", "left"])
 async def test_a_payment_method_that_is_not_verified_changes_nothing(
-    house: SubscriptionHouse, how: str
+    installation: SubscriptionInstallation, how: str
 ) -> None:
-    subscription = await house.active()
+    subscription = await installation.active()
 
     if how == "declined":
-        payment = await house.subscriptions.change_payment_method(
+        payment = await installation.subscriptions.change_payment_method(
             subscription.id, payment_method="pm_declined"
         )
     else:
-        payment = await house.subscriptions.change_payment_method(
+        payment = await installation.subscriptions.change_payment_method(
             subscription.id, payment_method=None
         )
-        await on_the_page(await waits(house, payment.id), action="leave")
-    await ended(house, payment)
-    await house.until_told("Your payment method was not changed")
+        await on_the_page(await waits(installation, payment.id), action="leave")
+    await ended(installation, payment)
+    await installation.until_told("Your payment method was not changed")
 
-    after = await house.subscriptions.subscription(subscription.id)
+    after = await installation.subscriptions.subscription(subscription.id)
     assert (after.state, after.payment_method) == (SubscriptionState.ACTIVE, "pm_ok")
 
 
-async def test_what_has_ended_takes_no_payment_method(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
-    payment = await house.subscriptions.change_payment_method(subscription.id, payment_method=None)
-    await house.subscriptions.end_subscription(subscription.id)
+async def test_what_has_ended_takes_no_payment_method(
+    installation: SubscriptionInstallation,
+) -> None:
+    subscription = await installation.active()
+    payment = await installation.subscriptions.change_payment_method(
+        subscription.id, payment_method=None
+    )
+    await installation.subscriptions.end_subscription(subscription.id)
 
-    await on_the_page(await waits(house, payment.id), action="pay", **CARD)
-    let_go = await ended(house, payment)
+    await on_the_page(await waits(installation, payment.id), action="pay", **CARD)
+    let_go = await ended(installation, payment)
 
     assert let_go.state is PaymentState.VOIDED
-    after = await house.subscriptions.subscription(subscription.id)
+    after = await installation.subscriptions.subscription(subscription.id)
     assert (after.state, after.payment_method) == (SubscriptionState.CANCELLED, "pm_ok")
     with pytest.raises(SubscriptionEndedError):
-        await house.subscriptions.change_payment_method(subscription.id, payment_method="pm_ok")
+        await installation.subscriptions.change_payment_method(
+            subscription.id, payment_method="pm_ok"
+        )
 
 
-async def test_a_card_number_is_no_payment_method(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
+async def test_a_card_number_is_no_payment_method(installation: SubscriptionInstallation) -> None:
+    subscription = await installation.active()
 
     with pytest.raises(InvalidPaymentMethodError):
-        await house.subscriptions.change_payment_method(
+        await installation.subscriptions.change_payment_method(
             subscription.id, payment_method="4111 1111 1111 1111"
         )
 
 
 async def test_the_database_takes_another_payment_method_with_its_event_alone(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.active()
+    subscription = await installation.active()
 
     with pytest.raises(Exception, match="its terms and what proved"):
-        await house.database.fetch(
+        await installation.database.fetch(
             "update subscriptions set payment_method = 'pm_other' where id = $1", subscription.id
         )

@@ -6,22 +6,24 @@ from caas.billing_database.connection import Database
 from caas.rules.dunning import Cancel, ChargeAgain, DunningPolicy, after_decline
 from caas.rules.payment_states import PaymentState
 from caas.rules.subscription_states import SubscriptionState
-from tests.subscription_house import SubscriptionHouse, standing
+from tests.subscription_installation import SubscriptionInstallation, standing
 
 
-async def charges_of(house: SubscriptionHouse, count: int) -> list[PaymentState]:
+async def charges_of(installation: SubscriptionInstallation, count: int) -> list[PaymentState]:
     """Let days pass until a month was charged so often, and every charge has ended."""
-    (subscription,) = await house.subscriptions.subscriptions()
-    invoice = await house.invoice_of(subscription)
+    (subscription,) = await installation.subscriptions.subscriptions()
+    invoice = await installation.invoice_of(subscription)
 
     async def look() -> list[PaymentState] | None:
-        states = [one.state for one in await house.books.payments.listed(subject=invoice.id)]
+        states = [
+            one.state for one in await installation.tables.payments.listed(subject=invoice.id)
+        ]
         ended = len(states) >= count and PaymentState.PENDING not in states
         if not ended and PaymentState.PENDING not in states:
-            await house.days_pass(1)
+            await installation.days_pass(1)
         return states if ended else None
 
-    return await house._until(look)
+    return await installation._until(look)
 
 
 def test_the_default_is_the_seeds_rule() -> None:
@@ -43,58 +45,58 @@ def test_a_policy_without_an_end_is_refused(policy: dict[str, object]) -> None:
 
 
 async def test_a_second_charge_may_save_the_subscription(database: Database) -> None:
-    async with standing(database, dunning=DunningPolicy((3,))) as house:
-        await house.car()
-        await house.offer()
-        subscription = await house.active()
-        await house.gateway_does(
+    async with standing(database, dunning=DunningPolicy((3,))) as installation:
+        await installation.car()
+        await installation.offer()
+        subscription = await installation.active()
+        await installation.gateway_does(
             "faults",
             match={"operation": "initiate", "times": 1},
             action={"decline_code": "insufficient_funds"},
         )
 
-        invoice = await house.billed(subscription)
-        states = await charges_of(house, 2)
-        letter = await house.until_told(f"Invoice {invoice.full_number}")
+        invoice = await installation.billed(subscription)
+        states = await charges_of(installation, 2)
+        letter = await installation.until_told(f"Invoice {invoice.full_number}")
 
-        after = await house.subscriptions.subscription(subscription.id)
+        after = await installation.subscriptions.subscription(subscription.id)
         assert sorted(states) == [PaymentState.CAPTURING, PaymentState.FAILED]
         assert after.state is SubscriptionState.ACTIVE
-        assert (await house.invoice_of(subscription)).state == "paid"
+        assert (await installation.invoice_of(subscription)).state == "paid"
         assert letter.recipient == "ana@example.com"
-        assert any("did not go through" in one for one in house.letterbox.subjects)
+        assert any("did not go through" in one for one in installation.letterbox.subjects)
 
 
 async def test_when_every_charge_is_declined_the_subscription_is_cancelled(
     database: Database,
 ) -> None:
-    async with standing(database, dunning=DunningPolicy((1, 1))) as house:
-        await house.car()
-        await house.offer()
-        subscription = await house.active()
-        await house.from_now_on(decline_code="card_declined")
+    async with standing(database, dunning=DunningPolicy((1, 1))) as installation:
+        await installation.car()
+        await installation.offer()
+        subscription = await installation.active()
+        await installation.from_now_on(decline_code="card_declined")
 
-        await house.billed(subscription)
-        states = await charges_of(house, 3)
-        await house.until(subscription.id, lambda s: s.state is SubscriptionState.CANCELLED)
+        await installation.billed(subscription)
+        states = await charges_of(installation, 3)
+        await installation.until(subscription.id, lambda s: s.state is SubscriptionState.CANCELLED)
 
         assert states == [PaymentState.FAILED] * 3
-        assert (await house.invoice_of(subscription)).state == "written off"
+        assert (await installation.invoice_of(subscription)).state == "written off"
 
 
 async def test_the_service_stays_on_for_the_days_of_grace(database: Database) -> None:
-    async with standing(database, dunning=DunningPolicy((), 10)) as house:
-        await house.car()
-        await house.offer()
-        subscription = await house.active()
-        await house.from_now_on(decline_code="card_declined")
+    async with standing(database, dunning=DunningPolicy((), 10)) as installation:
+        await installation.car()
+        await installation.offer()
+        subscription = await installation.active()
+        await installation.from_now_on(decline_code="card_declined")
 
-        invoice = await house.billed(subscription)
-        await house.charged(invoice)
-        in_grace = await house.subscriptions.subscription(subscription.id)
-        await house.days_pass(10)
-        await house.until(subscription.id, lambda s: s.deactivated_at is not None)
+        invoice = await installation.billed(subscription)
+        await installation.charged(invoice)
+        in_grace = await installation.subscriptions.subscription(subscription.id)
+        await installation.days_pass(10)
+        await installation.until(subscription.id, lambda s: s.deactivated_at is not None)
 
         assert in_grace.state is SubscriptionState.ACTIVE
-        assert (await house.invoice_of(subscription)).state == "written off"
-        assert any("The charge for" in one for one in house.letterbox.subjects)
+        assert (await installation.invoice_of(subscription)).state == "written off"
+        assert any("The charge for" in one for one in installation.letterbox.subjects)

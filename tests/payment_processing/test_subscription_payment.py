@@ -11,14 +11,14 @@ from caas.billing_database.invoices import Invoice
 from caas.billing_database.payments import NewPayment
 from caas.billing_database.subscriptions import Subscription
 from caas.external_systems.payment_gateway import GatewayTransaction, TransactionStatus
-from caas.payment_processing.gateway_calls import AUTHORISE
+from caas.payment_processing.gateway_calls import AUTHORIZE
 from caas.payment_processing.initiation import PaymentRequest
 from caas.payment_processing.subscription_payment import NotDueError
 from caas.rules.mes_vencido import Month
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.subscription_states import SubscriptionState
-from tests.subscription_house import MADRID, SERVICE, VIN, SubscriptionHouse, standing
+from tests.subscription_installation import MADRID, SERVICE, VIN, SubscriptionInstallation, standing
 
 BALANCES = """
 select account, sum(amount)::bigint as balance from ledger_lines where payment_id = $1
@@ -27,58 +27,62 @@ select account, sum(amount)::bigint as balance from ledger_lines where payment_i
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[SubscriptionHouse]:
-    """A house with a car and a subscription on offer."""
+async def installation(database: Database) -> AsyncIterator[SubscriptionInstallation]:
+    """An installation with a car and a subscription on offer."""
     async with standing(database) as built:
         await built.car()
         await built.offer()
         yield built
 
 
-async def events_of(house: SubscriptionHouse, subscription: Subscription) -> list[str]:
+async def events_of(
+    installation: SubscriptionInstallation, subscription: Subscription
+) -> list[str]:
     """What happened to a subscription, by name."""
-    return [event["event"] for event in await house.subscriptions.events(subscription.id)]
+    return [event["event"] for event in await installation.subscriptions.events(subscription.id)]
 
 
-async def balances(house: SubscriptionHouse, invoice: Invoice) -> dict[str, int]:
+async def balances(installation: SubscriptionInstallation, invoice: Invoice) -> dict[str, int]:
     """What the books say of an invoice's charge."""
-    rows = await house.database.fetch(BALANCES, invoice.payment_id)
+    rows = await installation.database.fetch(BALANCES, invoice.payment_id)
     return {row["account"]: row["balance"] for row in rows}
 
 
-async def declined(house: SubscriptionHouse) -> tuple[Subscription, Invoice]:
+async def declined(installation: SubscriptionInstallation) -> tuple[Subscription, Invoice]:
     """Subscribe, use a month, and let its charge be declined."""
-    subscription = await house.active()
-    await house.from_now_on(decline_code="insufficient_funds")
-    invoice = await house.billed(subscription)
-    await house.charged(invoice)
+    subscription = await installation.active()
+    await installation.from_now_on(decline_code="insufficient_funds")
+    invoice = await installation.billed(subscription)
+    await installation.charged(invoice)
     return subscription, invoice
 
 
 async def test_a_paid_month_continues_the_subscription_and_sends_the_invoice(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.active()
+    subscription = await installation.active()
 
-    invoice = await house.billed(subscription)
-    payment = await house.charged(invoice)
-    letter = await house.until_told(f"Invoice {invoice.full_number}")
+    invoice = await installation.billed(subscription)
+    payment = await installation.charged(invoice)
+    letter = await installation.until_told(f"Invoice {invoice.full_number}")
 
     assert payment.state is PaymentState.CAPTURING
     assert payment.captured_amount == invoice.gross
-    assert (await house.invoice_of(subscription)).state == "paid"
-    assert (await events_of(house, subscription))[-1] == "Continue Subscription"
+    assert (await installation.invoice_of(subscription)).state == "paid"
+    assert (await events_of(installation, subscription))[-1] == "Continue Subscription"
     assert f"€{invoice.gross / 100:.2f}" in letter.text
-    assert (await house.subscriptions.subscription(subscription.id)).state == "active"
+    assert (await installation.subscriptions.subscription(subscription.id)).state == "active"
 
 
-async def test_the_capture_is_proved_by_what_was_used(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
+async def test_the_capture_is_proved_by_what_was_used(
+    installation: SubscriptionInstallation,
+) -> None:
+    subscription = await installation.active()
 
-    invoice = await house.billed(subscription)
-    await house.charged(invoice)
+    invoice = await installation.billed(subscription)
+    await installation.charged(invoice)
 
-    (proof,) = await house.database.fetch(
+    (proof,) = await installation.database.fetch(
         "select e.kind, e.command_id, e.status_reason, e.proves_delivery from resolution_claims c"
         " join delivery_evidence e on e.id = c.evidence_id where c.payment_id = $1",
         invoice.payment_id,
@@ -89,52 +93,60 @@ async def test_the_capture_is_proved_by_what_was_used(house: SubscriptionHouse) 
     }  # fmt: skip
 
 
-async def test_a_month_settles_when_the_bank_confirms(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
-    invoice = await house.billed(subscription)
-    await house.charged(invoice)
-    await house.rest()
+async def test_a_month_settles_when_the_bank_confirms(
+    installation: SubscriptionInstallation,
+) -> None:
+    subscription = await installation.active()
+    invoice = await installation.billed(subscription)
+    await installation.charged(invoice)
+    await installation.rest()
 
-    await house.gateway_does("settle")
+    await installation.gateway_does("settle")
     assert invoice.payment_id is not None
-    settled = await house.until_paid(invoice.payment_id, lambda p: p.state is PaymentState.SETTLED)
+    settled = await installation.until_paid(
+        invoice.payment_id, lambda p: p.state is PaymentState.SETTLED
+    )
 
     assert settled.settled_amount == invoice.gross
 
 
 async def test_a_declined_month_cancels_the_subscription_at_once(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription, invoice = await declined(house)
+    subscription, invoice = await declined(installation)
 
-    cancelled = await house.subscriptions.subscription(subscription.id)
+    cancelled = await installation.subscriptions.subscription(subscription.id)
     assert cancelled.state is SubscriptionState.CANCELLED
     assert cancelled.cancelled_because == "payment failed"
-    assert (await house.invoice_of(subscription)).state == "written off"
-    assert (await house.invoices.get(invoice.id)).decline_code == "insufficient_funds"
+    assert (await installation.invoice_of(subscription)).state == "written off"
+    assert (await installation.invoices.get(invoice.id)).decline_code == "insufficient_funds"
 
 
-async def test_a_declined_month_switches_the_service_off(house: SubscriptionHouse) -> None:
-    subscription, _ = await declined(house)
+async def test_a_declined_month_switches_the_service_off(
+    installation: SubscriptionInstallation,
+) -> None:
+    subscription, _ = await declined(installation)
 
-    await house.until(subscription.id, lambda s: s.deactivated_at is not None)
+    await installation.until(subscription.id, lambda s: s.deactivated_at is not None)
 
-    assert not house.fleet.cars[VIN].services[SERVICE].active
+    assert not installation.fleet.cars[VIN].services[SERVICE].active
 
 
-async def test_a_declined_month_is_told_with_its_reason(house: SubscriptionHouse) -> None:
-    await declined(house)
+async def test_a_declined_month_is_told_with_its_reason(
+    installation: SubscriptionInstallation,
+) -> None:
+    await declined(installation)
 
-    letter = await house.until_told("Subscription cancelled: the payment failed")
+    letter = await installation.until_told("Subscription cancelled: the payment failed")
 
     assert "there are not enough funds" in letter.text
     assert "charged neither for that month nor for the current one" in letter.text
 
 
-async def test_a_declined_month_is_a_loss_of_caas(house: SubscriptionHouse) -> None:
-    _, invoice = await declined(house)
+async def test_a_declined_month_is_a_loss_of_caas(installation: SubscriptionInstallation) -> None:
+    _, invoice = await declined(installation)
 
-    assert await balances(house, invoice) == {
+    assert await balances(installation, invoice) == {
         "risk_loss:subscription_declined": invoice.gross,
         "subscription_revenue": -invoice.net,
         "output_vat": -invoice.iva,
@@ -142,169 +154,177 @@ async def test_a_declined_month_is_a_loss_of_caas(house: SubscriptionHouse) -> N
 
 
 async def test_neither_the_failed_nor_the_running_month_is_ever_charged(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription, invoice = await declined(house)
-    await house.faults_end()
+    subscription, invoice = await declined(installation)
+    await installation.faults_end()
 
-    month = await house.month_ends()
-    await house.billing.run_month(month)
-    await house.rest()
+    month = await installation.month_ends()
+    await installation.billing.run_month(month)
+    await installation.rest()
 
-    assert [one.id for one in await house.invoices.listed(subject=subscription.id)] == [invoice.id]
-    assert len(await house.books.payments.listed(subject=invoice.id)) == 1
+    assert [one.id for one in await installation.invoices.listed(subject=subscription.id)] == [
+        invoice.id
+    ]
+    assert len(await installation.tables.payments.listed(subject=invoice.id)) == 1
 
 
-async def test_an_unknown_outcome_never_cancels(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
-    await house.from_now_on(status=503)
+async def test_an_unknown_outcome_never_cancels(installation: SubscriptionInstallation) -> None:
+    subscription = await installation.active()
+    await installation.from_now_on(status=503)
 
-    invoice = await house.billed(subscription)
+    invoice = await installation.billed(subscription)
     assert invoice.payment_id is not None
-    unknown = await house.until_paid(invoice.payment_id, lambda p: p.outcome == "unknown")
-    await house.rest()
+    unknown = await installation.until_paid(invoice.payment_id, lambda p: p.outcome == "unknown")
+    await installation.rest()
 
     assert unknown.state is PaymentState.PENDING
-    assert (await house.subscriptions.subscription(subscription.id)).state == "active"
-    await house.faults_end()
-    paid = await house.charged(invoice)
+    assert (await installation.subscriptions.subscription(subscription.id)).state == "active"
+    await installation.faults_end()
+    paid = await installation.charged(invoice)
     assert paid.captured_amount == invoice.gross
 
 
 async def test_a_charge_that_was_done_and_not_answered_is_found_and_kept(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.active()
-    await house.from_now_on(drop_connection_after=True)
+    subscription = await installation.active()
+    await installation.from_now_on(drop_connection_after=True)
 
-    invoice = await house.billed(subscription)
-    paid = await house.charged(invoice)
+    invoice = await installation.billed(subscription)
+    paid = await installation.charged(invoice)
 
     assert paid.captured_amount == invoice.gross
-    assert (await house.subscriptions.subscription(subscription.id)).state == "active"
+    assert (await installation.subscriptions.subscription(subscription.id)).state == "active"
 
 
-async def test_a_code_nobody_knows_does_not_cancel(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
-    await house.from_now_on(decline_code="code_4711")
+async def test_a_code_nobody_knows_does_not_cancel(installation: SubscriptionInstallation) -> None:
+    subscription = await installation.active()
+    await installation.from_now_on(decline_code="code_4711")
 
-    invoice = await house.billed(subscription)
+    invoice = await installation.billed(subscription)
     assert invoice.payment_id is not None
-    await house.until_paid(invoice.payment_id, lambda p: p.outcome == "unknown")
+    await installation.until_paid(invoice.payment_id, lambda p: p.outcome == "unknown")
 
-    assert (await house.subscriptions.subscription(subscription.id)).state == "active"
+    assert (await installation.subscriptions.subscription(subscription.id)).state == "active"
 
 
-async def test_a_month_that_the_bank_rejects_cancels_too(house: SubscriptionHouse) -> None:
-    subscription = await house.active("pm_settlement_fails")
-    invoice = await house.billed(subscription)
-    await house.charged(invoice)
-    await house.rest()
+async def test_a_month_that_the_bank_rejects_cancels_too(
+    installation: SubscriptionInstallation,
+) -> None:
+    subscription = await installation.active("pm_settlement_fails")
+    invoice = await installation.billed(subscription)
+    await installation.charged(invoice)
+    await installation.rest()
 
-    await house.gateway_does("settle")
-    await house.until(subscription.id, lambda s: s.deactivated_at is not None)
-    await house.until_told("Subscription cancelled: the payment failed")
+    await installation.gateway_does("settle")
+    await installation.until(subscription.id, lambda s: s.deactivated_at is not None)
+    await installation.until_told("Subscription cancelled: the payment failed")
 
-    assert (await house.invoice_of(subscription)).state == "written off"
-    assert (await events_of(house, subscription)).count("Mark Subscription Cancelled") == 1
-    assert (await balances(house, invoice))["risk_loss:settlement_failed"] == invoice.gross
+    assert (await installation.invoice_of(subscription)).state == "written off"
+    assert (await events_of(installation, subscription)).count("Mark Subscription Cancelled") == 1
+    assert (await balances(installation, invoice))["risk_loss:settlement_failed"] == invoice.gross
 
 
 async def test_a_month_declined_after_a_later_one_was_paid_cancels_and_keeps_the_paid_one(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.active()
-    await house.from_now_on(status=503)
-    unknown = await house.billed(subscription)
+    subscription = await installation.active()
+    await installation.from_now_on(status=503)
+    unknown = await installation.billed(subscription)
     assert unknown.payment_id is not None
-    await house.until_paid(unknown.payment_id, lambda p: p.outcome == "unknown")
+    await installation.until_paid(unknown.payment_id, lambda p: p.outcome == "unknown")
     month = Month.parse(str(unknown.month)).next()
     reference = str(unknown.payment_id)
-    await house.faults_end()
-    await house.gateway_does("faults", match={"reference": reference}, action={"status": 503})
-    assert await house.month_ends() == month
-    await house.billing.run_month(month)
-    paid = await house.invoice_of(subscription)
-    await house.charged(paid)
+    await installation.faults_end()
+    await installation.gateway_does(
+        "faults", match={"reference": reference}, action={"status": 503}
+    )
+    assert await installation.month_ends() == month
+    await installation.billing.run_month(month)
+    paid = await installation.invoice_of(subscription)
+    await installation.charged(paid)
 
-    await house.faults_end()
-    await house.from_now_on(decline_code="card_declined")
-    await house.until_paid(unknown.payment_id, lambda p: p.state is PaymentState.FAILED)
+    await installation.faults_end()
+    await installation.from_now_on(decline_code="card_declined")
+    await installation.until_paid(unknown.payment_id, lambda p: p.state is PaymentState.FAILED)
 
-    after = await house.subscriptions.subscription(subscription.id)
+    after = await installation.subscriptions.subscription(subscription.id)
     assert (after.state, after.cancelled_because) == ("cancelled", "payment failed")
-    assert (await house.invoices.get(paid.id)).state == "paid"
+    assert (await installation.invoices.get(paid.id)).state == "paid"
 
 
 async def test_a_word_of_success_after_the_decline_is_asked_about_and_revives_nothing(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription, invoice = await declined(house)
+    subscription, invoice = await declined(installation)
     assert invoice.payment_id is not None
-    payment = await house.books.payments.get(invoice.payment_id)
+    payment = await installation.tables.payments.get(invoice.payment_id)
     late = GatewayTransaction(
         id=payment.gateway_transaction_id or "", reference=str(payment.id),
         status=TransactionStatus.AUTHORIZED, amount=payment.amount, currency=payment.currency,
     )  # fmt: skip
 
-    await house.settlement.gateway_says(payment, late, source="late")
-    await house.rest()
+    await installation.settlement.on_event(payment, late, source="late")
+    await installation.rest()
 
-    after = await house.books.payments.get(payment.id)
-    kinds = {case.kind for case in await house.books.cases.listed(subject=payment.id)}
+    after = await installation.tables.payments.get(payment.id)
+    kinds = {case.kind for case in await installation.tables.cases.listed(subject=payment.id)}
     assert (after.state, after.captured_amount) == (PaymentState.FAILED, 0)
     assert kinds == set(), "the gateway itself, asked, holds nothing"
-    assert (await house.subscriptions.subscription(subscription.id)).state == "cancelled"
+    assert (await installation.subscriptions.subscription(subscription.id)).state == "cancelled"
 
 
-async def test_what_a_customer_used_before_ending_is_charged(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
-    await house.subscriptions.end_subscription(subscription.id)
+async def test_what_a_customer_used_before_ending_is_charged(
+    installation: SubscriptionInstallation,
+) -> None:
+    subscription = await installation.active()
+    await installation.subscriptions.end_subscription(subscription.id)
 
-    invoice = await house.billed(subscription)
-    await house.charged(invoice)
+    invoice = await installation.billed(subscription)
+    await installation.charged(invoice)
 
-    assert (await house.invoice_of(subscription)).state == "paid"
+    assert (await installation.invoice_of(subscription)).state == "paid"
     assert invoice.lines[0]["quantity"] == 1
-    assert (await house.subscriptions.subscription(subscription.id)).state == "cancelled"
+    assert (await installation.subscriptions.subscription(subscription.id)).state == "cancelled"
 
 
 async def test_a_last_month_that_is_declined_ends_what_the_customer_ended(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription = await house.active()
-    await house.subscriptions.end_subscription(subscription.id)
-    await house.from_now_on(decline_code="card_declined")
+    subscription = await installation.active()
+    await installation.subscriptions.end_subscription(subscription.id)
+    await installation.from_now_on(decline_code="card_declined")
 
-    invoice = await house.billed(subscription)
-    await house.charged(invoice)
+    invoice = await installation.billed(subscription)
+    await installation.charged(invoice)
 
-    after = await house.subscriptions.subscription(subscription.id)
+    after = await installation.subscriptions.subscription(subscription.id)
     assert after.cancelled_because == "payment failed"
-    assert (await house.invoice_of(subscription)).state == "written off"
+    assert (await installation.invoice_of(subscription)).state == "written off"
 
 
 async def test_a_charge_for_an_invoice_that_was_written_off_is_let_go(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    _, invoice = await declined(house)
-    await house.faults_end()
+    _, invoice = await declined(installation)
+    await installation.faults_end()
     late = NewPayment(
         id=new_id(), type=PaymentType.SUBSCRIPTION, subject=invoice.id,
         customer=invoice.customer, amount=invoice.gross, currency=invoice.currency,
-        payment_method="pm_ok", work_kind=AUTHORISE,
+        payment_method="pm_ok", job_kind=AUTHORIZE,
     )  # fmt: skip
 
-    await house.books.payments.accept(late)
-    ended = await house.until_paid(late.id, lambda p: p.state is PaymentState.VOIDED)
+    await installation.tables.payments.accept(late)
+    ended = await installation.until_paid(late.id, lambda p: p.state is PaymentState.VOIDED)
 
     assert ended.captured_amount == 0
 
 
 async def test_only_what_is_due_may_be_charged_by_the_seeds_call(
-    house: SubscriptionHouse,
+    installation: SubscriptionInstallation,
 ) -> None:
-    subscription, written_off = await declined(house)
+    subscription, written_off = await declined(installation)
     due = PaymentRequest(
         subject=written_off.id, customer=written_off.customer,
         amount=written_off.gross, currency="EUR",
@@ -314,45 +334,45 @@ async def test_only_what_is_due_may_be_charged_by_the_seeds_call(
     )
 
     for request in (due, strange):
-        check = await house.payment.check_due(request)
-        async with house.database.transaction() as connection:
+        check = await installation.payment.check_due(request)
+        async with installation.database.transaction() as connection:
             with pytest.raises(NotDueError):
                 await check(request, within=connection)
 
 
-async def test_two_workers_charge_a_month_once(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
-    invoice = await house.billed(subscription)
+async def test_two_workers_charge_a_month_once(installation: SubscriptionInstallation) -> None:
+    subscription = await installation.active()
+    invoice = await installation.billed(subscription)
 
-    await asyncio.gather(*(house.open_work.run_due() for _ in range(4)))
-    await house.charged(invoice)
-    await house.rest()
+    await asyncio.gather(*(installation.jobs.run_due() for _ in range(4)))
+    await installation.charged(invoice)
+    await installation.rest()
 
-    assert (await events_of(house, subscription)).count("Continue Subscription") == 1
-    assert house.letterbox.subjects.count(f"Invoice {invoice.full_number}") == 1
+    assert (await events_of(installation, subscription)).count("Continue Subscription") == 1
+    assert installation.letterbox.subjects.count(f"Invoice {invoice.full_number}") == 1
 
 
 @pytest.mark.parametrize("decline_code", [None, "card_declined"])
 async def test_a_worker_that_dies_anywhere_leaves_the_month_to_another(
-    house: SubscriptionHouse, decline_code: str | None
+    installation: SubscriptionInstallation, decline_code: str | None
 ) -> None:
-    subscription = await house.active()
+    subscription = await installation.active()
     if decline_code:
-        await house.from_now_on(decline_code=decline_code)
-    invoice = await house.billed(subscription)
+        await installation.from_now_on(decline_code=decline_code)
+    invoice = await installation.billed(subscription)
 
     for milliseconds in range(1, 40, 3):
-        dying = asyncio.create_task(house.open_work.run_due())
+        dying = asyncio.create_task(installation.jobs.run_due())
         await asyncio.sleep(milliseconds / 1000)
         dying.cancel()
         await asyncio.gather(dying, return_exceptions=True)
-        await house.database.fetch("update open_work set lease_until = null, due_at = db_now()")
-    payment = await house.charged(invoice)
-    await house.rest()
+        await installation.database.fetch("update jobs set lease_until = null, due_at = db_now()")
+    payment = await installation.charged(invoice)
+    await installation.rest()
 
     expected = PaymentState.FAILED if decline_code else PaymentState.CAPTURING
     assert payment.state is expected
-    assert (await house.invoice_of(subscription)).state == (
+    assert (await installation.invoice_of(subscription)).state == (
         "written off" if decline_code else "paid"
     )
     assert Month.containing(invoice.issued_at, MADRID) == Month.parse(str(invoice.month)).next()

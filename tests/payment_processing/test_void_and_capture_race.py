@@ -8,30 +8,32 @@ import pytest
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.moves import Evidence, Work
 from caas.billing_database.payments import Payment
+from caas.billing_database.transitions import Evidence, NewJob
 from caas.ota_activation_engine import ACTIVATE
 from caas.payment_processing.charges import CaptureWonError
 from caas.payment_processing.flow import Step
-from caas.payment_processing.service_payment import TELL_ACTIVE
+from caas.payment_processing.service_payment import NOTIFY_ACTIVE
 from caas.rules.payment_states import PaymentState
-from caas.rules.vehicle_signatures import SignedWord
+from caas.rules.vehicle_signatures import SignedMessage
 from caas_simulators.vehicle_car import Behaviour, Manner
-from tests.house import VIN, House
+from tests.installation import VIN, Installation
 
 PATIENCE_SECONDS = 120.0
 WAITS = "select count(*) as n from pg_locks where not granted"
 
 
-async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(house: House) -> None:
-    house.fleet.add(VIN, Manner(Behaviour.ASLEEP))
-    payment = await house.buys()
-    charges = house.platform.payment_processing._charges
+async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(
+    installation: Installation,
+) -> None:
+    installation.fleet.add(VIN, Manner(Behaviour.ASLEEP))
+    payment = await installation.buys()
+    charges = installation.platform.payment_processing._charges
 
-    evidence = await delivered(house, payment)
-    async with house.database.transaction() as connection:
+    evidence = await delivered(installation, payment)
+    async with installation.database.transaction() as connection:
         captured = await charges.claim_capture(
-            payment, evidence, within=connection, also=Step(next=(Work(TELL_ACTIVE),))
+            payment, evidence, within=connection, also=Step(next=(NewJob(NOTIFY_ACTIVE),))
         )
         void = asyncio.create_task(
             charges.void_charge(payment, "OTA activation failed"), context=Context()
@@ -41,13 +43,15 @@ async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(house: Ho
     with pytest.raises(CaptureWonError):
         await void
     assert captured.state is PaymentState.CAPTURING
-    assert (await house.platform.books.payments.get(payment.id)).captured_amount == payment.amount
+    assert (
+        await installation.platform.tables.payments.get(payment.id)
+    ).captured_amount == payment.amount
 
 
-async def delivered(house: House, payment: Payment) -> Evidence:
-    command = await house.platform.books.commands.last_of(payment.id, ACTIVATE)
+async def delivered(installation: Installation, payment: Payment) -> Evidence:
+    command = await installation.platform.tables.commands.last_of(payment.id, ACTIVATE)
     assert command is not None
-    word = SignedWord(
+    word = SignedMessage(
         vin=VIN, command_id=str(command.command_id), epoch=command.epoch,
         payment_id=str(payment.id), service=command.service, action="activate", status="SUCCEEDED",
         at=str(payment.created_at),
@@ -60,7 +64,7 @@ async def delivered(house: House, payment: Payment) -> Evidence:
         vin=VIN,
         service=command.service,
         at=word.at,
-        signature=base64.b64encode(house.signature(word)).decode(),
+        signature=base64.b64encode(installation.signature(word)).decode(),
     )
 
 

@@ -16,7 +16,7 @@ GUARDS = "billing_database/test_guards.py::test_the_database_refuses"
 UNKNOWN = "robustness/test_unknown_outcomes.py"
 TWO = "robustness/test_two_of_everything.py"
 SEVERAL = "payment_processing/test_several_transactions.py"
-OPEN_WORK = "robustness/test_open_work_outlives_trouble.py"
+OPEN_WORK = "robustness/test_jobs_outlives_trouble.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,12 +149,12 @@ REMOVALS: dict[str, Removal] = {
         file="payment_processing/gateway_calls.py",
         protection="                maybe_sent = True\n",
         without="                maybe_sent = False\n",
-        shown_by=f"{UNKNOWN}::test_one_authorisation_or_none_after_a_silence[applies and hangs]",
+        shown_by=f"{UNKNOWN}::test_one_authorization_or_none_after_a_silence[applies and hangs]",
     ),
     "absence is proof after a quiet minute only": Removal(
         fault="F-G5",
         file="payment_processing/unknown_outcomes.py",
-        protection="    if payment.unmoved_seconds < self._pace.seconds(QUIESCENCE_SECONDS):",
+        protection="    if payment.unmoved_seconds < self._time_scale.seconds(QUIESCENCE_SECONDS):",
         without="    if payment.unmoved_seconds < 0:",
         shown_by="robustness/test_slow_gateway.py"
         "::test_what_the_gateway_does_long_after_we_hung_up_is_waited_for",
@@ -168,7 +168,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "a code nobody knows decides nothing": Removal(
         fault="F-G15",
-        file="payment_processing/authorising.py",
+        file="payment_processing/authorizing.py",
         protection="if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:",
         without="if decline_kind(code) is GatewayErrorKind.NOT_SENT:",
         shown_by=f"{UNKNOWN}::test_a_decline_code_nobody_knows_decides_nothing",
@@ -223,31 +223,31 @@ REMOVALS: dict[str, Removal] = {
         shown_by="payment_processing/test_refunds.py"
         "::test_many_refunds_at_once_never_exceed_what_was_received",
     ),
-    # -- open work --------------------------------------------------------------------------------
+    # -- jobs --------------------------------------------------------------------------------
     "a lease keeps others away": Removal(
         fault="F-G17",
-        file="billing_database/due_work.py",
+        file="billing_database/job_rows.py",
         protection="(lease_until is null or lease_until < db_now())",
         without="true",
         shown_by=f"{OPEN_WORK}::test_a_slow_worker_keeps_its_piece_and_a_dead_one_loses_it",
     ),
     "a lease is renewed": Removal(
         fault="F-G17",
-        file="open_work.py",
+        file="jobs.py",
         protection="            if self._under_way:\n                try:",
         without="            if self._under_way is None:\n                try:",
         shown_by=f"{OPEN_WORK}::test_a_slow_worker_keeps_its_piece_and_a_dead_one_loses_it",
     ),
     "work that nobody answered is not given up": Removal(
         fault="F-G6",
-        file="open_work.py",
+        file="jobs.py",
         protection="        except NO_ANSWER as error:\n",
         without="        except ZeroDivisionError as error:\n",
         shown_by=f"{OPEN_WORK}::test_a_partner_that_does_not_answer_is_never_given_up",
     ),
     "poison is set aside": Removal(
         fault="F-W9",
-        file="open_work.py",
+        file="jobs.py",
         protection="            if work.attempts >= ATTEMPTS_MAX:",
         without="            if work.attempts < 0:",
         shown_by=f"{OPEN_WORK}::test_a_poisoned_piece_is_parked_and_the_others_are_done",
@@ -293,7 +293,7 @@ REMOVALS: dict[str, Removal] = {
     # -- one transaction of a payment -------------------------------------------------------------
     "nothing is undone before the choice": Removal(
         fault="F-H1",
-        file="payment_processing/late_truths.py",
+        file="payment_processing/compensation.py",
         protection="        if payment.gateway_transaction_id is None and payment.state not in "
         "ENDED:\n",
         without="        if payment.gateway_transaction_id == transaction_id:\n",
@@ -301,7 +301,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "what a payment lives by is not undone": Removal(
         fault="F-H1",
-        file="payment_processing/late_truths.py",
+        file="payment_processing/compensation.py",
         protection="        if not is_sibling(payment, transaction_id) and payment.state not in "
         "LIVED_WITHOUT:\n",
         without="        if transaction_id is None:\n",

@@ -50,13 +50,13 @@ async def test_without_it_its_proof_fails(tmp_path: Path, name: str) -> None:
     )  # fmt: skip
     try:
         async with asyncio.timeout(SECONDS_MAX):
-            said, _ = await process.communicate()
+            stated, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
 
-    assert process.returncode == 1, said.decode()
-    assert FAILED.search(said.decode()), said.decode()
+    assert process.returncode == 1, stated.decode()
+    assert FAILED.search(stated.decode()), stated.decode()
 
 
 def without(removal: Removal, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of reconciliation share: a house with a gateway, and Diagram 10's room in it."""
+"""What the tests of reconciliation share: an installation with a gateway."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 
 from caas.billing_database.connection import Database
 from caas.rules.settlement_fees import FeeTerms
-from tests.house import TIME_SCALE, House, quick_gateway, standing
+from tests.installation import TIME_SCALE, Installation, quick_gateway, standing
 from tests.reconciliation.office import Office
 
 SILENCE = 1e12
@@ -15,8 +15,8 @@ FEES = FeeTerms(per_mille=14, fixed=25, dispute=1500)
 
 
 @pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    """A house with a car and a service on offer, and a bank that speaks when it is told to."""
+async def installation(database: Database) -> AsyncIterator[Installation]:
+    """An installation with a car, a service on offer, and a bank that answers when told to."""
     silent = replace(
         quick_gateway(TIME_SCALE).terms, settlement_seconds=SILENCE, late_settlement_seconds=SILENCE
     )
@@ -28,6 +28,6 @@ async def house(database: Database) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def office(house: House) -> Office:
-    """The room of Diagram 10 in the house, over its books and its gateway."""
-    return Office(house, house.platform.reconciliation)
+async def office(installation: Installation) -> Office:
+    """The room of Diagram 10 in the installation, over its books and its gateway."""
+    return Office(installation, installation.platform.reconciliation)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.identifiers import derived_id, new_id
-from caas.billing_database.moves import Claim, Evidence, Move, Work
 from caas.billing_database.payments import NewPayment, Payment
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import Claim, Evidence, NewJob, Transition
 from caas.rules import postings
 from caas.rules.payment_states import PaymentEvent, PaymentState
 from caas.rules.payment_types import PaymentType
@@ -22,7 +22,7 @@ FAR_AWAY = 1e8
 
 
 async def crowd(
-    books: Books, count: int, *, settled: bool = False, first_amount: int = 1000
+    tables: BillingDatabase, count: int, *, settled: bool = False, first_amount: int = 1000
 ) -> list[Payment]:
     """Make reservation payments that are captured, and settled by a webhook if so wanted.
 
@@ -35,12 +35,14 @@ async def crowd(
         )
         for number in range(count)
     ]  # fmt: skip
-    await books.payments.accept_all(new)
-    for steps in (_authorised, _captured, *((_settled,) if settled else ())):
-        async with books.database.transaction() as connection:
-            moved = await books.moves.apply_all([steps(p) for p in new], within=connection)
-            assert all(it.moved for it in moved)
-    return [await books.payments.get(p.id) for p in new]
+    await tables.payments.accept_all(new)
+    for steps in (_authorized, _captured, *((_settled,) if settled else ())):
+        async with tables.database.transaction() as connection:
+            transitioned = await tables.transitions.apply_all(
+                [steps(p) for p in new], within=connection
+            )
+            assert all(it.transitioned for it in transitioned)
+    return [await tables.payments.get(p.id) for p in new]
 
 
 def today() -> str:
@@ -53,7 +55,7 @@ def transaction_of(payment_id: UUID) -> str:
     return f"txn_{payment_id.hex}"
 
 
-def line_of(number: int, payment: Payment, **told: Any) -> str:
+def line_of(number: int, payment: Payment, **reported: Any) -> str:
     """Write the line that settles a payment, but for what is told otherwise."""
     row: dict[str, Any] = {
         "line_no": number,
@@ -67,7 +69,7 @@ def line_of(number: int, payment: Payment, **told: Any) -> str:
         "currency": payment.currency,
         "booked_at": f"{today()}T10:00:00Z",
         "value_date": today(),
-    } | told
+    } | reported
     if row["net"] is None:
         row["net"] = row["gross"] - row["fee"]
     return ",".join("" if value is None else str(value) for value in row.values())
@@ -84,22 +86,22 @@ def settlements(payments: Sequence[Payment]) -> list[str]:
     return [line_of(number, payment) for number, payment in enumerate(payments, start=1)]
 
 
-def _authorised(payment: NewPayment) -> Move:
-    return Move(
+def _authorized(payment: NewPayment) -> Transition:
+    return Transition(
         payment_id=payment.id,
         event=PaymentEvent.FUNDS_RESERVED.value,
         from_state=PaymentState.PENDING.value,
         to_state=PaymentState.AUTHORIZED.value,
-        source="authorised",
+        source="authorized",
         gateway_transaction_id=transaction_of(payment.id),
-        authorised=payment.amount,
-        entries=postings.authorised(payment.amount),
+        authorized=payment.amount,
+        entries=postings.authorized(payment.amount),
     )
 
 
-def _captured(payment: NewPayment) -> Move:
+def _captured(payment: NewPayment) -> Transition:
     evidence = derived_id("evidence", payment.id)
-    return Move(
+    return Transition(
         payment_id=payment.id,
         event=PaymentEvent.INITIATE_SETTLEMENT.value,
         from_state=PaymentState.AUTHORIZED.value,
@@ -109,12 +111,12 @@ def _captured(payment: NewPayment) -> Move:
         claim=Claim("capture", "delivered", evidence, "reservation_recorded"),
         evidence=Evidence(id=evidence, kind="reservation_recorded"),
         entries=postings.captured(payment.type, payment.amount, held=payment.amount),
-        next=(Work("poll_settlement", FAR_AWAY),),
+        next=(NewJob("poll_settlement", FAR_AWAY),),
     )
 
 
-def _settled(payment: NewPayment) -> Move:
-    return Move(
+def _settled(payment: NewPayment) -> Transition:
+    return Transition(
         payment_id=payment.id,
         event=PaymentEvent.BANK_CONFIRMS.value,
         from_state=PaymentState.CAPTURING.value,

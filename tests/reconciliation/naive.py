@@ -30,13 +30,13 @@ OF_PROVIDER = {
 class Tally:
     """What the lines of one payment come to, so far or in all."""
 
-    moved: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    transitioned: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     copies_free: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    told: bool = False
+    reported: bool = False
 
     @property
     def total(self) -> int:
-        return sum(self.moved.values())
+        return sum(self.transitioned.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def classify(
     so_far: dict[str, Tally] = defaultdict(Tally)
     for line in ordered:
         key = whose(line, book)
-        before = so_far[key].moved["settlement"]
+        before = so_far[key].transitioned["settlement"]
         add(so_far[key], line, book, fresh=fresh[line["rank"]])
         if line["standing"] == "seen":
             continue
@@ -121,7 +121,7 @@ def add(tally: Tally, line: Row, book: Book, *, fresh: bool) -> None:
     payment = book.payment_of(line)
     own_money = payment is not None and line["currency"] == payment["currency"]
     credited = line["type"] == "settlement" and line["gross"] > 0
-    tally.told |= own_money and (credited or line["type"] == "settlement_failure")
+    tally.reported |= own_money and (credited or line["type"] == "settlement_failure")
     if not fresh:
         return
     tally.copies_free[line["type"]] += 1
@@ -130,7 +130,7 @@ def add(tally: Tally, line: Row, book: Book, *, fresh: bool) -> None:
     if payment is not None and payment["currency"] != line["currency"]:
         return
     family = "refund" if line["type"] == "refund_reversal" else line["type"]
-    tally.moved[family] += line["gross"]
+    tally.transitioned[family] += line["gross"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +172,9 @@ class Judge:
             return "amount"
         if self.settled_before >= captured:
             return "duplicate_line"
-        if self.so_far.moved["settlement"] > captured:
+        if self.so_far.transitioned["settlement"] > captured:
             return "amount"
-        if self.in_all.moved["settlement"] < captured:
+        if self.in_all.transitioned["settlement"] < captured:
             return "partial_settlement"
         return self.matched_or_fee_drift()
 
@@ -186,7 +186,7 @@ class Judge:
         return "amount"
 
     def refund_reversal(self) -> str:
-        given_back = -self.so_far.moved["refund"]
+        given_back = -self.so_far.transitioned["refund"]
         if self.line["gross"] <= 0 or given_back < self.payment["refunds_known"]:
             return "refund_mismatch"
         return self.matched_or_fee_drift()
@@ -194,21 +194,21 @@ class Judge:
     def refund(self) -> str:
         if self.line["gross"] >= 0:
             return "refund_mismatch"
-        if -self.so_far.moved["refund"] > self.payment["refunds_known"]:
+        if -self.so_far.transitioned["refund"] > self.payment["refunds_known"]:
             return "refund_mismatch"
         return self.matched_or_fee_drift()
 
     def chargeback(self) -> str:
         if self.line["gross"] >= 0:
             return "chargeback"
-        if -self.so_far.moved["chargeback"] > self.payment["disputes_known"]:
+        if -self.so_far.transitioned["chargeback"] > self.payment["disputes_known"]:
             return "chargeback"
         return self.matched_or_fee_drift()
 
     def chargeback_reversal(self) -> str:
         if self.line["gross"] <= 0:
             return "chargeback"
-        if self.so_far.moved["chargeback_reversal"] > self.payment["disputes_back"]:
+        if self.so_far.transitioned["chargeback_reversal"] > self.payment["disputes_back"]:
             return "chargeback"
         return self.matched_or_fee_drift()
 
@@ -216,7 +216,9 @@ class Judge:
         return "amount" if self.line["gross"] else self.matched_or_fee_drift()
 
     def less_failed(self) -> int:
-        return self.in_all.moved["settlement"] + self.in_all.moved["settlement_failure"]
+        return (
+            self.in_all.transitioned["settlement"] + self.in_all.transitioned["settlement_failure"]
+        )
 
     def matched_or_fee_drift(self) -> str:
         if self.line["payout_fee"] is not None:
@@ -245,9 +247,9 @@ class Judge:
             case "fee_drift":
                 return abs(int(line["fee"]) - self.fee_agreed())
             case "partial_settlement":
-                return int(self.payment["captured"]) - self.in_all.moved["settlement"]
+                return int(self.payment["captured"]) - self.in_all.transitioned["settlement"]
             case "amount" if line["type"] == "settlement" and line["gross"] > 0:
-                return self.so_far.moved["settlement"] - int(self.payment["captured"])
+                return self.so_far.transitioned["settlement"] - int(self.payment["captured"])
             case "failed_settlement":
                 return abs(line["gross"]) or int(self.payment["captured"])
             case _:
@@ -264,12 +266,12 @@ def missed(payment: Row, tally: Tally, as_of: str) -> list[Verdict]:
         and as_of > expected
         and payment["captured"] > 0
         and payment["state"] in EXPECTS_MONEY
-        and not tally.told
+        and not tally.reported
     ):
         late = as_of > payment["missing_from"]
         kind = "missing_at_gateway" if late else "delayed_settlement"
         found.append(Verdict(None, who, kind, payment["captured"]))
-    not_listed = payment["refunds_done"] + tally.moved["refund"]
+    not_listed = payment["refunds_done"] + tally.transitioned["refund"]
     if refund_expected is not None and as_of > refund_expected and not_listed > 0:
         found.append(Verdict(None, who, "refund_mismatch", not_listed))
     if payment["delivered_amount"] is not None and not payment["captured"]:

@@ -1,4 +1,4 @@
-"""The reconciliation desk of a test: a house, its room of Diagram 10, and the gateway's reports."""
+"""The reconciliation of a test: an installation and the gateway's reports."""
 
 import asyncio
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from caas.billing_database.settlement_reports import StoredLine
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.ota_activation_engine import ACTIVATE
 from caas.payment_processing.disputes import Disputes
-from caas.payment_processing.reconciliation import Reconciled, Reconciliation
+from caas.reconciliation import Reconciled, Reconciliation
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.payment_states import PaymentState
 from caas.rules.settlement_dates import (
@@ -22,9 +22,9 @@ from caas.rules.settlement_dates import (
     expected_settlement_date,
     target_closing_days,
 )
-from caas.rules.vehicle_signatures import SignedWord
+from caas.rules.vehicle_signatures import SignedMessage
 from caas_simulators.vehicle_car import Behaviour, Manner
-from tests.house import PATIENCE_SECONDS, VIN, House
+from tests.installation import PATIENCE_SECONDS, VIN, Installation
 from tests.people import COMMAND_LINE
 from tests.reconciliation.crowd import crowd
 
@@ -33,21 +33,21 @@ from tests.reconciliation.crowd import crowd
 class Office:
     """Everything a test of reconciliation talks to."""
 
-    house: House
-    room: Reconciliation
+    installation: Installation
+    reconciliation: Reconciliation
 
     @property
     def today(self) -> date:
         """The gateway's date, which is the date of its open report."""
-        return date.fromisoformat(self.house.gateway.clock.today())
+        return date.fromisoformat(self.installation.gateway.clock.today())
 
     async def closed(self, day: date | None = None) -> Reconciled:
         """Let the gateway close a day, and reconcile it."""
         day = day or self.today
-        await self.house.gateway_does("close-day", date=day.isoformat())
-        return await self.room.reconcile(day)
+        await self.installation.gateway_does("close-day", date=day.isoformat())
+        return await self.reconciliation.reconcile(day)
 
-    async def line(self, payment: Payment | None = None, **told: Any) -> None:
+    async def line(self, payment: Payment | None = None, **reported: Any) -> None:
         """Put a line into the gateway's open report, whatever it says."""
         row: dict[str, Any] = {
             "type": "settlement",
@@ -63,39 +63,41 @@ class Office:
                 "reference": str(payment.id),
                 "gross": payment.amount,
             }
-        row |= told
+        row |= reported
         row.setdefault("reference", None)
         row["net"] = row["gross"] - row["fee"]
-        self.house.gateway.reports.book_as_told(None, **row)
+        self.installation.gateway.reports.book_as_told(None, **row)
 
     async def capturing(self) -> Payment:
         """Make a payment that is captured in our books; the gateway knows nothing of it."""
-        [payment] = await crowd(self.house.platform.books, 1, first_amount=1299)
+        [payment] = await crowd(self.installation.platform.tables, 1, first_amount=1299)
         return payment
 
     async def bought(self) -> Payment:
         """Buy a service and have it delivered; the bank has not spoken yet."""
-        payment = await self.house.buys()
-        return await self.house.until(
+        payment = await self.installation.buys()
+        return await self.installation.until(
             payment.id, lambda p: p.state is PaymentState.CAPTURING and p.outcome == "known"
         )
 
     async def payment(self, payment: Payment) -> Payment:
         """Read a payment again."""
-        return await self.house.platform.books.payments.get(payment.id)
+        return await self.installation.platform.tables.payments.get(payment.id)
 
     async def found(self, **asked: Any) -> list[Discrepancy]:
         """Return the discrepancies that are asked for."""
-        return await self.room.discrepancies.listed(Asked(**asked))
+        return await self.reconciliation.discrepancies.listed(Asked(**asked))
 
     async def lines_of(self, payment: Payment) -> list[StoredLine]:
         """Return the stored lines of a payment, in the order they were booked."""
-        rows = await self.house.database.fetch(
+        rows = await self.installation.database.fetch(
             "select report_id, line_no from settlement_lines where payment_id = $1"
             " order by booked_at, line_no",
             payment.id,
         )
-        lines = [await self.room.reports.line(row["report_id"], row["line_no"]) for row in rows]
+        lines = [
+            await self.reconciliation.reports.line(row["report_id"], row["line_no"]) for row in rows
+        ]
         return [line for line in lines if line is not None]
 
     async def kinds(self) -> list[DiscrepancyKind]:
@@ -104,7 +106,7 @@ class Office:
 
     async def balance(self, account: str) -> int:
         """Return what the ledger says of an account."""
-        row = await self.house.database.fetchrow(
+        row = await self.installation.database.fetchrow(
             "select coalesce(sum(amount), 0)::bigint as sum from ledger_lines where account = $1",
             account,
         )
@@ -117,9 +119,9 @@ class Office:
 
     async def days_pass(self, days: int) -> None:
         """Move the gateway's clock and the database's forward."""
-        scale = self.house.gateway.clock.scale
-        await self.house.gateway_does("advance", seconds=days * 86_400 * scale)
-        owner = await asyncpg.connect(self.house.database.dsn)
+        scale = self.installation.gateway.clock.scale
+        await self.installation.gateway_does("advance", seconds=days * 86_400 * scale)
+        owner = await asyncpg.connect(self.installation.database.dsn)
         await owner.execute("update caas.clock set moved = moved + make_interval(days => $1)", days)
         await owner.close()
 
@@ -133,42 +135,44 @@ class Office:
     async def resolved(self, resolution: Resolution) -> Discrepancy:
         """Resolve the one unresolved discrepancy, as Ana."""
         [found] = await self.found(unresolved=True)
-        return await self.room.investigation.resolve(
+        return await self.reconciliation.investigation.resolve(
             found.id, resolution=resolution, note="Seen.", by=COMMAND_LINE
         )
 
     async def gateway_disputes(self, payment: Payment) -> None:
         """Let the customer dispute a payment; its chargeback stands in the report at once."""
-        await self.house.gateway_does(f"transactions/{payment.gateway_transaction_id}/dispute")
+        await self.installation.gateway_does(
+            f"transactions/{payment.gateway_transaction_id}/dispute"
+        )
 
     async def told_of_dispute(
         self, payment: Payment, status: DisputeStatus = DisputeStatus.OPENED
     ) -> None:
         """Let the webhook of a dispute arrive."""
-        told = GatewayDispute(
+        reported = GatewayDispute(
             id=f"dsp_{payment.id}",
             transaction_id=payment.gateway_transaction_id or "",
             amount=payment.amount,
             currency=payment.currency,
             status=status,
         )
-        await Disputes(self.house.platform.books).gateway_says(told)
+        await Disputes(self.installation.platform.tables).on_event(reported)
 
     async def disputed(self, payment: Payment) -> None:
         """Let the customer dispute a payment, and tell us."""
         await self.gateway_disputes(payment)
         await self.told_of_dispute(payment)
 
-    async def give_back(self, payment: Payment, amount: int) -> None:
+    async def refund_order(self, payment: Payment, amount: int) -> None:
         """Refund some of a payment, to its end."""
-        await self.house.platform.payment_processing.refund_payment(
+        await self.installation.platform.payment_processing.refund_payment(
             payment.id, amount=amount, reason="desistimiento", key="once", requested_by="ops"
         )
-        await self.house.until(payment.id, lambda p: p.refunded_amount == amount)
+        await self.installation.until(payment.id, lambda p: p.refunded_amount == amount)
 
     async def forget_lines_of(self, kind: str) -> None:
         """Make the gateway forget to list what it did."""
-        for report in self.house.gateway.reports._reports.values():
+        for report in self.installation.gateway.reports._reports.values():
             for line in [line for line in report.lines if line.type == kind]:
                 report.lines.remove(line)
                 report.gross_total -= line.gross
@@ -179,7 +183,7 @@ class Office:
         async with (
             aiohttp.ClientSession() as session,
             session.get(
-                f"{self.house.gateway_url}/transactions/{payment.gateway_transaction_id}/refunds",
+                f"{self.installation.gateway_url}/transactions/{payment.gateway_transaction_id}/refunds",
                 headers={"Authorization": "Bearer sk_simulated"},
             ) as answer,
         ):
@@ -188,24 +192,24 @@ class Office:
 
     async def voided_but_captured(self) -> Payment:
         """Void a payment, and let the gateway capture and settle it all the same."""
-        self.house.fleet.add(VIN, Manner(Behaviour.REFUSES))
-        payment = await self.house.buys()
-        voided = await self.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+        self.installation.fleet.add(VIN, Manner(Behaviour.REFUSES))
+        payment = await self.installation.buys()
+        voided = await self.installation.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
         assert voided.gateway_transaction_id is not None
-        world = self.house.gateway
+        world = self.installation.gateway
         taken = world.store.bookings[voided.gateway_transaction_id].transaction
         taken.status, taken.captured_amount, taken.settled_amount = "settled", 1299, 1299
         await self.line(voided, gross=1299)
         return voided
 
     async def refunded_at_gateway(self, payment: Payment) -> None:
-        """Let open work be done until the gateway has given everything back."""
+        """Let jobs be done until the gateway has given everything back."""
         assert payment.gateway_transaction_id is not None
-        taken = self.house.gateway.store.bookings[payment.gateway_transaction_id].transaction
+        taken = self.installation.gateway.store.bookings[payment.gateway_transaction_id].transaction
         async with asyncio.timeout(PATIENCE_SECONDS):
             while taken.refunded_amount < taken.captured_amount:
-                await self.house.platform.open_work.run_due()
-                await self.house.gateway_does("settle")
+                await self.installation.platform.jobs.run_due()
+                await self.installation.gateway_does("settle")
                 await asyncio.sleep(0.01)
 
     async def unknown(self) -> Payment:
@@ -214,36 +218,38 @@ class Office:
             ("initiate", {"drop_connection_after": True}),
             ("find", {"status": 503}),
         ):
-            await self.house.gateway_does("faults", match={"operation": operation}, action=action)
-        payment = await self.house.buys()
-        return await self.house.until(payment.id, lambda p: p.outcome == "unknown")
+            await self.installation.gateway_does(
+                "faults", match={"operation": operation}, action=action
+            )
+        payment = await self.installation.buys()
+        return await self.installation.until(payment.id, lambda p: p.outcome == "unknown")
 
     async def transaction_id_of(self, payment: Payment) -> str:
         """Return what the gateway calls a payment's transaction."""
         [found] = [
             booking.transaction.id
-            for booking in self.house.gateway.store.bookings.values()
+            for booking in self.installation.gateway.store.bookings.values()
             if booking.transaction.reference == str(payment.id)
         ]
         return found
 
     async def delivered_after_void(self) -> Payment:
         """Void a payment, and have the vehicle say later that it applied the service after all."""
-        self.house.fleet.add(VIN, Manner(Behaviour.REFUSES))
-        payment = await self.house.buys()
-        voided = await self.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
-        command = await self.house.platform.books.commands.last_of(voided.id, ACTIVATE)
+        self.installation.fleet.add(VIN, Manner(Behaviour.REFUSES))
+        payment = await self.installation.buys()
+        voided = await self.installation.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+        command = await self.installation.platform.tables.commands.last_of(voided.id, ACTIVATE)
         assert command is not None
-        word = SignedWord(
+        word = SignedMessage(
             vin=VIN, command_id=str(command.command_id), epoch=command.epoch,
             payment_id=str(voided.id), service=command.service, action="activate",
             status="SUCCEEDED", at="now",
         )  # fmt: skip
-        await self.house.database.fetch(
+        await self.installation.database.fetch(
             "insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin,"
             " service, status, at, signature, verified, recorded_at) select gen_random_uuid(),"
             " subject, 'vehicle_acknowledgement', command_id, action, epoch, vin, service,"
             " 'SUCCEEDED', $3, $2, true, db_now() from ota_commands where command_id = $1",
-            command.command_id, self.house.signature(word), word.at,
+            command.command_id, self.installation.signature(word), word.at,
         )  # fmt: skip
         return voided

@@ -244,7 +244,7 @@ def only_a_debit(day: Planted) -> None:
     day.record(payment, "missing_at_gateway")
 
 
-def told_twice(day: Planted) -> None:
+def reported_twice(day: Planted) -> None:
     payment = day.payment()
     first = day.line(payment, "matched")
     day.line(payment, "duplicate_line", booked_at=first["booked_at"])
@@ -354,7 +354,7 @@ HARMLESS: tuple[Plant, ...] = (
 ERRORS: tuple[Plant, ...] = (
     delayed, missing_at_gateway, chargeback, reversal_of_nothing, partial, failed,
     reversed_and_unknown, missing_in_book, charged_under_another_transaction, too_much, adjusted,
-    other_currency, only_a_debit, told_twice, settled_twice, settled_though_voided,
+    other_currency, only_a_debit, reported_twice, settled_twice, settled_though_voided,
     named_another_payment, settled_while_pending, settled_after_loss, refunded_by_nobody,
     refunded_too_much, refund_that_came_back, refund_that_came_back_unknown, refund_never_listed,
     fee_too_high, fee_for_nothing, fee_of_nobody, captured_not_delivered, delivered_not_captured,

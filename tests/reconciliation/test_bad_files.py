@@ -15,7 +15,7 @@ from tests.reconciliation.office import Office
 async def refused(office: Office, path: Path) -> BadReportError:
     """Give a file in, see it refused, and see that nothing was applied."""
     with pytest.raises(BadReportError) as error:
-        await office.room.reconcile(office.today, file=path)
+        await office.reconciliation.reconcile(office.today, file=path)
     assert error.value.sentence.endswith("Nothing was applied.")
     assert await office.balance("bank") == 0
     assert await office.found() == []
@@ -175,7 +175,7 @@ async def test_the_report_of_another_account(office: Office, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("reported", "reason"),
     [
         ({"gross": "12.99"}, "its gross is no amount"),
         ({"gross": 5, "fee": 1, "net": 5}, "gross - fee is not net"),
@@ -191,15 +191,19 @@ async def test_the_report_of_another_account(office: Office, tmp_path: Path) -> 
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_one_bad_line_is_kept_aside_and_the_rest_goes_on(
-    office: Office, tmp_path: Path, told: dict[str, object], reason: str
+    office: Office, tmp_path: Path, reported: dict[str, object], reason: str
 ) -> None:
     payment = await office.capturing()
-    net = {} if "net" in told else {"net": 1, "fee": 1} if "gross" in told else {}
-    lines = [line_of(1, payment), line_of(2, payment, **net, **told)]
+    net = {} if "net" in reported else {"net": 1, "fee": 1} if "gross" in reported else {}
+    lines = [line_of(1, payment), line_of(2, payment, **net, **reported)]
 
-    done = await office.room.reconcile(office.today, file=report_file(tmp_path / "bad.csv", lines))
+    done = await office.reconciliation.reconcile(
+        office.today, file=report_file(tmp_path / "bad.csv", lines)
+    )
 
-    [aside] = await office.room.reports.quarantined(office.room.gateway_name, office.today)
+    [aside] = await office.reconciliation.reports.quarantined(
+        office.reconciliation.gateway_name, office.today
+    )
     assert (aside.place, reason in aside.reason) == (3, True)
     assert done.run.counts == {"matched": 1}
     assert done.day.verdict == "incomplete"

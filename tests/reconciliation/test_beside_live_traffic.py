@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from caas.billing_database.book_snapshot import book_snapshot
-from caas.payment_processing.reconciliation import INCREMENTAL
+from caas.billing_database.reconciliation_snapshot import reconciliation_snapshot
+from caas.reconciliation import INCREMENTAL
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.crowd import crowd, report_file, settlements
 from tests.reconciliation.office import Office
@@ -17,17 +17,17 @@ async def test_payments_bought_and_settled_meanwhile_make_no_discrepancy(office:
     bought = asyncio.Event()
 
     async def buyer(vin: str) -> None:
-        payment = await office.house.buys(vin=vin)
-        await office.house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
-        await office.house.gateway_does("settle")
-        await office.house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+        payment = await office.installation.buys(vin=vin)
+        await office.installation.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+        await office.installation.gateway_does("settle")
+        await office.installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
 
     async def reconciler() -> None:
         while not bought.is_set():
-            await office.room.reconcile(office.today, mode=INCREMENTAL)
+            await office.reconciliation.reconcile(office.today, mode=INCREMENTAL)
 
     running = asyncio.create_task(reconciler())
-    cars = [await office.house.car(f"VSSZZZ6JZ9R00020{n}") for n in range(BUYERS)]
+    cars = [await office.installation.car(f"VSSZZZ6JZ9R00020{n}") for n in range(BUYERS)]
     await asyncio.gather(*(buyer(vin) for vin in cars))
     bought.set()
     await running
@@ -42,7 +42,7 @@ async def test_payments_bought_and_settled_meanwhile_make_no_discrepancy(office:
 async def test_what_moves_after_the_snapshot_is_not_seen_by_it(
     office: Office, tmp_path: Path
 ) -> None:
-    [payment] = await crowd(office.house.platform.books, 1)
+    [payment] = await crowd(office.installation.platform.tables, 1)
     keys = tmp_path / "keys.csv"
     keys.write_text(f"{payment.id}\n")
 
@@ -53,10 +53,10 @@ async def test_what_moves_after_the_snapshot_is_not_seen_by_it(
         await _settle_elsewhere(office, payment.id)
 
     moving = asyncio.create_task(somebody_else())
-    async with book_snapshot(office.house.database) as book:
+    async with reconciliation_snapshot(office.installation.database) as book:
         snapshot_is_taken.set()
         await moving
-        await book.told(keys, tmp_path / "told.csv")
+        await book.reported(keys, tmp_path / "told.csv")
 
     assert ",Capturing," in (tmp_path / "told.csv").read_text()
     assert (await office.payment(payment)).state is PaymentState.SETTLED
@@ -64,15 +64,15 @@ async def test_what_moves_after_the_snapshot_is_not_seen_by_it(
 
 async def test_two_desks_and_one_run_add_nothing_twice(office: Office, tmp_path: Path) -> None:
     """The bank's word comes by webhook while the lines of the same payments are applied."""
-    payments = await crowd(office.house.platform.books, 40)
+    payments = await crowd(office.installation.platform.tables, 40)
     path = report_file(tmp_path / "day.csv", settlements(payments))
 
     async def webhooks() -> None:
         for payment in payments:
             await _settle_elsewhere(office, payment.id)
 
-    await asyncio.gather(office.room.reconcile(office.today, file=path), webhooks())
-    await office.house.rest()
+    await asyncio.gather(office.reconciliation.reconcile(office.today, file=path), webhooks())
+    await office.installation.rest()
 
     settled = [await office.payment(payment) for payment in payments]
     assert {p.state for p in settled} == {PaymentState.SETTLED}
@@ -82,7 +82,7 @@ async def test_two_desks_and_one_run_add_nothing_twice(office: Office, tmp_path:
 
 
 async def _settle_elsewhere(office: Office, payment_id: object) -> None:
-    payment = await office.house.platform.books.payments.get(payment_id)
-    await office.room._late_lines.tell(
+    payment = await office.installation.platform.tables.payments.get(payment_id)
+    await office.reconciliation._late_lines.notify(
         payment.id, transaction_id=None, settled=payment.amount, currency="EUR", source="webhook"
     )

@@ -9,7 +9,7 @@ from caas.billing_database import self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_claims import ClaimPostedError, LineAwaitedError
 from caas.dual_control import ApprovalNeedsAccountError, SamePersonError
-from caas.payment_processing.reconciliation.bulk import (
+from caas.reconciliation.bulk import (
     BulkRule,
     ClaimStatus,
     ReceiptRefusedError,
@@ -27,7 +27,7 @@ ENDINGS: tuple[ClaimStatus, ...] = ("paid", "refused")
 
 
 async def broken_laws(database: Database) -> set[str]:
-    return {found.law.name for found in await self_check.self_check(database) if found.broken}
+    return {found.invariant.name for found in await self_check.self_check(database) if found.broken}
 
 
 async def strangers(office: Office, *amounts: int) -> None:
@@ -41,11 +41,11 @@ async def test_a_rule_decides_what_it_meets_and_nothing_else(office: Office) -> 
     await strangers(office, 100, 200, 900)
     rule = BulkRule(kind=Kind.MISSING_IN_BOOK, currency="EUR", day=office.today, amount_max=500)
 
-    done = await office.room.bulk.resolve(
+    done = await office.reconciliation.bulk.resolve(
         rule,
         resolution=Resolution.CORRECT_BY_ENTRY,
         note="Test lines.",
-        by=await employed(office.house.database, "ana"),
+        by=await employed(office.installation.database, "ana"),
     )
 
     assert (done.met, done.amount, dict(done.by_status)) == (2, 300, {"resolved": 2})
@@ -57,17 +57,19 @@ async def test_many_small_amounts_need_a_second_person_as_one_large_one_does(
 ) -> None:
     await strangers(office, 30_000, 30_000)
 
-    done = await office.room.bulk.resolve(
+    done = await office.reconciliation.bulk.resolve(
         STRANGERS,
         resolution=Resolution.CORRECT_BY_ENTRY,
         note="Theirs.",
-        by=await employed(office.house.database, "ana"),
+        by=await employed(office.installation.database, "ana"),
     )
     with pytest.raises(SamePersonError):
-        await office.room.bulk.approve(done.id, by=await employed(office.house.database, "ana"))
+        await office.reconciliation.bulk.approve(
+            done.id, by=await employed(office.installation.database, "ana")
+        )
     before = await office.balance("unexplained_funds")
-    approved = await office.room.bulk.approve(
-        done.id, by=await employed(office.house.database, "luis")
+    approved = await office.reconciliation.bulk.approve(
+        done.id, by=await employed(office.installation.database, "luis")
     )
 
     assert (done.needs_second_approver, dict(done.by_status)) == (True, {"proposed": 2})
@@ -80,11 +82,11 @@ async def test_what_is_not_offered_is_left_as_it_is(office: Office) -> None:
     await office.line(transaction_id=None, gross=100, fee=0)
     await office.closed()
 
-    done = await office.room.bulk.resolve(
+    done = await office.reconciliation.bulk.resolve(
         STRANGERS,
         resolution=Resolution.REFUND_THE_CUSTOMER,
         note="Back.",
-        by=await employed(office.house.database, "ana"),
+        by=await employed(office.installation.database, "ana"),
     )
 
     assert dict(done.by_status) == {"not offered": 1}
@@ -95,26 +97,30 @@ async def test_a_claim_has_a_status_and_a_receipt_and_ages(office: Office) -> No
     await strangers(office, 100)
     claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
     with pytest.raises(ReceiptRefusedError):
-        await office.room.bulk.claim_step(claimed.id, "sent", receipt=None, note="By mail.", by=ANA)
-    sent = await office.room.bulk.claim_step(
+        await office.reconciliation.bulk.claim_step(
+            claimed.id, "sent", receipt=None, note="By mail.", by=ANA
+        )
+    sent = await office.reconciliation.bulk.claim_step(
         claimed.id, "sent", receipt="CASE-7", note="By mail.", by=ANA
     )
     await office.days_pass(12)
-    [aged] = await office.room.bulk.claims(open_only=True)
-    paid = await office.room.bulk.claim_step(claimed.id, "paid", receipt=None, note="Came.", by=ANA)
+    [aged] = await office.reconciliation.bulk.claims(open_only=True)
+    paid = await office.reconciliation.bulk.claim_step(
+        claimed.id, "paid", receipt=None, note="Came.", by=ANA
+    )
 
     assert (sent.status, sent.receipt, sent.age_days) == ("sent", "CASE-7", 0)
     assert (aged.age_days, aged.due_on < office.today) == (12, True)
-    assert (paid.status, await office.room.bulk.claims(open_only=True)) == ("paid", [])
+    assert (paid.status, await office.reconciliation.bulk.claims(open_only=True)) == ("paid", [])
 
 
 async def test_reopening_ends_the_claim(office: Office) -> None:
     await strangers(office, 100)
     claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
 
-    await office.room.investigation.reopen(claimed.id, note="Ours after all.", by="Luis")
+    await office.reconciliation.investigation.reopen(claimed.id, note="Ours after all.", by="Luis")
 
-    [claim] = await office.room.bulk.claims()
+    [claim] = await office.reconciliation.bulk.claims()
     assert claim.status == "refused"
 
 
@@ -124,35 +130,39 @@ async def test_a_paid_claim_moves_to_the_line_that_brings_it(office: Office) -> 
     owed, unexplained = await office.balance("gateway_claims"), await office.balance(
         "unexplained_funds"
     )  # fmt: skip
-    claims = office.room.bulk
-    before = await broken_laws(office.house.database)
-    await office.room.seal(office.today, by="Ana")
+    claims = office.reconciliation.bulk
+    before = await broken_laws(office.installation.database)
+    await office.reconciliation.seal(office.today, by="Ana")
 
     await claims.claim_step(claimed.id, "paid", receipt="CASE-7", note="Came.", by=ANA)
 
     assert (owed, await office.balance("gateway_claims"), before) == (-100, 0, set())
     assert await office.balance("unexplained_funds") == unexplained + owed
-    assert await broken_laws(office.house.database) == set()
+    assert await broken_laws(office.installation.database) == set()
 
 
 async def test_a_refused_claim_is_a_loss_and_a_large_one_needs_two_people(office: Office) -> None:
     await strangers(office, 100, 60_000)
     small, large = sorted(await office.found(unresolved=True), key=lambda it: it.amount)
-    ana, luis = [await employed(office.house.database, name) for name in ("ana", "luis")]
+    ana, luis = [await employed(office.installation.database, name) for name in ("ana", "luis")]
     for found in (small, large):
-        await office.room.investigation.resolve(
+        await office.reconciliation.investigation.resolve(
             found.id, resolution=Resolution.CLAIM_FROM_GATEWAY, note="Theirs.", by=ana
         )
-    await office.room.investigation.approve(large.id, by=luis)
+    await office.reconciliation.investigation.approve(large.id, by=luis)
 
-    await office.room.bulk.claim_step(small.id, "refused", receipt=None, note="No.", by=ANA)
+    await office.reconciliation.bulk.claim_step(
+        small.id, "refused", receipt=None, note="No.", by=ANA
+    )
     with pytest.raises(ClaimPostedError):
-        await office.room.investigation.reopen(small.id, note="Once more.", by="Luis")
+        await office.reconciliation.investigation.reopen(small.id, note="Once more.", by="Luis")
     await office.closed()
-    await office.room.seal(office.today, by="Ana")
-    refuses = partial(office.room.bulk.claim_step, large.id, "refused", receipt=None, note="No.")
+    await office.reconciliation.seal(office.today, by="Ana")
+    refuses = partial(
+        office.reconciliation.bulk.claim_step, large.id, "refused", receipt=None, note="No."
+    )
     proposed = await refuses(by=ana)
-    taken_back = await office.room.bulk.claim_step(
+    reversed_ = await office.reconciliation.bulk.claim_step(
         large.id, "sent", receipt="C-9", note="Sent once more.", by=ana
     )
     await refuses(by=ana)
@@ -162,24 +172,24 @@ async def test_a_refused_claim_is_a_loss_and_a_large_one_needs_two_people(office
     with pytest.raises(ApprovalNeedsAccountError):
         await refuses(by=COMMAND_LINE)
     with pytest.raises(asyncpg.CheckViolationError, match="two people decide"):
-        await office.house.database.fetch(
+        await office.installation.database.fetch(
             "update gateway_claims set status = 'refused' where discrepancy_id = $1", large.id
         )
     ended = await refuses(by=luis)
 
     assert (proposed.status, proposed.refusal_by) == ("filed", ana.name)
-    assert (taken_back.status, taken_back.refusal_by) == ("sent", None)
+    assert (reversed_.status, reversed_.refusal_by) == ("sent", None)
     assert (owed, await office.balance("gateway_claims")) == (-60_000, 0)
     assert ended.status == "refused"
     assert await office.balance("risk_loss:missing_in_book") == -60_100
-    assert await broken_laws(office.house.database) == set()
+    assert await broken_laws(office.installation.database) == set()
 
 
 async def test_a_claim_whose_line_is_awaited_ends_with_its_line(office: Office) -> None:
     payment = await office.capturing()
     await office.a_settlement_is_late()
     claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
-    claims = office.room.bulk
+    claims = office.reconciliation.bulk
     for status in ENDINGS:
         with pytest.raises(LineAwaitedError):
             await claims.claim_step(claimed.id, status, receipt="C-7", note="Came.", by=ANA)
@@ -191,7 +201,7 @@ async def test_a_claim_whose_line_is_awaited_ends_with_its_line(office: Office) 
     assert claim.status == "paid"
     assert await office.balance("gateway_claims") == 0
     assert await office.balance("unexplained_funds") == 0
-    assert await broken_laws(office.house.database) == set()
+    assert await broken_laws(office.installation.database) == set()
 
 
 async def test_a_claim_given_up_for_a_loss_leaves_nothing_owed(office: Office) -> None:
@@ -200,9 +210,9 @@ async def test_a_claim_given_up_for_a_loss_leaves_nothing_owed(office: Office) -
     await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
     await office.resolved(Resolution.ACCEPT_LOSS)
 
-    [claim] = await office.room.bulk.claims()
+    [claim] = await office.reconciliation.bulk.claims()
     assert claim.status == "refused"
     assert await office.balance("gateway_claims") == 0
     assert await office.balance("gateway_receivable") == 0
     assert await office.balance("risk_loss:settlement_failed") == 1299
-    assert await broken_laws(office.house.database) == set()
+    assert await broken_laws(office.installation.database) == set()

@@ -11,7 +11,7 @@ from pathlib import Path
 from caas.billing_database import self_check
 from caas.billing_database.payments import Payment
 from caas.external_systems.report_files import BadReportError
-from caas.payment_processing.reconciliation import Reconciled
+from caas.reconciliation import Reconciled
 from tests.business_day import business_day
 from tests.reconciliation.crowd import HEADER, line_of, today
 from tests.reconciliation.office import Office
@@ -45,23 +45,23 @@ class Case:
     encoding: str = "utf-8"
 
 
-def of_adyen(*told: tuple[str, str, str, int | None]) -> Rows:
+def of_adyen(*reported: tuple[str, str, str, int | None]) -> Rows:
     """Rows of Adyen: type, gross, net, and whose payment it is."""
     return lambda payments, _, __: [
         ADYEN_HEADER,
         *(adyen(type_, gross, net, None if of is None else payments[of])
-          for type_, gross, net, of in told),
+          for type_, gross, net, of in reported),
     ]  # fmt: skip
 
 
-def of_stripe(*told: tuple[str, str], **more: str) -> Rows:
+def of_stripe(*reported: tuple[str, str], **more: str) -> Rows:
     """Rows of Stripe; the charges are of the payments in turn."""
 
     def rows(payments: list[Payment], place: int, _: date) -> list[str]:
         turn = iter(payments)
         return [STRIPE] + [
             stripe(place * 10 + n, kind, amounts, next(turn) if kind == "charge" else None, **more)
-            for n, (kind, amounts) in enumerate(told)
+            for n, (kind, amounts) in enumerate(reported)
         ]
 
     return rows
@@ -96,20 +96,20 @@ def of_redsys(payments: list[Payment], _: int, day: date) -> list[str]:
 
 
 def of_worldline(payments: list[Payment], _: int, day: date) -> list[str]:
-    """Three that were requested, refused and only authorised; the report knows no fees."""
-    told = [("9", payments[0]), ("2", payments[1]), ("5", payments[1])]
+    """Three that were requested, refused and only authorized; the report knows no fees."""
+    reported = [("9", payments[0]), ("2", payments[1]), ("5", payments[1])]
     return [WORLDLINE] + [
         f"{it.gateway_transaction_id};{it.id};;{status};x;123456;0;{day:%d/%m/%Y};CaaS;A;ES;12.99;"
         "EUR;CreditCard;VISA;XXXXXXXXXXXX1111;"
-        for status, it in told
+        for status, it in reported
     ]  # fmt: skip
 
 
 def with_an_offset(payments: list[Payment], _: int, day: date) -> list[str]:
     """One instant, written in two ways."""
     at = (f"{day}T14:00:00+00:00", f"{day}T15:00:00+01:00")
-    told = enumerate(zip(payments, at, strict=True), 1)
-    return [HEADER, *(line_of(n, it, booked_at=when) for n, (it, when) in told)]
+    reported = enumerate(zip(payments, at, strict=True), 1)
+    return [HEADER, *(line_of(n, it, booked_at=when) for n, (it, when) in reported)]
 
 
 SETTLED = ("Settled", ",12.99", ",12.56")
@@ -159,7 +159,7 @@ CASES: dict[str, Case] = {
 async def take(office: Office, path: Path, day: date) -> Reconciled | None:
     """Give a file for a day; None when it is refused."""
     try:
-        return await office.room.reconcile(day, file=path)
+        return await office.reconciliation.reconcile(day, file=path)
     except BadReportError:
         return None
 
@@ -181,7 +181,7 @@ async def test_each_file_is_booked_once_however_often_and_for_whatever_day_it_is
         next_day = await take(office, files[1], day + timedelta(days=1))
         again = await take(office, files[2], day)
 
-        told = {
+        reported = {
             "counts": first.run.counts if first else {},
             "verdict": first.day.verdict if first else "closed",
             "lines of the next day": next_day.run.lines if next_day else 0,
@@ -193,8 +193,12 @@ async def test_each_file_is_booked_once_however_often_and_for_whatever_day_it_is
             "counts": case.counts, "verdict": case.verdict, "lines of the next day": 0,
             "lines again": 0, "verdict again": case.verdict, "bank": case.bank,
         }  # fmt: skip
-        if told != right:
-            wrong[name] = {it: told[it] for it in told if told[it] != right[it]}
+        if reported != right:
+            wrong[name] = {it: reported[it] for it in reported if reported[it] != right[it]}
 
-    broken = [it.law.name for it in await self_check.self_check(office.house.database) if it.broken]
+    broken = [
+        it.invariant.name
+        for it in await self_check.self_check(office.installation.database)
+        if it.broken
+    ]
     assert (wrong, broken) == ({}, [])

@@ -1,4 +1,4 @@
-"""The clerk's commands, each as a process of its own beside the house: output and exit status."""
+"""The clerk's commands, each as a process of its own: output and exit status."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from caas.cli import program
-from caas.commands import NICENESS
+from caas.cli.commands import NICENESS
 from tests.cars import COMMAND_KEY
-from tests.house import House
+from tests.installation import Installation
 from tests.people import employed
 from tests.reconciliation.crowd import report_file, settlements
 from tests.reconciliation.office import Office
@@ -44,16 +44,16 @@ class Ended:
 Caas = Callable[..., Awaitable[Ended]]
 
 
-def environment_of(house: House, folder: Path) -> dict[str, str]:
-    """Every setting a command needs to work in this house."""
+def environment_of(installation: Installation, folder: Path) -> dict[str, str]:
+    """Every setting a command needs to work in this installation."""
     nobody = "http://127.0.0.1:9"
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "PYTHONPATH": str(ROOT / "src"),
         "CAAS_DATA_DIR": str(folder / "data"),
-        "CAAS_DATABASE_URL": house.database.dsn,
-        "CAAS_GATEWAY_URL": house.gateway_url,
+        "CAAS_DATABASE_URL": installation.database.dsn,
+        "CAAS_GATEWAY_URL": installation.gateway_url,
         "CAAS_GATEWAY_API_KEY": "sk_simulated",
         "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
@@ -70,30 +70,30 @@ def environment_of(house: House, folder: Path) -> dict[str, str]:
 
 
 async def started(
-    house: House, folder: Path, *words: object, **more: str
+    installation: Installation, folder: Path, *words: object, **more: str
 ) -> asyncio.subprocess.Process:
-    """Start `caas <words>` in the house."""
+    """Start `caas <words>` in the installation."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "caas.cli", *map(str, words),
-        env=environment_of(house, folder) | more, cwd=folder,
+        env=environment_of(installation, folder) | more, cwd=folder,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 
 
 @pytest.fixture
-def house_rows(house: House) -> Callable[[], Awaitable[dict[str, str]]]:
-    """Return what stands in every table of the house, as a digest of each."""
+def installation_rows(installation: Installation) -> Callable[[], Awaitable[dict[str, str]]]:
+    """Return what stands in every table of the installation, as a digest of each."""
 
     async def counted() -> dict[str, str]:
-        tables = await house.database.fetch(
+        tables = await installation.database.fetch(
             "select relname from pg_class where relkind = 'r'"
             " and relnamespace = 'caas'::regnamespace"
         )
         found: dict[str, str] = {}
         for table in tables:
             name = table["relname"]
-            [row] = await house.database.fetch(
+            [row] = await installation.database.fetch(
                 f"select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) as digest"
                 f" from {name} t"
             )
@@ -104,11 +104,11 @@ def house_rows(house: House) -> Callable[[], Awaitable[dict[str, str]]]:
 
 
 @pytest.fixture
-def caas(house: House, tmp_path: Path) -> Caas:
-    """Run `caas <words>` in the house, to its end."""
+def caas(installation: Installation, tmp_path: Path) -> Caas:
+    """Run `caas <words>` in the installation, to its end."""
 
     async def run(*words: object, **more: str) -> Ended:
-        process = await started(house, tmp_path, *words, **more)
+        process = await started(installation, tmp_path, *words, **more)
         out, err = await process.communicate()
         assert process.returncode is not None
         return Ended(process.returncode, out.decode(), err.decode())
@@ -121,7 +121,7 @@ async def test_a_day_is_reconciled_investigated_reported_and_sealed(
 ) -> None:
     await office.line(await office.capturing())
     await office.line(transaction_id="txn_alien", gross=LARGE)
-    await office.house.gateway_does("close-day", date=office.today.isoformat())
+    await office.installation.gateway_does("close-day", date=office.today.isoformat())
     day, paper = ("--date", office.today), tmp_path / "day.pdf"
 
     first = await caas("reconcile", *day)
@@ -132,8 +132,8 @@ async def test_a_day_is_reconciled_investigated_reported_and_sealed(
         "--by", "Ana",
     )  # fmt: skip
     alone = await caas("discrepancies", "approve", found["id"], "--by", "Ana")
-    luis = await employed(office.house.database, "luis")
-    await office.room.investigation.approve(UUID(found["id"]), by=luis)
+    luis = await employed(office.installation.database, "luis")
+    await office.reconciliation.investigation.approve(UUID(found["id"]), by=luis)
     both = await caas("discrepancies", "show", found["id"])
     again = await caas("reconcile", *day, "--json")
     report = await caas("report", *day, "--out", paper)
@@ -183,7 +183,7 @@ async def test_a_full_disk_is_a_sentence_and_the_environment_s_exit_status(
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", started_by, "reconcile", "--date", str(office.today),
-        "--file", str(path), env=environment_of(office.house, tmp_path), cwd=tmp_path,
+        "--file", str(path), env=environment_of(office.installation, tmp_path), cwd=tmp_path,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
@@ -195,11 +195,11 @@ async def test_a_full_disk_is_a_sentence_and_the_environment_s_exit_status(
 
 async def test_a_reconciliation_lets_others_go_first(office: Office, tmp_path: Path) -> None:
     """A day of a million lines made customers wait five times as long for their payments."""
-    await office.house.gateway_does(
+    await office.installation.gateway_does(
         "faults", match={"operation": "settlements"}, action={"latency_ms": 60_000}
     )
 
-    run = await started(office.house, tmp_path, "reconcile", "--date", office.today)
+    run = await started(office.installation, tmp_path, "reconcile", "--date", office.today)
     try:
         async with asyncio.timeout(60):
             while os.getpriority(os.PRIO_PROCESS, run.pid) < NICENESS:
@@ -231,14 +231,14 @@ async def test_a_file_is_taken_instead_of_the_gateway_s_report(
 
 
 async def test_commands_that_read_write_nothing_and_call_nobody(
-    office: Office, caas: Caas, house_rows: Callable[[], Awaitable[dict[str, str]]]
+    office: Office, caas: Caas, installation_rows: Callable[[], Awaitable[dict[str, str]]]
 ) -> None:
     """`caas days` called gateway and broker, and began the nightly jobs of a whole platform."""
     await office.line(transaction_id="txn_alien", gross=LARGE)
-    await office.house.gateway_does("close-day", date=office.today.isoformat())
+    await office.installation.gateway_does("close-day", date=office.today.isoformat())
     await caas("reconcile", "--date", office.today)
     [found] = (await caas("discrepancies", "list", "--json")).json
-    before = await house_rows()
+    before = await installation_rows()
 
     away = {"CAAS_GATEWAY_URL": "http://127.0.0.1:9", "CAAS_MQTT_URL": "mqtt://127.0.0.1:9"}
     ended = [
@@ -253,7 +253,7 @@ async def test_commands_that_read_write_nothing_and_call_nobody(
     ]
 
     assert [one.status for one in ended] == [0] * len(ended), ended
-    assert await house_rows() == before
+    assert await installation_rows() == before
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
 async def test_a_gateway_that_gives_no_report_is_3_and_says_what_to_do(
     office: Office, caas: Caas
 ) -> None:
-    await office.house.gateway_does(
+    await office.installation.gateway_does(
         "faults", match={"operation": "settlements"}, action={"status": 503}
     )
 
@@ -288,14 +288,14 @@ async def test_a_gateway_that_gives_no_report_is_3_and_says_what_to_do(
 
 async def test_a_command_waits_for_the_hourly_run(office: Office, caas: Caas) -> None:
     """Beside a platform that was just taking the hour in, the clerk's command failed."""
-    gateway = office.room.gateway_name
-    await office.house.gateway_does("close-day", date=office.today.isoformat())
+    gateway = office.reconciliation.gateway_name
+    await office.installation.gateway_does("close-day", date=office.today.isoformat())
 
-    async with office.room.days.alone(gateway):
+    async with office.reconciliation.days.alone(gateway):
         waiting: asyncio.Future[Ended] = asyncio.ensure_future(
             caas("reconcile", "--date", office.today)
         )
-        while not await office.house.database.fetch(
+        while not await office.installation.database.fetch(
             "select 1 from pg_locks where locktype = 'advisory' and not granted"
         ):
             await asyncio.sleep(0.01)

@@ -3,14 +3,16 @@
 import pytest
 
 from caas.external_systems.report_files import BadReportError
-from caas.payment_processing.reconciliation.report_pages import ReportMovedError
+from caas.reconciliation.report_pages import ReportChangedError
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.office import Office
 
 
 async def fault(office: Office, **action: object) -> None:
     """Let the gateway's report go wrong."""
-    await office.house.gateway_does("faults", match={"operation": "settlements"}, action=action)
+    await office.installation.gateway_does(
+        "faults", match={"operation": "settlements"}, action=action
+    )
 
 
 async def test_a_report_whose_totals_do_not_agree_is_refused_and_nothing_is_applied(
@@ -25,9 +27,9 @@ async def test_a_report_whose_totals_do_not_agree_is_refused_and_nothing_is_appl
 
     assert (await office.payment(payment)).state is PaymentState.CAPTURING
     assert await office.balance("bank") == 0
-    [case] = await office.house.platform.books.cases.listed()
+    [case] = await office.installation.platform.tables.cases.listed()
     assert case.kind == "settlement_report_refused"
-    assert (await office.room.verdict(office.today)).verdict == "in progress"
+    assert (await office.reconciliation.verdict(office.today)).verdict == "in progress"
 
 
 async def test_a_report_that_lacks_a_line_is_refused(office: Office) -> None:
@@ -79,10 +81,10 @@ async def test_an_open_report_that_does_not_add_up_yet_is_tried_again_later(
     await office.line(await office.capturing())
     await fault(office, wrong_totals=True)
 
-    with pytest.raises(ReportMovedError):
-        await office.room.reconcile(office.today)
+    with pytest.raises(ReportChangedError):
+        await office.reconciliation.reconcile(office.today)
 
-    assert await office.house.platform.books.cases.listed() == []
+    assert await office.installation.platform.tables.cases.listed() == []
 
 
 async def test_a_line_that_cannot_be_read_is_kept_aside_and_the_rest_goes_on(
@@ -90,29 +92,35 @@ async def test_a_line_that_cannot_be_read_is_kept_aside_and_the_rest_goes_on(
 ) -> None:
     payment = await office.capturing()
     await office.line(payment)
-    office.house.gateway.reports.book_as_told(
+    office.installation.gateway.reports.book_as_told(
         None, transaction_id="txn_x", type="settlement", gross=100, fee=1, net=100,
         currency="EUR", reference=None,
     )  # fmt: skip
 
     done = await office.closed()
 
-    [aside] = await office.room.reports.quarantined(office.room.gateway_name, office.today)
+    [aside] = await office.reconciliation.reports.quarantined(
+        office.reconciliation.gateway_name, office.today
+    )
     assert "gross - fee is not net" in aside.reason
     assert (await office.payment(payment)).state is PaymentState.SETTLED
     assert (done.day.verdict, done.run.counts) == ("incomplete", {"matched": 1})
 
 
 async def test_a_person_may_say_why_a_line_need_not_come_again(office: Office) -> None:
-    office.house.gateway.reports.book_as_told(None, type="settlement", gross=100, fee=1, net=100)
+    office.installation.gateway.reports.book_as_told(
+        None, type="settlement", gross=100, fee=1, net=100
+    )
     await office.closed()
-    [aside] = await office.room.reports.quarantined(office.room.gateway_name, office.today)
+    [aside] = await office.reconciliation.reports.quarantined(
+        office.reconciliation.gateway_name, office.today
+    )
 
-    await office.room.release_quarantined(
+    await office.reconciliation.release_quarantined(
         aside.report_id, aside.place, by="Ana", note="The gateway confirms it is void."
     )
 
-    assert (await office.room.verdict(office.today)).verdict == "closed"
+    assert (await office.reconciliation.verdict(office.today)).verdict == "closed"
 
 
 async def test_a_card_number_in_a_line_is_kept_aside_and_shown_nowhere(office: Office) -> None:
@@ -120,7 +128,9 @@ async def test_a_card_number_in_a_line_is_kept_aside_and_shown_nowhere(office: O
 
     await office.closed()
 
-    [aside] = await office.room.reports.quarantined(office.room.gateway_name, office.today)
+    [aside] = await office.reconciliation.reports.quarantined(
+        office.reconciliation.gateway_name, office.today
+    )
     assert "card number" in aside.reason
     assert "4111111111111111" not in aside.text
 
@@ -129,11 +139,13 @@ async def test_a_closed_report_that_changes_is_found_out(office: Office) -> None
     payment = await office.capturing()
     await office.line(payment)
     await office.closed()
-    report = office.house.gateway.reports._reports[office.today.isoformat()]
+    report = office.installation.gateway.reports._reports[office.today.isoformat()]
     report.lines[0].batch_id = "another"
 
-    done = await office.room.reconcile(office.today)
+    done = await office.reconciliation.reconcile(office.today)
 
     assert done.day.verdict == "incomplete"
-    [aside] = await office.room.reports.quarantined(office.room.gateway_name, office.today)
+    [aside] = await office.reconciliation.reports.quarantined(
+        office.reconciliation.gateway_name, office.today
+    )
     assert "other than the line with its number that is stored" in aside.reason

@@ -12,25 +12,25 @@ import asyncpg
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.job_rows import Job
 from caas.billing_database.reconciliation_days import (
     DayNotClosedError,
     DayNotFoundError,
     DaySealedError,
 )
-from caas.open_work import Again
-from caas.payment_processing.reconciliation import INCREMENTAL
-from caas.payment_processing.reconciliation.reporting import as_csv, as_data, as_pdf
-from caas.payment_processing.reconciliation.runs import (
+from caas.jobs import RetryIn
+from caas.reconciliation import INCREMENTAL
+from caas.reconciliation.reporting import as_csv, as_data, as_pdf
+from caas.reconciliation.runs import (
     KEPT,
     KEPT_DAYS_MAX,
     NotReplayableError,
 )
-from caas.payment_processing.reconciliation.schedule import seconds_to_closing
+from caas.reconciliation.schedule import seconds_to_closing
 from caas.rules.compared_relations import RULE_VERSION
 from caas.rules.discrepancies import Resolution
-from tests.house import PATIENCE_SECONDS
+from tests.installation import PATIENCE_SECONDS
 from tests.reconciliation.office import Office
 
 MADRID = ZoneInfo("Europe/Madrid")
@@ -38,14 +38,14 @@ MADRID = ZoneInfo("Europe/Madrid")
 
 async def test_a_day_that_was_never_compared_has_no_verdict(office: Office) -> None:
     with pytest.raises(DayNotFoundError):
-        await office.room.verdict(office.today)
+        await office.reconciliation.verdict(office.today)
 
 
 async def test_a_day_is_closed_only_after_both_directions_were_compared(office: Office) -> None:
-    await office.house.gateway_does("close-day", date=office.today.isoformat())
+    await office.installation.gateway_does("close-day", date=office.today.isoformat())
 
-    half = await office.room.reconcile(office.today, mode=INCREMENTAL)
-    whole = await office.room.reconcile(office.today)
+    half = await office.reconciliation.reconcile(office.today, mode=INCREMENTAL)
+    whole = await office.reconciliation.reconcile(office.today)
 
     assert (half.day.verdict, whole.day.verdict) == ("in progress", "closed")
     assert half.day.because == "our records were not compared yet"
@@ -56,9 +56,9 @@ async def test_only_a_closed_day_can_be_sealed(office: Office) -> None:
     await office.closed()
 
     with pytest.raises(DayNotClosedError):
-        await office.room.seal(office.today, by="Ana")
+        await office.reconciliation.seal(office.today, by="Ana")
     await office.resolved(Resolution.CORRECT_BY_ENTRY)
-    sealed = await office.room.seal(office.today, by="Ana")
+    sealed = await office.reconciliation.seal(office.today, by="Ana")
 
     assert (sealed.sealed_by, sealed.verdict) == ("Ana", "closed")
 
@@ -70,31 +70,31 @@ async def test_a_day_is_not_sealed_before_its_decisions_are_carried_out(
     await office.line(await office.capturing(), gross=1399)
     await office.closed()
     decided = await office.resolved(Resolution.REFUND_THE_CUSTOMER)
-    parked = "select 1 from open_work where subject = $1 and parked_at is not null"
+    paused = "select 1 from jobs where subject = $1 and paused_at is not null"
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await database.fetchrow(parked, decided.id) is None:
-            await office.house.platform.open_work.run_due()
+        while await database.fetchrow(paused, decided.id) is None:
+            await office.installation.platform.jobs.run_due()
             await asyncio.sleep(0.01)
 
     with pytest.raises(DayNotClosedError, match="not carried out: 1"):
-        await office.room.seal(office.today, by="Ana")
+        await office.reconciliation.seal(office.today, by="Ana")
     with pytest.raises(asyncpg.CheckViolationError, match="not carried out"):
         await database.fetch(
             "update reconciliation_days set sealed_at = db_now(), sealed_by = 'Ana'"
         )
-    await office.room.investigation.reopen(decided.id, note="They refuse.", by="Luis")
+    await office.reconciliation.investigation.reopen(decided.id, note="They refuse.", by="Luis")
     await office.resolved(Resolution.CORRECT_BY_ENTRY)
-    assert (await office.room.seal(office.today, by="Ana")).sealed_by == "Ana"
+    assert (await office.reconciliation.seal(office.today, by="Ana")).sealed_by == "Ana"
 
 
 async def test_a_sealed_day_is_not_sealed_again(office: Office) -> None:
     await office.line(await office.capturing())
     await office.closed()
-    await office.room.seal(office.today, by="Ana")
+    await office.reconciliation.seal(office.today, by="Ana")
 
     with pytest.raises(DayNotClosedError):
-        await office.room.seal(office.today, by="Luis")
+        await office.reconciliation.seal(office.today, by="Luis")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_postgresql_itself_keeps_the_seal(
     await office.line(transaction_id="txn_alien")
     await office.closed()
     await office.resolved(Resolution.CORRECT_BY_ENTRY)
-    await office.room.seal(office.today, by="Ana")
+    await office.reconciliation.seal(office.today, by="Ana")
 
     with pytest.raises(asyncpg.RestrictViolationError, match="sealed"):
         await database.fetch(statement)
@@ -129,23 +129,23 @@ async def test_a_sealed_day_s_discrepancy_is_not_reopened(office: Office) -> Non
     await office.line(transaction_id="txn_alien")
     await office.closed()
     resolved = await office.resolved(Resolution.CORRECT_BY_ENTRY)
-    await office.room.seal(office.today, by="Ana")
+    await office.reconciliation.seal(office.today, by="Ana")
 
     with pytest.raises(DaySealedError):
-        await office.room.investigation.reopen(resolved.id, note="Again.", by="Luis")
+        await office.reconciliation.investigation.reopen(resolved.id, note="Again.", by="Luis")
 
 
 async def test_the_night_closes_yesterday_and_what_was_missed_before(office: Office) -> None:
     payment = await office.capturing()
     await office.line(payment)
     first = office.today
-    await office.room.reconcile(first, mode=INCREMENTAL)
+    await office.reconciliation.reconcile(first, mode=INCREMENTAL)
     await office.days_pass(3)
 
-    answer = await office.room._schedule._daily(work())
+    answer = await office.reconciliation._schedule._daily(job())
 
-    days = await office.room.days.listed(office.room.gateway_name)
-    assert isinstance(answer, Again)
+    days = await office.reconciliation.days.listed(office.reconciliation.gateway_name)
+    assert isinstance(answer, RetryIn)
     assert [day.day for day in days] == [first + timedelta(days=n) for n in (2, 1, 0)]
     assert {day.verdict for day in days} == {"closed"}
 
@@ -153,36 +153,36 @@ async def test_the_night_closes_yesterday_and_what_was_missed_before(office: Off
 async def test_the_hour_takes_in_the_running_day(office: Office) -> None:
     await office.line(await office.capturing())
 
-    answer = await office.room._schedule._hourly(work())
+    answer = await office.reconciliation._schedule._hourly(job())
 
-    assert isinstance(answer, Again)
+    assert isinstance(answer, RetryIn)
     assert await office.balance("bank") == 1256
-    assert (await office.room.verdict(office.today)).verdict == "in progress"
+    assert (await office.reconciliation.verdict(office.today)).verdict == "in progress"
 
 
 async def test_a_silent_gateway_is_asked_again_and_nobody_is_alerted(office: Office) -> None:
-    await office.house.gateway_does(
+    await office.installation.gateway_does(
         "faults", match={"operation": "settlements"}, action={"status": 503}
     )
 
-    answer = await office.room._schedule._daily(work())
+    answer = await office.reconciliation._schedule._daily(job())
 
-    assert isinstance(answer, Again)
+    assert isinstance(answer, RetryIn)
     assert (answer.due_in, answer.because is None) == (600.0, False)
-    assert await office.house.platform.books.cases.listed() == []
+    assert await office.installation.platform.tables.cases.listed() == []
 
 
-async def test_the_schedule_is_open_work_and_begun_once(office: Office) -> None:
-    await office.room.begin_schedule()
-    await office.room.begin_schedule()
+async def test_the_schedule_is_jobs_and_begun_once(office: Office) -> None:
+    await office.reconciliation.begin_schedule()
+    await office.reconciliation.begin_schedule()
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while len(await office.room.days.listed(office.room.gateway_name)) < 2:
-            await office.house.platform.open_work.run_due()
+        while len(await office.reconciliation.days.listed(office.reconciliation.gateway_name)) < 2:
+            await office.installation.platform.jobs.run_due()
             await asyncio.sleep(0.01)
 
-    row = await office.house.database.fetchrow(
-        "select count(*) from open_work where kind like 'reconcile_%'"
+    row = await office.installation.database.fetchrow(
+        "select count(*) from jobs where kind like 'reconcile_%'"
     )
     assert row is not None
     assert row[0] == 2
@@ -206,7 +206,7 @@ async def test_a_run_is_judged_again_and_gives_the_same_bytes(office: Office) ->
     done = await office.closed()
     await office.resolved(Resolution.CORRECT_BY_ENTRY)
 
-    digest = await office.room.replay(done.run.id)
+    digest = await office.reconciliation.replay(done.run.id)
 
     assert digest == done.run.output_hash
     assert (done.run.rule_version, done.run.engine) == (RULE_VERSION, "postgresql")
@@ -215,29 +215,29 @@ async def test_a_run_is_judged_again_and_gives_the_same_bytes(office: Office) ->
 
 async def test_a_run_whose_inputs_are_gone_is_not_judged_again(office: Office) -> None:
     refused = await office.closed()
-    for kept in office.room._runs._settings.folder.rglob("*.parquet"):
+    for kept in office.reconciliation._runs._settings.folder.rglob("*.parquet"):
         kept.unlink()
-    (office.room._runs._settings.folder / "compared" / str(refused.run.id)).rmdir()
+    (office.reconciliation._runs._settings.folder / "compared" / str(refused.run.id)).rmdir()
 
     with pytest.raises(NotReplayableError):
-        await office.room.replay(refused.run.id)
+        await office.reconciliation.replay(refused.run.id)
 
 
 async def test_what_was_compared_is_kept_for_more_than_a_year_and_not_for_ever(
     office: Office,
 ) -> None:
-    await office.house.gateway_does("close-day", date=office.today.isoformat())
-    first, second = [(await office.room.reconcile(office.today)).run.id for _ in range(2)]
-    kept = office.room._runs._settings.folder / KEPT
+    await office.installation.gateway_does("close-day", date=office.today.isoformat())
+    first, second = [(await office.reconciliation.reconcile(office.today)).run.id for _ in range(2)]
+    kept = office.reconciliation._runs._settings.folder / KEPT
     for run, days in ((first, KEPT_DAYS_MAX + 1), (second, KEPT_DAYS_MAX - 1)):
         at = (kept / str(run)).stat().st_mtime - timedelta(days=days).total_seconds()
         os.utime(kept / str(run), (at, at))
 
-    third = (await office.room.reconcile(office.today)).run.id
+    third = (await office.reconciliation.reconcile(office.today)).run.id
 
     assert {folder.name for folder in kept.iterdir()} == {str(second), str(third)}
     with pytest.raises(NotReplayableError):
-        await office.room.replay(first)
+        await office.reconciliation.replay(first)
 
 
 async def test_a_day_s_report_says_the_same_in_its_three_forms(office: Office) -> None:
@@ -247,11 +247,11 @@ async def test_a_day_s_report_says_the_same_in_its_three_forms(office: Office) -
     await office.line(transaction_id="txn_alien")
     await office.closed()
 
-    report = await office.room.reporting.report(office.today)
+    report = await office.reconciliation.reporting.report(office.today)
     tables = dict(tables_of(as_csv(report)))
     pages = as_pdf(report)
 
-    position = await office.room.reporting.position(office.today, office.today)
+    position = await office.reconciliation.reporting.position(office.today, office.today)
     [exposure], [age] = position.exposure, position.ageing
     assert (report.matched_lines, report.differing_lines, report.ties_out) == (1, 1, True)
     assert (exposure.payments, exposure.amount) == (1, 1299)
@@ -269,7 +269,7 @@ async def test_losses_are_reported_by_their_cause(office: Office) -> None:
     await office.closed()
     await office.resolved(Resolution.WRITE_OFF)
 
-    report = await office.room.reporting.report(office.today)
+    report = await office.reconciliation.reporting.report(office.today)
 
     assert [(loss.cause, loss.amount) for loss in report.figures.losses] == [("write_off", -100)]
 
@@ -279,18 +279,18 @@ async def test_no_cell_of_the_report_is_a_formula(office: Office) -> None:
     await office.line(payment, gross=1399, fee=45)
     await office.closed()
     [found] = await office.found(unresolved=True)
-    await office.room.investigation.assign(found.id, owner="=HYPERLINK(1)", by="Ana")
+    await office.reconciliation.investigation.assign(found.id, owner="=HYPERLINK(1)", by="Ana")
 
-    report = await office.room.reporting.report(office.today)
+    report = await office.reconciliation.reporting.report(office.today)
 
     cells = [cell for _, rows in tables_of(as_csv(report)) for row in rows for cell in row]
     assert "'=HYPERLINK(1)" in cells
     assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
 
 
-def work() -> DueWork:
-    """A piece of the schedule's open work."""
-    return DueWork("reconcile", new_id(), {}, 1, 1)
+def job() -> Job:
+    """A piece of the schedule's jobs."""
+    return Job("reconcile", new_id(), {}, 1, 1)
 
 
 def tables_of(content: bytes) -> Iterator[tuple[str, list[list[str]]]]:

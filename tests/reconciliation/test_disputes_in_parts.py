@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from caas.billing_database.laws import LAWS
+from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.payment_processing.disputes import Disputes
@@ -39,12 +39,12 @@ async def happens(office: Office, payment: Payment, what: str, gross: int | None
     """Let one thing come; a person accepts what only a line told."""
     if gross is None:
         status, amount, minute = WORDS[what]
-        told = GatewayDispute(
+        reported = GatewayDispute(
             id=f"dp_{payment.id}", transaction_id=payment.gateway_transaction_id or "",
             amount=amount, currency="EUR", status=status,
         )  # fmt: skip
         at = START + timedelta(minutes=minute)
-        await Disputes(office.house.platform.books).gateway_says(told, at)
+        await Disputes(office.installation.platform.tables).on_event(reported, at)
         return
     kind = "chargeback" if gross < 0 else "chargeback_reversal"
     await office.line(payment, type=kind, gross=gross, fee=0)
@@ -52,10 +52,10 @@ async def happens(office: Office, payment: Payment, what: str, gross: int | None
 
 async def decided(office: Office) -> None:
     """Reconcile, and accept whatever is found."""
-    await office.room.reconcile(office.today, mode="incremental")
+    await office.reconciliation.reconcile(office.today, mode="incremental")
     found = await office.found(unresolved=True)
     for one in sorted(found, key=lambda it: it.line_no or 0):
-        await office.room.investigation.resolve(
+        await office.reconciliation.investigation.resolve(
             one.id, resolution=Resolution.ACCEPT_LOSS, note="Seen.", by=COMMAND_LINE
         )
 
@@ -68,7 +68,9 @@ async def test_an_amended_dispute_counts_once_whatever_came_first(
     office: Office, lines: dict[str, int], *, named: bool
 ) -> None:
     every = orders(tuple(lines)) if named else [tuple(lines)]
-    lives = [(await office.house.settled(), order) for order in every[:: max(len(every) // 15, 1)]]
+    lives = [
+        (await office.installation.settled(), order) for order in every[:: max(len(every) // 15, 1)]
+    ]
 
     for place in range(max(map(len, every))):
         for payment, order in lives:
@@ -78,28 +80,32 @@ async def test_an_amended_dispute_counts_once_whatever_came_first(
     wrong = []
     for payment, order in lives:
         now = await office.payment(payment)
-        held = [it for it in await Disputes(office.house.platform.books).of(payment)
+        held = [it for it in await Disputes(office.installation.platform.tables).of(payment)
                 if it.state in ("opened", "lost")]  # fmt: skip
         taken = sum(it.claimed_amount for it in held)
         if (taken, sum(it.excess for it in held), now.disputed_amount) != (900, 0, 900):
             wrong.append((order, taken, now.disputed_amount))
     assert wrong == []
-    broken = [law.name for law in LAWS if await office.house.database.fetch(law.query)]
+    broken = [
+        invariant.name
+        for invariant in INVARIANTS
+        if await office.installation.database.fetch(invariant.query)
+    ]
     assert broken == []
 
 
 async def test_two_disputes_are_two_though_the_larger_is_told_first(office: Office) -> None:
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     for gross in (-600, -400):
         await happens(office, payment, "line", gross)
         await decided(office)
-    dispute = Disputes(office.house.platform.books)
+    dispute = Disputes(office.installation.platform.tables)
     for name, amount in (("dp_large", 600), ("dp_small", 400)):
-        told = GatewayDispute(
+        reported = GatewayDispute(
             id=name, transaction_id=payment.gateway_transaction_id or "", amount=amount,
             currency="EUR", status=LOST,
         )  # fmt: skip
-        await dispute.gateway_says(told, START)
+        await dispute.on_event(reported, START)
 
     held = [(it.gateway_dispute_id, it.amount, it.state) for it in await dispute.of(payment)]
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from caas.billing_database.due_work import DueWork
-from caas.open_work import Again
-from caas.payment_processing.reconciliation.drop_folder import DROPPED, DropFolder
+from caas.billing_database.job_rows import Job
+from caas.jobs import RetryIn
+from caas.reconciliation.drop_folder import DROPPED, DropFolder
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.crowd import HEADER, line_of, today
 from tests.reconciliation.office import Office
@@ -23,21 +23,21 @@ class Watched:
         self._payload: dict[str, Any] = {}
         self._desk = DropFolder(
             folder,
-            books=office.house.platform.books,
-            days=office.room.days,
-            preview=office.room.preview,
-            reconcile=lambda day, file: office.room.reconcile(day, file=file),
-            alert=office.house.platform.notifications.alert,
-            gateway=office.room.gateway_name,
+            tables=office.installation.platform.tables,
+            days=office.reconciliation.days,
+            preview=office.reconciliation.preview,
+            reconcile=lambda day, file: office.reconciliation.reconcile(day, file=file),
+            alert=office.installation.platform.notifications.alert,
+            gateway=office.reconciliation.gateway_name,
             quiet_seconds=quiet_seconds,
         )
 
-    async def look(self, times: int = 2) -> Again:
+    async def look(self, times: int = 2) -> RetryIn:
         """Look so often, each time with what the last look remembered."""
-        again = Again(0.0)
+        again = RetryIn(0.0)
         for _ in range(times):
-            answer = await self._desk.look(DueWork(DROPPED, uuid4(), self._payload, 1, 1))
-            assert isinstance(answer, Again)
+            answer = await self._desk.look(Job(DROPPED, uuid4(), self._payload, 1, 1))
+            assert isinstance(answer, RetryIn)
             again, self._payload = answer, answer.payload or {}
         return again
 
@@ -70,11 +70,11 @@ async def test_a_dropped_file_is_applied_and_moved_with_a_sentence(
     assert watched.lies() == []
     assert watched.lies("done") == ["bank.csv", "bank.csv.txt"]
     assert watched.lies("refused") == ["broken.csv", "broken.csv.txt"]
-    told = (watched.folder / "done" / "bank.csv.txt").read_text()
-    assert told.startswith(f"canonical, taken for {today()}: 1 new lines (1 matched).")
+    reported = (watched.folder / "done" / "bank.csv.txt").read_text()
+    assert reported.startswith(f"canonical, taken for {today()}: 1 new lines (1 matched).")
     refused = (watched.folder / "refused" / "broken.csv.txt").read_text()
     assert refused.startswith("Line 1: No settlement report known here has such a header")
-    [case] = await office.house.platform.books.cases.listed(status="open")
+    [case] = await office.installation.platform.tables.cases.listed(status="open")
     assert case.kind == "settlement_report_refused"
     assert "broken.csv" in case.sentence
 
@@ -127,8 +127,8 @@ async def test_the_day_in_the_name_is_the_day(office: Office, watched: Watched) 
     await watched.look()
 
     [name] = [it for it in watched.lies("refused") if it.endswith(".txt")]
-    told = (watched.folder / "refused" / name).read_text()
-    assert f"the day asked for is {date(2026, 1, 2)}" in told
+    reported = (watched.folder / "refused" / name).read_text()
+    assert f"the day asked for is {date(2026, 1, 2)}" in reported
 
 
 async def test_a_folder_that_cannot_be_used_is_a_case_that_ends_by_itself(
@@ -137,7 +137,7 @@ async def test_a_folder_that_cannot_be_used_is_a_case_that_ends_by_itself(
     watched = Watched(office, tmp_path / "not there")
 
     again = await watched.look(2)
-    cases = office.house.platform.books.cases
+    cases = office.installation.platform.tables.cases
     [case] = await cases.listed(status="open")
     watched.folder.mkdir()
     await watched.look(1)
@@ -150,7 +150,9 @@ async def test_a_folder_that_cannot_be_used_is_a_case_that_ends_by_itself(
 async def test_a_file_waits_while_a_run_is_under_way(office: Office, watched: Watched) -> None:
     (watched.folder / "bank.csv").write_text(f"{HEADER}\n{line_of(1, await office.capturing())}\n")
 
-    async with office.room.days.alone(office.room.gateway_name, patience_seconds=0.0):
+    async with office.reconciliation.days.alone(
+        office.reconciliation.gateway_name, patience_seconds=0.0
+    ):
         again = await watched.look()
     assert again.because is not None
     assert watched.lies() == ["bank.csv"]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tests.people import employed
 from tests.reconciliation.office import Office
-from tests.reconciliation.test_command_line import Caas, caas, house_rows  # noqa: F401
+from tests.reconciliation.test_command_line import Caas, caas, installation_rows  # noqa: F401
 
 LARGE = 30_000
 MAPPING = {
@@ -31,7 +31,9 @@ async def test_a_rule_is_proposed_here_and_approved_by_an_account(
     waiting = await caas("discrepancies", "proposals", "--json")
     [bulk] = {it["id"] for it in waiting.json}
     alone = await caas("discrepancies", "approve-all", bulk, "--by", "Ana")
-    await office.room.bulk.approve(UUID(bulk), by=await employed(office.house.database, "luis"))
+    await office.reconciliation.bulk.approve(
+        UUID(bulk), by=await employed(office.installation.database, "luis")
+    )
     listed = await caas("claims", "list", "--json")
     claim = listed.json[0]["discrepancy_id"]
     lacking = await caas("claims", "step", claim, "sent", "--note", "Sent.")
@@ -102,7 +104,7 @@ async def test_fees_and_mappings_are_kept_shown_tried_and_deleted(
 
     assert (kept.status, refused.status) == (0, 4)
     assert listed.out.split()[:7] == [
-        office.room.gateway_name, "*", "visa", "settlement", "1.45", "%", "+",
+        office.reconciliation.gateway_name, "*", "visa", "settlement", "1.45", "%", "+",
     ]  # fmt: skip
     assert (unread.status, gone.status) == (4, 4)
     assert tried.out.startswith("tried, 1 lines, 2026-11-01")

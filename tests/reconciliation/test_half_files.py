@@ -6,12 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from caas.billing_database.due_work import DueWork
+from caas.billing_database.job_rows import Job
 from caas.billing_database.reconciliation_days import DayNotFoundError
 from caas.external_systems.report_files import BadReportError
-from caas.payment_processing.reconciliation.drop_folder import DROPPED
-from caas.payment_processing.reconciliation.finance_terms import Preview
-from caas.payment_processing.reconciliation.refusals import ResolutionNotAllowedError
+from caas.reconciliation.drop_folder import DROPPED
+from caas.reconciliation.finance_terms import Preview
+from caas.reconciliation.validation import ResolutionNotAllowedError
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from tests.people import COMMAND_LINE
@@ -19,13 +19,13 @@ from tests.reconciliation.office import Office
 from tests.reconciliation.test_drop_folder import Watched
 from tests.reconciliation.test_provider_files import ADYEN_HEADER
 from tests.reconciliation.test_published_samples import PAYPAL
-from tests.reconciliation.test_rows_booked_once import DAY, Desk, row, stripe
+from tests.reconciliation.test_rows_booked_once import DAY, Operation, row, stripe
 
 
 @pytest.fixture
-def desk(office: Office, tmp_path: Path) -> Desk:
+def investigation(office: Office, tmp_path: Path) -> Operation:
     """A clerk at a desk."""
-    return Desk(office, tmp_path)
+    return Operation(office, tmp_path)
 
 
 def adyen(*amounts: str) -> str:
@@ -49,13 +49,13 @@ def paypal(*rows: tuple[str, str, str, str, str, int], count: int | None = None)
 
 
 async def test_a_file_cut_inside_a_row_is_a_sentence_at_every_door(
-    desk: Desk, office: Office, tmp_path: Path
+    investigation: Operation, office: Office, tmp_path: Path
 ) -> None:
     """DuckDB's error escaped where Adyen's totals are held; the folder's job was parked by it."""
     for text in (adyen("0.24", "0.24")[:-70], stripe(row(1, "topup", "1,0,1"))[:-30]):
         with pytest.raises(BadReportError, match="is broken or cut off"):
-            await office.room.preview_content(text.encode())
-        await desk.is_refused(text, DAY, "is broken or cut off")
+            await office.reconciliation.preview_content(text.encode())
+        await investigation.is_refused(text, DAY, "is broken or cut off")
     folder = tmp_path / "reports"
     folder.mkdir()
     watched = Watched(office, folder)
@@ -95,58 +95,62 @@ async def test_what_nobody_foresaw_of_one_file_stops_no_other(
 
 
 async def test_a_job_that_comes_round_again_is_not_nearer_to_being_parked(office: Office) -> None:
-    rows = office.house.platform.books.work
+    rows = office.installation.platform.tables.jobs
     subject = uuid4()
     await rows.add_all([(DROPPED, subject, 0.0, {})])
     for begins_anew in (False, True):
-        [work] = await rows.claim([DROPPED], lease_seconds=60.0)
-        await rows.put_off(work, due_in=0.0, begins_anew=begins_anew)
-    [work] = await rows.claim([DROPPED], lease_seconds=60.0)
+        [job] = await rows.claim([DROPPED], lease_seconds=60.0)
+        await rows.reschedule(job, due_in=0.0, begins_anew=begins_anew)
+    [job] = await rows.claim([DROPPED], lease_seconds=60.0)
 
-    assert isinstance(work, DueWork)
-    assert work.attempts == 1
+    assert isinstance(job, Job)
+    assert job.attempts == 1
 
 
-async def test_the_line_whose_amount_cannot_be_read_is_named(desk: Desk) -> None:
-    await desk.is_refused(
+async def test_the_line_whose_amount_cannot_be_read_is_named(investigation: Operation) -> None:
+    await investigation.is_refused(
         adyen("0.24", "0.2x"), DAY, r"Line 3: '0.2x' in the column 'Net Debit \(NC\)'"
     )
 
 
-async def test_paypal_s_own_count_finds_half_a_file(desk: Desk, office: Office) -> None:
+async def test_paypal_s_own_count_finds_half_a_file(
+    investigation: Operation, office: Office
+) -> None:
     first, second = await office.capturing(), await office.capturing()
     rows = [
         (it.gateway_transaction_id or "", str(it.id), "", "T0006", "CR", 1299)
         for it in (first, second)
     ]
 
-    await desk.is_refused(paypal(rows[0], count=0), DAY, "no row 'SC'.*it is cut off")
-    await desk.is_refused(paypal(rows[0], count=2), DAY, "It has 1 rows 'SB'.*'SC' says 2")
-    await desk.is_refused(paypal(*rows, rows[1], count=2), DAY, "It has 3 rows")
+    await investigation.is_refused(paypal(rows[0], count=0), DAY, "no row 'SC'.*it is cut off")
+    await investigation.is_refused(paypal(rows[0], count=2), DAY, "It has 1 rows 'SB'.*'SC' says 2")
+    await investigation.is_refused(paypal(*rows, rows[1], count=2), DAY, "It has 3 rows")
     assert await office.balance("bank") == 0
     with pytest.raises(DayNotFoundError):
-        await office.room.verdict(DAY)
-    assert (await desk.gives(paypal(*rows), DAY)).run.lines == 2
+        await office.reconciliation.verdict(DAY)
+    assert (await investigation.gives(paypal(*rows), DAY)).run.lines == 2
 
 
-async def test_a_file_of_another_day_makes_that_day_no_day(desk: Desk, office: Office) -> None:
+async def test_a_file_of_another_day_makes_that_day_no_day(
+    investigation: Operation, office: Office
+) -> None:
     """A refused upload left the day it was asked for incomplete for ever."""
-    await desk.is_refused(adyen("0.24"), DAY - timedelta(days=200))
+    await investigation.is_refused(adyen("0.24"), DAY - timedelta(days=200))
 
-    assert await office.room.listed() == []
-    await desk.gives(adyen("0.24"), DAY)
-    assert [it.day for it in await office.room.listed()] == [DAY]
+    assert await office.reconciliation.listed() == []
+    await investigation.gives(adyen("0.24"), DAY)
+    assert [it.day for it in await office.reconciliation.listed()] == [DAY]
 
 
 async def test_paypal_names_what_a_refund_or_chargeback_is_about(
-    desk: Desk, office: Office
+    investigation: Operation, office: Office
 ) -> None:
     """A refund of ours was known by its own transaction, and so missing in our books."""
-    payment = await office.house.settled()
-    await office.give_back(payment, 300)
+    payment = await office.installation.settled()
+    await office.refund_order(payment, 300)
     about, invoice = payment.gateway_transaction_id or "", str(payment.id)
 
-    done = await desk.gives(
+    done = await investigation.gives(
         paypal(
             ("RF1", invoice, about, "T1107", "DR", 300),
             ("CB1", invoice, about, "T1201", "DR", 500),
@@ -162,19 +166,19 @@ async def test_paypal_names_what_a_refund_or_chargeback_is_about(
 
 
 async def test_lines_that_come_right_are_not_kept_aside_any_more(
-    desk: Desk, office: Office
+    investigation: Operation, office: Office
 ) -> None:
     """With every date unreadable, the right file was filed as another report of the day."""
     right = stripe(*(row(n, "topup", f"{n},0,{n}", payout="po_1") for n in (1, 2, 3)))
 
-    unread = await desk.gives(right.replace(f"{DAY} 14", f"{DAY:%d/%m/%Y} 14"), DAY)
-    read = await desk.gives(right, DAY)
-    contradicting = await desk.gives(right.replace("3,0,3", "30,0,30"), DAY)
-    again = await desk.gives(right, DAY)
+    unread = await investigation.gives(right.replace(f"{DAY} 14", f"{DAY:%d/%m/%Y} 14"), DAY)
+    read = await investigation.gives(right, DAY)
+    contradicting = await investigation.gives(right.replace("3,0,3", "30,0,30"), DAY)
+    again = await investigation.gives(right, DAY)
     beside = stripe(row(4, "topup", "4x,0,4", payout="po_2"), row(5, "topup", "5,0,5"))
-    await desk.gives(beside, DAY)
-    other = await desk.gives(stripe(row(4, "topup", "4,0,4", payout="po_3")), DAY)
-    known = await desk.gives(beside.replace("4x", "4"), DAY)
+    await investigation.gives(beside, DAY)
+    other = await investigation.gives(stripe(row(4, "topup", "4,0,4", payout="po_3")), DAY)
+    known = await investigation.gives(beside.replace("4x", "4"), DAY)
 
     assert (unread.run.lines, unread.day.verdict) == (0, "incomplete")
     assert (read.run.lines, read.day.verdict) == (3, "closed")
@@ -184,7 +188,9 @@ async def test_lines_that_come_right_are_not_kept_aside_any_more(
     assert await office.balance("bank") == 1500
 
 
-async def test_stripe_s_payouts_are_no_report_of_a_day(desk: Desk, office: Office) -> None:
+async def test_stripe_s_payouts_are_no_report_of_a_day(
+    investigation: Operation, office: Office
+) -> None:
     """It was read as Stripe's, closed a day with no line, and the day could be sealed."""
     payouts = (
         "payout_id,effective_at_utc,effective_at,currency,gross,fee,net,reporting_category,"
@@ -192,34 +198,38 @@ async def test_stripe_s_payouts_are_no_report_of_a_day(desk: Desk, office: Offic
         f"po_1,{DAY} 00:00:00,{DAY} 00:00:00,eur,-12.56,0,-12.56,payout,txn_po1,PAYOUT,{DAY},paid\n"
     )
 
-    await desk.is_refused(payouts, DAY, "Export the itemized Balance or Payout reconciliation")
+    await investigation.is_refused(
+        payouts, DAY, "Export the itemized Balance or Payout reconciliation"
+    )
 
-    assert await office.room.listed() == []
+    assert await office.reconciliation.listed() == []
 
 
 async def test_a_dropped_file_for_a_sealed_day_says_that_it_is_late(
-    desk: Desk, office: Office, tmp_path: Path
+    investigation: Operation, office: Office, tmp_path: Path
 ) -> None:
-    await desk.gives(stripe(row(1, "topup", "1,0,1")), DAY)
-    await office.room.seal(DAY, by="Ana")
+    await investigation.gives(stripe(row(1, "topup", "1,0,1")), DAY)
+    await office.reconciliation.seal(DAY, by="Ana")
     folder = tmp_path / "reports"
     folder.mkdir()
     (folder / "late.csv").write_text(stripe(row(1, "topup", "1,0,1"), row(2, "topup", "2,0,2")))
     watched = Watched(office, folder)
     await watched.look()
 
-    told = (folder / "done" / "late.csv.txt").read_text()
-    assert f"The day {DAY} is sealed: what is new is taken as late." in told
+    reported = (folder / "done" / "late.csv.txt").read_text()
+    assert f"The day {DAY} is sealed: what is new is taken as late." in reported
 
 
-async def test_what_is_found_of_an_old_day_is_due_from_today(desk: Desk, office: Office) -> None:
+async def test_what_is_found_of_an_old_day_is_due_from_today(
+    investigation: Operation, office: Office
+) -> None:
     """It was born overdue; a fee below the terms was claimed, with a minus; and a charge that the
     gateway does not know was given back until the job was parked.
     """
     payment = await office.capturing()
     who = f"ch_1,{payment.gateway_transaction_id},{payment.id}"
     alien = "ch_2,txn_nobody,nobody"
-    done = await desk.gives(
+    done = await investigation.gives(
         stripe(
             row(1, "charge", "12.99,0.37,12.62", who=who),
             row(2, "charge", "12.99,0.43,12.56", who=alien),
@@ -231,17 +241,17 @@ async def test_what_is_found_of_an_old_day_is_due_from_today(desk: Desk, office:
     found = {it.kind: it for it in await office.found(unresolved=True)}
     fee, stranger = found[Kind.FEE_DRIFT], found[Kind.MISSING_IN_BOOK]
     assert {it.due_on for it in found.values()} == {office.later(10), office.later(2)}
-    looked = await office.room.investigation.look_at(fee.id)
+    looked = await office.reconciliation.investigation.check(fee.id)
     assert looked.allowed == (Resolution.CORRECT_BY_ENTRY,)
     with pytest.raises(ResolutionNotAllowedError, match="does not know the transaction"):
-        await office.room.investigation.resolve(
+        await office.reconciliation.investigation.resolve(
             stranger.id, resolution=Resolution.REFUND_THE_CUSTOMER, note="x", by=COMMAND_LINE
         )
-    after = await office.room.investigation.look_at(stranger.id)
+    after = await office.reconciliation.investigation.check(stranger.id)
     assert (after.discrepancy.status, after.resolutions) == ("open", [])
 
 
-async def test_a_line_that_is_gone_is_named_as_it_was(desk: Desk) -> None:
+async def test_a_line_that_is_gone_is_named_as_it_was(investigation: Operation) -> None:
     begin = f"CaaS,CaaSES,,,,{DAY} 10:21:3"
     rows = [f"{begin}{n},CET,Fee,F{n},,,,,EUR,0.1{n},,,,,,,,1777," for n in range(5)]
 
@@ -249,8 +259,8 @@ async def test_a_line_that_is_gone_is_named_as_it_was(desk: Desk) -> None:
         last = f"{begin}9,CET,MerchantPayout,x,,,,,EUR,,{total},,,,,,,1777,"
         return "\n".join([ADYEN_HEADER, *kept, last]) + "\n"
 
-    await desk.gives(file(rows, "0.60"), DAY)
-    await desk.is_refused(file(rows[:2] + rows[3:], "0.48"), DAY, r"\(line 4\)")
+    await investigation.gives(file(rows, "0.60"), DAY)
+    await investigation.is_refused(file(rows[:2] + rows[3:], "0.48"), DAY, r"\(line 4\)")
     named = stripe(*(row(n, "topup", f"{n},0,{n}") for n in (6, 7)))
-    await desk.gives(named, DAY)
-    await desk.is_refused(stripe(row(7, "topup", "7,0,7")), DAY, r"\(txn_7O6\)")
+    await investigation.gives(named, DAY)
+    await investigation.is_refused(stripe(row(7, "topup", "7,0,7")), DAY, r"\(txn_7O6\)")

@@ -9,8 +9,8 @@ import pytest
 from caas.billing_database.connection import Database
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.dual_control import DecisionPendingError, NoteRefusedError, SamePersonError
-from caas.payment_processing.reconciliation.investigation import Investigation
-from caas.payment_processing.reconciliation.refusals import (
+from caas.reconciliation.investigation import Investigation
+from caas.reconciliation.validation import (
     DiscrepancyResolvedError,
     DocumentRefusedError,
     NotResolvedError,
@@ -25,31 +25,35 @@ from tests.reconciliation.office import Office
 
 
 @pytest.fixture
-def desk(office: Office) -> Investigation:
+def investigation(office: Office) -> Investigation:
     """The desk at which discrepancies are decided."""
-    return office.room.investigation
+    return office.reconciliation.investigation
 
 
-async def differing(office: Office, **told: object) -> Discrepancy:
+async def differing(office: Office, **reported: object) -> Discrepancy:
     """Let a line differ, and return its discrepancy."""
     payment = await office.capturing()
-    await office.line(payment, **told)
+    await office.line(payment, **reported)
     await office.closed()
     [found] = await office.found(unresolved=True)
     return found
 
 
-async def decided(desk: Investigation, found: Discrepancy, resolution: Resolution) -> Discrepancy:
+async def decided(
+    investigation: Investigation, found: Discrepancy, resolution: Resolution
+) -> Discrepancy:
     """Decide about a discrepancy, as Ana."""
-    return await desk.resolve(found.id, resolution=resolution, note="Seen.", by=COMMAND_LINE)
+    return await investigation.resolve(
+        found.id, resolution=resolution, note="Seen.", by=COMMAND_LINE
+    )
 
 
 async def test_a_discrepancy_has_a_kind_an_amount_a_line_and_a_day_it_is_due(
-    office: Office, desk: Investigation
+    office: Office, investigation: Investigation
 ) -> None:
     found = await differing(office, gross=1399, fee=45)
 
-    seen = await desk.look_at(found.id)
+    seen = await investigation.check(found.id)
 
     assert (found.kind, found.amount, found.status, found.owner) == (Kind.AMOUNT, 100, "open", None)
     assert found.due_on == office.today + timedelta(days=KINDS[Kind.AMOUNT].due_days)
@@ -66,23 +70,23 @@ async def test_a_large_amount_is_due_the_next_day(office: Office) -> None:
 
 
 async def test_an_owner_notes_and_documents_are_steps_with_a_name(
-    office: Office, desk: Investigation
+    office: Office, investigation: Investigation
 ) -> None:
     found = await differing(office, gross=1399, fee=45)
 
-    await desk.assign(found.id, owner="Ana", by="Luis")
-    await desk.note(found.id, text="Asked the gateway.", by="Ana")
-    document = await desk.attach(
+    await investigation.assign(found.id, owner="Ana", by="Luis")
+    await investigation.note(found.id, text="Asked the gateway.", by="Ana")
+    document = await investigation.attach(
         found.id, name="mail.txt", media_type="text/plain", content=b"Our fault.", by="Ana"
     )
 
-    seen = await desk.look_at(found.id)
+    seen = await investigation.check(found.id)
     assert seen.discrepancy.owner == "Ana"
     assert [(event.event, event.by) for event in seen.events] == [
         ("opened", "reconciliation"), ("assigned", "Luis"), ("noted", "Ana"),
         ("evidence attached", "Ana"),
     ]  # fmt: skip
-    assert await desk.document(document) == ("mail.txt", "text/plain", b"Our fault.")
+    assert await investigation.document(document) == ("mail.txt", "text/plain", b"Our fault.")
     assert seen.evidence[0].digest == hashlib.sha256(b"Our fault.").hexdigest()
 
 
@@ -95,33 +99,35 @@ async def test_an_owner_notes_and_documents_are_steps_with_a_name(
     ],
 )
 async def test_too_much_is_booked_where_the_decision_says(
-    office: Office, desk: Investigation, resolution: Resolution, account: str, balance: int
+    office: Office, investigation: Investigation, resolution: Resolution, account: str, balance: int
 ) -> None:
     found = await differing(office, gross=1399, fee=45)
 
-    after = await decided(desk, found, resolution)
+    after = await decided(investigation, found, resolution)
 
     assert found.payment_id is not None
-    payment = await office.house.platform.books.payments.get(found.payment_id)
+    payment = await office.installation.platform.tables.payments.get(found.payment_id)
     assert (after.status, after.resolution) == ("resolved", resolution)
     assert await office.balance(account) == balance
     assert await office.balance("bank") == 1354
     assert payment.state is PaymentState.SETTLED
     assert await office.balance("settled_funds") == 0
     assert await office.balance("gateway_receivable") == 0
-    assert (await office.room.verdict(office.today)).verdict == "closed"
+    assert (await office.reconciliation.verdict(office.today)).verdict == "closed"
 
 
-async def test_too_much_goes_back_to_the_customer(office: Office, desk: Investigation) -> None:
-    payment = await office.house.settled()
-    [report] = office.house.gateway.reports._reports.values()
+async def test_too_much_goes_back_to_the_customer(
+    office: Office, investigation: Investigation
+) -> None:
+    payment = await office.installation.settled()
+    [report] = office.installation.gateway.reports._reports.values()
     line = report.lines[0]
     line.gross, line.net = line.gross + 100, line.net + 100
     report.gross_total, report.net_total = report.gross_total + 100, report.net_total + 100
     await office.closed()
     [found] = await office.found(unresolved=True)
 
-    await decided(desk, found, Resolution.REFUND_THE_CUSTOMER)
+    await decided(investigation, found, Resolution.REFUND_THE_CUSTOMER)
 
     refunds = await office.refunds_at_gateway(payment)
     assert [refund["amount"] for refund in refunds] == [100]
@@ -129,13 +135,13 @@ async def test_too_much_goes_back_to_the_customer(office: Office, desk: Investig
 
 
 async def test_accepting_the_loss_of_a_late_settlement_ends_the_payment(
-    office: Office, desk: Investigation
+    office: Office, investigation: Investigation
 ) -> None:
     payment = await office.bought()
     await office.a_settlement_is_late()
     [found] = await office.found(unresolved=True)
 
-    after = await decided(desk, found, Resolution.ACCEPT_LOSS)
+    after = await decided(investigation, found, Resolution.ACCEPT_LOSS)
 
     assert after.status == "resolved"
     assert (await office.payment(payment)).state is PaymentState.SETTLEMENT_FAILED
@@ -144,12 +150,12 @@ async def test_accepting_the_loss_of_a_late_settlement_ends_the_payment(
 
 
 async def test_a_claim_is_taken_back_when_the_line_comes_after_all(
-    office: Office, desk: Investigation
+    office: Office, investigation: Investigation
 ) -> None:
     payment = await office.capturing()
     await office.a_settlement_is_late()
     [found] = await office.found(unresolved=True)
-    claimed = await decided(desk, found, Resolution.CLAIM_FROM_GATEWAY)
+    claimed = await decided(investigation, found, Resolution.CLAIM_FROM_GATEWAY)
     owed = await office.balance("gateway_claims")
 
     await office.line(payment)
@@ -157,35 +163,35 @@ async def test_a_claim_is_taken_back_when_the_line_comes_after_all(
 
     assert (claimed.status, owed) == ("waiting", 1299)
     assert claimed.due_on > found.due_on
-    assert (await desk.look_at(found.id)).discrepancy.status == "resolved"
+    assert (await investigation.check(found.id)).discrepancy.status == "resolved"
     assert await office.balance("gateway_claims") == 0
     assert await office.balance("gateway_receivable") == 0
     assert (await office.payment(payment)).state is PaymentState.SETTLED
 
 
 async def test_accepting_the_loss_of_the_rest_settles_the_payment(
-    office: Office, desk: Investigation
+    office: Office, investigation: Investigation
 ) -> None:
     found = await differing(office, gross=500, fee=32)
 
-    await decided(desk, found, Resolution.ACCEPT_LOSS)
+    await decided(investigation, found, Resolution.ACCEPT_LOSS)
 
     assert found.payment_id is not None
-    payment = await office.house.platform.books.payments.get(found.payment_id)
+    payment = await office.installation.platform.tables.payments.get(found.payment_id)
     assert (payment.state, payment.settled_amount) == (PaymentState.SETTLED, 500)
     assert await office.balance("risk_loss:partial_settlement") == 799
     assert await office.balance("gateway_receivable") == 0
 
 
 async def test_accepting_a_chargeback_books_the_loss_once(
-    office: Office, desk: Investigation
+    office: Office, investigation: Investigation
 ) -> None:
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     await office.gateway_disputes(payment)
     await office.closed()
     [found] = await office.found(unresolved=True)
 
-    await decided(desk, found, Resolution.ACCEPT_LOSS)
+    await decided(investigation, found, Resolution.ACCEPT_LOSS)
     await office.told_of_dispute(payment)
 
     assert found.kind is Kind.CHARGEBACK
@@ -195,36 +201,40 @@ async def test_accepting_a_chargeback_books_the_loss_once(
     assert await office.balance("bank") == 1256 - 1299 - 1500
 
 
-async def test_a_failed_settlement_is_accepted(office: Office, desk: Investigation) -> None:
+async def test_a_failed_settlement_is_accepted(
+    office: Office, investigation: Investigation
+) -> None:
     found = await differing(office, type="settlement_failure", gross=0, fee=0)
 
-    await decided(desk, found, Resolution.ACCEPT_LOSS)
+    await decided(investigation, found, Resolution.ACCEPT_LOSS)
 
     assert found.payment_id is not None
-    payment = await office.house.platform.books.payments.get(found.payment_id)
+    payment = await office.installation.platform.tables.payments.get(found.payment_id)
     assert payment.state is PaymentState.SETTLEMENT_FAILED
     assert await office.balance("risk_loss:settlement_failed") == 1299
 
 
-async def test_a_fee_above_the_terms_is_claimed(office: Office, desk: Investigation) -> None:
+async def test_a_fee_above_the_terms_is_claimed(
+    office: Office, investigation: Investigation
+) -> None:
     found = await differing(office, fee=143)
 
-    await decided(desk, found, Resolution.CLAIM_FROM_GATEWAY)
+    await decided(investigation, found, Resolution.CLAIM_FROM_GATEWAY)
 
     assert await office.balance("gateway_claims") == 100
     assert await office.balance("gateway_fees") == 43
 
 
 async def test_money_of_nobody_goes_back_where_it_came_from(
-    office: Office, desk: Investigation
+    office: Office, investigation: Investigation
 ) -> None:
     payment = await office.capturing()
-    await office.house.gateway_does("settle")
+    await office.installation.gateway_does("settle")
     await office.line(payment, transaction_id="txn_alien", reference=None)
     await office.closed()
     [found] = await office.found(unresolved=True)
 
-    waiting = await desk.resolve(
+    waiting = await investigation.resolve(
         found.id,
         resolution=Resolution.WAIT,
         note="The book may still learn of it.",
@@ -235,55 +245,63 @@ async def test_money_of_nobody_goes_back_where_it_came_from(
     assert await office.balance("unexplained_funds") == 0
 
 
-async def test_a_kind_is_resolved_only_as_it_allows(office: Office, desk: Investigation) -> None:
+async def test_a_kind_is_resolved_only_as_it_allows(
+    office: Office, investigation: Investigation
+) -> None:
     found = await differing(office, gross=1399, fee=45)
 
     with pytest.raises(ResolutionNotAllowedError):
-        await decided(desk, found, Resolution.ACCEPT_LOSS)
+        await decided(investigation, found, Resolution.ACCEPT_LOSS)
 
 
-async def test_what_is_resolved_is_not_resolved_again(office: Office, desk: Investigation) -> None:
+async def test_what_is_resolved_is_not_resolved_again(
+    office: Office, investigation: Investigation
+) -> None:
     found = await differing(office, gross=1399, fee=45)
-    await decided(desk, found, Resolution.WRITE_OFF)
+    await decided(investigation, found, Resolution.WRITE_OFF)
 
     with pytest.raises(DiscrepancyResolvedError):
-        await decided(desk, found, Resolution.WRITE_OFF)
+        await decided(investigation, found, Resolution.WRITE_OFF)
 
     assert await office.balance("risk_loss:write_off") == -100
 
 
-async def test_a_large_amount_needs_a_second_person(office: Office, desk: Investigation) -> None:
+async def test_a_large_amount_needs_a_second_person(
+    office: Office, investigation: Investigation
+) -> None:
     found = await differing(office, gross=100_000, fee=0)
-    ana, luis = [await employed(office.house.database, login) for login in ("ana", "luis")]
+    ana, luis = [await employed(office.installation.database, login) for login in ("ana", "luis")]
 
-    proposed = await desk.resolve(found.id, resolution=Resolution.WRITE_OFF, note="Seen.", by=ana)
+    proposed = await investigation.resolve(
+        found.id, resolution=Resolution.WRITE_OFF, note="Seen.", by=ana
+    )
     before = await office.balance("risk_loss:write_off")
     with pytest.raises(SamePersonError):
-        await desk.approve(found.id, by=ana)
+        await investigation.approve(found.id, by=ana)
     with pytest.raises(DecisionPendingError):
-        await decided(desk, found, Resolution.WRITE_OFF)
-    approved = await desk.approve(found.id, by=luis)
+        await decided(investigation, found, Resolution.WRITE_OFF)
+    approved = await investigation.approve(found.id, by=luis)
 
     assert (proposed.status, before, approved.status) == ("proposed", 0, "resolved")
     assert await office.balance("risk_loss:write_off") == -(100_000 - 1299)
 
 
-async def test_a_proposal_can_be_turned_down(office: Office, desk: Investigation) -> None:
+async def test_a_proposal_can_be_turned_down(office: Office, investigation: Investigation) -> None:
     found = await differing(office, gross=100_000, fee=0)
-    await decided(desk, found, Resolution.WRITE_OFF)
+    await decided(investigation, found, Resolution.WRITE_OFF)
 
-    open_again = await desk.reject(found.id, note="Ask them first.", by=COMMAND_LINE)
+    open_again = await investigation.reject(found.id, note="Ask them first.", by=COMMAND_LINE)
 
     assert open_again.status == "open"
     assert await office.balance("risk_loss:write_off") == 0
 
 
 async def test_postgresql_itself_refuses_the_same_person_twice(
-    office: Office, desk: Investigation, database: Database
+    office: Office, investigation: Investigation, database: Database
 ) -> None:
     found = await differing(office, gross=100_000, fee=0)
     ana = await employed(database, "ana")
-    await desk.resolve(found.id, resolution=Resolution.WRITE_OFF, note="Seen.", by=ana)
+    await investigation.resolve(found.id, resolution=Resolution.WRITE_OFF, note="Seen.", by=ana)
 
     for approver in (ana.account, None):
         with pytest.raises(asyncpg.CheckViolationError, match="two people decide"):
@@ -295,16 +313,16 @@ async def test_postgresql_itself_refuses_the_same_person_twice(
 
 
 async def test_reopening_takes_the_entries_back_and_leaves_them_in_sight(
-    office: Office, desk: Investigation
+    office: Office, investigation: Investigation
 ) -> None:
     found = await differing(office, gross=1399, fee=45)
-    await decided(desk, found, Resolution.WRITE_OFF)
+    await decided(investigation, found, Resolution.WRITE_OFF)
 
-    reopened = await desk.reopen(found.id, note="It was a claim.", by="Luis")
+    reopened = await investigation.reopen(found.id, note="It was a claim.", by="Luis")
     between = await office.balance("risk_loss:write_off")
-    await decided(desk, found, Resolution.CLAIM_FROM_GATEWAY)
+    await decided(investigation, found, Resolution.CLAIM_FROM_GATEWAY)
 
-    seen = await desk.look_at(found.id)
+    seen = await investigation.check(found.id)
     assert (reopened.status, between) == ("open", 0)
     assert await office.balance("gateway_claims") == -100
     assert await office.balance("risk_loss:write_off") == 0
@@ -313,11 +331,13 @@ async def test_reopening_takes_the_entries_back_and_leaves_them_in_sight(
     assert len(seen.resolutions) == 2
 
 
-async def test_only_what_is_resolved_is_reopened(office: Office, desk: Investigation) -> None:
+async def test_only_what_is_resolved_is_reopened(
+    office: Office, investigation: Investigation
+) -> None:
     found = await differing(office, gross=1399, fee=45)
 
     with pytest.raises(NotResolvedError):
-        await desk.reopen(found.id, note="Why not.", by="Ana")
+        await investigation.reopen(found.id, note="Why not.", by="Ana")
 
 
 @pytest.mark.parametrize(
@@ -341,11 +361,11 @@ async def test_no_row_is_edited_by_hand(office: Office, database: Database, stat
 
 
 @pytest.mark.parametrize("text", ["", " ", "x" * 1001, "card 4111 1111 1111 1111"])
-async def test_notes_have_limits(office: Office, desk: Investigation, text: str) -> None:
+async def test_notes_have_limits(office: Office, investigation: Investigation, text: str) -> None:
     found = await differing(office, gross=1399, fee=45)
 
     with pytest.raises(NoteRefusedError):
-        await desk.note(found.id, text=text, by="Ana")
+        await investigation.note(found.id, text=text, by="Ana")
 
 
 @pytest.mark.parametrize(
@@ -358,16 +378,18 @@ async def test_notes_have_limits(office: Office, desk: Investigation, text: str)
     ],
 )
 async def test_documents_have_limits(
-    office: Office, desk: Investigation, media_type: str, content: bytes
+    office: Office, investigation: Investigation, media_type: str, content: bytes
 ) -> None:
     found = await differing(office, gross=1399, fee=45)
 
     with pytest.raises(DocumentRefusedError):
-        await desk.attach(found.id, name="x", media_type=media_type, content=content, by="Ana")
+        await investigation.attach(
+            found.id, name="x", media_type=media_type, content=content, by="Ana"
+        )
 
 
 async def test_a_decision_survives_the_death_of_the_process(
-    office: Office, desk: Investigation, monkeypatch: pytest.MonkeyPatch
+    office: Office, investigation: Investigation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = await office.bought()
     await office.a_settlement_is_late()
@@ -377,25 +399,25 @@ async def test_a_decision_survives_the_death_of_the_process(
         raise ConnectionResetError
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk._carrying_out, "at_once", died)
+        patch.setattr(investigation._resolution_actions, "at_once", died)
         with pytest.raises(ConnectionResetError):
-            await decided(desk, found, Resolution.ACCEPT_LOSS)
-    await office.house.until(payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED)
+            await decided(investigation, found, Resolution.ACCEPT_LOSS)
+    await office.installation.until(payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED)
 
-    assert (await desk.look_at(found.id)).discrepancy.status == "resolved"
+    assert (await investigation.check(found.id)).discrepancy.status == "resolved"
 
 
 async def test_discrepancies_are_listed_by_what_is_asked(office: Office) -> None:
     payment = await office.capturing()
     lines = [line_of(1, payment, gross=1), line_of(2, payment, transaction_id="x", reference=None)]
-    folder = office.room._runs._settings.folder
+    folder = office.reconciliation._runs._settings.folder
     folder.mkdir(parents=True, exist_ok=True)
-    await office.room.reconcile(office.today, file=report_file(folder / "day.csv", lines))
+    await office.reconciliation.reconcile(office.today, file=report_file(folder / "day.csv", lines))
 
     partial = await office.found(kind=Kind.PARTIAL_SETTLEMENT)
     of_payment = await office.found(payment_id=payment.id)
     everything = await office.found(unresolved=True)
-    second_page = await office.room.discrepancies.listed(Asked(), after=everything[0].id)
+    second_page = await office.reconciliation.discrepancies.listed(Asked(), after=everything[0].id)
 
     assert [it.kind for it in partial] == [Kind.PARTIAL_SETTLEMENT]
     assert [it.id for it in of_payment] == [it.id for it in partial]

@@ -8,9 +8,9 @@ from typing import Final
 
 import asyncpg
 
-from caas.billing_database.book_snapshot import AGAIN_ALL_MAX, SINCE_MARGIN
-from caas.billing_database.movable_calendar import MovableCalendar
 from caas.billing_database.payments import Payment
+from caas.billing_database.reconciliation_snapshot import AGAIN_ALL_MAX, SINCE_MARGIN
+from caas.billing_database.simulated_calendar import SimulatedCalendar
 from tests.reconciliation.crowd import crowd
 from tests.reconciliation.office import Office
 
@@ -50,13 +50,18 @@ select id, 1, 'opened', 'open', 'reconciliation', db_now() from found
 """
 
 
-async def planted(dsn: str, office: Office, moved: Payment, told: Payment) -> None:
+async def planted(dsn: str, office: Office, transitioned: Payment, reported: Payment) -> None:
     """Open many discrepancies about strangers, one about each of these payments."""
     owner = await asyncpg.connect(dsn, server_settings={"search_path": "caas, public"})
     await owner.execute(
-        PLANT, office.room.gateway_name, office.today, OPEN, moved.gateway_transaction_id,
-        told.gateway_transaction_id, told.id,
-    )  # fmt: skip
+        PLANT,
+        office.reconciliation.gateway_name,
+        office.today,
+        OPEN,
+        transitioned.gateway_transaction_id,
+        reported.gateway_transaction_id,
+        reported.id,
+    )
     await owner.execute("analyze settlement_lines; analyze discrepancies")
     await owner.close()
 
@@ -65,21 +70,21 @@ async def test_among_many_those_to_which_something_happened_are_judged_again(
     office: Office, database_dsn: str
 ) -> None:
     """One speaks of a payment that moved since the last run, one of a payment with a new line."""
-    calendar, books = MovableCalendar(database_dsn), office.house.platform.books
-    [told] = await crowd(books, 1, first_amount=1001)
+    calendar, tables = SimulatedCalendar(database_dsn), office.installation.platform.tables
+    [reported] = await crowd(tables, 1, first_amount=1001)
     later = await calendar.now() + SINCE_MARGIN + timedelta(minutes=1)
-    await calendar.move_to(later)
-    await office.room.reconcile(office.today)
-    [moved] = await crowd(books, 1, first_amount=1000)
-    await planted(database_dsn, office, moved, told)
-    await office.line(told, gross=1, fee=0)
+    await calendar.transition_to(later)
+    await office.reconciliation.reconcile(office.today)
+    [transitioned] = await crowd(tables, 1, first_amount=1000)
+    await planted(database_dsn, office, transitioned, reported)
+    await office.line(reported, gross=1, fee=0)
 
-    await office.room.reconcile(office.today)
+    await office.reconciliation.reconcile(office.today)
 
-    rows = await office.house.database.fetch(
+    rows = await office.installation.database.fetch(
         "select d.line_no, d.resolution from discrepancies d where d.status = 'resolved'"
     )
-    left = await office.house.database.fetchrow(
+    left = await office.installation.database.fetchrow(
         "select count(*) as open from discrepancies where status <> 'resolved' and line_no > 2"
     )
     assert sorted((row["line_no"], row["resolution"]) for row in rows) == [

@@ -17,23 +17,23 @@ NOTHING_LEFT = (RefundTooLargeError, RefundMustWaitError)
 
 async def asks_back(office: Office, payment: Payment, amount: int) -> Refund:
     """Ask for a refund, as the API does."""
-    return await office.house.platform.payment_processing.refund_payment(
+    return await office.installation.platform.payment_processing.refund_payment(
         payment.id, amount=amount, reason="desistimiento", key=f"k{amount}", requested_by="ops"
     )
 
 
-async def charged_back(office: Office, *amounts: int, **told: object) -> Payment:
+async def charged_back(office: Office, *amounts: int, **reported: object) -> Payment:
     """Let a settled payment's chargebacks stand in a report, and nowhere else."""
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     for amount in amounts:
-        await office.line(payment, **{"type": "chargeback", "gross": -amount, "fee": 0} | told)
+        await office.line(payment, **{"type": "chargeback", "gross": -amount, "fee": 0} | reported)
     await office.closed()
     return payment
 
 
 async def states(office: Office, payment: Payment) -> list[tuple[str, int, int]]:
     """Return what is known of a payment's disputes."""
-    found = await Disputes(office.house.platform.books).of(payment)
+    found = await Disputes(office.installation.platform.tables).of(payment)
     return [(it.state, it.amount, it.excess) for it in found]
 
 
@@ -79,14 +79,14 @@ async def test_a_line_decided_after_its_dispute_was_told_is_the_same_one(office:
 
 
 async def test_two_chargebacks_of_one_amount_are_two(office: Office) -> None:
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     for second in (1, 2):
         at = f"2026-11-19T10:00:0{second}Z"
         await office.line(payment, type="chargeback", gross=-400, fee=0, booked_at=at)
     await office.closed()
 
     for found in await office.found(unresolved=True):
-        await office.room.investigation.resolve(
+        await office.reconciliation.investigation.resolve(
             found.id, resolution=Resolution.ACCEPT_LOSS, note="Seen.", by=COMMAND_LINE
         )
 
@@ -94,14 +94,14 @@ async def test_two_chargebacks_of_one_amount_are_two(office: Office) -> None:
 
 
 async def test_a_chargeback_that_is_given_back_undoes_its_loss(office: Office) -> None:
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     await office.line(payment, type="chargeback", gross=-1299, fee=0)
-    await office.room.reconcile(office.today, mode="incremental")
+    await office.reconciliation.reconcile(office.today, mode="incremental")
     await office.resolved(Resolution.ACCEPT_LOSS)
     lost = await states(office, payment)
 
     await office.line(payment, type="chargeback_reversal", gross=1299, fee=0)
-    await office.room.reconcile(office.today, mode="incremental")
+    await office.reconciliation.reconcile(office.today, mode="incremental")
     with pytest.raises(NOTHING_LEFT):
         await asks_back(office, payment, 1299)
     await office.resolved(Resolution.ACCEPT_LOSS)
@@ -123,7 +123,7 @@ async def test_a_refund_in_a_report_that_we_did_not_make_counts(office: Office) 
         await asks_back(office, payment, 500)
 
     await asks_back(office, payment, 499)
-    await office.house.until(payment.id, lambda p: p.refunded_amount == 499)
+    await office.installation.until(payment.id, lambda p: p.refunded_amount == 499)
     assert await office.balance("unexplained_funds") == 800
     assert await office.balance("risk_loss:chargeback") == 0
 

@@ -24,14 +24,14 @@ CLERK, CHIEF = "operators", "admin"
 
 @pytest.fixture
 async def doors(office: Office) -> AsyncIterator[Doors]:
-    """The API of the office's house on a socket."""
-    async with standing_open(office.house) as opened:
+    """The API of the office's installation on a socket."""
+    async with standing_open(office.installation) as opened:
         yield opened
 
 
 async def closed(office: Office, doors: Doors) -> Any:
     """Let the gateway close today, and reconcile it by a call."""
-    await office.house.gateway_does("close-day", date=office.today.isoformat())
+    await office.installation.gateway_does("close-day", date=office.today.isoformat())
     answer = await doors.post(f"{ROOT}/runs", {"day": office.today.isoformat()}, caller=CLERK)
     assert answer.status == 201, answer.json
     return answer.json
@@ -67,7 +67,7 @@ async def test_a_run_that_is_asked_for_twice_with_one_key_is_one_run(
 
     assert first.json == second.json
     assert second.headers["idempotency-replayed"] == "true"
-    assert len(await office.room.runs_of(office.today)) == 1
+    assert len(await office.reconciliation.runs_of(office.today)) == 1
 
 
 async def test_a_day_that_has_not_begun_is_not_reconciled(office: Office, doors: Doors) -> None:
@@ -77,21 +77,21 @@ async def test_a_day_that_has_not_begun_is_not_reconciled(office: Office, doors:
     refused = await doors.post(f"{ROOT}/runs", {"day": "2062-11-19"}, caller=CLERK)
 
     assert (refused.status, refused.json["code"]) == (422, "day_out_of_reach")
-    assert await office.room.listed() == []
+    assert await office.reconciliation.listed() == []
     assert await office.found(payment_id=payment.id) == []
 
 
 async def test_a_silent_gateway_is_a_problem_to_come_back_with(
     office: Office, doors: Doors
 ) -> None:
-    await office.house.gateway_does(
+    await office.installation.gateway_does(
         "faults", match={"operation": "settlements"}, action={"status": 503}
     )
 
     answer = await doors.post(f"{ROOT}/runs", {"day": office.today.isoformat()}, caller=CLERK)
 
     assert answer.status == 503
-    [run] = await office.room.runs_of(office.today)
+    [run] = await office.reconciliation.runs_of(office.today)
     assert run.state == "refused"
 
 
@@ -171,7 +171,7 @@ async def test_above_the_limit_another_account_must_agree(office: Office, doors:
     await closed(office, doors)
     path = (await only_one(doors))["links"]["self"]
     wish = {"resolution": "correct_by_entry", "note": "Theirs."}
-    database = office.house.database
+    database = office.installation.database
     ana, luis = [await employed(database, login) for login in ("ana", "luis")]
     one, two = [
         (await key_of(database, ana, name, Scope.OPERATIONS, activated_by=luis)).key
@@ -253,7 +253,7 @@ async def test_exposure_losses_and_disputes_are_told_of_any_days(
     office: Office, doors: Doors
 ) -> None:
     await office.capturing()
-    disputed = await office.house.settled()
+    disputed = await office.installation.settled()
     await office.disputed(disputed)
     await office.line(await office.capturing(), gross=1399, fee=45)
     await closed(office, doors)
@@ -265,12 +265,12 @@ async def test_exposure_losses_and_disputes_are_told_of_any_days(
     )
 
     days = f"since={office.today}&until={office.today}"
-    told = (await doors.get(f"{ROOT}/position?{days}", caller=CLERK)).json
+    reported = (await doors.get(f"{ROOT}/position?{days}", caller=CLERK)).json
     wrong = await doors.get(f"{ROOT}/position?since=2026-01-02&until=2026-01-01", caller=CLERK)
 
-    assert sum(it["amount"] for it in told["exposure"]) >= 1299
-    assert {it["cause"] for it in told["losses"]} >= {"write_off"}
-    assert [(it["state"], it["amount"]) for it in told["disputes"]] == [("opened", 1299)]
+    assert sum(it["amount"] for it in reported["exposure"]) >= 1299
+    assert {it["cause"] for it in reported["losses"]} >= {"write_off"}
+    assert [(it["state"], it["amount"]) for it in reported["disputes"]] == [("opened", 1299)]
     assert (wrong.status, wrong.json["code"]) == (422, "day_out_of_reach")
 
 

@@ -51,7 +51,7 @@ async def test_stripe_s_report_settles_what_it_lists(office: Office, tmp_path: P
     ]
     path.write_text("\n".join(rows) + "\n")
 
-    done = await office.room.reconcile(office.today, file=path)
+    done = await office.reconciliation.reconcile(office.today, file=path)
 
     assert examine(path, tmp_path).format is STRIPE
     assert done.run.counts == {"matched": 1, "provider_fee": 1}
@@ -73,7 +73,7 @@ async def test_stripe_s_refunds_and_disputes_are_told_apart(office: Office, tmp_
     ]
     path.write_text("\n".join(rows) + "\n")
 
-    done = await office.room.reconcile(office.today, file=path)
+    done = await office.reconciliation.reconcile(office.today, file=path)
 
     assert done.run.counts == {
         "matched": 1, "refund_mismatch": 1, "chargeback": 1, "amount": 1,
@@ -88,9 +88,11 @@ async def test_more_decimals_than_the_currency_has_are_kept_aside(
         f"{STRIPE_HEADER}\n{stripe_row('charge', '12.999,0.43,12.569', 1, 'ch_1,pi_1,')}\n"
     )
 
-    await office.room.reconcile(office.today, file=path)
+    await office.reconciliation.reconcile(office.today, file=path)
 
-    [aside] = await office.room.reports.quarantined(office.room.gateway_name, office.today)
+    [aside] = await office.reconciliation.reports.quarantined(
+        office.reconciliation.gateway_name, office.today
+    )
     assert "its gross is no amount of its currency" in aside.reason
 
 
@@ -106,7 +108,7 @@ async def test_adyen_s_report_settles_what_it_lists(office: Office, tmp_path: Pa
     ]
     path.write_text("\n".join(rows) + "\n")
 
-    done = await office.room.reconcile(office.today, file=path)
+    done = await office.reconciliation.reconcile(office.today, file=path)
 
     line = (await office.lines_of(payment))[0]
     assert examine(path, tmp_path).format is ADYEN
@@ -129,7 +131,7 @@ async def test_a_settled_row_counts_whichever_column_its_gross_stands_in(
     ]
     path.write_text("\n".join(rows) + "\n")
 
-    done = await office.room.reconcile(office.today, file=path)
+    done = await office.reconciliation.reconcile(office.today, file=path)
 
     assert done.run.counts == {"matched": 1}
 
@@ -149,7 +151,7 @@ async def test_a_batch_whose_payout_does_not_add_up_is_refused(
     path.write_text("\n".join(rows) + "\n")
 
     with pytest.raises(BadReportError, match=sentence):
-        await office.room.reconcile(office.today, file=path)
+        await office.reconciliation.reconcile(office.today, file=path)
 
 
 async def test_the_same_provider_file_twice_counts_once(office: Office, tmp_path: Path) -> None:
@@ -159,8 +161,8 @@ async def test_the_same_provider_file_twice_counts_once(office: Office, tmp_path
     text = f"{STRIPE_HEADER}\r\n{stripe_row('charge', '12.99,0.43,12.56', 1, who)}\r\n"
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
 
-    first = await office.room.reconcile(office.today, file=path)
-    second = await office.room.reconcile(office.today, file=path)
+    first = await office.reconciliation.reconcile(office.today, file=path)
+    second = await office.reconciliation.reconcile(office.today, file=path)
 
     assert (first.run.lines, second.run.lines) == (1, 0)
     assert await office.balance("bank") == 1256

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from caas.external_systems.report_files import BadReportError
-from caas.payment_processing.reconciliation.finance_terms import Preview
+from caas.reconciliation.finance_terms import Preview
 from tests.reconciliation.office import Office
 
 ADYEN_STANDARD = (
@@ -39,7 +39,7 @@ PAYPAL = (
 async def seen(office: Office, path: Path, *rows: str) -> Preview:
     """Preview a file of these rows."""
     path.write_text("\n".join(rows) + "\n")
-    return await office.room.preview(path)
+    return await office.reconciliation.preview(path)
 
 
 def sums(preview: Preview) -> dict[tuple[str, str], tuple[int, int, int, int]]:
@@ -48,13 +48,13 @@ def sums(preview: Preview) -> dict[tuple[str, str], tuple[int, int, int, int]]:
 
 
 async def test_adyen_s_documented_rows_come_to_their_sums(office: Office, tmp_path: Path) -> None:
-    told = await seen(
+    reported = await seen(
         office, tmp_path / "adyen.csv", ADYEN_STANDARD,
         "TestCompany,TestMerchant,1813702551707653,3vpzf7,visa,2013-06-03 11:26:49,CET,Settled,"
         "1713702551795048,GBP,,5.00,1,GBP,,4.88,,0.04,0.01,0.07,visaclassic,,4,,",
         "TestCompany,TestMerchant,1313642467023511,324959451,visa,2013-03-26 22:37:26,CET,"
         "Chargeback,2313642467170922,EUR,349.99,,1,EUR,357.49,,7.5,,,,visaclassic,,4,,",
-        "TestCompany,TestMerchant,,,,2013-06-11 04:55:40,BST,AuthorisationSchemeFee,Scheme fees,"
+        "TestCompany,TestMerchant,,,,2013-06-11 04:55:40,BST,AuthorizationSchemeFee,Scheme fees,"
         "GBP,,,,GBP,0.30,,,,,,,,4,,",
         "TestCompany,TestMerchant,,,,2012-05-10 05:37:03,CET,DepositCorrection,Deposit Correction,"
         "EUR,,,,EUR,78.93,,,,,,,,4,,",
@@ -66,8 +66,8 @@ async def test_adyen_s_documented_rows_come_to_their_sums(office: Office, tmp_pa
         ",4,,",
     )  # fmt: skip
 
-    assert (told.format, told.unreadable) == ("adyen", [])
-    assert sums(told) == {
+    assert (reported.format, reported.unreadable) == ("adyen", [])
+    assert sums(reported) == {
         ("settlement", "GBP"): (1, 500, 12, 488),
         ("chargeback", "EUR"): (1, -34999, 750, -35749),
         ("fee", "GBP"): (1, 0, 30, -30),
@@ -111,7 +111,7 @@ async def test_adyen_s_report_without_optional_columns_is_read(
 async def test_adyen_s_zone_that_is_none_keeps_its_line_aside(
     office: Office, tmp_path: Path
 ) -> None:
-    told = await seen(
+    reported = await seen(
         office, tmp_path / "mars.csv",
         "Psp Reference,Creation Date,TimeZone,Type,Net Currency,Net Debit (NC),Net Credit (NC),"
         "Batch Number",
@@ -119,14 +119,14 @@ async def test_adyen_s_zone_that_is_none_keeps_its_line_aside(
         "PSP0,2026-09-16 09:30:00,CET,MerchantPayout,EUR,45.10,,118",
     )  # fmt: skip
 
-    assert told.unreadable == ["line 2: the time it was booked at is none"]
+    assert reported.unreadable == ["line 2: the time it was booked at is none"]
 
 
 async def test_mollie_s_settlement_comes_to_what_is_paid_out(
     office: Office, tmp_path: Path
 ) -> None:
     """Withheld fees have no method but a description; they were read as a settlement."""
-    told = await seen(
+    reported = await seen(
         office, tmp_path / "mollie.csv", MOLLIE,
         "2026-10-01 10:12:00,ideal,EUR,100.00,paidout,tr_aaa111,Order 1001,J. N,NL01,BIC,EUR,"
         "100.00,1234567.2610.01,",
@@ -140,8 +140,8 @@ async def test_mollie_s_settlement_comes_to_what_is_paid_out(
         "1234567.2610.01,",
     )  # fmt: skip
 
-    found = sums(told)
-    assert (told.format, told.unreadable) == ("mollie", [])
+    found = sums(reported)
+    assert (reported.format, reported.unreadable) == ("mollie", [])
     assert found == {
         ("settlement", "EUR"): (2, 12500, 0, 12500),
         ("settlement", "USD"): (1, 5000, 0, 5000),
@@ -162,7 +162,7 @@ async def test_paypal_s_event_codes_are_what_its_reference_says(
     def row(number: int, code: str, way: str, amount: int, fee: str = '"",,""') -> str:
         return f'"SB","TX{number}","","","","{code}",{at},{at},"{way}",{amount},"USD",{fee},"",""'
 
-    told = await seen(
+    reported = await seen(
         office, tmp_path / "STL-20240820.01.009.CSV",
         f'"RH",{at},"A","PP9",009,', '"FH",01', f'"SH",{at},{at},"PP9",""', PAYPAL,
         row(1, "T0006", "CR", 3000, '"DR",117,"USD"'), row(2, "T0013", "CR", 1000),
@@ -173,8 +173,8 @@ async def test_paypal_s_event_codes_are_what_its_reference_says(
         '"SF","USD",1,0,1,0', '"SC",12', '"RF",1,0', '"RC",12', '"FF",12',
     )  # fmt: skip
 
-    assert (told.format, told.unreadable) == ("paypal", [])
-    assert sums(told) == {
+    assert (reported.format, reported.unreadable) == ("paypal", [])
+    assert sums(reported) == {
         ("settlement", "USD"): (2, 4000, 117, 3883),
         ("transfer", "USD"): (1, -500, 0, -500),
         ("reserve", "USD"): (3, 60, 0, 60),
@@ -190,7 +190,7 @@ async def test_a_clerk_s_mapping_reads_checkout_com_s_rows_of_parts(
     office: Office, tmp_path: Path
 ) -> None:
     """A payment is a row for its capture, and one for each fee that was taken of it."""
-    await office.room.finance_terms.keep_mapping(
+    await office.reconciliation.finance_terms.keep_mapping(
         "checkout",
         {
             "columns": {
@@ -211,7 +211,7 @@ async def test_a_clerk_s_mapping_reads_checkout_com_s_rows_of_parts(
         by="Ana",
     )  # fmt: skip
     at = "2026-08-03T10:15:22.123"
-    told = await seen(
+    reported = await seen(
         office, tmp_path / "financial-actions_ent_20260804_1.csv",
         "Entity ID,Processing Channel ID,Payment ID,Action ID,Action Type,Breakdown Type,"
         "Processed On,Processing Currency,Processing Currency Amount,FX Rate Applied,"
@@ -227,8 +227,8 @@ async def test_a_clerk_s_mapping_reads_checkout_com_s_rows_of_parts(
         f"ent_1,pc_1,,act_4,Payout,Payout,{at},EUR,-6.86,1,EUR,-6.86,,,0000CFJU",
     )  # fmt: skip
 
-    found = sums(told)
-    assert (told.format, told.unreadable) == ("checkout", [])
+    found = sums(reported)
+    assert (reported.format, reported.unreadable) == ("checkout", [])
     assert found == {
         ("settlement", "EUR"): (1, 1299, 0, 1299),
         ("cost", "EUR"): (2, 0, 13, -13),
@@ -241,7 +241,7 @@ async def test_a_clerk_s_mapping_reads_checkout_com_s_rows_of_parts(
 async def test_a_clerk_s_mapping_reads_moyasar_s_fees_with_their_tax(
     office: Office, tmp_path: Path
 ) -> None:
-    await office.room.finance_terms.keep_mapping(
+    await office.reconciliation.finance_terms.keep_mapping(
         "moyasar",
         {
             "columns": {
@@ -258,7 +258,7 @@ async def test_a_clerk_s_mapping_reads_moyasar_s_fees_with_their_tax(
         },
         by="Ana",
     )  # fmt: skip
-    told = await seen(
+    reported = await seen(
         office, tmp_path / "settlement.csv",
         "payment_id,description,scheme,source,type,currency,amount,net_amount,fee,vat,total_fee,"
         "transaction_date",
@@ -269,8 +269,8 @@ async def test_a_clerk_s_mapping_reads_moyasar_s_fees_with_their_tax(
         ",Monthly,,,platform_duties,SAR,-10.00,-10.00,0,0,0,2026-10-01 12:00:00",
     )  # fmt: skip
 
-    assert (told.format, told.unreadable) == ("moyasar", [])
-    assert sums(told) == {
+    assert (reported.format, reported.unreadable) == ("moyasar", [])
+    assert sums(reported) == {
         ("settlement", "SAR"): (1, 10000, 230, 9770),
         ("refund", "SAR"): (1, -4000, 115, -4115),
         ("cost", "SAR"): (1, 0, 1000, -1000),

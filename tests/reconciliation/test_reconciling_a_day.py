@@ -2,7 +2,7 @@
 
 import pytest
 
-from caas.payment_processing.reconciliation import INCREMENTAL
+from caas.reconciliation import INCREMENTAL
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.office import Office
@@ -23,12 +23,12 @@ async def test_a_line_settles_a_payment_whose_webhook_was_lost(office: Office) -
 
 
 async def test_a_payment_that_a_webhook_settled_only_gets_its_payout(office: Office) -> None:
-    payment = await office.house.settled()
-    before = await office.house.platform.books.payments.timeline(payment.id)
+    payment = await office.installation.settled()
+    before = await office.installation.platform.tables.payments.timeline(payment.id)
 
     done = await office.closed()
 
-    after = await office.house.platform.books.payments.timeline(payment.id)
+    after = await office.installation.platform.tables.payments.timeline(payment.id)
     assert len(after) == len(before)
     assert done.run.counts == {"matched": 1}
     assert await office.balance("bank") == 1256
@@ -44,7 +44,7 @@ async def test_a_day_without_settlements_is_closed_and_clean(office: Office) -> 
 async def test_a_running_day_whose_report_is_still_open_is_in_progress(office: Office) -> None:
     await office.line(await office.capturing())
 
-    done = await office.room.reconcile(office.today)
+    done = await office.reconciliation.reconcile(office.today)
 
     assert done.day.verdict == "in progress"
     assert done.day.because == "a report is still open"
@@ -53,10 +53,10 @@ async def test_a_running_day_whose_report_is_still_open_is_in_progress(office: O
 async def test_an_open_report_is_taken_in_as_it_grows(office: Office) -> None:
     first, second = await office.capturing(), await office.capturing()
     await office.line(first)
-    early = await office.room.reconcile(office.today, mode=INCREMENTAL)
+    early = await office.reconciliation.reconcile(office.today, mode=INCREMENTAL)
     await office.line(second)
 
-    later = await office.room.reconcile(office.today, mode=INCREMENTAL)
+    later = await office.reconciliation.reconcile(office.today, mode=INCREMENTAL)
     done = await office.closed()
 
     assert (early.run.lines, later.run.lines, done.run.lines) == (1, 1, 0)
@@ -68,7 +68,7 @@ async def test_the_same_report_twice_counts_once(office: Office) -> None:
     await office.line(await office.capturing())
     await office.closed()
 
-    again = await office.room.reconcile(office.today)
+    again = await office.reconciliation.reconcile(office.today)
 
     assert (again.run.lines, again.day.verdict) == (0, "closed")
     assert await office.balance("bank") == 1256
@@ -89,7 +89,7 @@ async def test_a_delayed_settlement_resolves_itself_when_its_line_comes(office: 
     assert (delayed.payment_id, delayed.amount) == (payment.id, 1299)
     assert done.day.verdict == "closed"
     assert await office.kinds() == []
-    assert (await office.room.verdict(office.later(-1))).verdict == "closed"
+    assert (await office.reconciliation.verdict(office.later(-1))).verdict == "closed"
     assert captured_on < office.today
 
 
@@ -108,7 +108,7 @@ async def test_a_delayed_settlement_becomes_a_missing_one(office: Office) -> Non
         await office.closed(office.later(-1))
 
     [missing] = await office.found(unresolved=True)
-    events = await office.room.discrepancies.events(missing.id)
+    events = await office.reconciliation.discrepancies.events(missing.id)
 
     assert (missing.kind, missing.payment_id) == (Kind.MISSING_AT_GATEWAY, payment.id)
     assert [event.event for event in events] == ["opened", "became missing"]
@@ -135,7 +135,7 @@ async def test_a_partial_settlement_counts_what_came_and_waits_for_the_rest(
 
 
 async def test_a_chargeback_nobody_told_us_of_is_a_discrepancy(office: Office) -> None:
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     await office.closed()
     await office.days_pass(1)
     await office.line(payment, type="chargeback", gross=-1299, fee=0)
@@ -148,7 +148,7 @@ async def test_a_chargeback_nobody_told_us_of_is_a_discrepancy(office: Office) -
 
 
 async def test_a_chargeback_line_ties_to_its_dispute(office: Office) -> None:
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     await office.disputed(payment)
 
     done = await office.closed()
@@ -160,7 +160,7 @@ async def test_a_chargeback_line_ties_to_its_dispute(office: Office) -> None:
 
 
 async def test_a_chargeback_resolves_itself_when_its_dispute_is_told(office: Office) -> None:
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     await office.closed()
     await office.days_pass(1)
     await office.gateway_disputes(payment)
@@ -180,13 +180,13 @@ async def test_a_failed_settlement_is_a_discrepancy_until_our_records_say_so(
     office: Office,
 ) -> None:
     payment = await office.bought()
-    await office.house.gateway_does(
+    await office.installation.gateway_does(
         f"transactions/{payment.gateway_transaction_id}/settlement-failure"
     )
     await office.closed()
     before = await office.kinds()
 
-    await office.house.until(payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED)
+    await office.installation.until(payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED)
     await office.days_pass(1)
     await office.closed()
 
@@ -196,7 +196,7 @@ async def test_a_failed_settlement_is_a_discrepancy_until_our_records_say_so(
 
 
 @pytest.mark.parametrize(
-    ("told", "kind", "at_stake"),
+    ("reported", "kind", "at_stake"),
     [
         ({"transaction_id": "txn_alien", "reference": None}, Kind.MISSING_IN_BOOK, 1299),
         ({"gross": 1399, "fee": 45}, Kind.AMOUNT, 100),
@@ -208,10 +208,10 @@ async def test_a_failed_settlement_is_a_discrepancy_until_our_records_say_so(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_a_line_that_differs_opens_its_kind_and_changes_nothing_else(
-    office: Office, told: dict[str, object], kind: Kind, at_stake: int
+    office: Office, reported: dict[str, object], kind: Kind, at_stake: int
 ) -> None:
     payment = await office.capturing()
-    await office.line(payment, **told)
+    await office.line(payment, **reported)
 
     done = await office.closed()
 
@@ -237,9 +237,9 @@ async def test_a_line_that_is_there_twice_pays_once(office: Office) -> None:
 
 
 async def test_a_refund_the_gateway_never_lists_is_found(office: Office) -> None:
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     await office.closed()
-    await office.give_back(payment, 300)
+    await office.refund_order(payment, 300)
     await office.forget_lines_of("refund")
     await office.days_pass(9)
 
@@ -257,7 +257,7 @@ async def test_every_line_ends_in_one_class_and_the_sums_tie_out(office: Office)
 
     await office.closed()
 
-    report = await office.room.reporting.report(office.today)
+    report = await office.reconciliation.reporting.report(office.today)
     [stored] = report.reports
     assert report.ties_out
     assert (report.matched_lines, report.differing_lines) == (1, 2)

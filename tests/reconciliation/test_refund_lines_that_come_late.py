@@ -4,13 +4,13 @@ from datetime import date
 
 import pytest
 
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.laws import LAWS
+from caas.billing_database.invariants import INVARIANTS
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.reconciliation_days import AlreadyReconcilingError
-from caas.open_work import Again
-from caas.payment_processing.reconciliation import INCREMENTAL
+from caas.jobs import RetryIn
+from caas.reconciliation import INCREMENTAL
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from tests.people import COMMAND_LINE
@@ -21,7 +21,7 @@ BOOKED_TWICE = "refunds_are_explained_once"
 
 async def settled_for(office: Office, payment: Payment) -> int:
     """Return what stands on the account of settled funds for a payment."""
-    row = await office.house.database.fetchrow(
+    row = await office.installation.database.fetchrow(
         "select coalesce(sum(amount), 0)::bigint as sum from ledger_lines"
         " where account = 'settled_funds' and payment_id = $1",
         payment.id,
@@ -32,15 +32,15 @@ async def settled_for(office: Office, payment: Payment) -> int:
 
 async def broken(office: Office) -> list[object]:
     """Return what breaks the invariant about refunds that are explained twice."""
-    [law] = [it for it in LAWS if it.name == BOOKED_TWICE]
-    return list(await office.house.database.fetch(law.query))
+    [invariant] = [it for it in INVARIANTS if it.name == BOOKED_TWICE]
+    return list(await office.installation.database.fetch(invariant.query))
 
 
 async def unlisted_refund(office: Office) -> Payment:
     """Refund 300 of a settled payment, without a line of it until long after it was due."""
-    payment = await office.house.settled()
+    payment = await office.installation.settled()
     await office.closed()
-    await office.give_back(payment, 300)
+    await office.refund_order(payment, 300)
     await office.forget_lines_of("refund")
     await office.days_pass(9)
     await office.closed(office.later(-1))
@@ -63,10 +63,10 @@ async def test_the_line_of_a_refund_ends_its_alarm_and_the_next_refund_has_its_o
     assert (ended.status, ended.resolution) == ("resolved", "itself")
     assert await settled_for(office, payment) == 0
     await office.days_pass(1)
-    await office.house.platform.payment_processing.refund_payment(
+    await office.installation.platform.payment_processing.refund_payment(
         payment.id, amount=300, reason="desistimiento", key="twice", requested_by="ops"
     )
-    await office.house.until(payment.id, lambda p: p.refunded_amount == 600)
+    await office.installation.until(payment.id, lambda p: p.refunded_amount == 600)
     await office.forget_lines_of("refund")
     await office.days_pass(9)
     await office.closed(office.later(-1))
@@ -104,14 +104,14 @@ async def test_an_alarm_that_outlived_its_line_ends_with_the_day_s_next_run(
     await office.line(payment, type="refund", gross=-300, fee=0)
     await office.closed()
     [ended] = await office.found(kind=Kind.REFUND_MISMATCH)
-    await office.room.investigation.reopen(ended.id, note="As it was left.", by="Ana")
-    await office.room.investigation.resolve(
+    await office.reconciliation.investigation.reopen(ended.id, note="As it was left.", by="Ana")
+    await office.reconciliation.investigation.resolve(
         ended.id, resolution=Resolution.CORRECT_BY_ENTRY, note="Seen.", by=COMMAND_LINE
     )
     assert await settled_for(office, payment) == 300
     assert len(await broken(office)) == 1
 
-    await office.room.reconcile(alarm)
+    await office.reconciliation.reconcile(alarm)
 
     assert await settled_for(office, payment) == 0
     assert await broken(office) == []
@@ -120,7 +120,7 @@ async def test_an_alarm_that_outlived_its_line_ends_with_the_day_s_next_run(
 async def test_a_line_after_the_seal_of_its_alarm_is_for_a_person(office: Office) -> None:
     payment = await unlisted_refund(office)
     await office.resolved(Resolution.CORRECT_BY_ENTRY)
-    await office.room.seal(office.later(-1), by="Ana")
+    await office.reconciliation.seal(office.later(-1), by="Ana")
 
     await office.line(payment, type="refund", gross=-300, fee=0)
     done = await office.closed()
@@ -134,9 +134,9 @@ async def test_a_catch_up_judges_the_oldest_day_first_when_another_run_is_in_its
     office: Office,
 ) -> None:
     """It went on with the newer days, and found missing what the oldest day's report told."""
-    await office.room.reconcile(office.today, mode=INCREMENTAL)
+    await office.reconciliation.reconcile(office.today, mode=INCREMENTAL)
     await office.days_pass(3)
-    schedule, judged = office.room._schedule, list[date]()
+    schedule, judged = office.reconciliation._schedule, list[date]()
     reconcile = schedule._reconcile
 
     async def busy_at_first(day: date, mode: str) -> object:
@@ -146,9 +146,9 @@ async def test_a_catch_up_judges_the_oldest_day_first_when_another_run_is_in_its
         return await reconcile(day, mode)
 
     schedule._reconcile = busy_at_first
-    answer = await schedule._daily(DueWork("reconcile", new_id(), {}, 1, 1))
-    assert isinstance(answer, Again)
+    answer = await schedule._daily(Job("reconcile", new_id(), {}, 1, 1))
+    assert isinstance(answer, RetryIn)
     assert (judged, answer.due_in) == ([office.later(-3)], 30.0)
-    await schedule._daily(DueWork("reconcile", new_id(), {}, 1, 1))
+    await schedule._daily(Job("reconcile", new_id(), {}, 1, 1))
 
     assert judged[1:] == [office.later(-days) for days in (3, 2, 1)]

@@ -12,16 +12,14 @@ from caas.external_systems.seed_contract_gateway import CAPABILITIES
 from caas.rules.discrepancies import Resolution
 from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings
-from tests.house import TIME_SCALE, standing
+from tests.installation import TIME_SCALE, standing
 from tests.reconciliation.conftest import FEES, SILENCE
 from tests.reconciliation.office import Office
 
-PARKED = (
-    "select subject from open_work where kind = 'carry_out_resolution' and parked_at is not null"
-)
+PAUSED = "select subject from jobs where kind = 'carry_out_resolution' and paused_at is not null"
 TAKEN_UP = """
-update open_work set due_at = db_now(), attempts = attempts + 1
- where kind = 'carry_out_resolution' and parked_at is null
+update jobs set due_at = db_now(), attempts = attempts + 1
+ where kind = 'carry_out_resolution' and paused_at is null
 """
 
 
@@ -34,16 +32,16 @@ async def office_of(database: Database, *, lookup: bool) -> AsyncIterator[Office
         settings=GatewaySettings(seed=1, time_scale=TIME_SCALE, terms=silent),
         fees=FEES,
         capabilities=replace(CAPABILITIES, idempotency_key_lifetime=None, lookup_of_refunds=lookup),
-    ) as house:
-        await house.car()
-        await house.offer_heated_seats()
-        yield Office(house, house.platform.reconciliation)
+    ) as installation:
+        await installation.car()
+        await installation.offer_heated_seats()
+        yield Office(installation, installation.platform.reconciliation)
 
 
 async def paid_too_much(office: Office) -> Payment:
     """Let the gateway report a hundred more for a payment than it was."""
-    payment = await office.house.settled()
-    [report] = office.house.gateway.reports._reports.values()
+    payment = await office.installation.settled()
+    [report] = office.installation.gateway.reports._reports.values()
     line = report.lines[0]
     line.gross, line.net = line.gross + 100, line.net + 100
     report.gross_total, report.net_total = report.gross_total + 100, report.net_total + 100
@@ -53,13 +51,13 @@ async def paid_too_much(office: Office) -> Payment:
 
 async def decided(office: Office, **action: object) -> None:
     """Decide that it goes back, at a gateway in trouble; then let workers come to it twice."""
-    await office.house.gateway_does(
+    await office.installation.gateway_does(
         "faults", match={"operation": "refund", "times": 1}, action=action
     )
     await office.resolved(Resolution.REFUND_THE_CUSTOMER)
     for _ in range(2):
-        await office.house.database.fetch(TAKEN_UP)
-        await office.house.rest()
+        await office.installation.database.fetch(TAKEN_UP)
+        await office.installation.rest()
 
 
 async def sent(office: Office, payment: Payment) -> list[int]:
@@ -74,7 +72,7 @@ async def test_a_refund_whose_answer_was_lost_is_found_at_the_gateway(database: 
 
         assert await sent(office, payment) == [100]
         assert await office.balance("refunds_payable") == 0
-        assert await database.fetch(PARKED) == []
+        assert await database.fetch(PAUSED) == []
 
 
 @pytest.mark.parametrize("lookup", [True, False])
@@ -87,15 +85,15 @@ async def test_what_nobody_can_know_is_parked_until_a_person_has_looked(
         payment = await paid_too_much(office)
         await decided(office, status=503, apply_first=not lookup)
         before = await sent(office, payment)
-        [parked] = await database.fetch(PARKED)
-        cases = [case.kind for case in await office.house.platform.books.cases.listed()]
+        [paused] = await database.fetch(PAUSED)
+        cases = [case.kind for case in await office.installation.platform.tables.cases.listed()]
 
         if lookup:
-            work = office.house.platform.open_work
-            await work.release("carry_out_resolution", parked["subject"], by="Ana")
-            await office.house.rest()
+            work = office.installation.platform.jobs
+            await work.release("carry_out_resolution", paused["subject"], by="Ana")
+            await office.installation.rest()
 
-        assert cases == ["open_work_parked"]
+        assert cases == ["jobs_parked"]
         assert before == ([] if lookup else [100])
         assert await sent(office, payment) == [100]
-        assert len(await database.fetch(PARKED)) == (0 if lookup else 1)
+        assert len(await database.fetch(PAUSED)) == (0 if lookup else 1)

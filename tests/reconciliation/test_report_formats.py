@@ -8,8 +8,8 @@ import pytest
 from caas.billing_database.payments import Payment
 from caas.external_systems.report_files import BadReportError
 from caas.external_systems.report_mappings import MappingRefusedError, read_mapping, shipped
-from caas.payment_processing.reconciliation import Reconciled
-from caas.payment_processing.reconciliation.finance_terms import FeeRefusedError
+from caas.reconciliation import Reconciled
+from caas.reconciliation.finance_terms import FeeRefusedError
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
@@ -27,34 +27,34 @@ STRIPE = (
 
 
 def stripe(
-    number: int, category: str, amounts: str, payment: Payment | None = None, **told: str
+    number: int, category: str, amounts: str, payment: Payment | None = None, **reported: str
 ) -> str:
     """Write a row of Stripe's itemized report."""
     who = f"ch_{number},{payment.gateway_transaction_id},{payment.id}" if payment else ",,"
-    facing = told.get("facing", "12.99,eur" if payment else ",")
+    facing = reported.get("facing", "12.99,eur" if payment else ",")
     return (
         f",{today()} 00:00:00,txn_1O{number},{today()} 14:00:01,{today()} 14:00:01,"
-        f"{today()} 00:00:00,{today()} 00:00:00,{told.get('currency', 'eur')},{amounts},{category},"
-        f"src_{number},{told.get('description', 'Heated seats')},{facing},{who}"
+        f"{today()} 00:00:00,{today()} 00:00:00,{reported.get('currency', 'eur')},{amounts},"
+        f"{category},src_{number},{reported.get('description', 'Heated seats')},{facing},{who}"
     )
 
 
-def adyen(type_: str, gross: str, net: str, payment: Payment | None = None, **told: str) -> str:
+def adyen(type_: str, gross: str, net: str, payment: Payment | None = None, **reported: str) -> str:
     """Write a row of Adyen's settlement details report; gross and net are debit,credit."""
     who = f"{payment.gateway_transaction_id},{payment.id},visa" if payment else ",,"
-    gross_currency = told.get("gross_currency", "EUR" if payment else "")
-    costs = told.get("costs", ",,,")
+    gross_currency = reported.get("gross_currency", "EUR" if payment else "")
+    costs = reported.get("costs", ",,,")
     return (
-        f"CaaS,CaaSES,{who},{today()} 12:21:32,CET,{type_},{told.get('modification', type_)},"
-        f"{gross_currency},{gross},{told.get('rate', '1')},{told.get('currency', 'EUR')},{net},"
-        f"{costs},,,1020,"
+        f"CaaS,CaaSES,{who},{today()} 12:21:32,CET,{type_},{reported.get('modification', type_)},"
+        f"{gross_currency},{gross},{reported.get('rate', '1')},{reported.get('currency', 'EUR')},"
+        f"{net},{costs},,,1020,"
     )
 
 
 async def given(office: Office, path: Path, text: str, encoding: str = "utf-8") -> Reconciled:
     """Reconcile the running day from a file with this text."""
     path.write_bytes(text.encode(encoding))
-    return await office.room.reconcile(office.today, file=path)
+    return await office.reconciliation.reconcile(office.today, file=path)
 
 
 async def test_adyen_s_fee_row_is_a_fee_of_the_provider(office: Office, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_adyen_s_fee_row_is_a_fee_of_the_provider(office: Office, tmp_path
 
     done = await given(office, tmp_path / "adyen.csv", "\n".join(rows) + "\n")
 
-    report = await office.room.reporting.report(office.today)
+    report = await office.reconciliation.reporting.report(office.today)
     assert done.run.counts == {"matched": 2, "provider_fee": 1}
     assert (done.day.verdict, report.ties_out) == ("closed", True)
     assert await office.balance("bank") == 2488
@@ -242,7 +242,7 @@ async def test_what_stripe_pays_out_in_dollars_settles_the_customer_s_euros(
 
     done = await given(office, tmp_path / "stripe.csv", f"{STRIPE}\n{row}\n")
 
-    rates = await office.house.database.fetch(
+    rates = await office.installation.database.fetch(
         "select currency, gross, fee, rate::text from settlement_lines where type = 'conversion'"
         " order by currency"
     )
@@ -258,7 +258,7 @@ async def test_what_stripe_pays_out_in_dollars_settles_the_customer_s_euros(
 async def test_a_fee_kept_in_dollars_is_held_against_its_terms_at_the_row_s_rate(
     office: Office, tmp_path: Path
 ) -> None:
-    terms = office.room.finance_terms
+    terms = office.reconciliation.finance_terms
     await terms.keep_fee(
         "*", "settlement", office.today, (20_000, 15, 0), provider="stripe", by="A"
     )
@@ -312,8 +312,8 @@ async def test_one_instant_may_be_written_with_any_offset(office: Office, tmp_pa
     payments = [await office.capturing(), await office.capturing()]
     at = (f"{today()}T14:00:00+00:00", f"{today()}T15:00:00+01:00")
     lines = [
-        line_of(n, p, booked_at=told)
-        for n, (p, told) in enumerate(zip(payments, at, strict=True), 1)
+        line_of(n, p, booked_at=reported)
+        for n, (p, reported) in enumerate(zip(payments, at, strict=True), 1)
     ]
     text = "\ufeffnote," + HEADER + "\r\n" + "".join(f"x,{line}\r\n" for line in lines)
 
@@ -352,11 +352,11 @@ async def test_paypal_s_settlement_report_is_read_by_a_mapping(
         '"Transaction Debit or Credit","Gross Transaction Amount","Gross Transaction Currency",'
         '"Fee Debit or Credit","Fee Amount","Fee Currency","Custom Field","Consumer ID"'
     )
-    told = f'"{payment.gateway_transaction_id}","{payment.id}","",""'
+    reported = f'"{payment.gateway_transaction_id}","{payment.id}","",""'
     text = "\n".join(
         [
             f'"RH",{at},"A","PP9",009', '"FH",01', f'"SH",{at},{at},"PP9",""', columns,
-            f'"SB",{told},"T0006",{at},{at},"CR",1299,"EUR","DR",43,"EUR","","x"',
+            f'"SB",{reported},"T0006",{at},{at},"CR",1299,"EUR","DR",43,"EUR","","x"',
             f'"SB","5AB","","","","T0400",{at},{at},"DR",1256,"EUR","",0,"","","x"',
             '"SF","EUR",1299,0,43,0,,,,,', '"SC",2', '"RF",1299,0', '"RC",2', '"FF",2',
         ]
@@ -382,12 +382,12 @@ async def test_finance_keeps_a_mapping_of_its_own(office: Office, tmp_path: Path
         f"{day} 12:00;Zahlung;{payment.gateway_transaction_id};{payment.id};12,99;0,43;-x\n"
     )
     with pytest.raises(BadReportError, match="separated by semicolons"):
-        await office.room.preview(path)
+        await office.reconciliation.preview(path)
 
-    kept = await office.room.finance_terms.keep_mapping("acquirer", mapping, by="Ana")
-    seen = await office.room.preview(path)
+    kept = await office.reconciliation.finance_terms.keep_mapping("acquirer", mapping, by="Ana")
+    seen = await office.reconciliation.preview(path)
     before = await office.balance("bank")
-    done = await office.room.reconcile(office.today, file=path)
+    done = await office.reconciliation.reconcile(office.today, file=path)
 
     assert (kept.version, kept.kept_by, before) == (1, "Ana", 0)
     assert (seen.format, seen.rows, seen.unreadable_lines) == ("acquirer", 1, 0)
@@ -427,7 +427,7 @@ def test_every_mapping_that_comes_along_is_one() -> None:
 async def test_a_fee_is_agreed_with_the_provider_whose_report_it_is(
     office: Office, tmp_path: Path
 ) -> None:
-    terms, day = office.room.finance_terms, office.today
+    terms, day = office.reconciliation.finance_terms, office.today
     await terms.keep_fee("*", "settlement", day, (0, 500, 0), by="Ana")
     await terms.keep_fee("*", "settlement", day, (20_000, 15, 0), provider="adyen", by="Ana")
     payment = await office.capturing()
@@ -448,7 +448,7 @@ async def test_a_fee_is_agreed_with_the_provider_whose_report_it_is(
 async def test_a_fee_is_agreed_by_method_and_may_differ_by_a_tolerance(
     office: Office, tmp_path: Path
 ) -> None:
-    terms = office.room.finance_terms
+    terms = office.reconciliation.finance_terms
     await terms.keep_fee("visa", "settlement", office.today, (20_000, 15, 2), by="Ana")
     cheap, exact, dear = [await office.capturing() for _ in range(3)]
     rows = [

@@ -21,9 +21,9 @@ from caas.rules.resolutions import (
     Subject,
     offered,
     plan,
+    reversed_,
     still_posted,
     taken,
-    taken_back,
 )
 from caas.rules.settlement_fees import FeeTerms, read_fee_terms
 
@@ -144,7 +144,7 @@ def test_taking_a_line_is_paying_out_whatever_its_sign(gross: int, fee: int) -> 
     assert balances(entries) == {account: amount for account, amount in wanted.items() if amount}
     if net >= 0 and fee >= 0:
         assert entries == postings.paid_out(net=net, fee=fee)
-    assert not balances(entries + taken_back(entries))
+    assert not balances(entries + reversed_(entries))
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(1, 99))))
@@ -154,7 +154,7 @@ def test_what_is_still_posted_is_what_entries_come_to(
     entries = tuple(Entry(*entry) for entry in posted)
 
     assert balances(still_posted(entries)) == balances(entries)
-    assert still_posted(entries + taken_back(entries)) == ()
+    assert still_posted(entries + reversed_(entries)) == ()
 
 
 @pytest.mark.parametrize(

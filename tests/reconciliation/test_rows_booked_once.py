@@ -6,9 +6,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from caas.billing_database.laws import LAWS
+from caas.billing_database.invariants import INVARIANTS
 from caas.external_systems.report_files import BadReportError
-from caas.payment_processing.reconciliation import Reconciled
+from caas.reconciliation import Reconciled
 from tests.business_day import business_day
 from tests.reconciliation.crowd import HEADER, line_of
 from tests.reconciliation.office import Office
@@ -55,7 +55,7 @@ def adyen(day: date, fee: str = "Fee,", batch: int = 1777) -> str:
     return f"{ADYEN_HEADER}\n{begin},{fee},,,,,{end}\n{carried}\n"
 
 
-class Desk:
+class Operation:
     """A clerk who gives files."""
 
     def __init__(self, office: Office, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Desk:
     async def gives(self, text: str, day: date) -> Reconciled:
         """Give a file for a day."""
         self._path.write_text(text)
-        return await self.office.room.reconcile(day, file=self._path)
+        return await self.office.reconciliation.reconcile(day, file=self._path)
 
     async def is_refused(
         self, text: str, day: date, sentence: str = "report of another day"
@@ -76,34 +76,34 @@ class Desk:
 
 
 @pytest.fixture
-def desk(office: Office, tmp_path: Path) -> Desk:
+def investigation(office: Office, tmp_path: Path) -> Operation:
     """A clerk at a desk."""
-    return Desk(office, tmp_path)
+    return Operation(office, tmp_path)
 
 
 async def lawful(office: Office) -> bool:
     """Say whether no row is booked twice."""
-    [law] = [it for it in LAWS if it.name == "rows_are_booked_once"]
-    return not await office.house.database.fetch(law.query)
+    [invariant] = [it for it in INVARIANTS if it.name == "rows_are_booked_once"]
+    return not await office.installation.database.fetch(invariant.query)
 
 
 async def test_money_of_no_payment_is_booked_once_whichever_day_and_report_it_comes_in(
-    desk: Desk, office: Office, tmp_path: Path
+    investigation: Operation, office: Office, tmp_path: Path
 ) -> None:
     who = f"ch_1,{(payment := await office.capturing()).gateway_transaction_id},{payment.id}"
     balance = [row(9, "charge", "12.99,0.43,12.56", who=who)]
-    balance += [row(n, *told) for n, told in enumerate(OWN_MONEY, 1)]
+    balance += [row(n, *reported) for n, reported in enumerate(OWN_MONEY, 1)]
     payout = [it.replace(",", "po_77,", 1) for it in balance]
 
-    first = await desk.gives(stripe(*balance), DAY)
+    first = await investigation.gives(stripe(*balance), DAY)
     booked = 9448 + 1256
     for other in (DAY + timedelta(days=1), DAY + timedelta(days=4), AVAILABLE):
-        await desk.is_refused(stripe(*balance), other)
-    again = await desk.gives(stripe(*balance), DAY)
-    as_payout = await desk.gives(stripe(*payout), DAY)
-    of_payout_day = await desk.gives(stripe(*payout), AVAILABLE)
+        await investigation.is_refused(stripe(*balance), other)
+    again = await investigation.gives(stripe(*balance), DAY)
+    as_payout = await investigation.gives(stripe(*payout), DAY)
+    of_payout_day = await investigation.gives(stripe(*payout), AVAILABLE)
     twice = row(6, "topup", "1,0,1")
-    in_one_file = await desk.gives(stripe(twice, twice), DAY)
+    in_one_file = await investigation.gives(stripe(twice, twice), DAY)
 
     assert (first.run.lines, first.day.verdict) == (5, "closed")
     assert [it.run.lines for it in (again, as_payout, of_payout_day)] == [0, 0, 0]
@@ -111,7 +111,9 @@ async def test_money_of_no_payment_is_booked_once_whichever_day_and_report_it_co
         assert f"not booked again: 5 for {DAY}" in (known.run.because or "")
     assert in_one_file.run.lines == 1
     assert await office.balance("bank") == booked + 100
-    otherwise = await desk.gives(stripe(row(4, "topup", "99,0,99", payout="po_8")), AVAILABLE)
+    otherwise = await investigation.gives(
+        stripe(row(4, "topup", "99,0,99", payout="po_8")), AVAILABLE
+    )
     assert (otherwise.run.lines, otherwise.day.verdict) == (0, "incomplete")
     assert await office.balance("bank") == booked + 100
     assert await lawful(office)
@@ -120,35 +122,37 @@ async def test_money_of_no_payment_is_booked_once_whichever_day_and_report_it_co
     watched = Watched(office, folder)
     (folder / "own.csv").write_text(stripe(*balance))
     await watched.look()
-    told = (folder / "done" / "own.csv.txt").read_text()
-    assert told.startswith(f"stripe, taken for {DAY}: 0 new lines.")
+    reported = (folder / "done" / "own.csv.txt").read_text()
+    assert reported.startswith(f"stripe, taken for {DAY}: 0 new lines.")
 
 
 async def test_a_row_is_of_the_day_its_format_dates_it_with_in_its_own_zone(
-    desk: Desk, office: Office
+    investigation: Operation, office: Office
 ) -> None:
     eve = DAY - timedelta(days=1)
-    await desk.is_refused(adyen(DAY), eve)
-    await desk.gives(adyen(DAY), DAY)
-    await desk.is_refused(adyen(DAY), eve)
+    await investigation.is_refused(adyen(DAY), eve)
+    await investigation.gives(adyen(DAY), DAY)
+    await investigation.is_refused(adyen(DAY), eve)
     payment = await office.capturing()
     who = f"ch_1,{payment.gateway_transaction_id},{payment.id}"
     charge = stripe(row(1, "charge", "12.99,0.43,12.56", who=who))
-    await desk.is_refused(charge, DAY + timedelta(days=4))
-    done = await desk.gives(charge, DAY)
+    await investigation.is_refused(charge, DAY + timedelta(days=4))
+    done = await investigation.gives(charge, DAY)
 
     assert done.run.counts == {"matched": 1}
-    preview = await office.room.preview_content(adyen(DAY).encode())
+    preview = await office.reconciliation.preview_content(adyen(DAY).encode())
     assert (preview.first_day, preview.last_day) == (DAY, DAY)
     assert await lawful(office)
 
 
-async def test_rows_of_another_day_are_known_in_a_longer_export(desk: Desk, office: Office) -> None:
+async def test_rows_of_another_day_are_known_in_a_longer_export(
+    investigation: Operation, office: Office
+) -> None:
     following = DAY + timedelta(days=1)
-    await desk.gives(stripe(row(1, "topup", "1,0,1")), DAY)
+    await investigation.gives(stripe(row(1, "topup", "1,0,1")), DAY)
 
     week = stripe(row(1, "topup", "1,0,1"), row(2, "topup", "2,0,2", created=following))
-    done = await desk.gives(week, following)
+    done = await investigation.gives(week, following)
 
     assert (done.run.lines, done.day.verdict) == (1, "closed")
     assert f"1 for {DAY}" in (done.run.because or "")
@@ -156,55 +160,66 @@ async def test_rows_of_another_day_are_known_in_a_longer_export(desk: Desk, offi
     assert await lawful(office)
 
 
-async def test_files_of_a_day_are_told_apart_by_their_rows(desk: Desk, office: Office) -> None:
+async def test_files_of_a_day_are_told_apart_by_their_rows(
+    investigation: Operation, office: Office
+) -> None:
     one, two, three, four = (row(n, "topup", f"{n},0,{n}") for n in range(1, 5))
     unreadable = one.replace("1,0,1,topup", "1x,0,1,topup")
 
-    await desk.gives(stripe(unreadable, two), DAY)
-    beside = await desk.gives(stripe(three), DAY)
-    again = await desk.gives(stripe(unreadable, two), DAY)
+    await investigation.gives(stripe(unreadable, two), DAY)
+    beside = await investigation.gives(stripe(three), DAY)
+    again = await investigation.gives(stripe(unreadable, two), DAY)
     assert (beside.run.lines, again.run.lines, again.day.verdict) == (1, 0, "incomplete")
-    released = await desk.gives(stripe(one, two), DAY)
+    released = await investigation.gives(stripe(one, two), DAY)
     assert (released.run.lines, released.day.verdict) == (1, "closed")
-    more = await desk.gives(stripe(one, two, four), DAY)
+    more = await investigation.gives(stripe(one, two, four), DAY)
     assert (more.run.lines, more.day.verdict) == (1, "closed")
-    await desk.is_refused(stripe(one, two), DAY, "has shrunk")
-    known = await desk.gives(stripe(three), DAY)
+    await investigation.is_refused(stripe(one, two), DAY, "has shrunk")
+    known = await investigation.gives(stripe(three), DAY)
 
     assert (known.run.lines, known.day.verdict) == (0, "closed")
     assert await office.balance("bank") == 1000
     assert await lawful(office)
 
 
-async def test_every_format_s_file_is_refused_for_another_day(desk: Desk, office: Office) -> None:
+async def test_every_format_s_file_is_refused_for_another_day(
+    investigation: Operation, office: Office
+) -> None:
     payment = await office.capturing()
-    told = {"transaction_id": "", "reference": "", "gross": 0, "fee": 5, "net": -5, "type": "fee"}
+    reported = {
+        "transaction_id": "",
+        "reference": "",
+        "gross": 0,
+        "fee": 5,
+        "net": -5,
+        "type": "fee",
+    }
     at = f"{DAY + timedelta(days=1)}T00:30:00+03:00"
-    canonical = f"{HEADER}\n{line_of(1, payment, **told, booked_at=at)}\n"
+    canonical = f"{HEADER}\n{line_of(1, payment, **reported, booked_at=at)}\n"
     redsys = (
         "Fecha;Hora;Tipo operación;Nº de pedido;Resultado operación;Importe;Importe Neto;"
         "Cierre de sesión;Método de pago\n"
         f'{DAY:%d/%m/%Y};00:11;Autorización;0001;Autorizada 1;"12,99 EUR";"12,56 EUR";;Visa\n'
     )
     for text in (canonical, redsys, adyen(DAY), stripe(row(1, "topup", "1,0,1"))):
-        assert (await desk.gives(text, DAY)).run.lines >= 1
+        assert (await investigation.gives(text, DAY)).run.lines >= 1
         bank = await office.balance("bank")
         for other in (DAY - timedelta(days=1), DAY + timedelta(days=1), AVAILABLE):
-            await desk.is_refused(text, other)
-        assert (await desk.gives(text, DAY)).run.lines == 0
+            await investigation.is_refused(text, other)
+        assert (await investigation.gives(text, DAY)).run.lines == 0
         assert await office.balance("bank") == bank
     assert await lawful(office)
 
 
 async def test_a_row_that_was_booked_from_two_reports_breaks_the_invariant(
-    desk: Desk, office: Office
+    investigation: Operation, office: Office
 ) -> None:
     text = stripe(row(1, "topup", "1,0,1"))
-    done = await desk.gives(text, DAY)
-    [report] = await office.room.reports.of_day(office.room.gateway_name, DAY)
+    done = await investigation.gives(text, DAY)
+    [report] = await office.reconciliation.reports.of_day(office.reconciliation.gateway_name, DAY)
     columns = "line_no, batch_id, line_id, type, gross, fee, net, currency, booked_at, value_date"
-    other = (await desk.gives(adyen(DAY), DAY)).run.id
-    owner = await asyncpg.connect(office.house.database.dsn)
+    other = (await investigation.gives(adyen(DAY), DAY)).run.id
+    owner = await asyncpg.connect(office.installation.database.dsn)
     undone = owner.transaction()
     await undone.start()
     await owner.execute(
@@ -222,23 +237,27 @@ async def test_a_row_that_was_booked_from_two_reports_breaks_the_invariant(
         f" select $2, {columns}, class, at_stake from settlement_lines where report_id = $1",
         report.id, done.run.id,
     )  # fmt: skip
-    [law] = [it for it in LAWS if it.name == "rows_are_booked_once"]
-    broken = await owner.fetch(law.query)
+    [invariant] = [it for it in INVARIANTS if it.name == "rows_are_booked_once"]
+    broken = await owner.fetch(invariant.query)
     await undone.rollback()
     await owner.close()
 
     assert len(broken) == 1
 
 
-async def test_what_is_known_of_a_sealed_day_opens_no_day(desk: Desk, office: Office) -> None:
+async def test_what_is_known_of_a_sealed_day_opens_no_day(
+    investigation: Operation, office: Office
+) -> None:
     text = stripe(row(1, "topup", "1,0,1"))
-    await desk.gives(text, DAY)
-    await office.room.seal(DAY, by="ana")
+    await investigation.gives(text, DAY)
+    await office.reconciliation.seal(DAY, by="ana")
 
-    known = await desk.gives(text, DAY)
-    days = [it.day for it in await office.room.listed()]
-    late = await desk.gives(stripe(row(1, "topup", "1,0,1"), row(2, "topup", "2,0,2")), DAY)
+    known = await investigation.gives(text, DAY)
+    days = [it.day for it in await office.reconciliation.listed()]
+    late = await investigation.gives(
+        stripe(row(1, "topup", "1,0,1"), row(2, "topup", "2,0,2")), DAY
+    )
 
     assert (known.run.lines, known.day.day, days) == (0, DAY, [DAY])
     assert (late.run.lines, late.day.day) == (1, DAY + timedelta(days=1))
-    assert [it.day for it in await office.room.listed()] == [DAY + timedelta(days=1), DAY]
+    assert [it.day for it in await office.reconciliation.listed()] == [DAY + timedelta(days=1), DAY]

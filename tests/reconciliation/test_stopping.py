@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from caas.billing_database import books as billing_books
-from caas.billing_database.books import Books
+from caas.billing_database import tables as billing_tables
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.reconciliation_days import AlreadyReconcilingError
+from caas.billing_database.tables import BillingDatabase
 from caas.external_systems import reconciliation_workbench as workbench
-from caas.payment_processing.reconciliation.effort import Effort
-from caas.payment_processing.reconciliation.runs import NotReplayableError
-from caas.payment_processing.reconciliation.updating import Updating
+from caas.reconciliation.apply_results import ResultApplication
+from caas.reconciliation.runs import NotReplayableError
+from caas.reconciliation.throttle import Throttle
 from tests.reconciliation.crowd import crowd, line_of, report_file
 from tests.reconciliation.office import Office
 
@@ -29,8 +29,8 @@ class PowerCutError(BaseException):
 
 async def a_day(office: Office, path: Path) -> list[Payment]:
     """Twelve lines: some settle, some are two parts of one payment, some differ."""
-    payments = await crowd(office.house.platform.books, 8)
-    settled = await crowd(office.house.platform.books, 2, settled=True)
+    payments = await crowd(office.installation.platform.tables, 8)
+    settled = await crowd(office.installation.platform.tables, 2, settled=True)
     part = payments[7]
     lines = [
         line_of(1, payments[0]),
@@ -52,10 +52,10 @@ async def a_day(office: Office, path: Path) -> list[Payment]:
 
 async def aftermath(office: Office, payments: list[Payment]) -> dict[str, Any]:
     """Return everything that a run leaves behind, but for its own id and time."""
-    books: Books = office.house.platform.books
+    tables: BillingDatabase = office.installation.platform.tables
     place = {payment.id: number for number, payment in enumerate(payments)}
-    now = [await books.payments.get(payment.id) for payment in payments]
-    lines = await office.house.database.fetch(
+    now = [await tables.payments.get(payment.id) for payment in payments]
+    lines = await office.installation.database.fetch(
         "select line_no, class, at_stake, payment_id from settlement_lines order by line_no"
     )
     open_ = await office.found(unresolved=True)
@@ -65,15 +65,15 @@ async def aftermath(office: Office, payments: list[Payment]) -> dict[str, Any]:
         "lines": [(r[0], r[1], r[2], place.get(r[3])) for r in lines],
         "discrepancies": sorted((d.kind, d.line_no, d.amount) for d in open_),
         "ledger": [await office.balance(account) for account in accounts],
-        "verdict": (await office.room.verdict(office.today)).verdict,
+        "verdict": (await office.reconciliation.verdict(office.today)).verdict,
     }
 
 
 def line_by_line(office: Office) -> None:
     """Commit every line by itself."""
-    runs = office.room._runs
-    runs._updating = Updating(
-        office.house.platform.books, reports=runs.reports, discrepancies=runs.discrepancies,
+    runs = office.reconciliation._runs
+    runs._result_application = ResultApplication(
+        office.installation.platform.tables, reports=runs.reports, discrepancies=runs.discrepancies,
         days=runs.days, chunk_lines=1,
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ async def unbroken(office: Office, tmp_path: Path) -> dict[str, Any]:
     """What a run leaves behind that nobody stops."""
     payments = await a_day(office, tmp_path / "day.csv")
     line_by_line(office)
-    await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+    await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
     return await aftermath(office, payments)
 
 
@@ -109,8 +109,8 @@ async def test_a_run_stopped_after_any_line_ends_the_same(
             raise PowerCutError
 
     with pytest.raises(PowerCutError):
-        await office.room.reconcile(office.today, file=tmp_path / "day.csv", progress=cut)
-    await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+        await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv", progress=cut)
+    await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
 
     left = await aftermath(office, payments)
     assert [line[1] for line in left["lines"]] == EXPECTED_CLASSES
@@ -134,20 +134,20 @@ async def test_what_a_run_compared_is_kept_before_it_applies_anything(
     await a_day(office, tmp_path / "day.csv")
     line_by_line(office)
 
-    async def watch(self: Effort, _database: Database) -> None:
+    async def watch(self: Throttle, _database: Database) -> None:
         self.others_are_served = served
 
     def cut(phase: str, done: int, _total: int) -> None:
         if phase == "applied" and done == 1:
             raise PowerCutError
 
-    monkeypatch.setattr(Effort, "watch", watch)
-    monkeypatch.setattr("caas.payment_processing.reconciliation.effort.RESTS", 0.0)
+    monkeypatch.setattr(Throttle, "watch", watch)
+    monkeypatch.setattr("caas.reconciliation.throttle.RESTS", 0.0)
     with pytest.raises(PowerCutError):
-        await office.room.reconcile(office.today, file=tmp_path / "day.csv", progress=cut)
-    [run_id] = [row[0] for row in await office.house.database.fetch(RUNS)]
+        await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv", progress=cut)
+    [run_id] = [row[0] for row in await office.installation.database.fetch(RUNS)]
 
-    assert await office.room.replay(run_id)
+    assert await office.reconciliation.replay(run_id)
 
 
 async def test_what_was_kept_in_part_cannot_be_judged_again(
@@ -160,11 +160,11 @@ async def test_what_was_kept_in_part_cannot_be_judged_again(
 
     monkeypatch.setattr(workbench, "hashlib", SimpleNamespace(sha256=dark))
     with pytest.raises(PowerCutError):
-        await office.room.reconcile(office.today, file=tmp_path / "day.csv")
-    [run_id] = [row[0] for row in await office.house.database.fetch(RUNS)]
+        await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
+    [run_id] = [row[0] for row in await office.installation.database.fetch(RUNS)]
 
     with pytest.raises(NotReplayableError):
-        await office.room.replay(run_id)
+        await office.reconciliation.replay(run_id)
 
 
 async def test_what_a_killed_run_left_on_the_disk_is_cleared_by_the_next(
@@ -172,10 +172,10 @@ async def test_what_a_killed_run_left_on_the_disk_is_cleared_by_the_next(
 ) -> None:
     """A process that is killed cannot remove its folder; each left a report's size behind."""
     await a_day(office, tmp_path / "day.csv")
-    running = office.room._runs._running()
+    running = office.reconciliation._runs._running()
     (running / "left").mkdir(parents=True)
 
-    await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+    await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
 
     assert [*running.iterdir()] == []
 
@@ -183,10 +183,10 @@ async def test_what_a_killed_run_left_on_the_disk_is_cleared_by_the_next(
 async def test_a_killed_run_is_told_as_stopped_by_the_next(office: Office, tmp_path: Path) -> None:
     """A process that is killed cannot say that it ended; its run was running for ever."""
     await a_day(office, tmp_path / "day.csv")
-    days, killed = office.room.days, new_id()
-    await days.begin(killed, office.room.gateway_name, office.today, "close", "1")
+    days, killed = office.reconciliation.days, new_id()
+    await days.begin(killed, office.reconciliation.gateway_name, office.today, "close", "1")
 
-    await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+    await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
 
     assert (await days.run(killed)).state == "stopped"
 
@@ -194,12 +194,12 @@ async def test_a_killed_run_is_told_as_stopped_by_the_next(office: Office, tmp_p
 async def test_only_one_run_at_a_time(office: Office, tmp_path: Path) -> None:
     await a_day(office, tmp_path / "day.csv")
 
-    async with office.room.days.alone(office.room.gateway_name):
+    async with office.reconciliation.days.alone(office.reconciliation.gateway_name):
         with pytest.raises(AlreadyReconcilingError):
-            await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+            await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
 
 
 async def test_a_crowd_is_lawful(database: Database) -> None:
-    payments = await crowd(billing_books.opened(database), 3, settled=True)
+    payments = await crowd(billing_tables.opened(database), 3, settled=True)
 
     assert {payment.state for payment in payments} == {"Settled"}

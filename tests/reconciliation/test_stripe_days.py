@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from caas.billing_database.payments import Payment
-from caas.payment_processing.reconciliation import ReconciliationSettings
-from caas.payment_processing.reconciliation.fetching import ReportUnavailableError
-from caas.payment_processing.reconciliation.runs import Runs
+from caas.reconciliation import ReconciliationSettings
+from caas.reconciliation.fetching import ReportUnavailableError
+from caas.reconciliation.runs import Runs
 from caas.rules.payment_states import PaymentState
 from tests.external_systems.stripe_reports import (
     StripeReportsStandIn,
@@ -32,10 +32,10 @@ async def stripe() -> AsyncIterator[StripeReportsStandIn]:
 async def runs(office: Office, stripe: StripeReportsStandIn, tmp_path: Path) -> AsyncIterator[Runs]:
     """Runs over the office's books, with Stripe as the gateway."""
     gateway = gateway_at(stripe.url)
-    books = office.house.platform.books
+    tables = office.installation.platform.tables
     settings = ReconciliationSettings(zone=ZoneInfo("Europe/Madrid"), folder=tmp_path)
-    alert = office.house.platform.notifications.alert
-    yield Runs(books=books, gateway=gateway, alert=alert, settings=settings)
+    alert = office.installation.platform.notifications.alert
+    yield Runs(tables=tables, gateway=gateway, alert=alert, settings=settings)
     await gateway.close()
 
 

@@ -1,6 +1,6 @@
 """A process lives a story until it dies, and another one ends it.
 
-Rules: whatever the first did not live to do, its heir does from open work alone; the caller who
+Rules: whatever the first did not live to do, its heir does from jobs alone; the caller who
 got no answer asks again with the same key, as callers must; time passes by the database's clock.
 """
 
@@ -35,7 +35,7 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """How often the process resumed each await, whether it died, and what is wrong."""
 
     awaits: "Counter[Place]"
@@ -43,9 +43,9 @@ class Told:
     wrong: list[str]
 
 
-async def told(
+async def reported(
     story: Story, world: LivingWorld, *, dies_at: tuple[Place, int] | None = None
-) -> Told:
+) -> Reported:
     """Let one process live the story until it dies, and another end it; say what came of it."""
     process = await world.process()
     subject = await story.prepare(world, process)
@@ -64,20 +64,20 @@ async def told(
     await until_quiet(world, heir)
     wrong = await story.ends(world, subject)
     await heir.stop()
-    return Told(awaits, died, wrong)
+    return Reported(awaits, died, wrong)
 
 
 async def _lived(story: Story, platform: Platform, subject: object) -> None:
     await story.live(platform, subject)
     for _ in range(MOMENTS_MAX):
-        if not await platform.open_work.run_due():
+        if not await platform.jobs.run_due():
             await asyncio.sleep(QUIET_SECONDS)
 
 
 async def until_quiet(world: LivingWorld, process: Process) -> None:
     """Let a process work, time pass and the bank answer, until nothing is left to do."""
     for _ in range(ROUNDS_MAX):
-        if await process.call(process.platform.open_work.run_due):
+        if await process.call(process.platform.jobs.run_due):
             continue
         await process.idle(QUIET_SECONDS)
         wait = await world.until_next_due()

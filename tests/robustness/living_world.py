@@ -32,7 +32,7 @@ from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 from caas.settings import Market
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
@@ -41,7 +41,7 @@ from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
 from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.databases import fresh_database
-from tests.house import Letterbox
+from tests.installation import Letterbox
 from tests.robustness.mortal_process import MortalProcess
 from tests.ways_in import SIGN_IN_KEYS
 
@@ -50,7 +50,7 @@ MADRID = ZoneInfo("Europe/Madrid")
 CONNECTIONS_OF_A_PROCESS = 4
 NEXT_DUE = """
 select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - caas.db_now())
-  from caas.open_work where parked_at is null
+  from caas.jobs where paused_at is null
 """
 
 Process = MortalProcess[assembly.Platform]
@@ -66,7 +66,7 @@ class Road:
         self._loop = asyncio.get_running_loop()
         self._hearing: list[tuple[asyncio.AbstractEventLoop, Callable[[str, bytes], None]]] = []
         self.lost = 0
-        fleet.attach(self._said)
+        fleet.attach(self._summary)
 
     def lane(self) -> "Lane":
         """Return the road as one process sees it."""
@@ -80,7 +80,7 @@ class Road:
         """Carry a command to its car."""
         self._loop.call_soon_threadsafe(self._fleet.receive, topic, payload, expiry_seconds)
 
-    def _said(self, topic: str, payload: bytes) -> None:
+    def _summary(self, topic: str, payload: bytes) -> None:
         for loop, publish in self._hearing:
             if loop.is_running():
                 loop.call_soon_threadsafe(publish, topic, payload)
@@ -117,8 +117,8 @@ class LivingWorld:
     road: Road
     http: aiohttp.ClientSession
     letterbox: Letterbox = field(default_factory=Letterbox)
-    moved: timedelta = timedelta()
-    pace: float = TIME_SCALE
+    transitioned: timedelta = timedelta()
+    time_scale: float = TIME_SCALE
     wrap_gateway: WrapGateway = lambda gateway: gateway
     limits: HttpLimits = field(
         default_factory=lambda: HttpLimits(total_seconds=2.0, connect_seconds=1.0)
@@ -145,11 +145,11 @@ class LivingWorld:
 
     async def pass_time(self, seconds: float) -> None:
         """Move the database's clock, and what the vehicle link goes by."""
-        self.moved += timedelta(seconds=seconds)
-        await self.owner.execute("update caas.clock set moved = $1", self.moved)
+        self.transitioned += timedelta(seconds=seconds)
+        await self.owner.execute("update caas.clock set moved = $1", self.transitioned)
 
     async def until_next_due(self) -> float | None:
-        """Return how long until some open work is due; None when there is none."""
+        """Return how long until some jobs is due; None when there is none."""
         wait = await self.owner.fetchval(NEXT_DUE)
         return None if wait is None else float(wait)
 
@@ -160,11 +160,11 @@ class LivingWorld:
     async def broken_laws(self) -> list[str]:
         """Check every law."""
         findings = await self_check.self_check(self.database)
-        return [f"{one.law.name}: {one.examples}" for one in findings if one.broken]
+        return [f"{one.invariant.name}: {one.examples}" for one in findings if one.broken]
 
     def now(self) -> datetime:
         """The time by the database's clock."""
-        return datetime.now(UTC) + self.moved
+        return datetime.now(UTC) + self.transitioned
 
     async def _control(self, url: str, method: str, what: str, body: object) -> Any:
         async with self.http.request(method, f"{url}/_control/{what}", json=body) as answer:
@@ -201,7 +201,7 @@ class LivingWorld:
             ),
             assembly.Terms(
                 market=Market(zone=MADRID, currency="EUR", language="es"),
-                pace=Pace(self.pace),
+                time_scale=TimeScale(self.time_scale),
                 public_url="http://caas.example",
                 folder=self.folder,
                 event_secrets=SIGN_IN_KEYS.event_secrets,

@@ -168,7 +168,7 @@ class MortalProcess(Generic[Platform]):
             pass
         finally:
             self.dead = True
-            _bury(self._loop, self._lives)
+            _release_dead(self._loop, self._lives)
             self._home.call_soon_threadsafe(self._ended.set)
 
     def _counted_task(
@@ -252,7 +252,7 @@ def _fail(answer: "asyncio.Future[Result]", error: Exception) -> None:
         answer.set_exception(error)
 
 
-def _bury(loop: asyncio.AbstractEventLoop, lives: set[_Counted]) -> None:
+def _release_dead(loop: asyncio.AbstractEventLoop, lives: set[_Counted]) -> None:
     """Close the sockets as the kernel does, then let the frames end where nobody hears them."""
     for transport in list(loop._transports.values()):  # type: ignore[attr-defined]
         protocol = transport.get_protocol()

@@ -44,7 +44,7 @@ OUR_KEY = "r" * 43
 WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXJlYWwtcHJvY2Vzc2VzLWhlcmU="
 NEXT_DUE = """
 select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - caas.db_now())
-  from caas.open_work where parked_at is null and kind <> 'issue_documents'
+  from caas.jobs where paused_at is null and kind <> 'issue_documents'
 """
 """When anything is due but what runs every second; time leaps to it."""
 COMPARES_TIMES = "terms_are_reserved_when_they_are_sold"
@@ -108,8 +108,8 @@ class RealProcess:
             )  # fmt: skip
         async with asyncio.timeout(START_SECONDS_MAX):
             while not await self._works(before):
-                said = self.said_to.read_text()[before:]
-                assert self.process.returncode is None, f"{self.words} ended: {said}"
+                stated = self.said_to.read_text()[before:]
+                assert self.process.returncode is None, f"{self.words} ended: {stated}"
                 await asyncio.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
@@ -202,7 +202,7 @@ class RealWorld:
         )
 
     async def until_next_due(self) -> float | None:
-        """Return how long until some open work is due; None when there is none."""
+        """Return how long until some jobs is due; None when there is none."""
         wait = await self.owner.fetchval(NEXT_DUE)
         return None if wait is None else float(wait)
 
@@ -214,9 +214,9 @@ class RealWorld:
         finally:
             await database.close()
         return [
-            f"{one.law.name}: {one.examples}"
+            f"{one.invariant.name}: {one.examples}"
             for one in findings
-            if one.broken and not (self.went_back and one.law.name == COMPARES_TIMES)
+            if one.broken and not (self.went_back and one.invariant.name == COMPARES_TIMES)
         ]
 
     async def _control(self, url: str, method: str, what: str, body: object) -> Any:

@@ -28,7 +28,7 @@ TIMES = (1, 1, 2, 3)
 BOUGHT = frozenset({201, 202})
 WITHDRAWN = 0.25
 
-Told = tuple[int, dict[str, Any]]
+Reported = tuple[int, dict[str, Any]]
 """The status and the content of an answer."""
 
 
@@ -39,7 +39,7 @@ class Shoppers:
     world: RealWorld
     doors: list[RealProcess]
     chance: random.Random
-    told: list[Told] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
     open: bool = True
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -68,13 +68,13 @@ class Shoppers:
                 "customer": customer, "vin": vin, "service": "heated-seats", "duration_days": 30,
                 "payment_method": self.chance.choice(METHODS),
             }  # fmt: skip
-            told = await self.call("POST", "/v1/service-orders", order)
-            self.told.append(told)
-            orders += [told[1]["id"]] if told[0] in BOUGHT else []
+            reported = await self.call("POST", "/v1/service-orders", order)
+            self.reported.append(reported)
+            orders += [reported[1]["id"]] if reported[0] in BOUGHT else []
         if orders and self.chance.random() < WITHDRAWN:
             self.world.fleet.add(vin, Manner())  # a car that refuses would rightly keep its term
             path = f"/v1/service-orders/{self.chance.choice(orders)}/withdrawal"
-            self.told.append(await self.call("POST", path, {}))
+            self.reported.append(await self.call("POST", path, {}))
 
     async def reserve(self) -> None:
         """Let two dealers want the same new vehicle."""
@@ -85,7 +85,7 @@ class Shoppers:
              "deposit": {"amount": 100_000, "currency": "EUR"}, "payment_method": "pm_ok"}
             for dealer in ("Autos Sol", "Autos Luna")
         ]  # fmt: skip
-        self.told += await asyncio.gather(
+        self.reported += await asyncio.gather(
             *(self.call("POST", "/v1/orders", order) for order in orders)
         )
 
@@ -102,20 +102,20 @@ class Shoppers:
                     async with self.world.http.request(
                         method, door.url + path, json=body, headers=headers, timeout=limit
                     ) as answer:
-                        told = await answer.json(content_type=None)
-                        if answer.status < 500 and told.get("code") != STILL_RUNNING:
-                            return answer.status, told
+                        reported = await answer.json(content_type=None)
+                        if answer.status < 500 and reported.get("code") != STILL_RUNNING:
+                            return answer.status, reported
                 except (aiohttp.ClientError, TimeoutError, ValueError):
                     pass
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def customer(self) -> str:
         """Become a customer."""
-        _, told = await self.call(
+        _, reported = await self.call(
             "POST", "/v1/customers",
             {"name": "Ana", "email": "ana@example.com", "billing_details": AT_HOME},
         )  # fmt: skip
-        return str(told["id"])
+        return str(reported["id"])
 
     async def car(self, manner: Manner | None = None) -> str:
         """Put a new car on the road and into the books."""
@@ -126,7 +126,7 @@ class Shoppers:
 
     async def _vehicle(self, vin: str, **more: object) -> None:
         price = {"amount": 3_000_000, "currency": "EUR"}
-        status, told = await self.call(
+        status, reported = await self.call(
             "PUT", f"/v1/vehicles/{vin}", {"model": "Uno", "price": price, **more}
         )
-        assert status < 300, told
+        assert status < 300, reported

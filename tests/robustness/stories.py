@@ -51,7 +51,7 @@ async def customer_of(process: Process) -> UUID:
     made = await process.call(
         lambda: orders.create_customer(name="Ana", email="ana@example.com", language="es")
     )
-    await process.call(lambda: gives_details(process.platform.books.database, made.id))
+    await process.call(lambda: gives_details(process.platform.tables.database, made.id))
     return made.id
 
 
@@ -124,14 +124,14 @@ select sum(ends_at - starts_at) as length, max(ends_at) as until from caas.entit
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryIn:
     """What was bought before, and what is bought now."""
 
     before: PaymentRequest
     now: PaymentRequest
 
 
-async def bought_again(world: LivingWorld, process: Process) -> Again:
+async def bought_again(world: LivingWorld, process: Process) -> RetryIn:
     """Buy heated seats and have them active, then order them for another month."""
     before = await heated_seats(world, process)
     await process.call(lambda: buys_service(process.platform, before))
@@ -146,15 +146,15 @@ async def bought_again(world: LivingWorld, process: Process) -> Again:
         )
     )
     due = Money(order.amount, order.currency)
-    return Again(before, request_for(order.id, order.customer, due, "pm_ok"))
+    return RetryIn(before, request_for(order.id, order.customer, due, "pm_ok"))
 
 
 def sold_and_on(
     days: int, *, before: PaymentState, now: PaymentState
-) -> Callable[[LivingWorld, Again], Awaitable[list[str]]]:
+) -> Callable[[LivingWorld, RetryIn], Awaitable[list[str]]]:
     """So many days are sold, the car has them on, and the two payments are there."""
 
-    async def ends(world: LivingWorld, again: Again) -> list[str]:
+    async def ends(world: LivingWorld, again: RetryIn) -> list[str]:
         wrong = await in_state(before)(world, again.before)
         wrong += await in_state(now)(world, again.now)
         sold = await world.owner.fetchrow(SOLD)
@@ -171,12 +171,12 @@ def sold_and_on(
 def second_purchase(name: str, days: int, now: PaymentState, manner: Manner | None = None) -> Story:
     """A customer buys again what runs already; the car takes the second as it likes."""
 
-    async def prepare(world: LivingWorld, process: Process) -> Again:
+    async def prepare(world: LivingWorld, process: Process) -> RetryIn:
         again = await bought_again(world, process)
         world.fleet.add(VIN, manner)
         return again
 
-    async def live(platform: Platform, again: Again) -> object:
+    async def live(platform: Platform, again: RetryIn) -> object:
         return await buys_service(platform, again.now)
 
     ends = sold_and_on(days, before=PaymentState.SETTLED, now=now)
@@ -186,13 +186,13 @@ def second_purchase(name: str, days: int, now: PaymentState, manner: Manner | No
 def withdrawal_of_the_first(name: str) -> Story:
     """A customer withdraws from the term that runs; the next one begins at once."""
 
-    async def prepare(world: LivingWorld, process: Process) -> Again:
+    async def prepare(world: LivingWorld, process: Process) -> RetryIn:
         again = await bought_again(world, process)
         await process.call(lambda: buys_service(process.platform, again.now))
         await until_quiet(world, process)
         return again
 
-    async def live(platform: Platform, again: Again) -> None:
+    async def live(platform: Platform, again: RetryIn) -> None:
         await platform.payment_processing.withdraw_from_service(
             again.before.subject, requested_by="customer"
         )

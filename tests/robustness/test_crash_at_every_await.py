@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from tests.robustness.deaths import Story, told
+from tests.robustness.deaths import Story, reported
 from tests.robustness.living_world import living_world
 from tests.robustness.mortal_process import Place
 from tests.robustness.stories import STORIES
@@ -29,7 +29,7 @@ async def test_whoever_dies_wherever_the_three_ledgers_agree(server_dsn: str, na
 
     for place, occurrence in chosen(places):
         async with living_world(server_dsn) as world:
-            end = await told(story, world, dies_at=(place, occurrence))
+            end = await reported(story, world, dies_at=(place, occurrence))
             found = end.wrong + await differences(world, cases=story.cases)
         deaths += end.died
         wrong += [f"dead at {shown(place)} #{occurrence}: {one}" for one in found]
@@ -41,7 +41,7 @@ async def test_whoever_dies_wherever_the_three_ledgers_agree(server_dsn: str, na
 async def awaits_of(story: Story, server_dsn: str) -> list[tuple[Place, int]]:
     """Live the story to its end and return every await with how often it was resumed."""
     async with living_world(server_dsn) as world:
-        end = await told(story, world)
+        end = await reported(story, world)
         found = end.wrong + await differences(world, cases=story.cases)
     assert (found, end.died) == ([], False), "the story itself ends well"
     return list(end.awaits.items())

@@ -19,11 +19,11 @@ from uuid import UUID
 
 import pytest
 
-from caas.billing_database import books, connection
+from caas.billing_database import connection, tables
 from caas.service_catalog import ServiceCatalog
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.robustness.real_processes import RealProcess, RealWorld, real_world
-from tests.robustness.shoppers import PRICE, Shoppers, Told
+from tests.robustness.shoppers import PRICE, Reported, Shoppers
 from tests.robustness.three_ledgers import PERPETUAL, differences
 
 KILLS = int(os.environ.get("CAAS_KILLS", "5"))
@@ -37,10 +37,10 @@ QUIET_SECONDS_MAX = 500.0
 BACK_SECONDS = 3600.0
 KILLS_BETWEEN_PASSING_TIME = 2
 MOVING = """
-select kind, subject, due_at, fence, lease_until from caas.open_work where kind <> all($1)
+select kind, subject, due_at, fence, lease_until from caas.jobs where kind <> all($1)
  order by kind, subject
 """
-NO_PAYMENT = ("vehicle_not_free", "purchase_pending", "payment_open", "not_authorised_yet")
+NO_PAYMENT = ("vehicle_not_free", "purchase_pending", "payment_open", "not_authorized_yet")
 THERE = "select count(*) from caas.payments where id = any($1)"
 PAYMENT = "select * from caas.payments where id = $1"
 CARS = 2
@@ -48,7 +48,7 @@ RESEND_SECONDS = 21.0
 NOTHING_IS_RECORDED = "lock table caas.delivery_evidence in share row exclusive mode"
 SENT = "select from caas.ota_commands having count(*) = $1"
 SENT_AGAIN = """
-select from caas.open_work where kind = 'activate' and held_by is null and last_error is not null
+select from caas.jobs where kind = 'activate' and held_by is null and last_error is not null
 having count(*) = $1
 """
 UNRECORDED = """
@@ -89,9 +89,9 @@ async def test_a_shop_whose_processes_and_database_are_killed_keeps_its_books(
     workers = [await world.starts("work") for _ in range(2)]
     deaths = [death_of(process) for process in (*doors, *workers)]
 
-    told = await shopped(world, doors, [*deaths, world.server.kill])
+    reported = await shopped(world, doors, [*deaths, world.server.kill])
 
-    await books_agree(world, told)
+    await books_agree(world, reported)
 
 
 async def test_a_platform_that_is_killed_and_started_again_keeps_its_books(
@@ -100,12 +100,14 @@ async def test_a_platform_that_is_killed_and_started_again_keeps_its_books(
     """`caas up`, with partners of its own that do not die with it."""
     platform = await world.starts("up", listens=True, CAAS_DATABASE_URL=world.dsn)
 
-    told = await shopped(world, [platform], [death_of(platform)])
+    reported = await shopped(world, [platform], [death_of(platform)])
 
-    await books_agree(world, told)
+    await books_agree(world, reported)
 
 
-async def shopped(world: RealWorld, doors: list[RealProcess], deaths: list[Death]) -> list[Told]:
+async def shopped(
+    world: RealWorld, doors: list[RealProcess], deaths: list[Death]
+) -> list[Reported]:
     """Let customers shop while one death after the other comes; return what each was told."""
     chance = random.Random(SEED)
     shoppers = Shoppers(world, doors, chance)
@@ -123,26 +125,26 @@ async def shopped(world: RealWorld, doors: list[RealProcess], deaths: list[Death
         await world.pass_time(IN_FLIGHT_SECONDS)
         await asyncio.wait([shopping], timeout=CALM_SECONDS)
     await shopping
-    return shoppers.told
+    return shoppers.reported
 
 
-async def books_agree(world: RealWorld, told: list[Told]) -> None:
-    """Let all open work end, and compare the three ledgers and what the callers were told."""
+async def books_agree(world: RealWorld, reported: list[Reported]) -> None:
+    """Let all jobs end, and compare the three ledgers and what the callers were told."""
     await until_quiet(world)
     wrong = await differences(world)
-    for status, answer in told:
+    for status, answer in reported:
         wrong += await _differs(world, status, answer)
     assert "\n".join(wrong) == ""
-    assert len(told) > SHOPPERS
+    assert len(reported) > SHOPPERS
 
 
 async def _differs(world: RealWorld, status: int, answer: dict[str, Any]) -> list[str]:
     """Compare what a caller was told of its payment with what is in the books."""
-    told = answer.get("payments", [answer.get("payment")])
-    if not any(told):
+    reported = answer.get("payments", [answer.get("payment")])
+    if not any(reported):
         known = answer.get("code") in NO_PAYMENT
         return [] if known else [f"a caller was told {status}: {answer}"]
-    ids = [UUID(one if isinstance(one, str) else one["id"]) for one in told]
+    ids = [UUID(one if isinstance(one, str) else one["id"]) for one in reported]
     there = await world.owner.fetchval(THERE, ids)
     return [] if there == len(ids) else [f"told of a payment that is not there: {answer}"]
 
@@ -166,7 +168,7 @@ async def left(world: RealWorld) -> bool:
     """Say whether anything is still to be done that will be over one day."""
     return bool(
         await world.owner.fetchval(
-            "select exists (select from caas.open_work where kind <> all($1))", PERPETUAL
+            "select exists (select from caas.jobs where kind <> all($1))", PERPETUAL
         )
     )
 
@@ -223,10 +225,10 @@ async def test_what_a_killed_process_had_under_way_is_finished_long_before_its_l
     await door.kill()
     await until_row(world, "select 1 from caas.refunds where state = 'succeeded'")
     await door.start()
-    status, told = await asked
+    status, reported = await asked
 
     await world.pass_time(BACK_SECONDS)
-    assert (status, told["amount"], told["state"]) == (201, 300, "succeeded")
+    assert (status, reported["amount"], reported["state"]) == (201, 300, "succeeded")
     row = await world.owner.fetchrow(PAYMENT, payment)
     assert (row["state"], row["refunded_amount"]) == ("Settled", 300)
     assert (await world.gateway("GET", "ledger"))["refunds"] == 1
@@ -313,8 +315,8 @@ async def service_order(shoppers: Shoppers, manner: Manner | None = None) -> dic
 async def settled(world: RealWorld, shoppers: Shoppers) -> UUID:
     """Buy heated seats and let the bank pay for them."""
     order = await service_order(shoppers)
-    status, told = await shoppers.call("POST", "/v1/service-orders", order)
-    assert status in {201, 202}, told
+    status, reported = await shoppers.call("POST", "/v1/service-orders", order)
+    assert status in {201, 202}, reported
     row = "select id from caas.payments where state = 'Settled'"
     return UUID(str((await until_row(world, row))["id"]))
 
@@ -336,10 +338,10 @@ async def refunded(world: RealWorld, refunds: int) -> None:
 
 
 async def initiated_later(shoppers: Shoppers) -> UUID:
-    """Buy in such a way that a worker authorises the payment, and not the process that took it."""
+    """Buy in such a way that a worker authorizes the payment, and not the process that took it."""
     vin, customer = await shoppers.car(), await shoppers.customer()
     database = await connection.connect(shoppers.world.dsn, connections_max=1)
-    order = await ServiceCatalog(books=books.opened(database)).create_service_order(
+    order = await ServiceCatalog(tables=tables.opened(database)).create_service_order(
         customer=UUID(customer), vin=vin, service="heated-seats", duration_days=30, by_fleet=True
     )
     await database.close()

@@ -22,7 +22,7 @@ import pytest
 from caas.billing_database.payments import Payment
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.payment_processing import PaymentRequest
-from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
+from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
 from caas_simulators.vehicle_car import Answer, Behaviour, Manner
 from tests.robustness.deaths import until_quiet
 from tests.robustness.living_world import LivingWorld, Process, living_world
@@ -65,7 +65,7 @@ OFTEN = [tuple(message for message in order for _ in range(3)) for order in ORDE
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """A payment and the messages about it, in the order of their coming."""
 
     payment: UUID
@@ -78,7 +78,7 @@ class Told:
 async def world(server_dsn: str) -> AsyncIterator[LivingWorld]:
     """A world at its own pace: no deadline passes while messages are handed over."""
     async with living_world(server_dsn) as built:
-        built.pace = 1.0
+        built.time_scale = 1.0
         yield built
 
 
@@ -88,15 +88,15 @@ async def test_the_payment_ends_the_same_whatever_came_when(world: LivingWorld, 
     all_messages = {"in every order": ORDERS, "a part of them": PARTS, "each three times": OFTEN}
 
     for messages in batches(all_messages[kind]):
-        told = await bought(world, process, messages)
+        reported = await bought(world, process, messages)
         for place in range(max(map(len, messages))):
-            for one in told:
+            for one in reported:
                 if place < len(one.messages):
                     await say(world, process, one, one.messages[place])
             await done(process)
-        await the_cars_answer(world, process, told)
+        await the_cars_answer(world, process, reported)
 
-        assert await ends(world, told) == [("Settled", "known", PRICE, PRICE, 0, 1, BOOKS)]
+        assert await ends(world, reported) == [("Settled", "known", PRICE, PRICE, 0, 1, BOOKS)]
     assert await differences(world, cases=SPOKE_TOO_EARLY) == []
     assert (await world.gateway("GET", "ledger"))["charges_executed"] == len(all_messages[kind])
 
@@ -108,7 +108,7 @@ def batches(every: Sequence[Sequence[Message]]) -> list[Sequence[Sequence[Messag
 
 async def bought(
     world: LivingWorld, process: Process, messages: Sequence[Sequence[Message]]
-) -> list[Told]:
+) -> list[Reported]:
     """Let customers buy; every car applies what it was told, and says nothing of it."""
     first = len(world.fleet.cars)
     requests = []
@@ -122,7 +122,7 @@ async def bought(
     known_as = {one["reference"]: one["transaction_id"] for one in ledger}
     assert all(world.fleet.cars[vin].services for vin, _ in requests)
     return [
-        Told(payment.id, known_as[str(payment.id)], vin, order)
+        Reported(payment.id, known_as[str(payment.id)], vin, order)
         for payment, (vin, _), order in zip(payments, requests, messages, strict=True)
     ]
 
@@ -134,13 +134,13 @@ async def paid(process: Process, request: PaymentRequest) -> Payment:
     return payment
 
 
-async def say(world: LivingWorld, process: Process, told: Told, message: Message) -> None:
+async def say(world: LivingWorld, process: Process, reported: Reported, message: Message) -> None:
     """Let the gateway or the car say it."""
     if message in {Message.AUTHORIZED, Message.CAPTURING, Message.SETTLED}:
-        inbox = WebhookInbox(process.platform.books.database)
-        await process.call(lambda: inbox.store(webhook(told, message.value)))
+        inbox = WebhookInbox(process.platform.tables.database)
+        await process.call(lambda: inbox.store(webhook(reported, message.value)))
         return
-    car = world.fleet.cars[told.vin]
+    car = world.fleet.cars[reported.vin]
     [(name, service)] = car.services.items()
     second = 2 if message is Message.SUCCEEDED_AGAIN else 1
     answer = Answer(
@@ -156,14 +156,14 @@ async def say(world: LivingWorld, process: Process, told: Told, message: Message
     world.fleet.say(car, answer)
 
 
-def webhook(told: Told, status: str) -> Incoming:
+def webhook(reported: Reported, status: str) -> Incoming:
     """What the Webhook Handler stores of the gateway's word."""
     captured, settled = {"authorized": (0, 0), "capturing": (PRICE, 0)}.get(status, (PRICE, PRICE))
-    event_id = f"evt_{told.payment.hex}_{status}"
+    event_id = f"evt_{reported.payment.hex}_{status}"
     body = json.dumps({
         "id": event_id, "type": f"transaction.{status}", "occurred_at": "2026-11-23T10:00:00Z",
         "data": {
-            "id": told.transaction, "reference": str(told.payment), "status": status,
+            "id": reported.transaction, "reference": str(reported.payment), "status": status,
             "amount": PRICE, "currency": "EUR", "captured_amount": captured,
             "settled_amount": settled, "refunded_amount": 0, "created_at": "2026-11-23T10:00:00Z",
         },
@@ -173,25 +173,27 @@ def webhook(told: Told, status: str) -> Incoming:
         event_id=event_id,
         body_hash=hashlib.sha256(body.encode()).digest(),
         body=body,
-        work_kind=APPLY_WEBHOOK,
+        job_kind=APPLY_WEBHOOK,
     )
 
 
 async def done(process: Process) -> None:
     """Let the process do all that is due now."""
     await process.idle(QUIET_SECONDS)
-    while await process.call(process.platform.open_work.run_due):
+    while await process.call(process.platform.jobs.run_due):
         await process.idle(QUIET_SECONDS)
 
 
-async def the_cars_answer(world: LivingWorld, process: Process, told: Sequence[Told]) -> None:
+async def the_cars_answer(
+    world: LivingWorld, process: Process, reported: Sequence[Reported]
+) -> None:
     """Let the cars answer when they are asked again, and everything come to its end."""
-    for one in told:
+    for one in reported:
         world.fleet.add(one.vin, Manner())
     await until_quiet(world, process)
 
 
-async def ends(world: LivingWorld, told: Sequence[Told]) -> list[tuple[object, ...]]:
+async def ends(world: LivingWorld, reported: Sequence[Reported]) -> list[tuple[object, ...]]:
     """Return the different ends that there were."""
-    rows = await world.owner.fetch(ENDED, [one.payment for one in told])
+    rows = await world.owner.fetch(ENDED, [one.payment for one in reported])
     return [tuple(row) for row in rows]

@@ -32,8 +32,8 @@ import pytest
 from caas.billing_database.discrepancies import Asked
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.errors import RefusedError
-from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
-from caas.payment_processing.reconciliation import INCREMENTAL
+from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
+from caas.reconciliation import INCREMENTAL
 from caas.rules.discrepancies import Resolution
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
@@ -64,13 +64,13 @@ COLUMNS = (
     "line_no", "batch_id", "transaction_id", "reference", "type", "gross", "fee", "net",
     "currency", "booked_at", "value_date",
 )  # fmt: skip
-WAKE = "update caas.open_work set due_at = caas.db_now() where kind <> all ($1)"
+WAKE = "update caas.jobs set due_at = caas.db_now() where kind <> all ($1)"
 CHARGED = """
 select s.vin, p.id, p.amount from caas.invoices i join caas.subscriptions s on s.id = i.subscription
   join caas.payments p on p.subject = i.id where i.kind = 'invoice'
 """
 LEFT = """
-select kind, subject::text, last_error from caas.open_work where kind <> all ($1) order by kind
+select kind, subject::text, last_error from caas.jobs where kind <> all ($1) order by kind
 """
 CASES = """
 select distinct kind from caas.cases where status = 'open'
@@ -183,7 +183,7 @@ class Office:
     process: Process
     by_webhook: bool
     path: Path
-    told: list[dict[str, Any]] = field(default_factory=list)
+    reported: list[dict[str, Any]] = field(default_factory=list)
     stored: int = 0
     orders: dict[str, Sequence[Step]] = field(default_factory=dict)
 
@@ -195,13 +195,13 @@ class Office:
             "id": event, "type": type_, "data": data,
             "occurred_at": f"2026-11-23T10:{life.words:02d}:00Z",
         })  # fmt: skip
-        inbox = WebhookInbox(self.process.platform.books.database)
+        inbox = WebhookInbox(self.process.platform.tables.database)
         incoming = Incoming(
             gateway="gateway",
             event_id=event,
             body_hash=hashlib.sha256(body.encode()).digest(),
             body=body,
-            work_kind=APPLY_WEBHOOK,
+            job_kind=APPLY_WEBHOOK,
         )
         await self.process.call(lambda: inbox.store(incoming))
 
@@ -230,23 +230,25 @@ class Office:
 
     async def reconcile(self) -> None:
         """Tell us the report as far as it is to be told."""
-        if len(self.told) == self.stored:
+        if len(self.reported) == self.stored:
             return
-        self.stored = len(self.told)
+        self.stored = len(self.reported)
         with self.path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            for number, line in enumerate(self.told, 1):
+            for number, line in enumerate(self.reported, 1):
                 writer.writerow([number, *(line[name] for name in COLUMNS[1:])])
         day = date.fromisoformat(self.today)
-        room = self.process.platform.reconciliation
-        await self.process.call(lambda: room.reconcile(day, file=self.path, mode=INCREMENTAL))
+        reconciliation = self.process.platform.reconciliation
+        await self.process.call(
+            lambda: reconciliation.reconcile(day, file=self.path, mode=INCREMENTAL)
+        )
 
     async def rest(self) -> None:
         """Let the process do all that is due now, and what would be due in a while."""
         await self.world.owner.execute(WAKE, PERPETUAL)
         await self.process.idle(QUIET_SECONDS)
-        while await self.process.call(self.process.platform.open_work.run_due):
+        while await self.process.call(self.process.platform.jobs.run_due):
             await self.process.idle(QUIET_SECONDS)
 
 
@@ -255,7 +257,7 @@ async def world(server_dsn: str) -> AsyncIterator[LivingWorld]:
     """A world in which neither we nor the gateway does anything only because time passes."""
     settings = GatewaySettings(seed=1, time_scale=1.0)
     async with living_world(server_dsn, gateway_settings=settings) as built:
-        built.pace = 1.0
+        built.time_scale = 1.0
         yield built
 
 
@@ -354,8 +356,8 @@ async def answer(office: Office, life: Life) -> None:
 
 async def open_dispute(office: Office, life: Life) -> None:
     """Let the customer dispute what they paid, or a part of it."""
-    told = {"amount": life.disputed}
-    await office.world.gateway("POST", f"transactions/{life.transaction}/dispute", told)
+    reported = {"amount": life.disputed}
+    await office.world.gateway("POST", f"transactions/{life.transaction}/dispute", reported)
     ledger = await office.world.gateway("GET", f"ledger?reference={life.payment}")
     [life.dispute] = ledger["transactions"][0]["dispute_ids"]
     await word_of_dispute(office, life, "opened")
@@ -401,13 +403,13 @@ async def chargeback_line(office: Office, life: Life) -> None:
 
 async def tell_lines(office: Office, life: Life, types: set[str]) -> None:
     """Put the lines of these types that were not told yet into the report."""
-    told = {line["line_no"] for line in office.told}
-    office.told += [
+    reported = {line["line_no"] for line in office.reported}
+    office.reported += [
         line
         for line in await office.lines()
         if line["transaction_id"] == life.transaction
         and line["type"] in types
-        and line["line_no"] not in told
+        and line["line_no"] not in reported
     ]
 
 
@@ -425,9 +427,9 @@ STEPS: Final = {
 async def told_to_the_end(office: Office) -> None:
     """Tell the rest of the report; a clerk accepts what only the report told; all work ends."""
     for _ in range(ROUNDS_MAX):
-        told = {line["line_no"] for line in office.told}
-        news = [line for line in await office.lines() if line["line_no"] not in told]
-        office.told += news
+        reported = {line["line_no"] for line in office.reported}
+        news = [line for line in await office.lines() if line["line_no"] not in reported]
+        office.reported += news
         await office.reconcile()
         decided = await clerk(office)
         if not news and not decided and not await office.world.owner.fetch(LEFT, PERPETUAL):
@@ -439,14 +441,16 @@ async def told_to_the_end(office: Office) -> None:
 
 async def clerk(office: Office) -> int:
     """Accept every chargeback that nobody told us of but the report; return how many."""
-    room = office.process.platform.reconciliation
+    reconciliation = office.process.platform.reconciliation
     if office.by_webhook:
         return 0
-    found = await office.process.call(lambda: room.discrepancies.listed(Asked(unresolved=True)))
+    found = await office.process.call(
+        lambda: reconciliation.discrepancies.listed(Asked(unresolved=True))
+    )
     for one in sorted(found, key=lambda it: it.line_no or 0):
         await office.process.call(
             partial(
-                room.investigation.resolve,
+                reconciliation.investigation.resolve,
                 one.id,
                 resolution=Resolution.ACCEPT_LOSS,
                 note="Seen.",
@@ -463,7 +467,7 @@ async def differences(office: Office) -> list[object]:
         one["reference"]: one for one in (await world.gateway("GET", "ledger"))["transactions"]
     }
     taken: dict[str, int] = {}
-    for line in office.told:
+    for line in office.reported:
         if line["type"] in {"chargeback", "chargeback_reversal"}:
             taken[line["reference"]] = taken.get(line["reference"], 0) - line["gross"]
     found: list[object] = [
@@ -477,7 +481,7 @@ async def differences(office: Office) -> list[object]:
     bank = await world.owner.fetchval(
         "select sum(amount)::bigint from caas.ledger_lines where account = 'bank'"
     )
-    if bank != sum(line["net"] for line in office.told):
+    if bank != sum(line["net"] for line in office.reported):
         found.append(f"the bank has {bank}")
     found += [f"sent beside a dispute: {row[0]}" for row in await world.owner.fetch(SENT_BESIDE)]
     found += [dict(row) for row in await world.owner.fetch(CASES)]

@@ -22,7 +22,7 @@ async def test_what_the_gateway_does_long_after_we_hung_up_is_waited_for(server_
     All our tries and the first lookups are over before it does what it was asked.
     """
     async with living_world(server_dsn) as world:
-        world.pace = PACE
+        world.time_scale = PACE
         world.limits = HttpLimits(total_seconds=0.3, connect_seconds=0.2)
         process = await world.process()
         story = service("service", "pm_ok", PaymentState.SETTLED)
@@ -32,9 +32,9 @@ async def test_what_the_gateway_does_long_after_we_hung_up_is_waited_for(server_
         await process.call(lambda: story.live(process.platform, request))
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await world.owner.fetchval(STATE) == PaymentState.PENDING:
-                await process.call(process.platform.open_work.run_due)
+                await process.call(process.platform.jobs.run_due)
                 await asyncio.sleep(0.1)
-        assert world.moved == timedelta(), "no time was let pass but the time it took"
+        assert world.transitioned == timedelta(), "no time was let pass but the time it took"
         await until_quiet(world, process)
 
         assert await story.ends(world, request) == []

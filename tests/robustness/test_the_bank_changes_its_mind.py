@@ -14,7 +14,7 @@ import pytest
 from caas.billing_database.payments import Payment
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.payment_processing import PaymentRequest
-from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
+from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.robustness.deaths import until_quiet
@@ -78,7 +78,7 @@ async def test_a_hold_that_ran_out_while_the_car_slept_is_voided(world: LivingWo
     await expired(world)
     while await world.owner.fetchval(STATE) == PaymentState.AUTHORIZED:
         await world.pass_time(await world.until_next_due() or 0.0)
-        await process.call(process.platform.open_work.run_due)
+        await process.call(process.platform.jobs.run_due)
     world.fleet.wake(world.fleet.cars[VIN])
     await until_quiet(world, process)
 
@@ -119,7 +119,7 @@ async def test_settled_money_that_is_taken_back_is_booked_by_further_entries(
 
     await world.gateway("POST", f"transactions/{known_as}/settlement-failure")
     for number in range(times):
-        await tells(process, taken_back(settled, number))
+        await tells(process, reversed_(settled, number))
     await until_quiet(world, process)
 
     after = [tuple(row) for row in await world.owner.fetch(ENTRIES)]
@@ -131,11 +131,11 @@ async def test_settled_money_that_is_taken_back_is_booked_by_further_entries(
 
 async def tells(process: Process, event: Incoming) -> None:
     """Let the gateway's webhook be stored."""
-    inbox = WebhookInbox(process.platform.books.database)
+    inbox = WebhookInbox(process.platform.tables.database)
     await process.call(lambda: inbox.store(event))
 
 
-def taken_back(settled: dict[str, Any], number: int) -> Incoming:
+def reversed_(settled: dict[str, Any], number: int) -> Incoming:
     """The gateway's word that the bank has taken the settlement back."""
     event_id = f"evt_{settled['transaction_id']}_{number}"
     body = json.dumps({
@@ -153,5 +153,5 @@ def taken_back(settled: dict[str, Any], number: int) -> Incoming:
         event_id=event_id,
         body_hash=hashlib.sha256(body.encode()).digest(),
         body=body,
-        work_kind=APPLY_WEBHOOK,
+        job_kind=APPLY_WEBHOOK,
     )

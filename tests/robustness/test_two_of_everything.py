@@ -81,7 +81,7 @@ async def accept_on(machine: asyncpg.Connection, request: PaymentRequest) -> UUI
         caller=key.caller,
         key_hash=rf"\x{key.key_hash.hex()}",
         request_hash=rf"\x{key.request_hash.hex()}",
-        work_kind="authorise",
+        job_kind="authorize",
         due_in=0.5,
     )
     await machine.fetch(ACCEPT, msgspec.json.encode([wanted]).decode())
@@ -249,7 +249,7 @@ async def test_a_worker_that_slept_past_its_lease_changes_nothing_when_it_wakes(
     await world.gateway_fault({"operation": "initiate", "times": 1}, latency_after_ms=1500)
     await other.call(pays(other, request))
 
-    sleeper.spawn(sleeper.platform.open_work.run_due)
+    sleeper.spawn(sleeper.platform.jobs.run_due)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (await world.gateway("GET", "ledger"))["transactions"]:
             await asyncio.sleep(0.01)  # the request has left; the answer is on its way
@@ -280,9 +280,9 @@ async def test_a_process_that_wakes_after_its_payment_ended_gives_back_what_it_g
     await sleeper.freeze(PATIENCE_SECONDS)
     await world.gateway_fault({"operation": "initiate"}, status=422, code="closed_for_today")
     await world.pass_time(SAFETY_NET)
-    await other.call(other.platform.open_work.run_due)
+    await other.call(other.platform.jobs.run_due)
     await world.pass_time(SAFETY_NET)
-    await other.call(other.platform.open_work.run_due)
+    await other.call(other.platform.jobs.run_due)
     await asyncio.sleep(0.5)
     failed = await world.owner.fetchval("select state from caas.payments")
     sleeper.thaw()
@@ -293,7 +293,7 @@ async def test_a_process_that_wakes_after_its_payment_ended_gives_back_what_it_g
     cases = await world.owner.fetch("select kind from caas.cases where status = 'open'")
     assert failed == "Failed"
     assert transaction["status"] == "voided"
-    assert {row["kind"] for row in cases} <= {"late_truth", "gateway_refuses"}
+    assert {row["kind"] for row in cases} <= {"late_outcome", "gateway_refuses"}
     await world.owner.execute(
         "update caas.cases set status = 'resolved', resolved_at = now(), owner = 'olga',"
         " resolution = 'Seen.' where status = 'open'"

@@ -46,7 +46,7 @@ async def world(server_dsn: str) -> AsyncIterator[LivingWorld]:
         yield built
 
 
-async def told(world: LivingWorld, story: Story, **fault: Any) -> Process:
+async def reported(world: LivingWorld, story: Story, **fault: Any) -> Process:
     """Tell a story to a gateway that goes wrong, until nothing is left to do."""
     process = await world.process()
     subject = await story.prepare(world, process)
@@ -66,12 +66,12 @@ async def transactions(world: LivingWorld) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", SILENCES)
-async def test_one_authorisation_or_none_after_a_silence(world: LivingWorld, name: str) -> None:
+async def test_one_authorization_or_none_after_a_silence(world: LivingWorld, name: str) -> None:
     """Faults F-G3, F-G4, F-G5, F-G8."""
     ends = P.FAILED if name in NOT_DONE else P.SETTLED
     story = service("service", "pm_ok", ends)
 
-    await told(
+    await reported(
         world, story, match={"operation": "initiate", "times": EVERY_INLINE_CALL}, **SILENCES[name]
     )
 
@@ -93,7 +93,7 @@ async def test_a_retry_that_is_heard_ends_the_silence(world: LivingWorld, name: 
     ends = P.FAILED if name == "stores a 500 for the key" else P.SETTLED
     story = service("service", "pm_ok", ends)
 
-    await told(world, story, match={"operation": "initiate", "times": 2}, **SILENCES[name])
+    await reported(world, story, match={"operation": "initiate", "times": 2}, **SILENCES[name])
 
     assert [one["captured"] for one in await transactions(world)] == (
         [1299] if ends is P.SETTLED else []
@@ -103,7 +103,7 @@ async def test_a_retry_that_is_heard_ends_the_silence(world: LivingWorld, name: 
 @pytest.mark.parametrize("name", SILENCES)
 async def test_one_capture_after_a_silence(world: LivingWorld, name: str) -> None:
     """Fault F-S11."""
-    await told(
+    await reported(
         world,
         STORIES["service"],
         match={"operation": "capture", "times": A_WHILE},
@@ -119,7 +119,7 @@ async def test_one_void_after_a_silence(world: LivingWorld, name: str) -> None:
     """Fault F-S8."""
     story = service("service", "pm_ok", P.VOIDED, REFUSES_ACTIVATION)
 
-    await told(world, story, match={"operation": "void", "times": A_WHILE}, **SILENCES[name])
+    await reported(world, story, match={"operation": "void", "times": A_WHILE}, **SILENCES[name])
 
     [transaction] = await transactions(world)
     assert (transaction["status"], transaction["captured"]) == ("voided", 0)
@@ -128,7 +128,7 @@ async def test_one_void_after_a_silence(world: LivingWorld, name: str) -> None:
 @pytest.mark.parametrize("name", SILENCES)
 async def test_one_refund_after_a_silence(world: LivingWorld, name: str) -> None:
     """Fault F-S17, and the key that answers 500 for ever."""
-    await told(
+    await reported(
         world,
         STORIES["refund"],
         match={"operation": "refund", "times": A_WHILE},
@@ -149,7 +149,7 @@ async def test_the_vehicle_of_an_unknown_final_payment_is_held(
         OrderState.DELIVERY_SCHEDULED, P.SETTLED, P.SETTLED, owners=1, partners={"deliveries": 1}
     )
 
-    await told(
+    await reported(
         world,
         final("final", "pm_ok", ends),
         match={"operation": "initiate", "times": A_WHILE},
@@ -178,15 +178,15 @@ async def test_an_unknown_outcome_is_resolved_soon_after_the_gateway_is_well(
     for _ in range(60):
         await process.idle(0.01)
         await world.pass_time(30.0 / TIME_SCALE)
-        await process.call(process.platform.open_work.run_due)
+        await process.call(process.platform.jobs.run_due)
     during = await world.owner.fetchrow(OUTCOME, "service")
     await world.http.delete(f"{world.gateway_url}/_control/faults")
-    healed = world.moved
+    healed = world.transitioned
     while (await world.owner.fetchrow(OUTCOME, "service"))["outcome"] == "unknown":
         await process.idle(0.01)
         await world.pass_time(1.0 / TIME_SCALE)
-        await process.call(process.platform.open_work.run_due)
-    took = (world.moved - healed) * TIME_SCALE
+        await process.call(process.platform.jobs.run_due)
+    took = (world.transitioned - healed) * TIME_SCALE
 
     assert during is not None
     assert during["outcome"] == "unknown"
@@ -229,10 +229,10 @@ def of_itself(world: LivingWorld, **more: Any) -> None:
 async def test_nothing_is_sent_again_when_the_gateway_forgets_keys_sooner_than_we_retry(
     world: LivingWorld,
 ) -> None:
-    """Fault F-G7: three retries made four authorisations of one payment."""
+    """Fault F-G7: three retries made four authorizations of one payment."""
     of_itself(world, idempotency_key_lifetime=timedelta(seconds=0.05))
 
-    await told(
+    await reported(
         world,
         STORIES["service"],
         match={"operation": "initiate", "times": 1},
@@ -247,7 +247,7 @@ async def test_nothing_is_sent_again_when_the_gateway_forgets_keys_sooner_than_w
 async def test_a_gateway_that_forgets_what_it_promised_to_remember_charges_once(
     world: LivingWorld,
 ) -> None:
-    """It made a second authorisation under our reference: one is kept, the other is given back."""
+    """It made a second authorization under our reference: one is kept, the other is given back."""
     process = await world.process()
     story = STORIES["service"]
     request = await story.prepare(world, process)
@@ -270,7 +270,7 @@ async def test_without_a_lookup_the_same_key_is_asked_again(world: LivingWorld) 
     of_itself(world, lookup_by_reference=False)
     await world.gateway_fault({"operation": "find"}, no_lookup=501)
 
-    await told(
+    await reported(
         world,
         STORIES["service"],
         match={"operation": "initiate", "times": EVERY_INLINE_CALL},
@@ -283,7 +283,7 @@ async def test_without_a_lookup_the_same_key_is_asked_again(world: LivingWorld) 
 async def test_a_lookup_that_is_promised_and_not_there_is_done_without(world: LivingWorld) -> None:
     await world.gateway_fault({"operation": "find"}, no_lookup=404)
 
-    await told(
+    await reported(
         world,
         STORIES["service"],
         match={"operation": "initiate", "times": EVERY_INLINE_CALL},
@@ -299,7 +299,7 @@ async def test_an_answer_that_is_not_to_our_question_is_looked_up(
     world: LivingWorld, more: dict[str, object]
 ) -> None:
     """Fault F-G14."""
-    await told(world, STORIES["service"], match={"operation": "initiate", "times": 1}, **more)
+    await reported(world, STORIES["service"], match={"operation": "initiate", "times": 1}, **more)
 
     assert [one["captured"] for one in await transactions(world)] == [1299]
 
@@ -314,7 +314,7 @@ async def test_a_gateway_that_keeps_contradicting_itself_moves_nothing(world: Li
     for _ in range(20):
         await process.idle(0.01)
         await world.pass_time(30.0 / TIME_SCALE)
-        await process.call(process.platform.open_work.run_due)
+        await process.call(process.platform.jobs.run_due)
 
     payment = await world.owner.fetchrow(OUTCOME, "service")
     cases = {row["kind"] for row in await world.owner.fetch("select kind from caas.cases")}
@@ -334,7 +334,7 @@ async def test_a_decline_code_nobody_knows_decides_nothing(world: LivingWorld) -
     for _ in range(20):
         await process.idle(0.01)
         await world.pass_time(30.0 / TIME_SCALE)
-        await process.call(process.platform.open_work.run_due)
+        await process.call(process.platform.jobs.run_due)
 
     payment = await world.owner.fetchrow(OUTCOME, "service")
     calls = (await world.gateway("GET", "ledger"))["calls"]
@@ -355,13 +355,13 @@ async def test_a_worker_whose_first_try_was_lost_never_takes_the_others_for_the_
     await world.gateway_fault({"operation": "initiate", "times": 1}, hang_after_apply=5.0)
     recorded = process.platform.payment_processing._charges._gateway
     await process.call(lambda: story.live(process.platform, request))
-    await process.call(process.platform.open_work.run_due)
+    await process.call(process.platform.jobs.run_due)
     http = recorded._gateway._http  # type: ignore[attr-defined]
     port, http._port = http._port, 1  # nobody listens there
     for _ in range(40):
         await process.idle(0.01)
         await world.pass_time(8.0 / TIME_SCALE)
-        await process.call(process.platform.open_work.run_due)
+        await process.call(process.platform.jobs.run_due)
     during = await world.owner.fetchrow(OUTCOME, "service")
     http._port = port
     await until_quiet(world, process)
@@ -378,7 +378,7 @@ async def test_a_request_that_the_gateway_will_not_even_try_fails_without_a_decl
     """It stayed Pending for ever, parked for a person after eight attempts."""
     story = replace(service("service", "pm_ok", P.FAILED), cases=frozenset({"gateway_refuses"}))
 
-    await told(world, story, match={"operation": "initiate"}, status=422, code="invalid_amount")
+    await reported(world, story, match={"operation": "initiate"}, status=422, code="invalid_amount")
 
 
 async def test_a_final_payment_that_the_gateway_will_not_try_keeps_its_vehicle(
@@ -390,7 +390,7 @@ async def test_a_final_payment_that_the_gateway_will_not_try_keeps_its_vehicle(
     )
     story = final("final", "pm_ok", ends, frozenset({"gateway_refuses"}))
 
-    await told(
+    await reported(
         world,
         story,
         match={"operation": "initiate", "times": 3},

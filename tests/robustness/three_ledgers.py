@@ -27,7 +27,7 @@ PERPETUAL = (
 )  # fmt: skip
 """Kinds of work that a running platform always has before it."""
 LEFT_WORK = """
-select kind, subject::text, last_error from caas.open_work where kind <> all($1) order by kind
+select kind, subject::text, last_error from caas.jobs where kind <> all($1) order by kind
 """
 CASES = "select kind, sentence from caas.cases where status = 'open' order by kind"
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
@@ -56,16 +56,16 @@ async def differences(world: Witness, *, cases: frozenset[str] = frozenset()) ->
     `cases` are the kinds of case that the story may leave for a person.
     """
     ledger = await world.gateway("GET", "ledger")
-    told: dict[str, list[dict[str, Any]]] = {}
+    reported: dict[str, list[dict[str, Any]]] = {}
     for transaction in ledger["transactions"]:
-        told.setdefault(transaction["reference"], []).append(transaction)
+        reported.setdefault(transaction["reference"], []).append(transaction)
     payments = [dict(row) for row in await world.owner.fetch(PAYMENTS)]
     found = [
         f"the gateway knows {reference}, we do not"
-        for reference in told.keys() - {payment["id"] for payment in payments}
+        for reference in reported.keys() - {payment["id"] for payment in payments}
     ]
     for payment in payments:
-        found += _of_payment(payment, told.get(payment["id"], []))
+        found += _of_payment(payment, reported.get(payment["id"], []))
         if payment["service"] is not None:
             found += _delivered(world, payment)
     for row in await world.owner.fetch(ENTITLEMENTS):
@@ -79,24 +79,26 @@ async def differences(world: Witness, *, cases: frozenset[str] = frozenset()) ->
     return found + await world.broken_laws()
 
 
-def _of_payment(payment: dict[str, Any], told: list[dict[str, Any]]) -> list[str]:
+def _of_payment(payment: dict[str, Any], reported: list[dict[str, Any]]) -> list[str]:
     name = f"{payment['type']} payment that is {payment['state']}"
     if PaymentState(payment["state"]) not in AT_REST:
         return [f"a {name} is stuck, its outcome {payment['outcome']}"]
     kept = sum(
-        one["captured"] - one["refunded"] for one in told if one["status"] != "settlement_failed"
+        one["captured"] - one["refunded"]
+        for one in reported
+        if one["status"] != "settlement_failed"
     )
     ours = payment["captured_amount"] - payment["refunded_amount"]
     rejected = payment["state"] == PaymentState.SETTLEMENT_FAILED
     found = []
-    if sum(one["charges_executed"] for one in told) > 1:
-        found.append(f"a {name} was charged twice: {told}")
+    if sum(one["charges_executed"] for one in reported) > 1:
+        found.append(f"a {name} was charged twice: {reported}")
     if not rejected and kept != ours:
         found.append(f"a {name}: the gateway keeps {kept}, our books say {ours}")
     if payment["state"] in {PaymentState.FAILED, PaymentState.VOIDED}:
         found += [
             f"a {name}: the gateway still holds {one}"
-            for one in told
+            for one in reported
             if one["status"] not in NOTHING_HELD and one["captured"] != one["refunded"]
         ]
     return found

@@ -11,15 +11,15 @@ from caas.rules.order_states import (
     AWAITS_RESERVATION,
     BEYOND,
     DECISIONS,
-    MOVES,
+    TRANSITIONS,
     VEHICLE_OF,
-    IllegalOrderMoveError,
+    IllegalOrderTransitionError,
     OrderEvent,
     OrderState,
     can,
-    legal_arrows,
     mermaid,
     next_state,
+    payment_transitions,
 )
 from caas.rules.vehicle_states import VehicleEvent
 
@@ -56,7 +56,7 @@ def test_a_declined_final_payment_loses_the_reservation_for_good() -> None:
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("event", OrderEvent)
 def test_nothing_leaves_an_end(end: OrderState, event: OrderEvent) -> None:
-    with pytest.raises(IllegalOrderMoveError) as refusal:
+    with pytest.raises(IllegalOrderTransitionError) as refusal:
         next_state(end, event)
 
     assert (refusal.value.state, refusal.value.event) == (end, event)
@@ -71,37 +71,37 @@ def test_a_failed_reservation_payment_may_be_followed_by_another(state: OrderSta
 
 @given(state=states, event=events)
 def test_a_move_is_an_arrow_or_refused(state: OrderState, event: OrderEvent) -> None:
-    arrows = {(source, name): target for source, name, target in legal_arrows()}
+    arrows = {(source, name): target for source, name, target in payment_transitions()}
 
     assert can(state, event) is ((state, event) in arrows)
     if can(state, event):
         assert next_state(state, event) is arrows[state, event]
     else:
-        with pytest.raises(IllegalOrderMoveError):
+        with pytest.raises(IllegalOrderTransitionError):
             next_state(state, event)
 
 
 def test_an_order_and_the_vehicle_it_holds_walk_together() -> None:
     shared = {event.value for event in OrderEvent} & {event.value for event in VehicleEvent}
 
-    for source, event, target in legal_arrows():
+    for source, event, target in payment_transitions():
         if source in VEHICLE_OF and target in VEHICLE_OF:
             assert event.value in shared
-            moved = vehicle_states.next_state(VEHICLE_OF[source], VehicleEvent(event.value))
-            assert moved is VEHICLE_OF[target]
+            transitioned = vehicle_states.next_state(VEHICLE_OF[source], VehicleEvent(event.value))
+            assert transitioned is VEHICLE_OF[target]
 
 
 def test_every_state_has_its_row_and_every_event_beyond_the_seed_its_decision() -> None:
     beyond = {event for row in BEYOND.values() for event in row}
 
-    assert set(MOVES) == set(OrderState)
+    assert set(TRANSITIONS) == set(OrderState)
     assert beyond == set(DECISIONS)
-    assert {event for _, event, _ in legal_arrows()} == set(OrderEvent)
-    assert all(not MOVES[state].keys() & row.keys() for state, row in BEYOND.items())
+    assert {event for _, event, _ in payment_transitions()} == set(OrderEvent)
+    assert all(not TRANSITIONS[state].keys() & row.keys() for state, row in BEYOND.items())
 
 
 def test_the_drawing_has_every_arrow() -> None:
     drawn = re.findall(r'    (\w+) --> (\w+): "(.*)"', mermaid())
 
-    assert len(drawn) == len(set(drawn)) == len(legal_arrows())
+    assert len(drawn) == len(set(drawn)) == len(payment_transitions())
     assert "    [*] --> AwaitingReservationPayment" in mermaid()

@@ -20,9 +20,9 @@ from caas.rules.payment_states import (
     PaymentState,
     Remark,
     fold,
-    legal_arrows,
     mermaid,
     next_state,
+    payment_transitions,
 )
 
 S = PaymentState
@@ -128,7 +128,7 @@ def test_only_failed_voided_and_refunded_payments_make_room_for_another() -> Non
 
 @given(state=states, event=events)
 def test_a_move_is_an_arrow_or_a_remark_or_refused(state: PaymentState, event: AnyEvent) -> None:
-    arrows = {(source, name): target for source, name, target in legal_arrows()}
+    arrows = {(source, name): target for source, name, target in payment_transitions()}
     expected = state if isinstance(event, Remark) else arrows.get((state, event))
 
     if expected is None:
@@ -229,7 +229,7 @@ def _reachable(start: PaymentState) -> set[PaymentState]:
     """Return every state that moves from here lead to, itself included."""
     found = {start}
     while True:
-        further = {to for s, _, to in legal_arrows() if s in found} - found
+        further = {to for s, _, to in payment_transitions() if s in found} - found
         if not further:
             return found
         found |= further

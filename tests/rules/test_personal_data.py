@@ -5,10 +5,10 @@ import pytest
 from caas.rules.personal_data import (
     MASK,
     gives_free_reasons,
+    identifies_a_person,
     masked,
     may_spell_a_name,
     reason_code,
-    tells_of_a_person,
     without_personal_data,
     without_personal_fields,
 )
@@ -26,7 +26,7 @@ from caas.rules.personal_data import (
 )  # fmt: skip
 def test_names_addresses_and_telephone_numbers_tell_of_a_person(text: str) -> None:
     names = ("Ana Ruiz", "Zebul7a Quix8b", "Zoe Quintanilla")
-    assert any(tells_of_a_person(text, name=it, email="ana@example.com") for it in names)
+    assert any(identifies_a_person(text, name=it, email="ana@example.com") for it in names)
 
 
 @pytest.mark.parametrize(
@@ -39,19 +39,19 @@ def test_names_addresses_and_telephone_numbers_tell_of_a_person(text: str) -> No
     ],
 )  # fmt: skip
 def test_ids_amounts_and_moments_tell_of_nobody(text: str) -> None:
-    assert not tells_of_a_person(text, name="Ana Ruiz", email="ana@example.com")
+    assert not identifies_a_person(text, name="Ana Ruiz", email="ana@example.com")
 
 
 def test_a_customer_who_was_erased_has_nothing_to_be_told() -> None:
-    assert not tells_of_a_person("for Ana Ruiz", name=None, email=None)
+    assert not identifies_a_person("for Ana Ruiz", name=None, email=None)
 
 
 def test_a_very_short_name_is_part_of_other_words() -> None:
-    assert not tells_of_a_person("Li is here", name="Li", email="li@example.com")
+    assert not identifies_a_person("Li is here", name="Li", email="li@example.com")
 
 
 def test_what_partners_tell_is_kept_without_who_somebody_is() -> None:
-    told = {
+    reported = {
         "id": "evt_1",
         "data": {
             "amount": 1299, "billing_details": {"name": "Ana"}, "email": "ana@example.com",
@@ -59,7 +59,7 @@ def test_what_partners_tell_is_kept_without_who_somebody_is() -> None:
         },
     }  # fmt: skip
 
-    assert without_personal_data(told) == {
+    assert without_personal_data(reported) == {
         "id": "evt_1", "data": {"amount": 1299, "lines": [{"description": "for [removed]"}]},
     }  # fmt: skip
     assert masked("from <ana@example.com>") == "from <[removed]>"

@@ -31,7 +31,7 @@ def test_what_one_movement_posts_its_opposite_takes_back(
     amount: int, payment_type: PaymentType
 ) -> None:
     undone = [
-        postings.authorised(amount) + postings.released(amount),
+        postings.authorized(amount) + postings.released(amount),
         postings.refund_requested(payment_type, amount)
         + postings.refund_failed(payment_type, amount),
         postings.dispute_opened(amount) + postings.dispute_won(amount),
@@ -45,7 +45,7 @@ def test_what_one_movement_posts_its_opposite_takes_back(
 def test_a_capture_ends_the_hold_and_makes_the_gateway_owe_us(
     held: int, amount: int, payment_type: PaymentType
 ) -> None:
-    entries = postings.authorised(held) + postings.captured(payment_type, amount, held=held)
+    entries = postings.authorized(held) + postings.captured(payment_type, amount, held=held)
 
     earned = postings.earned(payment_type)
     expected = {postings.GATEWAY_RECEIVABLE: amount, earned: -amount} if amount else {}
@@ -93,12 +93,12 @@ def test_a_lost_reservations_deposit_is_parked() -> None:
 
 
 def test_a_movement_of_nothing_has_no_entry() -> None:
-    assert postings.authorised(0) == ()
+    assert postings.authorized(0) == ()
 
 
 def test_money_never_moves_backwards() -> None:
     with pytest.raises(AssertionError):
-        postings.authorised(-1)
+        postings.authorized(-1)
 
 
 @given(amount=st.integers(1, 10**13), payment_type=types)

@@ -6,11 +6,11 @@ from caas.billing_database.connection import Database
 from caas.rules.subscription_states import (
     BEYOND,
     LIVE,
-    MOVES,
+    TRANSITIONS,
     SubscriptionEvent,
     SubscriptionState,
-    legal_arrows,
     next_state,
+    payment_transitions,
 )
 
 
@@ -23,7 +23,7 @@ def test_the_diagrams_arrows_are_these() -> None:
 
     assert drawn == {
         (state.value, event.value, target.value)
-        for state, row in MOVES.items()
+        for state, row in TRANSITIONS.items()
         for event, target in row.items()
     }
 
@@ -31,7 +31,7 @@ def test_the_diagrams_arrows_are_these() -> None:
 def test_active_is_reached_by_the_vehicles_word_and_from_nothing_else() -> None:
     into_active = [
         (state, event)
-        for state, event, target in legal_arrows()
+        for state, event, target in payment_transitions()
         if target is SubscriptionState.ACTIVE and state is not target
     ]
 
@@ -41,7 +41,7 @@ def test_active_is_reached_by_the_vehicles_word_and_from_nothing_else() -> None:
 def test_what_has_ended_never_comes_back() -> None:
     ended = set(SubscriptionState) - LIVE
 
-    assert not [arrow for arrow in legal_arrows() if arrow[0] in ended and arrow[2] in LIVE]
+    assert not [arrow for arrow in payment_transitions() if arrow[0] in ended and arrow[2] in LIVE]
 
 
 @pytest.mark.parametrize("event", SubscriptionEvent)
@@ -50,12 +50,12 @@ def test_a_refused_payment_method_is_an_end(event: SubscriptionEvent) -> None:
 
 
 def test_every_state_has_a_row() -> None:
-    assert set(MOVES) | set(BEYOND) == set(SubscriptionState)
+    assert set(TRANSITIONS) | set(BEYOND) == set(SubscriptionState)
 
 
 async def test_the_database_knows_the_same_arrows(database: Database) -> None:
-    rows = await database.fetch("select from_state, event, to_state from subscription_arrows")
+    rows = await database.fetch("select from_state, event, to_state from subscription_transitions")
 
     assert {tuple(row) for row in rows} == {
-        (state.value, event.value, target.value) for state, event, target in legal_arrows()
+        (state.value, event.value, target.value) for state, event, target in payment_transitions()
     }

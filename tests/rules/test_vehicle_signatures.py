@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from caas.rules.vehicle_signatures import SignedWord, signed_with
+from caas.rules.vehicle_signatures import SignedMessage, signed_with
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 PUBLIC_KEY = KEY.public_key().public_bytes_raw()
-WORD = SignedWord(
+WORD = SignedMessage(
     vin="VIN1", command_id="c", epoch=7, payment_id="p", service="heated-seats",
     action="activate", status="SUCCEEDED", at="2026-11-26T18:00:00Z",
 )  # fmt: skip

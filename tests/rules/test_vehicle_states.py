@@ -10,14 +10,14 @@ from caas.rules.vehicle_states import (
     ASSIGNED,
     BEYOND,
     DECISIONS,
-    MOVES,
     RESERVATION_CAN_BE_LOST,
-    IllegalVehicleMoveError,
+    TRANSITIONS,
+    IllegalVehicleTransitionError,
     VehicleEvent,
     VehicleState,
-    legal_arrows,
     mermaid,
     next_state,
+    payment_transitions,
 )
 
 S = VehicleState
@@ -59,7 +59,7 @@ def test_a_declined_final_payment_makes_the_vehicle_sin_asignar(state: VehicleSt
 )
 def test_a_vehicle_that_is_paid_for_cannot_be_lost_to_a_payment(state: VehicleState) -> None:
     assert state not in RESERVATION_CAN_BE_LOST
-    with pytest.raises(IllegalVehicleMoveError):
+    with pytest.raises(IllegalVehicleTransitionError):
         next_state(state, E.MARK_VEHICLE_SIN_ASIGNAR)
 
 
@@ -77,20 +77,20 @@ def test_desistimiento_before_delivery_brings_the_vehicle_back_to_stock(
 
 
 def test_a_delivered_vehicle_is_in_stock_only_when_it_has_been_returned() -> None:
-    with pytest.raises(IllegalVehicleMoveError):
+    with pytest.raises(IllegalVehicleTransitionError):
         next_state(S.DELIVERED, E.DESISTIMIENTO)
     assert next_state(S.DELIVERED, E.VEHICLE_RETURNED) is S.SIN_ASIGNAR
 
 
 def test_a_factory_refuses_only_what_it_has_not_confirmed() -> None:
     assert next_state(S.RESERVED, E.FACTORY_REFUSES_ORDER) is S.SIN_ASIGNAR
-    with pytest.raises(IllegalVehicleMoveError):
+    with pytest.raises(IllegalVehicleTransitionError):
         next_state(S.IN_PRODUCTION, E.FACTORY_REFUSES_ORDER)
 
 
 @pytest.mark.parametrize("state", sorted(ASSIGNED))
 def test_a_vehicle_is_never_reserved_twice(state: VehicleState) -> None:
-    with pytest.raises(IllegalVehicleMoveError) as refusal:
+    with pytest.raises(IllegalVehicleTransitionError) as refusal:
         next_state(state, E.MARK_VEHICLE_RESERVED)
 
     assert (refusal.value.state, refusal.value.event) == (state, E.MARK_VEHICLE_RESERVED)
@@ -99,18 +99,18 @@ def test_a_vehicle_is_never_reserved_twice(state: VehicleState) -> None:
 
 @given(state=states, event=events)
 def test_a_move_is_an_arrow_or_refused(state: VehicleState, event: VehicleEvent) -> None:
-    arrows = {(source, name): target for source, name, target in legal_arrows()}
+    arrows = {(source, name): target for source, name, target in payment_transitions()}
 
     if (state, event) in arrows:
         assert next_state(state, event) is arrows[state, event]
     else:
-        with pytest.raises(IllegalVehicleMoveError):
+        with pytest.raises(IllegalVehicleTransitionError):
             next_state(state, event)
 
 
 def test_every_state_has_its_row_in_both_tables_and_no_arrow_stands_in_both() -> None:
-    assert set(MOVES) == set(BEYOND) == set(VehicleState)
-    assert all(not MOVES[state].keys() & BEYOND[state].keys() for state in VehicleState)
+    assert set(TRANSITIONS) == set(BEYOND) == set(VehicleState)
+    assert all(not TRANSITIONS[state].keys() & BEYOND[state].keys() for state in VehicleState)
 
 
 def test_every_arrow_beyond_the_seed_names_its_decision() -> None:
@@ -118,12 +118,12 @@ def test_every_arrow_beyond_the_seed_names_its_decision() -> None:
 
 
 def test_every_event_is_used() -> None:
-    assert {event for _, event, _ in legal_arrows()} == set(VehicleEvent)
+    assert {event for _, event, _ in payment_transitions()} == set(VehicleEvent)
 
 
 def test_the_drawing_has_every_arrow() -> None:
     drawn = re.findall(r'    (\w+) --> (\w+): "(.*)"', mermaid())
 
-    assert len(drawn) == len(set(drawn)) == len(legal_arrows())
+    assert len(drawn) == len(set(drawn)) == len(payment_transitions())
     assert '    state "sin asignar" as SinAsignar' in mermaid()
     assert "    [*] --> SinAsignar" in mermaid()

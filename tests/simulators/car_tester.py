@@ -60,7 +60,7 @@ class Platform:
         self.fleet.receive(topic, payload, expiry_seconds)
 
     @property
-    def said(self) -> list[str | int | None]:
+    def stated(self) -> list[str | int | None]:
         """The statuses, in order."""
         return [answer["status"] for answer in self.answers]
 

@@ -62,9 +62,9 @@ class Gateway:
             "POST", path, {} if body is None else body, idempotency_key=key or next(_keys)
         )
 
-    async def initiate(self, payment_method: str | None = "pm_ok", **told: Any) -> Reply:
+    async def initiate(self, payment_method: str | None = "pm_ok", **reported: Any) -> Reply:
         """Initiate a transaction of ten euros, unless told otherwise."""
-        key = told.pop("key", None)
+        key = reported.pop("key", None)
         body = {
             "reference": "pay-1",
             "amount": 1000,
@@ -73,17 +73,17 @@ class Gateway:
             "payment_method": payment_method,
             "return_url": "https://shop.example/back",
         }
-        return await self.post("/transactions", body | told, key if key is None else str(key))
+        return await self.post("/transactions", body | reported, key if key is None else str(key))
 
-    async def captured(self, payment_method: str = "pm_ok", **told: Any) -> str:
+    async def captured(self, payment_method: str = "pm_ok", **reported: Any) -> str:
         """Initiate and capture; return the transaction's id."""
-        reply = await self.initiate(payment_method, capture="automatic", **told)
+        reply = await self.initiate(payment_method, capture="automatic", **reported)
         assert reply.body["status"] == "capturing", reply
         return str(reply.body["id"])
 
-    async def settled(self, payment_method: str = "pm_ok", **told: Any) -> str:
+    async def settled(self, payment_method: str = "pm_ok", **reported: Any) -> str:
         """Initiate, capture, and let the bank answer; return the transaction's id."""
-        transaction_id = await self.captured(payment_method, **told)
+        transaction_id = await self.captured(payment_method, **reported)
         await self.control("POST", "/settle", {})
         return transaction_id
 

@@ -153,7 +153,7 @@ async def test_short_holds_expire_after_a_minute(gateway: Gateway) -> None:
     assert (await gateway.find(held))["status"] == "voided"
 
 
-async def test_an_authorisation_can_be_made_to_expire(gateway: Gateway) -> None:
+async def test_an_authorization_can_be_made_to_expire(gateway: Gateway) -> None:
     held = (await gateway.initiate()).body["id"]
 
     await gateway.control("POST", f"/transactions/{held}/expire")

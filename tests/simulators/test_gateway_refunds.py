@@ -8,13 +8,13 @@ from tests.simulators.gateway_client import Gateway, Receiver, gateway_running
 
 
 async def refund(
-    gateway: Gateway, transaction_id: str, amount: int, **told: str
+    gateway: Gateway, transaction_id: str, amount: int, **reported: str
 ) -> tuple[int, str]:
     """Ask for a refund; return the status and what became of it, or the refusal's code."""
     reply = await gateway.post(
         f"/transactions/{transaction_id}/refund",
         {"amount": amount, "reason": "desistimiento"},
-        told.get("key"),
+        reported.get("key"),
     )
     return reply.status, str(reply.body.get("code", reply.body.get("status")))
 

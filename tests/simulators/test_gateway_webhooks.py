@@ -21,9 +21,9 @@ async def test_a_webhook_is_signed_over_id_time_and_body(
     await gateway.webhooks_arrived()
 
     (one,) = receiver.received
-    told = f"{one.headers['webhook-id']}.{one.headers['webhook-timestamp']}.{one.text}"
+    reported = f"{one.headers['webhook-id']}.{one.headers['webhook-timestamp']}.{one.text}"
     key = base64.b64decode(SECRET.removeprefix("whsec_"))
-    digest = base64.b64encode(hmac.digest(key, told.encode(), hashlib.sha256)).decode()
+    digest = base64.b64encode(hmac.digest(key, reported.encode(), hashlib.sha256)).decode()
     assert one.headers["webhook-signature"] == f"v1,{digest}"
     assert one.genuine
     assert one.body["id"] == one.headers["webhook-id"]
@@ -35,9 +35,9 @@ async def test_a_webhook_shows_the_transaction_as_it_was_then(
     await gateway.captured()
     await gateway.webhooks_arrived()
 
-    told = {one.body["type"]: one.body["data"] for one in receiver.received}
-    assert told["transaction.authorized"]["captured_amount"] == 0
-    assert told["transaction.capturing"]["captured_amount"] == 1000
+    reported = {one.body["type"]: one.body["data"] for one in receiver.received}
+    assert reported["transaction.authorized"]["captured_amount"] == 0
+    assert reported["transaction.capturing"]["captured_amount"] == 1000
 
 
 @pytest.mark.parametrize("method", ["pm_declined", "pm_ok"])
@@ -158,9 +158,9 @@ async def test_held_back_webhooks_are_released_even_if_no_more_come(
     await gateway.script(WEBHOOK, reorder=50)
 
     await gateway.initiate()
-    told = await receiver.until("transaction.authorized")
+    reported = await receiver.until("transaction.authorized")
 
-    assert told["data"]["status"] == "authorized"
+    assert reported["data"]["status"] == "authorized"
 
 
 async def test_a_webhook_can_be_lost(gateway: Gateway, receiver: Receiver) -> None:

@@ -115,12 +115,12 @@ async def test_cars_recall_from_a_snapshot_what_they_recall_from_their_journal(
     for number in range(40):
         for vin in ("AWAKE", "SLP1"):
             fleet.receive(*request(vin, number), 60.0)
-    before = told(fleet)
+    before = reported(fleet)
     memory.compact()
     memory.close()
 
     again = FleetMemory(path)
-    after = told(Fleet(1, memory=again))
+    after = reported(Fleet(1, memory=again))
     again.close()
 
     assert after == before
@@ -138,7 +138,7 @@ def request(vin: str, number: int) -> tuple[str, bytes]:
     return topic, msgspec.json.encode(command)
 
 
-def told(fleet: Fleet) -> list[object]:
+def reported(fleet: Fleet) -> list[object]:
     """Return what cars are and remember."""
     return [
         (car.vin, car.manner, car.commands, car.expired, car.services, car.applied, car.asleep)

@@ -96,13 +96,15 @@ async def test_a_decline_is_replayed_as_a_decline(gateway: Gateway) -> None:
     assert (again.status, again.text) == (402, first.text)
 
 
-@pytest.mark.parametrize("told", [{"amount": 1001}, {"currency": "USD"}, {"reference": "other"}])
+@pytest.mark.parametrize(
+    "reported", [{"amount": 1001}, {"currency": "USD"}, {"reference": "other"}]
+)
 async def test_the_same_key_for_another_request_is_refused(
-    gateway: Gateway, told: dict[str, Any]
+    gateway: Gateway, reported: dict[str, Any]
 ) -> None:
     await gateway.initiate(key="k")
 
-    reply = await gateway.initiate(key="k", **told)
+    reply = await gateway.initiate(key="k", **reported)
 
     assert (reply.status, reply.body["code"]) == (422, "idempotency_key_reused")
 
@@ -139,7 +141,7 @@ async def test_an_unknown_transaction_is_404_and_an_unknown_reference_an_empty_l
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         {"amount": 0},
         {"amount": -5},
@@ -151,8 +153,8 @@ async def test_an_unknown_transaction_is_404_and_an_unknown_reference_an_empty_l
         {"return_url": "https://good.example@evil.example/"},
     ],
 )
-async def test_a_request_nobody_can_do_is_422(gateway: Gateway, told: dict[str, Any]) -> None:
-    reply = await gateway.initiate(**told)
+async def test_a_request_nobody_can_do_is_422(gateway: Gateway, reported: dict[str, Any]) -> None:
+    reply = await gateway.initiate(**reported)
 
     assert reply.status == 422
     assert reply.headers["content-type"] == "application/problem+json"

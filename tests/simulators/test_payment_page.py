@@ -13,9 +13,9 @@ from tests.simulators.gateway_client import Gateway, Receiver, Reply
 GOOD_CARD = {"number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
 
 
-async def opened(gateway: Gateway, **told: Any) -> str:
+async def opened(gateway: Gateway, **reported: Any) -> str:
     """Initiate without a payment method; return the path of the hosted page."""
-    reply = await gateway.initiate(None, **told)
+    reply = await gateway.initiate(None, **reported)
     assert (reply.status, reply.body["status"]) == (201, "requires_action")
     url = str(reply.body["hosted_page_url"])
     assert url.startswith(gateway.url)
@@ -187,8 +187,12 @@ async def test_a_card_number_is_never_shown_again(gateway: Gateway) -> None:
     wrong = await submit(gateway, page, action="pay", **GOOD_CARD | {"cvc": ""})
     await submit(gateway, page, action="pay", **GOOD_CARD)
 
-    for told in (wrong.text, str(await gateway.ledger()), str(await state_behind(gateway, page))):
-        assert "4242" not in told.replace("4242 4242 4242 4242.", "")
+    for reported in (
+        wrong.text,
+        str(await gateway.ledger()),
+        str(await state_behind(gateway, page)),
+    ):
+        assert "4242" not in reported.replace("4242 4242 4242 4242.", "")
 
 
 async def test_the_bank_may_ask_the_customer_to_confirm(gateway: Gateway) -> None:

@@ -59,7 +59,7 @@ async def test_a_car_neither_does_nor_answers_what_the_platform_did_not_sign(
     assert (platform.answers, car.services, car.commands) == ([], {}, 0)
     assert fleet.not_believed == 1
     platform.ask(1)
-    assert platform.said[-1] == "SUCCEEDED"
+    assert platform.stated[-1] == "SUCCEEDED"
 
 
 async def test_a_fleet_that_was_given_no_key_does_nothing() -> None:
@@ -81,7 +81,7 @@ async def test_a_credulous_car_does_what_anybody_says_in_any_order() -> None:
     fleet.receive(topic, tampered(command_id="later", epoch=9, signature=""), None)
     fleet.receive(topic, tampered(command_id="older", epoch=3, action="deactivate"), None)
 
-    assert platform.said == ["IN_PROGRESS", "SUCCEEDED"] * 2
+    assert platform.stated == ["IN_PROGRESS", "SUCCEEDED"] * 2
     assert not car.services["heated-seats"].active
 
 
@@ -100,7 +100,7 @@ async def test_both_keys_are_believed_while_one_follows_the_other(
         assert answer.status == 200
     platform.ask(2)
 
-    assert platform.said == ["IN_PROGRESS", "SUCCEEDED"]
+    assert platform.stated == ["IN_PROGRESS", "SUCCEEDED"]
     assert vehicles.fleet.not_believed == 1
 
 
@@ -115,7 +115,7 @@ async def test_what_is_no_key_is_refused_and_the_keys_of_before_stay(
         assert answer.status == 422
     platform.ask(1)
 
-    assert platform.said[-1] == "SUCCEEDED"
+    assert platform.stated[-1] == "SUCCEEDED"
 
 
 async def test_a_car_may_sign_that_it_did_the_opposite() -> None:

@@ -51,11 +51,11 @@ async def test_the_same_seed_makes_the_same_cars_with_the_same_keys() -> None:
 
 async def test_the_control_plane_lists_what_it_can_do(http: aiohttp.ClientSession) -> None:
     async with http.get("/_control/") as response:
-        told = await response.json()
+        reported = await response.json()
 
     assert response.status == 200
-    assert "POST /_control/vehicles/{vin}/wake" in told["paths"]
-    assert told["behaviours"] == [*Behaviour]
+    assert "POST /_control/vehicles/{vin}/wake" in reported["paths"]
+    assert reported["behaviours"] == [*Behaviour]
 
 
 async def test_the_oracle_tells_what_is_really_active_and_how_often_it_was_applied(
@@ -84,7 +84,7 @@ async def test_the_oracle_tells_what_is_really_active_and_how_often_it_was_appli
     }
     assert car["services"]["lane-assist"]["deactivations"] == 1
     assert car["commands"] == 4
-    assert platform.said.count("SUCCEEDED") == 4
+    assert platform.stated.count("SUCCEEDED") == 4
 
 
 async def test_a_car_can_be_added_and_answers_from_then_on(
@@ -115,7 +115,7 @@ async def test_a_manner_given_over_http_holds_for_its_action_and_its_times_only(
     platform.ask(2, action="deactivate")
     platform.ask(3, action="deactivate")
 
-    assert platform.said == ["IN_PROGRESS", "SUCCEEDED", "REJECTED", "IN_PROGRESS", "SUCCEEDED"]
+    assert platform.stated == ["IN_PROGRESS", "SUCCEEDED", "REJECTED", "IN_PROGRESS", "SUCCEEDED"]
 
 
 async def test_a_sleeping_car_wakes_over_http_with_what_has_not_expired(
@@ -214,11 +214,11 @@ async def test_a_failed_or_refused_command_leaves_no_trace_in_the_car() -> None:
     fleet.add(VIN, Manner(Behaviour.REFUSES))
     platform.ask(5)
 
-    assert platform.said == ["FAILED", "REJECTED"]
+    assert platform.stated == ["FAILED", "REJECTED"]
     assert car.services["heated-seats"].applications == 0
     fleet.add(VIN, Manner())
     platform.ask(4)
-    assert platform.said[-1] == "SUCCEEDED"
+    assert platform.stated[-1] == "SUCCEEDED"
 
 
 async def test_an_epoch_that_is_not_above_the_last_one_applied_is_rejected() -> None:
@@ -230,7 +230,7 @@ async def test_an_epoch_that_is_not_above_the_last_one_applied_is_rejected() -> 
     platform.ask(2, command_id="command-2-again")
     platform.ask(1)
 
-    assert platform.said[-2:] == ["REJECTED", "REJECTED"]
+    assert platform.stated[-2:] == ["REJECTED", "REJECTED"]
     assert platform.answers[-1]["status_reason"] == "this command or a newer one was applied before"
     assert fleet.cars[VIN].services["heated-seats"].applications == 1
 
@@ -241,7 +241,7 @@ async def test_a_fleet_of_strangers_is_every_car_that_is_addressed() -> None:
 
     platform.ask(1, vin="NEVERSEENBEFORE01")
 
-    assert platform.said == ["IN_PROGRESS", "SUCCEEDED"]
+    assert platform.stated == ["IN_PROGRESS", "SUCCEEDED"]
 
 
 async def test_what_is_no_request_is_counted_and_hurts_nobody() -> None:
@@ -320,9 +320,9 @@ async def test_the_process_connects_says_where_it_is_controlled_and_ends_when_to
     line = (await process.stdout.readline()).decode().strip()
     count, _, url = line.partition(" vehicles; control plane at ")
     async with aiohttp.ClientSession() as http, http.get(f"{url}/_control/fleet") as response:
-        told = (await response.json())["vehicles"]
+        reported = (await response.json())["vehicles"]
 
-    assert int(count) == len(told) == 2000
-    assert len({car["public_key"] for car in told}) == 2000
+    assert int(count) == len(reported) == 2000
+    assert len({car["public_key"] for car in reported}) == 2000
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), 10) == 0

@@ -38,16 +38,16 @@ class Ended:
     left: list[str]
 
     @property
-    def said(self) -> str:
+    def stated(self) -> str:
         """Everything it said."""
         return self.out + self.err
 
     def refused(self, *words: str) -> None:
         """Check that it said one sentence that holds these words, and left nothing running."""
         lines = [line for line in self.err.splitlines() if not line.startswith("{")]
-        assert self.status == 3, self.said
-        assert "Traceback" not in self.said
-        assert len(lines) == 1, self.said
+        assert self.status == 3, self.stated
+        assert "Traceback" not in self.stated
+        assert len(lines) == 1, self.stated
         assert lines[0].startswith("caas: ")
         assert lines[0].endswith(".")
         for word in words:
@@ -63,7 +63,7 @@ class Program:
     mark: str
     folder: Path
 
-    async def said(self, wanted: str) -> str:
+    async def stated(self, wanted: str) -> str:
         """Wait until a line on stdout holds this, and return what was said up to there."""
         assert self.process.stdout is not None
         text = ""

@@ -7,11 +7,11 @@ from pathlib import Path
 import asyncpg
 
 from caas.billing_database import connection, history_heads
-from caas.commands import ExitStatus
+from caas.cli.commands import ExitStatus
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
-from caas.history_keeping import HeadTerms
+from caas.history_signing import HeadTerms
 from caas.rules.signed_heads import SignedHead
-from tests.house import standing
+from tests.installation import standing
 from tests.start_up.conftest import Machine
 
 KEY = b"k" * 32
@@ -25,10 +25,10 @@ async def sold_and_counted(dsn: str, head: Path) -> str:
     async with AsyncExitStack() as stack:
         database = await connection.connect(dsn)
         stack.push_async_callback(database.close)
-        house = await stack.enter_async_context(standing(database))
-        await house.car()
-        await house.offer_heated_seats()
-        payment = await house.settled()
+        installation = await stack.enter_async_context(standing(database))
+        await installation.car()
+        await installation.offer_heated_seats()
+        payment = await installation.settled()
         made = await history_heads.made(database, sign=terms.sign)
     assert made is not None
     head.write_text(made.text)
@@ -67,10 +67,10 @@ async def test_an_auditor_lists_heads_and_compares_with_one(
         assert (found.status, "its end is missing" in found.out) == (ExitStatus.FINDINGS, True)
     assert (as_older.status, "has no end" in as_older.out) == (ExitStatus.DONE, True)
     assert PUBLIC in keys.out
-    assert (same.status, exported.status, offline.status) == (ExitStatus.DONE,) * 3, same.said
+    assert (same.status, exported.status, offline.status) == (ExitStatus.DONE,) * 3, same.stated
     assert "none of yours" in strange.out
     for found in (strange, gone, gone_from_export):
-        assert found.status == ExitStatus.FINDINGS, found.said
+        assert found.status == ExitStatus.FINDINGS, found.stated
     assert f"payment {payment} is missing: its events 1 to " in gone.out
     assert f"payment {payment} is missing: its events 1 to " in gone_from_export.out
 
@@ -89,12 +89,12 @@ async def test_a_file_that_is_no_head_and_no_export_is_told_in_a_sentence(
     for junk in JUNK:
         file.write_bytes(junk)
         found = await machine.runs("verify", "--file", str(file), "--against", str(file))
-        assert found.status == ExitStatus.USAGE, found.said
-        assert "--against" in found.said
-        assert "is no export of events" in " ".join(found.said.split())
+        assert found.status == ExitStatus.USAGE, found.stated
+        assert "--against" in found.stated
+        assert "is no export of events" in " ".join(found.stated.split())
     offline = await machine.runs("verify", "--file", str(file))
 
-    assert (offline.status, "--file" in offline.said) == (ExitStatus.USAGE, True)
+    assert (offline.status, "--file" in offline.stated) == (ExitStatus.USAGE, True)
     signature = '{"head": {"head": 1, "made_at": "", "previous": "", "tables": {}}, %s}'
     for key in ('"public_key": "AA==", "signature": "x"', '"public_key": "AA==", "signature": ""'):
         assert not SignedHead.parse(signature % key).is_signed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from caas.commands import ExitStatus
+from caas.cli.commands import ExitStatus
 from tests.start_up.conftest import Machine
 
 
@@ -36,5 +36,5 @@ async def test_a_command_ends_as_the_table_of_exit_statuses_says(
 
     ended = await machine.runs(*(word.format(folder=tmp_path) for word in words), **settings)
 
-    assert ended.status == status, ended.said
-    assert "Traceback" not in ended.said
+    assert ended.status == status, ended.stated
+    assert "Traceback" not in ended.stated

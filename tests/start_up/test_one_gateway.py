@@ -9,14 +9,14 @@ the words of the new one.
 import asyncpg
 import pytest
 
-from caas import start_up
+from caas import startup_checks
 from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payments
 from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.payment_gateway import PaymentGateway
-from tests.billing_database.test_moves import new_payment
+from tests.billing_database.test_transitions import new_payment
 
 
 def gateway(adapter: str) -> PaymentGateway:
@@ -26,25 +26,25 @@ def gateway(adapter: str) -> PaymentGateway:
 
 
 async def test_books_without_a_payment_go_to_another_gateway(database: Database) -> None:
-    await start_up.look_at_books(database, gateway("contract"))
-    await start_up.look_at_books(database, gateway("stripe"))
+    await startup_checks.check_database(database, gateway("contract"))
+    await startup_checks.check_database(database, gateway("stripe"))
 
     await Payments(database).accept(new_payment())
 
-    await start_up.look_at_books(database, gateway("stripe"))
+    await startup_checks.check_database(database, gateway("stripe"))
 
 
 async def test_payments_stay_at_the_gateway_they_are_at(database: Database) -> None:
-    await start_up.look_at_books(database, gateway("contract"))
+    await startup_checks.check_database(database, gateway("contract"))
     await Payments(database).accept(new_payment())
 
     with pytest.raises(StartupError, match="are at the gateway 'seed-contract'"):
-        await start_up.look_at_books(database, gateway("stripe"))
+        await startup_checks.check_database(database, gateway("stripe"))
 
 
 async def test_nobody_says_otherwise_by_hand(database: Database) -> None:
-    await start_up.look_at_books(database, gateway("contract"))
+    await startup_checks.check_database(database, gateway("contract"))
     await Payments(database).accept(new_payment())
 
     with pytest.raises(asyncpg.RestrictViolationError):
-        await database.fetch("update gateway_of_the_books set name = 'stripe'")
+        await database.fetch("update configured_gateway set name = 'stripe'")

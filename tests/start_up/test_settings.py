@@ -62,8 +62,8 @@ OTHERS = [
     ("CAAS_GATEWAY_KEY_LIFETIME", "never"),
     ("CAAS_GATEWAY_KEY_LIFETIME", "24"),
     ("CAAS_GATEWAY_KEY_LIFETIME", "0h"),
-    ("CAAS_GATEWAY_AUTHORISATION_LIFETIME", "none"),
-    ("CAAS_GATEWAY_AUTHORISATION_LIFETIME", "1 week"),
+    ("CAAS_GATEWAY_AUTHORIZATION_LIFETIME", "none"),
+    ("CAAS_GATEWAY_AUTHORIZATION_LIFETIME", "1 week"),
     ("CAAS_GATEWAY_LOOKUP_BY_REFERENCE", "maybe"),
     ("CAAS_GATEWAY_VOID", "true"),
     ("CAAS_GATEWAY_SEPARATE_CAPTURE", "1"),
@@ -101,17 +101,17 @@ def test_a_gateway_of_the_contract_is_as_its_settings_declare_it() -> None:
     """Before, every gateway of the contract was believed to keep keys for a day."""
     declared = {
         "CAAS_GATEWAY_KEY_LIFETIME": "none",
-        "CAAS_GATEWAY_AUTHORISATION_LIFETIME": "90m",
+        "CAAS_GATEWAY_AUTHORIZATION_LIFETIME": "90m",
         "CAAS_GATEWAY_LOOKUP_BY_REFERENCE": "no",
         "CAAS_GATEWAY_VOID": "no",
         "CAAS_GATEWAY_SEPARATE_CAPTURE": "no",
         "CAAS_GATEWAY_PARTIAL_CAPTURE": "no",
     }
 
-    said = read_settings(RIGHT | declared).gateway_capabilities
+    stated = read_settings(RIGHT | declared).gateway_capabilities
 
-    assert said == replace(
-        CAPABILITIES, idempotency_key_lifetime=None, authorisation_lifetime=timedelta(minutes=90),
+    assert stated == replace(
+        CAPABILITIES, idempotency_key_lifetime=None, authorization_lifetime=timedelta(minutes=90),
         lookup_by_reference=False, void=False, separate_capture=False, partial_capture=False,
     )  # fmt: skip
     assert read_settings(RIGHT).gateway_capabilities == CAPABILITIES
@@ -240,7 +240,7 @@ async def test_a_malformed_setting_ends_the_program(
     ended = await machine.runs("serve", **settings | {name: value})
 
     ended.refused(name)
-    assert SECRET_PART not in ended.said
+    assert SECRET_PART not in ended.stated
 
 
 @pytest.mark.parametrize("command", ["migrate", "self-check", "verify"])
@@ -250,7 +250,7 @@ async def test_the_commands_beside_refuse_what_is_no_database(
     ended = await machine.runs(command, CAAS_DATABASE_URL=f"mysql://u:{SECRET_PART}@h/db")
 
     ended.refused("CAAS_DATABASE_URL")
-    assert SECRET_PART not in ended.said
+    assert SECRET_PART not in ended.stated
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ async def test_the_commands_beside_refuse_what_is_no_database(
         ),
         ({"CAAS_GATEWAY_VOID": "no"}, ("reservation, final, service", "needs void")),
         (
-            {"CAAS_GATEWAY_AUTHORISATION_LIFETIME": "30m"},
+            {"CAAS_GATEWAY_AUTHORIZATION_LIFETIME": "30m"},
             ("service payment: funds are held for 0.5 h only",),
         ),
     ],

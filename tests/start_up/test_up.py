@@ -18,7 +18,7 @@ IS_UP = "The platform is up"
 async def is_up(machine: Machine, **settings: str) -> Program:
     """Start the whole platform and wait until it is up."""
     program = await machine.starts("up", "--port", str(free_port()), **settings)
-    await program.said(IS_UP)
+    await program.stated(IS_UP)
     return program
 
 
@@ -72,7 +72,7 @@ async def test_when_the_platform_ends_all_it_started_ends(
     ended = await program.ended(stays="mosquitto" if number == signal.SIGKILL else None)
 
     stop_broker(machine.folder)
-    assert "Traceback" not in ended.said
+    assert "Traceback" not in ended.stated
     assert not ended.left
 
 
@@ -93,7 +93,7 @@ async def test_stopped_while_it_starts_nothing_stays(
     program.process.send_signal(signal.SIGTERM)
     ended = await program.ended()
 
-    assert "Traceback" not in ended.said
+    assert "Traceback" not in ended.stated
     assert not ended.left
 
 
@@ -206,7 +206,7 @@ async def test_when_it_says_that_it_is_up_it_can_be_called(machine: Machine) -> 
     """It said so before it listened, and a script's first call was refused."""
     port = free_port()
     program = await machine.starts("up", "--port", str(port))
-    await program.said(IS_UP)
+    await program.stated(IS_UP)
 
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.close()

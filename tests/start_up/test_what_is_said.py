@@ -1,6 +1,6 @@
 """What the command line says to a newcomer."""
 
-from caas import up
+from caas.cli import up
 from caas.local_machine import LocalWorld
 from tests.start_up.conftest import Machine
 
@@ -12,14 +12,14 @@ def test_a_platform_that_is_up_says_where_and_what_to_try() -> None:
         keys={"billing": "caas_key"},
     )
 
-    said = up._welcome(8080, world, staff=())
+    stated = up._welcome(8080, world, staff=())
 
     for words in (
         "http://127.0.0.1:8080/docs", "http://127.0.0.1:4711/_control/", "billing",
         "/operations/simulators/letters", "README.md", "./caas demo --against http://127.0.0.1:8080",
         "./caas self-check",
     ):  # fmt: skip
-        assert words in said
+        assert words in stated
 
 
 async def test_a_command_that_is_not_there_is_told_by_the_name_people_type(
@@ -30,5 +30,5 @@ async def test_a_command_that_is_not_there_is_told_by_the_name_people_type(
     ended = await program.ended()
 
     assert ended.status == 2
-    assert "Usage: ./caas" in ended.said
-    assert "python -m" not in ended.said
+    assert "Usage: ./caas" in ended.stated
+    assert "python -m" not in ended.stated

@@ -39,14 +39,14 @@ async def test_with_everything_right_the_platform_serves_and_ends_in_order(
     program.process.terminate()
     ended = await program.ended()
 
-    assert ended.status == 0, ended.said
-    assert "Traceback" not in ended.said
+    assert ended.status == 0, ended.stated
+    assert "Traceback" not in ended.stated
     assert not ended.left
-    assert OUR_KEY not in ended.said
+    assert OUR_KEY not in ended.stated
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_open_work_ends_in_order(
+async def test_jobs_ends_in_order(
     machine: Machine, settings: dict[str, str], number: signal.Signals
 ) -> None:
     program = await machine.starts("work", **settings)
@@ -56,13 +56,13 @@ async def test_open_work_ends_in_order(
     program.process.send_signal(number)
     ended = await program.ended()
 
-    assert ended.status == 0, ended.said
-    assert "Traceback" not in ended.said
+    assert ended.status == 0, ended.stated
+    assert "Traceback" not in ended.stated
 
 
 NEVER_UNWINDS = """
 import asyncio
-from caas import commands
+from caas.cli import commands
 
 async def work():
     commands.end_in_order()
@@ -87,10 +87,10 @@ async def test_a_program_that_cannot_unwind_ends_all_the_same() -> None:
 
     program.terminate()
     async with asyncio.timeout(60):
-        _, said = await program.communicate()
+        _, stated = await program.communicate()
 
     assert program.returncode == 130
-    assert said.decode().startswith("caas: Not unwound after")
+    assert stated.decode().startswith("caas: Not unwound after")
 
 
 async def until_it_listens(port: int) -> None:
@@ -114,7 +114,7 @@ async def test_nobody_listens_where_the_database_should_be(
     ended = await machine.runs("serve", **settings | {"CAAS_DATABASE_URL": address})
 
     ended.refused("Billing Database", "CAAS_DATABASE_URL")
-    assert PASSWORD not in ended.said
+    assert PASSWORD not in ended.stated
 
 
 async def test_the_database_does_not_take_the_password(
@@ -125,7 +125,7 @@ async def test_the_database_does_not_take_the_password(
         ended = await machine.runs("serve", **settings | {"CAAS_DATABASE_URL": address})
 
     ended.refused("Billing Database", "password authentication failed", "CAAS_DATABASE_URL")
-    assert PASSWORD not in ended.said
+    assert PASSWORD not in ended.stated
 
 
 @pytest.mark.parametrize("answers", [(HTTP_404,), ()], ids=["a web server", "silence"])
@@ -137,7 +137,7 @@ async def test_what_listens_where_the_database_should_be_is_no_postgresql(
         ended = await machine.runs("serve", **settings | {"CAAS_DATABASE_URL": address})
 
     ended.refused("Billing Database", "CAAS_DATABASE_URL")
-    assert PASSWORD not in ended.said
+    assert PASSWORD not in ended.stated
 
 
 async def test_there_is_no_database_of_this_name(
@@ -238,7 +238,7 @@ async def test_a_wrong_broker_is_found_out_at_the_start(
     ended = await machine.runs(command, **settings | {"CAAS_MQTT_URL": broker})
 
     ended.refused("broker", "CAAS_MQTT_URL")
-    assert PASSWORD not in ended.said
+    assert PASSWORD not in ended.stated
 
 
 @pytest.mark.parametrize("answers", [(HTTP_404,), ()], ids=["a web server", "silence"])
@@ -269,7 +269,7 @@ async def test_the_gateway_does_not_take_the_key(
     ended = await machine.runs("serve", **settings | {"CAAS_GATEWAY_API_KEY": PASSWORD})
 
     ended.refused("does not take our key", "CAAS_GATEWAY_API_KEY")
-    assert PASSWORD not in ended.said
+    assert PASSWORD not in ended.stated
 
 
 @pytest.mark.parametrize("answers", [(HTTP_404,), (b"SSH-2.0-x\r\n",), ()],
@@ -284,7 +284,7 @@ async def test_what_listens_where_the_gateway_should_be_is_no_gateway(
     ended.refused("payment gateway", "CAAS_GATEWAY_URL")
 
 
-async def test_a_gateway_that_is_unwell_for_a_moment_does_not_keep_open_work_from_going_on(
+async def test_a_gateway_that_is_unwell_for_a_moment_does_not_keep_jobs_from_going_on(
     machine: Machine, settings: dict[str, str]
 ) -> None:
     port = free_port()
@@ -337,7 +337,7 @@ async def test_a_login_that_could_undo_the_guards_is_refused_unless_it_is_develo
     ended = await allowed.ended()
 
     refused.refused("the login 'caas' is a superuser", "CAAS_DATABASE_URL", "caas_app")
-    assert ended.status == 0, ended.said
+    assert ended.status == 0, ended.stated
 
 
 async def test_a_key_of_the_settings_with_other_scopes_than_before_ends_the_start(
@@ -353,4 +353,4 @@ async def test_a_key_of_the_settings_with_other_scopes_than_before_ends_the_star
     ended = await machine.runs("serve", "--port", str(free_port()), **wider)
 
     ended.refused("CAAS_API_KEYS", "'operators'", "keeps its scopes")
-    assert OUR_KEY not in ended.said
+    assert OUR_KEY not in ended.stated

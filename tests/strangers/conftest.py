@@ -79,8 +79,8 @@ async def world(
         async with running(machine, api, http, settings):
             await found.publishes_its_keys()
             yield found
-            _, laws = await found.call("operations", "GET", "/v1/self-check")
-        assert laws["holds"], laws
+            _, invariants = await found.call("operations", "GET", "/v1/self-check")
+        assert invariants["holds"], invariants
 
 
 @asynccontextmanager
@@ -103,14 +103,14 @@ async def running(
             with suppress(ProcessLookupError):
                 program.process.send_signal(signal.SIGINT)
         ended = [await program.ended() for program in programs]
-    assert not any("Traceback" in end.said for end in ended), ended
+    assert not any("Traceback" in end.stated for end in ended), ended
 
 
 async def _answers(api: str, http: aiohttp.ClientSession, program: Program) -> None:
     """Wait until the platform is ready; say why if it ended instead."""
     ends = time.monotonic() + WAIT_SECONDS_MAX
     while time.monotonic() < ends:
-        assert program.process.returncode is None, (await program.ended()).said
+        assert program.process.returncode is None, (await program.ended()).stated
         with suppress(aiohttp.ClientError):
             async with http.get(f"{api}/ready") as answer:
                 if answer.status == 200:

@@ -98,21 +98,21 @@ class StrangeFleet:
                     continue
                 topic = message.properties.ResponseTopic  # type: ignore[union-attr]
                 for status in self._statuses(car, command):
-                    await client.publish(topic, self._said(car, command, status), qos=1)
+                    await client.publish(topic, self._summary(car, command, status), qos=1)
 
     def _statuses(self, car: StrangeCar, command: dict[str, Any]) -> list[str]:
-        told = [car.obey(command)]
-        return ["IN_PROGRESS", *told] if self.manners.in_progress_first else told
+        reported = [car.obey(command)]
+        return ["IN_PROGRESS", *reported] if self.manners.in_progress_first else reported
 
-    def _said(self, car: StrangeCar, command: dict[str, Any], status: str) -> bytes:
+    def _summary(self, car: StrangeCar, command: dict[str, Any], status: str) -> bytes:
         at = self.manners.instant(datetime.now(UTC))
         fields = ("command_id", "epoch", "payment_id", "service", "action")
-        told = {name: command[name] for name in fields} | {"status": status, "at": at}
+        reported = {name: command[name] for name in fields} | {"status": status, "at": at}
         signed = "|".join([car.vin, *(str(command[name]) for name in fields), status, at])
-        told["signature"] = base64.b64encode(car.key.sign(signed.encode())).decode()
+        reported["signature"] = base64.b64encode(car.key.sign(signed.encode())).decode()
         if status == "REJECTED" or self.manners.says_null:
-            told["status_reason"] = "not fitted" if status == "REJECTED" else None
-        pairs = sorted(told.items(), reverse=self.manners.says_more)
+            reported["status_reason"] = "not fitted" if status == "REJECTED" else None
+        pairs = sorted(reported.items(), reverse=self.manners.says_more)
         return json.dumps(self.manners.written(**dict(pairs))).encode()
 
 

@@ -61,7 +61,7 @@ class StrangeGateway:
     refunds: dict[str, Thing] = field(default_factory=dict)
     lines: list[Thing] = field(default_factory=list)
     answers: dict[str, tuple[int, Thing]] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     session: aiohttp.ClientSession | None = None
 
@@ -78,7 +78,7 @@ class StrangeGateway:
             status = "requires_action"
         thing = self._new(asked, status, decline)
         await self._tell_first(f"transaction.{status}", thing)
-        return await self._said(request, 402 if decline else self.manners.done_status, thing)
+        return await self._summary(request, 402 if decline else self.manners.done_status, thing)
 
     async def look_up(self, request: web.Request) -> web.Response:
         """`GET /transactions?reference=`."""
@@ -101,7 +101,7 @@ class StrangeGateway:
             return await self._problem(request, 409, "already_voided")
         thing |= {"status": "capturing", "captured_amount": (await request.json())["amount"]}
         await self._tell_first("transaction.capturing", thing)
-        return await self._said(request, 200, thing)
+        return await self._summary(request, 200, thing)
 
     async def void(self, request: web.Request) -> web.Response:
         """`POST /transactions/{id}/void`."""
@@ -110,7 +110,7 @@ class StrangeGateway:
             return await self._problem(request, 409, "already_captured")
         thing["status"] = "voided"
         await self._tell_first("transaction.voided", thing)
-        return await self._said(request, 200, thing)
+        return await self._summary(request, 200, thing)
 
     async def refund(self, request: web.Request) -> web.Response:
         """`POST /transactions/{id}/refund`."""
@@ -120,7 +120,7 @@ class StrangeGateway:
             "amount": asked["amount"], "status": "pending",
         }  # fmt: skip
         self.refunds[refund["id"]] = refund
-        return await self._said(request, self.manners.done_status, refund)
+        return await self._summary(request, self.manners.done_status, refund)
 
     async def settlements(self, request: web.Request) -> web.Response:
         """`GET /settlements?date=&cursor=`."""
@@ -145,14 +145,14 @@ class StrangeGateway:
         """The customer pays on the hosted page."""
         thing = next(t for t in self.transactions.values() if t["hosted_page_url"] == page_url)
         thing["status"] = "authorized"
-        await self.tell("transaction.authorized", thing)
+        await self.notify("transaction.authorized", thing)
 
     async def bank_settles(self, reference: str) -> None:
         """The bank pays for what was captured."""
         thing = self.of(reference)
         thing |= {"status": "settled", "settled_amount": thing["captured_amount"]}
         self._book("settlement", thing, thing["captured_amount"], fee=25)
-        await self.tell("transaction.settled", thing)
+        await self.notify("transaction.settled", thing)
 
     async def refunds_arrive(self, reference: str, *, silently: bool = False) -> None:
         """The bank gives back what we were asked to give back, once we were asked."""
@@ -164,7 +164,7 @@ class StrangeGateway:
             thing["refunded_amount"] += refund["amount"]
             self._book("refund", thing, -refund["amount"], fee=0)
             if not silently:
-                await self.tell("refund.succeeded", refund)
+                await self.notify("refund.succeeded", refund)
 
     async def customer_disputes(self, reference: str) -> None:
         """The customer's bank takes the money back."""
@@ -172,7 +172,7 @@ class StrangeGateway:
         dispute = {"id": self.manners.new_id("dp"), "transaction_id": thing["id"]}
         dispute |= {"amount": thing["amount"]}
         for step in ("opened", "lost"):
-            await self.tell(f"dispute.{step}", dispute)
+            await self.notify(f"dispute.{step}", dispute)
         self._book("chargeback", thing, -thing["amount"], fee=1500)
 
     def takes_its_monthly_fee(self) -> None:
@@ -192,10 +192,10 @@ class StrangeGateway:
             if refund["transaction_id"] == transaction_id and refund["status"] == "pending"
         ]
 
-    async def tell(self, kind: str, thing: Thing) -> None:
+    async def notify(self, kind: str, thing: Thing) -> None:
         """Send a webhook until it is taken, as Standard Webhooks says."""
         event_id = self.manners.new_id("evt")
-        message_id = event_id if self.manners.one_id_for_both else f"msg_{len(self.told)}"
+        message_id = event_id if self.manners.one_id_for_both else f"msg_{len(self.reported)}"
         message_id = "".join(c if c.isalnum() else "_" for c in message_id)
         data = self._written(thing) if "reference" in thing else self.manners.written(**thing)
         event = self.manners.written(
@@ -210,7 +210,7 @@ class StrangeGateway:
                     self.webhook_url, data=body, headers=headers
                 ) as answer:
                     if answer.status < 300:
-                        self.told.append(f"{kind} {answer.status}")
+                        self.reported.append(f"{kind} {answer.status}")
                         return
                     self.refused.append(f"{kind} {answer.status} {await answer.text()}")
             await asyncio.sleep(wait)
@@ -266,12 +266,12 @@ class StrangeGateway:
 
     async def _tell_first(self, kind: str, thing: Thing) -> None:
         if self.manners.webhook_first:
-            await self.tell(kind, thing)
+            await self.notify(kind, thing)
         else:
-            task = asyncio.get_running_loop().create_task(self.tell(kind, thing))
+            task = asyncio.get_running_loop().create_task(self.notify(kind, thing))
             task.add_done_callback(lambda done: done.result())
 
-    async def _said(self, request: web.Request, status: int, thing: Thing) -> web.Response:
+    async def _summary(self, request: web.Request, status: int, thing: Thing) -> web.Response:
         await asyncio.sleep(self.manners.answer_seconds)
         written = self._written(thing)
         self.answers[request.headers["Idempotency-Key"]] = (status, written)

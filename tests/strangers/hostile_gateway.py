@@ -26,7 +26,7 @@ import aiohttp
 from aiohttp import web
 
 Thing = dict[str, Any]
-Work = Callable[[], tuple[int, Thing]]
+NewJob = Callable[[], tuple[int, Thing]]
 
 DECLINES: Final = {"card-without-money": "insufficient_funds", "card-refused": "card_declined"}
 ALIVE: Final = frozenset({"requires_action", "pending", "authorized"})
@@ -124,15 +124,15 @@ class HostileGateway:
         for thing in self.transactions.values():
             if thing["status"] == "capturing":
                 thing |= {"status": "settled", "settled_amount": thing["captured_amount"]}
-                self.tell("transaction.settled", thing)
+                self.notify("transaction.settled", thing)
         for refund in self.refunds.values():
             if refund["status"] == "pending":
                 refund["status"] = "succeeded"
                 thing = self.transactions[refund["transaction_id"]]
                 thing["refunded_amount"] += refund["amount"]
-                self.tell("refund.succeeded", refund)
+                self.notify("refund.succeeded", refund)
 
-    def tell(self, kind: str, thing: Thing) -> None:
+    def notify(self, kind: str, thing: Thing) -> None:
         """Deliver a webhook: while there is trouble late, twice, or never."""
         event = {"id": self._new_id("evt"), "type": kind, "data": dict(thing),
                  "occurred_at": datetime.now(UTC).isoformat()}  # fmt: skip
@@ -156,7 +156,7 @@ class HostileGateway:
             "created_at": datetime.now(UTC).isoformat(), "hosted_page_url": None,
         }  # fmt: skip
         self.transactions[thing["id"]] = thing
-        self.tell(f"transaction.{status}", thing)
+        self.notify(f"transaction.{status}", thing)
         if self.captures_at_once and status == "authorized":
             self._captured(thing, thing["amount"])
         return (402 if decline else 201), thing
@@ -168,7 +168,7 @@ class HostileGateway:
                           "not_yet_authorized" if thing["status"] in ALIVE else
                           "already_captured")  # fmt: skip
         thing |= {"status": "capturing", "captured_amount": amount}
-        self.tell("transaction.capturing", thing)
+        self.notify("transaction.capturing", thing)
         return 200, thing
 
     def _voided(self, thing: Thing) -> tuple[int, Thing]:
@@ -176,7 +176,7 @@ class HostileGateway:
             raise RefusalError(409, f"already_{thing['status']}" if thing["status"] in
                           {"voided", "failed"} else "already_captured")  # fmt: skip
         thing["status"] = "voided"
-        self.tell("transaction.voided", thing)
+        self.notify("transaction.voided", thing)
         return 200, thing
 
     def _refunded(self, thing: Thing, amount: int) -> tuple[int, Thing]:
@@ -194,7 +194,7 @@ class HostileGateway:
 
     # --- trouble --------------------------------------------------------------------------------
 
-    async def _post(self, request: web.Request, work: Work) -> web.StreamResponse:
+    async def _post(self, request: web.Request, work: NewJob) -> web.StreamResponse:
         """Do the work each time it is asked for, whatever the key; while in trouble, badly."""
         if not self._in_trouble():
             return self._answered(work)
@@ -209,7 +209,7 @@ class HostileGateway:
         request.transport.close()
         return web.Response(status=500)
 
-    def _answered(self, work: Work) -> web.Response:
+    def _answered(self, work: NewJob) -> web.Response:
         try:
             status, thing = work()
         except RefusalError as refusal:
@@ -219,7 +219,7 @@ class HostileGateway:
             )
         return web.json_response(thing, status=status)
 
-    def _quietly(self, work: Work) -> Callable[[], Awaitable[None]]:
+    def _quietly(self, work: NewJob) -> Callable[[], Awaitable[None]]:
         async def done() -> None:
             self._answered(work)
 

@@ -35,8 +35,10 @@ class Manners:
 
     def written(self, **fields: Any) -> dict[str, Any]:
         """Return an object as this stranger writes it."""
-        told = {key: value for key, value in fields.items() if self.says_null or value is not None}
-        return {**self.more, **told} if self.says_more else told
+        reported = {
+            key: value for key, value in fields.items() if self.says_null or value is not None
+        }
+        return {**self.more, **reported} if self.says_more else reported
 
 
 def _whole_seconds(moment: datetime) -> str:

@@ -35,7 +35,7 @@ class StrangePartners:
     orders: dict[str, Thing] = field(default_factory=dict)
     registrations: dict[str, Thing] = field(default_factory=dict)
     deliveries: dict[str, Thing] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
 
     async def place_order(self, request: web.Request) -> web.Response:
         """`POST /orders`."""
@@ -67,25 +67,25 @@ class StrangePartners:
     async def vehicle_is_ready(self, factory_order_id: str, vin: str) -> None:
         """The factory's webhook."""
         data = {"factory_order_id": factory_order_id, "vin": vin}
-        await self._tell("factory", "vehicle.ready", data)
+        await self._notify("factory", "vehicle.ready", data)
 
     async def delivery_is_done(self, order: str) -> None:
         """The haulier's webhook."""
         (number,) = [n for n, asked in self.deliveries.items() if asked["order_id"] == order]
         data = {"delivery_id": number, "vin": self.deliveries[number]["vin"]}
-        await self._tell("transport", "delivery.completed", data)
+        await self._notify("transport", "delivery.completed", data)
 
     def _done(self, thing: Thing) -> web.Response:
         return web.json_response(thing, status=self.manners.done_status)
 
-    async def _tell(self, partner: str, kind: str, data: Thing) -> None:
+    async def _notify(self, partner: str, kind: str, data: Thing) -> None:
         event_id = self.manners.new_id("ev")
         event = self.manners.written(
             id=event_id, type=kind, occurred_at=self.manners.instant(datetime.now(UTC)),
             data=self.manners.written(**data),
         )  # fmt: skip
         body, at = json.dumps(event).encode(), str(int(time.time()))
-        message_id = f"msg_{len(self.told)}_{partner}"
+        message_id = f"msg_{len(self.reported)}_{partner}"
         key = base64.b64decode(self.webhook_secret.removeprefix("whsec_"))
         mac = hmac.new(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256).digest()
         headers = {
@@ -98,7 +98,7 @@ class StrangePartners:
             aiohttp.ClientSession() as session,
             session.post(url, data=body, headers=headers) as answer,
         ):
-            self.told.append(kind)
+            self.reported.append(kind)
             assert answer.status == 204, await answer.text()
 
 

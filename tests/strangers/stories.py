@@ -47,7 +47,7 @@ async def settled(world: World) -> tuple[str, Any]:
 
 def amounts(**changed: int) -> dict[str, int]:
     """Return what has become of the money of a service that was paid."""
-    paid = {"authorised": PRICE, "captured": PRICE, "settled": PRICE, "refunded": 0, "disputed": 0}
+    paid = {"authorized": PRICE, "captured": PRICE, "settled": PRICE, "refunded": 0, "disputed": 0}
     return paid | changed
 
 
@@ -101,8 +101,8 @@ async def money_is_given_back(world: World) -> None:
 
     for part in (299, PRICE - 299):
         body = {"amount": part, "reason": "desistimiento"}
-        status, told = await world.call(CATALOG, "POST", f"{path}/refunds", body)
-        assert status == ACCEPTED, told
+        status, reported = await world.call(CATALOG, "POST", f"{path}/refunds", body)
+        assert status == ACCEPTED, reported
         await world.gateway.refunds_arrive(paid["id"])
         await world.until(CATALOG, path, state="Settled" if part == 299 else "Refunded")
     await world.until(CATALOG, path, amounts=amounts(refunded=PRICE))
@@ -138,8 +138,8 @@ async def a_vehicle_is_reserved_paid_registered_and_delivered(world: World) -> N
     await world.until(ORDERS, path, state="ready")
 
     card = {"payment_method": "card-good"}
-    status, told = await world.call(ORDERS, "POST", f"{path}/final-payment", card)
-    assert status == CREATED, told
+    status, reported = await world.call(ORDERS, "POST", f"{path}/final-payment", card)
+    assert status == CREATED, reported
     await world.until(ORDERS, path, state="delivery scheduled")
     await world.partners.delivery_is_done(order)
     done = await world.until(ORDERS, path, state="delivered")
@@ -157,10 +157,10 @@ async def a_declined_final_payment_loses_the_reservation(world: World) -> None:
     await world.until(ORDERS, path, state="ready")
 
     card = {"payment_method": "card-refused"}
-    status, told = await world.call(ORDERS, "POST", f"{path}/final-payment", card)
+    status, reported = await world.call(ORDERS, "POST", f"{path}/final-payment", card)
     _, vehicle = await world.call(ORDERS, "GET", f"/v1/vehicles/{car.vin}")
 
-    assert (status, told["payment"]["decline_code"]) == (402, "card_declined"), told
+    assert (status, reported["payment"]["decline_code"]) == (402, "card_declined"), reported
     assert vehicle["state"] == "sin asignar"
 
 
@@ -220,9 +220,9 @@ async def the_day_is_reconciled(world: World, file: Path) -> None:
 
     assert status == CREATED, run
     report = f"/v1/reconciliation/days/{today}/report"
-    _, told = await world.call("operations", "GET", report)
-    assert (told["matched_lines"], told["differing_lines"]) == (len(lines), 0), told
-    (pages,) = told["reports"]
+    _, reported = await world.call("operations", "GET", report)
+    assert (reported["matched_lines"], reported["differing_lines"]) == (len(lines), 0), reported
+    (pages,) = reported["reports"]
     assert pages["gross_stored"] == sum(line["gross"] for line in lines)
     assert pages["net_stored"] == sum(line["net"] for line in lines)
 
@@ -232,7 +232,7 @@ async def the_day_is_reconciled(world: World, file: Path) -> None:
         file.write_bytes(await answer.read())
     ended = await world.command("reconcile", "--date", today, "--file", str(file), "--json")
     again = json.loads(ended.out)
-    assert (again["run"]["lines"], again["day"]["verdict"]) == (0, "closed"), ended.said
+    assert (again["run"]["lines"], again["day"]["verdict"]) == (0, "closed"), ended.stated
 
 
 async def reserved(world: World, vin: str) -> str:

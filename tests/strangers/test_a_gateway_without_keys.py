@@ -116,8 +116,8 @@ async def world(
         async with running(Machine(tmp_path / "data"), api, http, settings):
             await found.publishes_its_keys()
             yield found
-            _, laws = await found.call("operations", "GET", "/v1/self-check")
-        assert laws["holds"], laws
+            _, invariants = await found.call("operations", "GET", "/v1/self-check")
+        assert invariants["holds"], invariants
 
 
 async def test_each_payment_keeps_one_transaction_and_lets_the_others_go(
@@ -144,8 +144,8 @@ async def buys_seats(world: World, number: int) -> None:
     """Buy for a car that may refuse, by a card that may be declined."""
     car = await world.car()
     car.refuses = number % 5 == 4
-    status, told = await buys(world, car.vin, METHODS[number % len(METHODS)])
-    assert status in {201, 202, 402}, told
+    status, reported = await buys(world, car.vin, METHODS[number % len(METHODS)])
+    assert status in {201, 202, 402}, reported
 
 
 async def subscribes(world: World, _: int) -> None:
@@ -156,8 +156,8 @@ async def subscribes(world: World, _: int) -> None:
         "customer": await world.customer(), "vin": car.vin, "service": "connected",
         "payment_method": "card-good",
     }  # fmt: skip
-    status, told = await world.call(FLEET, "POST", "/v1/subscriptions", body)
-    assert status in {201, 202, 402}, told
+    status, reported = await world.call(FLEET, "POST", "/v1/subscriptions", body)
+    assert status in {201, 202, 402}, reported
 
 
 async def orders_a_vehicle(world: World, _: int) -> None:
@@ -176,19 +176,19 @@ async def orders_a_vehicle(world: World, _: int) -> None:
     await world.partners.vehicle_is_ready(placed["factory_order_id"], car.vin)
     await reaches(world, path, "ready")
     card = {"payment_method": "card-good"}
-    status, told = await world.call(ORDERS, "POST", f"{path}/final-payment", card)
-    assert status in {201, 202}, told
+    status, reported = await world.call(ORDERS, "POST", f"{path}/final-payment", card)
+    assert status in {201, 202}, reported
 
 
 async def reaches(world: World, path: str, *states: str) -> Any:
     """Wait until an order is in one of these states, and return it."""
-    ends, told = time.monotonic() + HEALING_SECONDS_MAX, None
+    ends, reported = time.monotonic() + HEALING_SECONDS_MAX, None
     while time.monotonic() < ends:
-        _, told = await world.call(ORDERS, "GET", path)
-        if told["state"] in states:
-            return told
+        _, reported = await world.call(ORDERS, "GET", path)
+        if reported["state"] in states:
+            return reported
         await asyncio.sleep(0.1)
-    raise AssertionError(f"never {states}: {told}")
+    raise AssertionError(f"never {states}: {reported}")
 
 
 BUYING = (buys_seats, buys_seats, subscribes, buys_seats, orders_a_vehicle)

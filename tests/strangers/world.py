@@ -51,19 +51,19 @@ class World:
 
     async def publishes_its_keys(self) -> None:
         """Let the fleet learn the keys that sign commands, as any fleet does."""
-        status, told = await self.call("operations", "GET", "/v1/vehicle-command-keys")
-        assert (status, len(told["data"])) == (200, 2), told
-        self.fleet.learn(told["data"])
+        status, reported = await self.call("operations", "GET", "/v1/vehicle-command-keys")
+        assert (status, len(reported["data"])) == (200, 2), reported
+        self.fleet.learn(reported["data"])
 
     async def until(self, scope: str, path: str, **wanted: object) -> Any:
         """Wait until what stands at an address says this, and return it."""
-        ends, told = time.monotonic() + WAIT_SECONDS_MAX, None
+        ends, reported = time.monotonic() + WAIT_SECONDS_MAX, None
         while time.monotonic() < ends:
-            _, told = await self.call(scope, "GET", path)
-            if all(told.get(name) == value for name, value in wanted.items()):
-                return told
+            _, reported = await self.call(scope, "GET", path)
+            if all(reported.get(name) == value for name, value in wanted.items()):
+                return reported
             await asyncio.sleep(0.1)
-        raise AssertionError(f"never {wanted}: {told}")
+        raise AssertionError(f"never {wanted}: {reported}")
 
     async def customer(self) -> str:
         """Return a new customer's id."""
@@ -71,14 +71,14 @@ class World:
             "name": "Ana", "email": f"{uuid4().hex}@example.com", "language": "es",
             "billing_details": AT_HOME,
         }  # fmt: skip
-        _, told = await self.call("order-management", "POST", "/v1/customers", body)
-        return str(told["id"])
+        _, reported = await self.call("order-management", "POST", "/v1/customers", body)
+        return str(reported["id"])
 
     async def car(self, model: str = "Uno") -> StrangeCar:
         """Return a car that the platform knows by its public key only."""
         car = self.fleet.new_car(f"WVW{uuid4().hex[:14].upper()}")
         body = {"model": model, "price": {"amount": 2_000_000, "currency": "EUR"}}
         body |= {"public_key": car.public_key}
-        status, told = await self.call("operations", "PUT", f"/v1/vehicles/{car.vin}", body)
-        assert status == 200, told
+        status, reported = await self.call("operations", "PUT", f"/v1/vehicles/{car.vin}", body)
+        assert status == 200, reported
         return car

@@ -62,7 +62,7 @@ class Admission:
     def settle(self, call: Call, status: int) -> None:
         """Give the token back of a webhook that was its sender's."""
         if call.path.startswith(WEBHOOK_PATHS) and 0 < status < _SUCCESS_BELOW:
-            self._addresses.give_back(call)
+            self._addresses.refund_order(call)
 
     def headers(self, call: Call) -> tuple[RawHeader, ...]:
         """Return what a caller is told of its limit (draft-ietf-httpapi-ratelimit-headers)."""

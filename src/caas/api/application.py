@@ -15,6 +15,7 @@ from caas.api.billing_details import BILLING_DETAILS_OPERATIONS
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.bulk_resolutions import BULK_OPERATIONS
 from caas.api.call import Call
+from caas.api.context import Api, Subsystems
 from caas.api.customers import CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
 from caas.api.documentation import documentation_operations
@@ -24,15 +25,14 @@ from caas.api.invoices import INVOICE_OPERATIONS
 from caas.api.metrics import Metrics
 from caas.api.operation import Operation
 from caas.api.orders import ORDER_OPERATIONS
-from caas.api.own_state import STATE_OPERATIONS
 from caas.api.partner_webhooks import FACTORY, TRANSPORT
 from caas.api.payments import PAYMENT_OPERATIONS
 from caas.api.problem_pages import PROBLEM_OPERATIONS
 from caas.api.reconciliation import RECONCILIATION_OPERATIONS
 from caas.api.reports import REPORT_OPERATIONS
-from caas.api.rooms import Api, Rooms
 from caas.api.services import SERVICE_OPERATIONS
 from caas.api.settings import ApiSettings
+from caas.api.status import STATE_OPERATIONS
 from caas.api.subscriptions import SUBSCRIPTION_OPERATIONS
 from caas.api.usage import USAGE_OPERATIONS
 from caas.api.vehicles import VEHICLE_OPERATIONS
@@ -155,16 +155,16 @@ class ApiSite:
         )
 
 
-def build_api(rooms: Rooms, settings: ApiSettings) -> WebApplication[Call]:
-    """Build the API over the rooms; its lifespan makes the keys of the settings valid."""
+def build_api(subsystems: Subsystems, settings: ApiSettings) -> WebApplication[Call]:
+    """Build the API over the subsystems; its lifespan makes the keys of the settings valid."""
     api = Api(
-        rooms=rooms,
+        subsystems=subsystems,
         settings=settings,
-        authentication=Authentication(ApiKeys(rooms.books.database)),
+        authentication=Authentication(ApiKeys(subsystems.tables.database)),
         metrics=Metrics(settings.registry),
-        inbox=WebhookInbox(rooms.books.database),
+        inbox=WebhookInbox(subsystems.tables.database),
         verifiers=_verifiers(settings),
-        readiness=Readiness(rooms.books.database),
+        readiness=Readiness(subsystems.tables.database),
     )
     return WebApplication(ApiSite(api, (*OPERATIONS, *documentation_operations(OPERATIONS))))
 

@@ -10,9 +10,9 @@ from uuid import UUID
 import msgspec
 
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.operation import Operation
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from
 from caas.billing_database.audit_events import AuditEvents, AuditType
 from caas.rules.scopes import Scope
@@ -52,13 +52,13 @@ AUDITED: Final = QueryOf(AuditQuery)
 async def list_audit_events(api: Api, call: Call) -> Response:
     """List audit events, the oldest first."""
     query = AUDITED.read(call.scope["query_string"])
-    events = await AuditEvents(api.rooms.books.database).after(
+    events = await AuditEvents(api.subsystems.tables.database).after(
         query.after, type_=query.type, rows_max=query.limit + 1
     )
     shown = events[: query.limit]
     more = shown[-1].id if len(events) > query.limit else None
-    told = [answer_from(AuditEventAnswer, one) for one in shown]
-    return json_response(200, AuditPage(data=told, next_after=more))
+    reported = [answer_from(AuditEventAnswer, one) for one in shown]
+    return json_response(200, AuditPage(data=reported, next_after=more))
 
 
 AUDIT_OPERATIONS: Final = (

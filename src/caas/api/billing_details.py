@@ -12,11 +12,11 @@ from msgspec import Meta
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.operation import Operation
 from caas.api.ownership import refuse_foreign_customer
 from caas.api.patterns import COUNTRY_PATTERN, WRITTEN_PATTERN
 from caas.api.problems import Problem
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from
 from caas.api.texts import PersonName
 from caas.billing.buyers import CHARS_MAX, checked_details
@@ -82,9 +82,9 @@ async def put_billing_details(api: Api, call: Call) -> Response:
     """Write down a customer's address and tax id; documents issued from now on show them."""
     body = DETAILS.read(call.body)
     customer = call.ids["customer_id"]
-    await refuse_foreign_customer(api.rooms, call.by, customer)
-    await api.rooms.order_management.customer(customer)
-    written = await BillingDetailsRows(api.rooms.books.database).put(customer, checked(body))
+    await refuse_foreign_customer(api.subsystems, call.by, customer)
+    await api.subsystems.order_management.customer(customer)
+    written = await BillingDetailsRows(api.subsystems.tables.database).put(customer, checked(body))
     if written is None:
         raise CustomerErasedError(customer=str(customer))
     return json_response(200, answer_from(BillingDetailsAnswer, written))
@@ -105,8 +105,8 @@ def checked(body: BillingDetailsBody) -> NewBillingDetails:
 async def get_billing_details(api: Api, call: Call) -> Response:
     """Return a customer's address and tax id, as they said them last."""
     customer = call.ids["customer_id"]
-    await refuse_foreign_customer(api.rooms, call.by, customer)
-    details = await BillingDetailsRows(api.rooms.books.database).find(customer)
+    await refuse_foreign_customer(api.subsystems, call.by, customer)
+    details = await BillingDetailsRows(api.subsystems.tables.database).find(customer)
     if details is None:
         raise NoBillingDetailsError
     return json_response(200, answer_from(BillingDetailsAnswer, details))

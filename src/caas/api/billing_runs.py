@@ -11,11 +11,11 @@ import msgspec
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.patterns import MONTH_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from
 from caas.api.texts import MonthKey
 from caas.billing_database.billing_runs import BillingRun
@@ -61,10 +61,10 @@ async def run_month(api: Api, call: Call) -> Response:
     body = RUN.read(call.body)
 
     async def run() -> Response:
-        told = _told(await api.rooms.billing.run_month(Month.parse(body.month)))
-        return json_response(201, told, (b"location", told.links["self"].encode()))
+        to_response = _to_response(await api.subsystems.billing.run_month(Month.parse(body.month)))
+        return json_response(201, to_response, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.rooms.books.keys, call, body, run)
+    return await once(api.subsystems.tables.keys, call, body, run)
 
 
 async def get_run(api: Api, call: Call) -> Response:
@@ -72,17 +72,17 @@ async def get_run(api: Api, call: Call) -> Response:
     month = str(call.ids["month"])
     if _MONTH.match(month) is None:
         raise InvalidParameterError("A month is written as 2026-11.")
-    return json_response(200, _told(await api.rooms.billing.run(Month.parse(month))))
+    return json_response(200, _to_response(await api.subsystems.billing.run(Month.parse(month))))
 
 
 async def list_runs(api: Api, _call: Call) -> Response:
     """List the runs, the newest month first."""
     return json_response(
-        200, BillingRunList([_told(run) for run in await api.rooms.billing.runs()])
+        200, BillingRunList([_to_response(run) for run in await api.subsystems.billing.runs()])
     )
 
 
-def _told(run: BillingRun) -> BillingRunAnswer:
+def _to_response(run: BillingRun) -> BillingRunAnswer:
     return answer_from(BillingRunAnswer, run, links={"self": f"/v1/billing/runs/{run.month}"})
 
 

@@ -13,18 +13,18 @@ import msgspec
 from caas.api.billing_details import BillingDetailsBody, checked
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import Linked, once
 from caas.api.operation import Operation
 from caas.api.ownership import refuse_customers_own, refuse_foreign_customer
 from caas.api.problems import Problem
 from caas.api.queries import QueryOf
 from caas.api.reconciliation_answers import ROOT
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from
 from caas.api.texts import Email, Language, PersonName
 from caas.billing_database.billing_details import BillingDetailsRows
 from caas.billing_database.customers import Customer
-from caas.billing_database.erasing import OpenKind
+from caas.billing_database.erasure_rows import OpenKind
 from caas.rules.scopes import Scope
 from caas.web.problems import CallRefusedError, FieldError
 from caas.web.response import Response, encode, json_response
@@ -152,37 +152,39 @@ async def create_customer(api: Api, call: Call) -> Response:
     details = checked(body.billing_details) if body.billing_details else None
 
     async def create() -> Response:
-        customer = await api.rooms.order_management.create_customer(
+        customer = await api.subsystems.order_management.create_customer(
             name=body.name, email=body.email, language=body.language,
             dealership=call.by.dealership,
         )  # fmt: skip
         if details is not None:
-            await BillingDetailsRows(api.rooms.books.database).put(customer.id, details)
+            await BillingDetailsRows(api.subsystems.tables.database).put(customer.id, details)
         path = _path(customer.id)
         return json_response(201, Linked({"self": path}), (b"location", path.encode()))
 
-    return await _with_customer(api, await once(api.rooms.books.keys, call, body, create))
+    return await _with_customer(api, await once(api.subsystems.tables.keys, call, body, create))
 
 
 async def _with_customer(api: Api, kept: Response) -> Response:
     """Return an answer with the customer it leads to: no name is kept with an Idempotency-Key."""
     path = msgspec.json.decode(kept.body, type=Linked).links["self"]
-    customer = await api.rooms.order_management.customer(UUID(path.rsplit("/", 1)[1]))
-    return Response(kept.status, encode(_told(customer)), kept.headers)
+    customer = await api.subsystems.order_management.customer(UUID(path.rsplit("/", 1)[1]))
+    return Response(kept.status, encode(_to_response(customer)), kept.headers)
 
 
 async def get_customer(api: Api, call: Call) -> Response:
     """Return a customer."""
     customer_id = call.ids["customer_id"]
-    await refuse_foreign_customer(api.rooms, call.by, customer_id)
-    return json_response(200, _told(await api.rooms.order_management.customer(customer_id)))
+    await refuse_foreign_customer(api.subsystems, call.by, customer_id)
+    return json_response(
+        200, _to_response(await api.subsystems.order_management.customer(customer_id))
+    )
 
 
 async def erase_customer(api: Api, call: Call) -> Response:
     """Forget who a customer is, once nothing of them is open; the books stay whole."""
     query = ERASING.read(call.scope["query_string"])
     customer_id = call.ids["customer_id"]
-    erasing = await api.rooms.erasure.erase(customer_id, end_open=query.end_open)
+    erasing = await api.subsystems.erasure.erase(customer_id, end_open=query.end_open)
     if not erasing.open:
         return json_response(200, await _erased(api, customer_id))
     still_open = [
@@ -196,8 +198,8 @@ async def erase_customer(api: Api, call: Call) -> Response:
 
 
 async def _erased(api: Api, customer_id: UUID) -> ErasedAnswer:
-    customer = await api.rooms.order_management.customer(customer_id)
-    kept = await api.rooms.erasure.kept(customer_id)
+    customer = await api.subsystems.order_management.customer(customer_id)
+    kept = await api.subsystems.erasure.kept(customer_id)
     documents = [
         answer_from(KeptDocumentAnswer, one, links={"self": f"/v1/invoices/{one.id}"})
         for one in kept.documents
@@ -215,7 +217,7 @@ def _path(customer_id: UUID) -> str:
     return f"/v1/customers/{customer_id}"
 
 
-def _told(customer: Customer) -> CustomerAnswer:
+def _to_response(customer: Customer) -> CustomerAnswer:
     return answer_from(CustomerAnswer, customer, links={"self": _path(customer.id)})
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
@@ -31,11 +32,10 @@ from caas.api.reconciliation_answers import (
     discrepancy_summary,
     evidence_answer,
 )
-from caas.api.rooms import Api
 from caas.api.row_answers import page_of
 from caas.api.texts import Name, Note
 from caas.billing_database.discrepancies import Asked
-from caas.payment_processing.reconciliation.investigation import Investigation
+from caas.reconciliation.investigation import Investigation
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.web.limits import DOCUMENT_BODY_BYTES_MAX
 from caas.web.response import Response, json_response
@@ -99,12 +99,12 @@ async def list_discrepancies(api: Api, call: Call) -> Response:
         status=query.status, kind=query.kind, day=query.day, owner=query.owner,
         payment_id=query.payment, unresolved=query.unresolved,
     )  # fmt: skip
-    page = await api.rooms.reconciliation.discrepancies.listed(
+    page = await api.subsystems.reconciliation.discrepancies.listed(
         asked, after=query.cursor, rows_max=query.limit + 1
     )
     shown, more = page_of(page, query.limit)
-    told = [discrepancy_summary(found) for found in shown]
-    return json_response(200, DiscrepancyPage(data=told, next_cursor=more))
+    to_response = [discrepancy_summary(found) for found in shown]
+    return json_response(200, DiscrepancyPage(data=to_response, next_cursor=more))
 
 
 async def get_discrepancy(api: Api, call: Call) -> Response:
@@ -135,10 +135,10 @@ async def attach_evidence(api: Api, call: Call) -> Response:
             discrepancy_id, name=body.name, media_type=body.media_type, content=body.content,
             by=call.by.name,
         )  # fmt: skip
-        told = evidence_answer(discrepancy_id, evidence_id)
-        return json_response(201, told, (b"location", told.links["self"].encode()))
+        to_response = evidence_answer(discrepancy_id, evidence_id)
+        return json_response(201, to_response, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.rooms.books.keys, call, body, attach)
+    return await once(api.subsystems.tables.keys, call, body, attach)
 
 
 async def get_evidence(api: Api, call: Call) -> Response:
@@ -195,16 +195,16 @@ async def _once(
         await take(call.ids["discrepancy_id"])
         return await _as_it_stands(api, call)
 
-    return await once(api.rooms.books.keys, call, body, taken)
+    return await once(api.subsystems.tables.keys, call, body, taken)
 
 
 async def _as_it_stands(api: Api, call: Call) -> Response:
-    looked = await _desk(api).look_at(call.ids["discrepancy_id"])
+    looked = await _desk(api).check(call.ids["discrepancy_id"])
     return json_response(200, discrepancy_answer(looked))
 
 
 def _desk(api: Api) -> Investigation:
-    return api.rooms.reconciliation.investigation
+    return api.subsystems.reconciliation.investigation
 
 
 _PATH: Final = f"{ROOT}/discrepancies/{{discrepancy_id:uuid}}"

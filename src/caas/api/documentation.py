@@ -15,9 +15,9 @@ import msgspec
 
 from caas.api import openapi
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.operation import Operation
 from caas.api.pages import HTML, STYLE_PATH, page, style
-from caas.api.rooms import Api
 from caas.web.response import JSON, Response
 
 TAG: Final = "documentation"

@@ -13,11 +13,11 @@ from msgspec import Meta
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.problems import Problem
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import CallbackUrl, EventId, EventType
 from caas.billing_database.company_events import position_of
@@ -110,13 +110,13 @@ REPLAY: Final = BodyOf(ReplayBody)
 async def list_events(api: Api, call: Call) -> Response:
     """List what happened, the oldest first; a narrowed key sees its own."""
     query = EVENTS.read(call.scope["query_string"])
-    page = await api.rooms.event_delivery.events.after(
+    page = await api.subsystems.event_delivery.events.after(
         position_of(query.after) if query.after else None,
         types=[query.type] if query.type else (),
         customer=call.by.customer, dealership=call.by.dealership, rows_max=query.limit,
     )  # fmt: skip
-    told = [msgspec.convert(_plain(body_of(event)), HappenedAnswer) for event in page.events]
-    return json_response(200, EventPage(told, page.until.id, page.more))
+    to_response = [msgspec.convert(_plain(body_of(event)), HappenedAnswer) for event in page.events]
+    return json_response(200, EventPage(to_response, page.until.id, page.more))
 
 
 async def subscribe_to_events(api: Api, call: Call) -> Response:
@@ -124,35 +124,37 @@ async def subscribe_to_events(api: Api, call: Call) -> Response:
     body = NEW.read(call.body)
 
     async def make() -> Response:
-        made, secret = await api.rooms.event_delivery.subscribe(
+        made, secret = await api.subsystems.event_delivery.subscribe(
             url=body.url, types=body.types, after=body.after, by=call.by.actor
         )
-        told = answer_from(NewEventSubscriptionAnswer, made, secret=secret, links=_links(made))
-        return json_response(201, told, (b"location", told.links["self"].encode()))
+        to_response = answer_from(
+            NewEventSubscriptionAnswer, made, secret=secret, links=_links(made)
+        )
+        return json_response(201, to_response, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.rooms.books.keys, call, body, make, kept=_without_secret)
+    return await once(api.subsystems.tables.keys, call, body, make, kept=_without_secret)
 
 
 async def list_event_subscriptions(api: Api, call: Call) -> Response:
     """List where events are delivered to, newest first."""
     query = LISTED.read(call.scope["query_string"])
-    page = await api.rooms.event_delivery.subscriptions(
+    page = await api.subsystems.event_delivery.subscriptions(
         before=query.cursor, rows_max=query.limit + 1
     )
     shown, more = page_of(page, query.limit)
-    return json_response(200, EventSubscriptionPage([_told(one) for one in shown], more))
+    return json_response(200, EventSubscriptionPage([_to_response(one) for one in shown], more))
 
 
 async def get_event_subscription(api: Api, call: Call) -> Response:
     """Return a subscription as it stands, without its secret."""
-    one = await api.rooms.event_delivery.subscription(call.ids["subscription_id"])
-    return json_response(200, _told(one))
+    one = await api.subsystems.event_delivery.subscription(call.ids["subscription_id"])
+    return json_response(200, _to_response(one))
 
 
 async def end_event_subscription(api: Api, call: Call) -> Response:
     """Deliver no more events there; ending it again changes nothing."""
-    ended = await api.rooms.event_delivery.end(call.ids["subscription_id"], by=call.by.actor)
-    return json_response(200, _told(ended))
+    ended = await api.subsystems.event_delivery.end(call.ids["subscription_id"], by=call.by.actor)
+    return json_response(200, _to_response(ended))
 
 
 async def replay_events(api: Api, call: Call) -> Response:
@@ -160,12 +162,12 @@ async def replay_events(api: Api, call: Call) -> Response:
     body, subscription_id = REPLAY.read(call.body), call.ids["subscription_id"]
 
     async def replay() -> Response:
-        await api.rooms.event_delivery.replay(subscription_id, after=body.after)
+        await api.subsystems.event_delivery.replay(subscription_id, after=body.after)
         return json_response(
-            202, _told(await api.rooms.event_delivery.subscription(subscription_id))
+            202, _to_response(await api.subsystems.event_delivery.subscription(subscription_id))
         )
 
-    return await once(api.rooms.books.keys, call, body, replay)
+    return await once(api.subsystems.tables.keys, call, body, replay)
 
 
 def _without_secret(answer: Response) -> bytes:
@@ -173,15 +175,15 @@ def _without_secret(answer: Response) -> bytes:
     return encode(msgspec.structs.replace(made, secret=None))
 
 
-def _plain(told: dict[str, object]) -> object:
-    return msgspec.to_builtins(told)
+def _plain(to_response: dict[str, object]) -> object:
+    return msgspec.to_builtins(to_response)
 
 
 def _links(one: EventSubscription) -> dict[str, str]:
     return {"self": f"{PATH}/{one.id}", "replay": f"{PATH}/{one.id}/replay"}
 
 
-def _told(one: EventSubscription) -> EventSubscriptionAnswer:
+def _to_response(one: EventSubscription) -> EventSubscriptionAnswer:
     return answer_from(EventSubscriptionAnswer, one, links=_links(one))
 
 

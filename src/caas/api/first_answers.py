@@ -16,13 +16,13 @@ from typing import Final
 import msgspec
 
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.payment_answers import (
     PaymentAnswer,
     accepted_answer,
     payment_answer,
 )
 from caas.api.problems import PaymentDeclinedError, Problem
-from caas.api.rooms import Api
 from caas.api.texts import PaymentMethod, ReturnUrl
 from caas.billing_database.payments import Payment
 from caas.rules.payment_states import PaymentState
@@ -52,7 +52,7 @@ async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHead
     """Return the answer to whoever asked for this payment."""
     if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
         return _answer(call, payment, accepted_answer(payment), *headers)
-    events = await api.rooms.books.payments.timeline(payment.id)
+    events = await api.subsystems.tables.payments.timeline(payment.id)
     return _answer(call, payment, payment_answer(payment, events), *headers)
 
 
@@ -60,12 +60,12 @@ async def purchase_answer(
     api: Api,
     call: Call,
     payment: Payment,
-    told: Callable[[Payment], Awaitable[tuple[msgspec.Struct, str]]],
+    reported: Callable[[Payment], Awaitable[tuple[msgspec.Struct, str]]],
 ) -> Response:
     """Return the purchase with its payment: made, still open, or declined."""
     if payment.state is PaymentState.FAILED:
         return await first_answer(api, call, payment)
-    content, path = await told(payment)
+    content, path = await reported(payment)
     location = (b"location", path.encode())
     if payment.state in OPEN:
         return json_response(ACCEPTED, content, location, RETRY_AFTER)

@@ -16,6 +16,7 @@ import msgspec
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import JSON, Operation
 from caas.api.ownership import own_invoice, own_order, refuse_narrowed, refuse_other_customer
@@ -23,7 +24,6 @@ from caas.api.personal_data import refuse_personal_data
 from caas.api.problems import Problem
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.reconciliation import NO_CONTENT
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import PositiveAmount, Reason
 from caas.billing.document import Document
@@ -180,8 +180,8 @@ async def list_invoices(api: Api, call: Call) -> Response:
         if query.subject is None:
             refuse_narrowed(call.by)
         else:
-            await own_order(api.rooms, call.by, query.subject)
-    page = await api.rooms.invoices.invoices(
+            await own_order(api.subsystems, call.by, query.subject)
+    page = await api.subsystems.invoices.invoices(
         customer=query.customer or call.by.customer, subject=query.subject, since=query.since,
         until=query.until, before=query.cursor, rows_max=query.limit + 1, number=query.number,
     )  # fmt: skip
@@ -190,7 +190,7 @@ async def list_invoices(api: Api, call: Call) -> Response:
 
 
 async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
-    note = await of_note(api.rooms.books.database, invoice.id)
+    note = await of_note(api.subsystems.tables.database, invoice.id)
     if note is None:
         return None
     return RepaymentAnswer(
@@ -201,17 +201,17 @@ async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
 async def get_invoice(api: Api, call: Call) -> Response:
     """Return a document as JSON, PDF or XML, whichever `Accept` prefers."""
     form = _preferred(call.headers.get(b"accept", b"*/*").decode("latin-1"))
-    invoice = await own_invoice(api.rooms, call.by, call.ids["invoice_id"])
+    invoice = await own_invoice(api.subsystems, call.by, call.ids["invoice_id"])
     if form == JSON:
-        proposal = await api.rooms.invoices.credit_notes.proposed(invoice.id)
+        proposal = await api.subsystems.invoices.credit_notes.proposed(invoice.id)
         answer = InvoiceAnswer(
             summary=_summary(invoice),
-            document=await api.rooms.invoices.document(invoice.id),
+            document=await api.subsystems.invoices.document(invoice.id),
             proposal=_proposal(proposal) if proposal else None,
             repayment=await _repayment(api, invoice),
         )
         return json_response(200, answer, (b"vary", b"accept"))
-    write = api.rooms.invoices.pdf if form == PDF else api.rooms.invoices.xml
+    write = api.subsystems.invoices.pdf if form == PDF else api.subsystems.invoices.xml
     file = await write(invoice.id)
     return Response(
         200,
@@ -233,20 +233,20 @@ async def issue_credit_note(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def correct() -> Response:
-        invoice = await api.rooms.invoices.invoice(call.ids["invoice_id"])
-        await refuse_personal_data(api.rooms, invoice.customer, body.reason)
-        done = await api.rooms.invoices.credit_notes.correct(
+        invoice = await api.subsystems.invoices.invoice(call.ids["invoice_id"])
+        await refuse_personal_data(api.subsystems, invoice.customer, body.reason)
+        done = await api.subsystems.invoices.credit_notes.correct(
             invoice.id, reason=body.reason, gross=body.amount, term=body.term, by=call.by.actor
         )
         if done.note is None:
             assert done.proposal is not None, "a correction is issued or proposed"
-            told = CreditNoteAnswer(
+            to_response = CreditNoteAnswer(
                 moves_money=True, credit_note=None, proposal=_proposal(done.proposal)
             )
-            return json_response(202, told)
+            return json_response(202, to_response)
         return _issued(done.note)
 
-    return await once(api.rooms.books.keys, call, body, correct)
+    return await once(api.subsystems.tables.keys, call, body, correct)
 
 
 async def approve_credit_note(api: Api, call: Call) -> Response:
@@ -255,10 +255,12 @@ async def approve_credit_note(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def agree() -> Response:
-        note = await api.rooms.invoices.credit_notes.agree(call.ids["invoice_id"], by=call.by.actor)
+        note = await api.subsystems.invoices.credit_notes.agree(
+            call.ids["invoice_id"], by=call.by.actor
+        )
         return _issued(note)
 
-    return await once(api.rooms.books.keys, call, body, agree)
+    return await once(api.subsystems.tables.keys, call, body, agree)
 
 
 async def reject_credit_note(api: Api, call: Call) -> Response:
@@ -267,11 +269,13 @@ async def reject_credit_note(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def reject() -> Response:
-        await api.rooms.invoices.credit_notes.withdraw(call.ids["invoice_id"], by=call.by.actor)
-        told = CreditNoteAnswer(moves_money=False, credit_note=None, proposal=None)
-        return json_response(200, told)
+        await api.subsystems.invoices.credit_notes.withdraw(
+            call.ids["invoice_id"], by=call.by.actor
+        )
+        to_response = CreditNoteAnswer(moves_money=False, credit_note=None, proposal=None)
+        return json_response(200, to_response)
 
-    return await once(api.rooms.books.keys, call, body, reject)
+    return await once(api.subsystems.tables.keys, call, body, reject)
 
 
 async def send_invoice(api: Api, call: Call) -> Response:
@@ -280,10 +284,10 @@ async def send_invoice(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def send() -> Response:
-        sent = await api.rooms.invoices.send(call.ids["invoice_id"])
+        sent = await api.subsystems.invoices.send(call.ids["invoice_id"])
         return json_response(202, SentAnswer(sent.id))
 
-    return await once(api.rooms.books.keys, call, body, send)
+    return await once(api.subsystems.tables.keys, call, body, send)
 
 
 async def issue_documents(api: Api, call: Call) -> Response:
@@ -292,19 +296,19 @@ async def issue_documents(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def issue() -> Response:
-        payment = await api.rooms.books.payments.get(call.ids["payment_id"])
-        await api.rooms.invoices.issuing.issue_again(payment.id)
-        issued = await api.rooms.invoices.invoices(subject=payment.subject)
+        payment = await api.subsystems.tables.payments.get(call.ids["payment_id"])
+        await api.subsystems.invoices.issuing.issue_again(payment.id)
+        issued = await api.subsystems.invoices.invoices(subject=payment.subject)
         return json_response(200, InvoicePage([_summary(one) for one in issued], None))
 
-    return await once(api.rooms.books.keys, call, body, issue)
+    return await once(api.subsystems.tables.keys, call, body, issue)
 
 
 def _issued(note: Invoice) -> Response:
-    told = CreditNoteAnswer(
+    to_response = CreditNoteAnswer(
         moves_money=note.refund is not None, credit_note=_summary(note), proposal=None
     )
-    return json_response(201, told, (b"location", _address(note.id).encode()))
+    return json_response(201, to_response, (b"location", _address(note.id).encode()))
 
 
 def _preferred(accept: str) -> str:

@@ -1,6 +1,6 @@
 """One call of the API as a value: its address, who may make it, what it takes, how it answers.
 
-Routing, authorisation and the OpenAPI document are all read off these values, so that what is
+Routing, authorization and the OpenAPI document are all read off these values, so that what is
 documented is what is enforced. Each file of calls ends in a table of them.
 
 Rules a change must keep: a call is for narrowed keys only when it says so; an operation's id is
@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.ownership import refuse_narrowed
 from caas.api.queries import QueryOf
-from caas.api.rooms import Api
 from caas.web.limits import BODY_BYTES_MAX
 from caas.web.response import Response
 

@@ -12,7 +12,7 @@ import msgspec
 from caas.api.payment_answers import PaymentSummary, payment_summary
 from caas.api.row_answers import answer_from
 from caas.api.vehicles import MoneyAnswer
-from caas.billing_database.orders import Order, OrderMoved
+from caas.billing_database.orders import Order, OrderTransition
 from caas.billing_database.payments import Payment
 from caas.rules.order_states import OrderState
 
@@ -66,7 +66,7 @@ class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def order_answer(
-    order: Order, events: Sequence[OrderMoved], payments: Sequence[Payment]
+    order: Order, events: Sequence[OrderTransition], payments: Sequence[Payment]
 ) -> OrderAnswer:
     """Return an order with its timeline as the API tells it."""
     return answer_from(

@@ -8,12 +8,12 @@ import base64
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.due_work import DueWork
+from caas.billing_database.job_rows import Job
 from caas.billing_database.webhook_inbox import InboxRow, WebhookInbox
 from caas.errors import ConflictError, NotFoundError
 from caas.external_systems.factory import VehicleReady, read_vehicle_ready
 from caas.external_systems.transport_system import DeliveryCompleted, read_delivery_completed
-from caas.open_work import Again, Answer, Done, OpenWork, Park
+from caas.jobs import Answer, Done, JobQueue, Pause, RetryIn
 from caas.order_management import OrderManagement
 
 FACTORY: Final = "factory"
@@ -24,28 +24,28 @@ EARLY_ATTEMPTS_MAX: Final = 10
 
 
 class PartnerWebhooks:
-    """The open work of partners' webhooks."""
+    """The jobs of partners' webhooks."""
 
     def __init__(self, *, inbox: WebhookInbox, order_management: OrderManagement) -> None:
         """Apply what is in the inbox to the orders."""
         self._inbox = inbox
         self._order_management = order_management
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the partners' webhooks that were stored."""
-        open_work.register(APPLY_PARTNER_WEBHOOK, self._apply)
+        jobs.register(APPLY_PARTNER_WEBHOOK, self._apply)
 
-    async def _apply(self, work: DueWork) -> Answer:
-        row = await self._inbox.get(work.subject)
+    async def _apply(self, job: Job) -> Answer:
+        row = await self._inbox.get(job.subject)
         try:
-            await self._tell(read_partner_event(row.gateway, row.body))
+            await self._notify(read_partner_event(row.gateway, row.body))
         except (NotFoundError, ConflictError) as early:
-            if work.attempts < EARLY_ATTEMPTS_MAX:
-                return Again(EARLY_SECONDS * work.attempts, early.sentence)
-            return Park(_nowhere(row, early.sentence))
+            if job.attempts < EARLY_ATTEMPTS_MAX:
+                return RetryIn(EARLY_SECONDS * job.attempts, early.sentence)
+            return Pause(_nowhere(row, early.sentence))
         return Done()
 
-    async def _tell(self, event: VehicleReady | DeliveryCompleted) -> None:
+    async def _notify(self, event: VehicleReady | DeliveryCompleted) -> None:
         if isinstance(event, DeliveryCompleted):
             await self._order_management.delivery_completed(event.delivery_id)
             return

@@ -25,7 +25,7 @@ _PROCESSING: Final = PaymentEvent.GATEWAY_PROCESSING.value
 class Amounts(msgspec.Struct, frozen=True, kw_only=True):
     """What has become of the money so far, in minor units."""
 
-    authorised: int
+    authorized: int
     captured: int
     settled: int
     refunded: int
@@ -112,7 +112,7 @@ class PaymentAnswer(PaymentSummary, frozen=True, kw_only=True):
     disputes: list[DisputeAnswer] = []
 
 
-Told = TypeVar("Told", bound=PaymentSummary)
+Reported = TypeVar("Reported", bound=PaymentSummary)
 
 
 class PaymentPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +130,7 @@ def payment_answer(
     disputes: Sequence[Dispute] = (),
 ) -> PaymentAnswer:
     """Return the payment with its timeline as the API tells it."""
-    return _told(
+    return _to_response(
         PaymentAnswer,
         payment,
         events=[event_answer(event) for event in events],
@@ -146,12 +146,12 @@ def accepted_answer(payment: Payment) -> PaymentAnswer:
         EventAnswer(seq=1, event=_SUBMITS, to_state=PaymentState.INITIATED, at=at),
         EventAnswer(seq=2, event=_PROCESSING, to_state=PaymentState.PENDING, at=at),
     ]
-    return _told(PaymentAnswer, payment, events=events)
+    return _to_response(PaymentAnswer, payment, events=events)
 
 
 def payment_summary(payment: Payment) -> PaymentSummary:
     """Return the payment as a list shows it."""
-    return _told(PaymentSummary, payment)
+    return _to_response(PaymentSummary, payment)
 
 
 def event_answer(event: TimelineEvent) -> EventAnswer:
@@ -169,7 +169,7 @@ def path_of(payment_id: UUID) -> str:
     return f"/v1/payments/{payment_id}"
 
 
-def _told(kind: type[Told], payment: Payment, **more: object) -> Told:
+def _to_response(kind: type[Reported], payment: Payment, **more: object) -> Reported:
     path = path_of(payment.id)
     return kind(
         id=payment.id,
@@ -194,7 +194,7 @@ def _told(kind: type[Told], payment: Payment, **more: object) -> Told:
 
 def _amounts(payment: Payment) -> Amounts:
     return Amounts(
-        authorised=payment.authorised_amount,
+        authorized=payment.authorized_amount,
         captured=payment.captured_amount,
         settled=payment.settled_amount,
         refunded=payment.refunded_amount,

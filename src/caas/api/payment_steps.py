@@ -8,13 +8,13 @@ from typing import Final
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.first_answers import ACCEPTED, CREATED
 from caas.api.idempotency import key_of, once
 from caas.api.ownership import own_payment, refuse_customers_own, refuse_narrowed
 from caas.api.payment_answers import path_of, payment_answer, refund_answer
 from caas.api.payment_bodies import DeliveryBody, RefundBody, SettlementBody, VoidBody
 from caas.api.personal_data import refuse_personal_data
-from caas.api.rooms import Api
 from caas.billing_database.idempotency import hashed
 from caas.billing_database.payments import Payment
 from caas.errors import RefusedError
@@ -50,13 +50,13 @@ async def void_payment(api: Api, call: Call) -> Response:
     payment_id = call.ids["payment_id"]
 
     async def void() -> Response:
-        owned = await own_payment(api.rooms, call.by, payment_id)
-        await refuse_personal_data(api.rooms, owned.customer, body.reason)
-        payment = await api.rooms.payment_processing.void_payment(payment_id, body.reason)
+        owned = await own_payment(api.subsystems, call.by, payment_id)
+        await refuse_personal_data(api.subsystems, owned.customer, body.reason)
+        payment = await api.subsystems.payment_processing.void_payment(payment_id, body.reason)
         done = payment.state is PaymentState.VOIDED
-        return await _told(api, payment, OK if done else ACCEPTED)
+        return await _to_response(api, payment, OK if done else ACCEPTED)
 
-    return await once(api.rooms.books.keys, call, body, void)
+    return await once(api.subsystems.tables.keys, call, body, void)
 
 
 async def record_settlement(api: Api, call: Call) -> Response:
@@ -65,20 +65,20 @@ async def record_settlement(api: Api, call: Call) -> Response:
     payment_id = call.ids["payment_id"]
 
     async def record() -> Response:
-        owned = await own_payment(api.rooms, call.by, payment_id)
+        owned = await own_payment(api.subsystems, call.by, payment_id)
         refuse_narrowed(call.by)
-        await refuse_personal_data(api.rooms, owned.customer, body.settlement_id)
+        await refuse_personal_data(api.subsystems, owned.customer, body.settlement_id)
         notice = SettlementNotice(
             settlement_id=body.settlement_id,
             settled=body.settled,
             settled_amount=body.settled_amount,
             currency=body.currency,
         )
-        return await _told(
-            api, await api.rooms.payment_processing.record_settlement(payment_id, notice), OK
+        return await _to_response(
+            api, await api.subsystems.payment_processing.record_settlement(payment_id, notice), OK
         )
 
-    return await once(api.rooms.books.keys, call, body, record)
+    return await once(api.subsystems.tables.keys, call, body, record)
 
 
 async def refund_payment(api: Api, call: Call) -> Response:
@@ -90,12 +90,12 @@ async def refund_payment(api: Api, call: Call) -> Response:
     payment_id = call.ids["payment_id"]
 
     async def refund() -> Response:
-        owned = await own_payment(api.rooms, call.by, payment_id)
+        owned = await own_payment(api.subsystems, call.by, payment_id)
         refuse_customers_own(call.by)
-        await refuse_personal_data(api.rooms, owned.customer, body.reason)
+        await refuse_personal_data(api.subsystems, owned.customer, body.reason)
         if call.by.account is not None and is_large(Money(body.amount, owned.currency)):
             raise RefundNeedsTwoPeopleError
-        given_back = await api.rooms.payment_processing.refund_payment(
+        given_back = await api.subsystems.payment_processing.refund_payment(
             payment_id,
             amount=body.amount,
             reason=body.reason,
@@ -107,7 +107,7 @@ async def refund_payment(api: Api, call: Call) -> Response:
         status = CREATED if given_back.state in REFUND_ENDED else ACCEPTED
         return json_response(status, refund_answer(given_back), location)
 
-    return await once(api.rooms.books.keys, call, body, refund)
+    return await once(api.subsystems.tables.keys, call, body, refund)
 
 
 async def confirm_delivery(api: Api, call: Call) -> Response:
@@ -116,17 +116,17 @@ async def confirm_delivery(api: Api, call: Call) -> Response:
     payment_id = call.ids["payment_id"]
 
     async def confirm() -> Response:
-        owned = await own_payment(api.rooms, call.by, payment_id)
-        await refuse_personal_data(api.rooms, owned.customer, body.status_reason, body.service)
-        payment = await api.rooms.payment_processing.confirm_delivery(
+        owned = await own_payment(api.subsystems, call.by, payment_id)
+        await refuse_personal_data(api.subsystems, owned.customer, body.status_reason, body.service)
+        payment = await api.subsystems.payment_processing.confirm_delivery(
             payment_id, body.as_acknowledgement(payment_id)
         )
-        return await _told(api, payment, OK)
+        return await _to_response(api, payment, OK)
 
-    return await once(api.rooms.books.keys, call, body, confirm)
+    return await once(api.subsystems.tables.keys, call, body, confirm)
 
 
-async def _told(api: Api, payment: Payment, status: int) -> Response:
-    events = await api.rooms.books.payments.timeline(payment.id)
+async def _to_response(api: Api, payment: Payment, status: int) -> Response:
+    events = await api.subsystems.tables.payments.timeline(payment.id)
     more = (RETRY_AFTER,) if status == ACCEPTED else ()
     return json_response(status, payment_answer(payment, events), *more)

@@ -14,6 +14,7 @@ from typing import Final
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
 from caas.api.idempotency import keyed, replayed
 from caas.api.operation import Operation
@@ -47,7 +48,6 @@ from caas.api.payment_steps import (
 from caas.api.personal_data import refuse_named_token
 from caas.api.problems import Problem
 from caas.api.queries import QueryOf
-from caas.api.rooms import Api
 from caas.billing_database.idempotency import StoredAnswer, hashed
 from caas.billing_database.payment_search import Wanted, listed
 from caas.billing_database.payments import Payment
@@ -74,21 +74,21 @@ async def initiate_reservation_payment(api: Api, call: Call) -> Response:
         api,
         call,
         PaymentType.RESERVATION,
-        api.rooms.payment_processing.initiate_reservation_payment,
+        api.subsystems.payment_processing.initiate_reservation_payment,
     )
 
 
 async def initiate_final_payment(api: Api, call: Call) -> Response:
     """Process the final vehicle payment; the caller waits for the answer."""
     return await _initiate(
-        api, call, PaymentType.FINAL, api.rooms.payment_processing.initiate_final_payment
+        api, call, PaymentType.FINAL, api.subsystems.payment_processing.initiate_final_payment
     )
 
 
 async def initiate_service_payment(api: Api, call: Call) -> Response:
     """Process a one-time service payment; activation and settlement come later."""
     return await _initiate(
-        api, call, PaymentType.SERVICE, api.rooms.payment_processing.initiate_service_payment
+        api, call, PaymentType.SERVICE, api.subsystems.payment_processing.initiate_service_payment
     )
 
 
@@ -96,19 +96,19 @@ async def initiate_subscription_payment(api: Api, call: Call) -> Response:
     """Process a month's subscription charge (mes vencido); settlement comes later."""
     return await _initiate(
         api, call, PaymentType.SUBSCRIPTION,
-        api.rooms.payment_processing.initiate_subscription_payment,
+        api.subsystems.payment_processing.initiate_subscription_payment,
     )  # fmt: skip
 
 
 async def query_payment_status(api: Api, call: Call) -> Response:
     """Return a payment as it stands, with its timeline."""
     payment_id = call.ids["payment_id"]
-    await own_payment(api.rooms, call.by, payment_id)
-    status = await api.rooms.payment_processing.query_payment_status(payment_id)
-    told = payment_answer(
+    await own_payment(api.subsystems, call.by, payment_id)
+    status = await api.subsystems.payment_processing.query_payment_status(payment_id)
+    to_response = payment_answer(
         status.payment, status.events, refunds=status.refunds, disputes=status.disputes
     )
-    return json_response(200, told)
+    return json_response(200, to_response)
 
 
 async def list_payments(api: Api, call: Call) -> Response:
@@ -120,16 +120,18 @@ async def list_payments(api: Api, call: Call) -> Response:
     if query.customer is not None:
         refuse_other_customer(call.by, query.customer)
     if call.by.dealership is not None and query.subject is not None:
-        await own_order(api.rooms, call.by, query.subject)
+        await own_order(api.subsystems, call.by, query.subject)
     wanted = Wanted(
         subject=query.subject, customer=query.customer or call.by.customer, vin=query.vin,
         dealership=call.by.dealership, payment_type=query.type, state=query.state,
         outcome=query.outcome, since=query.created_from, until=query.created_to,
     )  # fmt: skip
-    page = await listed(api.rooms.books.database, wanted, below=query.cursor, rows_max=query.limit)
-    told = [payment_summary(payment) for payment in page.payments]
+    page = await listed(
+        api.subsystems.tables.database, wanted, below=query.cursor, rows_max=query.limit
+    )
+    to_response = [payment_summary(payment) for payment in page.payments]
     return json_response(
-        200, PaymentPage(data=told, next_cursor=str(page.below) if page.below else None)
+        200, PaymentPage(data=to_response, next_cursor=str(page.below) if page.below else None)
     )
 
 
@@ -154,13 +156,13 @@ async def _initiate(
     )
     if call.by.is_restricted:
         await refuse_foreign_subject(
-            api.rooms, call.by, payment_type, customer=body.customer, subject=body.subject
+            api.subsystems, call.by, payment_type, customer=body.customer, subject=body.subject
         )
-    await refuse_named_token(api.rooms, body.customer, body.payment_method)
+    await refuse_named_token(api.subsystems, body.customer, body.payment_method)
     try:
         payment = await initiate(request)
     except LivePaymentError:
-        await api.rooms.books.keys.forget(caller, key)
+        await api.subsystems.tables.keys.forget(caller, key)
         raise
     if isinstance(payment, StoredAnswer):
         return replayed(payment)
@@ -168,9 +170,9 @@ async def _initiate(
     try:
         answer = await first_answer(api, call, payment, *applied)
     except UnavailableError:
-        api.rooms.books.keys.give_up(caller, hashed(key), payment.id)
+        api.subsystems.tables.keys.give_up(caller, hashed(key), payment.id)
         raise
-    await api.rooms.books.keys.end(caller, key, StoredAnswer(answer.status, answer.body))
+    await api.subsystems.tables.keys.end(caller, key, StoredAnswer(answer.status, answer.body))
     return answer
 
 

@@ -9,12 +9,12 @@ from html import escape
 from typing import Final
 
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.operation import Operation
 from caas.api.pages import HTML, page
 from caas.api.problems import Problem
-from caas.api.rooms import Api
 from caas.errors import CaasError
-from caas.web.problems import NoSuchRouteError, is_tellable_class, title_of, type_uri
+from caas.web.problems import NoSuchRouteError, is_deliverable_class, title_of, type_uri
 from caas.web.response import Response
 
 TAG: Final = "documentation"
@@ -47,7 +47,7 @@ def known_errors() -> dict[str, type[CaasError]]:
     while families:
         family = families.pop()
         families += family.__subclasses__()
-        if is_tellable_class(family):
+        if is_deliverable_class(family):
             found.setdefault(family.code, family)
     return dict(sorted(found.items()))
 

@@ -13,6 +13,7 @@ import msgspec
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.patterns import DAY_PATTERN
@@ -32,10 +33,9 @@ from caas.api.reconciliation_answers import (
     report_answer,
     run_answer,
 )
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from
 from caas.api.texts import Note
-from caas.payment_processing.reconciliation.reporting import ReconciliationReport
+from caas.reconciliation.reporting import ReconciliationReport
 from caas.rules.scopes import Scope
 from caas.web.response import Response, json_response
 
@@ -83,19 +83,23 @@ async def run_reconciliation(api: Api, call: Call) -> Response:
     body = RUN.read(call.body)
 
     async def run() -> Response:
-        done = await api.rooms.reconciliation.reconcile(
+        done = await api.subsystems.reconciliation.reconcile(
             body.day, mode=body.mode, patience_seconds=PATIENCE_SECONDS
         )
-        told = run_answer(done.run)
-        answer = ReconciledAnswer(run=told, day=day_answer(done.day), links=told.links)
-        return json_response(201, answer, (b"location", told.links["self"].encode()))
+        to_response = run_answer(done.run)
+        answer = ReconciledAnswer(
+            run=to_response, day=day_answer(done.day), links=to_response.links
+        )
+        return json_response(201, answer, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.rooms.books.keys, call, body, run)
+    return await once(api.subsystems.tables.keys, call, body, run)
 
 
 async def get_reconciliation_run(api: Api, call: Call) -> Response:
     """Return a run: what it was given, as of when, and what came out."""
-    return json_response(200, run_answer(await api.rooms.reconciliation.run(call.ids["run_id"])))
+    return json_response(
+        200, run_answer(await api.subsystems.reconciliation.run(call.ids["run_id"]))
+    )
 
 
 async def replay_run(api: Api, call: Call) -> Response:
@@ -103,28 +107,28 @@ async def replay_run(api: Api, call: Call) -> Response:
     body = NO_CONTENT.read(call.body)
 
     async def replay() -> Response:
-        room = api.rooms.reconciliation
-        run = await room.run(call.ids["run_id"])
-        digest = await room.replay(run.id)
+        reconciliation = api.subsystems.reconciliation
+        run = await reconciliation.run(call.ids["run_id"])
+        digest = await reconciliation.replay(run.id)
         same = digest == run.output_hash
         return json_response(200, ReplayAnswer(run=run.id, output_hash=digest, is_the_same=same))
 
-    return await once(api.rooms.books.keys, call, body, replay)
+    return await once(api.subsystems.tables.keys, call, body, replay)
 
 
 async def list_days(api: Api, _call: Call) -> Response:
     """List the days with their verdicts, the newest first."""
     return json_response(
-        200, DayList([day_answer(it) for it in await api.rooms.reconciliation.listed()])
+        200, DayList([day_answer(it) for it in await api.subsystems.reconciliation.listed()])
     )
 
 
 async def get_day(api: Api, call: Call) -> Response:
     """Judge a day, and return it with its runs and the lines that could not be read."""
-    day, room = _day(call), api.rooms.reconciliation
-    judged = day_answer(await room.verdict(day))
-    runs = [run_answer(run) for run in await room.runs_of(day)]
-    aside = await room.quarantined(day)
+    day, reconciliation = _day(call), api.subsystems.reconciliation
+    judged = day_answer(await reconciliation.verdict(day))
+    runs = [run_answer(run) for run in await reconciliation.runs_of(day)]
+    aside = await reconciliation.quarantined(day)
     answer = DayWithRuns(day=judged, runs=runs, quarantined=aside, links=judged.links)
     return json_response(200, answer)
 
@@ -136,10 +140,10 @@ async def seal_day(api: Api, call: Call) -> Response:
 
     async def seal() -> Response:
         return json_response(
-            200, day_answer(await api.rooms.reconciliation.seal(day, by=call.by.name))
+            200, day_answer(await api.subsystems.reconciliation.seal(day, by=call.by.name))
         )
 
-    return await once(api.rooms.books.keys, call, body, seal)
+    return await once(api.subsystems.tables.keys, call, body, seal)
 
 
 async def get_report(api: Api, call: Call) -> Response:
@@ -162,30 +166,30 @@ async def release_line(api: Api, call: Call) -> Response:
     body = RELEASE.read(call.body)
 
     async def release() -> Response:
-        judged = await api.rooms.reconciliation.release_quarantined(
+        judged = await api.subsystems.reconciliation.release_quarantined(
             body.report, body.place, by=call.by.name, note=body.note
         )
         return json_response(200, day_answer(judged))
 
-    return await once(api.rooms.books.keys, call, body, release)
+    return await once(api.subsystems.tables.keys, call, body, release)
 
 
 async def get_position(api: Api, call: Call) -> Response:
     """Return what is delivered and not settled now, and what some days lost and disputed."""
     query = POSITION.read(call.scope["query_string"])
-    found = await api.rooms.reconciliation.reporting.position(query.since, query.until)
+    found = await api.subsystems.reconciliation.reporting.position(query.since, query.until)
     return json_response(
         200, answer_from(PositionAnswer, found, since=query.since, until=query.until)
     )
 
 
 async def _report(api: Api, call: Call) -> ReconciliationReport:
-    return await api.rooms.reconciliation.reporting.report(_day(call))
+    return await api.subsystems.reconciliation.reporting.report(_day(call))
 
 
 async def _file(api: Api, call: Call, form: str, kind: bytes) -> Response:
     day = _day(call)
-    written = await api.rooms.reconciliation.reporting.file(day, form)
+    written = await api.subsystems.reconciliation.reporting.file(day, form)
     name = f'attachment; filename="reconciliation-{day}.{form}"'.encode()
     return Response(200, written, ((b"content-type", kind), (b"content-disposition", name)))
 

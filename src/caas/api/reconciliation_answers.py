@@ -20,8 +20,8 @@ from caas.billing_database.reconciliation_figures import (
     LossFigure,
 )
 from caas.billing_database.settlement_reports import QuarantinedRow, SettlementReport, StoredLine
-from caas.payment_processing.reconciliation.investigation import Investigated
-from caas.payment_processing.reconciliation.reporting import ReconciliationReport, as_data
+from caas.reconciliation.investigation import Investigated
+from caas.reconciliation.reporting import ReconciliationReport, as_data
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 
 ROOT = "/v1/reconciliation"
@@ -218,8 +218,8 @@ def run_answer(run: ReconciliationRun) -> RunAnswer:
 
 def report_answer(report: ReconciliationReport) -> ReportAnswer:
     """Return a report as the API tells it."""
-    told = as_data(report)
-    whole = {name: getattr(report, name, value) for name, value in told.items()}
+    reported = as_data(report)
+    whole = {name: getattr(report, name, value) for name, value in reported.items()}
     return ReportAnswer(**whole)
 
 

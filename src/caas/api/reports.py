@@ -11,15 +11,15 @@ import msgspec
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.queries import QueryOf
 from caas.api.reconciliation import OPERATORS, PATIENCE_SECONDS, TAG
 from caas.api.reconciliation_answers import ROOT, ReconciledAnswer, day_answer, run_answer
-from caas.api.rooms import Api
 from caas.billing_database.report_terms import FeeTerm, KeptMapping
-from caas.payment_processing.reconciliation import Expected
-from caas.payment_processing.reconciliation.finance_terms import AMOUNT_MAX, Preview
+from caas.reconciliation import Expected
+from caas.reconciliation.finance_terms import AMOUNT_MAX, Preview
 from caas.web.limits import DOCUMENT_BODY_BYTES_MAX
 from caas.web.response import Response, json_response
 
@@ -98,15 +98,17 @@ async def upload_report(api: Api, call: Call) -> Response:
     body = FILE.read(call.body)
 
     async def upload() -> Response:
-        done = await api.rooms.reconciliation.reconcile_content(
+        done = await api.subsystems.reconciliation.reconcile_content(
             body.day, body.content, expected=Expected(lines=body.lines, nets=tuple(body.nets)),
             patience_seconds=PATIENCE_SECONDS,
         )  # fmt: skip
-        told = run_answer(done.run)
-        answer = ReconciledAnswer(run=told, day=day_answer(done.day), links=told.links)
-        return json_response(201, answer, (b"location", told.links["self"].encode()))
+        to_response = run_answer(done.run)
+        answer = ReconciledAnswer(
+            run=to_response, day=day_answer(done.day), links=to_response.links
+        )
+        return json_response(201, answer, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.rooms.books.keys, call, body, upload)
+    return await once(api.subsystems.tables.keys, call, body, upload)
 
 
 async def preview_report(api: Api, call: Call) -> Response:
@@ -114,15 +116,15 @@ async def preview_report(api: Api, call: Call) -> Response:
     body = PREVIEW.read(call.body)
 
     async def preview() -> Response:
-        room = api.rooms.reconciliation
-        return json_response(200, await room.preview_content(body.content, body.mapping))
+        reconciliation = api.subsystems.reconciliation
+        return json_response(200, await reconciliation.preview_content(body.content, body.mapping))
 
-    return await once(api.rooms.books.keys, call, body, preview)
+    return await once(api.subsystems.tables.keys, call, body, preview)
 
 
 async def list_mappings(api: Api, _call: Call) -> Response:
     """List the mappings that are kept, and those that come with the platform."""
-    terms = api.rooms.reconciliation.finance_terms
+    terms = api.subsystems.reconciliation.finance_terms
     return json_response(200, MappingList(await terms.mappings(), dict(await terms.shipped())))
 
 
@@ -131,18 +133,20 @@ async def keep_mapping(api: Api, call: Call) -> Response:
     body = MAPPING.read(call.body)
 
     async def keep() -> Response:
-        kept = await api.rooms.reconciliation.finance_terms.keep_mapping(
+        kept = await api.subsystems.reconciliation.finance_terms.keep_mapping(
             body.name, body.mapping, by=call.by.name, retired=body.retired
         )
         return json_response(201, kept)
 
-    return await once(api.rooms.books.keys, call, body, keep)
+    return await once(api.subsystems.tables.keys, call, body, keep)
 
 
 async def list_fees(api: Api, call: Call) -> Response:
     """List the fees that hold on a day."""
     query = FEES_ON.read(call.scope["query_string"])
-    return json_response(200, FeeList(await api.rooms.reconciliation.finance_terms.fees(query.day)))
+    return json_response(
+        200, FeeList(await api.subsystems.reconciliation.finance_terms.fees(query.day))
+    )
 
 
 async def keep_fee(api: Api, call: Call) -> Response:
@@ -150,14 +154,14 @@ async def keep_fee(api: Api, call: Call) -> Response:
     body = FEE.read(call.body)
 
     async def keep() -> Response:
-        terms = api.rooms.reconciliation.finance_terms
+        terms = api.subsystems.reconciliation.finance_terms
         await terms.keep_fee(
             body.method, body.kind, body.valid_from, (body.rate_ppm, body.fixed, body.tolerance),
             provider=body.provider, by=call.by.name,
         )  # fmt: skip
         return json_response(201, FeeList(await terms.fees(body.valid_from)))
 
-    return await once(api.rooms.books.keys, call, body, keep)
+    return await once(api.subsystems.tables.keys, call, body, keep)
 
 
 REPORT_OPERATIONS: Final = (

@@ -8,9 +8,9 @@ from typing import Final
 
 from caas.api.bodies import NOTHING
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.ownership import own_service_order
-from caas.api.rooms import Api
 from caas.api.service_answers import service_order_answer
 from caas.rules.payment_states import PaymentState
 from caas.web.problems import RETRY_AFTER
@@ -25,16 +25,16 @@ async def withdraw_from_service(api: Api, call: Call) -> Response:
     order_id = call.ids["order_id"]
 
     async def withdraw() -> Response:
-        await own_service_order(api.rooms, call.by, order_id)
-        await api.rooms.payment_processing.withdraw_from_service(
+        await own_service_order(api.subsystems, call.by, order_id)
+        await api.subsystems.payment_processing.withdraw_from_service(
             order_id, requested_by=call.by.name
         )
-        payments = await api.rooms.books.payments.listed(subject=order_id)
-        order = await api.rooms.service_catalog.service_order(order_id)
-        refunds = await api.rooms.payment_processing.refunds_of(payments)
+        payments = await api.subsystems.tables.payments.listed(subject=order_id)
+        order = await api.subsystems.service_catalog.service_order(order_id)
+        refunds = await api.subsystems.payment_processing.refunds_of(payments)
         content = service_order_answer(order, payments, refunds)
         if all(payment.state in UNDONE for payment in payments):
             return json_response(200, content)
         return json_response(202, content, RETRY_AFTER)
 
-    return await once(api.rooms.books.keys, call, body, withdraw)
+    return await once(api.subsystems.tables.keys, call, body, withdraw)

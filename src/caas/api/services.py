@@ -12,6 +12,7 @@ import msgspec
 
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.first_answers import FIRST_ANSWERS, PaidWith, purchase_answer
 from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
@@ -20,7 +21,6 @@ from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
 from caas.api.personal_data import refuse_named_token
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
-from caas.api.rooms import Api
 from caas.api.row_answers import page_of
 from caas.api.service_answers import (
     ServiceAnswer,
@@ -113,7 +113,7 @@ LISTED: Final = QueryOf(ServiceOrderQuery)
 async def put_service(api: Api, call: Call) -> Response:
     """Put a service into the catalogue, or change it for those who buy from now on."""
     body = PUT.read(call.body)
-    service = await api.rooms.service_catalog.put_service(
+    service = await api.subsystems.service_catalog.put_service(
         code=code_of(call),
         name=body.name,
         kind=body.kind,
@@ -131,13 +131,13 @@ async def put_service(api: Api, call: Call) -> Response:
 async def get_service(api: Api, call: Call) -> Response:
     """Return a service of the catalogue."""
     return json_response(
-        200, service_answer(await api.rooms.service_catalog.service(code_of(call)))
+        200, service_answer(await api.subsystems.service_catalog.service(code_of(call)))
     )
 
 
 async def list_services(api: Api, _call: Call) -> Response:
     """List what is on offer."""
-    offered = await api.rooms.service_catalog.services()
+    offered = await api.subsystems.service_catalog.services()
     return json_response(200, ServiceList(data=[service_answer(service) for service in offered]))
 
 
@@ -151,8 +151,8 @@ async def create_service_order(api: Api, call: Call) -> Response:
     request = keyed(call, body)
 
     async def ordered() -> PaymentRequest:
-        await refuse_named_token(api.rooms, body.customer, body.payment_method)
-        order = await api.rooms.service_catalog.create_service_order(
+        await refuse_named_token(api.subsystems, body.customer, body.payment_method)
+        order = await api.subsystems.service_catalog.create_service_order(
             customer=body.customer, vin=body.vin, service=body.service,
             duration_days=body.duration_days, by_fleet=call.by.sells_for_any_vehicle,
             request_key=request.order_key,
@@ -164,21 +164,21 @@ async def create_service_order(api: Api, call: Call) -> Response:
         )  # fmt: skip
 
     async def buy() -> Response:
-        initiate = api.rooms.payment_processing.initiate_service_payment
-        payment = await checkout(api.rooms.books, request, initiate, ordered)
-        return await purchase_answer(api, call, payment, told)
+        initiate = api.subsystems.payment_processing.initiate_service_payment
+        payment = await checkout(api.subsystems.tables, request, initiate, ordered)
+        return await purchase_answer(api, call, payment, to_response)
 
-    async def told(payment: Payment) -> tuple[ServiceOrderAnswer, str]:
-        return await _told(api, payment.subject), service_order_path(payment.subject)
+    async def to_response(payment: Payment) -> tuple[ServiceOrderAnswer, str]:
+        return await _to_response(api, payment.subject), service_order_path(payment.subject)
 
-    return await once(api.rooms.books.keys, call, body, buy)
+    return await once(api.subsystems.tables.keys, call, body, buy)
 
 
 async def get_service_order(api: Api, call: Call) -> Response:
     """Return a service order as it stands, with its payments."""
     order_id = call.ids["order_id"]
-    await own_service_order(api.rooms, call.by, order_id)
-    return json_response(200, await _told(api, order_id))
+    await own_service_order(api.subsystems, call.by, order_id)
+    return json_response(200, await _to_response(api, order_id))
 
 
 async def list_service_orders(api: Api, call: Call) -> Response:
@@ -188,12 +188,12 @@ async def list_service_orders(api: Api, call: Call) -> Response:
         refuse_other_customer(call.by, query.customer)
     if call.by.dealership is not None:
         refuse_narrowed(call.by)
-    page = await api.rooms.service_catalog.service_orders(
+    page = await api.subsystems.service_catalog.service_orders(
         customer=query.customer or call.by.customer, vin=query.vin, before=query.cursor
     )
     shown, more = page_of(page, query.limit)
-    told = [service_order_answer(order, ()) for order in shown]
-    return json_response(200, ServiceOrderPage(data=told, next_cursor=more))
+    to_response = [service_order_answer(order, ()) for order in shown]
+    return json_response(200, ServiceOrderPage(data=to_response, next_cursor=more))
 
 
 def code_of(call: Call) -> str:
@@ -208,10 +208,10 @@ def code_of(call: Call) -> str:
     return code
 
 
-async def _told(api: Api, order_id: UUID) -> ServiceOrderAnswer:
-    order = await api.rooms.service_catalog.service_order(order_id)
-    payments = await api.rooms.books.payments.listed(subject=order_id)
-    refunds = await api.rooms.payment_processing.refunds_of(payments)
+async def _to_response(api: Api, order_id: UUID) -> ServiceOrderAnswer:
+    order = await api.subsystems.service_catalog.service_order(order_id)
+    payments = await api.subsystems.tables.payments.listed(subject=order_id)
+    refunds = await api.subsystems.payment_processing.refunds_of(payments)
     return service_order_answer(order, payments, refunds)
 
 

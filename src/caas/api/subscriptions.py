@@ -10,6 +10,7 @@ import msgspec
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed, refuse_other_customer
@@ -17,7 +18,6 @@ from caas.api.payment_answers import PaymentSummary, payment_summary
 from caas.api.personal_data import refuse_named_token
 from caas.api.problems import Problem
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
-from caas.api.rooms import Api
 from caas.api.row_answers import page_of
 from caas.api.service_answers import SubscriptionAnswer, SubscriptionPage, subscription_answer
 from caas.api.texts import PaymentMethod, ServiceCode, Vin
@@ -72,20 +72,20 @@ async def subscribe(api: Api, call: Call) -> Response:
     _refuse_others(call, body.customer)
 
     async def begin() -> Response:
-        await refuse_named_token(api.rooms, body.customer, body.payment_method)
-        subscription = await api.rooms.subscriptions.subscribe(
+        await refuse_named_token(api.subsystems, body.customer, body.payment_method)
+        subscription = await api.subsystems.subscriptions.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
             payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
         )  # fmt: skip
         if subscription.state is SubscriptionState.REFUSED:
             raise PaymentMethodRefusedError
-        told = subscription_answer(subscription)
-        location = (b"location", told.links["self"].encode())
+        to_response = subscription_answer(subscription)
+        location = (b"location", to_response.links["self"].encode())
         if subscription.state is SubscriptionState.VERIFYING:
-            return json_response(202, told, location, RETRY_AFTER)
-        return json_response(201, told, location)
+            return json_response(202, to_response, location, RETRY_AFTER)
+        return json_response(201, to_response, location)
 
-    return await once(api.rooms.books.keys, call, body, begin)
+    return await once(api.subsystems.tables.keys, call, body, begin)
 
 
 async def change_payment_method(api: Api, call: Call) -> Response:
@@ -93,28 +93,28 @@ async def change_payment_method(api: Api, call: Call) -> Response:
     body = OTHER_METHOD.read(call.body)
 
     async def change() -> Response:
-        subscription = await own_subscription(api.rooms, call.by, call.ids["subscription_id"])
-        await refuse_named_token(api.rooms, subscription.customer, body.payment_method)
-        verifying = await api.rooms.subscriptions.change_payment_method(
+        subscription = await own_subscription(api.subsystems, call.by, call.ids["subscription_id"])
+        await refuse_named_token(api.subsystems, subscription.customer, body.payment_method)
+        verifying = await api.subsystems.subscriptions.change_payment_method(
             subscription.id, payment_method=body.payment_method
         )
-        told = payment_summary(verifying)
-        return json_response(202, told, (b"location", told.links.itself.encode()))
+        to_response = payment_summary(verifying)
+        return json_response(202, to_response, (b"location", to_response.links.itself.encode()))
 
-    return await once(api.rooms.books.keys, call, body, change)
+    return await once(api.subsystems.tables.keys, call, body, change)
 
 
 async def end_subscription(api: Api, call: Call) -> Response:
     """End a subscription by the customer's wish; ending it again changes nothing."""
     subscription_id = call.ids["subscription_id"]
-    await own_subscription(api.rooms, call.by, subscription_id)
-    ended = await api.rooms.subscriptions.end_subscription(subscription_id)
+    await own_subscription(api.subsystems, call.by, subscription_id)
+    ended = await api.subsystems.subscriptions.end_subscription(subscription_id)
     return json_response(200, subscription_answer(ended))
 
 
 async def get_subscription(api: Api, call: Call) -> Response:
     """Return a subscription as it stands."""
-    subscription = await own_subscription(api.rooms, call.by, call.ids["subscription_id"])
+    subscription = await own_subscription(api.subsystems, call.by, call.ids["subscription_id"])
     return json_response(200, subscription_answer(subscription))
 
 
@@ -125,13 +125,13 @@ async def list_subscriptions(api: Api, call: Call) -> Response:
         refuse_other_customer(call.by, query.customer)
     if call.by.dealership is not None:
         refuse_narrowed(call.by)
-    page = await api.rooms.subscriptions.subscriptions(
+    page = await api.subsystems.subscriptions.subscriptions(
         customer=query.customer or call.by.customer, vin=query.vin, state=query.state,
         before=query.cursor,
     )  # fmt: skip
     shown, more = page_of(page, query.limit)
-    told = [subscription_answer(subscription) for subscription in shown]
-    return json_response(200, SubscriptionPage(data=told, next_cursor=more))
+    to_response = [subscription_answer(subscription) for subscription in shown]
+    return json_response(200, SubscriptionPage(data=to_response, next_cursor=more))
 
 
 def _refuse_others(call: Call, customer: UUID) -> None:

@@ -11,12 +11,12 @@ import msgspec
 
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed
 from caas.api.personal_data import refuse_personal_data
 from caas.api.problems import Problem
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from
 from caas.api.texts import Moment, Name, Reference, Unit, UnitQuantity
 from caas.rules.scopes import Scope
@@ -93,20 +93,22 @@ async def record_usage(api: Api, call: Call) -> Response:
     body = USED.read(call.body)
 
     async def record() -> Response:
-        subscription = await own_subscription(api.rooms, call.by, body.subscription)
+        subscription = await own_subscription(api.subsystems, call.by, body.subscription)
         refuse_narrowed(call.by)
-        await refuse_personal_data(api.rooms, subscription.customer, body.source_id, body.cancels)
-        because = await api.rooms.usage.record_usage(
+        await refuse_personal_data(
+            api.subsystems, subscription.customer, body.source_id, body.cancels
+        )
+        because = await api.subsystems.usage.record_usage(
             body.subscription, quantity=body.quantity, at=body.at.astimezone(UTC),
             source_id=body.source_id, unit=body.unit, cancels=body.cancels,
         )  # fmt: skip
-        told = UsageAnswer(
+        to_response = UsageAnswer(
             subscription=body.subscription, source_id=body.source_id, quantity=body.quantity,
             counted=because is None, because=because,
         )  # fmt: skip
-        return json_response(201 if because is None else 200, told)
+        return json_response(201 if because is None else 200, to_response)
 
-    return await once(api.rooms.books.keys, call, body, record)
+    return await once(api.subsystems.tables.keys, call, body, record)
 
 
 async def dispute_usage(api: Api, call: Call) -> Response:
@@ -114,14 +116,14 @@ async def dispute_usage(api: Api, call: Call) -> Response:
     body = DISPUTED.read(call.body)
 
     async def dispute() -> Response:
-        subscription = await own_subscription(api.rooms, call.by, body.subscription)
-        await refuse_personal_data(api.rooms, subscription.customer, body.reason)
-        opened = await api.rooms.usage.dispute(
+        subscription = await own_subscription(api.subsystems, call.by, body.subscription)
+        await refuse_personal_data(api.subsystems, subscription.customer, body.reason)
+        opened = await api.subsystems.usage.dispute(
             body.subscription, body.source_id, because=body.reason, by=call.by.name
         )
         return json_response(201, answer_from(DisputeAnswer, opened))
 
-    return await once(api.rooms.books.keys, call, body, dispute)
+    return await once(api.subsystems.tables.keys, call, body, dispute)
 
 
 async def end_usage_dispute(api: Api, call: Call) -> Response:
@@ -129,12 +131,12 @@ async def end_usage_dispute(api: Api, call: Call) -> Response:
     body = OUTCOME.read(call.body)
 
     async def end() -> Response:
-        ended = await api.rooms.usage.end_dispute(
+        ended = await api.subsystems.usage.end_dispute(
             call.ids["dispute_id"], outcome=body.outcome, by=call.by.name
         )
         return json_response(200, answer_from(DisputeAnswer, ended))
 
-    return await once(api.rooms.books.keys, call, body, end)
+    return await once(api.subsystems.tables.keys, call, body, end)
 
 
 _DECIDERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.BILLING, Scope.OPERATIONS})

@@ -14,13 +14,13 @@ import msgspec
 
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.ownership import own_vehicle, refuse_foreign_vehicle, refuse_narrowed
 from caas.api.patterns import VIN_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
-from caas.api.rooms import Api
 from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import MoneyBody, Name, PublicKey, Vin
 from caas.billing_database.vehicles import Vehicle
@@ -117,14 +117,14 @@ LISTED: Final = QueryOf(VehicleQuery)
 async def put_vehicle(api: Api, call: Call) -> Response:
     """Put a vehicle into stock, or tell more of a known one."""
     body = PUT.read(call.body)
-    vehicle = await api.rooms.order_management.put_vehicle(
+    vehicle = await api.subsystems.order_management.put_vehicle(
         vin=vin_of(call),
         model=body.model,
         price=payment_amount(body.price.amount, body.price.currency),
         public_key=base64.b64decode(body.public_key) if body.public_key else None,
         finished=body.finished,
     )
-    return json_response(200, _told(vehicle))
+    return json_response(200, _to_response(vehicle))
 
 
 async def return_vehicle(api: Api, call: Call) -> Response:
@@ -133,17 +133,19 @@ async def return_vehicle(api: Api, call: Call) -> Response:
     vin = vin_of(call)
 
     async def back() -> Response:
-        await refuse_foreign_vehicle(api.rooms, call.by, vin)
-        return json_response(200, _told(await api.rooms.order_management.vehicle_returned(vin)))
+        await refuse_foreign_vehicle(api.subsystems, call.by, vin)
+        return json_response(
+            200, _to_response(await api.subsystems.order_management.vehicle_returned(vin))
+        )
 
-    return await once(api.rooms.books.keys, call, body, back)
+    return await once(api.subsystems.tables.keys, call, body, back)
 
 
 async def get_vehicle(api: Api, call: Call) -> Response:
     """Return a vehicle as it stands, with its timeline."""
     vin = vin_of(call)
-    vehicle = await own_vehicle(api.rooms, call.by, vin)
-    events = await api.rooms.order_management.vehicle_history(vin)
+    vehicle = await own_vehicle(api.subsystems, call.by, vin)
+    events = await api.subsystems.order_management.vehicle_history(vin)
     return json_response(
         200, answer_from(VehicleWithEvents, vehicle, events=events, **_made(vehicle))
     )
@@ -157,12 +159,12 @@ async def list_vehicles(api: Api, call: Call) -> Response:
         if state not in {None, VehicleState.SIN_ASIGNAR}:
             refuse_narrowed(call.by)
         state = VehicleState.SIN_ASIGNAR
-    page = await api.rooms.order_management.vehicles(
+    page = await api.subsystems.order_management.vehicles(
         state=state, model=query.model, after=query.cursor
     )
     shown, more = page_of(page, query.limit, lambda row: row.vin)
     return json_response(
-        200, VehiclePage(data=[_told(vehicle) for vehicle in shown], next_cursor=more)
+        200, VehiclePage(data=[_to_response(vehicle) for vehicle in shown], next_cursor=more)
     )
 
 
@@ -186,7 +188,7 @@ def vin_of(call: Call) -> str:
     return vin
 
 
-def _told(vehicle: Vehicle) -> VehicleAnswer:
+def _to_response(vehicle: Vehicle) -> VehicleAnswer:
     return answer_from(VehicleAnswer, vehicle, **_made(vehicle))
 
 

@@ -24,13 +24,13 @@ import msgspec
 
 from caas.api.bodies import refuse_duplicate_keys
 from caas.api.call import Call
+from caas.api.context import Api
 from caas.api.operation import Operation
 from caas.api.partner_webhooks import APPLY_PARTNER_WEBHOOK, FACTORY, TRANSPORT, read_partner_event
 from caas.api.problems import Problem
-from caas.api.rooms import Api
 from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWebhookError
 from caas.external_systems.webhook_signatures import WEBHOOK_BODY_BYTES_MAX, WebhookRefusedError
-from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
+from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
 from caas.rules.card_numbers import scrub
 from caas.rules.personal_data import (
     PERSONAL_KEYS,
@@ -147,7 +147,7 @@ def _incoming(api: Api, call: Call, sender: str, message_id: str) -> tuple[Incom
         event_id=event_id or message_id,
         body_hash=hashlib.sha256(call.body).digest(),
         body=body,
-        work_kind=APPLY_WEBHOOK if sender == GATEWAY else APPLY_PARTNER_WEBHOOK,
+        job_kind=APPLY_WEBHOOK if sender == GATEWAY else APPLY_PARTNER_WEBHOOK,
     )
     return incoming, unreadable
 
@@ -187,9 +187,9 @@ def _event_id(api: Api, body: bytes, sender: str) -> str | None:
     return event.id if event else None
 
 
-def _storable(told: object) -> str:
+def _storable(reported: object) -> str:
     """Return JSON as PostgreSQL stores it: escapes undone, without the NUL it cannot hold."""
-    return scrub(msgspec.json.encode(told).decode().replace(_NUL, ""))
+    return scrub(msgspec.json.encode(reported).decode().replace(_NUL, ""))
 
 
 _TAKEN: Final = {200: WebhookReceipt, 204: None, 400: Problem, 401: Problem}

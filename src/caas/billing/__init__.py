@@ -22,14 +22,14 @@ from caas.billing_database.billing_runs import (
     BillingRuns,
     Terms,
 )
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.invoices import INVOICE
+from caas.billing_database.job_rows import Job
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import NotFoundError, RefusedError
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.notifications import CUSTOMER, Notifications
-from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.rules.mes_vencido import Month
 
@@ -67,23 +67,23 @@ class Billing:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         subscription_payment: SubscriptionPayment,
         notifications: Notifications,
         letterhead: Letterhead,
         public_url: str = "",
     ) -> None:
         """Bill under this letterhead; customers say who they are at `public_url`."""
-        self._books = books
+        self._tables = tables
         self._payment = subscription_payment
         self._notifications = notifications
         self._letterhead = letterhead
         self._public_url = public_url
-        self._runs = BillingRuns(books.database)
+        self._runs = BillingRuns(tables.database)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the months that are to be billed."""
-        open_work.register(BILL_MONTH, self._month_due)
+        jobs.register(BILL_MONTH, self._month_due)
 
     async def schedule(self) -> Month:
         """Make sure that the month that runs now is billed when it is over; return it."""
@@ -99,11 +99,11 @@ class Billing:
             MonthNotOverError: the end of the month is not reached.
         """
         await self._begin(month)
-        run = await self._carry_on(month)
+        run = await self._advance(month)
         while run.finished_at is None:
             if progress is not None:
                 progress(run)
-            run = await self._carry_on(month)
+            run = await self._advance(month)
         if progress is not None:
             progress(run)
         return run
@@ -114,7 +114,7 @@ class Billing:
         Raises:
             MonthNotOverError: the end of the month is not reached.
         """
-        await self._runs.begin_again(month)
+        await self._runs.restart(month)
         return await self.run_month(month, progress=progress)
 
     async def run(self, month: Month) -> BillingRun:
@@ -139,7 +139,7 @@ class Billing:
             raise MonthNotOverError(f"{month} is over at {end.isoformat()}; it is billed then.")
         await self._runs.begin(month, series=self._series(now), zone=self._letterhead.zone.key)
 
-    async def _carry_on(self, month: Month) -> BillingRun:
+    async def _advance(self, month: Month) -> BillingRun:
         """Do the next batch of a run, as one commit."""
 
         async def batch(connection: Connection) -> BillingRun:
@@ -150,7 +150,7 @@ class Billing:
                 return await self._calculate_usage_charges(run, month, connection)
             return await self._charge_mes_vencido(run, connection)
 
-        return await self._books.database.in_transaction(batch)
+        return await self._tables.database.in_transaction(batch)
 
     async def _calculate_usage_charges(
         self, run: BillingRun, month: Month, connection: Connection
@@ -175,9 +175,9 @@ class Billing:
                 rows_max //= 2
                 continue
             await self._say_what_was_not_billed(batch, month, connection)
-            for subscription in batch.invoiced if run.begun_again else ():
+            for subscription in batch.invoiced if run.restarted else ():
                 for kind in (NO_TAX_TABLE, BUYER_UNKNOWN):
-                    await self._books.cases.close(
+                    await self._tables.cases.close(
                         kind, subscription, resolution=INVOICED, owner=BILLER, within=connection
                     )
             return after
@@ -238,7 +238,7 @@ class Billing:
     async def _say_unnamed(self, subscription: UUID, month: Month, connection: Connection) -> None:
         """An invoice of this sum names its buyer by law: it waits for the details, unpaid."""
         customer = await self._runs.customer_of(subscription, within=connection)
-        await self._notifications.tell(
+        await self._notifications.notify(
             audience=CUSTOMER,
             recipient=customer,
             template="billing_details_needed",
@@ -256,26 +256,26 @@ class Billing:
             within=connection,
         )
 
-    async def _month_due(self, work: DueWork) -> Answer:
+    async def _month_due(self, job: Job) -> Answer:
         """Bill a month that is over, some batches at a time, and schedule the month after it."""
-        month = Month.parse(work.payload["month"])
+        month = Month.parse(job.payload["month"])
         now = await self._runs.now()
         interval = month.interval(self._letterhead.zone)
         if now < interval.end:
             wait = min((interval.end - now).total_seconds(), LOOK_AGAIN_SECONDS_MAX)
-            return Again(wait, "the month is not over")
+            return RetryIn(wait, "the month is not over")
         await self._schedule(month.next(), now)
         await self._begin(month)
         for _ in range(BATCHES_AT_ONCE_MAX):
-            run = await self._carry_on(month)
+            run = await self._advance(month)
             if run.finished_at is not None:
                 return Done()
-        return Again(0.0, "more of the month is to be billed")
+        return RetryIn(0.0, "more of the month is to be billed")
 
     async def _schedule(self, month: Month, now: datetime) -> None:
         """Months are the market's own time: no pace hurries them."""
         wait = (month.interval(self._letterhead.zone).end - now).total_seconds()
-        await self._books.work.add(
+        await self._tables.jobs.add(
             BILL_MONTH,
             derived_id(BILL_MONTH, month),
             due_in=max(wait, 0.0),

@@ -38,8 +38,8 @@ def checked_details(
     """
     if country not in countries():
         raise UnknownCountryError(country=country[:10])
-    said = {"name": name, "street": street, "postcode": postcode, "city": city}
-    kept = {what: " ".join(text.split()) for what, text in said.items()}
+    stated = {"name": name, "street": street, "postcode": postcode, "city": city}
+    kept = {what: " ".join(text.split()) for what, text in stated.items()}
     for what, text in kept.items():
         if len(text) > CHARS_MAX[what] or not text.isprintable() or not (text or what == "name"):
             raise InvalidBillingDetailsError(field=what)

@@ -17,14 +17,14 @@ from caas import dual_control
 from caas.billing.drafts import REASON_CHARS_MAX, credit_note
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.actors import Actor
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import CreditNoteProposal, credit_note_decisions
 from caas.billing_database.documents import DocumentRows, NewDocument
 from caas.billing_database.free_text import refuse_personal_data
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
-from caas.billing_database.moves import move_of
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import transition_of
 from caas.errors import ConflictError, RefusedError, UnavailableError
 from caas.notifications import Notifications
 from caas.payment_processing.credited_refunds import CreditedRefunds
@@ -76,19 +76,19 @@ class CreditNotes:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         letterhead: Letterhead,
         notifications: Notifications,
         refunds: CreditedRefunds,
     ) -> None:
         """Issue under this letterhead; what was paid goes back through `refunds`."""
-        self._books = books
+        self._tables = tables
         self._letterhead = letterhead
         self._notifications = notifications
         self._refunds = refunds
-        self._rows = InvoiceRows(books.database)
-        self._documents = DocumentRows(books.database)
-        self._decisions = credit_note_decisions(books.database)
+        self._rows = InvoiceRows(tables.database)
+        self._documents = DocumentRows(tables.database)
+        self._decisions = credit_note_decisions(tables.database)
 
     async def correct(
         self,
@@ -113,9 +113,9 @@ class CreditNotes:
                 back may not be promised now.
         """
         text = _checked(reason)
-        await refuse_personal_data(self._books.database, invoice_id, text)
+        await refuse_personal_data(self._tables.database, invoice_id, text)
         invoice = await self._rows.get(invoice_id)
-        async with self._books.database.connection() as connection:
+        async with self._tables.database.connection() as connection:
             taken = await self._taken(invoice, gross, connection)
         if invoice.state != "paid" or not is_large(Money(taken, invoice.currency)):
             note = await self.issue(invoice_id, reason=text, gross=taken, term=term)
@@ -152,7 +152,7 @@ class CreditNotes:
             wish = _Wish(agreed.reason, agreed.gross, agreed.term)
             await self._credit(invoice_id, note_id, wish, connection)
 
-        await self._books.database.in_transaction(together)
+        await self._tables.database.in_transaction(together)
         return await self._rows.get(note_id)
 
     async def withdraw(self, invoice_id: UUID, *, by: Actor) -> None:
@@ -161,7 +161,7 @@ class CreditNotes:
         Raises:
             NothingProposedError: none waits.
         """
-        await dual_control.withdraw(self._books.database, self._decisions, invoice_id, by=by)
+        await dual_control.withdraw(self._tables.database, self._decisions, invoice_id, by=by)
 
     async def issue(
         self,
@@ -182,12 +182,12 @@ class CreditNotes:
                 back may not be promised now.
         """
         wish, note_id = _Wish(_checked(reason), gross, term), new_id()
-        await refuse_personal_data(self._books.database, invoice_id, wish.reason)
+        await refuse_personal_data(self._tables.database, invoice_id, wish.reason)
 
         async def alone(connection: Connection) -> None:
             await self._credit(invoice_id, note_id, wish, connection)
 
-        await self._books.database.in_transaction(alone)
+        await self._tables.database.in_transaction(alone)
         return await self._rows.get(note_id)
 
     async def _taken(self, invoice: Invoice, gross: int | None, within: Connection) -> int:
@@ -219,36 +219,34 @@ class CreditNotes:
         await self._documents.issue([note], within=within)
         issued = await self._rows.get(note_id, within=within)
         if paid is None:
-            await self._take_back_loss(invoice, note, within)
+            await self._reverse_loss(invoice, note, within)
         else:
             await self._refunds.promise(
                 paid, amount=taken, reason=refund_reason(issued), key=key_of(note_id),
                 term=wish.term, within=within,
             )  # fmt: skip
-            await self._books.work.add(REFUND_CREDIT_NOTE, note_id, within=within)
-        await self._tell(issued, invoice, within)
+            await self._tables.jobs.add(REFUND_CREDIT_NOTE, note_id, within=within)
+        await self._notify(issued, invoice, within)
 
-    async def _take_back_loss(
-        self, invoice: Invoice, note: NewDocument, within: Connection
-    ) -> None:
+    async def _reverse_loss(self, invoice: Invoice, note: NewDocument, within: Connection) -> None:
         """What was written off was not owed: it is neither earned nor lost, nor taxed."""
         written_off = await self._rows.written_off(invoice, within=within)
         assert written_off is not None, "what may be corrected was paid or written off"
-        payment = await self._books.payments.get(written_off[0], within=within)
+        payment = await self._tables.payments.get(written_off[0], within=within)
         cause = LOSS_CAUSE if written_off[1] == DECLINED else SETTLEMENT_FAILED_CAUSE
-        remark = move_of(
+        remark = transition_of(
             payment,
             Remark.LOSS_BOOKED,
             source=f"credit-note:{note.id}",
             facts={"credit_note": str(note.id)},
             entries=postings.loss_not_owed(payment.type, cause, -note.gross),
         )
-        moved = await self._books.moves.apply(remark, within=within)
-        if not moved.moved:
+        transitioned = await self._tables.transitions.apply(remark, within=within)
+        if not transitioned.transitioned:
             raise UnavailableError("The payment is moving; try again shortly.")
 
-    async def _tell(self, note: Invoice, invoice: Invoice, within: Connection) -> None:
-        await self._notifications.tell(
+    async def _notify(self, note: Invoice, invoice: Invoice, within: Connection) -> None:
+        await self._notifications.notify(
             audience="customer",
             recipient=invoice.customer,
             template="credit_note_sent",

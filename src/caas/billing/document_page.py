@@ -13,7 +13,7 @@ from babel.numbers import format_currency, format_decimal
 
 from caas.billing.document import Document, Party, Reference, TypeCode
 from caas.billing.document_lines import Line, TaxTotal
-from caas.billing.document_words import deduction, language_of, words
+from caas.billing.document_words import deduction, labels, language_of
 from caas.notifications.texts import money
 from caas.rules.locales import LOCALES
 from caas.rules.money import exponent
@@ -26,7 +26,7 @@ PRICE_DECIMALS_MORE: Final = 2
 
 def page_of(document: Document) -> dict[str, Any]:
     """Return what `document.typ` sets: words, facts, lines and sums."""
-    return _Page(document).said()
+    return _Page(document).content()
 
 
 class _Page:
@@ -36,20 +36,22 @@ class _Page:
         self._document = document
         self._language = language_of(document)
         self._locale = LOCALES[self._language]
-        self._words = words(self._language)
+        self._labels = labels(self._language)
         self._sign = -1 if document.type_code is TypeCode.CREDIT_NOTE else 1
 
-    def said(self) -> dict[str, Any]:
-        document, said = self._document, self._words
+    def content(self) -> dict[str, Any]:
+        document, content = self._document, self._labels
         return {
             "language": self._language,
             "title": f"{self._kind()} {document.number}",
-            "page": said["page"],
+            "page": content["page"],
             "seller": self._party(document.seller),
-            "to": said["to"],
-            "buyer": self._party(document.buyer) if document.buyer else [said["consumer"]],
+            "to": content["to"],
+            "buyer": self._party(document.buyer) if document.buyer else [content["consumer"]],
             "facts": [(what, fact) for what, fact in self._facts() if fact],
-            "head": [said[name] for name in ("description", "quantity", "price", "rate", "amount")],
+            "head": [
+                content[name] for name in ("description", "quantity", "price", "rate", "amount")
+            ],
             "lines": [self._line(line) for line in document.lines],
             "sums": self._sums(),
             "notes": [note for note in self._notes() if note],
@@ -57,37 +59,37 @@ class _Page:
 
     def _kind(self) -> str:
         code = str(self._document.type_code.value)
-        return self._words[f"{code} simplified" if self._document.simplified else code]
+        return self._labels[f"{code} simplified" if self._document.simplified else code]
 
     def _party(self, party: Party) -> list[str]:
         town = " ".join(filter(None, (party.postcode, party.city)))
         place = ", ".join(filter(None, (town, party.region, party.country)))
         tax_id = party.tax_id and written_tax_id(
-            party.tax_country or party.country, party.tax_id, otherwise=self._words["tax id"]
+            party.tax_country or party.country, party.tax_id, otherwise=self._labels["tax id"]
         )
         return [row for row in (party.name, party.street, place, tax_id) if row]
 
     def _facts(self) -> list[tuple[str, str]]:
-        document, said = self._document, self._words
+        document, content = self._document, self._labels
         corrects, period = document.corrects, document.period
         return [
-            (said["number"], document.number),
-            (said["issued"], self._day(document.issue_date, "long")),
-            (said["supplied"], self._day(document.supply_date, "long")),
+            (content["number"], document.number),
+            (content["issued"], self._day(document.issue_date, "long")),
+            (content["supplied"], self._day(document.supply_date, "long")),
             (
-                said["period"],
+                content["period"],
                 f"{self._day(period.first)} - {self._day(period.last)}" if period else "",
             ),
-            (said["order"], document.order),
-            (said["vehicle"], document.vehicle),
-            (said["corrects"], self._named(corrects) if corrects else ""),
-            (said["reason"], document.reason),
-            (said["reference"], document.payment.reference),
-            (said["due"], self._day(document.payment.due_date, "long")),
+            (content["order"], document.order),
+            (content["vehicle"], document.vehicle),
+            (content["corrects"], self._named(corrects) if corrects else ""),
+            (content["reason"], document.reason),
+            (content["reference"], document.payment.reference),
+            (content["due"], self._day(document.payment.due_date, "long")),
         ]
 
     def _named(self, reference: Reference) -> str:
-        return self._words["corrects_of"].format(
+        return self._labels["corrects_of"].format(
             number=reference.number, date=self._day(reference.issue_date)
         )
 
@@ -97,31 +99,31 @@ class _Page:
         )
         return [
             line.name,
-            f"{quantity} {self._words[line.unit]}".strip(),
+            f"{quantity} {self._labels[line.unit]}".strip(),
             self._price(line),
             self._rate(line),
             self._money(line.net),
         ]
 
     def _sums(self) -> list[dict[str, Any]]:
-        document, said, totals = self._document, self._words, self._document.totals
+        document, content, totals = self._document, self._labels, self._document.totals
         sums = [row for tax in document.tax for row in self._tax(tax)]
-        sums.append((said["gross"], totals.gross, True))
+        sums.append((content["gross"], totals.gross, True))
         for one in document.deducts:
-            named = said["deducted"].format(number=one.number, date=self._day(one.issue_date))
+            named = content["deducted"].format(number=one.number, date=self._day(one.issue_date))
             sums.append((named, -one.gross, False))
         paid = totals.prepaid - sum(one.gross for one in document.deducts)
         if paid:
-            sums.append((said["paid"], -paid, False))
+            sums.append((content["paid"], -paid, False))
         if document.type_code is not TypeCode.CREDIT_NOTE:
-            sums.append((said["payable"], totals.payable, True))
+            sums.append((content["payable"], totals.payable, True))
         return [
             {"what": what, "amount": self._money(amount), "strong": strong}
             for what, amount, strong in sums
         ]
 
     def _tax(self, tax: TaxTotal) -> list[tuple[str, int, bool]]:
-        net = (f"{self._words['net']} ({self._rate(tax)})", tax.net, False)
+        net = (f"{self._labels['net']} ({self._rate(tax)})", tax.net, False)
         if tax.tax_category in NEEDS_A_REASON:
             return [net]
         return [net, (self._rate(tax), tax.tax, False)]
@@ -130,20 +132,20 @@ class _Page:
         """Say "VAT 21 %", or why there is none."""
         category = taxed.tax_category
         if category in NEEDS_A_REASON:
-            return self._words[category]
+            return self._labels[category]
         percent = Decimal(taxed.rate_basis_points).scaleb(-2)
-        return f"{self._words[category]} {format_decimal(percent, locale=self._locale)} %"
+        return f"{self._labels[category]} {format_decimal(percent, locale=self._locale)} %"
 
     def _notes(self) -> list[str]:
-        document, said = self._document, self._words
+        document, content = self._document, self._labels
         notes = list(dict.fromkeys(tax.exemption_reason for tax in document.tax))
         notes += [deduction(document, one) for one in document.deducts]
         if document.type_code is TypeCode.CREDIT_NOTE:
             return notes
         if not document.totals.payable and document.payment.means == CARD:
-            notes.append(said["by card"])
+            notes.append(content["by card"])
         if document.totals.payable and document.payment.terms:
-            notes.append(f"{said['terms']}: {document.payment.terms}")
+            notes.append(f"{content['terms']}: {document.payment.terms}")
         return notes
 
     def _money(self, amount: int) -> str:

@@ -54,12 +54,12 @@ def _named_factur_x(pages: bytes) -> bytes:
     writer = PdfWriter(clone_from=io.BytesIO(pages))
     metadata = writer.root_object["/Metadata"].get_object()
     assert isinstance(metadata, DecodedStreamObject), "typst writes metadata as plain text"
-    said = metadata.get_data().decode()
+    stated = metadata.get_data().decode()
     schema, end = _source("factur_x.xmp").split("<!-- -->\n")
     for place, addition in ((SCHEMAS, SCHEMAS + schema), (END, end + END)):
-        assert said.count(place) == 1, "typst writes one list of schemas and one end"
-        said = said.replace(place, addition)
-    metadata.set_data(said.encode())
+        assert stated.count(place) == 1, "typst writes one list of schemas and one end"
+        stated = stated.replace(place, addition)
+    metadata.set_data(stated.encode())
     written = io.BytesIO()
     writer.write(written)
     return written.getvalue()

@@ -20,11 +20,11 @@ def language_of(document: Document) -> str:
 
 
 @cache
-def words(language: str) -> dict[str, str]:
+def labels(language: str) -> dict[str, str]:
     """Return the words of a language, by what they are for."""
     source = (resources.files("caas.billing") / "document_words.toml").read_text("utf-8")
-    said: dict[str, dict[str, str]] = tomllib.loads(source)
-    return said.get(language, said["es"])
+    labels_by_language: dict[str, dict[str, str]] = tomllib.loads(source)
+    return labels_by_language.get(language, labels_by_language["es"])
 
 
 def deduction(document: Document, deducted: Reference) -> str:
@@ -36,7 +36,7 @@ def deduction(document: Document, deducted: Reference) -> str:
             "\N{NO-BREAK SPACE}", " "
         )
 
-    return words(language)["deduction"].format(
+    return labels(language)["deduction"].format(
         number=deducted.number,
         date=format_date(deducted.issue_date, locale=LOCALES[language]),
         net=written(deducted.net),

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 
 from caas.billing.document import Document, Party, Reference
 from caas.billing.document_lines import RATE_MAX, UNITS, Line, TaxTotal
-from caas.billing.document_words import deduction, words
+from caas.billing.document_words import deduction, labels
 from caas.errors import RefusedError
 from caas.rules.money import Money, exponent, format_plain
 from caas.rules.taxes import TaxCategory
@@ -153,7 +153,7 @@ def _line(document: Document, number: int, line: Line) -> ET.Element:
 def _agreement(document: Document) -> ET.Element:
     outside = any(one.tax_category is TaxCategory.NOT_SUBJECT for one in document.tax)
     buyer = document.buyer or Party(
-        name=words(document.language)["consumer"], country=document.seller.country
+        name=labels(document.language)["consumer"], country=document.seller.country
     )
     order = _node("ram:BuyerOrderReferencedDocument", _text("ram:IssuerAssignedID", document.order))
     vehicle = _node(

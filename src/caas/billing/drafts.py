@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from caas.billing.document_words import words
+from caas.billing.document_words import labels
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.connection import Row
 from caas.billing_database.documents import NewDocument
@@ -126,15 +126,15 @@ def _is_small(paid: Row) -> bool:
 
 
 def _lines(kind: str, paid: Row, letterhead: Letterhead) -> list[dict[str, Any]]:
-    said = words(paid["language"] or letterhead.language)
+    stated = labels(paid["language"] or letterhead.language)
     gross = paid["gross"]
     if kind == ADVANCE:
-        return [_line("deposit", gross, said["deposit"].format(model=paid["model"]))]
+        return [_line("deposit", gross, stated["deposit"].format(model=paid["model"]))]
     if kind == SERVICE:
-        name = said["service"].format(name=paid["service_name"], days=paid["duration_days"])
+        name = stated["service"].format(name=paid["service_name"], days=paid["duration_days"])
         return [_line("service", gross, name)]
     if paid["advance"] is None:
-        return [_line("vehicle", gross, said["rest"].format(model=paid["model"]))]
+        return [_line("vehicle", gross, stated["rest"].format(model=paid["model"]))]
     advance = paid["advance_gross"]
     deducted = {
         "kind": DEDUCTED,
@@ -151,8 +151,8 @@ def _lines(kind: str, paid: Row, letterhead: Letterhead) -> list[dict[str, Any]]
         "category": paid["advance_category"],
         "exempt_because": paid["advance_exempt_because"],
     }
-    first = _line("vehicle", advance, said["deposit"].format(model=paid["model"]))
-    rest = _line("vehicle", gross, said["rest"].format(model=paid["model"]))
+    first = _line("vehicle", advance, stated["deposit"].format(model=paid["model"]))
+    rest = _line("vehicle", gross, stated["rest"].format(model=paid["model"]))
     return [rest, {**first, **taxed_before}, deducted]
 
 

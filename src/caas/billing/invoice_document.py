@@ -11,7 +11,7 @@ from typing import Final
 
 from caas.billing.document import Document, Heading, Party, Payment, Period, Reference, TypeCode
 from caas.billing.document_lines import UNITS, Item, Line, line, priced
-from caas.billing.document_words import words
+from caas.billing.document_words import labels
 from caas.billing.drafts import DEDUCTED
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.invoices import ADVANCE, CREDIT_NOTE, INVOICE, VEHICLE, Invoice
@@ -25,7 +25,7 @@ def document_of(
     invoice: Invoice, letterhead: Letterhead, *, corrects: Invoice | None = None
 ) -> Document:
     """Return what a document says, in its customer's language."""
-    said = words(invoice.language or letterhead.language)
+    words = labels(invoice.language or letterhead.language)
     seller = _seller(invoice, letterhead)
     period = _period(invoice)
     heading = Heading(
@@ -42,13 +42,13 @@ def document_of(
         period=period,
         corrects=_reference(corrects, letterhead) if corrects else None,
         deducts=_deducts(invoice),
-        payment=Payment(terms=_terms(invoice, letterhead, said)),
+        payment=Payment(terms=_terms(invoice, letterhead, words)),
         reason=invoice.reason or "",
         order=str(invoice.subject) if invoice.kind in {ADVANCE, VEHICLE} else "",
         vehicle=invoice.vin or "",
     )
     paid = invoice.gross if corrects is None and invoice.state == "paid" else 0
-    return Document.checked(heading, _lines(invoice, said), paid=paid)
+    return Document.checked(heading, _lines(invoice, words), paid=paid)
 
 
 def _type_code(invoice: Invoice) -> TypeCode:
@@ -110,19 +110,19 @@ def _deducts(invoice: Invoice) -> tuple[Reference, ...]:
     )
 
 
-def _terms(invoice: Invoice, letterhead: Letterhead, said: dict[str, str]) -> str:
-    return said["written off"] if invoice.state == "written off" else letterhead.payment_terms
+def _terms(invoice: Invoice, letterhead: Letterhead, words: dict[str, str]) -> str:
+    return words["written off"] if invoice.state == "written off" else letterhead.payment_terms
 
 
-def _lines(invoice: Invoice, said: dict[str, str]) -> tuple[Line, ...]:
+def _lines(invoice: Invoice, words: dict[str, str]) -> tuple[Line, ...]:
     """Make the lines; what a credit note takes back is as its row says, a rest has no rate."""
-    items = list(_items(invoice, said))
+    items = list(_items(invoice, words))
     if invoice.kind == CREDIT_NOTE:
         return (line(items[0], net=-invoice.net, gross=-invoice.gross),)
     return priced(items, tax_included=all("gross" in row for row in invoice.lines))
 
 
-def _items(invoice: Invoice, said: dict[str, str]) -> Iterator[Item]:
+def _items(invoice: Invoice, words: dict[str, str]) -> Iterator[Item]:
     for row in invoice.lines:
         if row["kind"] == DEDUCTED:
             continue
@@ -132,7 +132,7 @@ def _items(invoice: Invoice, said: dict[str, str]) -> Iterator[Item]:
         default = TaxCategory.STANDARD if rate else TaxCategory.ZERO
         named = {**row, "service": invoice.service_name or invoice.service or ""}
         yield Item(
-            name=row.get("name") or said[row["kind"]].format(**named).rstrip(", "),
+            name=row.get("name") or words[row["kind"]].format(**named).rstrip(", "),
             amount=row["gross"] if "gross" in row else row["net"],
             tax_category=TaxCategory(row.get("category", invoice.tax_category or default)),
             rate_basis_points=rate,

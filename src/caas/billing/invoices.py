@@ -20,13 +20,13 @@ from caas.billing.invoice_document import document_of
 from caas.billing.issuing import Issuing
 from caas.billing.letterhead import Letterhead
 from caas.billing.withdrawn_subscriptions import WithdrawnSubscriptions
-from caas.billing_database.books import Books
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import Invoice, InvoiceRows
+from caas.billing_database.job_rows import Job
 from caas.billing_database.rows import PAGE_ROWS_MAX
+from caas.billing_database.tables import BillingDatabase
+from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
-from caas.open_work import Answer, Done, OpenWork
 from caas.payment_processing.credited_refunds import REQUESTED_BY, CreditedRefunds
 from caas.rules.mes_vencido import Month
 
@@ -54,7 +54,7 @@ class Invoices:
     def __init__(  # noqa: PLR0913  # what it works with, by name
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         notifications: Notifications,
         letterhead: Letterhead,
         refund: Refund,
@@ -66,25 +66,25 @@ class Invoices:
 
         Customers find their documents on pages at `public_url`.
         """
-        self._books = books
+        self._tables = tables
         self._notifications = notifications
         self._public_url = public_url
         self._letterhead = letterhead
         self._refund = refund
         self.issuing = issuing
         self.credit_notes = CreditNotes(
-            books=books,
+            tables=tables,
             letterhead=letterhead,
             notifications=notifications,
             refunds=credited_refunds,
         )
-        self._withdrawn_subscriptions = WithdrawnSubscriptions(books, self.credit_notes)
-        self._rows = InvoiceRows(books.database)
+        self._withdrawn_subscriptions = WithdrawnSubscriptions(tables, self.credit_notes)
+        self._rows = InvoiceRows(tables.database)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the refunds that credit notes leave."""
-        open_work.register(REFUND_CREDIT_NOTE, self._refund_due)
-        self._withdrawn_subscriptions.register(open_work)
+        jobs.register(REFUND_CREDIT_NOTE, self._refund_due)
+        self._withdrawn_subscriptions.register(jobs)
 
     async def invoice(self, invoice_id: UUID) -> Invoice:
         """Return an invoice or a credit note as it stands.
@@ -160,7 +160,7 @@ class Invoices:
             InvoiceNotFoundError: there is none with this id.
         """
         invoice = await self._rows.get(invoice_id)
-        await self._notifications.tell(
+        await self._notifications.notify(
             audience="customer",
             recipient=invoice.customer,
             template="document_sent",
@@ -174,9 +174,9 @@ class Invoices:
         )
         return invoice
 
-    async def _refund_due(self, work: DueWork) -> Answer:
+    async def _refund_due(self, job: Job) -> Answer:
         """Begin the refund that a credit note promised; the same note is the same refund."""
-        note = await self._rows.get(work.subject)
+        note = await self._rows.get(job.subject)
         assert note.corrects is not None, "a credit note corrects an invoice"
         invoice = await self._rows.get(note.corrects)
         assert invoice.last_payment is not None, "what is refunded was paid"

@@ -16,17 +16,17 @@ from uuid import UUID
 from caas.billing.drafts import credit_note, lacks, of_payment
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.billing_runs import CANNOT_BE_WRITTEN
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection, Row
 from caas.billing_database.documents import UNTAXED, DocumentRows, NewDocument
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.invoices import InvoiceRows
+from caas.billing_database.job_rows import Job
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError
+from caas.jobs import Answer, JobQueue, RetryIn
 from caas.notifications import CUSTOMER, Notifications
-from caas.open_work import Again, Answer, OpenWork
-from caas.rules.pace import Pace
 from caas.rules.payment_types import PaymentType
+from caas.rules.time_scale import TimeScale
 
 ISSUE_DOCUMENTS: Final = "issue_documents"
 FORGET_BUYERS: Final = "forget_buyers"
@@ -55,30 +55,30 @@ class Issuing:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         letterhead: Letterhead,
         notifications: Notifications,
-        pace: Pace,
+        time_scale: TimeScale,
         public_url: str = "",
     ) -> None:
         """Issue under this letterhead; customers find their documents at `public_url`."""
-        self._books = books
+        self._tables = tables
         self._letterhead = letterhead
         self._notifications = notifications
-        self._pace = pace
+        self._time_scale = time_scale
         self._public_url = public_url
-        self._rows = DocumentRows(books.database)
-        self._invoices = InvoiceRows(books.database)
+        self._rows = DocumentRows(tables.database)
+        self._invoices = InvoiceRows(tables.database)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take what is due."""
-        open_work.register(ISSUE_DOCUMENTS, self._due)
-        open_work.register(FORGET_BUYERS, self._forget_due)
+        jobs.register(ISSUE_DOCUMENTS, self._due)
+        jobs.register(FORGET_BUYERS, self._forget_due)
 
     async def begin(self) -> None:
         """Make sure that documents are issued from now on; saying it again changes nothing."""
         for kind in (ISSUE_DOCUMENTS, FORGET_BUYERS):
-            await self._books.work.add(kind, derived_id(kind))
+            await self._tables.jobs.add(kind, derived_id(kind))
 
     async def issue_due(self) -> int:
         """Issue all that is due now; return for how many payments and refunds it was looked at."""
@@ -111,13 +111,15 @@ class Issuing:
                 case=held,
             )
 
-    async def _due(self, _work: DueWork) -> Answer:
+    async def _due(self, _work: Job) -> Answer:
         await self.issue_due()
-        return Again(LOOK_EVERY_SECONDS / self._pace.seconds(1.0), "the next are issued soon")
+        return RetryIn(
+            LOOK_EVERY_SECONDS / self._time_scale.seconds(1.0), "the next are issued soon"
+        )
 
-    async def _forget_due(self, _work: DueWork) -> Answer:
+    async def _forget_due(self, _work: Job) -> Answer:
         await self._rows.forget_buyers()
-        return Again(FORGET_EVERY_SECONDS, "the next term ends another day")
+        return RetryIn(FORGET_EVERY_SECONDS, "the next term ends another day")
 
     async def _issue(self, rows_max: int) -> int:
         async def batch(connection: Connection) -> int:
@@ -133,7 +135,7 @@ class Issuing:
             await self._close_cases(done, connection)
             return len(due)
 
-        return await self._books.database.in_transaction(batch)
+        return await self._tables.database.in_transaction(batch)
 
     async def _of_payments(self, paid: Sequence[UUID], within: Connection) -> set[UUID]:
         """Issue the documents of payments; return those that stay due, or are held."""
@@ -186,7 +188,7 @@ class Issuing:
         """Issue documents, and send each to its customer."""
         numbers = await self._rows.issue(drafts, within=within)
         for draft, number in zip(drafts, numbers, strict=True):
-            await self._notifications.tell(
+            await self._notifications.notify(
                 audience=CUSTOMER,
                 recipient=draft.customer,
                 template="document_sent",
@@ -201,7 +203,7 @@ class Issuing:
             )
 
     async def _ask_for_buyer(self, payment_id: UUID, customer: UUID, within: Connection) -> None:
-        await self._notifications.tell(
+        await self._notifications.notify(
             audience=CUSTOMER,
             recipient=customer,
             template="billing_details_needed",
@@ -233,7 +235,7 @@ class Issuing:
         """Close the cases behind which what is done now was held."""
         for kind, payment_id in {(row["case_kind"], row["payment_id"]) for row in done}:
             if kind is not None:
-                await self._books.cases.close(
+                await self._tables.cases.close(
                     kind, payment_id, resolution=ISSUED, owner=ISSUER, within=within
                 )
 
@@ -253,4 +255,4 @@ class Issuing:
                 )
             return len(due)
 
-        return await self._books.database.in_transaction(one)
+        return await self._tables.database.in_transaction(one)

@@ -9,10 +9,10 @@ Rule a change must keep: the work ends when no invoice of the subscription has a
 from typing import Final
 
 from caas.billing.credit_notes import CreditNotes
-from caas.billing_database.books import Books
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
-from caas.open_work import Again, Answer, Done, OpenWork
+from caas.billing_database.job_rows import Job
+from caas.billing_database.tables import BillingDatabase
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.refund_refusals import (
     NothingToRefundError,
     RefundMustWaitError,
@@ -28,22 +28,22 @@ UNDER_WAY: Final = frozenset({"open", "declined"})
 class WithdrawnSubscriptions:
     """Credits their months."""
 
-    def __init__(self, books: Books, credit_notes: CreditNotes) -> None:
+    def __init__(self, tables: BillingDatabase, credit_notes: CreditNotes) -> None:
         """Issue at this desk."""
-        self._rows = InvoiceRows(books.database)
+        self._rows = InvoiceRows(tables.database)
         self._credit_notes = credit_notes
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the subscriptions that were withdrawn from."""
-        open_work.register(CREDIT_WITHDRAWN, self._due)
+        jobs.register(CREDIT_WITHDRAWN, self._due)
 
-    async def _due(self, work: DueWork) -> Answer:
-        for invoice in await self._rows.listed(subject=work.subject):
+    async def _due(self, job: Job) -> Answer:
+        for invoice in await self._rows.listed(subject=job.subject):
             if invoice.kind == CREDIT_NOTE or invoice.gross <= invoice.credited:
                 continue
             waits = await self._credited(invoice)
             if waits is not None:
-                return Again(LOOK_AGAIN_SECONDS, waits)
+                return RetryIn(LOOK_AGAIN_SECONDS, waits)
         return Done()
 
     async def _credited(self, invoice: Invoice) -> str | None:

@@ -39,9 +39,9 @@ insert into billing_runs (month, series, first_number, subscriptions, charged_se
 select $1, $2, next, (select count(*) from subscriptions), $2, next - 1, db_now(), $3 from counter
 on conflict do nothing
 """
-BEGIN_AGAIN: Final = """
+RESTART: Final = """
 update billing_runs set finished_at = null, invoiced_at = null, seen_through = null, seen = 0,
-       subscriptions = (select count(*) from subscriptions), begun_again = begun_again + 1
+       subscriptions = (select count(*) from subscriptions), restarted = restarted + 1
  where month = $1 and finished_at is not null
 """
 LOCK_SERIES: Final = """
@@ -207,7 +207,7 @@ class BillingRun:
     charges: int
     started_at: datetime
     finished_at: datetime | None
-    begun_again: int
+    restarted: int
 
 
 class Batch(NamedTuple):
@@ -278,9 +278,9 @@ class BillingRuns:
         """Make sure that the month has a run; its days are those of the time zone."""
         await self._database.fetch(BEGIN, str(month), series, zone)
 
-    async def begin_again(self, month: Month) -> None:
+    async def restart(self, month: Month) -> None:
         """Let a run that is finished look at every subscription once more."""
-        await self._database.fetch(BEGIN_AGAIN, str(month))
+        await self._database.fetch(RESTART, str(month))
 
     async def locked(self, month: Month, *, within: Connection) -> BillingRun:
         """Return the month's run, which nobody else carries on until the transaction ends."""
@@ -316,8 +316,8 @@ class BillingRuns:
             ADVANCE, run.month, terms.series, batch["issued"], batch["last"], batch["seen"]
         )
         assert after is not None, "the run is locked and there"
-        told = (batch[name] or [] for name in ("unfit", "untaxed", "unnamed", "invoiced"))
-        return row_as(BillingRun, after), Batch(*told)
+        reported = (batch[name] or [] for name in ("unfit", "untaxed", "unnamed", "invoiced"))
+        return row_as(BillingRun, after), Batch(*reported)
 
     async def customer_of(self, subscription: UUID, *, within: Connection) -> UUID:
         """Return who has a subscription."""

@@ -56,7 +56,7 @@ RESOLVE = """
 update cases set status = 'resolved', resolution = $2, owner = $3, resolved_at = db_now()
  where id = $1 and status = 'open' and kind <> all ($5)
    and not (kind = $4 and exists (
-     select from open_work o where o.subject = cases.subject and o.parked_at is not null))
+     select from jobs o where o.subject = cases.subject and o.paused_at is not null))
 returning id
 """
 TAKE = "update cases set owner = $2 where id = $1 and status = 'open' returning id"
@@ -64,7 +64,7 @@ ONE = f"""
 select {columns(Case)}
   from cases where id = $1
 """
-PARKED = "open_work_parked"
+PAUSED = "jobs_parked"
 DEPOSIT_HELD = "deposit_held"
 DECIDED_OTHERWISE = (DEPOSIT_HELD,)
 """Kinds of cases that no words close: a decision does, which moves money."""
@@ -166,7 +166,7 @@ class Cases:
             CaseNeedsDecisionError: money waits behind it.
         """
         by = within or self.database
-        closing = (case_id, resolution, owner, PARKED, DECIDED_OTHERWISE)
+        closing = (case_id, resolution, owner, PAUSED, DECIDED_OTHERWISE)
         if await by.fetchrow(RESOLVE, *closing) is not None:
             return
         row = await by.fetchrow(ONE, case_id)

@@ -3,8 +3,8 @@
 PostgreSQL 15 or newer, embedded or elsewhere; one dialect. Few connections, prepared statements.
 
 A server that is frozen hangs up on nobody. So while somebody waits and nobody is answered, it is
-asked apart whether it lives (`caas.billing_database.pulse`); when it does not, everybody who waits
-is told so at once, and so is whoever comes, until it answers again.
+asked apart whether it lives (`caas.billing_database.heartbeat`); when it does not, everybody who
+waits is told so at once, and so is whoever comes, until it answers again.
 
 Rules a change must keep: no network but the database's inside a transaction; a statement or a
 transaction that fails with a deadlock or a serialisation failure is run again as a whole, a bounded
@@ -24,12 +24,12 @@ import asyncpg
 
 from caas.billing_database.database_sessions import (
     PROCESS,
-    look_at_server,
+    check_server,
     new_process_id,
     prepared,
     register,
 )
-from caas.billing_database.pulse import PulseTaker, in_words
+from caas.billing_database.heartbeat import HeartbeatMonitor, in_words
 from caas.errors import StartupError, UnavailableError
 from caas.rules.durations import Durations
 
@@ -40,7 +40,7 @@ CLOSE_TIMEOUT_SECONDS = 10
 RELEASE_TIMEOUT_SECONDS = 5
 SILENCE_SECONDS = 4.0
 WATCH_SECONDS = 0.5
-PULSES_MISSED_MAX = 2
+HEARTBEATS_MISSED_MAX = 2
 WAIT_BUCKETS_SECONDS = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0)
 REFUSED_WRITES_SECONDS = 10.0
 TRANSACTION_ATTEMPTS_MAX = 5
@@ -100,7 +100,7 @@ class Database:
         self._closing = False
         self._watching: asyncio.Task[None] | None = None
         self._releasing: set[asyncio.Task[None]] = set()
-        self.pulse = PulseTaker(dsn)
+        self.heartbeat = HeartbeatMonitor(dsn)
         self.waits = Durations(WAIT_BUCKETS_SECONDS)
         self.dsn = dsn
         self.login_too_strong = login_too_strong
@@ -147,7 +147,7 @@ class Database:
         Raises:
             DatabaseUnavailableError: the database cannot serve now.
         """
-        return await self._persistently(self.transaction, work)
+        return await self._call_with_retry(self.transaction, work)
 
     async def in_statement(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Run work, which is one statement, on a connection; again after a deadlock.
@@ -155,7 +155,7 @@ class Database:
         Raises:
             DatabaseUnavailableError: the database cannot serve now.
         """
-        return await self._persistently(self.connection, work)
+        return await self._call_with_retry(self.connection, work)
 
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
         """Run one query and return its rows."""
@@ -180,7 +180,7 @@ class Database:
         assert row is not None, "a database has its statistics"
         return int(row["xact_commit"])
 
-    async def _persistently(
+    async def _call_with_retry(
         self,
         lend: Callable[[], AbstractAsyncContextManager[Connection]],
         work: Callable[[Connection], Awaitable[Result]],
@@ -224,7 +224,7 @@ class Database:
         self._closing = True  # nothing stays at hand any more
         if self._watching is not None:
             self._watching.cancel()
-        await self.pulse.close()
+        await self.heartbeat.close()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 while self._at_hand:
@@ -286,9 +286,9 @@ class Database:
             await asyncio.sleep(WATCH_SECONDS)
             if self._away is None and not self._is_silent():
                 continue
-            pulse = await self.pulse.take()
-            missed = 0 if pulse.answers else missed + 1
-            self._away = pulse.because if missed >= PULSES_MISSED_MAX else None
+            heartbeat = await self.heartbeat.take()
+            missed = 0 if heartbeat.answers else missed + 1
+            self._away = heartbeat.because if missed >= HEARTBEATS_MISSED_MAX else None
             if self._away is not None:
                 self._send_away()
 
@@ -319,7 +319,7 @@ async def connect(
         StartupError: no database answers at this address, or it is none that can be used.
     """
     try:
-        settings, login_too_strong = await look_at_server(dsn)
+        settings, login_too_strong = await check_server(dsn)
         if read_only:
             settings["default_transaction_read_only"] = "on"
         else:

@@ -23,7 +23,7 @@ select n.id, n.payment_id, n.owed, n.reason,
        coalesce((select sum(r.amount) from refunds r
                   where r.payment_id = n.payment_id and r.reason = n.reason
                     and r.state <> 'failed'), 0)::bigint as given_back,
-       coalesce((select sum((w.payload->>'amount')::bigint) from open_work w
+       coalesce((select sum((w.payload->>'amount')::bigint) from jobs w
                   where w.kind = 'promised_refund' and w.payload->>'reason' = n.reason
                     and w.payload->>'payment' = n.payment_id::text), 0)::bigint as promised,
        coalesce((select sum(coalesce((e.facts->>'covered')::bigint, 0)

@@ -85,7 +85,7 @@ class SharedSessionsError(StartupError):
     code = "shared_sessions"
 
 
-async def look_at_server(dsn: str) -> tuple[dict[str, str], str | None]:
+async def check_server(dsn: str) -> tuple[dict[str, str], str | None]:
     """Return the settings of every session there, and what is wrong with the login, if anything.
 
     Raises:

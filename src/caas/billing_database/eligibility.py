@@ -28,12 +28,12 @@ class VehicleNotTheirsError(RefusedError):
 
 async def has_vehicle(database: Database, customer: UUID, vin: str) -> bool:
     """Say whether this vehicle was delivered to this customer and is theirs."""
-    return await _says(database, HAS_VEHICLE, customer, vin)
+    return await _is_true(database, HAS_VEHICLE, customer, vin)
 
 
 async def may_still_be_sold(database: Database, service_order: UUID) -> bool:
     """Say whether what a service order asks for may still be delivered to its customer."""
-    return await _says(database, MAY_STILL_BE_SOLD, service_order)
+    return await _is_true(database, MAY_STILL_BE_SOLD, service_order)
 
 
 async def cancel_pending_terms(
@@ -53,15 +53,15 @@ def not_theirs(vin: str) -> VehicleNotTheirsError:
 
 async def dealership_knows(database: Database, dealership: str, customer: UUID) -> bool:
     """Say whether a dealership created this customer, or sold to them: a paid reservation."""
-    return await _says(database, DEALERSHIP_KNOWS, dealership, customer)
+    return await _is_true(database, DEALERSHIP_KNOWS, dealership, customer)
 
 
 async def dealership_sells(database: Database, dealership: str, vin: str) -> bool:
     """Say whether whoever has this vehicle has it by an order of this dealership."""
-    return await _says(database, DEALERSHIP_SELLS, dealership, vin)
+    return await _is_true(database, DEALERSHIP_SELLS, dealership, vin)
 
 
-async def _says(database: Database, query: str, *arguments: object) -> bool:
+async def _is_true(database: Database, query: str, *arguments: object) -> bool:
     row = await database.fetchrow(query, *arguments)
     assert row is not None, "a function returns one row"
     return bool(row[0])

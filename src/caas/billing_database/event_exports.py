@@ -64,13 +64,13 @@ class ExportWriter:
 
     def end(self, head: SignedHead | None) -> bytes:
         """Return the last line."""
-        told = ExportEnd(
+        reported = ExportEnd(
             events=self._tree.size,
             payments=self._payments,
             root=self._tree.root.hex(),
             head=head.text if head else None,
         )
-        return msgspec.json.encode(_End(told)) + b"\n"
+        return msgspec.json.encode(_End(reported)) + b"\n"
 
 
 class Export:
@@ -123,7 +123,7 @@ class Export:
         elif self.end.root != root_of(map(digest_of_event, self.lines)).hex():
             yield "the events are not those that were exported: their root is another"
 
-    def problems_beside(self, head: SignedHead) -> Iterator[str]:
+    def problems_with_others(self, head: SignedHead) -> Iterator[str]:
         """Tell what differs from the events that a head counts."""
         counted = head.tables[EVENTS_TABLE]
         leaves = {it.leaf: it for it in self.lines if it.leaf is not None}

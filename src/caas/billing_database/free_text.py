@@ -14,7 +14,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection, Database
 from caas.errors import RefusedError
 from caas.rules.card_numbers import contains_card_number, contains_iban
-from caas.rules.personal_data import MASK, tells_of_a_person
+from caas.rules.personal_data import MASK, identifies_a_person
 
 PERSON: Final = """
 select c.name, c.email, b.name as on_documents
@@ -47,7 +47,7 @@ def refuse_identifying(*texts: str | None) -> None:
     """
     for text in texts:
         if text and (
-            tells_of_a_person(text, name=None, email=None)
+            identifies_a_person(text, name=None, email=None)
             or contains_iban(text)
             or contains_card_number(text)
         ):
@@ -79,7 +79,7 @@ async def without_person(by: Database | Connection, about: UUID, text: str) -> s
 async def _names_person(by: Database | Connection, about: UUID, *texts: str | None) -> bool:
     person = await by.fetchrow(PERSON, about)
     return person is not None and any(
-        tells_of_a_person(text, name=name, email=person["email"])
+        identifies_a_person(text, name=name, email=person["email"])
         for text in filter(None, texts)
         for name in (person["name"], person["on_documents"])
     )

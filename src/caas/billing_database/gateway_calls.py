@@ -1,6 +1,6 @@
-"""Calls to the payment gateway as rows: what was asked, what was said, how long it took.
+"""Calls to the payment gateway as rows: what was asked, what was summary, how long it took.
 
-They are what the flight recorder of a payment shows between its events. No decision rests on them:
+They are what the audit trail of a payment shows between its events. No decision rests on them:
 a machine that loses its power may lose the last of them, and never an event.
 
 Rules a change must keep: a call is written once; nothing waits for the disk because of it; what is
@@ -25,7 +25,7 @@ from caas.rules.card_numbers import scrub
 from caas.rules.durations import Durations
 from caas.rules.personal_data import masked
 
-SAID_CHARS_MAX: Final = 300
+ANSWER_CHARS_MAX: Final = 300
 ROWS_MAX: Final = 200
 BUCKETS_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ANSWERED: Final = frozenset({"answered", "refused"})
@@ -33,30 +33,30 @@ ANSWERED: Final = frozenset({"answered", "refused"})
 # Nobody waits for the disk: a call that is lost with the server is missing from a page, no more.
 ADD: Final = """
 with not_waited_for as materialized (select set_config('synchronous_commit', 'off', true))
-insert into gateway_calls (id, operation, payment_id, transaction_id, key, amount, outcome, said,
+insert into gateway_calls (id, operation, payment_id, transaction_id, key, amount, outcome, summary,
     took_ms, asked_at)
-select id, operation, payment_id, transaction_id, key, amount, outcome, said, took_ms,
+select id, operation, payment_id, transaction_id, key, amount, outcome, summary, took_ms,
        db_now() - make_interval(secs => took_ms / 1000.0)
   from not_waited_for, jsonb_to_recordset($1) as c(id uuid, operation text, payment_id uuid,
-    transaction_id text, key text, amount bigint, outcome text, said text, took_ms integer)
+    transaction_id text, key text, amount bigint, outcome text, summary text, took_ms integer)
 """
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedCall:
+class GatewayCallRecord:
     """A call as it was written down."""
 
     operation: str
     key: str | None
     amount: int | None
     outcome: str
-    said: str
+    summary: str
     took_ms: int
     asked_at: datetime
 
 
 OF_PAYMENT: Final = f"""
-select {columns(RecordedCall)}
+select {columns(GatewayCallRecord)}
   from (select * from gateway_calls where payment_id = $1
         union select * from gateway_calls where transaction_id = $2) c
  order by asked_at, id limit $3
@@ -70,11 +70,11 @@ class CallNotRecordedError(CaasError):
 
 
 class GatewayCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call; `outcome` is answered, refused, not sent or unknown, `said` the answer in short."""
+    """One call; `outcome` is answered, refused, not sent or unknown."""
 
     operation: str
     outcome: str
-    said: str
+    summary: str
     took_ms: int
     payment_id: UUID | None = None
     transaction_id: str | None = None
@@ -90,7 +90,7 @@ class GatewayCalls:
         """Read and write through this database."""
         self._database = database
         self.durations = Durations(BUCKETS_SECONDS)
-        self.unanswered = 0
+        self.no_answer = 0
         self._added: Batcher[GatewayCall, None] = Batcher(self._add_batch)
 
     async def add(self, call: GatewayCall) -> None:
@@ -100,23 +100,23 @@ class GatewayCalls:
             CallNotRecordedError: the database does not take it.
         """
         self._count(call)
-        said = masked(scrub(call.said))[:SAID_CHARS_MAX]
+        summary = masked(scrub(call.summary))[:ANSWER_CHARS_MAX]
         try:
-            await self._added.write(msgspec.structs.replace(call, said=said))
+            await self._added.write(msgspec.structs.replace(call, summary=summary))
         except asyncpg.PostgresError as error:
             raise CallNotRecordedError(because=str(error)) from error
 
-    async def of(self, payment_id: UUID, transaction_id: str | None) -> list[RecordedCall]:
+    async def of(self, payment_id: UUID, transaction_id: str | None) -> list[GatewayCallRecord]:
         """Return the calls about a payment, in order."""
         return await read_all(
-            RecordedCall, self._database, OF_PAYMENT, payment_id, transaction_id, ROWS_MAX
+            GatewayCallRecord, self._database, OF_PAYMENT, payment_id, transaction_id, ROWS_MAX
         )
 
     def _count(self, call: GatewayCall) -> None:
         """Keep how long calls take, and how many in a row were not answered."""
         self.durations.add(call.took_ms / 1000, call.operation, call.outcome)
         answered = call.outcome in ANSWERED
-        self.unanswered = 0 if answered else self.unanswered + 1
+        self.no_answer = 0 if answered else self.no_answer + 1
 
     async def _add_batch(self, calls: Sequence[GatewayCall]) -> list[None]:
         await self._database.fetch(ADD, msgspec.json.encode(calls).decode())

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from caas.billing_database.book_snapshot import BY_KEY
 from caas.billing_database.connection import Database
+from caas.billing_database.reconciliation_snapshot import BY_KEY
 from caas.billing_database.settlement_reports import COPY_SECONDS_MAX
 
 STORED: Final = """
@@ -39,7 +39,7 @@ BY_TIME: Final = STORED.format(
 BY_ID: Final = STORED.format(
     found="told_ids k join settlement_lines l on l.line_id = k.line_id", are="true"
 )
-TOLD_IDS: Final = "create temp table told_ids (line_id text) on commit drop"
+REPORTED_IDS: Final = "create temp table told_ids (line_id text) on commit drop"
 SHARING: Final = """
 select regexp_replace(r.part, ' ?late of \\d{4}-\\d\\d-\\d\\d$', '') as part,
        s.stored + q.aside as rows, q.aside > 0 and s.stored >= r.lines_stored as comes_right
@@ -100,7 +100,7 @@ class LineIdentities:
         self, source: tuple[str, str], own: Sequence[UUID], ids: Path, path: Path
     ) -> None:
         async with self._database.transaction() as connection:
-            await connection.execute(f"{BY_KEY}; {TOLD_IDS}")
+            await connection.execute(f"{BY_KEY}; {REPORTED_IDS}")
             await connection.copy_to_table(
                 "told_ids", source=ids, format="csv", timeout=COPY_SECONDS_MAX
             )

@@ -22,10 +22,10 @@ from caas.billing_database.connection import (
     cannot_open,
 )
 from caas.billing_database.database_sessions import APPLICATION_ROLE
+from caas.billing_database.grants import APPEND_ONLY, BEHIND_DOORS, EMPTIED
 from caas.billing_database.known_markets import write_markets
-from caas.billing_database.rights import APPEND_ONLY, BEHIND_DOORS, EMPTIED
 from caas.errors import StartupError
-from caas.rules.payment_states import PaymentState, Remark, legal_arrows
+from caas.rules.payment_states import PaymentState, Remark, payment_transitions
 from caas.rules.postings import ACCOUNTS
 
 ADVISORY_LOCK = 0x63616173
@@ -153,10 +153,10 @@ def _sum(text: str) -> str:
 async def _write_legal_arrows(connection: Connection) -> None:
     """Make the database's copy of Diagram 9 equal to the table in `rules.payment_states`."""
     async with connection.transaction():
-        await connection.execute(f"{MIGRATING}; delete from legal_arrows")
+        await connection.execute(f"{MIGRATING}; delete from payment_transitions")
         await connection.executemany(
-            "insert into legal_arrows (from_state, event, to_state) values ($1, $2, $3)",
-            [*legal_arrows(), *((s, remark, s) for s in PaymentState for remark in Remark)],
+            "insert into payment_transitions (from_state, event, to_state) values ($1, $2, $3)",
+            [*payment_transitions(), *((s, remark, s) for s in PaymentState for remark in Remark)],
         )
 
 

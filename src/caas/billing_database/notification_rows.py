@@ -17,21 +17,21 @@ from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all
 
-TELL: Final = """
+NOTIFY: Final = """
 with w as (
   select * from rows from (jsonb_to_recordset($1) as (
     id uuid, audience text, recipient text, template text, subject uuid, occasion text,
-    facts jsonb, work_kind text, due_in double precision))
+    facts jsonb, job_kind text, due_in double precision))
     with ordinality as r(id, audience, recipient, template, subject, occasion, facts,
-                         work_kind, due_in, i)
+                         job_kind, due_in, i)
 ), told as (
   insert into notifications as n (id, audience, recipient, template, subject, occasion, facts,
       created_at)
   select id, audience, recipient, template, subject, occasion, facts, db_now() from w
   on conflict do nothing returning n.id
 ), work as (
-  insert into open_work (kind, subject, due_at, created_at)
-  select w.work_kind, w.id, db_now() + make_interval(secs => w.due_in), db_now()
+  insert into jobs (kind, subject, due_at, created_at)
+  select w.job_kind, w.id, db_now() + make_interval(secs => w.due_in), db_now()
     from w join told on told.id = w.id
 )
 select told.id is not null from w left join told on told.id = w.id order by w.i
@@ -89,7 +89,7 @@ class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
     template: str
     subject: UUID
     facts: dict[str, Any]
-    work_kind: str
+    job_kind: str
     occasion: str = ""
     due_in: float = 0.0
 
@@ -100,18 +100,18 @@ class NotificationRows:
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
-        self._told: Batcher[NewNotification, bool] = Batcher(self._tell_batch)
+        self._reported: Batcher[NewNotification, bool] = Batcher(self._notify_batch)
         self._ended: Batcher[tuple[UUID, str | None], bool] = Batcher(self._end_batch)
         self._reader: Batcher[UUID, Notification | None] = joined_reads(
             database, SEVERAL, lambda row: Notification(**row)
         )
 
-    async def tell(self, new: NewNotification, *, within: Connection | None = None) -> bool:
+    async def notify(self, new: NewNotification, *, within: Connection | None = None) -> bool:
         """Write a notification with its work; False when the same was told already."""
         if within is not None:
-            return (await _tell(within, [new]))[0]
+            return (await _notify(within, [new]))[0]
         key = (new.template, new.subject, new.recipient, new.occasion)
-        return await self._told.write(new, keys=(key,))
+        return await self._reported.write(new, keys=(key,))
 
     async def get(self, notification_id: UUID) -> Notification | None:
         """Return a notification, or None."""
@@ -148,9 +148,9 @@ class NotificationRows:
         """Record that a notification was sent, or why it never will be."""
         await self._ended.write((notification_id, because), keys=(notification_id,))
 
-    async def _tell_batch(self, new: Sequence[NewNotification]) -> list[bool]:
+    async def _notify_batch(self, new: Sequence[NewNotification]) -> list[bool]:
         async with self._database.connection() as connection:
-            return await _tell(connection, new)
+            return await _notify(connection, new)
 
     async def _end_batch(self, ended: Sequence[tuple[UUID, str | None]]) -> list[bool]:
         ids, reasons = zip(*ended, strict=True)
@@ -158,7 +158,7 @@ class NotificationRows:
         return [True] * len(ended)
 
 
-async def _tell(connection: Connection, new: Sequence[NewNotification]) -> list[bool]:
-    rows = await connection.fetch(TELL, msgspec.json.encode(new).decode())
+async def _notify(connection: Connection, new: Sequence[NewNotification]) -> list[bool]:
+    rows = await connection.fetch(NOTIFY, msgspec.json.encode(new).decode())
     assert len(rows) == len(new), "everything to tell is answered"
     return [row[0] for row in rows]

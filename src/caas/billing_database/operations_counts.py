@@ -1,4 +1,4 @@
-"""What needs a person at this moment, counted: cases, unknown outcomes, open work, discrepancies.
+"""What needs a person at this moment, counted: cases, unknown outcomes, jobs, discrepancies.
 
 Rules a change must keep: read only; every count is of something that is open, and goes by the index
 of what is open, so that a page may ask for it every few seconds whatever the size of the history.
@@ -24,28 +24,28 @@ select kind, count(*) as cases, min(opened_at) as oldest from cases
  where status = 'open' group by kind order by 2 desc, 1
 """
 WORK: Final = """
-select kind, count(*) as pieces, count(*) filter (where parked_at is not null) as parked,
-       count(*) filter (where parked_at is null and lease_until is null
+select kind, count(*) as pieces, count(*) filter (where paused_at is not null) as parked,
+       count(*) filter (where paused_at is null and lease_until is null
                           and due_at < db_now() - make_interval(secs => $1)) as overdue,
-       min(due_at) filter (where parked_at is null) as next_due, min(created_at) as oldest
-  from open_work group by kind order by 1
+       min(due_at) filter (where paused_at is null) as next_due, min(created_at) as oldest
+  from jobs group by kind order by 1
 """
 PIECES: Final = """
-select kind, subject, due_at, attempts, last_error, parked_at, created_at,
+select kind, subject, due_at, attempts, last_error, paused_at, created_at,
        extract(epoch from due_at - db_now())::float8 as due_in,
        lease_until > db_now() as under_way
-  from open_work
- where ($1::text is null or kind = $1) and (not $2 or parked_at is not null)
-   and (not $3 or parked_at is null and lease_until is null
+  from jobs
+ where ($1::text is null or kind = $1) and (not $2 or paused_at is not null)
+   and (not $3 or paused_at is null and lease_until is null
                   and due_at < db_now() - make_interval(secs => $4))
- order by (parked_at is null), due_at limit $5
+ order by (paused_at is null), due_at limit $5
 """
 UNKNOWN: Final = f"""
 select {columns_of_payment("p")},
        o.due_at, o.attempts, o.last_error, o.payload->>'operation' as operation,
        exists (select from outcome_decisions d where d.payment_id = p.id
                 and d.state = 'proposed') as proposed
-  from open_work o join payments p on p.id = o.subject
+  from jobs o join payments p on p.id = o.subject
  where o.kind = 'probe' and p.outcome = 'unknown'
  order by p.id limit $1
 """
@@ -70,12 +70,12 @@ class OpenCases:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkOfKind:
-    """How much open work of a kind there is, how much of it stands still."""
+class JobsOfKind:
+    """How much jobs of a kind there is, how much of it stands still."""
 
     kind: str
     pieces: int
-    parked: int
+    paused: int
     overdue: int
     next_due: datetime | None
     oldest: datetime
@@ -83,14 +83,14 @@ class WorkOfKind:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One piece of open work; `due_in` seconds, negative when that is over."""
+    """One piece of jobs; `due_in` seconds, negative when that is over."""
 
     kind: str
     subject: UUID
     due_at: datetime
     attempts: int
     last_error: str | None
-    parked_at: datetime | None
+    paused_at: datetime | None
     created_at: datetime
     due_in: float
     under_way: bool | None
@@ -132,16 +132,16 @@ async def open_cases(database: Database) -> list[OpenCases]:
     return [OpenCases(*row) for row in await database.fetch(CASES)]
 
 
-async def open_work(database: Database) -> list[WorkOfKind]:
-    """Count open work by kind."""
-    return [WorkOfKind(*row) for row in await database.fetch(WORK, OVERDUE_SECONDS)]
+async def jobs(database: Database) -> list[JobsOfKind]:
+    """Count jobs by kind."""
+    return [JobsOfKind(*row) for row in await database.fetch(WORK, OVERDUE_SECONDS)]
 
 
 async def pieces(
-    database: Database, *, kind: str | None = None, parked: bool = False, overdue: bool = False
+    database: Database, *, kind: str | None = None, paused: bool = False, overdue: bool = False
 ) -> list[Piece]:
-    """Return pieces of open work: what is parked first, then the longest due."""
-    return await read_all(Piece, database, PIECES, kind, parked, overdue, OVERDUE_SECONDS, ROWS_MAX)
+    """Return pieces of jobs: what is parked first, then the longest due."""
+    return await read_all(Piece, database, PIECES, kind, paused, overdue, OVERDUE_SECONDS, ROWS_MAX)
 
 
 async def unknown_outcomes(database: Database) -> list[UnknownOutcome]:

@@ -1,7 +1,7 @@
 """Orders as rows: what was ordered, and how far it has come on the way of Diagrams 2 and 3.
 
 Rules a change must keep: an order moves only while it is locked, from the state it is in, and the
-database refuses any move that is no arrow; what an order is for never changes; the open work an
+database refuses any move that is no arrow; what an order is for never changes; the jobs an
 order leaves is written in the transaction of the move that makes it necessary.
 """
 
@@ -68,7 +68,7 @@ LISTED: Final = (
  order by id desc limit $5
 """
 )
-MOVE: Final = f"""
+APPLY: Final = f"""
 update orders set state = $3, event = $4, version = version + 1, updated_at = db_now(),
        vin = coalesce($5, vin), factory_order_id = coalesce(factory_order_id, $6),
        plate = coalesce($7, plate), registered_at = coalesce($8, registered_at),
@@ -84,7 +84,7 @@ update orders set factory_order_id = $2 where id = $1 and factory_order_id is nu
 
 
 @dataclass(frozen=True, slots=True)
-class OrderMoved:
+class OrderTransition:
     """One move of an order's history."""
 
     version: int
@@ -95,7 +95,7 @@ class OrderMoved:
 
 
 TIMELINE: Final = f"""
-select {columns(OrderMoved)} from order_events
+select {columns(OrderTransition)} from order_events
  where order_id = $1 order by version
 """
 
@@ -206,17 +206,17 @@ class Orders:
             min(rows_max, PAGE_ROWS_MAX),
         )  # fmt: skip
 
-    async def move(
+    async def transition(
         self, order: Order, event: OrderEvent, *, within: Connection, learnt: Learnt = NOTHING
     ) -> Order:
         """Move a locked order, with what was learnt about it.
 
         Raises:
-            IllegalOrderMoveError: no arrow leaves its state with this event.
+            IllegalOrderTransitionError: no arrow leaves its state with this event.
         """
         target = next_state(order.state, event)
         row = await within.fetchrow(
-            MOVE,
+            APPLY,
             order.id,
             order.version,
             target,
@@ -237,6 +237,6 @@ class Orders:
         """Keep the factory's id of an order that has gone on without it meanwhile."""
         await within.execute(REMEMBER_FACTORY_ORDER, order_id, factory_order_id)
 
-    async def timeline(self, order_id: UUID) -> list[OrderMoved]:
+    async def timeline(self, order_id: UUID) -> list[OrderTransition]:
         """Return every move of an order, in order."""
-        return await read_all(OrderMoved, self._database, TIMELINE, order_id)
+        return await read_all(OrderTransition, self._database, TIMELINE, order_id)

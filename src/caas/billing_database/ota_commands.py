@@ -149,19 +149,19 @@ class OtaCommands:
         )
         self._known_keys: dict[str, bytes] = {}
         self._unsent: dict[tuple[str, str], OtaCommand] = {}
-        self._unanswered: dict[UUID, OtaCommand] = {}
+        self._no_answer: dict[UUID, OtaCommand] = {}
 
     def keep_at_hand(self, command: OtaCommand) -> None:
         """Keep a command that was committed until it is sent, and until it is answered."""
-        for at_hand in (self._unsent, self._unanswered):
+        for at_hand in (self._unsent, self._no_answer):
             if len(at_hand) >= COMMANDS_AT_HAND_MAX:
                 at_hand.clear()
         self._unsent[command.vin, command.service] = command
-        self._unanswered[command.command_id] = command
+        self._no_answer[command.command_id] = command
 
     async def command(self, command_id: UUID) -> OtaCommand | None:
         """Return a command, or None when we never made it; the second look is a fresh one."""
-        at_hand = self._unanswered.pop(command_id, None)
+        at_hand = self._no_answer.pop(command_id, None)
         return at_hand or await self._commands.write(command_id)
 
     async def public_key(self, vin: str) -> bytes | None:

@@ -63,7 +63,7 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None = None
     key_hash: str | None = None
     request_hash: str | None = None
-    work_kind: str | None = None
+    job_kind: str | None = None
     due_in: float = 0.0
     pending: bool = True
 
@@ -101,7 +101,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     gateway_transaction_id: str | None = None
     hosted_page_url: str | None = None
     capture_before: datetime | None = None
-    authorised_amount: int = 0
+    authorized_amount: int = 0
     captured_amount: int = 0
     settled_amount: int = 0
     refunded_amount: int = 0
@@ -244,10 +244,10 @@ class Payments:
         return await self._timelines.write(payment_id)
 
     async def _read_timelines(self, ids: Sequence[UUID]) -> list[list[TimelineEvent]]:
-        told: dict[UUID, list[TimelineEvent]] = {payment_id: [] for payment_id in ids}
+        reported: dict[UUID, list[TimelineEvent]] = {payment_id: [] for payment_id in ids}
         for payment_id, *event in await self._database.fetch(TIMELINES, list(ids)):
-            told[payment_id].append(TimelineEvent(*event))
-        return [told[payment_id] for payment_id in ids]
+            reported[payment_id].append(TimelineEvent(*event))
+        return [reported[payment_id] for payment_id in ids]
 
     async def _accept_batch(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
         return await self._database.in_statement(lambda connection: _accept(connection, payments))

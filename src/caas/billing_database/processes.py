@@ -16,7 +16,7 @@ from caas.billing_database.connection import Database
 
 LOOK_SECONDS: Final = 1.0
 SILENT: Final = "select silent_processes() as id"
-FREE: Final = "select free_work_of($1, $2, $3) as freed"
+FREE: Final = "select free_jobs_of($1, $2, $3) as freed"
 NAMES: Final = "select names_of_dead($1) as name"
 
 
@@ -35,7 +35,7 @@ class Processes:
         """Return the names of dead processes that no living one bears."""
         return [row["name"] for row in await self._database.fetch(NAMES, list(processes))]
 
-    async def free_work_of(
+    async def free_jobs_of(
         self,
         processes: Collection[int],
         kinds: Collection[str],

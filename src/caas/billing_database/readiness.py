@@ -10,7 +10,7 @@ from typing import Final
 
 from caas.billing_database import schema_state
 from caas.billing_database.connection import Database
-from caas.billing_database.pulse import READ_ONLY, in_words
+from caas.billing_database.heartbeat import READ_ONLY, in_words
 from caas.errors import UnavailableError
 
 READY_SECONDS_MAX: Final = 1.8
@@ -36,9 +36,9 @@ class Readiness:
             return f"The Billing Database cannot serve: {in_words(error.__cause__ or error)}."
 
     async def _looked_at(self) -> str | None:
-        pulse = await self._database.pulse.take()
-        if not pulse.answers or pulse.because:
-            return f"The Billing Database cannot serve: {pulse.because}."
+        heartbeat = await self._database.heartbeat.take()
+        if not heartbeat.answers or heartbeat.because:
+            return f"The Billing Database cannot serve: {heartbeat.because}."
         refused = self._database.refused_because
         if refused is not None and not await self._writes_again(refused):
             return f"The Billing Database cannot serve: {refused}."

@@ -1,7 +1,7 @@
 """The figures of the reconciliation report: what matched, what did not, what is at risk or lost.
 
 Rules a change must keep: read only; every sum is per currency; exposure is what was delivered and
-is not settled, found by the open work and the cases that every such payment has (law "nothing is
+is not settled, found by the jobs and the cases that every such payment has (law "nothing is
 forgotten"), so that it never costs a walk through the whole ledger.
 """
 
@@ -35,7 +35,7 @@ select kind, status, currency, count(*) as discrepancies, sum(amount)::bigint as
 EXPOSURE: Final = """
 select p.type, p.currency, count(*) as payments,
        sum(p.captured_amount - p.settled_amount)::bigint as amount
-  from (select subject from open_work union select subject from cases where status = 'open') o
+  from (select subject from jobs union select subject from cases where status = 'open') o
   join payments p on p.id = o.subject
  where p.state = 'Capturing' and p.captured_amount > p.settled_amount
  group by 1, 2 order by 1, 2

@@ -20,7 +20,7 @@ select coalesce((select sum(amount) from refunds
                   where payment_id = $1 and state <> 'failed'), 0)::bigint
      + coalesce((select sum(amount) from disputes
                   where payment_id = $1 and state in ('opened', 'lost')), 0)::bigint
-     + coalesce((select sum((payload->>'amount')::bigint) from open_work
+     + coalesce((select sum((payload->>'amount')::bigint) from jobs
                   where kind = 'promised_refund' and payload->>'payment' = $1::text
                     and payload->>'key' is distinct from $2), 0)::bigint as amount
 """
@@ -29,9 +29,9 @@ OBSTACLE: Final = "select obstacle_to_refund($1) as what"
 # The fence is raised so that a worker that looked before this commit does not put the work off; its
 # lease ends with it, so that another one looks at once.
 WAKE: Final = """
-update open_work w set due_at = least(due_at, db_now()), fence = fence + 1, lease_until = null,
+update jobs w set due_at = least(due_at, db_now()), fence = fence + 1, lease_until = null,
        held_by = null
- where w.parked_at is null
+ where w.paused_at is null
    and (w.kind = 'refund' and w.subject in
           (select id from refunds where payment_id = any ($1::uuid[]) and state = 'waiting')
         or w.kind = 'promised_refund' and w.payload->>'payment' = any ($1::uuid[]::text[]))
@@ -91,7 +91,7 @@ IS_DOUBTFUL: Final = """
 select exists (select from refunds where payment_id = $1 and state = 'failed')
     or exists (select from cases where subject = $1 and kind = 'refund_contradiction') as it_is
 """
-WAS_TOLD: Final = """
+WAS_REPORTED: Final = """
 select exists (select from cases where subject = $1 and kind = 'refund_contradiction'
                   and facts->>'refund' = $2) as it_was
 """
@@ -119,8 +119,8 @@ AMEND_DISPUTE: Final = """
 update disputes set claimed_amount = $2, amount = 0, amended = amended + 1, updated_at = db_now()
  where id = $1
 """
-TOLD_DISPUTE: Final = """
-update disputes set told_at = $2, gateway_dispute_id = coalesce(gateway_dispute_id, $3)
+REPORT_DISPUTE: Final = """
+update disputes set reported_at = $2, gateway_dispute_id = coalesce(gateway_dispute_id, $3)
  where id = $1
 """
 
@@ -146,7 +146,7 @@ class Dispute:
     excess: int
     origin: str = "gateway"
     gateway_dispute_id: str | None = None
-    told_at: datetime | None = None
+    reported_at: datetime | None = None
     steps: int = 0
     taken: int = 0
     back: int = 0
@@ -155,7 +155,7 @@ class Dispute:
 DISPUTE_COLUMNS: Final = f"select {columns(Dispute)} from disputes"
 # A line of a report names no dispute: it is the first one that the gateway tells of its amount,
 # unless a named one has taken it over.
-DISPUTE_TOLD: Final = (
+CLAIM_DISPUTE: Final = (
     DISPUTE_COLUMNS
     + """ d
  where payment_id = $1 and (gateway_dispute_id = $2 or id = $2
@@ -185,7 +185,7 @@ select coalesce(l.taken, 0)::bigint as lines_taken, coalesce(l.back, 0)::bigint 
            and class <> 'duplicate_line') l
  cross join (select sum(taken) as taken, sum(taken) filter (where named) as named,
                     sum(back) as back
-               from moved_by_disputes($1, $2) where not of_refund) m
+               from disputed_amounts($1, $2) where not of_refund) m
 """
 DISPUTES_OF_PAYMENT: Final = DISPUTE_COLUMNS + " where payment_id = $1 order by opened_at, id"
 
@@ -211,17 +211,17 @@ class LinesAndDisputes:
     back: int
 
     @property
-    def untold(self) -> int:
+    def unreported(self) -> int:
         """What lines took that no dispute tells."""
         return max(self.lines_taken - self.taken, 0)
 
     @property
-    def back_untold(self) -> int:
+    def reversals_unreported(self) -> int:
         """What lines gave back that no dispute tells."""
         return max(self.lines_back - self.back, 0)
 
     @property
-    def told_twice(self) -> int:
+    def reported_twice(self) -> int:
         """What disputes of lines took that the named ones account for."""
         return max(self.taken - max(self.lines_taken, self.named), 0)
 
@@ -310,9 +310,9 @@ class Refunds:
         row = await self._database.fetchrow(IS_DOUBTFUL, payment_id)
         return row is not None and bool(row["it_is"])
 
-    async def was_told(self, payment_id: UUID, gateway_refund_id: str) -> bool:
+    async def was_reported(self, payment_id: UUID, gateway_refund_id: str) -> bool:
         """Say whether a refund of nobody here was ever a case, open or closed."""
-        row = await self._database.fetchrow(WAS_TOLD, payment_id, gateway_refund_id)
+        row = await self._database.fetchrow(WAS_REPORTED, payment_id, gateway_refund_id)
         return row is not None and bool(row["it_was"])
 
     async def set(
@@ -352,13 +352,13 @@ class Refunds:
         """Let a dispute of which nothing is held be of another amount."""
         await within.execute(AMEND_DISPUTE, dispute_id, claimed)
 
-    async def told_dispute(
+    async def report_dispute(
         self, dispute_id: str, at: datetime | None, gateway_id: str | None, *, within: Connection
     ) -> None:
         """Keep when the last word that was followed was said, and the gateway's id."""
-        await within.execute(TOLD_DISPUTE, dispute_id, at, gateway_id)
+        await within.execute(REPORT_DISPUTE, dispute_id, at, gateway_id)
 
-    async def dispute_told(
+    async def claim_dispute(
         self,
         payment_id: UUID,
         dispute_id: str,
@@ -369,7 +369,7 @@ class Refunds:
     ) -> Dispute | None:
         """Return the dispute of this id; told by the gateway, also a line's that is the same."""
         return await read_one(
-            Dispute, within, DISPUTE_TOLD, payment_id, dispute_id, *claimed, by_gateway
+            Dispute, within, CLAIM_DISPUTE, payment_id, dispute_id, *claimed, by_gateway
         )
 
     async def disputed_already(

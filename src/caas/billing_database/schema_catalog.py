@@ -75,7 +75,7 @@ def _expected() -> tuple[int, str]:
     return int(first.rpartition(" ")[2]), lines.strip()
 
 
-async def told(connection: asyncpg.Connection) -> str:
+async def describe(connection: asyncpg.Connection) -> str:
     """Return the file as this database would have it."""
     major = connection.get_server_version().major
     rows = await connection.fetch(f"{OBJECTS} order by 1")

@@ -1,4 +1,4 @@
-"""Checks the laws of the whole database and tells which rows break one (decision 42).
+"""Checks the invariants of the whole database and tells which rows break one (decision 42).
 
 It runs after every database test, every few minutes in operation, and from the command line.
 
@@ -11,9 +11,14 @@ from typing import Final
 import asyncpg
 
 from caas.billing_database.connection import Connection, Database, Row
-from caas.billing_database.laws import EVERY_WORD_IS_SIGNED, LAWS, NO_CARD_NUMBER, Law
+from caas.billing_database.invariants import (
+    EVERY_MESSAGE_IS_SIGNED,
+    INVARIANTS,
+    NO_CARD_NUMBER,
+    Invariant,
+)
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.vehicle_signatures import SignedWord, signed_with
+from caas.rules.vehicle_signatures import SignedMessage, signed_with
 
 BROKEN_ROWS_SHOWN_MAX: Final = 20
 PREFETCH_ROWS: Final = 1000
@@ -23,7 +28,7 @@ PREFETCH_ROWS: Final = 1000
 class Finding:
     """How many rows break a law, and the first of them."""
 
-    law: Law
+    invariant: Invariant
     broken: int
     examples: tuple[str, ...]
 
@@ -55,32 +60,32 @@ APART: Final = " apart "
 async def self_check(database: Database) -> list[Finding]:
     """Check every law and return what was found for each, broken or not."""
     async with database.connection() as connection:
-        findings = [await _check(connection, law) for law in LAWS]
-        findings.append(await unsigned_words(connection))
+        findings = [await _check(connection, invariant) for invariant in INVARIANTS]
+        findings.append(await unsigned_messages(connection))
         findings.append(await _look_for_card_numbers(connection))
     return findings
 
 
-async def _check(connection: Connection, law: Law) -> Finding:
-    rows = await connection.fetch(law.query)
+async def _check(connection: Connection, invariant: Invariant) -> Finding:
+    rows = await connection.fetch(invariant.query)
     examples = tuple(str(row[0]) for row in rows[:BROKEN_ROWS_SHOWN_MAX])
-    return Finding(law, len(rows), examples)
+    return Finding(invariant, len(rows), examples)
 
 
-async def unsigned_words(connection: Connection) -> Finding:
+async def unsigned_messages(connection: Connection) -> Finding:
     """Check every verified acknowledgement against the key of its vehicle."""
     found: list[str] = []
     async with connection.transaction(readonly=True):
-        async for row in connection.cursor(EVERY_WORD_IS_SIGNED.query, prefetch=PREFETCH_ROWS):
+        async for row in connection.cursor(EVERY_MESSAGE_IS_SIGNED.query, prefetch=PREFETCH_ROWS):
             evidence, vin, command_id, epoch, subject, service, action, status, at, *proof = row
             signature, key = proof
-            word = SignedWord(
+            word = SignedMessage(
                 vin=vin, command_id=command_id, epoch=epoch, payment_id=subject, service=service,
                 action=action, status=status, at=at,
             )  # fmt: skip
             if key is None or not signed_with(key, signature=signature, text=word.text):
                 found.append(evidence)
-    return Finding(EVERY_WORD_IS_SIGNED, len(found), tuple(found[:BROKEN_ROWS_SHOWN_MAX]))
+    return Finding(EVERY_MESSAGE_IS_SIGNED, len(found), tuple(found[:BROKEN_ROWS_SHOWN_MAX]))
 
 
 async def _look_for_card_numbers(connection: Connection) -> Finding:

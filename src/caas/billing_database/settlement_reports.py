@@ -168,7 +168,7 @@ class QuarantinedLineNotFoundError(NotFoundError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportTold:
+class ReportSummary:
     """What a source says of a report; totals are None where it gives none."""
 
     gateway: str
@@ -264,13 +264,23 @@ class SettlementReports:
         """Read and write through this database."""
         self._database = database
 
-    async def put(self, told: ReportTold) -> SettlementReport:
+    async def put(self, reported: ReportSummary) -> SettlementReport:
         """Write a report down, or what is new about it; return it as it stands."""
         row = await self._database.fetchrow(
-            PUT, told.id, told.gateway, told.day, told.stored_part, told.report_ref, told.origin,
-            told.format, "closed" if told.closed else "open", told.line_count, told.gross_total,
-            told.net_total, told.late_of,
-        )  # fmt: skip
+            PUT,
+            reported.id,
+            reported.gateway,
+            reported.day,
+            reported.stored_part,
+            reported.report_ref,
+            reported.origin,
+            reported.format,
+            "closed" if reported.closed else "open",
+            reported.line_count,
+            reported.gross_total,
+            reported.net_total,
+            reported.late_of,
+        )
         assert row is not None, "an upsert returns its row"
         return row_as(SettlementReport, row)
 

@@ -28,8 +28,8 @@ select * from subscriptions
    and ($3::text is null or state = $3) and ($4::uuid is null or id < $4)
  order by id desc limit $5
 """
-MOVE: Final = """
-update subscriptions set state = $3, event = $4, version = version + 1, moved_for = $5,
+APPLY: Final = """
+update subscriptions set state = $3, event = $4, version = version + 1, transitioned_for = $5,
        updated_at = db_now(),
        activation_evidence = coalesce($6, activation_evidence),
        activated_at = case when $6::uuid is null then activated_at else db_now() end,
@@ -47,7 +47,7 @@ select db_now() - s.created_at <= $2 * interval '1 second' and not exists (
             and o.cancelled_because = 'withdrawal') as may
   from subscriptions s where s.id = $1
 """
-DONE: Final = "delete from open_work where kind = $1 and subject = $2"
+DONE: Final = "delete from jobs where kind = $1 and subject = $2"
 EVENTS: Final = """
 select event, from_state, to_state, payment_id, at from subscription_events
  where subscription = $1 order by version
@@ -144,7 +144,7 @@ class SubscriptionRows:
             Subscription, self._database, LISTED, customer, vin, state, before, PAGE_ROWS_MAX
         )
 
-    async def move(  # noqa: PLR0913  # each column that a move may set, by its name
+    async def transition(  # noqa: PLR0913  # each column that a move may set, by its name
         self,
         subscription: Subscription,
         event: SubscriptionEvent,
@@ -160,7 +160,7 @@ class SubscriptionRows:
         if target is None:
             return None
         return await read_one(
-            Subscription, within, MOVE, subscription.id, subscription.state.value, target.value,
+            Subscription, within, APPLY, subscription.id, subscription.state.value, target.value,
             event.value, payment_id, evidence_id, cancelled_because, payment_method,
         )  # fmt: skip
 
@@ -170,8 +170,8 @@ class SubscriptionRows:
         """Say whether ending a subscription now is a withdrawal from it."""
         return bool(await within.fetchval(MAY_WITHDRAW, subscription_id, period_seconds))
 
-    async def work_done(self, kind: str, subscription_id: UUID, *, within: Connection) -> None:
-        """End open work that an answer has made needless."""
+    async def jobs_done(self, kind: str, subscription_id: UUID, *, within: Connection) -> None:
+        """End jobs that an answer has made needless."""
         await within.execute(DONE, kind, subscription_id)
 
     async def events(self, subscription_id: UUID) -> list[dict[str, Any]]:

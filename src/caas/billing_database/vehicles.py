@@ -74,8 +74,8 @@ FROM_STOCK: Final = (
    for update skip locked
 """
 )
-MOVE: Final = f"""
-update vehicles set state = $3, event = $4, version = version + 1, moved_for = $5,
+APPLY: Final = f"""
+update vehicles set state = $3, event = $4, version = version + 1, transitioned_for = $5,
        finished = finished or $4 = 'Vehicle Ready',
        public_key = coalesce(public_key, $6),
        factory_order_id = case when $3 = 'sin asignar' and finished then null
@@ -92,7 +92,7 @@ update vehicles set in_stock_since = db_now()
 
 
 @dataclass(frozen=True, slots=True)
-class VehicleMoved:
+class VehicleTransition:
     """One move of a vehicle's history, and the order it was made for."""
 
     version: int
@@ -104,7 +104,7 @@ class VehicleMoved:
 
 
 HISTORY: Final = f"""
-select {columns(VehicleMoved)} from vehicle_events
+select {columns(VehicleTransition)} from vehicle_events
  where vin = $1 order by version
 """
 ASSIGN: Final = """
@@ -220,23 +220,23 @@ class Vehicles:
             Vehicle, self._database, LISTED, state, model, after, min(rows_max, PAGE_ROWS_MAX)
         )
 
-    async def move(
+    async def transition(
         self,
         vehicle: Vehicle,
         event: VehicleEvent,
         *,
         order_id: UUID | None,
         within: Connection,
-        told: tuple[bytes | None, str | None] = (None, None),
+        reported: tuple[bytes | None, str | None] = (None, None),
     ) -> Vehicle:
-        """Move a locked vehicle; `told` is the public key and the factory's id of its order.
+        """Move a locked vehicle; `reported` is the public key and the factory's id of its order.
 
         Raises:
-            IllegalVehicleMoveError: no arrow leaves its state with this event.
+            IllegalVehicleTransitionError: no arrow leaves its state with this event.
         """
         target = next_state(vehicle.state, event)
         row = await within.fetchrow(
-            MOVE, vehicle.vin, vehicle.state, target, event, order_id, *told
+            APPLY, vehicle.vin, vehicle.state, target, event, order_id, *reported
         )
         assert row is not None, "a locked vehicle is where it was seen"
         return row_as(Vehicle, row)
@@ -245,9 +245,9 @@ class Vehicles:
         """Put a vehicle that is sin asignar where anybody can buy it."""
         await within.execute(ADD_TO_STOCK, vin)
 
-    async def history(self, vin: str) -> list[VehicleMoved]:
+    async def history(self, vin: str) -> list[VehicleTransition]:
         """Return every move of a vehicle, in order."""
-        return await read_all(VehicleMoved, self._database, HISTORY, vin)
+        return await read_all(VehicleTransition, self._database, HISTORY, vin)
 
     async def assign(self, vin: str, *, order_id: UUID, customer: UUID, within: Connection) -> bool:
         """Give a vehicle to an order; False when somebody has it already."""

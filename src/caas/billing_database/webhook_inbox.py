@@ -1,11 +1,11 @@
 """Webhooks as rows: stored before they are answered, each once, with the work that applies them.
 
-A webhook is durable, together with its open work, before its sender hears 2xx (decision 31). Its
+A webhook is durable, together with its jobs, before its sender hears 2xx (decision 31). Its
 sender's name and its event id make it one row for ever, so that a repetition changes nothing; the
 same id with another body is set aside in quarantine with a case, and never applied.
 
 Rules a change must keep: bodies come in free of card numbers; the digest is of the bytes as they
-were signed; a row and its open work are one commit.
+were signed; a row and its jobs are one commit.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ STORE = """
 with w as materialized (
   select r.*, now_.at
     from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[])
-         with ordinality as r(id, gateway, event_id, body_hash, body, work_kind, i)
+         with ordinality as r(id, gateway, event_id, body_hash, body, job_kind, i)
    cross join (select db_now() as at) now_
 ), stored as (
   insert into webhook_inbox as n (id, gateway, event_id, body_hash, body, received_at)
@@ -37,8 +37,8 @@ with w as materialized (
   on conflict (gateway, event_id) do nothing
   returning n.id
 ), work as (
-  insert into open_work (kind, subject, due_at, created_at)
-  select w.work_kind, w.id, w.at, w.at from w join stored s on s.id = w.id
+  insert into jobs (kind, subject, due_at, created_at)
+  select w.job_kind, w.id, w.at, w.at from w join stored s on s.id = w.id
 )
 select s.id is not null as fresh, coalesce(s.id, k.id) as id, k.body_hash = w.body_hash as same
   from w
@@ -55,7 +55,7 @@ WAITING = """
 select p.id from webhook_inbox n
   join payments p on p.id in (
        select payment_id from refunds where state = 'waiting'
-        union select (payload->>'payment')::uuid from open_work where kind = 'promised_refund')
+        union select (payload->>'payment')::uuid from jobs where kind = 'promised_refund')
    and names_payment(n.body, p.id, p.gateway_transaction_id)
  where n.id = $1
 """
@@ -95,7 +95,7 @@ class Incoming:
     event_id: str
     body_hash: bytes
     body: str
-    work_kind: str
+    job_kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class WebhookInbox:
         return [_stored(**answer) for answer in answers]
 
     async def _store_rows(self, batch: Sequence[Incoming]) -> list[Row]:
-        rows = [(new_id(), w.gateway, w.event_id, w.body_hash, w.body, w.work_kind) for w in batch]
+        rows = [(new_id(), w.gateway, w.event_id, w.body_hash, w.body, w.job_kind) for w in batch]
         columns = [list(column) for column in zip(*rows, strict=True)]
         return await self._database.fetch(STORE, *columns)
 

@@ -63,10 +63,10 @@ class AdminRegistration:
             "customer_reference": request.customer_reference,
         }
         key = f"{request.order_id}:register_vehicle"
-        told = await order_partner.ask(
+        reported = await order_partner.ask(
             self._http, "/registrations", body, key=key, answer=_RegistrationAnswer
         )
-        return told.as_matriculation()
+        return reported.as_matriculation()
 
     async def find_matriculations(self, order_id: str) -> tuple[Matriculation, ...]:
         """Return the matriculations of an order: none is proof that there is none."""

@@ -57,9 +57,9 @@ class AppriseChannel:
             NotDeliveredError: the service refused it, or did not answer in time.
         """
         loop = asyncio.get_running_loop()
-        handing_over = loop.run_in_executor(self._threads, self._hand_over, message)
+        fulfilment = loop.run_in_executor(self._threads, self._hand_over, message)
         try:
-            delivered = await asyncio.wait_for(handing_over, self._send_seconds_max)
+            delivered = await asyncio.wait_for(fulfilment, self._send_seconds_max)
         except TimeoutError:
             delivered = False
         if not delivered:

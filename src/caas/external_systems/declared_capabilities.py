@@ -19,14 +19,14 @@ from caas.external_systems.payment_gateway import Capabilities
 __all__ = ["NAMES", "Capabilities", "CapabilityTextError", "declared_capabilities"]
 
 KEY_LIFETIME: Final = "CAAS_GATEWAY_KEY_LIFETIME"
-AUTHORISATION_LIFETIME: Final = "CAAS_GATEWAY_AUTHORISATION_LIFETIME"
+AUTHORIZATION_LIFETIME: Final = "CAAS_GATEWAY_AUTHORIZATION_LIFETIME"
 SWITCHES: Final[Mapping[str, str]] = {
     "CAAS_GATEWAY_LOOKUP_BY_REFERENCE": "lookup_by_reference",
     "CAAS_GATEWAY_VOID": "void",
     "CAAS_GATEWAY_SEPARATE_CAPTURE": "separate_capture",
     "CAAS_GATEWAY_PARTIAL_CAPTURE": "partial_capture",
 }
-NAMES: Final = (KEY_LIFETIME, AUTHORISATION_LIFETIME, *SWITCHES)
+NAMES: Final = (KEY_LIFETIME, AUTHORIZATION_LIFETIME, *SWITCHES)
 NO_LIFETIME: Final = "none"
 _ANSWERS: Final[Mapping[str, bool]] = {"yes": True, "no": False}
 _UNITS: Final[Mapping[str, str]] = {"m": "minutes", "h": "hours", "d": "days"}
@@ -51,8 +51,8 @@ def declared_capabilities(environment: Mapping[str, str], contract: Capabilities
             declared[capability] = _switch(name, text)
     if text := environment.get(KEY_LIFETIME):
         declared["idempotency_key_lifetime"] = _lifetime(KEY_LIFETIME, text, or_none=True)
-    if text := environment.get(AUTHORISATION_LIFETIME):
-        declared["authorisation_lifetime"] = _lifetime(AUTHORISATION_LIFETIME, text)
+    if text := environment.get(AUTHORIZATION_LIFETIME):
+        declared["authorization_lifetime"] = _lifetime(AUTHORIZATION_LIFETIME, text)
     return replace(contract, **declared)
 
 

@@ -81,8 +81,12 @@ class Factory:
         if order.dealership is not None:
             body["dealership"] = order.dealership
         key = f"{order.order_id}:place_factory_order"
-        told = await order_partner.ask(self._http, "/orders", body, key=key, answer=_OrderAnswer)
-        return FactoryOrderConfirmation(factory_order_id=told.factory_order_id, vin=told.vin)
+        reported = await order_partner.ask(
+            self._http, "/orders", body, key=key, answer=_OrderAnswer
+        )
+        return FactoryOrderConfirmation(
+            factory_order_id=reported.factory_order_id, vin=reported.vin
+        )
 
     async def find_factory_orders(self, order_id: str) -> tuple[FactoryOrderConfirmation, ...]:
         """Return the factory orders of an order: none is proof that none was placed."""

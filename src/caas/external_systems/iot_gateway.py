@@ -210,12 +210,12 @@ class MqttVehicleLink:
         if self._connection is None:
             raise VehicleLinkUnavailableError(broker=repr(self._address))
         try:
-            heard = await self._connection.publish(publication)
+            applied = await self._connection.publish(publication)
         except UnconfirmedPublishError as error:
             raise VehicleCommandUnconfirmedError(command_id=command.command_id) from error
         except BrokerUnavailableError as error:
             raise VehicleLinkUnavailableError(command_id=command.command_id) from error
-        if not heard:
+        if not applied:
             raise VehicleLinkUnavailableError("Nobody listens for this vehicle.", vin=command.vin)
 
     async def end_sessions_of(self, processes: Sequence[str]) -> None:
@@ -270,16 +270,16 @@ class MqttVehicleLink:
             self._first_attempt.set()
         self._connection = connection
         _log.info("vehicle_link.connected", broker=repr(self._address))
-        self._tell_of_return()
+        self._report_reconnect()
         reason = await connection.wait_until_lost()
         self._connection = None
         self._was_away = True
         _log.warning("vehicle_link.lost", reason=reason)
 
-    def _tell_of_return(self) -> None:
+    def _report_reconnect(self) -> None:
         """Say once that the broker is there again, beside the connection; not at the first time."""
-        told = self._returning is None or self._returning.done()
-        if self._was_away and self._on_return is not None and told:
+        reported = self._returning is None or self._returning.done()
+        if self._was_away and self._on_return is not None and reported:
             self._was_away = False
             self._returning = asyncio.ensure_future(self._on_return())
 

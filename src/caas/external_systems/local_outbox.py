@@ -79,7 +79,7 @@ class LocalOutbox:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-        self._make_room()
+        self._make_space()
 
     def _remove(self, message_ids: frozenset[str]) -> None:
         endings = tuple(f"-{_id_in_file_name(one)}.eml" for one in message_ids)
@@ -88,7 +88,7 @@ class LocalOutbox:
                 if file.name.endswith(endings):
                     (self._folder / file.name).unlink(missing_ok=True)
 
-    def _make_room(self) -> None:
+    def _make_space(self) -> None:
         """Look through the folder only when it may be full, for it is long when it matters."""
         with self._one_at_a_time:
             if self._room > 0:

@@ -120,12 +120,12 @@ async def _runs(program: Program) -> bool:
     )
     try:
         async with asyncio.timeout(CHECK_SECONDS_MAX):
-            said, _ = await process.communicate()
+            stated, _ = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()
         return False
-    return said.startswith(b"mosquitto version 2.")
+    return stated.startswith(b"mosquitto version 2.")
 
 
 async def _run(*command: str, limit: float) -> bool:

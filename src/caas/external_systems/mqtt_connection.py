@@ -64,7 +64,7 @@ class MqttConnection(asyncio.Protocol):
         self._unread = b""
         self._unsent: list[bytes] = []
         self._transport: asyncio.Transport
-        self._heard = False
+        self._applied = False
         self._keep_alive: asyncio.TimerHandle | None = None
 
     async def subscribe(self, pattern: str) -> None:
@@ -142,7 +142,7 @@ class MqttConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in every whole packet; keep the rest."""
-        self._heard = True
+        self._applied = True
         received = self._unread + data if self._unread else data
         view, at = memoryview(received), 0
         while at < len(received) and not self._lost.done():
@@ -202,12 +202,12 @@ class MqttConnection(asyncio.Protocol):
             raise BrokerUnavailableError from error
 
     def _look_after(self, wait_seconds: float) -> None:
-        self._heard = False
+        self._applied = False
         self._send(mqtt5.PingReqPacket().write())
         self._keep_alive = self._loop.call_later(wait_seconds, self._check_alive, wait_seconds)
 
     def _check_alive(self, wait_seconds: float) -> None:
-        if self._heard:
+        if self._applied:
             self._look_after(wait_seconds)
         else:
             self.abort("the broker fell silent")

@@ -40,14 +40,14 @@ class ObservedVehicleLink:
     ) -> None:
         """Listen from now on, and time what is heard."""
 
-        async def heard(acknowledgement: Acknowledgement) -> None:
+        async def applied(acknowledgement: Acknowledgement) -> None:
             sent_at = self._sent_at.get(acknowledgement.command_id)
             if sent_at is not None:
                 status = acknowledgement.status.value.lower()
                 self.round_trips.add(time.monotonic() - sent_at, status)
             await on_acknowledgement(acknowledgement)
 
-        await self._link.start(heard, on_return)
+        await self._link.start(applied, on_return)
 
     async def send(self, command: VehicleCommand) -> None:
         """Hand a command over, and count what became of it."""

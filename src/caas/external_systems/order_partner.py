@@ -7,7 +7,7 @@ Rules a change must keep:
 - The key of a write is the order's id and the operation: the same order asks the same thing with
   the same key for ever.
 - What a partner tells of another order or another vehicle than was asked is no answer.
-- A client never retries: the durable retries are open work.
+- A client never retries: the durable retries are jobs.
 """
 
 from datetime import UTC, datetime
@@ -85,11 +85,11 @@ async def ask(
         NotSentError: it was not reached.
         OutcomeUnknownError: it may have done it; look it up, or ask again with the same key.
     """
-    told = await http.send("POST", target, body=_ENCODER.encode(body), key=key)
-    done = decoded(_checked(told), msgspec.json.Decoder(answer))
+    response = await http.send("POST", target, body=_ENCODER.encode(body), key=key)
+    done = decoded(_checked(response), msgspec.json.Decoder(answer))
     different = _differences(done, body)
     if different:
-        raise told.unknown(UnknownReason.MISMATCH, "; ".join(different))
+        raise response.unknown(UnknownReason.MISMATCH, "; ".join(different))
     return done
 
 
@@ -97,16 +97,16 @@ async def look_up(
     http: HttpClient, target: str, reference: str, *, answer: type[Answer]
 ) -> tuple[Answer, ...]:
     """Return what a partner has done under our reference: none is proof that it did nothing."""
-    told = await http.send("GET", f"{target}?reference={quote(reference, safe='')}")
-    if told.status in NO_LOOKUP:
-        raise no_lookup(told)
-    records = decoded(checked(told, expected=ONLY_OK), _FOUND_DECODER).data
+    response = await http.send("GET", f"{target}?reference={quote(reference, safe='')}")
+    if response.status in NO_LOOKUP:
+        raise no_lookup(response)
+    records = decoded(checked(response, expected=ONLY_OK), _FOUND_DECODER).data
     try:
         found = tuple(msgspec.json.decode(record, type=answer) for record in records)
     except msgspec.MsgspecError as error:
-        raise told.unknown(UnknownReason.MALFORMED, str(error)) from error
+        raise response.unknown(UnknownReason.MALFORMED, str(error)) from error
     if any(record.reference != reference for record in found):
-        raise told.unknown(UnknownReason.MISMATCH, "a record of another reference")
+        raise response.unknown(UnknownReason.MISMATCH, "a record of another reference")
     return found
 
 
@@ -124,27 +124,27 @@ def in_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _checked(told: HttpAnswer) -> HttpAnswer:
+def _checked(response: HttpAnswer) -> HttpAnswer:
     """Return the answer; 409 and 422 are the partner's refusal also without a code of its own."""
     try:
-        return checked(told, expected=OK_OR_CREATED)
+        return checked(response, expected=OK_OR_CREATED)
     except OutcomeUnknownError as unknown:
-        in_json = told.content_type in JSON_TYPES and unknown.reason is not RUNNING
-        if told.status not in REFUSALS or not in_json:
+        in_json = response.content_type in JSON_TYPES and unknown.reason is not RUNNING
+        if response.status not in REFUSALS or not in_json:
             raise
         raise RefusedByPartnerError(
-            partner=told.partner,
-            call=told.call,
-            status=told.status,
+            partner=response.partner,
+            call=response.call,
+            status=response.status,
             refusal=UNEXPLAINED,
-            problem=excerpt(told.body),
+            problem=excerpt(response.body),
         ) from None
 
 
 def _differences(done: PartnerAnswer, asked: dict[str, str]) -> list[str]:
-    told = {"reference": done.reference, "vin": done.vin}
+    response = {"reference": done.reference, "vin": done.vin}
     return [
         f"{name} {value!r}, not {asked[name]!r}"
-        for name, value in told.items()
+        for name, value in response.items()
         if value is not None and name in asked and value != asked[name]
     ]

@@ -24,7 +24,7 @@ from caas.rules.payment_types import PaymentType
 # cover a weekend night without anybody at the console.
 KEY_LIFETIME_MIN: Final = timedelta(hours=24)
 # A car may be asleep in a garage; the funds must stay held while it is being woken.
-AUTHORISATION_LIFETIME_MIN: Final = timedelta(hours=1)
+AUTHORIZATION_LIFETIME_MIN: Final = timedelta(hours=1)
 
 CURRENCY_CHARS: Final = 3
 
@@ -86,7 +86,7 @@ class CaptureMode(StrEnum):
 
 
 class AlreadyVoidedError(RefusedByPartnerError):
-    """The authorisation was voided; nothing can be captured or voided any more."""
+    """The authorization was voided; nothing can be captured or voided any more."""
 
     code = "already_voided"
 
@@ -98,7 +98,7 @@ class AlreadyCapturedError(RefusedByPartnerError):
 
 
 class AuthorizationExpiredError(RefusedByPartnerError):
-    """The authorisation ran out at the gateway; the funds are no longer held."""
+    """The authorization ran out at the gateway; the funds are no longer held."""
 
     code = "authorization_expired"
 
@@ -114,7 +114,7 @@ class Capabilities:
     lookup_by_reference: bool
     lookup_of_refunds: bool
     idempotency_key_lifetime: timedelta | None
-    authorisation_lifetime: timedelta
+    authorization_lifetime: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,13 +347,13 @@ def mismatches(
 ) -> list[str]:
     """Tell where a transaction differs from the payment it should be of (decision 32)."""
     asked = {"reference": reference, "amount": amount, "currency": currency}
-    told = {
+    reported = {
         "reference": transaction.reference,
         "amount": transaction.amount,
         "currency": transaction.currency,
     }
-    differing = [name for name, value in asked.items() if value != told[name]]
-    return [f"{name} {told[name]!r}, not {asked[name]!r}" for name in differing]
+    differing = [name for name, value in asked.items() if value != reported[name]]
+    return [f"{name} {reported[name]!r}, not {asked[name]!r}" for name in differing]
 
 
 def _reasons(payment_type: PaymentType, capabilities: Capabilities) -> list[str]:
@@ -381,10 +381,10 @@ def _reasons_of_service(capabilities: Capabilities) -> list[str]:
     reasons = []
     if not capabilities.separate_capture:
         reasons.append("it charges before the vehicle has confirmed (it needs separate capture)")
-    if capabilities.authorisation_lifetime < AUTHORISATION_LIFETIME_MIN:
+    if capabilities.authorization_lifetime < AUTHORIZATION_LIFETIME_MIN:
         reasons.append(
-            f"funds are held for {_hours(capabilities.authorisation_lifetime)} only (an activation "
-            f"needs an authorisation lifetime of {_hours(AUTHORISATION_LIFETIME_MIN)})"
+            f"funds are held for {_hours(capabilities.authorization_lifetime)} only (an activation "
+            f"needs an authorization lifetime of {_hours(AUTHORIZATION_LIFETIME_MIN)})"
         )
     return reasons
 

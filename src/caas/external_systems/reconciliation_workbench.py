@@ -25,7 +25,7 @@ from caas.external_systems.report_files import statement
 from caas.external_systems.report_text import quoted
 from caas.rules.compared_relations import (
     AGREEING,
-    BOOK_PAYMENTS,
+    KNOWN_PAYMENTS,
     OUTCOME,
     RELATIONS,
     REPORT_LINES,
@@ -162,14 +162,14 @@ class Workbench(ReportReading):
             [report, before],
         )
 
-    def take_told(self, path: Path) -> None:
+    def take_summary(self, path: Path) -> None:
         """Add what the Billing Database knew of the payments the lines refer to."""
-        self._load("book_payments", path, BOOK_PAYMENTS)
+        self._load("book_payments", path, KNOWN_PAYMENTS)
 
     def take_besides(self, path: Path) -> None:
         """Add what it knew of other payments, and more of those that were added before."""
-        self._connection.execute(f"create temp table besides ({declared(BOOK_PAYMENTS)})")
-        self._load("besides", path, BOOK_PAYMENTS)
+        self._connection.execute(f"create temp table besides ({declared(KNOWN_PAYMENTS)})")
+        self._load("besides", path, KNOWN_PAYMENTS)
         self._connection.execute(
             "delete from book_payments where payment_id in (from besides select payment_id);"
             "insert into book_payments from besides; drop table besides"

@@ -52,13 +52,13 @@ class RowIdentities:
             "create temp table first_rows as from checked select line_id, min(place) as place"
             " where reason is null and line_id is not null group by line_id having count(*) > 1"
         )
-        said = "c.type, c.gross, c.fee, c.net, c.currency, c.transaction_id"
-        first = said.replace("c.", "f.")
+        stated = "c.type, c.gross, c.fee, c.net, c.currency, c.transaction_id"
+        first = stated.replace("c.", "f.")
         self._connection.execute(
             f"update checked set reason = '{TWICE}' where place in (from first_rows r"
             " join checked f on f.place = r.place and f.line_id = r.line_id"
             " join checked c on c.line_id = r.line_id and c.place > r.place"
-            f" select c.place where c.reason is null and ({said}) is distinct from ({first}));"
+            f" select c.place where c.reason is null and ({stated}) is distinct from ({first}));"
             "delete from checked where reason is null and (line_id, place) in (from first_rows r"
             " join checked c on c.line_id = r.line_id and c.place > r.place"
             " select (c.line_id, c.place) where c.reason is null);"

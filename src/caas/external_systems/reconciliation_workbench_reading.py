@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
-from caas.external_systems.disk_room import tells_no_room
+from caas.external_systems.disk_space import is_out_of_space
 from caas.external_systems.reconciliation_workbench_identities import content
 from caas.external_systems.reconciliation_workbench_totals import ProviderTotals, distinct_names
 from caas.external_systems.report_files import ADYEN, BadReportError, ReportFile, statement
@@ -102,9 +102,9 @@ class ReportReading(ProviderTotals):
         try:
             self._read_whole(report)
         except duckdb.Error as error:
-            if tells_no_room(error):
+            if is_out_of_space(error):
                 raise
-            raise _said_plainly(error) from error
+            raise _plain_message(error) from error
 
     def _read_whole(self, report: ReportFile) -> None:
         self._read_raw(report)
@@ -382,7 +382,7 @@ def struct_of(columns: Mapping[str, str]) -> str:
     return "{" + parts + "}"
 
 
-def _said_plainly(error: "duckdb.Error") -> BadReportError:
+def _plain_message(error: "duckdb.Error") -> BadReportError:
     found = ON_LINE.search(str(error))
     if found is None:
         return BadReportError(f"It cannot be read as CSV ({str(error).splitlines()[0]}).")

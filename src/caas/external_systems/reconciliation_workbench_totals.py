@@ -41,9 +41,9 @@ class ProviderTotals(RowIdentities):
                 "off, or not closed yet."
             )
         if wrong:
-            told = ", ".join(str(Money(abs(left), currency)) for currency, _, left in wrong)
+            reported = ", ".join(str(Money(abs(left), currency)) for currency, _, left in wrong)
             raise BadReportError(
-                f"The control totals do not agree: the payout and the lines differ by {told}; "
+                f"The control totals do not agree: the payout and the lines differ by {reported}; "
                 "lines are missing, or are there twice."
             )
 
@@ -62,15 +62,15 @@ class ProviderTotals(RowIdentities):
             " as told) select count(*) filter (where kept), sum(told), count(told)"
         ).fetchone()
         assert found is not None, "a count is one row"
-        rows, told, counts = found
+        rows, reported, counts = found
         if not counts:
             raise BadReportError(
                 f"It has no row '{mapping.counted}', below which it would end: it is cut off."
             )
-        if rows != told:
+        if rows != reported:
             raise BadReportError(
                 f"It has {rows} rows '{', '.join(kept)}', and its own count '{mapping.counted}' "
-                f"says {told}: it is not whole."
+                f"says {reported}: it is not whole."
             )
 
 

@@ -254,18 +254,26 @@ def _value_date(mapping: ReportMapping) -> str:
 
 def _type(mapping: ReportMapping) -> str:
     word = f"trim({_text(mapping.columns.type)})"
-    whole = {told: type_ for told, type_ in mapping.types.items() if not told.endswith(ANY_END)}
-    begun = {told: type_ for told, type_ in mapping.types.items() if told.endswith(ANY_END)}
-    cases = [f"when {word} = {literal(told)} then {literal(it)}" for told, it in whole.items()]
+    whole = {
+        reported: type_
+        for reported, type_ in mapping.types.items()
+        if not reported.endswith(ANY_END)
+    }
+    begun = {
+        reported: type_ for reported, type_ in mapping.types.items() if reported.endswith(ANY_END)
+    }
+    cases = [
+        f"when {word} = {literal(reported)} then {literal(it)}" for reported, it in whole.items()
+    ]
     cases += [
-        f"when starts_with({word}, {literal(told.removesuffix(ANY_END))}) then {literal(it)}"
-        for told, it in sorted(begun.items(), key=lambda one: -len(one[0]))
+        f"when starts_with({word}, {literal(reported.removesuffix(ANY_END))}) then {literal(it)}"
+        for reported, it in sorted(begun.items(), key=lambda one: -len(one[0]))
     ]
     if mapping.described is not None:
         column, words = mapping.described
         cases = [
-            f"when starts_with(trim({quoted(column)}), {literal(told)}) then {literal(it)}"
-            for told, it in words.items()
+            f"when starts_with(trim({quoted(column)}), {literal(reported)}) then {literal(it)}"
+            for reported, it in words.items()
         ] + cases
     known = f"case {' '.join(cases)} else {literal(mapping.others)} end"
     if mapping.keep is None:
@@ -314,9 +322,9 @@ def _line_id(columns: Columns) -> str:
     """
     if columns.line_id is None or len(columns.line_id) == 1:
         return _identifier(columns.line_id)
-    said = f"md5({_text(columns.line_id)})"
-    letters = f"translate({said}, '0123456789', 'ghijklmnop')"
-    turn = f"row_number() over (partition by {said}, part order by place)"
+    stated = f"md5({_text(columns.line_id)})"
+    letters = f"translate({stated}, '0123456789', 'ghijklmnop')"
+    turn = f"row_number() over (partition by {stated}, part order by place)"
     name = f"concat_ws('.', {_identifier(columns.line_id[:1])}, {letters})"
     return f"{name} || if({turn} > 1, '.' || {turn}, '')"
 

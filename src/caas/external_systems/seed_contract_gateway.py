@@ -55,7 +55,7 @@ CAPABILITIES: Final = Capabilities(
     lookup_by_reference=True,
     lookup_of_refunds=True,
     idempotency_key_lifetime=timedelta(hours=24),
-    authorisation_lifetime=timedelta(days=7),
+    authorization_lifetime=timedelta(days=7),
 )
 REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = MappingProxyType(
     {
@@ -239,8 +239,8 @@ def _agreed(answer: HttpAnswer, result: Result, different: list[str]) -> Result:
     return result
 
 
-def _other_id(told: str, asked: str) -> list[str]:
-    return [] if told == asked else [f"transaction {told!r}, not {asked!r}"]
+def _other_id(reported: str, asked: str) -> list[str]:
+    return [] if reported == asked else [f"transaction {reported!r}, not {asked!r}"]
 
 
 def _decline_contradictions(answer: HttpAnswer, transaction: GatewayTransaction) -> list[str]:

@@ -130,11 +130,12 @@ class SimulatorControl:
     async def faults(self, name: str) -> list[ScriptedFault] | None:
         """Return the faults that are scripted, None when the simulator is away."""
         try:
-            told = await self._asked(name, "GET", "faults")
+            reported = await self._asked(name, "GET", "faults")
         except (SimulatorAwayError, NoSuchFaultError):
             return None
         return [
-            ScriptedFault(one["match"], one["action"], one["acted"]) for one in told.get("data", ())
+            ScriptedFault(one["match"], one["action"], one["acted"])
+            for one in reported.get("data", ())
         ]
 
     async def script(self, name: str, fault: str, *, times: int | None) -> None:
@@ -169,12 +170,12 @@ class SimulatorControl:
     async def cars(self) -> list[SimulatedCar] | None:
         """Return the newest cars, the newest first; None when there is no fleet to be asked."""
         try:
-            told = await self._asked("vehicles", "GET", f"fleet?latest={CARS_SHOWN_MAX}")
+            reported = await self._asked("vehicles", "GET", f"fleet?latest={CARS_SHOWN_MAX}")
         except (SimulatorAwayError, NoSuchFaultError):
             return None
         return [
             SimulatedCar(car["vin"], car["manner"]["behaviour"], car["active"], car["asleep_with"])
-            for car in reversed(told["vehicles"])
+            for car in reversed(reported["vehicles"])
         ]
 
     async def manner(self, vin: str, behaviour: str) -> None:
@@ -193,25 +194,25 @@ class SimulatorControl:
     async def waiting(self) -> Waiting | None:
         """Return what the partners have to do yet; None when they cannot be asked."""
         try:
-            told = await self._asked("partners", "GET", "waiting")
+            reported = await self._asked("partners", "GET", "waiting")
         except (SimulatorAwayError, NoSuchFaultError):
             return None
-        return Waiting(told["orders"], told["deliveries"])
+        return Waiting(reported["orders"], reported["deliveries"])
 
     async def finish(self, factory_order: str) -> str:
         """Let the factory finish a car now; return its VIN."""
-        told = await self._asked("partners", "POST", f"ready/{_id(factory_order)}", {})
-        return str(told["vin"])
+        reported = await self._asked("partners", "POST", f"ready/{_id(factory_order)}", {})
+        return str(reported["vin"])
 
     async def deliver(self, delivery: str) -> str:
         """Let the transport arrive with a car now; return its VIN."""
-        told = await self._asked("partners", "POST", f"completed/{_id(delivery)}", {})
-        return str(told["vin"])
+        reported = await self._asked("partners", "POST", f"completed/{_id(delivery)}", {})
+        return str(reported["vin"])
 
     async def settle(self) -> tuple[int, int]:
         """Let the bank answer for everything that waits for it; return settlements and refunds."""
-        told = await self._asked("gateway", "POST", "settle", {})
-        return told["settlements"], told["refunds"]
+        reported = await self._asked("gateway", "POST", "settle", {})
+        return reported["settlements"], reported["refunds"]
 
     async def advance(self, until: datetime) -> None:
         """Let time pass for gateway, bank and partners, where it is not so late yet."""
@@ -237,8 +238,8 @@ class SimulatorControl:
             raise SimulatorAwayError(simulator=name) from failure
         if answer.status >= CREATED:
             raise NoSuchFaultError(simulator=name, status=answer.status)
-        told: dict[str, Any] = msgspec.json.decode(answer.body)
-        return told
+        reported: dict[str, Any] = msgspec.json.decode(answer.body)
+        return reported
 
 
 def _sound(vin: str) -> str:

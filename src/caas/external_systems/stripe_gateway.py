@@ -61,7 +61,7 @@ CAPABILITIES: Final = Capabilities(
     lookup_by_reference=False,
     lookup_of_refunds=True,
     idempotency_key_lifetime=timedelta(hours=24),
-    authorisation_lifetime=timedelta(days=4),
+    authorization_lifetime=timedelta(days=4),
 )
 CURRENCIES: Final = frozenset(
     {"AUD", "BRL", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP"}
@@ -133,9 +133,13 @@ class StripeGateway:
         page = decoded(answer, stripe_wire.REFUND_LIST_DECODER)
         different = ["more refunds than one page"] if page.has_more else []
         different += [
-            it for told in page.data for it in _other_id(told.payment_intent, transaction_id)
+            it
+            for reported in page.data
+            for it in _other_id(reported.payment_intent, transaction_id)
         ]
-        return _agreed(answer, tuple(_refund_of(answer, told) for told in page.data), different)
+        return _agreed(
+            answer, tuple(_refund_of(answer, reported) for reported in page.data), different
+        )
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
         """Commit the charge; the answer shows exactly this amount captured."""
@@ -312,5 +316,5 @@ def _agreed(answer: HttpAnswer, result: Result, different: list[str]) -> Result:
     return result
 
 
-def _other_id(told: str, asked: str) -> list[str]:
-    return [] if told == asked else [f"transaction {told!r}, not {asked!r}"]
+def _other_id(reported: str, asked: str) -> list[str]:
+    return [] if reported == asked else [f"transaction {reported!r}, not {asked!r}"]

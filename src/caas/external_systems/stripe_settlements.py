@@ -135,14 +135,14 @@ class StripeReports:
         """Return the part of a day of which Stripe has data: it prepares them twice a day."""
         target = f"/v1/reporting/report_types/{REPORT_TYPE}"
         answer = self._accepted(await self._http.send("GET", target))
-        told = decoded(answer, _TYPE_DECODER)
+        reported = decoded(answer, _TYPE_DECODER)
         begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
         until = begin + timedelta(days=1)
-        end = min(until, moment(told.data_available_end))
-        if begin < moment(told.data_available_start) or end <= begin:
+        end = min(until, moment(reported.data_available_end))
+        if begin < moment(reported.data_available_start) or end <= begin:
             raise SettlementsNotReadyError(
-                f"Stripe has the data of {moment(told.data_available_start):%Y-%m-%d %H:%M} to "
-                f"{moment(told.data_available_end):%Y-%m-%d %H:%M} UTC, and none of {day}. It "
+                f"Stripe has the data of {moment(reported.data_available_start):%Y-%m-%d %H:%M} to "
+                f"{moment(reported.data_available_end):%Y-%m-%d %H:%M} UTC, and none of {day}. It "
                 "prepares them twice a day; ask again later.",
                 partner=self._http.partner, call=f"GET {target}",
             )  # fmt: skip

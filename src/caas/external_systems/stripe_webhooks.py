@@ -150,17 +150,17 @@ def read_event(body: bytes) -> GatewayEvent | None:
         intent = _INTENT_DECODER.decode(content)
         if not intent.metadata.get("reference"):
             return None
-        return _told(event, TRANSACTION_EVENTS[event.type], intent.as_transaction())
+        return _to_event(event, TRANSACTION_EVENTS[event.type], intent.as_transaction())
     if event.type in REFUND_EVENTS:
         refund = _REFUND_DECODER.decode(content).as_refund()
-        return _told(event, f"refund.{refund.status}", refund)
+        return _to_event(event, f"refund.{refund.status}", refund)
     if event.type in DISPUTE_EVENTS:
         dispute = _as_dispute(_DISPUTE_DECODER.decode(content))
-        return _told(event, f"dispute.{dispute.status}", dispute)
+        return _to_event(event, f"dispute.{dispute.status}", dispute)
     return None
 
 
-def _told(
+def _to_event(
     event: Event, type_: str, subject: GatewayTransaction | GatewayRefund | GatewayDispute
 ) -> GatewayEvent:
     return GatewayEvent(id=event.id, type=type_, occurred_at=moment(event.created), subject=subject)

@@ -68,9 +68,9 @@ class PaymentError(msgspec.Struct, frozen=True):
 
     def as_decline_code(self) -> str | None:
         """Return the code that the retry table knows, the issuer's before Stripe's."""
-        told = [code for code in (self.decline_code, self.code) if code is not None]
-        known = [it for it in told if decline_kind(it) is not GatewayErrorKind.UNRECOGNISED]
-        return next(iter(known or told), None)
+        reported = [code for code in (self.decline_code, self.code) if code is not None]
+        known = [it for it in reported if decline_kind(it) is not GatewayErrorKind.UNRECOGNISED]
+        return next(iter(known or reported), None)
 
 
 class BalanceStatus(msgspec.Struct, frozen=True):
@@ -111,8 +111,8 @@ class Charge(msgspec.Struct, frozen=True):
     @property
     def available(self) -> bool:
         """Whether the bank has paid."""
-        told = self.balance_transaction
-        return isinstance(told, BalanceStatus) and told.status == "available"
+        reported = self.balance_transaction
+        return isinstance(reported, BalanceStatus) and reported.status == "available"
 
     @property
     def capture_before(self) -> datetime | None:

@@ -83,10 +83,10 @@ class TransportSystem:
             "destination": request.destination,
         }
         key = f"{request.order_id}:schedule_delivery"
-        told = await order_partner.ask(
+        reported = await order_partner.ask(
             self._http, "/deliveries", body, key=key, answer=_DeliveryAnswer
         )
-        return told.as_delivery()
+        return reported.as_delivery()
 
     async def find_deliveries(self, order_id: str) -> tuple[ScheduledDelivery, ...]:
         """Return the deliveries of an order: none is proof that none was scheduled."""

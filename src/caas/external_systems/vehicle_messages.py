@@ -26,7 +26,7 @@ import msgspec
 
 from caas.errors import RefusedError
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
-from caas.rules.vehicle_signatures import SIGNATURE_BYTES, SignedWord, signed_with
+from caas.rules.vehicle_signatures import SIGNATURE_BYTES, SignedMessage, signed_with
 
 TOPIC_ROOT: Final = "caas/v1/vehicles"
 ALL_RESPONSES: Final = f"{TOPIC_ROOT}/+/commands/+/response"
@@ -118,7 +118,7 @@ class Acknowledgement:
     @property
     def signed_text(self) -> str:
         """The text under the signature."""
-        return SignedWord(
+        return SignedMessage(
             vin=self.vin, command_id=self.command_id, epoch=self.epoch, payment_id=self.payment_id,
             service=self.service, action=self.action, status=self.status, at=self.at_text,
         ).text  # fmt: skip

@@ -1,6 +1,6 @@
 """Notifications: what customers and dealerships are told, and what operations are alerted to.
 
-Every arrow of the seed that ends at a person is one call of `tell`: a row, which is the person's
+Every arrow of the seed that ends at a person is one call of `notify`: a row, which is the person's
 inbox, and the work of sending it, in the commit of whatever it tells of. A worker sends it, again
 after a failure, until the channel has it.
 
@@ -17,23 +17,23 @@ from uuid import UUID
 
 import structlog
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
+from caas.billing_database.display_names import names_of
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.names import names_of
+from caas.billing_database.job_rows import Job
 from caas.billing_database.notification_rows import (
     NewNotification,
     Notification,
     NotificationRows,
 )
+from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.notification_channel import (
     NotDeliveredError,
     NotificationChannel,
     OutgoingMessage,
 )
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.notifications import texts
-from caas.open_work import Again, Answer, Done, OpenWork
 from caas.rules.card_numbers import scrub
 
 CUSTOMER: Final = "customer"
@@ -63,7 +63,7 @@ AddressOf = Callable[[UUID], Awaitable[Address | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Message:
     """An entry of an inbox, written out in its reader's language."""
 
     id: UUID
@@ -91,7 +91,7 @@ class Notifications:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         channel: NotificationChannel,
         address_of: AddressOf,
         zone: tzinfo,
@@ -103,18 +103,18 @@ class Notifications:
         An alert that is sent leads to the console at `public_url`.
         """
         self._public_url = public_url
-        self._books = books
-        self._rows = NotificationRows(books.database)
+        self._tables = tables
+        self._rows = NotificationRows(tables.database)
         self._channel = channel
         self._address_of = address_of
         self._zone = zone
         self._language = language
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the work of sending."""
-        open_work.register(NOTIFY, self._notify_due)
+        jobs.register(NOTIFY, self._notify_due)
 
-    async def tell(
+    async def notify(
         self,
         *,
         audience: str,
@@ -138,9 +138,9 @@ class Notifications:
             template=template,
             subject=subject,
             facts=dict(facts),
-            work_kind=NOTIFY,
+            job_kind=NOTIFY,
         )
-        return await self._rows.tell(new, within=within)
+        return await self._rows.notify(new, within=within)
 
     async def alert(
         self,
@@ -162,7 +162,7 @@ class Notifications:
         async def alone(connection: Connection) -> bool:
             return await self._alert(connection, kind, subject, sentence, case=case)
 
-        return await self._books.database.in_transaction(alone)
+        return await self._tables.database.in_transaction(alone)
 
     async def inbox(
         self,
@@ -172,7 +172,7 @@ class Notifications:
         language: str | None = None,
         unread_only: bool = False,
         before: UUID | None = None,
-    ) -> list[Told]:
+    ) -> list[Message]:
         """Return what a recipient was told, newest first, in the recipient's language."""
         listed = await self._rows.inbox(
             audience=audience, recipient=str(recipient), unread_only=unread_only, before=before
@@ -220,7 +220,7 @@ class Notifications:
     ) -> bool:
         occasion = kind
         if case:
-            if not await self._books.cases.open(kind, subject, sentence, within=connection):
+            if not await self._tables.cases.open(kind, subject, sentence, within=connection):
                 return False
             occasion = f"{kind}:{new_id()}"
         new = NewNotification(
@@ -231,16 +231,16 @@ class Notifications:
             subject=subject,
             occasion=occasion,
             facts={"kind": kind, "sentence": sentence, "subject": str(subject)},
-            work_kind=NOTIFY,
+            job_kind=NOTIFY,
         )
-        told = await self._rows.tell(new, within=connection)
-        if told:
+        message = await self._rows.notify(new, within=connection)
+        if message:
             _log.error("operations.alerted", kind=kind, subject=str(subject), sentence=sentence)
-        return told
+        return message
 
-    async def _notify_due(self, work: DueWork) -> Answer:
+    async def _notify_due(self, job: Job) -> Answer:
         """Send what was not sent yet; a channel that is down is tried again, for ever."""
-        row = await self._rows.get(work.subject)
+        row = await self._rows.get(job.subject)
         if row is None or row.sent_at is not None or row.not_sent_because is not None:
             return Done()
         address = await self._addressed(row.audience, row.recipient)
@@ -251,16 +251,16 @@ class Notifications:
             names = await self._names([row], address.language)
             await self._channel.send(self._message(row, address, names))
         except NotDeliveredError as failure:
-            return await self._not_delivered(work, failure)
+            return await self._not_delivered(job, failure)
         await self._rows.ended(row.id)
         return Done()
 
-    async def _not_delivered(self, work: DueWork, failure: NotDeliveredError) -> Answer:
+    async def _not_delivered(self, job: Job, failure: NotDeliveredError) -> Answer:
         """Try again for ever, and let a person know when it has taken long."""
-        if work.attempts >= ATTEMPTS_BEFORE_CASE:
-            sentence = f"A notification was not delivered {work.attempts} times: {failure.sentence}"
-            await self._books.cases.open(NOT_DELIVERED, work.subject, sentence)
-        return Again(_wait(work.attempts), failure.sentence)
+        if job.attempts >= ATTEMPTS_BEFORE_CASE:
+            sentence = f"A notification was not delivered {job.attempts} times: {failure.sentence}"
+            await self._tables.cases.open(NOT_DELIVERED, job.subject, sentence)
+        return RetryIn(_wait(job.attempts), failure.sentence)
 
     async def _addressed(self, audience: str, recipient: str) -> Address | None:
         """Return whom to write to, None once erased; others are named by the recipient itself."""
@@ -271,7 +271,7 @@ class Notifications:
     async def _names(self, rows: Sequence[Notification], language: str) -> Mapping[str, str]:
         """Return what the orders and services that these tell of are called in a language."""
         return await names_of(
-            self._books.database,
+            self._tables.database,
             orders=[row.facts["order"] for row in rows if "order" in row.facts],
             services=[row.facts["service"] for row in rows if "service" in row.facts],
             language=language,
@@ -280,28 +280,30 @@ class Notifications:
     def _message(
         self, row: Notification, address: Address, names: Mapping[str, str]
     ) -> OutgoingMessage:
-        said = texts.words(
+        stated = texts.words(
             row.template, row.facts, language=address.language, zone=self._zone, names=names
         )
         if row.template == ALERT and self._public_url:
             there = f"{self._public_url}/operations/alerts/{row.id}"
-            said = replace(said, text=f"{said.text}\n\n{there}")
+            stated = replace(stated, text=f"{stated.text}\n\n{there}")
         return OutgoingMessage(
             id=str(row.id),
             recipient=address.email or row.recipient,
-            subject=said.title,
-            text=texts.letter(said, name=address.name, language=address.language),
+            subject=stated.title,
+            text=texts.letter(stated, name=address.name, language=address.language),
             written_at=row.created_at,
         )
 
-    def _written(self, row: Notification, language: str, names: Mapping[str, str]) -> Told:
-        said = texts.words(row.template, row.facts, language=language, zone=self._zone, names=names)
-        return Told(
+    def _written(self, row: Notification, language: str, names: Mapping[str, str]) -> Message:
+        stated = texts.words(
+            row.template, row.facts, language=language, zone=self._zone, names=names
+        )
+        return Message(
             row.id,
             row.template,
             row.subject,
-            said.title,
-            said.text,
+            stated.title,
+            stated.text,
             row.created_at,
             row.sent_at,
             row.read_at,

@@ -128,12 +128,12 @@ def words(
     )
 
 
-def letter(said: Words, *, name: str, language: str) -> str:
+def letter(stated: Words, *, name: str, language: str) -> str:
     """Put a greeting before a text and the signature under it."""
     language = language if language in LOCALES else "es"
     form = _texts(language)["letter"]
     greeting = form["greeting"].format(name=name) if name else form["greeting_without_name"]
-    return f"{greeting}\n\n{said.text}\n\n{form['signature']}\n"
+    return f"{greeting}\n\n{stated.text}\n\n{form['signature']}\n"
 
 
 def bought(what: str, *, language: str, name: str, days: int = 0, month: str = "") -> str:

@@ -6,46 +6,46 @@ those a partner causes are asked at once and, when that fails, durably later.
 
 Rules a change must keep: one vehicle, one owner, refused by the database itself (decision 20); only
 a decline or desistimiento takes a vehicle from a customer (decision 19); nothing here moves a
-payment, money is given back through a callable of the floor above.
+payment, money is given back through a callable of the layer above.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customer, Customers
 from caas.billing_database.free_text import refuse_identifying
-from caas.billing_database.orders import Order, OrderMoved, Orders
+from caas.billing_database.orders import Order, Orders, OrderTransition
+from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.vehicles import (
     Assignment,
     NewVehicle,
     Vehicle,
-    VehicleMoved,
     Vehicles,
+    VehicleTransition,
 )
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.transport_system import TransportSystem
-from caas.open_work import OpenWork
+from caas.jobs import JobQueue
 from caas.order_management.factory_orders import FactoryOrders
-from caas.order_management.giving_back import GIVE_BACK, GivingBack, Refund
-from caas.order_management.handing_over import REGISTER_VEHICLE, SCHEDULE_DELIVERY, HandingOver
+from caas.order_management.forfeiture import DepositOnForfeiture, Forfeiture
+from caas.order_management.fulfilment import REGISTER_VEHICLE, SCHEDULE_DELIVERY, Fulfilment
 from caas.order_management.held_deposits import HeldDeposits
-from caas.order_management.loss import DepositOnLoss, Loss
-from caas.order_management.order_books import Alert, OrderBooks, Tell
-from caas.order_management.partner_news import PartnerNews
+from caas.order_management.order_refunds import REFUND_ORDER, OrderRefunds, Refund
+from caas.order_management.order_tables import Alert, Notify, OrderTables
+from caas.order_management.ordering import Ordering, UnsafeVehicleKeyError
+from caas.order_management.partner_events import PartnerEvents
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
-from caas.order_management.sale import Sale, UnsafeVehicleKeyError
 from caas.order_management.withdrawal import Withdrawal
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 from caas.rules.vehicle_signatures import has_low_order
 from caas.rules.vehicle_states import VehicleState
 
-__all__ = ["DepositOnLoss", "OrderManagement", "OrderPartners", "Upward"]
+__all__ = ["DepositOnForfeiture", "OrderManagement", "OrderPartners", "Upward"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,99 +59,99 @@ class OrderPartners:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upward:
-    """What Order Management needs of its neighbours and of the floors above.
+    """What Order Management needs of its neighbours and of the layers above.
 
-    `tell` and `alert` are the notifications', `refund` is Payment Processing's, `access_url` makes
-    the link of an access token.
+    `notify` and `alert` are the notifications', `refund` is Payment Processing's, `access_url`
+    makes the link of an access token.
     """
 
-    tell: Tell
+    notify: Notify
     alert: Alert
     refund: Refund
     access_url: Callable[[str], str]
 
 
 class OrderManagement:
-    """Order Management as the floors above use it."""
+    """Order Management as the layers above use it."""
 
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         partners: OrderPartners,
         upward: Upward,
-        pace: Pace,
-        reservation_deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD,
+        time_scale: TimeScale,
+        reservation_deposit_on_forfeiture: DepositOnForfeiture = DepositOnForfeiture.HOLD,
     ) -> None:
         """Sell through these partners; the last argument is the policy of decision 21."""
-        self._books = OrderBooks(
-            books=books,
-            customers=Customers(books.database),
-            vehicles=Vehicles(books.database),
-            orders=Orders(books.database),
-            tell=upward.tell,
+        self._tables = OrderTables(
+            billing=tables,
+            customers=Customers(tables.database),
+            vehicles=Vehicles(tables.database),
+            orders=Orders(tables.database),
+            notify=upward.notify,
             alert=upward.alert,
-            pace=pace,
+            time_scale=time_scale,
         )
-        self._giving_back = GivingBack(self._books, refund=upward.refund)
-        self._reservation = Reservation(self._books, access_url=upward.access_url)
+        self._order_refunds = OrderRefunds(self._tables, refund=upward.refund)
+        self._reservation = Reservation(self._tables, access_url=upward.access_url)
         self._factory_orders = FactoryOrders(
-            self._books,
+            self._tables,
             factory=partners.factory,
             reservation=self._reservation,
-            giving_back=self._giving_back,
+            order_refunds=self._order_refunds,
         )
-        self._handing_over = HandingOver(
-            self._books,
+        self._fulfilment = Fulfilment(
+            self._tables,
             admin_registration=partners.admin_registration,
             transport_system=partners.transport_system,
         )
-        self._loss = Loss(
-            self._books,
-            giving_back=self._giving_back,
-            reservation_deposit_on_loss=reservation_deposit_on_loss,
+        self._forfeiture = Forfeiture(
+            self._tables,
+            order_refunds=self._order_refunds,
+            reservation_deposit_on_forfeiture=reservation_deposit_on_forfeiture,
         )
         self._gather()
 
     def _gather(self) -> None:
         """Offer the arrows of all parts in one place, under the names the diagrams give them."""
-        sale = Sale(self._books)
-        self.create_customer = sale.create_customer
-        self.open_access = sale.open_access
-        self.create_order = sale.create_order
-        self._put_vehicle = sale.put_vehicle
+        ordering = Ordering(self._tables)
+        self.create_customer = ordering.create_customer
+        self.open_access = ordering.open_access
+        self.create_order = ordering.create_order
+        self._put_vehicle = ordering.put_vehicle
         # Diagram 2
         self.check_reservation_due = self._reservation.check_due
         self.mark_vehicle_reserved = self._reservation.mark_vehicle_reserved
         self.payment_failed = self._reservation.payment_failed
         self.place_factory_order = self._factory_orders.place
         # Diagram 3
-        self.check_final_due = self._handing_over.check_due
-        self.lacking_of_buyer = self._handing_over.lacking_of_buyer
-        self.mark_fully_paid = self._handing_over.mark_fully_paid
-        self.register_vehicle = self._handing_over.register_vehicle
-        self.schedule_delivery = self._handing_over.schedule_delivery
-        self.mark_payment_failed = self._loss.mark_payment_failed
-        self.mark_vehicle_sin_asignar = self._books.mark_vehicle_sin_asignar
-        self.add_to_stock_inventory = self._books.add_to_stock_inventory
-        self.held_deposits = HeldDeposits(self._books, giving_back=self._giving_back)
+        self.check_final_due = self._fulfilment.check_due
+        self.lacking_of_buyer = self._fulfilment.lacking_of_buyer
+        self.mark_fully_paid = self._fulfilment.mark_fully_paid
+        self.register_vehicle = self._fulfilment.register_vehicle
+        self.schedule_delivery = self._fulfilment.schedule_delivery
+        self.mark_payment_failed = self._forfeiture.mark_payment_failed
+        self.mark_vehicle_sin_asignar = self._tables.mark_vehicle_sin_asignar
+        self.add_to_stock_inventory = self._tables.add_to_stock_inventory
+        self.held_deposits = HeldDeposits(self._tables, order_refunds=self._order_refunds)
         # What partners and customers tell by themselves
-        news = PartnerNews(self._books, reservation=self._reservation)
+        news = PartnerEvents(self._tables, reservation=self._reservation)
         self.vehicle_ready = news.vehicle_ready
         self.delivery_completed = news.delivery_completed
-        withdrawal = Withdrawal(self._books, giving_back=self._giving_back)
+        withdrawal = Withdrawal(self._tables, order_refunds=self._order_refunds)
         self.withdraw = withdrawal.withdraw
         self.may_withdraw = withdrawal.may_withdraw
         self.withdrawal_ends = withdrawal.withdrawal_ends
         self.vehicle_returned = withdrawal.vehicle_returned
         self.awaits_return = withdrawal.awaits_return
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the work that orders leave for later."""
-        open_work.register(PLACE_FACTORY_ORDER, self._factory_orders.due, safety_net=True)
-        open_work.register(REGISTER_VEHICLE, self._handing_over.registration_due, safety_net=True)
-        open_work.register(SCHEDULE_DELIVERY, self._handing_over.delivery_due, safety_net=True)
-        open_work.register(GIVE_BACK, self._giving_back.due, safety_net=True)
+        jobs.register(PLACE_FACTORY_ORDER, self._factory_orders.due, safety_net=True)
+        jobs.register(REGISTER_VEHICLE, self._fulfilment.registration_due, safety_net=True)
+        jobs.register(SCHEDULE_DELIVERY, self._fulfilment.delivery_due, safety_net=True)
+        jobs.register(REFUND_ORDER, self._order_refunds.due, safety_net=True)
 
     async def customer(self, customer_id: UUID) -> Customer:
         """Return a customer.
@@ -159,11 +159,11 @@ class OrderManagement:
         Raises:
             CustomerNotFoundError: no customer has this id.
         """
-        return await self._books.customers.get(customer_id)
+        return await self._tables.customers.get(customer_id)
 
     async def put_model(self, model: str, price: Money) -> None:
         """Say what a model costs from now on, when it has to be built."""
-        await self._books.vehicles.put_model(model, price)
+        await self._tables.vehicles.put_model(model, price)
 
     async def put_vehicle(
         self,
@@ -193,7 +193,7 @@ class OrderManagement:
         Raises:
             VehicleNotFoundError: no vehicle has this VIN.
         """
-        return await self._books.vehicles.get(vin)
+        return await self._tables.vehicles.get(vin)
 
     async def vehicles(
         self,
@@ -203,23 +203,23 @@ class OrderManagement:
         after: str | None = None,
     ) -> list[Vehicle]:
         """Return vehicles by VIN, a page at a time; `after` is the last VIN seen."""
-        return await self._books.vehicles.listed(state=state, model=model, after=after)
+        return await self._tables.vehicles.listed(state=state, model=model, after=after)
 
-    async def vehicle_history(self, vin: str) -> list[VehicleMoved]:
+    async def vehicle_history(self, vin: str) -> list[VehicleTransition]:
         """Return every move of a vehicle, in order."""
-        return await self._books.vehicles.history(vin)
+        return await self._tables.vehicles.history(vin)
 
     async def assignments(
         self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = True
     ) -> list[Assignment]:
         """Return who has or had a vehicle, or which vehicles a customer has or had."""
-        return await self._books.vehicles.assignments(
+        return await self._tables.vehicles.assignments(
             vin=vin, customer=customer, active_only=active_only
         )
 
     async def dealership_of(self, order_id: UUID, *, within: Connection) -> str | None:
         """Return who sold an order, None when there is no such order."""
-        order = await self._books.orders.locked(order_id, within=within)
+        order = await self._tables.orders.locked(order_id, within=within)
         return None if order is None else order.dealership
 
     async def order(self, order_id: UUID) -> Order:
@@ -228,7 +228,7 @@ class OrderManagement:
         Raises:
             OrderNotFoundError: no order has this id.
         """
-        return await self._books.orders.get(order_id)
+        return await self._tables.orders.get(order_id)
 
     async def orders(
         self,
@@ -239,10 +239,10 @@ class OrderManagement:
         before: UUID | None = None,
     ) -> list[Order]:
         """Return orders, newest first, a page at a time; `before` is the last id seen."""
-        return await self._books.orders.listed(
+        return await self._tables.orders.listed(
             customer=customer, dealership=dealership, state=state, before=before
         )
 
-    async def order_timeline(self, order_id: UUID) -> list[OrderMoved]:
+    async def order_timeline(self, order_id: UUID) -> list[OrderTransition]:
         """Return every move of an order, in order."""
-        return await self._books.orders.timeline(order_id)
+        return await self._tables.orders.timeline(order_id)

@@ -8,13 +8,13 @@ with the work of giving it back; a factory that does not answer ends nothing.
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
+from caas.billing_database.job_rows import Job
 from caas.billing_database.orders import Learnt, Order
 from caas.external_systems.factory import Factory, FactoryOrder, FactoryOrderConfirmation
-from caas.open_work import Answer, Done
+from caas.jobs import Answer, Done
 from caas.order_management import partner_calls
-from caas.order_management.giving_back import FACTORY_REFUSED, GivingBack
-from caas.order_management.order_books import OrderBooks, amount_of
+from caas.order_management.order_refunds import FACTORY_REFUSED, OrderRefunds
+from caas.order_management.order_tables import OrderTables, amount_of
 from caas.order_management.partner_calls import Confirmed, Refused
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
 from caas.rules.order_states import OrderEvent, OrderState
@@ -26,51 +26,51 @@ class FactoryOrders:
 
     def __init__(
         self,
-        order_books: OrderBooks,
+        order_tables: OrderTables,
         *,
         factory: Factory,
         reservation: Reservation,
-        giving_back: GivingBack,
+        order_refunds: OrderRefunds,
     ) -> None:
         """Order from this factory."""
-        self._books = order_books
+        self._tables = order_tables
         self._factory = factory
         self._reservation = reservation
-        self._giving_back = giving_back
+        self._order_refunds = order_refunds
 
     async def place(self, order_id: UUID) -> None:
         """Place the factory order of a reserved vehicle at once; if that fails, later again."""
         answer = await self._placed(order_id, attempt=partner_calls.FIRST_ATTEMPT)
-        await partner_calls.put_off(self._books, PLACE_FACTORY_ORDER, order_id, answer)
+        await partner_calls.reschedule(self._tables, PLACE_FACTORY_ORDER, order_id, answer)
 
-    async def due(self, work: DueWork) -> Answer:
+    async def due(self, job: Job) -> Answer:
         """Place a factory order that is still open."""
-        return await self._placed(work.subject, attempt=work.attempts + 1)
+        return await self._placed(job.subject, attempt=job.attempts + 1)
 
     async def _placed(self, order_id: UUID, *, attempt: int) -> Answer:
-        order = await self._books.orders.get(order_id)
+        order = await self._tables.orders.get(order_id)
         if order.state is not OrderState.RESERVED:
             return Done()
         wanted = FactoryOrder(
             order_id=str(order.id), model=order.model, vin=order.vin, dealership=order.dealership
         )
-        told = await partner_calls.ask(
+        reported = await partner_calls.ask(
             lambda: self._factory.place_factory_order(wanted),
             lambda: self._factory.find_factory_orders(wanted.order_id),
             attempt=attempt,
         )
-        match told:
+        match reported:
             case Refused(because):
                 await self._refused(order_id, because)
             case Confirmed(confirmation, copies):
                 await self._confirmed(order_id, confirmation, copies=copies)
             case _:
-                return await partner_calls.again_or_alert(
-                    self._books,
+                return await partner_calls.retry_or_alert(
+                    self._tables,
                     PLACE_FACTORY_ORDER,
                     order_id,
                     attempt=attempt,
-                    because=told.because,
+                    because=reported.because,
                 )
         return Done()
 
@@ -80,18 +80,18 @@ class FactoryOrders:
         """Order Confirmation: the vehicle is in production, the reservation complete."""
 
         async def confirm(connection: Connection) -> None:
-            order = await self._books.orders.get_locked(order_id, within=connection)
-            await self._books.books.work.end(PLACE_FACTORY_ORDER, order_id, within=connection)
+            order = await self._tables.orders.get_locked(order_id, within=connection)
+            await self._tables.billing.jobs.end(PLACE_FACTORY_ORDER, order_id, within=connection)
             if order.state is OrderState.RESERVED:
                 await self._in_production(order, confirmation, within=connection)
                 return
-            await self._books.orders.remember_factory_order(
+            await self._tables.orders.remember_factory_order(
                 order_id, confirmation.factory_order_id, within=connection
             )
 
-        await self._books.books.database.in_transaction(confirm)
+        await self._tables.billing.database.in_transaction(confirm)
         if copies > 1:
-            await self._books.alert(
+            await self._tables.alert(
                 "factory_order_twice",
                 order_id,
                 f"The factory has {copies} orders for the order {order_id}; one is one too many.",
@@ -102,16 +102,16 @@ class FactoryOrders:
     ) -> None:
         factory_order_id = confirmation.factory_order_id
         if order.vin is not None:
-            vehicle = await self._books.vehicles.locked(order.vin, within=within)
+            vehicle = await self._tables.vehicles.locked(order.vin, within=within)
             assert vehicle is not None, "an order's vehicle is in the books"
-            await self._books.vehicles.move(
+            await self._tables.vehicles.transition(
                 vehicle,
                 VehicleEvent.ORDER_CONFIRMATION,
                 order_id=order.id,
-                told=(None, factory_order_id),
+                reported=(None, factory_order_id),
                 within=within,
             )
-        order = await self._books.orders.move(
+        order = await self._tables.orders.transition(
             order,
             OrderEvent.ORDER_CONFIRMATION,
             learnt=Learnt(factory_order_id=factory_order_id),
@@ -123,19 +123,21 @@ class FactoryOrders:
         """Compensate: vehicle released, customer and dealership told, money given back."""
 
         async def end(connection: Connection) -> None:
-            order = await self._books.orders.get_locked(order_id, within=connection)
-            await self._books.books.work.end(PLACE_FACTORY_ORDER, order_id, within=connection)
+            order = await self._tables.orders.get_locked(order_id, within=connection)
+            await self._tables.billing.jobs.end(PLACE_FACTORY_ORDER, order_id, within=connection)
             if order.state is not OrderState.RESERVED:
                 return
-            order = await self._books.orders.move(
+            order = await self._tables.orders.transition(
                 order, OrderEvent.FACTORY_REFUSES_ORDER, within=connection
             )
-            await self._books.release(order, VehicleEvent.FACTORY_REFUSES_ORDER, within=connection)
+            await self._tables.release(order, VehicleEvent.FACTORY_REFUSES_ORDER, within=connection)
             deposit = amount_of(order.deposit)
-            await self._books.tell_customer(order, FACTORY_REFUSED, within=connection, **deposit)
-            await self._books.tell_dealership(order, FACTORY_REFUSED, within=connection, **deposit)
-            await self._giving_back.will_give_back(order, FACTORY_REFUSED, within=connection)
+            await self._tables.notify_customer(order, FACTORY_REFUSED, within=connection, **deposit)
+            await self._tables.notify_dealership(
+                order, FACTORY_REFUSED, within=connection, **deposit
+            )
+            await self._order_refunds.will_refund(order, FACTORY_REFUSED, within=connection)
 
-        await self._books.books.database.in_transaction(end)
-        await self._giving_back.give_back(order_id, FACTORY_REFUSED)
-        await self._books.alert(FACTORY_REFUSED, order_id, because, case=False)
+        await self._tables.billing.database.in_transaction(end)
+        await self._order_refunds.refund_order(order_id, FACTORY_REFUSED)
+        await self._tables.alert(FACTORY_REFUSED, order_id, because, case=False)

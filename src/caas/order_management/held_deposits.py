@@ -17,12 +17,12 @@ from caas.billing_database.actors import Actor
 from caas.billing_database.cases import DEPOSIT_HELD, Case
 from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import DepositProposal, deposit_decisions
-from caas.billing_database.moves import Moved, move_of
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
+from caas.billing_database.transitions import TransitionResult, transition_of
 from caas.errors import ConflictError, UnavailableError
-from caas.order_management.giving_back import RESERVATION_LOST, GivingBack
-from caas.order_management.order_books import OrderBooks
+from caas.order_management.order_refunds import RESERVATION_LOST, OrderRefunds
+from caas.order_management.order_tables import OrderTables
 from caas.rules import postings
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
@@ -70,11 +70,11 @@ class HeldDeposit:
 class HeldDeposits:
     """The desk at which held deposits are decided about."""
 
-    def __init__(self, order_books: OrderBooks, *, giving_back: GivingBack) -> None:
+    def __init__(self, order_tables: OrderTables, *, order_refunds: OrderRefunds) -> None:
         """Keep decisions in these books; money goes back through this door."""
-        self._books = order_books
-        self._giving_back = giving_back
-        self._decisions = deposit_decisions(order_books.books.database)
+        self._tables = order_tables
+        self._order_refunds = order_refunds
+        self._decisions = deposit_decisions(order_tables.billing.database)
 
     async def of(self, payment_id: UUID) -> HeldDeposit:
         """Return the held deposit of a reservation payment.
@@ -82,10 +82,10 @@ class HeldDeposits:
         Raises:
             NoHeldDepositError: none waits.
         """
-        for case in await self._books.books.cases.listed(subject=payment_id):
-            if case.kind == DEPOSIT_HELD and await self._books.books.payments.exists(payment_id):
-                payment = await self._books.books.payments.get(payment_id)
-                order = await self._books.orders.get(payment.subject)
+        for case in await self._tables.billing.cases.listed(subject=payment_id):
+            if case.kind == DEPOSIT_HELD and await self._tables.billing.payments.exists(payment_id):
+                payment = await self._tables.billing.payments.get(payment_id)
+                order = await self._tables.orders.get(payment.subject)
                 proposal = await self._decisions.proposed(payment_id)
                 return HeldDeposit(payment, order, case, proposal)
         raise NoHeldDepositError(payment_id=str(payment_id))
@@ -100,7 +100,9 @@ class HeldDeposits:
             DecisionPendingError: a proposal waits already.
             NoteRefusedError: there is no note, or a card number in it.
         """
-        text = await dual_control.checked_note_about(self._books.books.database, payment_id, note)
+        text = await dual_control.checked_note_about(
+            self._tables.billing.database, payment_id, note
+        )
         held = await self.of(payment_id)
 
         async def together(connection: Connection) -> None:
@@ -111,11 +113,11 @@ class HeldDeposits:
             if not written:
                 raise dual_control.DecisionPendingError(payment_id=str(payment_id))
             if not held.needs_second:
-                await self._carry_out(held, decision, by=by, within=connection)
+                await self._apply_resolution(held, decision, by=by, within=connection)
 
-        await self._books.books.database.in_transaction(together)
+        await self._tables.billing.database.in_transaction(together)
         if not held.needs_second:
-            await self._give_back(held, decision)
+            await self._refund_order(held, decision)
 
     async def agree(self, payment_id: UUID, *, by: Actor) -> None:
         """Agree as the second person.
@@ -132,11 +134,11 @@ class HeldDeposits:
                 self._decisions, payment_id, by=by, within=connection
             )
             decision = DepositDecision(proposal.decision)
-            await self._carry_out(held, decision, by=by, within=connection)
+            await self._apply_resolution(held, decision, by=by, within=connection)
             return decision
 
-        decision = await self._books.books.database.in_transaction(together)
-        await self._give_back(held, decision)
+        decision = await self._tables.billing.database.in_transaction(together)
+        await self._refund_order(held, decision)
 
     async def withdraw(self, payment_id: UUID, *, by: Actor) -> None:
         """Take a proposal back, one's own or another's.
@@ -144,50 +146,52 @@ class HeldDeposits:
         Raises:
             NothingProposedError: none waits.
         """
-        await dual_control.withdraw(self._books.books.database, self._decisions, payment_id, by=by)
+        await dual_control.withdraw(
+            self._tables.billing.database, self._decisions, payment_id, by=by
+        )
 
-    async def _carry_out(
+    async def _apply_resolution(
         self, held: HeldDeposit, decision: DepositDecision, *, by: Actor, within: Connection
     ) -> None:
         await remark(
-            self._books,
+            self._tables,
             held.payment,
             Remark.DEPOSIT_DECIDED,
             postings.deposit_released(held.payment.captured_amount),
             within=within,
         )
-        await self._books.books.cases.close(
+        await self._tables.billing.cases.close(
             DEPOSIT_HELD, held.payment.id, resolution=decision, owner=by.name, within=within
         )
         if decision is DepositDecision.REFUND:
-            await self._giving_back.will_give_back(held.order, RESERVATION_LOST, within=within)
+            await self._order_refunds.will_refund(held.order, RESERVATION_LOST, within=within)
 
-    async def _give_back(self, held: HeldDeposit, decision: DepositDecision) -> None:
+    async def _refund_order(self, held: HeldDeposit, decision: DepositDecision) -> None:
         if decision is DepositDecision.REFUND:
-            await self._giving_back.give_back(held.payment.subject, RESERVATION_LOST)
+            await self._order_refunds.refund_order(held.payment.subject, RESERVATION_LOST)
 
 
 async def deposit_of(
-    order_books: OrderBooks, order: Order, *, within: Connection | None = None
+    order_tables: OrderTables, order: Order, *, within: Connection | None = None
 ) -> Payment | None:
     """Return the reservation payment whose money is with us or on its way."""
-    payments = await order_books.payments_of(order, PaymentType.RESERVATION, within=within)
+    payments = await order_tables.payments_of(order, PaymentType.RESERVATION, within=within)
     return next((payment for payment in payments if payment.state in PAID), None)
 
 
 async def remark(
-    order_books: OrderBooks,
+    order_tables: OrderTables,
     payment: Payment,
-    said: Remark,
+    stated: Remark,
     entries: tuple[Entry, ...],
     *,
     within: Connection,
-) -> Moved:
+) -> TransitionResult:
     """Write entries on a payment that may be moving at this very moment."""
     for _ in range(REMARK_ATTEMPTS_MAX):
-        move = move_of(payment, said, source=said.value, entries=entries)
-        moved = await order_books.books.moves.apply(move, within=within)
-        if moved.moved:
-            return moved
-        payment = await order_books.books.payments.get(payment.id, within=within)
+        transition = transition_of(payment, stated, source=stated.value, entries=entries)
+        transitioned = await order_tables.billing.transitions.apply(transition, within=within)
+        if transitioned.transitioned:
+            return transitioned
+        payment = await order_tables.billing.payments.get(payment.id, within=within)
     raise UnavailableError("The reservation payment is moving; try again shortly.")

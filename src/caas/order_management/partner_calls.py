@@ -1,6 +1,6 @@
 """One call to an order partner, and what becomes of it (decisions 22, 23).
 
-A partner that does not answer is asked again, with growing waits that are open work, and after
+A partner that does not answer is asked again, with growing waits that are jobs, and after
 the last of them operations are alerted and a person decides: no payment is touched by it.
 
 Rules a change must keep: nothing is asked again before it was looked up (F-R3); a refusal counts
@@ -14,21 +14,21 @@ from uuid import UUID
 
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.order_partner import REFUSALS, UNEXPLAINED
-from caas.open_work import Again, Answer, Park
-from caas.order_management.order_books import OrderBooks
+from caas.jobs import Answer, Pause, RetryIn
+from caas.order_management.order_tables import OrderTables
 
 FIRST_ATTEMPT: Final = 1
 WAITS_SECONDS: Final = (2.0, 4.0, 8.0, 60.0, 300.0, 900.0, 1800.0)
 CONFLICT: Final = 409
 
-Told = TypeVar("Told")
+Reported = TypeVar("Reported")
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed(Generic[Told]):
+class Confirmed(Generic[Reported]):
     """The partner did it; `copies` is how many times, when it was looked up."""
 
-    told: Told
+    confirmed: Reported
     copies: int = 1
 
 
@@ -40,18 +40,18 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class NoAnswer:
     """Not reached, or no usable answer."""
 
     because: str
 
 
 async def ask(
-    do: Callable[[], Awaitable[Told]],
-    find: Callable[[], Awaitable[Sequence[Told]]],
+    do: Callable[[], Awaitable[Reported]],
+    find: Callable[[], Awaitable[Sequence[Reported]]],
     *,
     attempt: int,
-) -> Confirmed[Told] | Refused | Unanswered:
+) -> Confirmed[Reported] | Refused | NoAnswer:
     """Have something done once, looking first whether an earlier attempt has done it."""
     try:
         found = await _found(find) if attempt > FIRST_ATTEMPT else ()
@@ -60,34 +60,36 @@ async def ask(
         return Confirmed(await do())
     except RefusedByPartnerError as refusal:
         definite = refusal.status in REFUSALS and not _may_be_our_own(refusal, attempt)
-        return Refused(refusal.sentence) if definite else Unanswered(refusal.sentence)
+        return Refused(refusal.sentence) if definite else NoAnswer(refusal.sentence)
     except GatewayFailure as failure:
-        return Unanswered(failure.sentence)
+        return NoAnswer(failure.sentence)
 
 
-async def again_or_alert(
-    order_books: OrderBooks, kind: str, order_id: UUID, *, attempt: int, because: str
+async def retry_or_alert(
+    order_tables: OrderTables, kind: str, order_id: UUID, *, attempt: int, because: str
 ) -> Answer:
     """Say when to ask again, or alert operations when there was no answer for too long."""
     if attempt <= len(WAITS_SECONDS):
-        return Again(WAITS_SECONDS[attempt - 1], because)
-    return await alert_and_park(order_books, kind, order_id, because=because)
+        return RetryIn(WAITS_SECONDS[attempt - 1], because)
+    return await alert_and_pause(order_tables, kind, order_id, because=because)
 
 
-async def alert_and_park(
-    order_books: OrderBooks, kind: str, order_id: UUID, *, because: str
+async def alert_and_pause(
+    order_tables: OrderTables, kind: str, order_id: UUID, *, because: str
 ) -> Answer:
     """Leave it to a person."""
     sentence = f"'{kind}' of the order {order_id} needs a person; its payment stays. {because}"
-    await order_books.alert(f"{kind}_stuck", order_id, sentence)
-    return Park(because)
+    await order_tables.alert(f"{kind}_stuck", order_id, sentence)
+    return Pause(because)
 
 
-async def put_off(order_books: OrderBooks, kind: str, order_id: UUID, answer: Answer) -> None:
+async def reschedule(order_tables: OrderTables, kind: str, order_id: UUID, answer: Answer) -> None:
     """Let the worker go on with what the caller's own first attempt left undone."""
-    if isinstance(answer, Again):
-        wait = order_books.pace.seconds(answer.due_in)
-        await order_books.books.work.postpone(kind, order_id, due_in=wait, because=answer.because)
+    if isinstance(answer, RetryIn):
+        wait = order_tables.time_scale.seconds(answer.due_in)
+        await order_tables.billing.jobs.postpone(
+            kind, order_id, due_in=wait, because=answer.because
+        )
 
 
 def _may_be_our_own(refusal: RefusedByPartnerError, attempt: int) -> bool:
@@ -96,7 +98,7 @@ def _may_be_our_own(refusal: RefusedByPartnerError, attempt: int) -> bool:
     return unexplained and attempt > FIRST_ATTEMPT
 
 
-async def _found(find: Callable[[], Awaitable[Sequence[Told]]]) -> Sequence[Told]:
+async def _found(find: Callable[[], Awaitable[Sequence[Reported]]]) -> Sequence[Reported]:
     """Look it up; a partner without lookup is asked again, with the same key."""
     try:
         return await find()

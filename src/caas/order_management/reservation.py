@@ -17,7 +17,7 @@ from caas.billing_database.customers import Access
 from caas.billing_database.orders import Learnt, Order
 from caas.billing_database.vehicles import Vehicle
 from caas.errors import ConflictError, RefusedError
-from caas.order_management.order_books import OrderBooks, amount_of
+from caas.order_management.order_tables import OrderTables, amount_of
 from caas.rules.money import Money
 from caas.rules.order_states import AWAITS_RESERVATION, OrderEvent, OrderState
 from caas.rules.payment_types import PaymentType
@@ -44,9 +44,9 @@ class NotTheSumDueError(RefusedError):
 class Reservation:
     """Reserves vehicles for orders whose reservation payment holds funds."""
 
-    def __init__(self, order_books: OrderBooks, *, access_url: Callable[[str], str]) -> None:
+    def __init__(self, order_tables: OrderTables, *, access_url: Callable[[str], str]) -> None:
         """Work in these books; `access_url` makes the link of an access token."""
-        self._books = order_books
+        self._tables = order_tables
         self._access_url = access_url
 
     async def check_due(
@@ -61,12 +61,12 @@ class Reservation:
             CustomerErasedError: the customer was erased.
             BillingDetailsRequiredError: its advance invoice could not name its buyer.
         """
-        order = await self._books.orders.get_locked(order_id, within=within)
+        order = await self._tables.orders.get_locked(order_id, within=within)
         if order.state not in AWAITS_RESERVATION:
             raise NotDueError(f"The order {order_id} is {order.state}; no reservation is due.")
-        await self._books.customers.buyer(customer, within=within)
+        await self._tables.customers.buyer(customer, within=within)
         check_sum(order, order.deposit, customer=customer, amount=amount)
-        missing = await BillingDetailsRows(self._books.books.database).lacking(
+        missing = await BillingDetailsRows(self._tables.billing.database).lacking(
             customer, sale=PaymentType.RESERVATION.value, subject=order_id,
             amount=order.deposit.amount, within=within,
         )  # fmt: skip
@@ -77,15 +77,15 @@ class Reservation:
         self, order_id: UUID, *, paid: Money, within: Connection
     ) -> bool:
         """Give the order its vehicle, or the promise of one; False when it cannot have it."""
-        order = await self._books.orders.locked(order_id, within=within)
+        order = await self._tables.orders.locked(order_id, within=within)
         if order is None or order.state not in AWAITS_RESERVATION or paid != order.deposit:
             return False
         vehicle = await self._free_vehicle(order, within=within)
         if vehicle is None and order.vin is not None:
-            await self._books.orders.move(order, OrderEvent.VEHICLE_TAKEN, within=within)
+            await self._tables.orders.transition(order, OrderEvent.VEHICLE_TAKEN, within=within)
             return False
         if vehicle is None:
-            order = await self._books.orders.move(
+            order = await self._tables.orders.transition(
                 order, OrderEvent.MARK_VEHICLE_RESERVED, within=within
             )
         else:
@@ -95,25 +95,25 @@ class Reservation:
 
     async def payment_failed(self, order_id: UUID, *, within: Connection) -> Order | None:
         """No vehicle reservation (Diagram 7): record that this attempt came to nothing."""
-        order = await self._books.orders.locked(order_id, within=within)
+        order = await self._tables.orders.locked(order_id, within=within)
         if order is None or order.state not in AWAITS_RESERVATION:
             return order
-        return await self._books.orders.move(order, OrderEvent.PAYMENT_FAILED, within=within)
+        return await self._tables.orders.transition(order, OrderEvent.PAYMENT_FAILED, within=within)
 
     async def reservation_complete(self, order: Order, *, within: Connection) -> None:
         """Tell the dealership, and send the customer's access credentials, once."""
-        await self._books.tell_dealership(
+        await self._tables.notify_dealership(
             order, "reservation_complete", within=within, **amount_of(order.deposit)
         )
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        told = await self._books.tell_customer(
+        reported = await self._tables.notify_customer(
             order, "access_credentials", within=within, access_url=self._access_url(token)
         )
-        if told:
-            await self._books.customers.add_link(
+        if reported:
+            await self._tables.customers.add_link(
                 token,
                 Access(order.customer, order.id),
-                valid_seconds=self._books.pace.seconds(ACCESS_LINK_SECONDS),
+                valid_seconds=self._tables.time_scale.seconds(ACCESS_LINK_SECONDS),
                 within=within,
             )
             await audit(
@@ -122,12 +122,12 @@ class Reservation:
 
     async def vehicle_ready(self, order: Order, *, within: Connection) -> None:
         """Tell the customer that the final payment is due, and what a declined one costs."""
-        await self._books.tell_customer(
+        await self._tables.notify_customer(
             order, "vehicle_ready", within=within, vin=order.vin, **amount_of(order.rest)
         )
 
     async def _free_vehicle(self, order: Order, *, within: Connection) -> Vehicle | None:
-        vehicles = self._books.vehicles
+        vehicles = self._tables.vehicles
         if order.vin is None:
             return await vehicles.from_stock(order.model, within=within)
         vehicle = await vehicles.locked(order.vin, within=within)
@@ -135,30 +135,30 @@ class Reservation:
         return vehicle if free else None
 
     async def _reserve(self, order: Order, vehicle: Vehicle, *, within: Connection) -> Order:
-        vehicles, orders = self._books.vehicles, self._books.orders
+        vehicles, orders = self._tables.vehicles, self._tables.orders
         assigned = await vehicles.assign(
             vehicle.vin, order_id=order.id, customer=order.customer, within=within
         )
         assert assigned, "a locked vehicle that is sin asignar is nobody's"
-        vehicle = await vehicles.move(
+        vehicle = await vehicles.transition(
             vehicle, VehicleEvent.MARK_VEHICLE_RESERVED, order_id=order.id, within=within
         )
-        order = await orders.move(
+        order = await orders.transition(
             order,
             OrderEvent.MARK_VEHICLE_RESERVED,
             learnt=Learnt(vin=vehicle.vin),
             within=within,
         )
         if vehicle.finished:
-            await vehicles.move(
+            await vehicles.transition(
                 vehicle, VehicleEvent.VEHICLE_READY, order_id=order.id, within=within
             )
-            return await orders.move(order, OrderEvent.VEHICLE_READY, within=within)
+            return await orders.transition(order, OrderEvent.VEHICLE_READY, within=within)
         if vehicle.factory_order_id is not None:
-            await vehicles.move(
+            await vehicles.transition(
                 vehicle, VehicleEvent.ORDER_CONFIRMATION, order_id=order.id, within=within
             )
-            return await orders.move(
+            return await orders.transition(
                 order,
                 OrderEvent.ORDER_CONFIRMATION,
                 learnt=Learnt(factory_order_id=vehicle.factory_order_id),
@@ -168,10 +168,10 @@ class Reservation:
 
     async def _what_comes_next(self, order: Order, *, within: Connection) -> None:
         if order.state is OrderState.RESERVED:
-            await self._books.books.work.add(
+            await self._tables.billing.jobs.add(
                 PLACE_FACTORY_ORDER,
                 order.id,
-                due_in=self._books.pace.seconds(SAFETY_NET_SECONDS),
+                due_in=self._tables.time_scale.seconds(SAFETY_NET_SECONDS),
                 within=within,
             )
             return

@@ -17,8 +17,8 @@ from caas.billing_database.eligibility import cancel_pending_terms
 from caas.billing_database.orders import Order
 from caas.billing_database.vehicles import Vehicle
 from caas.errors import ConflictError
-from caas.order_management.giving_back import DESISTIMIENTO, GivingBack
-from caas.order_management.order_books import OrderBooks
+from caas.order_management.order_refunds import DESISTIMIENTO, OrderRefunds
+from caas.order_management.order_tables import OrderTables
 from caas.rules.order_states import OrderEvent, OrderState, can
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -65,15 +65,15 @@ class Withdrawal:
 
     def __init__(
         self,
-        order_books: OrderBooks,
+        order_tables: OrderTables,
         *,
-        giving_back: GivingBack,
+        order_refunds: OrderRefunds,
         window_seconds: float = WITHDRAWAL_WINDOW_SECONDS,
     ) -> None:
         """Allow it for so many seconds after the delivery."""
-        self._books = order_books
-        self._giving_back = giving_back
-        self._window_seconds = order_books.pace.seconds(window_seconds)
+        self._tables = order_tables
+        self._order_refunds = order_refunds
+        self._window_seconds = order_tables.time_scale.seconds(window_seconds)
 
     def may_withdraw(self, order: Order) -> bool:
         """Say whether the customer may withdraw, as far as the order itself tells."""
@@ -96,14 +96,14 @@ class Withdrawal:
         """
 
         async def end(connection: Connection) -> Order:
-            order = await self._books.orders.get_locked(order_id, within=connection)
+            order = await self._tables.orders.get_locked(order_id, within=connection)
             if order.state is OrderState.WITHDRAWN:
                 return order
             await self._check(order, within=connection)
             return await self._end(order, within=connection)
 
-        order = await self._books.books.database.in_transaction(end)
-        await self._giving_back.give_back(order_id, DESISTIMIENTO)
+        order = await self._tables.billing.database.in_transaction(end)
+        await self._order_refunds.refund_order(order_id, DESISTIMIENTO)
         return order
 
     async def vehicle_returned(self, vin: str) -> Vehicle:
@@ -115,14 +115,14 @@ class Withdrawal:
         """
 
         async def returned(connection: Connection) -> Vehicle:
-            vehicle = await self._books.vehicles.get(vin, within=connection)
-            assignment = await self._books.vehicles.assignment(vin, within=connection)
+            vehicle = await self._tables.vehicles.get(vin, within=connection)
+            assignment = await self._tables.vehicles.assignment(vin, within=connection)
             if assignment is None or vehicle.state is not VehicleState.DELIVERED:
                 raise NotDeliveredError(
                     f"The vehicle {vin} is {vehicle.state}; only a delivered one is returned.",
                     vin=vin,
                 )
-            order = await self._books.orders.get_locked(assignment.order_id, within=connection)
+            order = await self._tables.orders.get_locked(assignment.order_id, within=connection)
             if order.state is not OrderState.WITHDRAWN:
                 raise NotWithdrawnError(
                     f"The order {order.id}, for which {vin} was delivered, is {order.state}; "
@@ -130,23 +130,23 @@ class Withdrawal:
                     vin=vin,
                 )
             await self._back(order, vin, within=connection)
-            return await self._books.vehicles.get(vin, within=connection)
+            return await self._tables.vehicles.get(vin, within=connection)
 
-        return await self._books.books.database.in_transaction(returned)
+        return await self._tables.billing.database.in_transaction(returned)
 
     async def awaits_return(self, order: Order) -> bool:
         """Say whether the vehicle of a withdrawn order is still with its customer."""
         if order.vin is None or order.state is not OrderState.WITHDRAWN:
             return False
-        assignment = await self._books.vehicles.assignment(order.vin)
+        assignment = await self._tables.vehicles.assignment(order.vin)
         return assignment is not None and assignment.order_id == order.id
 
     async def _back(self, order: Order, vin: str, *, within: Connection) -> None:
-        await self._books.release(order, VehicleEvent.VEHICLE_RETURNED, within=within)
+        await self._tables.release(order, VehicleEvent.VEHICLE_RETURNED, within=within)
         await cancel_pending_terms(order.customer, vin, GIVEN_BACK, within=within)
-        await self._books.tell_customer(order, "vehicle_returned", within=within, vin=vin)
-        await self._books.tell_dealership(order, "vehicle_returned", within=within, vin=vin)
-        await self._books.books.cases.close(
+        await self._tables.notify_customer(order, "vehicle_returned", within=within, vin=vin)
+        await self._tables.notify_dealership(order, "vehicle_returned", within=within, vin=vin)
+        await self._tables.billing.cases.close(
             WITHDRAWN_AFTER_REGISTRATION,
             order.id,
             resolution=f"the vehicle {vin} was returned",
@@ -161,25 +161,25 @@ class Withdrawal:
             raise CannotWithdrawError(
                 f"The order {order.id} was delivered longer ago than the law lets withdraw."
             )
-        finals = await self._books.payments_of(order, PaymentType.FINAL, within=within)
+        finals = await self._tables.payments_of(order, PaymentType.FINAL, within=within)
         if any(payment.state in OPEN for payment in finals):
             raise FinalPaymentOpenError(order=str(order.id))
 
     async def _end(self, order: Order, *, within: Connection) -> Order:
         before = order.state
-        order = await self._books.orders.move(order, OrderEvent.DESISTIMIENTO, within=within)
+        order = await self._tables.orders.transition(order, OrderEvent.DESISTIMIENTO, within=within)
         if before is not OrderState.DELIVERED:
-            await self._books.release(order, VehicleEvent.DESISTIMIENTO, within=within)
-        await self._books.tell_customer(order, "order_withdrawn", within=within)
-        await self._books.tell_dealership(order, "order_withdrawn", within=within)
-        await self._giving_back.will_give_back(order, DESISTIMIENTO, within=within)
+            await self._tables.release(order, VehicleEvent.DESISTIMIENTO, within=within)
+        await self._tables.notify_customer(order, "order_withdrawn", within=within)
+        await self._tables.notify_dealership(order, "order_withdrawn", within=within)
+        await self._order_refunds.will_refund(order, DESISTIMIENTO, within=within)
         if order.vin is not None:
             await cancel_pending_terms(order.customer, order.vin, GIVEN_BACK, within=within)
-            await self._books.books.work.add(
+            await self._tables.billing.jobs.add(
                 END_ANCILLARY_SERVICES, order.id, due_in=0.0, within=within
             )
         if before in UNDER_WAY:
-            await self._books.alert(
+            await self._tables.alert(
                 WITHDRAWN_AFTER_REGISTRATION,
                 order.id,
                 f"The order {order.id} was {before} when its customer withdrew; call off the "

@@ -18,13 +18,13 @@ from uuid import UUID
 
 import structlog
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.entitlements import SyncState
 from caas.billing_database.free_text import without_person
-from caas.billing_database.moves import Evidence
+from caas.billing_database.job_rows import Job
 from caas.billing_database.ota_command import OtaCommand
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import Evidence
 from caas.errors import UnavailableError
 from caas.external_systems.iot_gateway import CommandDeadlinePassedError, VehicleLink
 from caas.external_systems.vehicle_messages import (
@@ -32,7 +32,7 @@ from caas.external_systems.vehicle_messages import (
     AcknowledgementStatus,
     verify_signature,
 )
-from caas.open_work import Again, Answer, Done, OpenWork
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.ota_activation_engine.commands import (
     ACTIVATE,
     ACTIVATION_SECONDS_MAX,
@@ -54,7 +54,7 @@ from caas.ota_activation_engine.evidence import (
     refused_in,
 )
 from caas.rules.activation import ActivationResult
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 
 __all__ = [
     "ACTIVATE",
@@ -101,36 +101,36 @@ class OtaActivationEngine:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         link: VehicleLink,
-        pace: Pace,
+        time_scale: TimeScale,
         alert: Callable[..., Awaitable[object]],
     ) -> None:
         """Reach the vehicles through this link; `alert` tells operations what stays apart."""
-        self._books = books
+        self._tables = tables
         self._link = link
-        self._pace = pace
+        self._time_scale = time_scale
         self._alert = alert
-        self._commands = books.commands
-        self._entitlements = books.entitlements
+        self._commands = tables.commands
+        self._entitlements = tables.entitlements
         self._upward: Mapping[str, Upward] = {}
-        self._ask_again: Callable[[], Awaitable[None]] | None = None
+        self._retry_lookup: Callable[[], Awaitable[None]] | None = None
 
     def report_to(self, upward: Mapping[str, Upward]) -> None:
         """Say, for each purpose of a command, where its final results go."""
         self._upward = upward
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the jobs of unanswered commands."""
-        asked_again = {"safety_net": True, "awaits_message": True}
-        open_work.register(ACTIVATE, self._activation_due, **asked_again)
-        open_work.register(SYNCHRONIZE, self._synchronization_due, **asked_again)
-        open_work.bury_with(self._link.end_sessions_of)
-        self._ask_again = open_work.ask_again
+        looked_up_again = {"safety_net": True, "awaits_message": True}
+        jobs.register(ACTIVATE, self._activation_due, **looked_up_again)
+        jobs.register(SYNCHRONIZE, self._synchronization_due, **looked_up_again)
+        jobs.release_dead_with(self._link.end_sessions_of)
+        self._retry_lookup = jobs.retry_lookup
 
     async def start(self) -> None:
         """Begin to receive what vehicles say; after an outage they are asked again at once."""
-        await self._link.start(self.acknowledged, self._ask_again)
+        await self._link.start(self.acknowledged, self._retry_lookup)
 
     async def trigger_activation(self, subject: UUID, *, vin: str, service: str) -> bool:
         """Send the activation recorded for a purchase; False when none was recorded for it.
@@ -151,8 +151,8 @@ class OtaActivationEngine:
         The caller has made the subject's term activating, and sends the command after the commit.
         """
         await self.order_desired_state(vin=vin, service=service, within=within)
-        resend = self._pace.seconds(RESEND_SECONDS)
-        await self._books.work.add(ACTIVATE, subject, due_in=resend, within=within)
+        resend = self._time_scale.seconds(RESEND_SECONDS)
+        await self._tables.jobs.add(ACTIVATE, subject, due_in=resend, within=within)
 
     async def order_desired_state(self, *, vin: str, service: str, within: Connection) -> None:
         """Record the command that carries the desired state, after terms changed in `within`."""
@@ -203,7 +203,7 @@ class OtaActivationEngine:
         assert command is not None, "an acknowledgement without command is doubted"
         if acknowledgement.status_reason:  # it is not signed, and would be kept for ever
             reason = await without_person(
-                self._books.database, command.subject, acknowledgement.status_reason
+                self._tables.database, command.subject, acknowledgement.status_reason
             )
             acknowledgement = replace(acknowledgement, status_reason=reason)
         if acknowledgement.status is AcknowledgementStatus.IN_PROGRESS:
@@ -227,7 +227,7 @@ class OtaActivationEngine:
         """Return why an acknowledgement proves nothing, None when it is sound."""
         if command is None:
             return "no such command was ever given"
-        said = (
+        stated = (
             acknowledgement.vin,
             acknowledgement.epoch,
             acknowledgement.payment_id,
@@ -235,7 +235,7 @@ class OtaActivationEngine:
             acknowledgement.action,
         )
         meant = (command.vin, command.epoch, str(command.subject), command.service, command.action)
-        if said != meant:
+        if stated != meant:
             return "it does not say what the command said"
         key = await self._commands.public_key(command.vin)
         if key is None:
@@ -326,9 +326,9 @@ class OtaActivationEngine:
     ) -> OtaCommand | None:
         return await self._commands.command_desired_state(
             entitlement,
-            activate_within=self._pace.seconds(ACTIVATION_SECONDS_MAX),
-            deadline_in=self._pace.seconds(SYNCHRONIZATION_SECONDS_MAX),
-            resend_in=self._pace.seconds(RESEND_SECONDS),
+            activate_within=self._time_scale.seconds(ACTIVATION_SECONDS_MAX),
+            deadline_in=self._time_scale.seconds(SYNCHRONIZATION_SECONDS_MAX),
+            resend_in=self._time_scale.seconds(RESEND_SECONDS),
             within=within,
         )
 
@@ -345,29 +345,29 @@ class OtaActivationEngine:
             return False
         return True
 
-    async def _activation_due(self, work: DueWork) -> Answer:
+    async def _activation_due(self, job: Job) -> Answer:
         """No answer yet: send again, or give up at the deadline (arrow 4b)."""
-        command = await self._commands.last_of(work.subject, ACTIVATE)
+        command = await self._commands.last_of(job.subject, ACTIVATE)
         if command is None:
             return Done()
         if not command.overdue:
             if await self._send(command):
-                return Again(RESEND_SECONDS, "the vehicle has not answered")
-            return Again(_unreachable_wait(work.attempts), "the vehicle cannot be reached")
-        await self._upward[command.purpose].failed(work.subject, "the vehicle did not answer")
+                return RetryIn(RESEND_SECONDS, "the vehicle has not answered")
+            return RetryIn(_unreachable_wait(job.attempts), "the vehicle cannot be reached")
+        await self._upward[command.purpose].failed(job.subject, "the vehicle did not answer")
         return Done()
 
-    async def _synchronization_due(self, work: DueWork) -> Answer:
+    async def _synchronization_due(self, job: Job) -> Answer:
         """Send the desired state until the vehicle has answered, or it is too late to."""
-        state = await self._entitlements.sync_state_by_id(work.subject)
+        state = await self._entitlements.sync_state_by_id(job.subject)
         if state is None or state.last_command is None:
             return Done()
         if state.activating:
-            return Again(RESEND_SECONDS, "a purchase waits for the vehicle")
+            return RetryIn(RESEND_SECONDS, "a purchase waits for the vehicle")
         if not (state.answered or state.overdue):
             await self.send_desired_state(vin=state.vin, service=state.service)
-            slower = min(work.attempts, RESEND_TIMES_SLOWER_MAX)
-            return Again(RESEND_SECONDS * slower, "the vehicle has not answered")
+            slower = min(job.attempts, RESEND_TIMES_SLOWER_MAX)
+            return RetryIn(RESEND_SECONDS * slower, "the vehicle has not answered")
         if state.in_sync:
             await self._in_sync(state)
         else:

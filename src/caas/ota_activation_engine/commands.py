@@ -9,10 +9,10 @@ Rule a change must keep: the id of a command is random.
 from typing import Final
 
 from caas.billing_database.identifiers import random_id
-from caas.billing_database.moves import Command
 from caas.billing_database.ota_command import OtaCommand
+from caas.billing_database.transitions import Command
 from caas.external_systems.vehicle_messages import VehicleCommand
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 
 ACTIVATE: Final = "activate"
 SYNCHRONIZE: Final = "synchronize"
@@ -27,12 +27,12 @@ RESEND_DOUBLINGS_MAX: Final = 5
 ATTEMPTS_MAX: Final = 3
 
 
-def activation_command(pace: Pace) -> Command:
+def activation_command(time_scale: TimeScale) -> Command:
     """Return the command of a purchase whose funds are held; the purchase waits for its answer."""
-    return Command(command_id=random_id(), deadline_in=pace.seconds(ACTIVATION_SECONDS_MAX))
+    return Command(command_id=random_id(), deadline_in=time_scale.seconds(ACTIVATION_SECONDS_MAX))
 
 
-def restoring_command(pace: Pace) -> Command:
+def restoring_command(time_scale: TimeScale) -> Command:
     """Return the command that fences a failed purchase off (decision 16).
 
     It carries what the other terms say: the service stays on as long as it is paid for, else it is
@@ -40,8 +40,8 @@ def restoring_command(pace: Pace) -> Command:
     """
     return Command(
         command_id=random_id(),
-        deadline_in=pace.seconds(SYNCHRONIZATION_SECONDS_MAX),
-        resend_in=pace.seconds(RESEND_SECONDS),
+        deadline_in=time_scale.seconds(SYNCHRONIZATION_SECONDS_MAX),
+        resend_in=time_scale.seconds(RESEND_SECONDS),
     )
 
 

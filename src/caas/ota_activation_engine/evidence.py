@@ -9,9 +9,9 @@ import hashlib
 from uuid import UUID
 
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.moves import Evidence
 from caas.billing_database.ota_command import OtaCommand
 from caas.billing_database.ota_commands import RefusedAnswer, VehicleAnswer
+from caas.billing_database.transitions import Evidence
 from caas.errors import RefusedError
 from caas.external_systems.vehicle_messages import Acknowledgement
 
@@ -61,11 +61,11 @@ def refused_in(
     The digest is SHA-256 over the signed text, a vertical bar and the signature in base64.
     """
     signature = base64.b64encode(acknowledgement.signature).decode()
-    said = f"{acknowledgement.signed_text}|{signature}"
+    stated = f"{acknowledgement.signed_text}|{signature}"
     return RefusedAnswer(
         vin=acknowledgement.vin,
         reason=because,
-        digest=hashlib.sha256(said.encode()).digest(),
+        digest=hashlib.sha256(stated.encode()).digest(),
         command_id=command.command_id if command else None,
         subject=command.subject if command else None,
     )

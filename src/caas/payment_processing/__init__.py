@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.decisions import RefundWish
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.refunds import Dispute, Refund, UnknownRefund
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, UnavailableError
 from caas.external_systems.vehicle_messages import Acknowledgement
-from caas.open_work import OpenWork
+from caas.jobs import JobQueue
 from caas.ota_activation_engine import OtaActivationEngine
-from caas.payment_processing.authorising import Attempt
+from caas.payment_processing.authorization import Attempt
 from caas.payment_processing.charges import CaptureWonError, Charges
 from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.disputes import Disputes
@@ -33,26 +33,26 @@ from caas.payment_processing.initiation import (
     accept,
     give_up_key,
 )
+from caas.payment_processing.outcome_approval import OutcomeApproval
+from caas.payment_processing.payment_description import described
 from caas.payment_processing.promised_refunds import PromisedRefunds
-from caas.payment_processing.refund_desk import RefundDesk
+from caas.payment_processing.refund_operations import RefundOperations
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal, WithdrawalPeriod
 from caas.payment_processing.settlement import Settlement, SettlementNotice
-from caas.payment_processing.two_people import TwoPeople
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
-from caas.payment_processing.what_is_bought import described
-from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from caas.rules.time_scale import TimeScale
 
 __all__ = ["CallerKey", "PaymentProcessing", "PaymentRequest", "PaymentStatus", "SettlementNotice"]
 
 
-class NotAuthorisedYetError(ConflictError):
+class NotAuthorizedYetError(ConflictError):
     """The payment holds no funds yet, so there is nothing to void; ask again when it does."""
 
-    code = "not_authorised_yet"
+    code = "not_authorized_yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class PaymentProcessing:
     def __init__(  # each desk by its name, once, in app.py
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         charges: Charges,
         flows: Flows,
         service_payment: ServicePayment,
@@ -81,10 +81,10 @@ class PaymentProcessing:
         service_withdrawal: ServiceWithdrawal,
         disputes: Disputes,
         ota_activation_engine: OtaActivationEngine,
-        pace: Pace,
+        time_scale: TimeScale,
     ) -> None:
         """Offer these flows; `service_payment` leaves work for later."""
-        self._books = books
+        self._tables = tables
         self._charges = charges
         self._flows = flows
         self._service_payment = service_payment
@@ -92,31 +92,31 @@ class PaymentProcessing:
         self._settlement = settlement
         self._refunds = refunds
         self._service_withdrawal = service_withdrawal
-        self._promised_refunds = PromisedRefunds(books, refunds, pace=pace)
+        self._promised_refunds = PromisedRefunds(tables, refunds, time_scale=time_scale)
         self._disputes = disputes
         self._ota = ota_activation_engine
-        self._pace = pace
-        self.two_people = TwoPeople(books, unknown_outcomes)
-        self.credited_refunds = CreditedRefunds(books, refunds, service_withdrawal)
-        self.refund_desk = RefundDesk(
-            books,
+        self._time_scale = time_scale
+        self.two_people = OutcomeApproval(tables, unknown_outcomes)
+        self.credited_refunds = CreditedRefunds(tables, refunds, service_withdrawal)
+        self.refund_operations = RefundOperations(
+            tables,
             refund=self.refund_payment,
             check=self._check_refund,
             refuse_beside_unknown=refunds.requests.refuse_beside_unknown,
-            pace=pace,
+            time_scale=time_scale,
         )
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take all work that payments leave for later."""
-        self._unknown_outcomes.register(open_work)
-        self.two_people.register(open_work)
-        self.refund_desk.register(open_work)
-        self._settlement.register(open_work)
-        self._refunds.register(open_work)
-        self._promised_refunds.register(open_work)
-        self._disputes.register(open_work)
-        self._service_payment.register(open_work)
-        self._service_withdrawal.register(open_work)
+        self._unknown_outcomes.register(jobs)
+        self.two_people.register(jobs)
+        self.refund_operations.register(jobs)
+        self._settlement.register(jobs)
+        self._refunds.register(jobs)
+        self._promised_refunds.register(jobs)
+        self._disputes.register(jobs)
+        self._service_payment.register(jobs)
+        self._service_withdrawal.register(jobs)
 
     async def initiate_reservation_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
         """Process a reservation payment (Diagram 2); the caller waits for the answer."""
@@ -141,13 +141,13 @@ class PaymentProcessing:
 
         Raises:
             CaptureWonError: the charge was committed first; refund it instead.
-            NotAuthorisedYetError: no funds are held yet.
+            NotAuthorizedYetError: no funds are held yet.
         """
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.state is PaymentState.VOIDED:
             return payment
         if payment.state in {PaymentState.INITIATED, PaymentState.PENDING}:
-            raise NotAuthorisedYetError(payment_id=str(payment_id))
+            raise NotAuthorizedYetError(payment_id=str(payment_id))
         if payment.state is not PaymentState.AUTHORIZED:
             raise CaptureWonError(payment_id=str(payment_id), state=payment.state.value)
         return await self._flows.of(payment.type).void(payment, reason)
@@ -166,10 +166,10 @@ class PaymentProcessing:
         Raises:
             PaymentNotFoundError: no payment has this id.
         """
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         return PaymentStatus(
             payment,
-            await self._books.payments.timeline(payment_id),
+            await self._tables.payments.timeline(payment_id),
             await self._refunds.of(payment_id),
             await self._disputes.of(payment),
         )
@@ -184,9 +184,9 @@ class PaymentProcessing:
 
     async def customer_returned(self, payment_id: UUID) -> None:
         """Have the gateway asked at once about a payment whose customer has left its page."""
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.state is PaymentState.PENDING:
-            await self._books.work.add(PROBE, payment_id)
+            await self._tables.jobs.add(PROBE, payment_id)
 
     async def confirm_delivery(self, payment_id: UUID, evidence: Acknowledgement) -> Payment:
         """Judge a vehicle's acknowledgement; what it proves commits the charge (decision 15).
@@ -195,7 +195,7 @@ class PaymentProcessing:
             EvidenceRefusedError: it proves nothing; it was recorded with the reason.
         """
         await self._ota.confirm(evidence)
-        return await self._books.payments.get(payment_id)
+        return await self._tables.payments.get(payment_id)
 
     async def refund_payment(
         self,
@@ -218,7 +218,7 @@ class PaymentProcessing:
             RefundTooLargeError: more than is left of it.
             TermDecisionRequiredError: `term` is missing for a service that still runs.
         """
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.type is PaymentType.SERVICE:
             return await self._service_withdrawal.refund(
                 payment, amount=amount, reason=reason, key=key, requested_by=requested_by, term=term
@@ -268,7 +268,7 @@ class PaymentProcessing:
         refund = await self._promised_refunds.promise(
             payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
         )
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.type is PaymentType.SERVICE:
             await self._service_withdrawal.send_ended(payment.subject)
         return refund
@@ -282,8 +282,10 @@ class PaymentProcessing:
     ) -> Payment | StoredAnswer:
         flow = self._flows.of(payment_type)
         check = await flow.check_due(request)
-        request = await described(self._books, request, payment_type)
-        accepted = await accept(self._books, request, payment_type, pace=self._pace, check=check)
+        request = await described(self._tables, request, payment_type)
+        accepted = await accept(
+            self._tables, request, payment_type, time_scale=self._time_scale, check=check
+        )
         if not isinstance(accepted, Accepted):
             return accepted
         if not accepted.fresh or request.respond_async:
@@ -296,5 +298,5 @@ class PaymentProcessing:
                 attempt=Attempt(description=request.description or ""),
             )
         except UnavailableError:
-            give_up_key(self._books, request, accepted.payment.id)
+            give_up_key(self._tables, request, accepted.payment.id)
             raise

@@ -12,14 +12,14 @@ what named disputes say; a line that is carried out twice counts once.
 from dataclasses import replace
 from typing import Final
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.settlement_reports import StoredLine
+from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
-from caas.open_work import Done
+from caas.jobs import Done
 from caas.payment_processing.dispute_steps import HELD, coming_back
 from caas.payment_processing.disputes import CHARGEBACK_LINE, Disputes
 
@@ -30,29 +30,29 @@ CHARGEBACKS: Final = frozenset({"chargeback", "chargeback_reversal"})
 class ChargebackLines:
     """Books what a line took, and what it gave back."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, tables: BillingDatabase) -> None:
         """Keep disputes in these books."""
-        self._books = books
-        self._disputes = Disputes(books)
-        self._rows = RefundRows(books.database)
+        self._tables = tables
+        self._disputes = Disputes(tables)
+        self._rows = RefundRows(tables.database)
 
     async def takes(self, payment: Payment, line: StoredLine) -> bool:
         """Lose what a line took and no dispute tells yet; False: its payment is not known."""
-        told = _told(payment, line)
+        reported = _as_dispute(payment, line)
         if line.type not in CHARGEBACKS:
-            return await self._lost(told, REFUND_LINE)
+            return await self._lost(reported, REFUND_LINE)
         known = await self._disputes.of(payment)
-        if any(it.id == told.id for it in known):
+        if any(it.id == reported.id for it in known):
             return True
-        said = await self._rows.lines_and_disputes(payment.id, line.currency)
-        if said.untold > 0:
+        totals = await self._rows.lines_and_disputes(payment.id, line.currency)
+        if totals.unreported > 0:
             return await self._lost(
-                replace(told, amount=min(told.amount, said.untold)), CHARGEBACK_LINE
+                replace(reported, amount=min(reported.amount, totals.unreported)), CHARGEBACK_LINE
             )
-        claimed = (told.amount, line.currency)
+        claimed = (reported.amount, line.currency)
         alike = [it for it in known if (it.claimed_amount, it.claimed_currency) == claimed
                  and it.state == "opened"]  # fmt: skip
-        return not alike or await self._lost(replace(told, id=alike[0].id), alike[0].origin)
+        return not alike or await self._lost(replace(reported, id=alike[0].id), alike[0].origin)
 
     async def gives_back(self, payment: Payment, line: StoredLine) -> int:
         """Undo the losses that a line brings back; return what of it is of no dispute."""
@@ -62,10 +62,10 @@ class ChargebackLines:
             held = [it for it in known if it.state in HELD and it.claimed_currency == line.currency]
             left = line.gross
             if line.type in CHARGEBACKS:
-                said = await self._rows.lines_and_disputes(
+                totals = await self._rows.lines_and_disputes(
                     payment.id, line.currency, within=connection
                 )
-                left = min(left, said.back_untold)
+                left = min(left, totals.reversals_unreported)
             else:
                 held = [it for it in held if it.claimed_amount == line.gross]
             for one in sorted(held, key=lambda it: _nearest(it, line)):
@@ -77,25 +77,25 @@ class ChargebackLines:
             return left
 
         async def watched(connection: Connection) -> int:
-            async with self._disputes.undone_sales.watched(payment.id, within=connection):
+            async with self._disputes.cancelled_sales.watched(payment.id, within=connection):
                 return await together(connection)
 
-        return await self._books.database.in_transaction(watched)
+        return await self._tables.database.in_transaction(watched)
 
     async def _comes_back(
         self, payment: Payment, one: Dispute, part: int, connection: Connection
     ) -> None:
         if part < one.claimed_amount:
             rest = one.claimed_amount - part
-            await self._disputes.amended(payment, one, one.told_at, rest, connection)
+            await self._disputes.amended(payment, one, one.reported_at, rest, connection)
             return
         await self._disputes.step(payment, one, coming_back(one), connection)
 
-    async def _lost(self, told: GatewayDispute, origin: str) -> bool:
-        return isinstance(await self._disputes.gateway_says(told, origin=origin), Done)
+    async def _lost(self, reported: GatewayDispute, origin: str) -> bool:
+        return isinstance(await self._disputes.on_event(reported, origin=origin), Done)
 
 
-def _told(payment: Payment, line: StoredLine) -> GatewayDispute:
+def _as_dispute(payment: Payment, line: StoredLine) -> GatewayDispute:
     return GatewayDispute(
         id=f"line:{line.report_id}:{line.line_no}",
         transaction_id=payment.gateway_transaction_id or "",

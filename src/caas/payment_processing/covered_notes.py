@@ -13,11 +13,11 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database import covered_notes
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.covered_notes import StandingNote
 from caas.billing_database.identifiers import derived_id
-from caas.billing_database.moves import move_of
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import transition_of
 from caas.rules import postings
 from caas.rules.payment_states import Remark
 
@@ -27,9 +27,9 @@ PROMISED: Final = "promised_refund"
 class CoveredNotes:
     """Books what of credit notes a loss covers."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, tables: BillingDatabase) -> None:
         """Book into these books."""
-        self._books = books
+        self._tables = tables
 
     async def cover(
         self, payment_id: UUID, reason: str, amount: int, *, within: Connection
@@ -42,27 +42,29 @@ class CoveredNotes:
         if note is not None and amount > 0:
             await self._book(note, amount, within)
 
-    async def give_back_again(self, payment_id: UUID, room: int, *, within: Connection) -> None:
-        """Promise again what is covered and a bank has given back; `room` is what is left now."""
+    async def refund_order_again(
+        self, payment_id: UUID, refundable: int, *, within: Connection
+    ) -> None:
+        """Promise again what is covered and a bank returned; `refundable` is what is left."""
         for note in await covered_notes.of_payment(within, payment_id):
-            again = min(note.covered, room)
+            again = min(note.covered, refundable)
             if again <= 0:
                 continue
-            room -= again
+            refundable -= again
             await self._book(note, -again, within)
             key = f"credit-note:{note.id}:again:{note.times + 1}"
             promised = {"payment": str(payment_id), "amount": again, "reason": note.reason,
                         "key": key, "requested_by": "billing"}  # fmt: skip
-            await self._books.work.add(
+            await self._tables.jobs.add(
                 PROMISED, derived_id(payment_id, PROMISED, key), payload=promised, within=within
             )
 
     async def _book(self, note: StandingNote, amount: int, within: Connection) -> None:
-        payment = await self._books.payments.get(note.payment_id, within=within)
+        payment = await self._tables.payments.get(note.payment_id, within=within)
         name = "covered" if amount > 0 else "uncovered"
         entries = postings.covered_by_loss if amount > 0 else postings.covered_no_more
-        moved = await self._books.moves.apply(
-            move_of(
+        transitioned = await self._tables.transitions.apply(
+            transition_of(
                 payment,
                 Remark.LOSS_BOOKED,
                 source=f"credit-note:{note.id}:{name}:{note.times + 1}",
@@ -71,4 +73,4 @@ class CoveredNotes:
             ),
             within=within,
         )
-        assert moved.moved, "the payment is locked, and each change is booked once"
+        assert transitioned.transitioned, "the payment is locked, and each change is booked once"

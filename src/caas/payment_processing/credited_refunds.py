@@ -6,8 +6,8 @@ under the lock of the payment, and decides as any refund what becomes of a servi
 
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
+from caas.billing_database.tables import BillingDatabase
 from caas.payment_processing.refund_requests import Wanted
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal
@@ -20,10 +20,10 @@ class CreditedRefunds:
     """Writes the refunds of credit notes down."""
 
     def __init__(
-        self, books: Books, refunds: Refunds, service_withdrawal: ServiceWithdrawal
+        self, tables: BillingDatabase, refunds: Refunds, service_withdrawal: ServiceWithdrawal
     ) -> None:
         """Refund through this door; what is sold of services ends through the other."""
-        self._books = books
+        self._tables = tables
         self._refunds = refunds
         self._service_withdrawal = service_withdrawal
 
@@ -35,7 +35,7 @@ class CreditedRefunds:
             TermDecisionRequiredError: as for any refund.
         """
         await self._refunds.check(payment_id, amount)
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.type is PaymentType.SERVICE:
             await self._service_withdrawal.check_refund(
                 payment, amount=amount, reason=reason, term=term
@@ -57,7 +57,7 @@ class CreditedRefunds:
             NothingToRefundError, RefundMustWaitError, RefundTooLargeError,
             TermDecisionRequiredError: as for any refund.
         """
-        payment = await self._books.payments.get(payment_id, within=within)
+        payment = await self._tables.payments.get(payment_id, within=within)
 
         async def decide(connection: Connection) -> None:
             if payment.type is PaymentType.SERVICE:

@@ -61,10 +61,10 @@ def steps_of(
 ) -> tuple[Remark, ...]:
     """Say what a word adds to what is known; nothing, when it is older than what was followed."""
     state = known.state if known else None
-    said_before = known.told_at if known else None
-    if said_before is not None and at is not None and at < said_before:
+    earlier_answer = known.reported_at if known else None
+    if earlier_answer is not None and at is not None and at < earlier_answer:
         return ()
-    later = said_before is not None and at is not None and at > said_before
+    later = earlier_answer is not None and at is not None and at > earlier_answer
     more = STEPS_LATER.get((state, status), ()) if later else ()
     return STEPS.get((state, status), more)
 
@@ -73,18 +73,18 @@ def may_amend(known: Dispute, status: DisputeStatus, currency: str, at: datetime
     """Say whether another amount is the bank's newest word on what it holds."""
     if known.state not in HELD or currency != known.claimed_currency:
         return False
-    if known.told_at is not None and at is not None and at != known.told_at:
-        return at > known.told_at
+    if known.reported_at is not None and at is not None and at != known.reported_at:
+        return at > known.reported_at
     return (known.state, status) in STEPS
 
 
-def after(dispute: Dispute, remark: Remark, room: int) -> Step:
+def after(dispute: Dispute, remark: Remark, reconciliation: int) -> Step:
     """Say what a remark makes of a dispute, when so much of the payment is still there."""
     now = replace(dispute, state=STATE_AFTER[remark])
     match remark:
         case Remark.DISPUTE_OPENED:
             same = dispute.claimed_currency == dispute.currency
-            counts = min(dispute.claimed_amount, room) if same else room
+            counts = min(dispute.claimed_amount, reconciliation) if same else reconciliation
             excess = dispute.claimed_amount - counts if same else 0
             entries = postings.dispute_opened(counts, excess=excess)
             taken = dispute.taken + 1

@@ -7,7 +7,7 @@ loss at once. When something else of the payment ends, more of a dispute may fit
 Rules a change must keep: every word about a dispute ends as a row, in any order and any number;
 lost money is counted once; a word that is older than the last one followed changes nothing; whoever
 lets money come back calls `fit_again` in the same commit, and steps of disputes are taken inside
-`undone_sales.watched`.
+`cancelled_sales.watched`.
 """
 
 from dataclasses import replace
@@ -15,16 +15,17 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
-from caas.billing_database.moves import move_of
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute
 from caas.billing_database.refunds import Refunds as RefundRows
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import transition_of
 from caas.external_systems.payment_gateway import GatewayDispute
-from caas.open_work import Again, Answer, Done, OpenWork
-from caas.payment_processing import naming
+from caas.jobs import Answer, Done, JobQueue, RetryIn
+from caas.payment_processing import message_references
+from caas.payment_processing.cancelled_sales import CancelledSales
 from caas.payment_processing.covered_notes import CoveredNotes
 from caas.payment_processing.dispute_steps import (
     HELD,
@@ -34,7 +35,6 @@ from caas.payment_processing.dispute_steps import (
     may_amend,
     steps_of,
 )
-from caas.payment_processing.undone_sales import UndoneSales
 from caas.rules import postings
 from caas.rules.money import AMOUNT_MAX
 from caas.rules.payment_states import PaymentState, Remark
@@ -56,44 +56,46 @@ PLAUSIBLE_TIMES: Final = 2
 class Disputes:
     """Books what is argued about and what is lost."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, tables: BillingDatabase) -> None:
         """Keep disputes in these books."""
-        self._books = books
-        self._rows = RefundRows(books.database)
-        self._covered_notes = CoveredNotes(books)
-        self.undone_sales = UndoneSales(books, self._rows)
+        self._tables = tables
+        self._rows = RefundRows(tables.database)
+        self._covered_notes = CoveredNotes(tables)
+        self.cancelled_sales = CancelledSales(tables, self._rows)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the disputes that were told before their payment was captured."""
-        open_work.register(FIT, self._fit_due)
+        jobs.register(FIT, self._fit_due)
 
     async def of(self, payment: Payment) -> list[Dispute]:
         """Return a payment's disputes, oldest first."""
         return await self._rows.disputes_of(payment.id)
 
-    async def gateway_says(
-        self, told: GatewayDispute, at: datetime | None = None, *, origin: str = GATEWAY
+    async def on_event(
+        self, reported: GatewayDispute, at: datetime | None = None, *, origin: str = GATEWAY
     ) -> Answer:
         """Follow what the gateway said of a dispute; `at` is when, where that is known."""
-        payment = await self._books.payments.by_transaction(told.transaction_id)
+        payment = await self._tables.payments.by_transaction(reported.transaction_id)
         if payment is None:
-            return Again(STRANGER_SECONDS, "the disputed payment is not known here")
-        others = await naming.others(self._books, payment, told)
+            return RetryIn(STRANGER_SECONDS, "the disputed payment is not known here")
+        others = await message_references.others(self._tables, payment, reported)
 
         async def together(connection: Connection) -> None:
-            async with self.undone_sales.watched(payment.id, within=connection):
-                if not await self._is_of_several(payment.id, others, told, connection):
-                    await self._follow(payment.id, told, at, origin, connection)
+            async with self.cancelled_sales.watched(payment.id, within=connection):
+                if not await self._is_of_several(payment.id, others, reported, connection):
+                    await self._follow(payment.id, reported, at, origin, connection)
 
-        await self._books.database.in_transaction(together)
+        await self._tables.database.in_transaction(together)
         return Done()
 
     async def fit_again(self, payment_id: UUID, *, within: Connection) -> None:
         """Count more of the disputes that exceed what was received; the payment is locked."""
-        payment = await self._books.payments.get(payment_id, within=within)
+        payment = await self._tables.payments.get(payment_id, within=within)
         for dispute in await self._rows.disputes_of(payment_id, within=within):
-            room = payment.captured_amount - await self._rows.money_out(payment_id, within=within)
-            more = min(dispute.excess, room)
+            reconciliation = payment.captured_amount - await self._rows.money_out(
+                payment_id, within=within
+            )
+            more = min(dispute.excess, reconciliation)
             if dispute.state not in HELD or more <= 0:
                 continue
             lost = dispute.state == "lost"
@@ -103,53 +105,55 @@ class Disputes:
                 postings.dispute_counted(more, lost=lost),
             )
             await self._take(dispute, Remark.DISPUTE_COUNTED, step, within)
-        room = payment.captured_amount - await self._rows.given_back(payment_id, within=within)
-        await self._covered_notes.give_back_again(payment_id, room, within=within)
+        reconciliation = payment.captured_amount - await self._rows.given_back(
+            payment_id, within=within
+        )
+        await self._covered_notes.refund_order_again(payment_id, reconciliation, within=within)
         await self._end_case(payment_id, within)
         await self._rows.wake(payment_id, within=within)
 
     async def _follow(
         self,
         payment_id: UUID,
-        told: GatewayDispute,
+        reported: GatewayDispute,
         at: datetime | None,
         origin: str,
         connection: Connection,
     ) -> None:
         """Follow a word about a dispute of a payment, which is locked."""
-        payment = await self._books.payments.get(payment_id, within=connection)
-        claimed = await self._believed(payment, told, connection)
-        known = await self._rows.dispute_told(
-            payment.id, told.id, claimed, by_gateway=origin == GATEWAY, within=connection
+        payment = await self._tables.payments.get(payment_id, within=connection)
+        claimed = await self._believed(payment, reported, connection)
+        known = await self._rows.claim_dispute(
+            payment.id, reported.id, claimed, by_gateway=origin == GATEWAY, within=connection
         )
-        if told.amount <= 0:
-            await self._contradiction(payment, told, "which is no amount", connection)
+        if reported.amount <= 0:
+            await self._contradiction(payment, reported, "which is no amount", connection)
             return
         if known is not None and claimed != (known.claimed_amount, known.claimed_currency):
             await self._contradiction(
-                payment, told, f"and of {known.claimed_amount} before", connection
+                payment, reported, f"and of {known.claimed_amount} before", connection
             )
-            if not may_amend(known, told.status, claimed[1], at):
+            if not may_amend(known, reported.status, claimed[1], at):
                 return
             known = await self.amended(payment, known, at, claimed[0], connection)
             if origin == GATEWAY:
                 known = await self._taken_over(payment, known, connection)
-        steps = steps_of(known, told.status, at)
-        gateway_id = told.id if origin == GATEWAY else None
+        steps = steps_of(known, reported.status, at)
+        gateway_id = reported.id if origin == GATEWAY else None
         if not steps:
             if known is not None and known.gateway_dispute_id is None:
-                await self._rows.told_dispute(known.id, at, gateway_id, within=connection)
+                await self._rows.report_dispute(known.id, at, gateway_id, within=connection)
             return
         if known is None:
-            known = _new(payment, told, claimed, origin)
+            known = _new(payment, reported, claimed, origin)
             await self._rows.add_dispute(known, within=connection)
             if known.claimed_currency != payment.currency:
                 await self._contradiction(
-                    payment, told, "which counts as all that is left", connection
+                    payment, reported, "which counts as all that is left", connection
                 )
         for remark in steps:
             known = await self.step(payment, known, remark, connection)
-        await self._rows.told_dispute(known.id, at, gateway_id, within=connection)
+        await self._rows.report_dispute(known.id, at, gateway_id, within=connection)
         if gateway_id is not None:
             known = await self._taken_over(payment, known, connection)
         await self._say_excess(payment, known, connection)
@@ -159,21 +163,21 @@ class Disputes:
             await self._rows.wake(payment.id, within=connection)
 
     async def _believed(
-        self, payment: Payment, told: GatewayDispute, connection: Connection
+        self, payment: Payment, reported: GatewayDispute, connection: Connection
     ) -> tuple[int, str]:
         """Return the claim that is booked: no bank takes so much more than was ever paid.
 
         Exchange rates change an amount by parts of it. What is far beyond is a claim of the bank's
         that a person looks at, and no loss.
         """
-        currency = told.currency or payment.currency
+        currency = reported.currency or payment.currency
         in_ours = currency == payment.currency
         most = payment.amount * PLAUSIBLE_TIMES if in_ours else AMOUNT_MAX
-        if told.amount <= most:
-            return told.amount, currency
+        if reported.amount <= most:
+            return reported.amount, currency
         booked = payment.amount if in_ours else AMOUNT_MAX
         await self._contradiction(
-            payment, told, f"of which {told.amount - booked} is not booked", connection
+            payment, reported, f"of which {reported.amount - booked} is not booked", connection
         )
         return booked, currency
 
@@ -185,10 +189,10 @@ class Disputes:
         for one in await self._rows.disputes_of(payment.id, within=connection):
             if one.gateway_dispute_id or one.origin != CHARGEBACK_LINE or one.state not in HELD:
                 continue
-            said = await self._rows.lines_and_disputes(
+            stated = await self._rows.lines_and_disputes(
                 payment.id, one.claimed_currency, within=connection
             )
-            part = min(one.claimed_amount, said.told_twice)
+            part = min(one.claimed_amount, stated.reported_twice)
             if part > 0:
                 over += part
                 await self._give_way(payment, one, (known.id, part), connection)
@@ -205,7 +209,7 @@ class Disputes:
     ) -> None:
         if instead[1] < one.claimed_amount:
             left = one.claimed_amount - instead[1]
-            await self.amended(payment, one, one.told_at, left, connection, instead=instead)
+            await self.amended(payment, one, one.reported_at, left, connection, instead=instead)
         else:
             await self.step(payment, one, coming_back(one), connection, instead=instead)
 
@@ -231,7 +235,7 @@ class Disputes:
         known = await self.step(payment, known, Remark.DISPUTE_OPENED, connection)
         if lost:
             known = await self.step(payment, known, Remark.DISPUTE_LOST, connection)
-        await self._rows.told_dispute(known.id, at, None, within=connection)
+        await self._rows.report_dispute(known.id, at, None, within=connection)
         await self._say_excess(payment, known, connection)
         await self.fit_again(payment.id, within=connection)
         return await self._again(known, connection)
@@ -246,11 +250,11 @@ class Disputes:
         instead: tuple[str, int] | None = None,
     ) -> Dispute:
         """Take one step of a dispute; `instead` names the dispute that takes over how much."""
-        room = 0
+        reconciliation = 0
         if remark is Remark.DISPUTE_OPENED:
             out = await self._rows.money_out(payment.id, within=connection)
-            room = max(payment.captured_amount - out, 0)
-        step = after(dispute, remark, room)
+            reconciliation = max(payment.captured_amount - out, 0)
+        step = after(dispute, remark, reconciliation)
         await self._take(dispute, remark, step, connection, instead)
         return replace(step.after, steps=dispute.steps + 1)
 
@@ -263,7 +267,7 @@ class Disputes:
         instead: tuple[str, int] | None = None,
     ) -> None:
         """Write a step down: the payment's event and entries, and the dispute's row."""
-        now = await self._books.payments.get(dispute.payment_id, within=connection)
+        now = await self._tables.payments.get(dispute.payment_id, within=connection)
         facts: dict[str, object] = {
             "dispute": dispute.id,
             "amount": step.after.amount,
@@ -273,8 +277,8 @@ class Disputes:
         }
         if instead is not None:
             facts["instead"] = list(instead)
-        moved = await self._books.moves.apply(
-            move_of(
+        transitioned = await self._tables.transitions.apply(
+            transition_of(
                 now,
                 remark,
                 source=f"dispute:{dispute.id}:step:{dispute.steps + 1}",
@@ -284,33 +288,38 @@ class Disputes:
             ),
             within=connection,
         )
-        assert moved.moved, "the payment is locked, and each step of a dispute is taken once"
+        assert transitioned.transitioned, (
+            "the payment is locked, and each step of a dispute is taken once"
+        )
         await self._rows.step_dispute(step.after, within=connection)
 
     async def _contradiction(
-        self, payment: Payment, told: GatewayDispute, besides: str, connection: Connection
+        self, payment: Payment, reported: GatewayDispute, besides: str, connection: Connection
     ) -> None:
         sentence = (
-            f"The gateway speaks of a dispute of {told.amount} {told.currency}, {besides}; the "
-            f"payment took {payment.captured_amount} {payment.currency}. No refund of it goes out "
-            "before this case is resolved."
+            f"The gateway reports a dispute of {reported.amount} {reported.currency}, {besides}; "
+            f"the payment captured {payment.captured_amount} {payment.currency}. No refund of it "
+            "is sent until this case is resolved."
         )
-        await self._books.cases.open(CONTRADICTION, payment.id, sentence, within=connection)
+        await self._tables.cases.open(CONTRADICTION, payment.id, sentence, within=connection)
 
     async def _is_of_several(
         self,
         payment_id: UUID,
         others: list[UUID] | None,
-        told: GatewayDispute,
+        reported: GatewayDispute,
         connection: Connection,
     ) -> bool:
         """Say whether a dispute is told of several payments; each of them is a case then."""
-        first = await self._rows.disputed_already(told.id, beside=payment_id, within=connection)
+        first = await self._rows.disputed_already(reported.id, beside=payment_id, within=connection)
         if others is None and first is None:
             return False
         for one in {payment_id, *(others or ()), *({first} if first else ())}:
-            await self._books.cases.open(
-                CONTRADICTION, one, naming.of_several("dispute", told), within=connection
+            await self._tables.cases.open(
+                CONTRADICTION,
+                one,
+                message_references.of_several("dispute", reported),
+                within=connection,
             )
         return True
 
@@ -321,27 +330,27 @@ class Disputes:
                 "it is more than was received and is still there, and is booked as a loss. Contest "
                 "it with the refund."
             )
-            await self._books.cases.open(EXCESS, payment.id, sentence, within=connection)
+            await self._tables.cases.open(EXCESS, payment.id, sentence, within=connection)
             if payment.state in NOT_TAKEN_YET:
-                await self._books.work.add(FIT, payment.id, within=connection)
+                await self._tables.jobs.add(FIT, payment.id, within=connection)
 
-    async def _fit_due(self, work: DueWork) -> Answer:
+    async def _fit_due(self, job: Job) -> Answer:
         """Look whether a payment that was disputed too early has been captured meanwhile."""
 
         async def together(connection: Connection) -> None:
-            await self._rows.given_back(work.subject, within=connection)
-            await self.fit_again(work.subject, within=connection)
+            await self._rows.given_back(job.subject, within=connection)
+            await self.fit_again(job.subject, within=connection)
 
-        payment = await self._books.payments.get(work.subject)
+        payment = await self._tables.payments.get(job.subject)
         if payment.state in NOT_TAKEN_YET:
-            return Again(FIT_SECONDS, f"the disputed payment is {payment.state}")
-        await self._books.database.in_transaction(together)
+            return RetryIn(FIT_SECONDS, f"the disputed payment is {payment.state}")
+        await self._tables.database.in_transaction(together)
         return Done()
 
     async def _end_case(self, payment_id: UUID, connection: Connection) -> None:
         disputes = await self._rows.disputes_of(payment_id, within=connection)
         if not any(it.excess > 0 and it.state in HELD for it in disputes):
-            await self._books.cases.close(
+            await self._tables.cases.close(
                 EXCESS,
                 payment_id,
                 resolution="No dispute exceeds what was received any more.",
@@ -350,15 +359,17 @@ class Disputes:
             )
 
 
-def _new(payment: Payment, told: GatewayDispute, claimed: tuple[int, str], origin: str) -> Dispute:
+def _new(
+    payment: Payment, reported: GatewayDispute, claimed: tuple[int, str], origin: str
+) -> Dispute:
     amount, currency = claimed
     return Dispute(
-        id=told.id,
+        id=reported.id,
         payment_id=payment.id,
         amount=0,
         currency=payment.currency,
         state="opened",
-        reason=told.reason,
+        reason=reported.reason,
         opened_at=payment.updated_at,
         updated_at=payment.updated_at,
         claimed_amount=amount,

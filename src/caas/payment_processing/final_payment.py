@@ -5,16 +5,16 @@ vehicle is anybody's. Between the two there is only "not known yet", and then th
 
 Rules a change must keep: only the gateway's decline loses the reservation (decision 19); it does so
 in the commit that makes the payment Failed; an order that is no longer there to be paid is not
-paid, its authorisation is voided in the commit that learns of it.
+paid, its authorization is voided in the commit that learns of it.
 """
 
 from typing import Final
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.moves import Evidence
 from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import Evidence
 from caas.notifications import CUSTOMER, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
@@ -34,13 +34,13 @@ class FinalPayment:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         charges: Charges,
         order_management: OrderManagement,
         notifications: Notifications,
     ) -> None:
         """Work with these participants of the diagram."""
-        self._books = books
+        self._tables = tables
         self._charges = charges
         self._orders = order_management
         self._notifications = notifications
@@ -65,21 +65,21 @@ class FinalPayment:
             within=within,
         )
 
-    async def when_failed(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_failed(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Mark Payment Failed, Mark Vehicle Sin Asignar, Add to Stock Inventory: one commit."""
         return Step(also=self._mark_payment_failed)
 
-    async def when_authorised(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def when_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Mark Fully Paid, together with the held funds."""
         return Step(also=self._mark_fully_paid)
 
-    async def when_customer_must_act(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Tell nobody anything: the customer waits for the answer, which has the page."""
         return Step()
 
-    async def carry_on(self, payment: Payment) -> Payment:
+    async def advance(self, payment: Payment) -> Payment:
         """Do the next thing: give the funds back, or take them and register the vehicle."""
-        payment = await self._books.payments.get(payment.id)
+        payment = await self._tables.payments.get(payment.id)
         if payment.state is PaymentState.AUTHORIZED:
             return await self._charges.send_void(payment)
         if payment.state is PaymentState.CAPTURING:
@@ -96,7 +96,7 @@ class FinalPayment:
             return
         lost = await self._orders.mark_payment_failed(payment.subject, within=connection)
         if lost is not None:
-            await self._tell("reservation_lost", payment, within=connection)
+            await self._notify("reservation_lost", payment, within=connection)
 
     async def _mark_fully_paid(self, connection: Connection, payment: Payment) -> None:
         paid = await self._orders.mark_fully_paid(
@@ -107,7 +107,7 @@ class FinalPayment:
             await self._notifications.alert(
                 "final_payment_not_due",
                 payment.id,
-                f"A final payment was authorised, and {NOT_DUE}; it is being voided.",
+                f"A final payment was authorized, and {NOT_DUE}; it is being voided.",
                 within=connection,
             )
             return
@@ -115,10 +115,10 @@ class FinalPayment:
         await self._charges.claim_capture(
             payment, evidence, reason=ORDER_CONFIRMED, within=connection
         )
-        await self._tell("payment_confirmed", payment, within=connection)
+        await self._notify("payment_confirmed", payment, within=connection)
 
-    async def _tell(self, template: str, payment: Payment, *, within: Connection) -> None:
-        await self._notifications.tell(
+    async def _notify(self, template: str, payment: Payment, *, within: Connection) -> None:
+        await self._notifications.notify(
             audience=CUSTOMER,
             recipient=payment.customer,
             template=template,

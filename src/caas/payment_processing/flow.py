@@ -15,8 +15,8 @@ from typing import Any, Protocol, assert_never
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.moves import Command, Work
 from caas.billing_database.payments import Payment
+from caas.billing_database.transitions import Command, NewJob
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.payment_types import PaymentType
 
@@ -38,7 +38,7 @@ class Step:
     again from its start after a deadlock.
     """
 
-    next: tuple[Work, ...] = ()
+    next: tuple[NewJob, ...] = ()
     done: tuple[str, ...] = ()
     command: Command | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -56,16 +56,16 @@ class Flow(Protocol):
         payments be accepted many in one statement.
         """
 
-    async def when_authorised(self, payment: Payment) -> Step:
+    async def when_authorized(self, payment: Payment) -> Step:
         """Say what is committed with Funds reserved."""
 
-    async def when_customer_must_act(self, payment: Payment) -> Step:
+    async def on_requires_action(self, payment: Payment) -> Step:
         """Say what is committed when the gateway waits for the customer on its own page."""
 
-    async def when_failed(self, payment: Payment) -> Step:
+    async def on_failed(self, payment: Payment) -> Step:
         """Say what is committed when the payment fails."""
 
-    async def carry_on(self, payment: Payment) -> Payment:
+    async def advance(self, payment: Payment) -> Payment:
         """Do the next thing for a payment in the state it is in; return it as it stands then."""
 
     async def void(self, payment: Payment, reason: str) -> Payment:

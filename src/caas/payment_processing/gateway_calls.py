@@ -21,10 +21,10 @@ from caas.external_systems.http_answers import (
     TooManyRequestsError,
 )
 from caas.external_systems.payment_gateway import Capabilities
-from caas.rules.pace import Pace
 from caas.rules.retry_strategy import wait_before_retry
+from caas.rules.time_scale import TimeScale
 
-AUTHORISE: Final = "authorise"
+AUTHORIZE: Final = "authorize"
 CAPTURE: Final = "capture"
 VOID: Final = "void"
 PROBE: Final = "probe"
@@ -42,7 +42,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class NoAnswer:
     """No usable answer within the caller's patience.
 
     `wait_seconds` is the next wait of the retry table, None when its retries are exhausted;
@@ -89,16 +89,16 @@ def key_of(payment_id: UUID, operation: str, *, issue: int = 1) -> str:
     return f"{payment_id}:{operation}" if issue == 1 else f"{payment_id}:{operation}:{issue}"
 
 
-async def persist(
+async def call_with_retry(
     call: Callable[[], Awaitable[Answer]],
     *,
-    pace: Pace,
+    time_scale: TimeScale,
     patience_seconds: float = NO_PATIENCE,
     earlier_tries: int = 0,
     maybe_sent: bool = False,
     key_lifetime: KeyLifetime = KEY_NEEDS_NO_LIFE,
     on_unknown: Callable[[str], Awaitable[None]] | None = None,
-) -> Answer | Unanswered | Refused:
+) -> Answer | NoAnswer | Refused:
     """Call until there is an answer, the retries are exhausted, or patience ends.
 
     What may have been sent is not sent again once the gateway may have forgotten its key;
@@ -117,25 +117,25 @@ async def persist(
                 if on_unknown is not None:
                     await on_unknown(failure.sentence)
                 maybe_sent = True
-            unanswered = _unanswered(failure, tries, maybe_sent=maybe_sent)
-        if maybe_sent and unanswered.wait_seconds is not None:
-            age = clock() - first_sent + pace.seconds(unanswered.wait_seconds)
+            no_answer = _no_answer(failure, tries, maybe_sent=maybe_sent)
+        if maybe_sent and no_answer.wait_seconds is not None:
+            age = clock() - first_sent + time_scale.seconds(no_answer.wait_seconds)
             if not key_lifetime.covers(age):
-                return dataclasses.replace(unanswered, wait_seconds=None)
+                return dataclasses.replace(no_answer, wait_seconds=None)
         patience_seconds -= clock() - started
-        if unanswered.wait_seconds is None or unanswered.wait_seconds > patience_seconds:
-            return unanswered
-        patience_seconds -= unanswered.wait_seconds
-        await asyncio.sleep(pace.seconds(unanswered.wait_seconds))
+        if no_answer.wait_seconds is None or no_answer.wait_seconds > patience_seconds:
+            return no_answer
+        patience_seconds -= no_answer.wait_seconds
+        await asyncio.sleep(time_scale.seconds(no_answer.wait_seconds))
     raise AssertionError("count never ends")
 
 
-def _unanswered(
+def _no_answer(
     failure: NotSentError | TooManyRequestsError | OutcomeUnknownError,
     tries: int,
     *,
     maybe_sent: bool,
-) -> Unanswered:
+) -> NoAnswer:
     asked = failure.retry_after_seconds if isinstance(failure, TooManyRequestsError) else None
     wait = wait_before_retry(failure.kind, retry=tries, retry_after=asked)
-    return Unanswered(tries, wait, maybe_sent, failure.sentence)
+    return NoAnswer(tries, wait, maybe_sent, failure.sentence)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.idempotency import (
     IN_FLIGHT_SECONDS_MAX,
@@ -20,12 +19,13 @@ from caas.billing_database.idempotency import (
 )
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import DESCRIPTION, Acceptance, NewPayment, Payment, Verdict
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, UnavailableError
-from caas.payment_processing.gateway_calls import AUTHORISE, SAFETY_NET_SECONDS
+from caas.payment_processing.gateway_calls import AUTHORIZE, SAFETY_NET_SECONDS
 from caas.rules.money import Money
-from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from caas.rules.time_scale import TimeScale
 
 BOTH_FIRST_EVENTS: Final = 2
 
@@ -81,11 +81,11 @@ class Accepted:
 
 
 async def accept(
-    books: Books,
+    tables: BillingDatabase,
     request: PaymentRequest,
     payment_type: PaymentType,
     *,
-    pace: Pace,
+    time_scale: TimeScale,
     check: Check | None,
 ) -> Accepted | StoredAnswer:
     """Make the intent durable; a repeated call gets what the first one was given.
@@ -99,53 +99,55 @@ async def accept(
         LivePaymentError: a different payment for the same thing is live.
     """
     Money(request.amount, request.currency)
-    wanted = _new_payment(request, payment_type, pace)
-    acceptance = await _accepted(books, wanted, request, check)
-    if await _came_too_early(books, request, acceptance):
-        await _forget_key(books, request)
-        acceptance = await _accepted(books, wanted, request, check)
+    wanted = _new_payment(request, payment_type, time_scale)
+    acceptance = await _accepted(tables, wanted, request, check)
+    if await _came_too_early(tables, request, acceptance):
+        await _forget_key(tables, request)
+        acceptance = await _accepted(tables, wanted, request, check)
     match acceptance.verdict:
         case Verdict.ACCEPTED:
             return Accepted(_as_accepted(wanted, acceptance), fresh=True)
         case Verdict.KEY_USED:
-            return await _repeated(books, request, acceptance)
+            return await _repeated(tables, request, acceptance)
         case Verdict.LIVE_PAYMENT:
-            return await _live(books, request, acceptance)
+            return await _live(tables, request, acceptance)
 
 
 async def _accepted(
-    books: Books, wanted: NewPayment, request: PaymentRequest, check: Check | None
+    tables: BillingDatabase, wanted: NewPayment, request: PaymentRequest, check: Check | None
 ) -> Acceptance:
     try:
-        return await _accept_now(books, wanted, request, check)
+        return await _accept_now(tables, wanted, request, check)
     except (UnavailableError, asyncio.CancelledError):
-        give_up_key(books, request, wanted.id)
+        give_up_key(tables, request, wanted.id)
         raise
 
 
-def give_up_key(books: Books, request: PaymentRequest, payment_id: UUID) -> None:
+def give_up_key(tables: BillingDatabase, request: PaymentRequest, payment_id: UUID) -> None:
     """Let whoever repeats a call that is over have the payment which it asked for."""
     key = request.caller_key
     if key is not None:
-        books.keys.give_up(key.caller, key.key_hash, payment_id)
+        tables.keys.give_up(key.caller, key.key_hash, payment_id)
 
 
 async def _accept_now(
-    books: Books, wanted: NewPayment, request: PaymentRequest, check: Check | None
+    tables: BillingDatabase, wanted: NewPayment, request: PaymentRequest, check: Check | None
 ) -> Acceptance:
     if check is None:
-        return await books.payments.accept(wanted)
+        return await tables.payments.accept(wanted)
 
     async def together(connection: Connection) -> Acceptance:
-        acceptance = await books.payments.accept(wanted, within=connection)
+        acceptance = await tables.payments.accept(wanted, within=connection)
         if acceptance.verdict is Verdict.ACCEPTED:
             await check(request, within=connection)
         return acceptance
 
-    return await books.database.in_transaction(together)
+    return await tables.database.in_transaction(together)
 
 
-async def _came_too_early(books: Books, request: PaymentRequest, acceptance: Acceptance) -> bool:
+async def _came_too_early(
+    tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
+) -> bool:
     """Whether a second look sees what the first could not.
 
     Either somebody else's key or payment was committed while our statement ran, or the key was
@@ -157,28 +159,32 @@ async def _came_too_early(books: Books, request: PaymentRequest, acceptance: Acc
         return True
     if acceptance.verdict is Verdict.LIVE_PAYMENT or acceptance.answer_status is not None:
         return False
-    if await books.payments.exists(acceptance.payment_id):
+    if await tables.payments.exists(acceptance.payment_id):
         return False
-    return not await _is_running(books, request, acceptance)
+    return not await _is_running(tables, request, acceptance)
 
 
-async def _forget_key(books: Books, request: PaymentRequest) -> None:
+async def _forget_key(tables: BillingDatabase, request: PaymentRequest) -> None:
     """Take back a key that names a payment which was never made; others stay."""
     if request.caller_key is not None:
-        await books.keys.forget_phantom(request.caller_key.caller, request.caller_key.key_hash)
+        await tables.keys.forget_phantom(request.caller_key.caller, request.caller_key.key_hash)
 
 
-async def _is_running(books: Books, request: PaymentRequest, acceptance: Acceptance) -> bool:
+async def _is_running(
+    tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
+) -> bool:
     """Whether the call that brought the key first may still be under way."""
     assert acceptance.key_created_at is not None, "a used key was stored"
     running = (acceptance.at - acceptance.key_created_at).total_seconds()
     if running >= IN_FLIGHT_SECONDS_MAX:
         return False
     key = request.caller_key
-    return key is None or not await books.keys.is_orphaned(key.caller, key.key_hash)
+    return key is None or not await tables.keys.is_orphaned(key.caller, key.key_hash)
 
 
-def _new_payment(request: PaymentRequest, payment_type: PaymentType, pace: Pace) -> NewPayment:
+def _new_payment(
+    request: PaymentRequest, payment_type: PaymentType, time_scale: TimeScale
+) -> NewPayment:
     key = request.caller_key
     return NewPayment(
         id=new_id(),
@@ -193,30 +199,30 @@ def _new_payment(request: PaymentRequest, payment_type: PaymentType, pace: Pace)
         caller=key.caller if key else None,
         key_hash=rf"\x{key.key_hash.hex()}" if key else None,
         request_hash=rf"\x{key.request_hash.hex()}" if key else None,
-        work_kind=AUTHORISE,
-        due_in=0.0 if request.respond_async else pace.seconds(SAFETY_NET_SECONDS),
+        job_kind=AUTHORIZE,
+        due_in=0.0 if request.respond_async else time_scale.seconds(SAFETY_NET_SECONDS),
     )
 
 
 async def _repeated(
-    books: Books, request: PaymentRequest, acceptance: Acceptance
+    tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
 ) -> Accepted | StoredAnswer:
     assert request.caller_key is not None, "only a key can have been used before"
     if acceptance.request_hash != request.caller_key.request_hash:
         raise KeyReusedError
     if acceptance.answer_status is not None and acceptance.answer_body is not None:
         return StoredAnswer(acceptance.answer_status, acceptance.answer_body)
-    if acceptance.payment_id is None or await _is_running(books, request, acceptance):
+    if acceptance.payment_id is None or await _is_running(tables, request, acceptance):
         raise InFlightError
-    return Accepted(await books.payments.get(acceptance.payment_id), fresh=False)
+    return Accepted(await tables.payments.get(acceptance.payment_id), fresh=False)
 
 
 async def _live(
-    books: Books, request: PaymentRequest, acceptance: Acceptance
+    tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
 ) -> Accepted | StoredAnswer:
     if acceptance.payment_id is None:  # it ended between our insert and our look
         raise LivePaymentError("Another payment for the same thing has just ended; try again.")
-    live = await books.payments.get(acceptance.payment_id)
+    live = await tables.payments.get(acceptance.payment_id)
     if (live.amount, live.currency, live.customer) != (
         request.amount,
         request.currency,

@@ -9,12 +9,12 @@ commit.
 
 from typing import Final
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
+from caas.billing_database.tables import BillingDatabase
 from caas.payment_processing.covered_notes import PROMISED, CoveredNotes
 from caas.payment_processing.refund_calls import REFUND
 
@@ -24,25 +24,30 @@ OVERTAKEN: Final = "a dispute took the money before the refund was sent"
 class OvertakenRefunds:
     """Ends refunds that cannot be sent any more."""
 
-    def __init__(self, books: Books, rows: RefundRows) -> None:
+    def __init__(self, tables: BillingDatabase, rows: RefundRows) -> None:
         """End them in these rows."""
-        self._books = books
+        self._tables = tables
         self._rows = rows
-        self._covered = CoveredNotes(books)
+        self._covered = CoveredNotes(tables)
 
-    async def give_way(self, refund: Refund, room: int, *, within: Connection) -> None:
+    async def give_way(self, refund: Refund, reconciliation: int, *, within: Connection) -> None:
         """Let a dispute have the money; what it leaves is promised. The payment is locked."""
         await self._rows.set(refund.id, "failed", failed_because=OVERTAKEN, within=within)
         await self._covered.cover(
-            refund.payment_id, refund.reason, refund.amount - room, within=within
+            refund.payment_id, refund.reason, refund.amount - reconciliation, within=within
         )
-        if not room:
+        if not reconciliation:
             return
         key = f"{refund.id}:rest"
-        promised = {"payment": str(refund.payment_id), "amount": room, "reason": refund.reason,
-                    "key": key, "requested_by": refund.requested_by}  # fmt: skip
+        promised = {
+            "payment": str(refund.payment_id),
+            "amount": reconciliation,
+            "reason": refund.reason,
+            "key": key,
+            "requested_by": refund.requested_by,
+        }
         subject = derived_id(refund.payment_id, PROMISED, key)
-        await self._books.work.add(PROMISED, subject, payload=promised, within=within)
+        await self._tables.jobs.add(PROMISED, subject, payload=promised, within=within)
 
     async def never_came(self, payment: Payment, refund: Refund) -> None:
         """End a refund of a payment that brought no money after all."""
@@ -51,7 +56,7 @@ class OvertakenRefunds:
             await self._rows.given_back(payment.id, within=connection)
             await self._end(payment, refund, connection)
 
-        await self._books.database.in_transaction(together)
+        await self._tables.database.in_transaction(together)
 
     async def none_came(self, payment: Payment, *, within: Connection) -> None:
         """End every refund that waits, as the bank takes the money of the payment, which is locked.
@@ -61,7 +66,7 @@ class OvertakenRefunds:
         for refund in await self._rows.of_payment(payment.id, within=within):
             if refund.state == "waiting":
                 await self._end(payment, refund, within)
-                await self._books.work.end(REFUND, refund.id, within=within)
+                await self._tables.jobs.end(REFUND, refund.id, within=within)
 
     async def _end(self, payment: Payment, refund: Refund, connection: Connection) -> None:
         because = f"the payment is {payment.state}"

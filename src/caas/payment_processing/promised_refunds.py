@@ -9,12 +9,12 @@ Rules a change must keep: a promise is work until it is kept; the same key is th
 from typing import Any, Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
+from caas.billing_database.job_rows import Job
 from caas.billing_database.refunds import Refund
-from caas.open_work import Again, Answer, Done, OpenWork
+from caas.billing_database.tables import BillingDatabase
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.covered_notes import PROMISED, CoveredNotes
 from caas.payment_processing.refund_refusals import (
     NothingToRefundError,
@@ -23,7 +23,7 @@ from caas.payment_processing.refund_refusals import (
 )
 from caas.payment_processing.refund_requests import Together
 from caas.payment_processing.refunds import Refunds
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 
 LOOK_AGAIN_SECONDS: Final = 300.0
 
@@ -31,16 +31,16 @@ LOOK_AGAIN_SECONDS: Final = 300.0
 class PromisedRefunds:
     """Keeps promises of refunds."""
 
-    def __init__(self, books: Books, refunds: Refunds, *, pace: Pace) -> None:
+    def __init__(self, tables: BillingDatabase, refunds: Refunds, *, time_scale: TimeScale) -> None:
         """Refund through this door."""
-        self._books = books
+        self._tables = tables
         self._refunds = refunds
-        self._covered_notes = CoveredNotes(books)
-        self._pace = pace
+        self._covered_notes = CoveredNotes(tables)
+        self._time_scale = time_scale
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the promises that are not kept yet."""
-        open_work.register(PROMISED, self._due)
+        jobs.register(PROMISED, self._due)
 
     async def promise(
         self,
@@ -92,24 +92,24 @@ class PromisedRefunds:
         self, payment_id: UUID, asked: dict[str, Any], together_with: Together | None
     ) -> None:
         async def write(connection: Connection) -> None:
-            await self._books.work.add(
+            await self._tables.jobs.add(
                 PROMISED,
                 derived_id(payment_id, PROMISED, asked["key"]),
-                due_in=self._pace.seconds(LOOK_AGAIN_SECONDS),
+                due_in=self._time_scale.seconds(LOOK_AGAIN_SECONDS),
                 payload={"payment": str(payment_id), **asked},
                 within=connection,
             )
             if together_with is not None:
                 await together_with(connection)
 
-        await self._books.database.in_transaction(write)
+        await self._tables.database.in_transaction(write)
 
-    async def _keep_part(self, work: DueWork, part: int, asked: dict[str, Any]) -> Answer:
+    async def _keep_part(self, job: Job, part: int, asked: dict[str, Any]) -> Answer:
         """Refund what is left of a promise; a loss covers the rest where a credit note says it."""
-        payment_id, promised = UUID(work.payload["payment"]), int(work.payload["amount"])
+        payment_id, promised = UUID(job.payload["payment"]), int(job.payload["amount"])
 
         async def ended(connection: Connection) -> None:
-            await self._books.work.end(PROMISED, work.subject, within=connection)
+            await self._tables.jobs.end(PROMISED, job.subject, within=connection)
             await self._covered_notes.cover(
                 payment_id, asked["reason"], promised - part, within=connection
             )
@@ -122,19 +122,19 @@ class PromisedRefunds:
 
         if part > 0:
             await self._refunds.request(payment_id, amount=part, together_with=ended, **asked)
-        elif not await self._books.database.in_transaction(nothing_left):
-            return Again(LOOK_AGAIN_SECONDS, "more of the payment is left than a moment ago")
+        elif not await self._tables.database.in_transaction(nothing_left):
+            return RetryIn(LOOK_AGAIN_SECONDS, "more of the payment is left than a moment ago")
         return Done()
 
-    async def _due(self, work: DueWork) -> Answer:
+    async def _due(self, job: Job) -> Answer:
         """Keep a promise as far as the money is still there."""
-        payment_id, amount = UUID(work.payload["payment"]), work.payload["amount"]
+        payment_id, amount = UUID(job.payload["payment"]), job.payload["amount"]
 
         async def ended(connection: Connection) -> None:
-            await self._books.work.end(PROMISED, work.subject, within=connection)
+            await self._tables.jobs.end(PROMISED, job.subject, within=connection)
 
         asked: dict[str, Any] = {
-            name: str(work.payload[name]) for name in ("reason", "key", "requested_by")
+            name: str(job.payload[name]) for name in ("reason", "key", "requested_by")
         }
         left = await self._refunds.left(payment_id, beside=asked["key"])
         try:
@@ -142,12 +142,12 @@ class PromisedRefunds:
                 asked["key"] = await self._refunds.next_key(payment_id, f"{asked['key']}:kept")
                 await self._refunds.request_rest(payment_id, together_with=ended, **asked)
             else:
-                return await self._keep_part(work, min(int(amount), max(left, 0)), asked)
+                return await self._keep_part(job, min(int(amount), max(left, 0)), asked)
         except RefundMustWaitError as waits:
-            return Again(LOOK_AGAIN_SECONDS, waits.sentence)
+            return RetryIn(LOOK_AGAIN_SECONDS, waits.sentence)
         except RefundTooLargeError as less:
             if left > 0:
-                return Again(LOOK_AGAIN_SECONDS, less.sentence)
+                return RetryIn(LOOK_AGAIN_SECONDS, less.sentence)
         except NothingToRefundError:
             pass  # it never came, or all of it has gone back
         return Done()

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.refunds import Refunds as RefundRows
+from caas.billing_database.tables import BillingDatabase
 from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS
 from caas.payment_processing.refund_calls import REFUND
 from caas.payment_processing.refund_refusals import (
@@ -23,8 +23,8 @@ from caas.payment_processing.refund_refusals import (
     refuse_too_large,
     refuse_while,
 )
-from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
+from caas.rules.time_scale import TimeScale
 
 RESENDS_MAX: Final = 100
 
@@ -46,11 +46,11 @@ class Wanted:
 class RefundRequests:
     """Writes refunds down."""
 
-    def __init__(self, books: Books, rows: RefundRows, *, pace: Pace) -> None:
+    def __init__(self, tables: BillingDatabase, rows: RefundRows, *, time_scale: TimeScale) -> None:
         """Write into these rows."""
-        self._books = books
+        self._tables = tables
         self._rows = rows
-        self._pace = pace
+        self._time_scale = time_scale
 
     async def next_key(self, payment_id: UUID, key: str) -> str:
         """Return the key to ask for the rest with: the first whose refund has not ended."""
@@ -74,7 +74,7 @@ class RefundRequests:
         async def written(connection: Connection) -> bool:
             return await self.write_within(wanted, together_with, connection)
 
-        is_written = await self._books.database.in_transaction(written)
+        is_written = await self._tables.database.in_transaction(written)
         return derived_id(wanted.payment_id, REFUND, wanted.key) if is_written else None
 
     async def write_within(
@@ -110,7 +110,7 @@ class RefundRequests:
             given_back = await self._rows.given_back(payment_id, within=connection)
             await self._allowed(Wanted(payment_id, amount, "", "", ""), given_back, connection)
 
-        await self._books.database.in_transaction(look)
+        await self._tables.database.in_transaction(look)
 
     async def refuse_beside_unknown(self, payment_id: UUID, within: Connection) -> None:
         """Refuse a refund while another one of the payment is unknown; the payment is locked.
@@ -123,7 +123,7 @@ class RefundRequests:
 
     async def _allowed(self, wanted: Wanted, given_back: int, connection: Connection) -> int | None:
         """Return how much may be refunded, None when all of it was wanted and nothing is left."""
-        payment = await self._books.payments.get(wanted.payment_id, within=connection)
+        payment = await self._tables.payments.get(wanted.payment_id, within=connection)
         if wanted.amount is None and payment.state not in REFUNDABLE:
             return None
         refuse_impossible(payment)
@@ -138,7 +138,7 @@ class RefundRequests:
     async def _add(
         self, refund_id: UUID, wanted: Wanted, amount: int, connection: Connection
     ) -> None:
-        payment = await self._books.payments.get(wanted.payment_id, within=connection)
+        payment = await self._tables.payments.get(wanted.payment_id, within=connection)
         await self._rows.add(
             refund_id,
             payment.id,
@@ -149,10 +149,10 @@ class RefundRequests:
             within=connection,
         )
         owed = {"payment": str(payment.id), "amount": amount, "reason": wanted.reason}
-        await self._books.work.add(
+        await self._tables.jobs.add(
             REFUND,
             refund_id,
-            due_in=self._pace.seconds(SAFETY_NET_SECONDS),
+            due_in=self._time_scale.seconds(SAFETY_NET_SECONDS),
             payload=owed,
             within=connection,
         )

@@ -4,28 +4,26 @@ A refund is written down under its payment's lock, so that refunds and disputes 
 exceed what was received. One at a time is with the gateway; one that comes before the bank has
 confirmed waits for it, because nothing can be given back that never came (decision 6).
 
-While a dispute is open, or something about outgoing money of the payment contradicts, nothing is
-sent (decision 86): a request is refused, a promise is kept as work, and what waits goes on waiting.
+Nothing is sent while a dispute is open or outgoing money is contradictory (decision 86).
 
-Rules a change must keep: the gateway's key follows from the refund; a refund whose outcome is
-unknown is asked for again under the same key and counts as given back until it is known to have
-failed; the payment is Refunding only while one is with the gateway; money that did not go out makes
-room for a dispute in the same commit.
+Rules a change must keep: the gateway's key follows from the refund; a refund with an unknown
+outcome is retried under the same key and counts as refunded until it is known to have failed;
+the payment is Refunding only while one is with the gateway.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
-from caas.billing_database.moves import Move, move_of
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund, UnknownRefund
 from caas.billing_database.refunds import Refunds as RefundRows
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import Transition, transition_of
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
-from caas.open_work import Again, Answer, Done, OpenWork
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import Refused
@@ -34,15 +32,15 @@ from caas.payment_processing.refund_calls import (
     REFUND,
     UNKNOWN,
     RefundCalls,
-    Told,
-    ask_again,
+    Reported,
+    retry_lookup,
 )
 from caas.payment_processing.refund_refusals import REFUNDABLE
 from caas.payment_processing.refund_requests import RefundRequests, Together, Wanted
-from caas.payment_processing.strange_refunds import StrangeRefunds, listed_id
+from caas.payment_processing.unmatched_refunds import UnmatchedRefunds, listed_id
 from caas.rules import postings
-from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
+from caas.rules.time_scale import TimeScale
 
 WAIT_FOR_SETTLEMENT_SECONDS: Final = 300.0
 WAIT_FOR_ANOTHER_SECONDS: Final = 5.0
@@ -51,7 +49,7 @@ FAILED: Final = "refund_failed"
 ENDED: Final = frozenset({"succeeded", "failed"})
 _CONTRARY: Final = {"succeeded": RefundStatus.FAILED, "failed": RefundStatus.SUCCEEDED}
 
-TellRefunded = Callable[[Payment, Refund, Connection], Awaitable[object]]
+NotifyRefunded = Callable[[Payment, Refund, Connection], Awaitable[object]]
 
 
 class Refunds:
@@ -60,27 +58,29 @@ class Refunds:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         gateway: PaymentGateway,
-        pace: Pace,
-        tell_refunded: TellRefunded,
+        time_scale: TimeScale,
+        notify_refunded: NotifyRefunded,
         alert: Alert | None = None,
     ) -> None:
-        """Refund through this gateway; `tell_refunded` tells the customer, `alert` operations."""
-        self._books = books
-        self._pace = pace
-        self._tell_refunded = tell_refunded
-        self._rows = RefundRows(books.database)
-        self._disputes = Disputes(books)
-        self._overtaken = OvertakenRefunds(books, self._rows)
-        self._alert = alert or books.cases.open
-        self.requests = RefundRequests(books, self._rows, pace=pace)
-        self._strange = StrangeRefunds(books, gateway, self._rows)
-        self._calls = RefundCalls(gateway, self._rows, self._strange, pace=pace, alert=self._alert)
+        """Refund through this gateway; `notify_refunded` tells the customer, `alert` operations."""
+        self._tables = tables
+        self._time_scale = time_scale
+        self._notify_refunded = notify_refunded
+        self._rows = RefundRows(tables.database)
+        self._disputes = Disputes(tables)
+        self._overtaken = OvertakenRefunds(tables, self._rows)
+        self._alert = alert or tables.cases.open
+        self.requests = RefundRequests(tables, self._rows, time_scale=time_scale)
+        self._unmatched = UnmatchedRefunds(tables, gateway, self._rows)
+        self._calls = RefundCalls(
+            gateway, self._rows, self._unmatched, time_scale=time_scale, alert=self._alert
+        )
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the refunds that are not ended."""
-        open_work.register(REFUND, self._refund_due, safety_net=True)
+        jobs.register(REFUND, self._refund_due, safety_net=True)
 
     async def of(self, payment_id: UUID) -> list[Refund]:
         """Return a payment's refunds, oldest first."""
@@ -96,12 +96,12 @@ class Refunds:
 
         async def look(connection: Connection) -> int:
             given_back = await self._rows.given_back(payment_id, beside=beside, within=connection)
-            payment = await self._books.payments.get(payment_id, within=connection)
+            payment = await self._tables.payments.get(payment_id, within=connection)
             return payment.captured_amount - given_back
 
         if within is not None:
             return await look(within)
-        return await self._books.database.in_transaction(look)
+        return await self._tables.database.in_transaction(look)
 
     async def request(
         self,
@@ -162,91 +162,91 @@ class Refunds:
         refund_id = await self.requests.write(wanted, together_with)
         if refund_id is None:
             return None
-        await self._carry_on_or_postpone(refund_id)
+        await self._advance_or_postpone(refund_id)
         return await self._known(refund_id)
 
-    async def _carry_on_or_postpone(self, refund_id: UUID) -> None:
+    async def _advance_or_postpone(self, refund_id: UUID) -> None:
         """Do the next thing at once, and look once at what nobody knows; a worker does the rest."""
-        answer = await self.carry_on(refund_id)
-        if isinstance(answer, Again) and (await self._known(refund_id)).outcome == "unknown":
-            answer = await self.carry_on(refund_id)
-        if isinstance(answer, Again):
-            await self._books.work.postpone(
+        answer = await self.advance(refund_id)
+        if isinstance(answer, RetryIn) and (await self._known(refund_id)).outcome == "unknown":
+            answer = await self.advance(refund_id)
+        if isinstance(answer, RetryIn):
+            await self._tables.jobs.postpone(
                 REFUND,
                 refund_id,
-                due_in=self._pace.seconds(answer.due_in),
+                due_in=self._time_scale.seconds(answer.due_in),
                 because=answer.because,
             )
 
-    async def carry_on(self, refund_id: UUID) -> Answer:
+    async def advance(self, refund_id: UUID) -> Answer:
         """Do the next thing for a refund, whatever was done before."""
         refund = await self._known(refund_id)
-        payment = await self._books.payments.get(refund.payment_id)
+        payment = await self._tables.payments.get(refund.payment_id)
         if refund.state in ENDED:
             return Done()
         if refund.state == "sent":
             return await self._follow(payment, refund, await self._calls.ask(payment, refund))
         match payment.state:
             case PaymentState.CAPTURING:
-                return Again(WAIT_FOR_SETTLEMENT_SECONDS, "the bank has not confirmed yet")
+                return RetryIn(WAIT_FOR_SETTLEMENT_SECONDS, "the bank has not confirmed yet")
             case PaymentState.REFUNDING:
-                return Again(WAIT_FOR_ANOTHER_SECONDS, "another refund is with the gateway")
+                return RetryIn(WAIT_FOR_ANOTHER_SECONDS, "another refund is with the gateway")
             case PaymentState.SETTLED:
                 return await self._begin(payment, refund)
             case _:
                 await self._overtaken.never_came(payment, refund)
                 return Done()
 
-    async def gateway_says(self, told: GatewayRefund) -> Answer:
+    async def on_event(self, reported: GatewayRefund) -> Answer:
         """Follow what the gateway says of a refund by webhook, however often and late."""
-        if await self._strange.is_of_several(told):
+        if await self._unmatched.is_of_several(reported):
             return Done()
-        refund = await self._rows.by_gateway_id(told.id)
+        refund = await self._rows.by_gateway_id(reported.id)
         if refund is None:
-            return await self._stranger(told)
-        return await self._ours(refund, told)
+            return await self._stranger(reported)
+        return await self._ours(refund, reported)
 
-    async def _ours(self, refund: Refund, told: GatewayRefund) -> Answer:
-        await self._strange.explained(refund.payment_id, told)
-        if refund.state in ENDED and told.status is not _CONTRARY[refund.state]:
+    async def _ours(self, refund: Refund, reported: GatewayRefund) -> Answer:
+        await self._unmatched.explained(refund.payment_id, reported)
+        if refund.state in ENDED and reported.status is not _CONTRARY[refund.state]:
             return Done()
-        if refund.state in ENDED or told.amount != refund.amount:
-            await self._strange.contradict(
+        if refund.state in ENDED or reported.amount != refund.amount:
+            await self._unmatched.contradict(
                 refund.payment_id,
-                f"The gateway speaks of a refund of {told.amount} that {told.status}, where "
-                f"{refund.amount} is {refund.state}.",
+                f"The gateway reports a refund of {reported.amount} that {reported.status}, "
+                f"where {refund.amount} is {refund.state}.",
             )
             return Done()
-        payment = await self._books.payments.get(refund.payment_id)
-        return await self._follow(payment, refund, told)
+        payment = await self._tables.payments.get(refund.payment_id)
+        return await self._follow(payment, refund, reported)
 
-    async def _stranger(self, told: GatewayRefund) -> Answer:
+    async def _stranger(self, reported: GatewayRefund) -> Answer:
         """A refund we know nothing of, whose answer may be under way; else nobody here made it."""
-        payment = await self._books.payments.by_transaction(told.transaction_id)
-        failed = told.status is RefundStatus.FAILED
+        payment = await self._tables.payments.by_transaction(reported.transaction_id)
+        failed = reported.status is RefundStatus.FAILED
         if payment is not None and payment.state in REFUNDABLE and not failed:
             ours = await self._rows.of_payment(payment.id)
-            answered = next((it for it in ours if it.gateway_refund_id == told.id), None)
+            answered = next((it for it in ours if it.gateway_refund_id == reported.id), None)
             if answered is not None:
-                return await self._ours(answered, told)
-            if told.id in await self._rows.noted(payment.id):
-                await self._strange.explained(payment.id, told)
+                return await self._ours(answered, reported)
+            if reported.id in await self._rows.noted(payment.id):
+                await self._unmatched.explained(payment.id, reported)
                 return Done()
             awaited = any(it.state == "sent" and it.gateway_refund_id is None for it in ours)
-            if not awaited and not await self._rows.was_told(payment.id, told.id):
-                await self._strange.contradict(
+            if not awaited and not await self._rows.was_reported(payment.id, reported.id):
+                await self._unmatched.contradict(
                     payment.id,
-                    f"The gateway made a refund of {told.amount} that we did not ask for.",
-                    told,
+                    f"The gateway made a refund of {reported.amount} that we did not ask for.",
+                    reported,
                 )
-        return Again(WAIT_FOR_ANOTHER_SECONDS, f"the refund {told.id} is not known here")
+        return RetryIn(WAIT_FOR_ANOTHER_SECONDS, f"the refund {reported.id} is not known here")
 
-    async def _refund_due(self, work: DueWork) -> Answer:
-        return await self.carry_on(work.subject)
+    async def _refund_due(self, job: Job) -> Answer:
+        return await self.advance(job.subject)
 
     async def _known(self, refund_id: UUID) -> Refund:
         refund = await self._rows.get(refund_id)
-        assert refund is not None, "open work names a refund that was written down"
+        assert refund is not None, "jobs names a refund that was written down"
         return refund
 
     async def _begin(self, payment: Payment, refund: Refund) -> Answer:
@@ -254,10 +254,10 @@ class Refunds:
 
         What the gateway has made already is taken for this refund instead of sending it.
         """
-        made = await self._strange.before_sending(payment, refund)
-        if isinstance(made, Again):
+        made = await self._unmatched.before_sending(payment, refund)
+        if isinstance(made, RetryIn):
             return made
-        move = move_of(
+        transition = transition_of(
             payment,
             BeyondEvent.REFUND_REQUESTED,
             source=f"refund:{refund.id}",
@@ -270,19 +270,19 @@ class Refunds:
             waits = await self._may_not_go(payment, refund, connection)
             if waits is not None:
                 return waits
-            moved = await self._books.moves.apply(move, within=connection)
-            if not moved.moved:
-                return Again(WAIT_FOR_ANOTHER_SECONDS, "the payment moved meanwhile")
+            transitioned = await self._tables.transitions.apply(transition, within=connection)
+            if not transitioned.transitioned:
+                return RetryIn(WAIT_FOR_ANOTHER_SECONDS, "the payment moved meanwhile")
             made_id = listed_id(made) if made else None
             await self._rows.set(refund.id, "sent", gateway_refund_id=made_id, within=connection)
             return None
 
-        waits = await self._books.database.in_transaction(together)
+        waits = await self._tables.database.in_transaction(together)
         if waits is not None:
             return waits
-        payment, refund = await self._books.payments.get(payment.id), await self._known(refund.id)
-        told = made or await self._calls.send(payment, refund)
-        return await self._follow(payment, refund, told)
+        payment, refund = await self._tables.payments.get(payment.id), await self._known(refund.id)
+        reported = made or await self._calls.send(payment, refund)
+        return await self._follow(payment, refund, reported)
 
     async def _may_not_go(
         self, payment: Payment, refund: Refund, connection: Connection
@@ -294,34 +294,34 @@ class Refunds:
         await self._rows.given_back(payment.id, within=connection)
         now = await self._rows.get(refund.id, within=connection)
         if now is None or now.state != "waiting":
-            return Again(WAIT_FOR_ANOTHER_SECONDS, "another process is sending it")
+            return RetryIn(WAIT_FOR_ANOTHER_SECONDS, "another process is sending it")
         obstacle = await self._rows.obstacle(payment.id, within=connection)
         if obstacle is not None:
-            return Again(WAIT_FOR_OBSTACLE_SECONDS, obstacle)
+            return RetryIn(WAIT_FOR_OBSTACLE_SECONDS, obstacle)
         out = await self._rows.money_out(payment.id, within=connection)
         if out + refund.amount <= payment.captured_amount:
             return None
-        room = max(payment.captured_amount - out, 0)
-        await self._overtaken.give_way(refund, room, within=connection)
+        reconciliation = max(payment.captured_amount - out, 0)
+        await self._overtaken.give_way(refund, reconciliation, within=connection)
         return Done()
 
-    async def _follow(self, payment: Payment, refund: Refund, told: Told) -> Answer:
-        match told:
-            case Again():
-                return told
+    async def _follow(self, payment: Payment, refund: Refund, reported: Reported) -> Answer:
+        match reported:
+            case RetryIn():
+                return reported
             case Refused(error):
                 return await self._failed(payment, refund, error.sentence)
             case GatewayRefund(status=RefundStatus.PENDING):
-                return ask_again(refund, self._pace, "the gateway has it")
+                return retry_lookup(refund, self._time_scale, "the gateway has it")
             case GatewayRefund(status=RefundStatus.FAILED):
                 return await self._failed(payment, refund, "the gateway says failed")
             case GatewayRefund():
                 return await self._succeeded(payment, refund)
 
     async def _succeeded(self, payment: Payment, refund: Refund) -> Answer:
-        def done(now: Payment) -> Move:
+        def done(now: Payment) -> Transition:
             left = now.settled_amount - now.refunded_amount - refund.amount
-            return move_of(
+            return transition_of(
                 now,
                 BeyondEvent.REFUND_LEAVES_REMAINDER if left else PaymentEvent.REFUND_COMPLETE,
                 source=f"refund-done:{refund.id}",
@@ -330,20 +330,20 @@ class Refunds:
                 entries=postings.refund_succeeded(refund.amount),
             )
 
-        async def tell(within: Connection) -> None:
-            await self._tell_refunded(payment, refund, within)
+        async def notify(within: Connection) -> None:
+            await self._notify_refunded(payment, refund, within)
             if await self.left(payment.id, within=within) <= 0:
-                await self._books.cases.close(
+                await self._tables.cases.close(
                     FAILED, payment.id, resolution="A later refund of it succeeded.", owner="caas",
                     within=within,
                 )  # fmt: skip
 
-        await self._end(refund, "succeeded", done, also=tell)
+        await self._end(refund, "succeeded", done, also=notify)
         return Done()
 
     async def _failed(self, payment: Payment, refund: Refund, because: str) -> Answer:
-        def failed(now: Payment) -> Move:
-            return move_of(
+        def failed(now: Payment) -> Transition:
+            return transition_of(
                 now,
                 BeyondEvent.REFUND_FAILED,
                 source=f"refund-failed:{refund.id}",
@@ -365,7 +365,7 @@ class Refunds:
         self,
         refund: Refund,
         state: str,
-        move: Callable[[Payment], Move],
+        transition: Callable[[Payment], Transition],
         *,
         also: Callable[[Connection], Awaitable[None]],
         because: str | None = None,
@@ -379,11 +379,13 @@ class Refunds:
             )
             if not ended:
                 return
-            now = await self._books.payments.get(refund.payment_id, within=connection)
-            moved = await self._books.moves.apply(move(now), within=connection)
-            assert moved.moved, "while a refund is with the gateway its payment is Refunding"
-            await self._books.work.end(REFUND, refund.id, within=connection)
-            await self._books.cases.close(
+            now = await self._tables.payments.get(refund.payment_id, within=connection)
+            transitioned = await self._tables.transitions.apply(transition(now), within=connection)
+            assert transitioned.transitioned, (
+                "while a refund is with the gateway its payment is Refunding"
+            )
+            await self._tables.jobs.end(REFUND, refund.id, within=connection)
+            await self._tables.cases.close(
                 UNKNOWN,
                 refund.payment_id,
                 resolution=f"The outcome became known: the refund {state}.",
@@ -395,4 +397,4 @@ class Refunds:
                 await self._disputes.fit_again(refund.payment_id, within=connection)
             await also(connection)
 
-        await self._books.database.in_transaction(together)
+        await self._tables.database.in_transaction(together)

@@ -3,17 +3,17 @@
 The dealership waits while funds are held; the vehicle is reserved and the capture claimed in the
 same commit, so that nobody has paid for a vehicle that somebody else has.
 
-Rules a change must keep: an authorised reservation leaves its commit either with a vehicle and the
+Rules a change must keep: an authorized reservation leaves its commit either with a vehicle and the
 capture claimed, or with the void claimed; the factory hears of it only after that commit.
 """
 
 from typing import Final
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.moves import Evidence
 from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import Evidence
 from caas.notifications import CUSTOMER, DEALERSHIP, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
@@ -32,13 +32,13 @@ class ReservationPayment:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         charges: Charges,
         order_management: OrderManagement,
         notifications: Notifications,
     ) -> None:
         """Work with these participants of the diagram."""
-        self._books = books
+        self._tables = tables
         self._charges = charges
         self._orders = order_management
         self._notifications = notifications
@@ -63,21 +63,21 @@ class ReservationPayment:
             within=within,
         )
 
-    async def when_failed(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_failed(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """No vehicle reservation, no factory order; customer and dealership hear of it."""
         return Step(also=self._payment_failed)
 
-    async def when_authorised(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def when_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Mark Vehicle Reserved, together with the held funds."""
         return Step(also=self._mark_vehicle_reserved)
 
-    async def when_customer_must_act(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Tell nobody anything: the dealership waits for the answer, which has the page."""
         return Step()
 
-    async def carry_on(self, payment: Payment) -> Payment:
+    async def advance(self, payment: Payment) -> Payment:
         """Do the next thing: give the funds back, or take them and place the factory order."""
-        payment = await self._books.payments.get(payment.id)
+        payment = await self._tables.payments.get(payment.id)
         if payment.state is PaymentState.AUTHORIZED:
             return await self._charges.send_void(payment)
         if payment.state is PaymentState.CAPTURING:
@@ -111,7 +111,7 @@ class ReservationPayment:
         dealership = await self._orders.dealership_of(payment.subject, within=within)
         for audience, recipient in ((CUSTOMER, payment.customer), (DEALERSHIP, dealership)):
             if recipient is not None:
-                await self._notifications.tell(
+                await self._notifications.notify(
                     audience=audience,
                     recipient=recipient,
                     template=template,

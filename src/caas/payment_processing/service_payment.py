@@ -12,16 +12,16 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
-from caas.billing_database.due_work import DueWork
-from caas.billing_database.moves import Evidence, Work
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.services import WantedService
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import Evidence, NewJob
 from caas.errors import RefusedError
+from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
-from caas.open_work import Answer, Done, OpenWork
 from caas.ota_activation_engine import (
     ACTIVATE,
     RESEND_SECONDS,
@@ -33,8 +33,8 @@ from caas.payment_processing.charges import CaptureWonError, Charges
 from caas.payment_processing.flow import Step
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.activation import ActivationResult
-from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
+from caas.rules.time_scale import TimeScale
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.eligibility import check_buyer
 
@@ -42,7 +42,7 @@ CUSTOMER_ERASED: Final = "the customer was erased"
 NOT_THEIRS: Final = "the vehicle is not the customer's any more"
 ACTIVATION_FAILED: Final = "OTA activation failed"
 NO_TERM: Final = "the service was sold to another purchase meanwhile"
-TELL_ACTIVE: Final = "tell_service_active"
+NOTIFY_ACTIVE: Final = "tell_service_active"
 
 
 class NotTheSumDueError(RefusedError):
@@ -57,25 +57,25 @@ class ServicePayment:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         charges: Charges,
         ota_activation_engine: OtaActivationEngine,
         service_catalog: ServiceCatalog,
         notifications: Notifications,
-        pace: Pace,
+        time_scale: TimeScale,
     ) -> None:
         """Work with these participants of the diagram."""
-        self._books = books
+        self._tables = tables
         self._charges = charges
         self._ota = ota_activation_engine
         self._catalog = service_catalog
         self._notifications = notifications
-        self._pace = pace
-        self._customers = Customers(books.database)
+        self._time_scale = time_scale
+        self._customers = Customers(tables.database)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the work this flow leaves for later."""
-        open_work.register(TELL_ACTIVE, self._notify_active)
+        jobs.register(NOTIFY_ACTIVE, self._notify_active)
 
     async def check_due(self, request: PaymentRequest) -> Check | None:
         """Let a payment begin only for a service order, its customer and its price.
@@ -99,7 +99,7 @@ class ServicePayment:
             )
         if self._catalog.was_just_reserved(order.id):
             return None
-        await check_buyer(self._books.database, customer=order.customer, price=order.amount)
+        await check_buyer(self._tables.database, customer=order.customer, price=order.amount)
         return self._reserve_term
 
     async def _reserve_term(self, request: PaymentRequest, *, within: Connection) -> None:
@@ -111,24 +111,24 @@ class ServicePayment:
         """
         await self._catalog.reserve_term(await self._catalog.wanted(request.subject), within=within)
 
-    async def when_failed(self, payment: Payment) -> Step:
+    async def on_failed(self, payment: Payment) -> Step:
         """Cancel order, no activation (Diagram 7): the customer is told in the same commit."""
         order = await self._catalog.wanted(payment.subject)
         return Step(also=self._notify_customer("service_payment_failed", order))
 
-    async def when_authorised(self, payment: Payment) -> Step:
+    async def when_authorized(self, payment: Payment) -> Step:
         """Immediate delivery: the activation command is committed with the held funds."""
         because = await self._late_because(payment)
         if because is not None:
-            return Step(also=self._let_go(because))
-        resend = Work(ACTIVATE, self._pace.seconds(RESEND_SECONDS))
-        return Step(command=activation_command(self._pace), next=(resend,))
+            return Step(also=self._void_late(because))
+        resend = NewJob(ACTIVATE, self._time_scale.seconds(RESEND_SECONDS))
+        return Step(command=activation_command(self._time_scale), next=(resend,))
 
-    async def when_customer_must_act(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Tell nobody anything: the customer waits for the answer, which has the page."""
         return Step()
 
-    async def carry_on(self, payment: Payment) -> Payment:
+    async def advance(self, payment: Payment) -> Payment:
         """Do the next thing: trigger the activation, or finish what was claimed."""
         if payment.state is PaymentState.AUTHORIZED and await self._late_because(payment):
             return await self._charges.send_void(payment)
@@ -140,17 +140,17 @@ class ServicePayment:
 
     async def activation_succeeded(self, payment_id: UUID, evidence: Evidence) -> ActivationResult:
         """Arrow 4a, then 5a: commit the charge, unless a void had come first."""
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.state is not PaymentState.AUTHORIZED:
             return _result_of(payment)
         committed, won = await self._charges.commit_charge(
-            payment, evidence, also=Step(next=(Work(TELL_ACTIVE),))
+            payment, evidence, also=Step(next=(NewJob(NOTIFY_ACTIVE),))
         )
         return ActivationResult.COMMITTED if won else _result_of(committed)
 
     async def activation_failed(self, payment_id: UUID, reason: str) -> None:
         """Arrow 4b, then 5b: fence the vehicle off and void the charge."""
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.state is PaymentState.AUTHORIZED:
             with suppress(CaptureWonError):  # it was confirmed at the last moment
                 await self.void(payment, f"{ACTIVATION_FAILED}: {reason}")
@@ -161,9 +161,9 @@ class ServicePayment:
         The fence carries what the vehicle should have on without this purchase.
         """
         order = await self._catalog.wanted(payment.subject)
-        told = self._notify_customer("service_not_activated_not_charged", order)
+        reported = self._notify_customer("service_not_activated_not_charged", order)
         claimed = await self._charges.claim_void(
-            payment, reason, command=restoring_command(self._pace), also=Step(also=told)
+            payment, reason, command=restoring_command(self._time_scale), also=Step(also=reported)
         )
         await self._ota.send_desired_state(vin=order.vin, service=order.service)
         return await self._charges.send_void(claimed)
@@ -187,7 +187,7 @@ class ServicePayment:
             return NOT_THEIRS
         return None
 
-    def _let_go(self, because: str) -> Callable[[Connection, Payment], Awaitable[None]]:
+    def _void_late(self, because: str) -> Callable[[Connection, Payment], Awaitable[None]]:
         async def void(connection: Connection, payment: Payment) -> None:
             await self._charges.claim_void(payment, because, within=connection)
 
@@ -198,24 +198,24 @@ class ServicePayment:
     ) -> Callable[[Connection, Payment], Awaitable[None]]:
         """Return what tells the customer in a transaction, the order read before it began."""
 
-        async def tell(connection: Connection, payment: Payment) -> None:
-            await self._tell(template, payment, order, within=connection)
+        async def notify(connection: Connection, payment: Payment) -> None:
+            await self._notify(template, payment, order, within=connection)
 
-        return tell
+        return notify
 
-    async def _notify_active(self, work: DueWork) -> Answer:
-        payment = await self._books.payments.get(work.subject)
+    async def _notify_active(self, job: Job) -> Answer:
+        payment = await self._tables.payments.get(job.subject)
         order = await self._catalog.wanted(payment.subject)
-        term = await self._books.entitlements.of_order(order.id)
+        term = await self._tables.entitlements.of_order(order.id)
         period = {
             "begins": term.starts_at if term and term.is_ahead else None,
             "until": term.ends_at if term else None,
         }
         facts = {name: at.isoformat() if at else "" for name, at in period.items()}
-        await self._tell("service_active", payment, order, facts=facts)
+        await self._notify("service_active", payment, order, facts=facts)
         return Done()
 
-    async def _tell(
+    async def _notify(
         self,
         template: str,
         payment: Payment,
@@ -224,7 +224,7 @@ class ServicePayment:
         facts: Mapping[str, str] | None = None,
         within: Connection | None = None,
     ) -> None:
-        await self._notifications.tell(
+        await self._notifications.notify(
             audience="customer",
             recipient=str(payment.customer),
             template=template,

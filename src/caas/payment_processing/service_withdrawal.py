@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.entitlements import OrderTerm, Term
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, RefusedError
-from caas.open_work import Again, Answer, Done, OpenWork
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.order_management import OrderManagement
 from caas.order_management.withdrawal import END_ANCILLARY_SERVICES
 from caas.ota_activation_engine import OtaActivationEngine
@@ -29,9 +29,9 @@ from caas.payment_processing.charges import CaptureWonError
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
-from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import Subscriptions
 
 DESISTIMIENTO: Final = "desistimiento"
@@ -84,29 +84,29 @@ class ServiceWithdrawal:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         service_payment: ServicePayment,
         subscriptions: Subscriptions,
         order_management: OrderManagement,
         refunds: Refunds,
         promised_refunds: PromisedRefunds,
         ota_activation_engine: OtaActivationEngine,
-        pace: Pace,
+        time_scale: TimeScale,
         period_seconds: float = WITHDRAWAL_PERIOD_SECONDS,
     ) -> None:
         """Let customers withdraw for so many seconds after they bought."""
-        self._books = books
+        self._tables = tables
         self._service_payment = service_payment
         self._subscriptions = subscriptions
         self._orders = order_management
         self._refunds = refunds
         self._promised_refunds = promised_refunds
         self._ota = ota_activation_engine
-        self._period_seconds = pace.seconds(period_seconds)
+        self._period_seconds = time_scale.seconds(period_seconds)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the services of vehicles whose customer withdrew."""
-        open_work.register(END_ANCILLARY_SERVICES, self._end_ancillary_services)
+        jobs.register(END_ANCILLARY_SERVICES, self._end_ancillary_services)
 
     async def withdraw(self, service_order: UUID, *, requested_by: str) -> None:
         """Withdraw from a one-time service: void what is held, refund what was taken, end the term.
@@ -127,7 +127,7 @@ class ServiceWithdrawal:
         live = await self._live_payment(service_order)
         if live is None or live.state in OPEN:
             return WithdrawalPeriod(is_open=False, ends_at=None)
-        term = await self._books.entitlements.of_order(service_order)
+        term = await self._tables.entitlements.of_order(service_order)
         if term is not None and term.state == ENDED:
             lost = live.state is PaymentState.SETTLEMENT_FAILED
             owed = not lost and await self._has_failed(live) and await self._left(live) > 0
@@ -149,7 +149,7 @@ class ServiceWithdrawal:
         Raises:
             TermDecisionRequiredError: it does.
         """
-        sold = await self._books.entitlements.of_order(payment.subject)
+        sold = await self._tables.entitlements.of_order(payment.subject)
         if sold is None or sold.state != GRANTED or not sold.lasts:
             return
         in_full = await self._refunds.left(payment.id) <= amount
@@ -200,7 +200,7 @@ class ServiceWithdrawal:
         Raises:
             TermDecisionRequiredError: nothing is left paid for it, and `term` is missing.
         """
-        sold = await self._books.entitlements.of_order(payment.subject, within=within)
+        sold = await self._tables.entitlements.of_order(payment.subject, within=within)
         if sold is None or sold.state != GRANTED or not sold.lasts:
             return None
         in_full = await self._refunds.left(payment.id, within=within) <= 0
@@ -210,12 +210,12 @@ class ServiceWithdrawal:
             await self._end_term(sold, reason, within=within)
             return sold
         if in_full:
-            await self._books.entitlements.keep_term(sold.id, reason, within=within)
+            await self._tables.entitlements.keep_term(sold.id, reason, within=within)
         return None
 
     async def send_ended(self, service_order: UUID) -> None:
         """Send the vehicle what the end of an order's term left recorded for it, if it did."""
-        term = await self._books.entitlements.of_order(service_order)
+        term = await self._tables.entitlements.of_order(service_order)
         if term is not None and term.state == ENDED:
             await self._send(term)
 
@@ -237,14 +237,16 @@ class ServiceWithdrawal:
                     continue
                 if live.state is PaymentState.AUTHORIZED or not live.captured_amount:
                     return True
-            await self._give_back(service_order, live, requested_by=requested_by, timed=by_customer)
+            await self._refund_order(
+                service_order, live, requested_by=requested_by, timed=by_customer
+            )
             return True
         if by_customer:
             raise PaymentOpenError(service_order=str(service_order))
         return False
 
     async def _refuse_kept(self, service_order: UUID) -> None:
-        term = await self._books.entitlements.of_order(service_order)
+        term = await self._tables.entitlements.of_order(service_order)
         if term is None or term.state != GRANTED or not await self._is_paid_back(service_order):
             return
         assert term.ends_at is not None, "what was granted to an order has an end"
@@ -258,7 +260,7 @@ class ServiceWithdrawal:
 
     async def _is_paid_back(self, service_order: UUID) -> bool:
         """Say whether refunds, made or promised, come to all that an order's payments took."""
-        payments = await self._books.payments.listed(subject=service_order)
+        payments = await self._tables.payments.listed(subject=service_order)
         taken = [one for one in payments if one.captured_amount > 0]
         back = [sum(it.amount for it in await self._refunds.of(one.id) if it.state != "failed")
                 for one in taken]  # fmt: skip
@@ -267,15 +269,15 @@ class ServiceWithdrawal:
         )
 
     async def _live_payment(self, service_order: UUID) -> Payment | None:
-        payments = await self._books.payments.listed(subject=service_order)
+        payments = await self._tables.payments.listed(subject=service_order)
         return next(
             (one for one in payments if one.type is PaymentType.SERVICE and _live(one)), None
         )
 
-    async def _give_back(
+    async def _refund_order(
         self, service_order: UUID, payment: Payment, *, requested_by: str, timed: bool
     ) -> None:
-        term = await self._books.entitlements.of_order(service_order)
+        term = await self._tables.entitlements.of_order(service_order)
         if term is None or term.state not in {GRANTED, ENDED}:
             return
         if term.state == ENDED and not await self._is_owed(term, payment):
@@ -304,27 +306,27 @@ class ServiceWithdrawal:
 
     async def _end_term(self, term: OrderTerm, because: str, *, within: Connection) -> None:
         """End a term and order the vehicle's new desired state."""
-        if await self._books.entitlements.end_term(term.id, because, within=within):
+        if await self._tables.entitlements.end_term(term.id, because, within=within):
             await self._ota.order_desired_state(vin=term.vin, service=term.service, within=within)
 
     async def _send(self, ended: OrderTerm) -> None:
         await self._ota.send_desired_state(vin=ended.vin, service=ended.service)
 
-    async def _end_ancillary_services(self, work: DueWork) -> Answer:
+    async def _end_ancillary_services(self, job: Job) -> Answer:
         """End the services of a vehicle whose customer withdrew from it (2011/83/EU, art. 15).
 
         All of them end, paid back or not; those of a customer who has bought it since stay.
         """
-        order = await self._orders.order(work.subject)
+        order = await self._orders.order(job.subject)
         if order.vin is None:
             return Done()
         held = await self._orders.assignments(vin=order.vin)
         now_theirs = {one.customer for one in held if one.order_id != order.id}
-        terms = await self._books.entitlements.terms(order.vin)
+        terms = await self._tables.entitlements.terms(order.vin)
         over = [await self._end(term) for term in terms if term.customer not in now_theirs]
         if all(over):
             return Done()
-        return Again(LOOK_AGAIN_SECONDS, "the payment of a service is still open")
+        return RetryIn(LOOK_AGAIN_SECONDS, "the payment of a service is still open")
 
     async def _end(self, term: Term) -> bool:
         if term.subscription is not None:

@@ -16,9 +16,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
-from caas.billing_database.due_work import DueWork
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment, PaymentNotFoundError
+from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import ConflictError
 from caas.external_systems.http_answers import GatewayFailure
@@ -29,19 +29,24 @@ from caas.external_systems.payment_gateway import (
     PaymentGateway,
     TransactionStatus,
 )
-from caas.open_work import Again, Answer, Done, OpenWork, Park
-from caas.payment_processing.applying import DEFAULT_POLLS
-from caas.payment_processing.bank_words import BankWords, Heard
+from caas.jobs import Answer, Done, JobQueue, Pause, RetryIn
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.choosing import CONTRADICTION, DEAD, differences, is_sibling
+from caas.payment_processing.compensation import Compensation
 from caas.payment_processing.flow import Alert, Flows
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT, PROBE
-from caas.payment_processing.late_truths import LateTruths
-from caas.payment_processing.outgoing_news import APPLY_WEBHOOK, OutgoingNews
+from caas.payment_processing.outgoing_money import APPLY_WEBHOOK, OutgoingMoney
+from caas.payment_processing.settlement_outcomes import Applied, SettlementOutcomes
 from caas.payment_processing.settlement_polling import SettlementPolling
-from caas.rules.pace import Pace
+from caas.payment_processing.transaction_selection import (
+    CONTRADICTION,
+    DEAD,
+    differences,
+    is_sibling,
+)
+from caas.payment_processing.transitions import DEFAULT_POLLS
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.settlement_polls import PollTerms
+from caas.rules.time_scale import TimeScale
 
 STRANGER_SECONDS: Final = 5.0
 STRANGER_ATTEMPTS_MAX: Final = 10
@@ -54,7 +59,7 @@ HELD_OR_TAKEN: Final = MONEY_TAKEN | {TransactionStatus.AUTHORIZED}
 
 
 class NothingCapturedError(ConflictError):
-    """Nothing was authorised for this payment, so nothing of it can be settled."""
+    """Nothing was authorized for this payment, so nothing of it can be settled."""
 
     code = "nothing_captured"
 
@@ -75,36 +80,36 @@ class Settlement:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         gateway: PaymentGateway,
         charges: Charges,
         flows: Flows,
         alert: Alert,
-        pace: Pace,
+        time_scale: TimeScale,
         on_refund: Callable[[GatewayRefund], Awaitable[Answer]],
         on_dispute: Callable[[GatewayDispute, datetime], Awaitable[Answer]],
         polls: PollTerms = DEFAULT_POLLS,
     ) -> None:
         """Hear this gateway; refunds and disputes go to their own desks."""
-        self._books = books
+        self._tables = tables
         self._gateway = gateway
         self._charges = charges
         self._flows = flows
         self._on_refund = on_refund
         self._on_dispute = on_dispute
-        self._polling = SettlementPolling(polls, pace=pace)
-        self._bank = BankWords(books, charges, alert=alert)
-        self._late_truths = LateTruths(
-            books=books, gateway=gateway, charges=charges, alert=alert, pace=pace
+        self._polling = SettlementPolling(polls, time_scale=time_scale)
+        self._bank = SettlementOutcomes(tables, charges, alert=alert)
+        self._compensation = Compensation(
+            tables=tables, gateway=gateway, charges=charges, alert=alert, time_scale=time_scale
         )
-        self._inbox = WebhookInbox(books.database)
-        self._outgoing = OutgoingNews(books)
+        self._inbox = WebhookInbox(tables.database)
+        self._outgoing = OutgoingMoney(tables)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take the webhooks that were stored and the payments that wait for the bank."""
-        open_work.register(APPLY_WEBHOOK, self._apply_webhook)
-        open_work.register(POLL_SETTLEMENT, self._poll)
-        self._late_truths.register(open_work)
+        jobs.register(APPLY_WEBHOOK, self._apply_webhook)
+        jobs.register(POLL_SETTLEMENT, self._poll)
+        self._compensation.register(jobs)
 
     async def record_settlement(self, payment_id: UUID, notice: SettlementNotice) -> Payment:
         """Update settlement status (the seed's recordSettlement); the same notice counts once.
@@ -112,7 +117,7 @@ class Settlement:
         Raises:
             NothingCapturedError: the gateway holds nothing for this payment yet.
         """
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.gateway_transaction_id is None:
             raise NothingCapturedError(payment_id=str(payment_id))
         transaction = GatewayTransaction(
@@ -125,11 +130,11 @@ class Settlement:
             currency=notice.currency,
             settled_amount=notice.settled_amount,
         )
-        return await self.gateway_says(
+        return await self.on_event(
             payment, transaction, source=f"settlement:{notice.settlement_id}"
         )
 
-    async def gateway_says(
+    async def on_event(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
     ) -> Payment:
         """Follow what the gateway says of a payment's transaction, whenever it says it."""
@@ -137,36 +142,36 @@ class Settlement:
 
     async def _hear(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
-    ) -> Heard:
+    ) -> Applied:
         """Follow the gateway's word; look again when the payment moved meanwhile."""
-        heard = False
+        applied = False
         for _ in range(LOOKS_MAX):
             if await self._contradicts(payment, transaction):
                 return payment, True
-            payment, heard = await self._follow(payment, transaction, source=source)
-            if heard or payment.state is PaymentState.REFUNDING:
+            payment, applied = await self._follow(payment, transaction, source=source)
+            if applied or payment.state is PaymentState.REFUNDING:
                 break
-            payment = await self._books.payments.get(payment.id)
-        return payment, heard
+            payment = await self._tables.payments.get(payment.id)
+        return payment, applied
 
     async def _follow(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
-    ) -> Heard:
+    ) -> Applied:
         match payment.state:
             case PaymentState.PENDING:
-                return await self._said_of_pending(payment, transaction, source=source)
+                return await self._on_pending(payment, transaction, source=source)
             case PaymentState.AUTHORIZED:
-                return await self._said_of_authorised(payment, transaction)
+                return await self._said_of_authorized(payment, transaction)
             case PaymentState.CAPTURING:
-                return await self._said_of_capturing(payment, transaction, source=source)
+                return await self._on_capturing(payment, transaction, source=source)
             case PaymentState.SETTLED | PaymentState.REFUNDING | PaymentState.REFUNDED:
                 if transaction.status is TransactionStatus.SETTLEMENT_FAILED:
-                    return await self._bank.takes_back(payment, source=source)
+                    return await self._bank.reverse(payment, source=source)
             case PaymentState.FAILED | PaymentState.VOIDED:
                 if transaction.status in HELD_OR_TAKEN:
-                    await self._charges.suspect(payment, transaction.id)
+                    await self._charges.record_late_outcome(payment, transaction.id)
             case PaymentState.SETTLEMENT_FAILED:
-                return await self._said_of_lost(payment, transaction, source=source)
+                return await self._on_lost(payment, transaction, source=source)
             case _:
                 pass
         return payment, True
@@ -175,7 +180,7 @@ class Settlement:
         """Say whether this is not the payment's own news; a sibling's goes to its compensation."""
         different = differences(payment, transaction)
         if different:
-            await self._books.cases.open(
+            await self._tables.cases.open(
                 CONTRADICTION,
                 payment.id,
                 f"The gateway says {', '.join(different)}; nothing was applied.",
@@ -183,33 +188,35 @@ class Settlement:
             return True
         sibling = is_sibling(payment, transaction.id)
         if sibling and transaction.status not in DEAD:
-            await self._charges.suspect(payment, transaction.id)
+            await self._charges.record_late_outcome(payment, transaction.id)
         return sibling
 
-    async def _said_of_pending(
+    async def _on_pending(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
-    ) -> Heard:
+    ) -> Applied:
         """Follow what is said of a payment that may not have chosen its transaction yet."""
         if not transaction.id:  # a settlement line that names none
-            await self._books.work.add(PROBE, payment.id)
+            await self._tables.jobs.add(PROBE, payment.id)
             return payment, True
         try:
             transaction = await self._charges.weighed(payment, transaction)
         except GatewayFailure:
             return payment, False
-        after = await self._charges.authorisation_answered(
+        after = await self._charges.authorization_answered(
             payment, transaction, self._flows.of(payment.type), source=source
         )
         return after, _is_no_further(payment, transaction, after)
 
-    async def _said_of_authorised(self, payment: Payment, transaction: GatewayTransaction) -> Heard:
+    async def _said_of_authorized(
+        self, payment: Payment, transaction: GatewayTransaction
+    ) -> Applied:
         if transaction.status is TransactionStatus.VOIDED:
             if await self._void_is_claimed(payment):
                 return await self._charges.voided(payment), True
             flow = self._flows.of(payment.type)
             return await flow.void(payment, "voided at the gateway"), True
         if transaction.status in MONEY_TAKEN and not await self._void_is_claimed(payment):
-            await self._books.cases.open(
+            await self._tables.cases.open(
                 "captured_without_us",
                 payment.id,
                 "The gateway captured a payment whose delivery is not confirmed; it will be "
@@ -218,12 +225,12 @@ class Settlement:
         return payment, True
 
     async def _void_is_claimed(self, payment: Payment) -> bool:
-        events = await self._books.payments.timeline(payment.id)
+        events = await self._tables.payments.timeline(payment.id)
         return any(event.event == Remark.VOID_REQUESTED for event in events)
 
-    async def _said_of_capturing(
+    async def _on_capturing(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
-    ) -> Heard:
+    ) -> Applied:
         match transaction.status:
             case TransactionStatus.CAPTURING:
                 return await self._charges.capture_accepted(payment), True
@@ -234,9 +241,9 @@ class Settlement:
             case _:
                 return payment, True
 
-    async def _said_of_lost(
+    async def _on_lost(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
-    ) -> Heard:
+    ) -> Applied:
         """A word of money for what was booked as lost may be older than the loss: ask."""
         if transaction.status is not TransactionStatus.SETTLED:
             return payment, True
@@ -250,62 +257,62 @@ class Settlement:
 
     # -- how the gateway's words arrive ----------------------------------------------------------
 
-    async def _apply_webhook(self, work: DueWork) -> Answer:
-        row = await self._inbox.get(work.subject)
+    async def _apply_webhook(self, job: Job) -> Answer:
+        row = await self._inbox.get(job.subject)
         event = self._gateway.read_event(row.body)
         if event is None:
             return Done()  # it tells nothing of a payment
         if isinstance(event.subject, GatewayRefund):
-            answer = await self._or_undone(work, event.subject, self._on_refund(event.subject))
-            return await self._outgoing.followed(work, answer)
+            answer = await self._or_undone(job, event.subject, self._on_refund(event.subject))
+            return await self._outgoing.followed(job, answer)
         if isinstance(event.subject, GatewayDispute):
-            told = self._on_dispute(event.subject, event.occurred_at)
+            reported = self._on_dispute(event.subject, event.occurred_at)
             return await self._outgoing.followed(
-                work, await self._or_undone(work, event.subject, told)
+                job, await self._or_undone(job, event.subject, reported)
             )
         payment = await self._payment_of(event.subject)
         if payment is None:
-            again = Again(STRANGER_SECONDS, "its payment is not known here")
-            return _for_a_while(work, again)
-        _, heard = await self._hear(payment, event.subject, source=f"webhook:{row.event_id}")
-        return Done() if heard else _later(work)
+            again = RetryIn(STRANGER_SECONDS, "its payment is not known here")
+            return _for_a_while(job, again)
+        _, applied = await self._hear(payment, event.subject, source=f"webhook:{row.event_id}")
+        return Done() if applied else _later(job)
 
     async def _or_undone(
-        self, work: DueWork, subject: GatewayRefund | GatewayDispute, told: Awaitable[Answer]
+        self, job: Job, subject: GatewayRefund | GatewayDispute, reported: Awaitable[Answer]
     ) -> Answer:
         """Leave a word that no desk knows to the compensation of its transaction, if it has one."""
-        answer = await told
-        if not isinstance(answer, Again):
+        answer = await reported
+        if not isinstance(answer, RetryIn):
             return answer
         disputed = isinstance(subject, GatewayDispute)
-        if await self._late_truths.hears_of(subject.transaction_id, disputed=disputed):
+        if await self._compensation.hears_of(subject.transaction_id, disputed=disputed):
             return Done()
-        if work.attempts >= STRANGER_ATTEMPTS_MAX and await self._outgoing.is_a_case(subject):
+        if job.attempts >= STRANGER_ATTEMPTS_MAX and await self._outgoing.is_a_case(subject):
             return Done()
-        return _for_a_while(work, answer)
+        return _for_a_while(job, answer)
 
     async def _payment_of(self, transaction: GatewayTransaction) -> Payment | None:
         try:
-            return await self._books.payments.get(UUID(transaction.reference))
+            return await self._tables.payments.get(UUID(transaction.reference))
         except (ValueError, PaymentNotFoundError):
             return None
 
-    async def _poll(self, work: DueWork) -> Answer:
-        payment = await self._books.payments.get(work.subject)
+    async def _poll(self, job: Job) -> Answer:
+        payment = await self._tables.payments.get(job.subject)
         if payment.state is not PaymentState.CAPTURING:
             return Done()
         assert payment.gateway_transaction_id is not None, "what was captured has an id"
-        place = self._polling.place(work)
+        place = self._polling.place(job)
         if place is not None:
             return place
         try:
             transaction = await self._gateway.find(payment.gateway_transaction_id)
         except GatewayFailure as failure:
-            return self._polling.again(work, failure.sentence)
+            return self._polling.again(job, failure.sentence)
         if transaction is None:
-            return self._polling.again(work, "the gateway does not know the transaction")
-        after = await self.gateway_says(payment, transaction, source="poll")
-        return Done() if after.state is not PaymentState.CAPTURING else self._polling.again(work)
+            return self._polling.again(job, "the gateway does not know the transaction")
+        after = await self.on_event(payment, transaction, source="poll")
+        return Done() if after.state is not PaymentState.CAPTURING else self._polling.again(job)
 
 
 def _is_no_further(payment: Payment, transaction: GatewayTransaction, after: Payment) -> bool:
@@ -314,15 +321,15 @@ def _is_no_further(payment: Payment, transaction: GatewayTransaction, after: Pay
     return not (came_further and transaction.status in MONEY_TAKEN)
 
 
-def _later(work: DueWork) -> Again:
-    wait = min(LATER_SECONDS * 2.0 ** min(work.attempts - 1, 20), LATER_SECONDS_MAX)
-    return Again(wait, "it cannot be followed yet")
+def _later(job: Job) -> RetryIn:
+    wait = min(LATER_SECONDS * 2.0 ** min(job.attempts - 1, 20), LATER_SECONDS_MAX)
+    return RetryIn(wait, "it cannot be followed yet")
 
 
-def _for_a_while(work: DueWork, answer: Answer) -> Answer:
+def _for_a_while(job: Job, answer: Answer) -> Answer:
     """A word about nothing we know may have overtaken us: wait a while, then ask a person."""
-    if not isinstance(answer, Again):
+    if not isinstance(answer, RetryIn):
         return answer
-    if work.attempts < STRANGER_ATTEMPTS_MAX:
-        return Again(answer.due_in * work.attempts, answer.because)
-    return Park(f"A webhook speaks of what nobody knows here: {answer.because}.")
+    if job.attempts < STRANGER_ATTEMPTS_MAX:
+        return RetryIn(answer.due_in * job.attempts, answer.because)
+    return Pause(f"A webhook speaks of what nobody knows here: {answer.because}.")

@@ -9,10 +9,10 @@ Rule a change must keep: a question that has its place asks when its time comes,
 import asyncio
 from typing import Final
 
-from caas.billing_database.due_work import DueWork
-from caas.open_work import Again
-from caas.rules.pace import Pace
+from caas.billing_database.job_rows import Job
+from caas.jobs import RetryIn
 from caas.rules.settlement_polls import PollTerms
+from caas.rules.time_scale import TimeScale
 
 SECONDS_IN_A_MINUTE: Final = 60.0
 
@@ -20,26 +20,28 @@ SECONDS_IN_A_MINUTE: Final = 60.0
 class SettlementPolling:
     """Says when each payment is asked about."""
 
-    def __init__(self, terms: PollTerms, *, pace: Pace) -> None:
+    def __init__(self, terms: PollTerms, *, time_scale: TimeScale) -> None:
         """Keep these terms at this pace."""
         self._terms = terms
-        self._pace = pace
+        self._time_scale = time_scale
         self._next_place = 0.0
 
-    def place(self, work: DueWork) -> Again | None:
+    def place(self, job: Job) -> RetryIn | None:
         """Return when to come back to ask; None to ask now."""
-        if work.payload.get("has_place"):
+        if job.payload.get("has_place"):
             return None
         now = asyncio.get_running_loop().time()
         place = max(now, self._next_place)
-        self._next_place = place + self._pace.seconds(SECONDS_IN_A_MINUTE / self._terms.a_minute)
+        self._next_place = place + self._time_scale.seconds(
+            SECONDS_IN_A_MINUTE / self._terms.a_minute
+        )
         if place <= now:
             return None
-        wait = (place - now) * self._pace.scale
-        return Again(wait, "many payments are asked about", payload={"has_place": True})
+        wait = (place - now) * self._time_scale.scale
+        return RetryIn(wait, "many payments are asked about", payload={"has_place": True})
 
-    def again(self, work: DueWork, because: str | None = None) -> Again:
+    def again(self, job: Job, because: str | None = None) -> RetryIn:
         """Return when to ask the next time."""
-        asked = int(work.payload.get("asked", 0)) + 1
+        asked = int(job.payload.get("asked", 0)) + 1
         payload: dict[str, object] = {"asked": asked, "has_place": False}
-        return Again(self._terms.wait_before(asked), because, payload=payload)
+        return RetryIn(self._terms.wait_before(asked), because, payload=payload)

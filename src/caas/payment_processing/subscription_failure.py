@@ -12,23 +12,23 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.invoices import Invoice, InvoiceRows
-from caas.billing_database.moves import move_of
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import NewPayment, Payment
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import transition_of
+from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
-from caas.open_work import Answer, Done, OpenWork
-from caas.payment_processing.authorising import ABANDONED
-from caas.payment_processing.gateway_calls import AUTHORISE
+from caas.payment_processing.authorization import ABANDONED
+from caas.payment_processing.gateway_calls import AUTHORIZE
 from caas.rules import postings
 from caas.rules.dunning import Cancel, ChargeAgain, DunningPolicy, after_decline, after_silence
-from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.payment_types import PaymentType
 from caas.rules.subscription_states import SubscriptionState
+from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import Subscriptions
 
 CHARGE_AGAIN: Final = "charge_month_again"
@@ -50,24 +50,24 @@ class SubscriptionFailure:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         subscriptions: Subscriptions,
         notifications: Notifications,
-        pace: Pace,
+        time_scale: TimeScale,
         dunning: DunningPolicy | None = None,
     ) -> None:
         """Work with these participants; without a dunning policy the seed's rule holds."""
-        self._books = books
+        self._tables = tables
         self._subscriptions = subscriptions
         self._notifications = notifications
-        self._pace = pace
+        self._time_scale = time_scale
         self._dunning = dunning or DunningPolicy()
-        self._invoices = InvoiceRows(books.database)
+        self._invoices = InvoiceRows(tables.database)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take further charges and ends of grace."""
-        open_work.register(CHARGE_AGAIN, self._charge_again)
-        open_work.register(END_OF_GRACE, self._grace_ended)
+        jobs.register(CHARGE_AGAIN, self._charge_again)
+        jobs.register(END_OF_GRACE, self._grace_ended)
 
     async def payment_failed(
         self, invoice: Invoice, payment: Payment, *, within: Connection
@@ -80,13 +80,13 @@ class SubscriptionFailure:
             follows = after_decline(self._dunning, failed.declined)
         match follows:
             case ChargeAgain(in_days):
-                await self._put_off(CHARGE_AGAIN, invoice, payment, in_days, within)
+                await self._reschedule(CHARGE_AGAIN, invoice, payment, in_days, within)
             case Cancel(in_days) if in_days:
-                await self._put_off(END_OF_GRACE, invoice, payment, in_days, within)
+                await self._reschedule(END_OF_GRACE, invoice, payment, in_days, within)
             case Cancel():
                 await self._give_up(invoice, payment, within)
 
-    async def carry_on(self, payment: Payment) -> None:
+    async def advance(self, payment: Payment) -> None:
         """Do the next thing for a failed month: cancel if the bank rejected it, switch off."""
         invoice = await self._invoices.find(payment.subject)
         if invoice is None:
@@ -106,22 +106,24 @@ class SubscriptionFailure:
             ):
                 await self._cancel(invoice, payment, connection)
 
-        await self._books.database.in_transaction(give_up)
+        await self._tables.database.in_transaction(give_up)
 
     async def _give_up(self, invoice: Invoice, payment: Payment, within: Connection) -> None:
         if not await self._invoices.write_off(
             invoice.id, payment.id, because=DECLINED, within=within
         ):
             return
-        loss = move_of(
+        loss = transition_of(
             payment,
             Remark.LOSS_BOOKED,
             source="written-off",
             facts={"invoice": invoice.full_number},
             entries=postings.written_off(payment.type, LOSS_CAUSE, payment.amount),
         )
-        moved = await self._books.moves.apply(loss, within=within)
-        assert moved.moved, "a loss is booked in the commit that writes the invoice off"
+        transitioned = await self._tables.transitions.apply(loss, within=within)
+        assert transitioned.transitioned, (
+            "a loss is booked in the commit that writes the invoice off"
+        )
         await self._cancel(invoice, payment, within)
 
     async def _cancel(self, invoice: Invoice, payment: Payment, within: Connection) -> None:
@@ -129,26 +131,26 @@ class SubscriptionFailure:
             invoice.of_subscription, payment.id, within=within
         )
         template = "subscription_cancelled_payment_failed"
-        await self._tell(template, invoice, payment, within)
+        await self._notify(template, invoice, payment, within)
 
-    async def _put_off(
+    async def _reschedule(
         self, kind: str, invoice: Invoice, payment: Payment, in_days: int, within: Connection
     ) -> None:
-        due_in = self._pace.seconds(in_days * SECONDS_IN_A_DAY)
+        due_in = self._time_scale.seconds(in_days * SECONDS_IN_A_DAY)
         payload = {"payment_id": str(payment.id)}
-        await self._books.work.add(kind, invoice.id, due_in=due_in, payload=payload, within=within)
-        await self._tell(TEMPLATES[kind], invoice, payment, within, in_days=in_days)
+        await self._tables.jobs.add(kind, invoice.id, due_in=due_in, payload=payload, within=within)
+        await self._notify(TEMPLATES[kind], invoice, payment, within, in_days=in_days)
 
-    async def _charge_again(self, work: DueWork) -> Answer:
+    async def _charge_again(self, job: Job) -> Answer:
         """Charge a month once more, as a new payment; the same attempt is the same payment."""
 
         async def charge(connection: Connection) -> None:
-            invoice = await self._invoices.get(work.subject, within=connection)
+            invoice = await self._invoices.get(job.subject, within=connection)
             if await self._invoices.chargeable(invoice.id, within=connection):
                 again = await self._next_charge(invoice, connection)
-                await self._books.payments.accept(again, within=connection)
+                await self._tables.payments.accept(again, within=connection)
 
-        await self._books.database.in_transaction(charge)
+        await self._tables.database.in_transaction(charge)
         return Done()
 
     async def _next_charge(self, invoice: Invoice, within: Connection) -> NewPayment:
@@ -165,23 +167,23 @@ class SubscriptionFailure:
             amount=invoice.gross,
             currency=invoice.currency,
             payment_method=subscription.payment_method,
-            work_kind=AUTHORISE,
+            job_kind=AUTHORIZE,
         )
 
-    async def _grace_ended(self, work: DueWork) -> Answer:
+    async def _grace_ended(self, job: Job) -> Answer:
         async def give_up(connection: Connection) -> Payment:
-            invoice = await self._invoices.get(work.subject, within=connection)
-            payment = await self._books.payments.get(
-                UUID(work.payload["payment_id"]), within=connection
+            invoice = await self._invoices.get(job.subject, within=connection)
+            payment = await self._tables.payments.get(
+                UUID(job.payload["payment_id"]), within=connection
             )
             if await self._invoices.chargeable(invoice.id, within=connection):
                 await self._give_up(invoice, payment, connection)
             return payment
 
-        await self.carry_on(await self._books.database.in_transaction(give_up))
+        await self.advance(await self._tables.database.in_transaction(give_up))
         return Done()
 
-    async def _tell(
+    async def _notify(
         self,
         template: str,
         invoice: Invoice,
@@ -191,7 +193,7 @@ class SubscriptionFailure:
         in_days: int = 0,
     ) -> None:
         now = await self._invoices.now(within=within)
-        await self._notifications.tell(
+        await self._notifications.notify(
             audience="customer",
             recipient=invoice.customer,
             template=template,

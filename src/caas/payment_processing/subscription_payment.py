@@ -17,29 +17,29 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.billing_runs import MonthCharge
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import INVOICE, Invoice, InvoiceRows
-from caas.billing_database.moves import Evidence
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payment_methods import PaymentMethods
 from caas.billing_database.payments import DESCRIPTION, NewPayment, Payment, Verdict
 from caas.billing_database.subscriptions import Subscription
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import Evidence
 from caas.errors import ConflictError
+from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications, texts
-from caas.open_work import Answer, Done, OpenWork
-from caas.payment_processing.authorising import Attempt
+from caas.payment_processing.authorization import Attempt
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
-from caas.payment_processing.gateway_calls import AUTHORISE, SYNCHRONOUS_PATIENCE_SECONDS
+from caas.payment_processing.gateway_calls import AUTHORIZE, SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
+from caas.payment_processing.payment_description import METHOD, described
 from caas.payment_processing.subscription_failure import SubscriptionFailure, invoice_facts
-from caas.payment_processing.what_is_bought import METHOD, described
-from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import EvidenceKind, PaymentType
 from caas.rules.subscription_states import SubscriptionState
+from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import VERIFY_PAYMENT_METHOD, Subscriptions
 
 VERIFICATION_AMOUNT: Final = 100
@@ -61,32 +61,32 @@ class SubscriptionPayment:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         charges: Charges,
         subscriptions: Subscriptions,
         subscription_failure: SubscriptionFailure,
         notifications: Notifications,
-        pace: Pace,
+        time_scale: TimeScale,
         public_url: str | None = None,
     ) -> None:
         """Work with these participants; what follows a failure is `subscription_failure`'s.
 
         Customers whom the gateway asked something come back to pages at `public_url`.
         """
-        self._books = books
+        self._tables = tables
         self._charges = charges
         self._subscriptions = subscriptions
         self._notifications = notifications
-        self._pace = pace
+        self._time_scale = time_scale
         self._failure = subscription_failure
         self._public_url = public_url
-        self._invoices = InvoiceRows(books.database)
-        self._methods = PaymentMethods(books.database)
+        self._invoices = InvoiceRows(tables.database)
+        self._methods = PaymentMethods(tables.database)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take what is left for later: verifications, and what follows a failed month."""
-        open_work.register(VERIFY_PAYMENT_METHOD, self._verification_due, safety_net=True)
-        self._failure.register(open_work)
+        jobs.register(VERIFY_PAYMENT_METHOD, self._verification_due, safety_net=True)
+        self._failure.register(jobs)
 
     # -- how a charge begins -------------------------------------------------------------------
 
@@ -112,9 +112,9 @@ class SubscriptionPayment:
             payment_method=payment_method,
             return_url=self._page(f"returned/{subscription.id}"),
         )
-        request = await described(self._books, request, METHOD)
+        request = await described(self._tables, request, METHOD)
         accepted = await accept(
-            self._books, request, PaymentType.SUBSCRIPTION, pace=self._pace, check=None
+            self._tables, request, PaymentType.SUBSCRIPTION, time_scale=self._time_scale, check=None
         )
         assert isinstance(accepted, Accepted), "only a caller with a key gets a stored answer"
         if not accepted.fresh:
@@ -131,7 +131,7 @@ class SubscriptionPayment:
         wanted = [
             _new_payment(charge, self._page(f"payments/{charge.payment_id}")) for charge in charges
         ]
-        accepted = await self._books.payments.accept_all(wanted, within=within)
+        accepted = await self._tables.payments.accept_all(wanted, within=within)
         return sum(acceptance.verdict is Verdict.ACCEPTED for acceptance in accepted)
 
     async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
@@ -159,29 +159,29 @@ class SubscriptionPayment:
 
     # -- Diagram 6, the result of a charge -----------------------------------------------------
 
-    async def when_customer_must_act(self, payment: Payment) -> Step:
+    async def on_requires_action(self, payment: Payment) -> Step:
         """Tell a customer who is not there; whoever changes a payment method is on the page."""
         if payment.payment_method is None:
             return Step()
         is_a_month = await self._invoices.find(payment.subject) is not None
         return Step(also=self._ask_for_a_month if is_a_month else self._ask_for_a_method)
 
-    async def when_failed(self, payment: Payment) -> Step:
+    async def on_failed(self, payment: Payment) -> Step:
         """Say what is committed with a declined charge: cancelled, written off, customer told."""
         is_a_month = await self._invoices.find(payment.subject) is not None
         return Step(also=self._payment_failed if is_a_month else self._payment_method_refused)
 
-    async def when_authorised(self, payment: Payment) -> Step:
+    async def when_authorized(self, payment: Payment) -> Step:
         """Say what is committed with the funds: the claim on them, and what it means."""
         is_a_month = await self._invoices.find(payment.subject) is not None
         return Step(also=self._payment_successful if is_a_month else self._payment_method_verified)
 
-    async def carry_on(self, payment: Payment) -> Payment:
+    async def advance(self, payment: Payment) -> Payment:
         """Do the next thing: capture or let go at the gateway, switch on or off in the vehicle."""
-        payment = await self._books.payments.get(payment.id)
+        payment = await self._tables.payments.get(payment.id)
         match payment.state:
             case PaymentState.FAILED | PaymentState.SETTLEMENT_FAILED:
-                await self._failure.carry_on(payment)
+                await self._failure.advance(payment)
                 return payment
             case PaymentState.CAPTURING:
                 return await self._charges.capture(payment)
@@ -216,12 +216,12 @@ class SubscriptionPayment:
         self, connection: Connection, invoice: Invoice, payment: Payment
     ) -> None:
         facts = invoice_facts(invoice)
-        await self._tell(connection, "invoice_sent", payment, facts)
+        await self._notify(connection, "invoice_sent", payment, facts)
 
     async def _ask_for_a_month(self, connection: Connection, payment: Payment) -> None:
         invoice = await self._invoices.get(payment.subject, within=connection)
         facts = invoice_facts(invoice) | _where(payment)
-        await self._tell(connection, "subscription_payment_to_confirm", payment, facts)
+        await self._notify(connection, "subscription_payment_to_confirm", payment, facts)
 
     async def _ask_for_a_method(self, connection: Connection, payment: Payment) -> None:
         subscription = await self._subscriptions.subscription(payment.subject, within=connection)
@@ -232,12 +232,12 @@ class SubscriptionPayment:
             "currency": payment.currency,
             **_where(payment),
         }
-        await self._tell(connection, "payment_method_to_confirm", payment, facts)
+        await self._notify(connection, "payment_method_to_confirm", payment, facts)
 
-    async def _tell(
+    async def _notify(
         self, connection: Connection, template: str, payment: Payment, facts: dict[str, object]
     ) -> None:
-        await self._notifications.tell(
+        await self._notifications.notify(
             audience="customer",
             recipient=payment.customer,
             template=template,
@@ -264,8 +264,8 @@ class SubscriptionPayment:
                 payment.subject, payment.id, within=connection
             )
 
-    async def _verification_due(self, work: DueWork) -> Answer:
-        await self.verify_payment_method(work.subject)
+    async def _verification_due(self, job: Job) -> Answer:
+        await self.verify_payment_method(job.subject)
         return Done()
 
 
@@ -305,5 +305,5 @@ def _new_payment(charge: MonthCharge, return_url: str | None) -> NewPayment:
         payment_method=charge.payment_method,
         return_url=return_url,
         facts={DESCRIPTION: bought},
-        work_kind=AUTHORISE,
+        job_kind=AUTHORIZE,
     )

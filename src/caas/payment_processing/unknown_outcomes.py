@@ -12,10 +12,10 @@ idempotency key nothing is sent again under it.
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
-from caas.billing_database.due_work import DueWork
-from caas.billing_database.moves import move_of
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import transition_of
 from caas.errors import ConflictError
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
@@ -23,22 +23,22 @@ from caas.external_systems.payment_gateway import (
     PaymentGateway,
     TransactionStatus,
 )
-from caas.open_work import Again, Answer, Done, OpenWork
-from caas.payment_processing.authorising import Attempt
+from caas.jobs import Answer, Done, JobQueue, RetryIn
+from caas.payment_processing.authorization import Attempt
 from caas.payment_processing.charges import NEVER_REACHED, Charges
-from caas.payment_processing.choosing import OPEN_STILL, TAKEN, differences
 from caas.payment_processing.flow import Flow, Flows
 from caas.payment_processing.gateway_calls import (
-    AUTHORISE,
+    AUTHORIZE,
     CAPTURE,
     PROBE,
     VOID,
     KeyLifetime,
 )
 from caas.payment_processing.sibling_search import SiblingSearch
-from caas.rules.pace import Pace
+from caas.payment_processing.transaction_selection import OPEN_STILL, TAKEN, differences
 from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
+from caas.rules.time_scale import TimeScale
 
 PROBE_SECONDS: Final = 2.0
 PROBE_SECONDS_MAX: Final = 30.0
@@ -63,27 +63,27 @@ class UnknownOutcomes:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         gateway: PaymentGateway,
         charges: Charges,
         flows: Flows,
-        pace: Pace,
+        time_scale: TimeScale,
     ) -> None:
         """Ask this gateway; let each payment's own flow follow the answer."""
-        self._books = books
+        self._tables = tables
         self._gateway = gateway
         self._charges = charges
         self._flows = flows
-        self._pace = pace
-        self._siblings = SiblingSearch(books=books, gateway=gateway, charges=charges)
+        self._time_scale = time_scale
+        self._siblings = SiblingSearch(tables=tables, gateway=gateway, charges=charges)
 
-    def register(self, open_work: OpenWork) -> None:
+    def register(self, jobs: JobQueue) -> None:
         """Take what another process began and did not finish, and every probe."""
-        open_work.register(AUTHORISE, self._resume_authorisation, safety_net=True)
-        open_work.register(CAPTURE, self._resume_capture, safety_net=True)
-        open_work.register(VOID, self._resume_void, safety_net=True)
-        open_work.register(PROBE, self._probe)
-        self._siblings.register(open_work)
+        jobs.register(AUTHORIZE, self._resume_authorization, safety_net=True)
+        jobs.register(CAPTURE, self._resume_capture, safety_net=True)
+        jobs.register(VOID, self._resume_void, safety_net=True)
+        jobs.register(PROBE, self._probe)
+        self._siblings.register(jobs)
 
     async def probe_now(self, payment_id: UUID) -> None:
         """Have the gateway asked at once about an outcome nobody knows.
@@ -92,20 +92,20 @@ class UnknownOutcomes:
             PaymentNotFoundError: no payment has this id.
             OutcomeKnownError: there is nothing to ask.
         """
-        payment = await self._books.payments.get(payment_id)
+        payment = await self._tables.payments.get(payment_id)
         if payment.outcome != UNKNOWN:
             raise OutcomeKnownError(payment_id=str(payment_id), state=payment.state.value)
-        await self._books.work.add(PROBE, payment_id)
+        await self._tables.jobs.add(PROBE, payment_id)
 
     # -- resuming what another process began -----------------------------------------------------
 
-    async def _resume_authorisation(self, work: DueWork) -> Answer:
-        payment = await self._books.payments.get(work.subject)
+    async def _resume_authorization(self, job: Job) -> Answer:
+        payment = await self._tables.payments.get(job.subject)
         flow = self._flows.of(payment.type)
         if payment.state is not PaymentState.PENDING:
-            await flow.carry_on(payment)
+            await flow.advance(payment)
             return Done()
-        attempt = await self._attempt(work, payment)
+        attempt = await self._attempt(job, payment)
         if not attempt.maybe_sent:
             return await self._send(payment, flow, attempt)
         if not self._can_look_up(payment):
@@ -115,22 +115,22 @@ class UnknownOutcomes:
         except RefusedByPartnerError:
             return await self._send_blind(payment, flow, attempt)
         except GatewayFailure as failure:
-            await self._charges.leave_unknown(payment, AUTHORISE, failure.sentence)
+            await self._charges.leave_unknown(payment, AUTHORIZE, failure.sentence)
             return Done()
         if transaction is not None:
-            return await self._follow(work, payment, flow, transaction)
+            return await self._follow(job, payment, flow, transaction)
         if self._key_is_alive(payment):
             return await self._send(payment, flow, attempt)
-        return await self._absent(work, payment)
+        return await self._absent(job, payment)
 
-    async def _attempt(self, work: DueWork, payment: Payment) -> Attempt:
+    async def _attempt(self, job: Job, payment: Payment) -> Attempt:
         """Say what went before; work that was claimed before may have been sent by who claimed."""
-        maybe_sent = work.attempts > 1 or bool(work.payload.get("maybe_sent", True))
+        maybe_sent = job.attempts > 1 or bool(job.payload.get("maybe_sent", True))
         return Attempt(
-            earlier_tries=int(work.payload.get("tries", 0)),
+            earlier_tries=int(job.payload.get("tries", 0)),
             maybe_sent=maybe_sent,
             issue=await self._issue(payment) if maybe_sent else 1,
-            fence=work.fence,
+            fence=job.fence,
         )
 
     async def _send(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
@@ -142,81 +142,81 @@ class UnknownOutcomes:
         if self._key_is_alive(payment):
             return await self._send(payment, flow, attempt)
         because = "It can neither be looked up nor be sent again: its key is forgotten by now."
-        await self._charges.leave_unknown(payment, AUTHORISE, because)
+        await self._charges.leave_unknown(payment, AUTHORIZE, because)
         return Done()
 
-    async def _resume_capture(self, work: DueWork) -> Answer:
-        payment = await self._books.payments.get(work.subject)
+    async def _resume_capture(self, job: Job) -> Answer:
+        payment = await self._tables.payments.get(job.subject)
         if payment.state is PaymentState.CAPTURING:
-            tries = int(work.payload.get("tries", 0))
+            tries = int(job.payload.get("tries", 0))
             await self._charges.capture(payment, earlier_tries=tries)
         return Done()
 
-    async def _resume_void(self, work: DueWork) -> Answer:
-        payment = await self._books.payments.get(work.subject)
-        tries = int(work.payload.get("tries", 0))
+    async def _resume_void(self, job: Job) -> Answer:
+        payment = await self._tables.payments.get(job.subject)
+        tries = int(job.payload.get("tries", 0))
         await self._charges.send_void(payment, earlier_tries=tries)
         return Done()
 
     # -- resolving what is unknown ---------------------------------------------------------------
 
-    async def _probe(self, work: DueWork) -> Answer:
-        payment = await self._books.payments.get(work.subject)
+    async def _probe(self, job: Job) -> Answer:
+        payment = await self._tables.payments.get(job.subject)
         match payment.state:
             case PaymentState.PENDING:
-                return await self._resolve_pending(work, payment, self._flows.of(payment.type))
+                return await self._resolve_pending(job, payment, self._flows.of(payment.type))
             case PaymentState.CAPTURING if payment.outcome == "unknown":
-                return await self._resolve(work, payment, CAPTURE)
+                return await self._resolve(job, payment, CAPTURE)
             case PaymentState.AUTHORIZED if payment.outcome == "unknown":
-                return await self._resolve(work, payment, VOID)
+                return await self._resolve(job, payment, VOID)
             case _:
                 await self._charges.close_if_known(payment)
                 return Done()
 
-    async def _resolve_pending(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:
+    async def _resolve_pending(self, job: Job, payment: Payment, flow: Flow) -> Answer:
         if not self._can_look_up(payment):
-            return await self._resolve_blind(work, payment, flow)
+            return await self._resolve_blind(job, payment, flow)
         try:
             transaction = await self._charges.look_up(payment)
         except RefusedByPartnerError:
-            return await self._resolve_blind(work, payment, flow)
+            return await self._resolve_blind(job, payment, flow)
         except GatewayFailure as failure:
-            return _again(work, failure.sentence)
+            return _again(job, failure.sentence)
         if transaction is None:
-            return await self._absent(work, payment)
-        return await self._follow(work, payment, flow, transaction)
+            return await self._absent(job, payment)
+        return await self._follow(job, payment, flow, transaction)
 
-    async def _resolve_blind(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:
+    async def _resolve_blind(self, job: Job, payment: Payment, flow: Flow) -> Answer:
         """Ask by sending the same key again; past its life only a webhook or two people tell."""
         if not self._key_is_alive(payment):
             sentence = "It can neither be looked up nor be sent again."
             await self._charges.contradicts(payment, sentence)
-            return _again(work, "a webhook, the settlement report or two people must tell")
-        attempt = Attempt(maybe_sent=True, issue=await self._issue(payment), fence=work.fence)
+            return _again(job, "a webhook, the settlement report or two people must tell")
+        attempt = Attempt(maybe_sent=True, issue=await self._issue(payment), fence=job.fence)
         await self._charges.process_payment(payment, flow, attempt=attempt)
         return Done()
 
     async def _follow(
-        self, work: DueWork, payment: Payment, flow: Flow, transaction: GatewayTransaction
+        self, job: Job, payment: Payment, flow: Flow, transaction: GatewayTransaction
     ) -> Answer:
         different = differences(payment, transaction)
         if different:
             await self._charges.contradicts(payment, f"It says {', '.join(different)}.")
-            return _again(work, "the gateway contradicts what was asked")
+            return _again(job, "the gateway contradicts what was asked")
         if transaction.status in OPEN_STILL and payment.gateway_transaction_id:
-            return _again(work, f"the gateway says {transaction.status}")
-        after = await self._charges.authorisation_answered(
+            return _again(job, f"the gateway says {transaction.status}")
+        after = await self._charges.authorization_answered(
             payment, transaction, flow, source="lookup"
         )
         still_unknown = after.state is PaymentState.PENDING and after.outcome == "unknown"
-        return _again(work, "the gateway's answer decides nothing") if still_unknown else Done()
+        return _again(job, "the gateway's answer decides nothing") if still_unknown else Done()
 
-    async def _absent(self, work: DueWork, payment: Payment) -> Answer:
+    async def _absent(self, job: Job, payment: Payment) -> Answer:
         """The gateway knows nothing of it: after a quiet time, that is proof (fault F-G5)."""
-        if payment.unmoved_seconds < self._pace.seconds(QUIESCENCE_SECONDS):
-            return _again(work, "the gateway knows nothing of it yet")
-        if not await self.not_charged(payment, BeyondEvent.NEVER_SENT, fence=work.fence):
-            return _again(work, "somebody else proved it")
+        if payment.unmoved_seconds < self._time_scale.seconds(QUIESCENCE_SECONDS):
+            return _again(job, "the gateway knows nothing of it yet")
+        if not await self.not_charged(payment, BeyondEvent.NEVER_SENT, fence=job.fence):
+            return _again(job, "somebody else proved it")
         return Done()
 
     async def not_charged(
@@ -232,7 +232,7 @@ class UnknownOutcomes:
             after = await self._charges.fail(payment, event, flow, code, None, **facts)
             return after.state is PaymentState.FAILED
         issue = 1 + await self._issue(payment)
-        remark = move_of(
+        remark = transition_of(
             payment,
             Remark.GATEWAY_CALLED,
             source=f"{ABSENT}{issue}",
@@ -246,16 +246,16 @@ class UnknownOutcomes:
         await self._send(payment, flow, Attempt(issue=issue, fence=fence))
         return True
 
-    async def _resolve(self, work: DueWork, payment: Payment, operation: str) -> Answer:
+    async def _resolve(self, job: Job, payment: Payment, operation: str) -> Answer:
         """A capture or void whose outcome is unknown: look, then finish what was claimed."""
         try:
             transaction = await self._charges.look_up(payment)
         except GatewayFailure as failure:
-            return _again(work, failure.sentence)
+            return _again(job, failure.sentence)
         if transaction is None:
-            await self._charges.contradicts(payment, "It knows nothing of what it had authorised.")
-            return _again(work, "the gateway lost the transaction")
-        issue = int(work.payload.get("issue", 1)) + 1  # the last key had no answer and no effect
+            await self._charges.contradicts(payment, "It knows nothing of what it had authorized.")
+            return _again(job, "the gateway lost the transaction")
+        issue = int(job.payload.get("issue", 1)) + 1  # the last key had no answer and no effect
         if operation == VOID:
             await self._resolve_void(payment, transaction, issue)
         elif transaction.status in TAKEN:
@@ -284,10 +284,10 @@ class UnknownOutcomes:
         return KeyLifetime.of(self._gateway.capabilities).covers(payment.age_seconds)
 
     async def _issue(self, payment: Payment) -> int:
-        events = await self._books.payments.timeline(payment.id)
+        events = await self._tables.payments.timeline(payment.id)
         return 1 + sum(event.source.startswith(ABSENT) for event in events)
 
 
-def _again(work: DueWork, because: str) -> Again:
-    wait = min(PROBE_SECONDS * 2.0 ** min(work.attempts - 1, 10), PROBE_SECONDS_MAX)
-    return Again(wait, because)
+def _again(job: Job, because: str) -> RetryIn:
+    wait = min(PROBE_SECONDS * 2.0 ** min(job.attempts - 1, 10), PROBE_SECONDS_MAX)
+    return RetryIn(wait, because)

@@ -46,7 +46,7 @@ REPORT_LINES: Final[Columns] = (
 )
 """The lines to judge, and those judged before that still count, in the order of `rank`."""
 
-BOOK_PAYMENTS: Final[Columns] = (
+KNOWN_PAYMENTS: Final[Columns] = (
     ("payment_id", "text"),
     ("transaction_id", "text"),
     ("state", "text"),
@@ -122,7 +122,7 @@ OUTCOME: Final[Columns] = (
 
 RELATIONS: Final[dict[str, Columns]] = {
     "report_lines": REPORT_LINES,
-    "book_payments": BOOK_PAYMENTS,
+    "book_payments": KNOWN_PAYMENTS,
     "run_terms": RUN_TERMS,
     "fee_terms": FEE_TERMS,
 }

@@ -24,8 +24,8 @@ class Durations:
 
     def buckets(self, labels: tuple[str, ...]) -> list[tuple[str, float]]:
         """Return the cumulative buckets as Prometheus has them."""
-        total, told = 0, []
+        total, reported = 0, []
         for bound, count in zip((*self.bounds, float("inf")), self.counts[labels], strict=True):
             total += count
-            told.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
-        return told
+            reported.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+        return reported

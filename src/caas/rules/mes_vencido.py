@@ -112,11 +112,11 @@ class Month:
 
     def next(self) -> Self:
         """Return the month after it."""
-        return self._moved(1)
+        return self._transition_result(1)
 
     def previous(self) -> Self:
         """Return the month before it."""
-        return self._moved(-1)
+        return self._transition_result(-1)
 
     def interval(self, zone: tzinfo) -> Interval:
         """Return its instants in the time zone, in UTC."""
@@ -134,7 +134,7 @@ class Month:
         """Write its key: "2026-11"."""
         return f"{self.year:04}-{self.number:02}"
 
-    def _moved(self, months: int) -> Self:
+    def _transition_result(self, months: int) -> Self:
         """Count months forwards or backwards."""
         years, number = divmod(self.number - 1 + months, _MONTHS_A_YEAR)
         return type(self)(self.year + years, number + 1)

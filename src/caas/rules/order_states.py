@@ -9,8 +9,8 @@ matriculation, transport and delivery follow. Four ends are not a delivered vehi
 came about, the final payment was declined and the reservation is lost, the factory refused, the
 customer withdrew (desistimiento).
 
-`MOVES` are the arrows of the two diagrams, `BEYOND` those they do not draw, each event with its
-decision in `DECISIONS`. A failed reservation payment ends an attempt and not the order: a new
+`TRANSITIONS` are the arrows of the two diagrams, `BEYOND` those they do not draw, each event with
+its decision in `DECISIONS`. A failed reservation payment ends an attempt and not the order: a new
 payment may still reserve it (decision 12). After a lost reservation there is no arrow at all: the
 final payment has no grace period and no second attempt.
 
@@ -66,7 +66,7 @@ class OrderEvent(StrEnum):
 _S = OrderState
 _E = OrderEvent
 
-MOVES: Final[dict[OrderState, dict[OrderEvent, OrderState]]] = {
+TRANSITIONS: Final[dict[OrderState, dict[OrderEvent, OrderState]]] = {
     _S.AWAITING_RESERVATION_PAYMENT: {
         _E.MARK_VEHICLE_RESERVED: _S.RESERVED,
         _E.PAYMENT_FAILED: _S.RESERVATION_FAILED,
@@ -135,7 +135,7 @@ VEHICLE_OF: Final[dict[OrderState, VehicleState]] = {
 """Where the vehicle is that an order holds, if it has its vehicle already."""
 
 
-class IllegalOrderMoveError(ConflictError):
+class IllegalOrderTransitionError(ConflictError):
     """The order cannot make this move from the state it is in; nothing was changed."""
 
     code = "illegal_order_move"
@@ -152,24 +152,24 @@ def next_state(state: OrderState, event: OrderEvent) -> OrderState:
     """Return the state this event leads to.
 
     Raises:
-        IllegalOrderMoveError: no arrow leaves this state with this event.
+        IllegalOrderTransitionError: no arrow leaves this state with this event.
     """
-    target = MOVES[state].get(event) or BEYOND.get(state, {}).get(event)
+    target = TRANSITIONS[state].get(event) or BEYOND.get(state, {}).get(event)
     if target is None:
-        raise IllegalOrderMoveError(state, event)
+        raise IllegalOrderTransitionError(state, event)
     return target
 
 
 def can(state: OrderState, event: OrderEvent) -> bool:
     """Say whether an arrow with this event leaves this state."""
-    return event in MOVES[state] or event in BEYOND.get(state, {})
+    return event in TRANSITIONS[state] or event in BEYOND.get(state, {})
 
 
-def legal_arrows() -> list[tuple[OrderState, OrderEvent, OrderState]]:
+def payment_transitions() -> list[tuple[OrderState, OrderEvent, OrderState]]:
     """List every move of both literals, the diagrams' own first."""
     return [
         (source, event, target)
-        for table in (MOVES, BEYOND)
+        for table in (TRANSITIONS, BEYOND)
         for source, row in table.items()
         for event, target in row.items()
     ]
@@ -180,5 +180,5 @@ def mermaid() -> str:
     ids = {state: state.value.title().replace(" ", "") for state in OrderState}
     lines = ["stateDiagram-v2", f"    [*] --> {ids[_S.AWAITING_RESERVATION_PAYMENT]}"]
     lines += [f'    state "{state}" as {ids[state]}' for state in OrderState]
-    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in legal_arrows()]
+    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in payment_transitions()]
     return "\n".join(lines) + "\n"

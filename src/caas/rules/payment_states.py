@@ -10,12 +10,12 @@ and an event is one of three kinds:
   arrows is `DIAGRAM_9`, one literal, one row per state. A state from which nothing is drawn, other
   than "Complete" to the end, stands there with `{}`: nothing leaves it, and the table says so.
 - A `BeyondEvent` is an arrow the seed needs but does not draw: desistimiento starts from Settled,
-  an authorisation expires, a bank takes settled money back. Those arrows have a literal of their
+  an authorization expires, a bank takes settled money back. Those arrows have a literal of their
   own, `BEYOND_DIAGRAM_9`, and each event has the number of the decision that allows it.
 - A `Remark` is a fact worth keeping that moves nothing. "Outcome unknown" is the one that matters
   most: after a time-out the payment stays Pending until there is evidence, because unknown never
   decays into Failed (decision 3). Remarks are legal in every state, also in the final ones, so a
-  late truth is never dropped (decision 10).
+  late outcome is never dropped (decision 10).
 
 The first event of every payment is "Customer submits payment": the arrow out of the black dot.
 From there `next_state` is a lookup; a failed lookup is an `IllegalTransitionError` and changes
@@ -111,7 +111,7 @@ class Remark(StrEnum):
     DISPUTE_REVERSED = "Dispute reversed"
     DISPUTE_COUNTED = "Dispute counted"
     LOSS_BOOKED = "Loss booked"
-    LATE_TRUTH = "Late truth"
+    LATE_OUTCOME = "Late truth"
     DEPOSIT_HELD = "Deposit held"
     DEPOSIT_DECIDED = "Deposit decided"
 
@@ -167,7 +167,7 @@ DECISIONS: Final[dict[BeyondEvent, tuple[int, ...]]] = {
 AT_REST: Final = frozenset({
     _S.SETTLED, _S.FAILED, _S.VOIDED, _S.SETTLEMENT_FAILED, _S.REFUNDED,
 })  # fmt: skip
-"""States in which a payment may stay without open work (law 7)."""
+"""States in which a payment may stay without jobs (law 7)."""
 
 LIVE: Final = frozenset(PaymentState) - {_S.FAILED, _S.VOIDED, _S.REFUNDED}
 """States that block a second payment for the same subject and type (decision 12, law 3)."""
@@ -210,16 +210,16 @@ class BrokenHistoryError(CaasError):
         super().__init__(sentence, position=position, event=event, state=state)
 
 
-def legal_arrows() -> list[Arrow]:
+def payment_transitions() -> list[Arrow]:
     """List every move of both literals, the diagram's own first."""
     drawn = [Arrow(s, event, to) for s, row in DIAGRAM_9.items() for event, to in row.items()]
     beyond = [Arrow(s, e, to) for s, row in BEYOND_DIAGRAM_9.items() for e, to in row.items()]
     return drawn + beyond
 
 
-_MOVES: Final[dict[tuple[str | None, str], PaymentState]] = {
+_TRANSITIONS: Final[dict[tuple[str | None, str], PaymentState]] = {
     (None, PaymentEvent.CUSTOMER_SUBMITS_PAYMENT): START,
-    **{(source, event): target for source, event, target in legal_arrows()},
+    **{(source, event): target for source, event, target in payment_transitions()},
 }
 _REMARKS: Final[frozenset[str]] = frozenset(Remark)
 
@@ -256,7 +256,9 @@ def fold(events: Iterable[str]) -> PaymentState:
 
 def mermaid(*, beyond: bool = True) -> str:
     """Draw the machine as a Mermaid state diagram; without `beyond` it is the seed's Diagram 9."""
-    arrows = [arrow for arrow in legal_arrows() if beyond or isinstance(arrow.event, PaymentEvent)]
+    arrows = [
+        arrow for arrow in payment_transitions() if beyond or isinstance(arrow.event, PaymentEvent)
+    ]
     lines = [
         "stateDiagram-v2",
         f'    [*] --> {START}: "{PaymentEvent.CUSTOMER_SUBMITS_PAYMENT}"',
@@ -268,7 +270,7 @@ def mermaid(*, beyond: bool = True) -> str:
 
 def _target(state: PaymentState | None, event: str) -> PaymentState | None:
     """Look the move up; before the first event there is no state, and no remark either."""
-    return state if event in _REMARKS else _MOVES.get((state, event))
+    return state if event in _REMARKS else _TRANSITIONS.get((state, event))
 
 
 def _label(event: PaymentEvent | BeyondEvent) -> str:

@@ -61,7 +61,7 @@ _CODE: Final = re.compile(_REASON)
 _FREE_REASON: Final = re.compile(rf'"(?:void_)?reason"\s*:\s*"(?!(?:{_REASON})")')
 
 
-def tells_of_a_person(text: str, *, name: str | None, email: str | None) -> bool:
+def identifies_a_person(text: str, *, name: str | None, email: str | None) -> bool:
     """Say whether text holds an address, a telephone number, or this customer's own data.
 
     A name is found with or without its accents, with any marks between its words or none, and with
@@ -115,9 +115,9 @@ def may_spell_a_name(token: str) -> bool:
     return any(len(it) >= _FAMILY_CHARS_MIN for it in words) and not any(map(str.isdigit, token))
 
 
-def reason_code(told: str) -> str:
+def reason_code(reported: str) -> str:
     """Return a gateway's reason where it is a code, without the words of a person."""
-    return told if _CODE.fullmatch(told) else MASK
+    return reported if _CODE.fullmatch(reported) else MASK
 
 
 def gives_free_reasons(text: str) -> bool:
@@ -125,15 +125,17 @@ def gives_free_reasons(text: str) -> bool:
     return _FREE_REASON.search(text) is not None
 
 
-def without_free_reasons(told: object) -> object:
+def without_free_reasons(reported: object) -> object:
     """Return what a gateway told in JSON with codes for reasons alone."""
-    if isinstance(told, Mapping):
+    if isinstance(reported, Mapping):
         return {
             key: reason_code(value) if key in _REASON_KEYS and isinstance(value, str)
             else without_free_reasons(value)
-            for key, value in told.items()
+            for key, value in reported.items()
         }  # fmt: skip
-    return [without_free_reasons(one) for one in told] if isinstance(told, list) else told
+    return (
+        [without_free_reasons(one) for one in reported] if isinstance(reported, list) else reported
+    )
 
 
 def masked(text: str) -> str:
@@ -146,14 +148,14 @@ def without_personal_fields(text: str) -> str:
     return _TELEPHONE.sub(MASK, masked(_FIELD.sub(MASK, text)))
 
 
-def without_personal_data(told: object) -> object:
+def without_personal_data(reported: object) -> object:
     """Return what a partner told in JSON without what says who somebody is."""
-    if isinstance(told, Mapping):
+    if isinstance(reported, Mapping):
         return {
             key: without_personal_data(value)
-            for key, value in told.items()
+            for key, value in reported.items()
             if key not in PERSONAL_KEYS
         }
-    if isinstance(told, list):
-        return [without_personal_data(one) for one in told]
-    return masked(told) if isinstance(told, str) else told
+    if isinstance(reported, list):
+        return [without_personal_data(one) for one in reported]
+    return masked(reported) if isinstance(reported, str) else reported

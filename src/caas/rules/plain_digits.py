@@ -39,7 +39,7 @@ _UUID: Final = re.compile(
 )
 _UNSEEN: Final = frozenset({"Cf", "Mn", "Me"})
 _BLANKS: Final = {"Zs": " ", "Zl": "\n", "Zp": "\n"}
-_WORTH_A_WORD: Final = "Sc"
+_WORTH_LOGGING: Final = "Sc"
 """A currency between amounts says that they are amounts: it separates no card number."""
 _OTHER_SIGN: Final = ";"
 _LOOKALIKES: Final = {
@@ -150,5 +150,5 @@ def _plain_character(character: str) -> str:
         return _LOOKALIKES.get(character, character)
     if category == "Pd":
         return "-"
-    is_sign = category[0] in "PSC" and category != _WORTH_A_WORD
+    is_sign = category[0] in "PSC" and category != _WORTH_LOGGING
     return _OTHER_SIGN if is_sign else character

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple, assert_never
 from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_types import PaymentType
 
-HOLDS = "authorised_holds"
-HOLDS_CONTRA = "authorised_holds_contra"
+HOLDS = "authorized_holds"
+HOLDS_CONTRA = "authorized_holds_contra"
 GATEWAY_RECEIVABLE = "gateway_receivable"
 SETTLED_FUNDS = "settled_funds"
 BANK = "bank"
@@ -124,7 +124,7 @@ ACCOUNTS: Final = frozenset(
 """The chart of accounts: a migration writes it into `ledger_accounts`."""
 
 
-def authorised(amount: int) -> tuple[Entry, ...]:
+def authorized(amount: int) -> tuple[Entry, ...]:
     """Funds are held for us at the gateway; nothing moved yet."""
     return _transfer(HOLDS, HOLDS_CONTRA, amount)
 

@@ -59,7 +59,7 @@ class TokenBuckets:
         tokens = self._tokens(owner, now)
         return self._quota(tokens, granted=tokens >= 1.0)
 
-    def give_back(self, owner: str, *, now: float) -> None:
+    def refund_order(self, owner: str, *, now: float) -> None:
         """Return a token that was taken for a request that turned out to be welcome."""
         self._keep(owner, min(self._tokens(owner, now) + 1.0, float(self.limit.burst)), now)
 

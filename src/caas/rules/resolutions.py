@@ -104,7 +104,7 @@ def plan(subject: Subject, resolution: Resolution) -> Plan:
         case _K.PARTIAL_SETTLEMENT:
             return _partly_settled(subject, resolution)
         case _K.CHARGEBACK | _K.FAILED_SETTLEMENT:
-            return _taken_back(subject, resolution)
+            return _reversed(subject, resolution)
         case _K.SETTLED_THOUGH_VOIDED | _K.CAPTURED_NOT_DELIVERED if (
             resolution is _R.CORRECT_BY_ENTRY
         ):
@@ -134,12 +134,12 @@ def plan(subject: Subject, resolution: Resolution) -> Plan:
 def taken(*, gross: int, fee: int, net: int) -> tuple[Entry, ...]:
     """Book a line's money as the gateway tells it: what `postings.paid_out` books, of any sign."""
     assert gross - fee == net, "a line that does not add up is never taken"
-    return _move(postings.BANK, postings.SETTLED_FUNDS, net) + _move(
+    return _transition(postings.BANK, postings.SETTLED_FUNDS, net) + _transition(
         postings.GATEWAY_FEES, postings.SETTLED_FUNDS, fee
     )
 
 
-def taken_back(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+def reversed_(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """Return the entries that undo these exactly."""
     return tuple(Entry(entry.credit, entry.debit, entry.amount) for entry in reversed(entries))
 
@@ -162,22 +162,24 @@ def still_posted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 def _unsettled(subject: Subject, resolution: Resolution) -> Plan:
     if resolution is _R.CLAIM_FROM_GATEWAY:
         owed = postings.SETTLED_FUNDS if subject.payment_settled else postings.GATEWAY_RECEIVABLE
-        return Plan(entries=_move(GATEWAY_CLAIMS, owed, subject.at_stake), ends=False)
+        return Plan(entries=_transition(GATEWAY_CLAIMS, owed, subject.at_stake), ends=False)
     return Plan(actions=(Action.FAIL_SETTLEMENT,))
 
 
 def _partly_settled(subject: Subject, resolution: Resolution) -> Plan:
     if resolution is _R.CLAIM_FROM_GATEWAY:
-        entries = _move(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
+        entries = _transition(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
         return Plan(entries=entries, ends=False)
     return Plan(actions=(Action.SETTLE_FOR_LESS,))
 
 
-def _taken_back(subject: Subject, resolution: Resolution) -> Plan:
+def _reversed(subject: Subject, resolution: Resolution) -> Plan:
     gross = subject.gross or 0
     failed = subject.kind is _K.FAILED_SETTLEMENT
     if resolution is _R.CLAIM_FROM_GATEWAY and failed and gross == 0:
-        return Plan(entries=_move(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake))
+        return Plan(
+            entries=_transition(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
+        )
     if resolution is _R.ACCEPT_LOSS and failed:
         return Plan(entries=_line(subject), actions=(Action.FAIL_SETTLEMENT,))
     if not failed and gross:
@@ -193,14 +195,14 @@ def _gone(subject: Subject, resolution: Resolution) -> Plan:
     gross = subject.gross or 0
     action = Action.LOSE_DISPUTE if gross < 0 else Action.REVERSE_DISPUTE
     loss, answers = postings.risk_loss(postings.CHARGEBACK), _account(subject.kind, resolution)
-    taken_over = () if answers == loss else _move(answers, loss, -gross)
+    taken_over = () if answers == loss else _transition(answers, loss, -gross)
     return Plan(entries=_line(subject) + taken_over, actions=(action,))
 
 
 def _given_away(subject: Subject, resolution: Resolution) -> Plan:
     assert subject.payment_type is not None, "a delivery belongs to a payment"
     earned = postings.earned(subject.payment_type)
-    return Plan(entries=_move(_account(subject.kind, resolution), earned, subject.at_stake))
+    return Plan(entries=_transition(_account(subject.kind, resolution), earned, subject.at_stake))
 
 
 def _fee(subject: Subject, resolution: Resolution) -> Plan:
@@ -208,7 +210,7 @@ def _fee(subject: Subject, resolution: Resolution) -> Plan:
     if resolution is _R.CORRECT_BY_ENTRY:
         return Plan()
     account = _account(subject.kind, resolution)
-    return Plan(entries=_move(account, postings.GATEWAY_FEES, subject.fee_drift))
+    return Plan(entries=_transition(account, postings.GATEWAY_FEES, subject.fee_drift))
 
 
 def _amount(subject: Subject, resolution: Resolution) -> Plan:
@@ -224,7 +226,7 @@ def _amount(subject: Subject, resolution: Resolution) -> Plan:
 def _unexplained(subject: Subject, resolution: Resolution) -> Plan:
     if subject.gross is None:
         account = _account(subject.kind, resolution)
-        return Plan(entries=_move(postings.SETTLED_FUNDS, account, subject.at_stake))
+        return Plan(entries=_transition(postings.SETTLED_FUNDS, account, subject.at_stake))
     if resolution is _R.REFUND_THE_CUSTOMER:
         return Plan(ends=False, actions=(Action.REFUND_AT_GATEWAY,))
     if subject.kind is _K.REFUND_MISMATCH and subject.gross < 0:
@@ -237,7 +239,7 @@ def _line(subject: Subject) -> tuple[Entry, ...]:
 
 
 def _not_explained(subject: Subject, resolution: Resolution, amount: int) -> tuple[Entry, ...]:
-    return _move(postings.SETTLED_FUNDS, _account(subject.kind, resolution), amount)
+    return _transition(postings.SETTLED_FUNDS, _account(subject.kind, resolution), amount)
 
 
 def _account(kind: DiscrepancyKind, resolution: Resolution) -> str:
@@ -256,7 +258,7 @@ def _account(kind: DiscrepancyKind, resolution: Resolution) -> str:
             assert_never(resolution)
 
 
-def _move(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:
+def _transition(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:
     """Transfer an amount of either sign; nothing is no entry."""
     if not amount:
         return ()

@@ -10,13 +10,13 @@ is what Diagram 6 draws, or by the customer. A payment method that is refused, a
 does not take the service, are ends as well: nothing was delivered, nothing is charged. While it
 lives its payment method may be replaced by another one, when that is verified too.
 
-`MOVES` are the arrows of the diagram, `BEYOND` those it does not draw.
+`TRANSITIONS` are the arrows of the diagram, `BEYOND` those it does not draw.
 
 Rules a change must keep:
 
 1. Whatever moves a subscription is an arrow in one of the two literals.
 2. Active is reached from the vehicle's acknowledgement and from nothing else.
-3. A cancelled subscription stays cancelled; a late truth about its payments gives money back.
+3. A cancelled subscription stays cancelled; a late outcome about its payments gives money back.
 """
 
 from enum import StrEnum
@@ -51,7 +51,7 @@ class SubscriptionEvent(StrEnum):
 _S = SubscriptionState
 _E = SubscriptionEvent
 
-MOVES: Final[dict[SubscriptionState, dict[SubscriptionEvent, SubscriptionState]]] = {
+TRANSITIONS: Final[dict[SubscriptionState, dict[SubscriptionEvent, SubscriptionState]]] = {
     _S.ACTIVATING: {_E.SERVICE_ACTIVE: _S.ACTIVE},
     _S.ACTIVE: {
         _E.CONTINUE_SUBSCRIPTION: _S.ACTIVE,
@@ -89,14 +89,14 @@ LIVE: Final = frozenset({_S.VERIFYING, _S.ACTIVATING, _S.ACTIVE})
 
 def next_state(state: SubscriptionState, event: SubscriptionEvent) -> SubscriptionState | None:
     """Return the state this event leads to, or None when no arrow leaves this state with it."""
-    return MOVES.get(state, {}).get(event) or BEYOND.get(state, {}).get(event)
+    return TRANSITIONS.get(state, {}).get(event) or BEYOND.get(state, {}).get(event)
 
 
-def legal_arrows() -> list[tuple[SubscriptionState, SubscriptionEvent, SubscriptionState]]:
+def payment_transitions() -> list[tuple[SubscriptionState, SubscriptionEvent, SubscriptionState]]:
     """List every move of both literals, the diagram's own first."""
     return [
         (source, event, target)
-        for table in (MOVES, BEYOND)
+        for table in (TRANSITIONS, BEYOND)
         for source, row in table.items()
         for event, target in row.items()
     ]

@@ -31,7 +31,7 @@ _LOW_ORDER: Final = frozenset({
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignedWord:
+class SignedMessage:
     """What a vehicle says under its signature; `at` is the instant as the vehicle wrote it.
 
     `action` is None in what was signed before vehicles signed the action.

@@ -13,9 +13,9 @@ Three things bring it back to stock: the reservation is lost because the final p
 customer withdraws (desistimiento). A delivered vehicle stands in the customer's street, so there
 desistimiento alone moves nothing: the vehicle is in stock again when it has been returned.
 
-`MOVES` are the arrows of the two diagrams, `BEYOND` those the diagrams do not draw, each event with
-its decision in `DECISIONS`. A ready vehicle that nobody has reserved stays sin asignar: a factory
-finishes what it began even when the reservation was lost meanwhile.
+`TRANSITIONS` are the arrows of the two diagrams, `BEYOND` those the diagrams do not draw, each
+event with its decision in `DECISIONS`. A ready vehicle that nobody has reserved stays sin asignar:
+a factory finishes what it began even when the reservation was lost meanwhile.
 
 Rules a change must keep:
 
@@ -63,7 +63,7 @@ class VehicleEvent(StrEnum):
 _S = VehicleState
 _E = VehicleEvent
 
-MOVES: Final[dict[VehicleState, dict[VehicleEvent, VehicleState]]] = {
+TRANSITIONS: Final[dict[VehicleState, dict[VehicleEvent, VehicleState]]] = {
     _S.SIN_ASIGNAR: {_E.MARK_VEHICLE_RESERVED: _S.RESERVED},
     _S.RESERVED: {
         _E.ORDER_CONFIRMATION: _S.IN_PRODUCTION,
@@ -110,12 +110,12 @@ ASSIGNED: Final = frozenset(VehicleState) - {_S.SIN_ASIGNAR}
 """States in which the vehicle has exactly one active assignment (decision 20, law 8)."""
 
 RESERVATION_CAN_BE_LOST: Final = frozenset(
-    state for state, row in MOVES.items() if _E.MARK_VEHICLE_SIN_ASIGNAR in row
+    state for state, row in TRANSITIONS.items() if _E.MARK_VEHICLE_SIN_ASIGNAR in row
 )
 """States in which a declined final payment, or a late reservation failure, takes the vehicle."""
 
 
-class IllegalVehicleMoveError(ConflictError):
+class IllegalVehicleTransitionError(ConflictError):
     """The vehicle cannot make this move from the state it is in; nothing was changed."""
 
     code = "illegal_vehicle_move"
@@ -132,19 +132,19 @@ def next_state(state: VehicleState, event: VehicleEvent) -> VehicleState:
     """Return the state this event leads to.
 
     Raises:
-        IllegalVehicleMoveError: no arrow leaves this state with this event.
+        IllegalVehicleTransitionError: no arrow leaves this state with this event.
     """
-    target = MOVES[state].get(event) or BEYOND[state].get(event)
+    target = TRANSITIONS[state].get(event) or BEYOND[state].get(event)
     if target is None:
-        raise IllegalVehicleMoveError(state, event)
+        raise IllegalVehicleTransitionError(state, event)
     return target
 
 
-def legal_arrows() -> list[tuple[VehicleState, VehicleEvent, VehicleState]]:
+def payment_transitions() -> list[tuple[VehicleState, VehicleEvent, VehicleState]]:
     """List every move of both literals, the diagrams' own first."""
     return [
         (source, event, target)
-        for table in (MOVES, BEYOND)
+        for table in (TRANSITIONS, BEYOND)
         for source, row in table.items()
         for event, target in row.items()
     ]
@@ -155,5 +155,5 @@ def mermaid() -> str:
     ids = {state: state.value.title().replace(" ", "") for state in VehicleState}
     lines = ["stateDiagram-v2", f"    [*] --> {ids[_S.SIN_ASIGNAR]}"]
     lines += [f'    state "{state}" as {ids[state]}' for state in VehicleState]
-    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in legal_arrows()]
+    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in payment_transitions()]
     return "\n".join(lines) + "\n"

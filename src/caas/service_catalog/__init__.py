@@ -11,13 +11,13 @@ from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
 from caas.billing_database.eligibility import may_still_be_sold
 from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.money import Money
 from caas.service_catalog.eligibility import check_buyer, check_eligible
@@ -66,13 +66,13 @@ class InvalidServiceError(RefusedError):
 class ServiceCatalog:
     """The catalogue and its orders."""
 
-    def __init__(self, *, books: Books) -> None:
+    def __init__(self, *, tables: BillingDatabase) -> None:
         """Keep the catalogue in these books."""
-        self._database = books.database
-        self._services = Services(books.database)
-        self._entitlements = books.entitlements
+        self._database = tables.database
+        self._services = Services(tables.database)
+        self._entitlements = tables.entitlements
         self._fresh_orders: dict[UUID, float] = {}
-        self._customers = Customers(books.database)
+        self._customers = Customers(tables.database)
 
     async def put_service(  # noqa: PLR0913  # the columns of the catalogue
         self,

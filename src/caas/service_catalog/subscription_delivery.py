@@ -13,19 +13,19 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.moves import Evidence
 from caas.billing_database.ota_commands import VehicleAnswer
 from caas.billing_database.subscriptions import Subscription, SubscriptionRows
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import Evidence
 from caas.rules.activation import ActivationResult
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
 
 ACTIVATE: Final = "activate"
-"""The open work of an activation that no vehicle has answered yet."""
+"""The jobs of an activation that no vehicle has answered yet."""
 
-Tell = Callable[..., Awaitable[bool]]
-"""`Notifications.tell`."""
+Notify = Callable[..., Awaitable[bool]]
+"""`Notifications.notify`."""
 
 
 class VehicleCommands(Protocol):
@@ -46,13 +46,15 @@ class VehicleCommands(Protocol):
 class SubscriptionDelivery:
     """Commands for subscriptions, and what their vehicles say."""
 
-    def __init__(self, *, books: Books, ota_activation_engine: VehicleCommands, tell: Tell) -> None:
+    def __init__(
+        self, *, tables: BillingDatabase, ota_activation_engine: VehicleCommands, notify: Notify
+    ) -> None:
         """Reach vehicles and people through what is given."""
-        self._database = books.database
+        self._database = tables.database
         self._ota = ota_activation_engine
-        self._tell = tell
-        self._rows = SubscriptionRows(books.database)
-        self._answers = books.commands
+        self._notify = notify
+        self._rows = SubscriptionRows(tables.database)
+        self._answers = tables.commands
 
     async def order_activation(self, subscription: Subscription, *, within: Connection) -> None:
         """Record the activation; `send_command` sends it after the commit."""
@@ -65,7 +67,7 @@ class SubscriptionDelivery:
 
         `send_command` sends it after the commit.
         """
-        await self._rows.work_done(ACTIVATE, subscription.id, within=within)
+        await self._rows.jobs_done(ACTIVATE, subscription.id, within=within)
         await self._ota.order_desired_state(
             vin=subscription.vin, service=subscription.service, within=within
         )
@@ -88,12 +90,12 @@ class SubscriptionDelivery:
             evidence_id = await self._answers.record(answer, within=connection)
             assert evidence_id is not None, "what activates was not heard before"
             event = SubscriptionEvent.SERVICE_ACTIVE
-            active = await self._rows.move(
+            active = await self._rows.transition(
                 subscription, event, within=connection, evidence_id=evidence_id
             )
             assert active is not None, "an activating subscription can become active"
-            await self._rows.work_done(ACTIVATE, subscription_id, within=connection)
-            await self.tell_customer("subscription_active", active, within=connection)
+            await self._rows.jobs_done(ACTIVATE, subscription_id, within=connection)
+            await self.notify_customer("subscription_active", active, within=connection)
             return ActivationResult.COMMITTED
 
         return await self._database.in_transaction(become_active)
@@ -104,19 +106,19 @@ class SubscriptionDelivery:
         async def give_up(connection: Connection) -> Subscription | None:
             subscription = await self._rows.locked(subscription_id, within=connection)
             event = SubscriptionEvent.ACTIVATION_FAILED
-            moved = await self._rows.move(subscription, event, within=connection)
-            if moved is None:
+            transitioned = await self._rows.transition(subscription, event, within=connection)
+            if transitioned is None:
                 return None
-            await self.order_deactivation(moved, within=connection)
+            await self.order_deactivation(transitioned, within=connection)
             template = "subscription_not_activated"
-            await self.tell_customer(template, moved, within=connection, reason=reason)
-            return moved
+            await self.notify_customer(template, transitioned, within=connection, reason=reason)
+            return transitioned
 
         ended = await self._database.in_transaction(give_up)
         if ended is not None:
             await self.send_command(ended)
 
-    async def tell_customer(
+    async def notify_customer(
         self,
         template: str,
         subscription: Subscription,
@@ -126,7 +128,7 @@ class SubscriptionDelivery:
         **facts: object,
     ) -> None:
         """Tell the customer something of a subscription, once for whatever it is about."""
-        await self._tell(
+        await self._notify(
             audience="customer",
             recipient=subscription.customer,
             template=template,

@@ -1,7 +1,7 @@
 """Subscriptions of the Service Catalog (Diagram 6): subscribe, continue, cancel, end.
 
 A subscription begins when its payment method is verified and its vehicle says so; it ends by the
-customer, or by a month that cannot be charged. Money is the business of the floors above: they
+customer, or by a month that cannot be charged. Money is the business of the layers above: they
 verify and charge, and say here what follows.
 
 Rules a change must keep: nothing is activated before the payment method is verified (decision 27);
@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
@@ -24,10 +23,11 @@ from caas.billing_database.subscriptions import (
     Subscription,
     SubscriptionRows,
 )
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, RefusedError
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.pace import Pace
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
+from caas.rules.time_scale import TimeScale
 from caas.service_catalog import SUBSCRIPTION, NotSoldLikeThisError, ServiceCatalog
 from caas.service_catalog.eligibility import check_buyer, check_eligible
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
@@ -83,20 +83,20 @@ class Subscriptions:
     def __init__(
         self,
         *,
-        books: Books,
+        tables: BillingDatabase,
         service_catalog: ServiceCatalog,
         delivery: SubscriptionDelivery,
-        pace: Pace,
+        time_scale: TimeScale,
         withdrawn: WithdrawnSubscription = WithdrawnSubscription.FREE,
     ) -> None:
         """Sell what the catalogue offers and deliver it through `delivery`."""
         self._withdrawn = withdrawn
-        self._books = books
+        self._tables = tables
         self._catalog = service_catalog
         self._delivery = delivery
-        self._pace = pace
-        self._rows = SubscriptionRows(books.database)
-        self._customers = Customers(books.database)
+        self._time_scale = time_scale
+        self._rows = SubscriptionRows(tables.database)
+        self._customers = Customers(tables.database)
         self._verify: Verify | None = None
         self._verify_another: VerifyAnother | None = None
 
@@ -123,14 +123,14 @@ class Subscriptions:
         if _is_no_token(payment_method):
             raise InvalidPaymentMethodError
         await self._customers.buyer(customer)
-        await check_eligible(self._books.database, customer=customer, vin=vin, by_fleet=by_fleet)
+        await check_eligible(self._tables.database, customer=customer, vin=vin, by_fleet=by_fleet)
         new = await self._on_these_terms(customer, vin, service, payment_method)
-        await check_buyer(self._books.database, customer=customer, price=new.monthly_fee)
+        await check_buyer(self._tables.database, customer=customer, price=new.monthly_fee)
 
         async def write(connection: Connection) -> None:
             if await self._rows.add(new, within=connection) is None:
                 raise AlreadySubscribedError(vin=vin, service=service)
-            await self._books.entitlements.reserve(
+            await self._tables.entitlements.reserve(
                 vin=vin,
                 service=service,
                 customer=customer,
@@ -138,12 +138,12 @@ class Subscriptions:
                 by_fleet=by_fleet,
                 within=connection,
             )
-            due_in = self._pace.seconds(SAFETY_NET_SECONDS)
-            await self._books.work.add(
+            due_in = self._time_scale.seconds(SAFETY_NET_SECONDS)
+            await self._tables.jobs.add(
                 VERIFY_PAYMENT_METHOD, new.id, due_in=due_in, within=connection
             )
 
-        await self._books.database.in_transaction(write)
+        await self._tables.database.in_transaction(write)
         assert self._verify is not None, "verify_with comes before the first subscription"
         await self._verify(new.id)
         return await self._rows.get(new.id)
@@ -164,21 +164,21 @@ class Subscriptions:
             before = await self._rows.locked(subscription_id, within=connection)
             because = await self._because(before, connection, with_vehicle=with_vehicle)
             event = ENDING[because]
-            ended = await self._rows.move(
+            ended = await self._rows.transition(
                 before, event, within=connection, cancelled_because=because
             )
             if ended is None:
                 return None
             if because == BY_WITHDRAWAL:
-                await self._books.work.add(CREDIT_WITHDRAWN, ended.id, within=connection)
+                await self._tables.jobs.add(CREDIT_WITHDRAWN, ended.id, within=connection)
             template = ENDED_WORDS[because]
-            await self._delivery.tell_customer(template, ended, within=connection)
+            await self._delivery.notify_customer(template, ended, within=connection)
             if before.state is SubscriptionState.VERIFYING:
                 return None
             await self._delivery.order_deactivation(ended, within=connection)
             return ended
 
-        ended = await self._books.database.in_transaction(end)
+        ended = await self._tables.database.in_transaction(end)
         if ended is not None:
             await self._delivery.send_command(ended)
         return await self._rows.get(subscription_id)
@@ -190,7 +190,7 @@ class Subscriptions:
             subscription = await self._rows.get(subscription_id, within=connection)
             return await self._because(subscription, connection) == BY_WITHDRAWAL
 
-        return await self._books.database.in_transaction(look)
+        return await self._tables.database.in_transaction(look)
 
     async def _because(
         self, subscription: Subscription, within: Connection, *, with_vehicle: bool = False
@@ -198,7 +198,7 @@ class Subscriptions:
         """Say whether a customer who ends a subscription withdraws from it; once from each."""
         if self._withdrawn is WithdrawnSubscription.PROPORTIONAL:
             return BY_CUSTOMER
-        period = self._pace.seconds(WITHDRAWAL_PERIOD_SECONDS)
+        period = self._time_scale.seconds(WITHDRAWAL_PERIOD_SECONDS)
         if with_vehicle or await self._rows.may_withdraw(subscription.id, period, within=within):
             return BY_WITHDRAWAL
         return BY_CUSTOMER
@@ -262,11 +262,13 @@ class Subscriptions:
         before = await self._rows.locked(subscription_id, within=within)
         if before.state is SubscriptionState.VERIFYING:
             event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
-            activating = await self._rows.move(before, event, within=within, payment_id=payment_id)
+            activating = await self._rows.transition(
+                before, event, within=within, payment_id=payment_id
+            )
             assert activating is not None, "what is verified can be activated"
             await self._delivery.order_activation(activating, within=within)
         elif token is None:
-            await self._tell_unchanged(before, payment_id, within)
+            await self._notify_unchanged(before, payment_id, within)
         else:
             await self._change_payment_method(before, payment_id, token, within)
 
@@ -276,13 +278,13 @@ class Subscriptions:
         """End what never began: no verified payment method, no activation; the rest goes on."""
         before = await self._rows.locked(subscription_id, within=within)
         if before.state is not SubscriptionState.VERIFYING:
-            await self._tell_unchanged(before, payment_id, within)
+            await self._notify_unchanged(before, payment_id, within)
             return
         event = SubscriptionEvent.PAYMENT_METHOD_REFUSED
-        refused = await self._rows.move(before, event, within=within, payment_id=payment_id)
+        refused = await self._rows.transition(before, event, within=within, payment_id=payment_id)
         assert refused is not None, "what is being verified can be refused"
         template = "subscription_not_activated"
-        await self._delivery.tell_customer(template, refused, within=within)
+        await self._delivery.notify_customer(template, refused, within=within)
 
     async def activate_service(self, subscription_id: UUID) -> None:
         """Send the activation that was ordered, while it is still wanted."""
@@ -295,7 +297,7 @@ class Subscriptions:
     ) -> None:
         """Write down that a month was paid; what has ended meanwhile stays ended."""
         event = SubscriptionEvent.CONTINUE_SUBSCRIPTION
-        await self._moved(subscription_id, event, payment_id, within)
+        await self._transition_result(subscription_id, event, payment_id, within)
 
     async def mark_subscription_cancelled(
         self, subscription_id: UUID, payment_id: UUID, *, within: Connection
@@ -303,7 +305,7 @@ class Subscriptions:
         """Cancel because a month cannot be charged, and order the service switched off."""
         before = await self._rows.locked(subscription_id, within=within)
         event = SubscriptionEvent.MARK_SUBSCRIPTION_CANCELLED
-        cancelled = await self._rows.move(
+        cancelled = await self._rows.transition(
             before, event, within=within, payment_id=payment_id, cancelled_because=PAYMENT_FAILED
         )
         if cancelled is not None and before.state is SubscriptionState.ACTIVE:
@@ -318,27 +320,27 @@ class Subscriptions:
         self, before: Subscription, payment_id: UUID, token: str, within: Connection
     ) -> None:
         event = SubscriptionEvent.PAYMENT_METHOD_CHANGED
-        changed = await self._rows.move(
+        changed = await self._rows.transition(
             before, event, within=within, payment_id=payment_id, payment_method=token
         )
         if changed is not None:
-            await self._delivery.tell_customer(
+            await self._delivery.notify_customer(
                 "payment_method_changed", changed, within=within, about=payment_id
             )
 
-    async def _tell_unchanged(
+    async def _notify_unchanged(
         self, subscription: Subscription, payment_id: UUID, within: Connection
     ) -> None:
         if next_state(subscription.state, SubscriptionEvent.PAYMENT_METHOD_CHANGED) is not None:
-            await self._delivery.tell_customer(
+            await self._delivery.notify_customer(
                 "payment_method_not_changed", subscription, within=within, about=payment_id
             )
 
-    async def _moved(
+    async def _transition_result(
         self, subscription_id: UUID, event: SubscriptionEvent, payment_id: UUID, within: Connection
     ) -> Subscription | None:
         before = await self._rows.locked(subscription_id, within=within)
-        return await self._rows.move(before, event, within=within, payment_id=payment_id)
+        return await self._rows.transition(before, event, within=within, payment_id=payment_id)
 
     async def _on_these_terms(
         self, customer: UUID, vin: str, service: str, payment_method: str

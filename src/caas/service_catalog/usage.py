@@ -18,10 +18,10 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import CustomerErasedError
 from caas.billing_database.subscriptions import Subscription, SubscriptionRows
+from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.usage_records import UsageDispute, UsageRecords, Use
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
@@ -44,7 +44,7 @@ DISPUTED_BY_CHARS_MAX: Final = 200
 class NotCounted(StrEnum):
     """Why use was not counted."""
 
-    TOLD_BEFORE = "told_before"
+    REPORTED_BEFORE = "told_before"
     BEFORE_ACTIVATION = "before_activation"
     BEFORE_TERM = "before_term"
     AFTER_END = "after_end"
@@ -102,12 +102,12 @@ class UsageDisputeEndedError(ConflictError):
 class Usage:
     """Who used how much of what, and when."""
 
-    def __init__(self, *, books: Books) -> None:
+    def __init__(self, *, tables: BillingDatabase) -> None:
         """Keep the use in these books."""
-        self._database = books.database
-        self._subscriptions = SubscriptionRows(books.database)
-        self._records = UsageRecords(books.database)
-        self._entitlements = books.entitlements
+        self._database = tables.database
+        self._subscriptions = SubscriptionRows(tables.database)
+        self._records = UsageRecords(tables.database)
+        self._entitlements = tables.entitlements
 
     async def record_usage(
         self,
@@ -203,11 +203,11 @@ class Usage:
     async def _recorded(
         self, subscription: Subscription, use: Use, *, within: Connection
     ) -> NotCounted | None:
-        told = await self._records.find(subscription.id, use.source_id, within=within)
-        if told is not None:
-            if _facts(told) != _facts(use):
+        reported = await self._records.find(subscription.id, use.source_id, within=within)
+        if reported is not None:
+            if _facts(reported) != _facts(use):
                 raise UsageConflictError(source_id=use.source_id)
-            return NotCounted.TOLD_BEFORE
+            return NotCounted.REPORTED_BEFORE
         if use.cancels is not None:
             await self._check_cancelled(subscription, use, within=within)
         elif outside := _outside(subscription, use.at):
@@ -235,11 +235,12 @@ class Usage:
     ) -> None:
         """Let a counter-record take back all of what is not billed; a dispute of it ends."""
         assert use.cancels is not None, "only a counter-record takes back"
-        told = await self._unbilled(subscription.id, use.cancels, within=within)
-        if (told.unit, -told.quantity, told.at) != (use.unit, use.quantity, use.at):
+        reported = await self._unbilled(subscription.id, use.cancels, within=within)
+        if (reported.unit, -reported.quantity, reported.at) != (use.unit, use.quantity, use.at):
             raise InvalidUsageError(
-                f"What '{use.cancels}' told is taken back whole: quantity {-told.quantity}, unit "
-                f"'{told.unit}', at {told.at.isoformat()}. Then record what is right."
+                f"A record that cancels '{use.cancels}' cancels all of it: quantity "
+                f"{-reported.quantity}, unit '{reported.unit}', at {reported.at.isoformat()}. "
+                "Then record what is right."
             )
         dispute = await self._records.dispute_of(subscription.id, use.cancels, within=within)
         if dispute is not None:
@@ -248,23 +249,28 @@ class Usage:
             )
 
     async def _unbilled(self, subscription: UUID, source_id: str, *, within: Connection) -> Use:
-        told = await self._records.find(subscription, source_id, within=within)
-        if told is None or told.cancels is not None:
+        reported = await self._records.find(subscription, source_id, within=within)
+        if reported is None or reported.cancels is not None:
             raise UsageNotFoundError(f"No use of {subscription} is known from '{source_id}'.")
-        if told.invoice is not None:
+        if reported.invoice is not None:
             raise UsageBilledError(
-                f"The invoice {told.invoice} bills it already; a credit note corrects that invoice."
+                f"The invoice {reported.invoice} already bills it. Correct that invoice with a "
+                "credit note."
             )
         back = await self._records.cancelled_by(subscription, source_id, within=within)
         if back is not None:
             raise UsageConflictError(f"What '{source_id}' told was taken back already.")
-        return told
+        return reported
 
     async def _take_back(self, dispute: UsageDispute, *, within: Connection) -> None:
-        told = await self._records.find(dispute.subscription, dispute.source_id, within=within)
-        assert told is not None, "a dispute is about use that is there"
+        reported = await self._records.find(dispute.subscription, dispute.source_id, within=within)
+        assert reported is not None, "a dispute is about use that is there"
         back = Use(
-            f"dispute {dispute.id}", told.unit, -told.quantity, told.at, cancels=told.source_id
+            f"dispute {dispute.id}",
+            reported.unit,
+            -reported.quantity,
+            reported.at,
+            cancels=reported.source_id,
         )
         await self._records.add(dispute.subscription, back, within=within)
 

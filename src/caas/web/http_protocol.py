@@ -5,7 +5,7 @@ minute, must not hold memory or a connection. The limits are kept where the byte
 request that comes in one piece costs nothing for them.
 
 The parser hands trailers to `on_header`, exactly as it does headers; uvicorn then adds them to the
-headers of a request whose authorisation is being looked at. So trailers are refused altogether.
+headers of a request whose authorization is being looked at. So trailers are refused altogether.
 
 Whatever stands in front of us (a proxy, a firewall) may have read the other one of two
 `Authorization` headers, or another length of the body: then a request is smuggled past it. The
@@ -214,15 +214,15 @@ def refuse_ambiguous_head(headers: Sequence[tuple[bytes, bytes]], *, version: st
             that this API does not undo.
         MalformedRequestError: there is no host, or it is none.
     """
-    told: dict[bytes, bytes] = {}
+    reported: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in told and name in SINGLE:
+        if name in reported and name in SINGLE:
             raise AmbiguousRequestError(f"The header {name.decode()} stands twice; send it once.")
-        told[name] = value
-    coding = told.get(b"transfer-encoding")
+        reported[name] = value
+    coding = reported.get(b"transfer-encoding")
     if coding is not None and (coding.lower() != CHUNKED or version != NEEDS_HOST):
         raise AmbiguousRequestError("The only Transfer-Encoding read here is chunked, in HTTP/1.1.")
-    host = told.get(b"host")
+    host = reported.get(b"host")
     if (host is None and version == NEEDS_HOST) or _HOST.fullmatch(host or b"") is None:
         raise MalformedRequestError("The request names no host, or none that can be.")
 

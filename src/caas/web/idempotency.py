@@ -16,10 +16,10 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from caas.billing_database.books import Books
 from caas.billing_database.idempotency import IdempotencyKeys, InFlightError, StoredAnswer, hashed
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
 from caas.errors import RefusedError, UnavailableError
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.initiation import LivePaymentError
@@ -81,7 +81,7 @@ async def once(
 
 
 async def checkout(
-    books: Books,
+    tables: BillingDatabase,
     request: KeyedRequest,
     initiate: Initiate,
     ordered: Callable[[], Awaitable[PaymentRequest]],
@@ -92,13 +92,13 @@ async def checkout(
         LivePaymentError: what is bought is being paid for already; the key is given back.
     """
     key = request.payment_key
-    payment_id = await books.keys.payment_of(key.caller, key.key_hash)
+    payment_id = await tables.keys.payment_of(key.caller, key.key_hash)
     if payment_id is not None:
-        return await books.payments.get(payment_id)
+        return await tables.payments.get(payment_id)
     try:
         payment = await initiate(await ordered())
     except LivePaymentError:
-        await books.keys.forget(request.caller, request.key + _ITS_PAYMENT)
+        await tables.keys.forget(request.caller, request.key + _ITS_PAYMENT)
         raise
     assert isinstance(payment, Payment), "the key inside a request has no answer of its own"
     return payment

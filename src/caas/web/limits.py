@@ -153,9 +153,9 @@ class AddressLimit:
         """
         refuse_without_token(self._buckets.take(owner_of(request.address), now=time.monotonic()))
 
-    def give_back(self, request: Request) -> None:
+    def refund_order(self, request: Request) -> None:
         """Give the token back of somebody who said who they are."""
-        self._buckets.give_back(owner_of(request.address), now=time.monotonic())
+        self._buckets.refund_order(owner_of(request.address), now=time.monotonic())
 
 
 def refuse_without_token(quota: Quota) -> None:

@@ -188,20 +188,20 @@ def _headers_of(error: CaasError) -> tuple[RawHeader, ...]:
 
 def problem_of(error: CaasError, *, request_id: str) -> ProblemDetails:
     """Return the problem that tells a caller of an error; failures of ours say nothing of why."""
-    told = error if is_tellable(error) else InternalError()
+    reported = error if is_deliverable(error) else InternalError()
     return ProblemDetails(
-        type=type_uri(told.code),
-        title=title_of(told.code),
-        status=told.http_status,
-        detail=_detail(told),
-        code=told.code,
+        type=type_uri(reported.code),
+        title=title_of(reported.code),
+        status=reported.http_status,
+        detail=_detail(reported),
+        code=reported.code,
         instance=f"urn:caas:request:{request_id}",
-        errors=_errors(told),
+        errors=_errors(reported),
     )
 
 
 def _errors(error: CaasError) -> tuple[FieldError, ...]:
-    """Return the fields that are wrong, or that an error of a lower floor says are missing."""
+    """Return the fields that are wrong, or that an error of a lower layer says are missing."""
     if isinstance(error, CallRefusedError):
         return error.errors
     missing = error.facts.get("missing")
@@ -211,18 +211,18 @@ def _errors(error: CaasError) -> tuple[FieldError, ...]:
 
 def _detail(error: CaasError) -> str:
     """Return the sentence; a failure claims nothing that is not known, and says what is safe."""
-    is_told_whole = isinstance(error, NotReadyError) or SAFE_AGAIN in error.sentence
-    if error.http_status < FAILURES_FROM or is_told_whole:
+    is_reported_whole = isinstance(error, NotReadyError) or SAFE_AGAIN in error.sentence
+    if error.http_status < FAILURES_FROM or is_reported_whole:
         return error.sentence
     return f"{error.sentence} {SAFE_AGAIN}"
 
 
-def is_tellable(error: CaasError) -> bool:
+def is_deliverable(error: CaasError) -> bool:
     """Say whether the error's sentence is meant for callers: a refusal, or a part that is away."""
-    return is_tellable_class(type(error))
+    return is_deliverable_class(type(error))
 
 
-def is_tellable_class(error: type[CaasError]) -> bool:
+def is_deliverable_class(error: type[CaasError]) -> bool:
     """Say whether errors of this class are told as they are, and so have a page."""
     known = (UnavailableError, InternalError)
     return error.http_status < FAILURES_FROM or issubclass(error, known)

@@ -28,7 +28,7 @@ class CpuUsage:
         self._before = self._now()
 
     def each(self, pieces: float) -> dict[str, float]:
-        """Return the CPU microseconds so far for each piece of work."""
+        """Return the CPU microseconds so far for each job."""
         return {
             name: (after - self._before[name]) / pieces * MICROSECONDS
             for name, after in self._now().items()

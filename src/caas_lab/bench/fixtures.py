@@ -15,6 +15,7 @@ from caas import app, assembly
 from caas.billing_database import connection
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
+from caas.cli.gc_tuning import set_aside_what_stays
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.encryption_at_rest import (
     EVENT_SUBSCRIPTIONS,
@@ -29,11 +30,10 @@ from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.external_systems.vehicle_command_keys import PRIVATE_KEY_BYTES, VehicleCommandKeys
 from caas.external_systems.vehicle_messages import Unusable
-from caas.garbage import set_aside_what_stays
 from caas.local_machine import vehicles_at_hand
 from caas.order_management import OrderPartners
 from caas.rules.money import Money
-from caas.rules.pace import Pace
+from caas.rules.time_scale import TimeScale
 from caas.settings import DEFAULT_MARKET, data_dir, read_market
 
 VEHICLES: Final = 200
@@ -126,7 +126,7 @@ async def started(
             ),
             assembly.Terms(
                 market=read_market(DEFAULT_MARKET),
-                pace=Pace(1.0),
+                time_scale=TimeScale(1.0),
                 public_url="http://127.0.0.1",
                 folder=data_dir({}) / "bench-reconciliation",
                 event_secrets=EncryptionAtRest([b"k" * KEY_BYTES], EVENT_SUBSCRIPTIONS),

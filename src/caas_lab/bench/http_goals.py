@@ -36,7 +36,7 @@ async def latency_ready(server: BenchServer) -> AsyncIterator[Measure]:
     async with served_api(await server.database("latencies"), quick=server.quick) as served:
 
         async def measured(seconds: int) -> Measurement:
-            with commit_each(served.fixture.platform.books.payments):
+            with commit_each(served.fixture.platform.tables.payments):
                 alone = await served.purchases()
                 theirs = await load_generator.send(alone, status=ACCEPTED, seconds=seconds)
             joined = await served.purchases()

@@ -34,7 +34,7 @@ UNGUARDED: Final = "".join(
 )
 PAYMENTS: Final = f"""
 insert into payments (id, type, subject, customer, amount, currency, state, version, event_hash,
-    gateway_transaction_id, authorised_amount, captured_amount, settled_amount, created_at,
+    gateway_transaction_id, authorized_amount, captured_amount, settled_amount, created_at,
     updated_at)
 select {ID.format(i="i")}, 'reservation', {ID.format(i="i")}, {ID.format(i="i")},
        {AMOUNT.format(i="i")}, 'EUR', 'Settled', 4, '\\x00', 'txn_' || to_hex(i),

@@ -2,7 +2,7 @@
 
 The flow is the platform's own, car and all: its signature is made and verified. Gateway and
 vehicles are in this process, so what is measured is the flow and the database. What the flow leaves
-for workers (telling the customer) stays as open work.
+for workers (telling the customer) stays as jobs.
 
 Rule a change must keep: no step of the flow is left out or made less durable.
 """
@@ -15,8 +15,8 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.moves import Move, Moved
 from caas.billing_database.payments import Payment
+from caas.billing_database.transitions import Transition, TransitionResult
 from caas.payment_processing import PaymentRequest, SettlementNotice
 from caas.rules.payment_states import PaymentState, Remark
 from caas_lab.bench import fixtures
@@ -37,8 +37,8 @@ class Lifecycles:
         self._fixture = fixture
         self._orders: list[UUID] = []
         self._captured: dict[UUID, asyncio.Future[None]] = {}
-        self._apply = fixture.platform.books.moves.apply
-        fixture.platform.books.moves.apply = self._watched  # type: ignore[method-assign]
+        self._apply = fixture.platform.tables.transitions.apply
+        fixture.platform.tables.transitions.apply = self._watched  # type: ignore[method-assign]
 
     async def make_ready(self) -> None:
         """Prepare the orders to pay for."""
@@ -58,11 +58,13 @@ class Lifecycles:
         await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
         return done / (time.perf_counter() - began)
 
-    async def _watched(self, move: Move, *, within: Connection | None = None) -> Moved:
-        moved = await self._apply(move, within=within)
-        if move.event == Remark.CAPTURE_ACCEPTED:
-            self._waiting_for(move.payment_id).set_result(None)
-        return moved
+    async def _watched(
+        self, transition: Transition, *, within: Connection | None = None
+    ) -> TransitionResult:
+        transitioned = await self._apply(transition, within=within)
+        if transition.event == Remark.CAPTURE_ACCEPTED:
+            self._waiting_for(transition.payment_id).set_result(None)
+        return transitioned
 
     def _waiting_for(self, payment_id: UUID) -> "asyncio.Future[None]":
         loop = asyncio.get_running_loop()

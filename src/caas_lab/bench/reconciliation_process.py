@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from caas.billing_database import books as billing_books
 from caas.billing_database import connection
-from caas.commands import step_back
-from caas.payment_processing.reconciliation.runs import ReconciliationSettings, Runs
+from caas.billing_database import tables as billing_tables
+from caas.cli.commands import step_back
+from caas.reconciliation.runs import ReconciliationSettings, Runs
 from caas_lab.bench.ledger_data import DAY
 from caas_lab.bench.stub_gateway import StubGateway
 
@@ -35,7 +35,7 @@ async def reconcile(dsn: str, path: Path) -> dict[str, object]:
     try:
         with tempfile.TemporaryDirectory(prefix="caas-bench-") as folder:
             runs = Runs(
-                books=billing_books.opened(database),
+                tables=billing_tables.opened(database),
                 gateway=StubGateway(),
                 alert=_alert,
                 settings=ReconciliationSettings(

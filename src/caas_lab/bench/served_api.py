@@ -18,7 +18,7 @@ import uvicorn
 
 from caas.api.application import build_api
 from caas.api.configured_keys import parse_api_keys
-from caas.api.rooms import Rooms
+from caas.api.context import Subsystems
 from caas.api.settings import ApiSettings
 from caas.app import now
 from caas.billing_database.identifiers import new_id
@@ -139,8 +139,8 @@ def webhook(url: str, secret: Secret) -> bytes:
 
 def _api(fixture: PlatformFixture, key: str, secret: Secret) -> object:
     platform = fixture.platform
-    rooms = Rooms(
-        books=platform.books,
+    subsystems = Subsystems(
+        tables=platform.tables,
         payment_processing=platform.payment_processing,
         reconciliation=platform.reconciliation,
         order_management=platform.order_management,
@@ -155,7 +155,7 @@ def _api(fixture: PlatformFixture, key: str, secret: Secret) -> object:
     )
     keys = parse_api_keys(f"bench:service-catalog:{key}")
     return build_api(
-        rooms,
+        subsystems,
         ApiSettings(
             now=now,
             api_keys=keys,

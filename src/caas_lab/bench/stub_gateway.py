@@ -29,7 +29,7 @@ CAPABILITIES: Final = Capabilities(
     lookup_by_reference=True,
     lookup_of_refunds=True,
     idempotency_key_lifetime=timedelta(days=1),
-    authorisation_lifetime=timedelta(days=7),
+    authorization_lifetime=timedelta(days=7),
 )
 
 

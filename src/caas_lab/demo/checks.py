@@ -21,7 +21,7 @@ def expect_state(run: ScenarioRun, payment: dict[str, Any], state: str) -> None:
 
 
 def expect_money(run: ScenarioRun, payment: dict[str, Any], **amounts: int) -> None:
-    """Expect these amounts of a payment: authorised, captured, settled, refunded, disputed."""
+    """Expect these amounts of a payment: authorized, captured, settled, refunded, disputed."""
     for name, amount in amounts.items():
         run.expect(f"{name}", money(amount), money(payment["amounts"][name]))
 

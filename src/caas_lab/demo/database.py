@@ -15,8 +15,8 @@ from uuid import UUID
 import asyncpg
 
 from caas.billing_database.connection import ACQUIRE_TIMEOUT_SECONDS, Database, connect
-from caas.billing_database.flight_records import FlightRecord, record_of
-from caas.billing_database.gateway_calls import GatewayCalls, RecordedCall
+from caas.billing_database.gateway_calls import GatewayCallRecord, GatewayCalls
+from caas.billing_database.payment_audit_trail import PaymentAuditTrail, record_of
 
 NAME: Final = "caas_demo"
 SESSIONS_MAX: Final = 4
@@ -24,11 +24,11 @@ SESSIONS_MAX: Final = 4
 BALANCE: Final = """
 select coalesce(sum(amount), 0)::bigint from ledger_lines where payment_id = $1 and account = $2
 """
-MOVED: Final = """
+TRANSITIONED: Final = """
 select debit, credit, sum(amount)::bigint as amount from ledger_entries group by debit, credit
 """
 PAYMENTS: Final = """
-select id, type, state, gateway_transaction_id, authorised_amount, captured_amount, settled_amount,
+select id, type, state, gateway_transaction_id, authorized_amount, captured_amount, settled_amount,
        refunded_amount, disputed_amount, currency from payments order by id
 """
 ACTIVE: Final = """
@@ -50,8 +50,8 @@ select coalesce(sum(times), 0)::bigint from refused_acknowledgements where subje
 class AuditTrail:
     """What the platform recorded about one payment, and the gateway calls about it."""
 
-    record: FlightRecord
-    calls: list[RecordedCall]
+    record: PaymentAuditTrail
+    calls: list[GatewayCallRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class RecordedPayment:
     type: str
     state: str
     gateway_transaction_id: str | None
-    authorised_amount: int
+    authorized_amount: int
     captured_amount: int
     settled_amount: int
     refunded_amount: int
@@ -102,9 +102,9 @@ class Records:
         (row,) = await self._database.fetch(BALANCE, UUID(payment), account)
         return int(row[0])
 
-    async def moved(self) -> dict[tuple[str, str], int]:
+    async def transitioned(self) -> dict[tuple[str, str], int]:
         """Return the sum of minor units for each (debit, credit)."""
-        rows = await self._database.fetch(MOVED)
+        rows = await self._database.fetch(TRANSITIONED)
         return {(row["debit"], row["credit"]): row["amount"] for row in rows}
 
     async def payments(self) -> list[RecordedPayment]:

@@ -24,7 +24,7 @@ LOOK_SECONDS: Final = 0.1
 LOOKS_MAX: Final = 50
 DIFFERENCES_MAX: Final = 5
 FIGURES: Final = ("captured", "settled", "refunded")
-UNEXPECTED: Final = frozenset({"open_work.failed", "api.failed", "channels.failed"})
+UNEXPECTED: Final = frozenset({"jobs.failed", "api.failed", "console.failed"})
 SHOWN_MAX: Final = 5
 
 
@@ -70,11 +70,13 @@ async def _compared(testbed: Testbed, records: Records) -> list[Comparison]:
 
 async def _money(records: Records, transactions: list[dict[str, Any]]) -> list[Comparison]:
     payments = await records.payments()
-    moved = await records.moved()
+    transitioned = await records.transitioned()
     of_ledger = {
-        "captured": sum(it for (debit, _), it in moved.items() if debit == "gateway_receivable"),
-        "settled": moved.get(("settled_funds", "gateway_receivable"), 0),
-        "refunded": moved.get(("refunds_payable", "settled_funds"), 0),
+        "captured": sum(
+            it for (debit, _), it in transitioned.items() if debit == "gateway_receivable"
+        ),
+        "settled": transitioned.get(("settled_funds", "gateway_receivable"), 0),
+        "refunded": transitioned.get(("refunds_payable", "settled_funds"), 0),
     }
     theirs: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(FIGURES, 0))
     for transaction in transactions:

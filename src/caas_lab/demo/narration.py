@@ -1,6 +1,6 @@
 """The timeline of a scenario, from the platform's audit trail, as arrows of the diagrams.
 
-Sources: a payment's events and ledger entries, its flight record (gateway calls, webhooks, vehicle
+Sources: a payment's events and ledger entries, its audit trail (gateway calls, webhooks, vehicle
 commands and answers, notifications), and the events of its order.
 
 Rules a change must keep: an arrow stands for a recorded row and nothing else; parties and messages
@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from caas.billing_database.flight_records import FlightRecord
-from caas.billing_database.gateway_calls import RecordedCall
+from caas.billing_database.gateway_calls import GatewayCallRecord
+from caas.billing_database.payment_audit_trail import PaymentAuditTrail
 from caas_lab.demo.scenario import (
     ADMIN_REGISTRATION,
     BILLING_DATABASE,
@@ -35,7 +35,7 @@ FIRST_STATE: Final = "Initiated"
 MOVEMENTS: Final = {
     "captured": "charged", "settled": "settled", "refunded": "refunded", "disputed": "lost",
 }  # fmt: skip
-HOLDS: Final = "authorised_holds"
+HOLDS: Final = "authorized_holds"
 NOT_SHOWN: Final = frozenset({"Capture accepted", "Gateway called"})
 INITIATE: Final = {
     "reservation": "Process Payment Request",
@@ -89,8 +89,10 @@ def money_moved(payments: Sequence[dict[str, Any]]) -> str:
         word: sum(payment["amounts"][name] for payment in payments)
         for name, word in MOVEMENTS.items()
     }
-    moved = [f"{money(amount).partition(' ')[0]} {word}" for word, amount in sums.items() if amount]
-    return ", ".join(moved) or "nothing"
+    transitioned = [
+        f"{money(amount).partition(' ')[0]} {word}" for word, amount in sums.items() if amount
+    ]
+    return ", ".join(transitioned) or "nothing"
 
 
 async def _of_payment(run: ScenarioRun, payment: dict[str, Any]) -> list[Arrow]:
@@ -140,16 +142,16 @@ def _entry(entry: dict[str, Any]) -> str:
     return f"ledger: {amount} {entry['debit']} / {entry['credit']}"
 
 
-def _call(payment: dict[str, Any], call: RecordedCall) -> Arrow:
+def _call(payment: dict[str, Any], call: GatewayCallRecord) -> Arrow:
     what, request = CALLS[call.operation]
     if call.operation == "initiate":
         verifies = payment["type"] == "subscription" and call.amount == VERIFICATION_AMOUNT
         what = "Verify payment method" if verifies else INITIATE[payment["type"]]
-    answer = call.said.replace(payment["gateway_transaction_id"] or "-", "").strip()
+    answer = call.summary.replace(payment["gateway_transaction_id"] or "-", "").strip()
     if call.outcome != "answered":
-        reason = REASON.search(call.said)
+        reason = REASON.search(call.summary)
         outcome = "outcome unknown" if call.outcome == "unknown" else call.outcome
-        answer = f"{outcome}, {reason[1] if reason else call.said}"
+        answer = f"{outcome}, {reason[1] if reason else call.summary}"
     return Arrow(
         call.asked_at, PAYMENT_PROCESSING, PAYMENT_GATEWAY, what, (f"{request}: {answer}",)
     )
@@ -172,14 +174,14 @@ def _folded(arrows: Iterator[Arrow]) -> list[Arrow]:
     ]
 
 
-def _webhooks(record: FlightRecord) -> Iterator[Arrow]:
+def _webhooks(record: PaymentAuditTrail) -> Iterator[Arrow]:
     for webhook in record.webhooks:
         kind = webhook["type"]
         what = "Settlement Webhook" if kind == "transaction.settled" else "Webhook"
         yield Arrow(webhook["received_at"], PAYMENT_GATEWAY, PAYMENT_PROCESSING, what, (kind,))
 
 
-def _vehicle(record: FlightRecord) -> Iterator[Arrow]:
+def _vehicle(record: PaymentAuditTrail) -> Iterator[Arrow]:
     """Yield the commands to a vehicle, and its acknowledgements, refused ones too."""
     commands = {command["command_id"]: command for command in record.commands}
     for command in record.commands:
@@ -197,7 +199,7 @@ def _vehicle(record: FlightRecord) -> Iterator[Arrow]:
             yield Arrow(answer["recorded_at"], VEHICLE, IOT_GATEWAY, what)
 
 
-def _notifications(run: ScenarioRun, subject: str, record: FlightRecord) -> Iterator[Arrow]:
+def _notifications(run: ScenarioRun, subject: str, record: PaymentAuditTrail) -> Iterator[Arrow]:
     everybody = run.names.values()
     names = run.names.get(subject) or (next(iter(everybody)) if len(everybody) == 1 else {})
     for sent in record.notifications:

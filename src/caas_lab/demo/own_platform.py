@@ -23,12 +23,12 @@ from typing import Final
 
 import aiohttp
 
-from caas import app, local_machine, logs, serving
+from caas import app, local_machine, logs, server
 from caas.billing_database import migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
+from caas.jobs import JobQueue
 from caas.local_machine import LocalWorld
-from caas.open_work import OpenWork
 from caas.settings import Settings, data_dir, read_settings, time_scale
 from caas_lab.demo import database
 from caas_lab.demo.control_planes import GatewayControl, PartnerControl, VehicleControl
@@ -62,7 +62,7 @@ async def started(environment: Mapping[str, str]) -> AsyncIterator[Testbed]:
             "CAAS_MARKET": MARKET,
             "CAAS_DATABASE_URL": await _database(stack, folder),
         }
-        listener = stack.enter_context(serving.listening(HOST, 0))  # held from now on
+        listener = stack.enter_context(server.listening(HOST, 0))  # held from now on
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         world = await local_machine.start(stack, known, public_url=url)
         relay = Relay(world.controls["gateway"])
@@ -79,11 +79,11 @@ async def _run(
     """Run the platform itself, and wait until it is ready."""
     await migrations.migrate(settings.database_url)
     platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
-    served = asyncio.create_task(serving.serve(platform, settings, listener=listener))
+    served = asyncio.create_task(server.serve(platform, settings, listener=listener))
     port = listener.getsockname()[1]
     _stop_at_the_end(stack, served)
-    _stop_at_the_end(stack, asyncio.create_task(platform.open_work.run()))
-    _stop_at_the_end(stack, asyncio.create_task(_wake_often(platform.open_work)))
+    _stop_at_the_end(stack, asyncio.create_task(platform.jobs.run()))
+    _stop_at_the_end(stack, asyncio.create_task(_wake_often(platform.jobs)))
     async with aiohttp.ClientSession() as session, asyncio.timeout(READY_SECONDS_MAX):
         while not await _is_ready(session, f"http://{HOST}:{port}/ready"):
             if served.done():
@@ -152,10 +152,10 @@ async def _database(stack: AsyncExitStack, folder: Path) -> str:
     return await database.fresh_database(dsn)
 
 
-async def _wake_often(open_work: OpenWork) -> None:
+async def _wake_often(jobs: JobQueue) -> None:
     """Wake the worker often: its polling interval of a second is minutes of scaled time."""
     while True:
-        open_work.wake()
+        jobs.wake()
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -106,7 +106,10 @@ class ScenarioResult:
 
     def seconds_into(self, at: datetime) -> float:
         """Return the scenario's own time at a moment, in seconds since its start."""
-        moved = sum(
+        transitioned = sum(
             (by for since, by in self.clock_moves if at >= since), start=timedelta()
         ).total_seconds()
-        return max(0.0, (at - self.starts_at).total_seconds() - moved) * self.scale + moved
+        return (
+            max(0.0, (at - self.starts_at).total_seconds() - transitioned) * self.scale
+            + transitioned
+        )

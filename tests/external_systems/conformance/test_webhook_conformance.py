@@ -54,7 +54,7 @@ async def telling_gateway() -> AsyncIterator[tuple[SeedContractGateway, asyncio.
             await gateway.close()
 
 
-async def told(
+async def reported(
     arrived: asyncio.Queue[bytes], *, count: int
 ) -> list[tuple[VerifiedWebhook, GatewayEvent]]:
     """The first webhooks, verified and read."""
@@ -74,7 +74,7 @@ async def test_each_step_is_told_signed_with_every_secret_and_under_one_id() -> 
     async with telling_gateway() as (gateway, arrived):
         transaction = await authorized(gateway)
         await gateway.capture(transaction.id, transaction.amount, key=a_key())
-        webhooks = await told(arrived, count=2)
+        webhooks = await reported(arrived, count=2)
 
     types = {event.type for _, event in webhooks}
     assert {"transaction.authorized", "transaction.capturing"} <= types
@@ -87,7 +87,7 @@ async def test_each_step_is_told_signed_with_every_secret_and_under_one_id() -> 
 async def test_a_decline_is_told_with_its_code() -> None:
     async with telling_gateway() as (gateway, arrived):
         await gateway.initiate(a_request("pm_declined"), key=a_key())
-        webhooks = await told(arrived, count=1)
+        webhooks = await reported(arrived, count=1)
 
     (_, event) = webhooks[0]
     assert event.type == "transaction.failed"

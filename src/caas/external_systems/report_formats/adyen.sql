@@ -31,7 +31,7 @@ with typed as (
            when 'Fee' then 'fee'
            when 'CashOutFee' then 'fee'
            when 'AdvancementCommissionFee' then 'fee'
-           when 'AuthorisationSchemeFee' then 'fee'
+           when 'AuthorizationSchemeFee' then 'fee'
            when 'MiscCosts' then 'cost'
            when 'PaymentCost' then 'cost'
            when 'InvoiceDeduction' then 'invoice'

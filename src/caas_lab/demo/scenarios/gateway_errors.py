@@ -50,7 +50,7 @@ async def _silent_after_doing_it(run: ScenarioRun) -> None:
 
     checks.expect_state(run, payment, "Capturing")
     checks.expect_money(run, payment, captured=HEATED_SEATS_PRICE)
-    run.expect("calls to authorise", 2, await _calls(run, "initiate", bought.payment))
+    run.expect("calls to authorize", 2, await _calls(run, "initiate", bought.payment))
     run.expect("calls to capture", 1, await _calls(run, "capture", bought.payment))
     await checks.expect_no_second_transaction(run, bought.payment)
     await checks.expect_charges(run, bought.payment, 1)
@@ -109,7 +109,7 @@ SCENARIOS: Final = (
         name="gateway-time-out",
         title="The gateway carries out a call and never answers",
         rule="Diagram 11, Network Error; decisions 2 and 3",
-        text="The authorisation and the capture time out, and no webhook arrives. The platform "
+        text="The authorization and the capture time out, and no webhook arrives. The platform "
         "repeats the first with its key and looks the second up; the gateway reports what it did.",
         expected_end="exactly one charge",
         steps=_silent_after_doing_it,

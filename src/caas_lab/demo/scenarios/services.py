@@ -250,8 +250,8 @@ SCENARIOS: Final = (
         needs=frozenset({Need.CONTROL_PLANES, Need.FAST_TIME}),
     ),
     Scenario(
-        name="authorisation-expires",
-        title="The authorisation expires before the vehicle answers",
+        name="authorization-expires",
+        title="The authorization expires before the vehicle answers",
         rule="Key States, Authorized; decision 9",
         text="The bank holds the funds for one minute, and the vehicle is asleep. The gateway "
         "reports that the hold expired: nothing was delivered, so the payment is voided.",

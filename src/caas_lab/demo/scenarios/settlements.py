@@ -17,7 +17,7 @@ from caas_lab.demo.scenario import (
 )
 from caas_lab.demo.scenario_run import Payment, ScenarioRun
 
-UNAUTHORISED: Final = 401
+UNAUTHORIZED: Final = 401
 POLL_SECONDS_MAX: Final = 90.0
 PARTIAL_PERCENT: Final = 60
 
@@ -148,7 +148,7 @@ async def _forged(run: ScenarioRun) -> None:
     reply = await run.testbed.platform.post("/webhooks/gateway", body, headers=headers)
     payment = await run.payment(payment_id)
 
-    run.expect("the answer to the forger", f"{UNAUTHORISED} webhook_not_theirs",
+    run.expect("the answer to the forger", f"{UNAUTHORIZED} webhook_not_theirs",
                 f"{reply.status} {reply.code}")  # fmt: skip
     checks.expect_state(run, payment, "Capturing")
     checks.expect_money(run, payment, settled=0)
@@ -202,7 +202,7 @@ SCENARIOS: Final = (
         name="webhooks-repeated",
         title="Webhooks arrive four times and out of order",
         rule="Diagram 4, Settlement Webhook; decision 31",
-        text="The gateway reports the capture before the authorisation, and the settlement four "
+        text="The gateway reports the capture before the authorization, and the settlement four "
         "times. Each event counts once, and any order leads to the same state.",
         expected_end="settled once",
         steps=_repeated,

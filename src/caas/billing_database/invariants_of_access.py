@@ -1,0 +1,80 @@
+"""The invariants of access: links, second factors, and what a database login may do.
+
+Rules a change must keep: those of `invariants`.
+"""
+
+from typing import Final
+
+from caas.billing_database.database_sessions import APPLICATION_ROLE
+from caas.billing_database.grants import APPEND_ONLY, BEHIND_DOORS, EMPTIED
+from caas.billing_database.service_login import SERVICE_LOGIN
+
+OURS: Final = f"'{APPLICATION_ROLE}', '{SERVICE_LOGIN}'"
+WRITING: Final = "('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'REFERENCES')"
+
+
+def _among(tables: str) -> str:
+    return f"c.relname = any (string_to_array('{tables}', ', '))"
+
+
+ACCESS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "one_access_link_works",
+        "Of a person at most one access link works.",
+        """select customer::text from access_credentials
+            where used_at is null and expires_at > db_now() group by customer having count(*) > 1
+           union all
+           select account::text from staff_links
+            where used_at is null and expires_at > db_now() group by account having count(*) > 1""",
+    ),
+    (
+        "nobody_resets_their_own_second_factor",
+        "A second factor was reset by another person of operations, and codes belong to one.",
+        """select f.id::text from second_factors f left join accounts a on a.id = f.ended_by
+            where f.ended_at is not null
+              and (f.ended_by = f.account or a.role is distinct from 'operations')
+           union all
+           select c.factor::text from recovery_codes c join second_factors f on f.id = c.factor
+            where f.confirmed_at is null""",
+    ),
+    (
+        "only_the_platform_writes",
+        "Nobody but its owner may write a table of ours, and the platform only what it should.",
+        f"""select concat_ws(' ', c.relname, 'may be changed by', coalesce(r.rolname, 'everybody'),
+                            lower(a.privilege_type))
+             from pg_class c
+            cross join lateral aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+             left join pg_roles r on r.oid = a.grantee
+            where c.relnamespace = 'caas'::regnamespace and c.relkind in ('r', 'p', 'v')
+              and a.grantee <> c.relowner and a.privilege_type in {WRITING}
+              and not (r.rolname is not distinct from '{APPLICATION_ROLE}' and case a.privilege_type
+                when 'INSERT' then not {_among(BEHIND_DOORS)}
+                when 'UPDATE' then not {_among(BEHIND_DOORS)} and not {_among(APPEND_ONLY)}
+                when 'DELETE' then {_among(EMPTIED)} else false end)
+           union all
+           select concat_ws(' ', c.relname, 'may be changed in', t.attname)
+             from pg_class c join pg_attribute t on t.attrelid = c.oid
+            cross join lateral aclexplode(t.attacl) a
+            where c.relnamespace = 'caas'::regnamespace and a.grantee <> c.relowner
+              and a.privilege_type in {WRITING}
+           union all
+           select concat_ws(' ', c.relname, 'belongs to', c.relowner::regrole)
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = 'caas' and c.relowner <> n.nspowner""",
+    ),
+    (
+        "the_platform_cannot_undo_guards",
+        "The platform's roles at the database have no right but to use the books.",
+        f"""select rolname || ' has rights over the server' from pg_roles
+            where rolname in ({OURS}) and (rolsuper or rolcreaterole or rolcreatedb
+                                           or rolbypassrls or rolreplication)
+           union all
+           select concat_ws(' ', u.rolname, 'is also', r.rolname) from pg_auth_members m
+             join pg_roles u on u.oid = m.member join pg_roles r on r.oid = m.roleid
+            where u.rolname in ({OURS})
+              and (u.rolname, r.rolname) <> ('{SERVICE_LOGIN}', '{APPLICATION_ROLE}')
+           union all
+           select 'a login begins as a replica' from pg_db_role_setting
+            where array_to_string(setconfig, ',') like '%session_replication_role%'""",
+    ),
+)

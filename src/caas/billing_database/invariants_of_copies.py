@@ -1,0 +1,385 @@
+"""The invariants of copied facts: what stands in two places is the same in both.
+
+Who pays what for which thing is copied from an order to its payment, from a term to its
+entitlement, from a command to the acknowledgement; each copy is compared with its source here.
+
+Rules a change must keep: those of `invariants`; whoever copies a fact into another table compares
+it.
+"""
+
+from typing import Final
+
+COPIES: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "payments_are_as_accepted",
+        "A payment is for what its first event says it was accepted for.",
+        """select p.id from payments p join payment_events e on e.payment_id = p.id and e.seq = 1
+            where e.facts ? 'terms' and e.facts->'terms' <> jsonb_build_object('type', p.type,
+                  'subject', p.subject, 'customer', p.customer, 'amount', p.amount,
+                  'currency', p.currency)
+               or e.at <> p.created_at
+           union all
+           select p.id from payments p
+             join payment_events e on e.payment_id = p.id and e.seq = p.version
+             left join payment_events b on b.payment_id = p.id and b.seq = p.version - 1
+            where (p.came_from is distinct from e.from_state
+                   and (p.came_from is not null or p.version > 2))
+               or e.at <> p.updated_at
+           union all
+           select p.id from payments p left join refunds r on r.payment_id = p.id
+              and r.state = 'sent'
+            where (p.state = 'Refunding') <> (r.id is not null)
+           union all
+           select e.payment_id from payment_events e join payments p on p.id = e.payment_id
+            where e.facts ? 'gateway_transaction_id'
+              and e.facts->>'gateway_transaction_id' is distinct from p.gateway_transaction_id
+           union all
+           select p.id from payments p
+             left join (select distinct on (payment_id) payment_id, facts->>'decline_code' as code
+                          from payment_events where facts ? 'decline_code'
+                         order by payment_id, seq desc) d on d.payment_id = p.id
+             left join (select payment_id from payment_events
+                         where facts ? 'gateway_transaction_id' group by payment_id) t
+               on t.payment_id = p.id
+             left join (select payment_id, max(seq) as seq from payment_events
+                         where event = 'Outcome unknown' group by payment_id) u
+               on u.payment_id = p.id
+            where p.created_at > (select min(ran_at) from migrations)
+              and (p.decline_code is distinct from d.code
+                or p.gateway_transaction_id is not null and t.payment_id is null
+                or p.outcome = 'unknown' and u.seq is null
+                or p.outcome = 'known' and u.seq = p.version)""",
+    ),
+    (
+        "refunds_are_as_promised",
+        "A refund is of the amount that its work, and then its payment's event, says.",
+        """select w.subject from jobs w left join refunds r on r.id = w.subject
+            where w.kind = 'refund'
+              and (r.id is null or w.payload ? 'amount'
+                   and (w.payload->>'payment', w.payload->>'amount', w.payload->>'reason')
+                       is distinct from (r.payment_id::text, r.amount::text, r.reason))
+           union all
+           select r.id from refunds r left join payment_events e on e.payment_id = r.payment_id
+              and e.source = 'refund:' || r.id
+            where r.state in ('sent', 'succeeded')
+              and (e.facts->>'amount', e.facts->>'reason') is distinct from
+                  (r.amount::text, r.reason)
+               or (r.state = 'failed') <> (r.failed_because is not null)
+               or r.outcome = 'unknown' and r.state <> 'sent'
+           union all
+           select e.payment_id from payment_events e
+            where e.event = 'Refund requested' and not exists (
+              select from refunds r where r.id::text = e.facts->>'refund'
+                 and r.payment_id = e.payment_id and r.state <> 'waiting')""",
+    ),
+    (
+        "disputes_are_folds_of_events",
+        "A dispute stands where its payment's events left it, as often and for as much.",
+        """with told as (
+             select e.payment_id, e.facts->>'dispute' as id, count(*) as steps,
+                    count(*) filter (where e.event = 'Dispute opened') as taken,
+                    count(*) filter (where e.event in ('Dispute won', 'Dispute reversed')) as back,
+                    (array_agg(e.facts order by e.seq desc))[1] as last,
+                    (array_agg(case e.event when 'Dispute opened' then 'opened'
+                       when 'Dispute won' then 'won' when 'Dispute lost' then 'lost'
+                       else 'reversed' end order by e.seq desc)
+                       filter (where e.event <> 'Dispute counted'))[1] as state
+               from payment_events e
+              where e.event like 'Dispute %' and e.facts ? 'excess' group by 1, 2)
+           select coalesce(d.payment_id, t.payment_id) from disputes d
+             full join told t on t.payment_id = d.payment_id and t.id = d.id
+            where d.opened_at > (select min(ran_at) from migrations)
+               and ((t.steps, t.taken, t.back, t.state, t.last->>'amount', t.last->>'excess',
+                     t.last->>'reason') is distinct from
+                    (d.steps, d.taken, d.back, d.state, d.amount::text, d.excess::text, d.reason)
+                 or t.last ? 'claimed' and t.last->'claimed' <>
+                    jsonb_build_array(d.claimed_amount, d.claimed_currency)
+                 or (d.origin = 'gateway') <> (d.id not like 'line:%')
+                 or d.origin = 'gateway' and d.gateway_dispute_id is distinct from d.id)
+               or d.id is null
+           union all
+           select d.payment_id from disputes d cross join lateral (
+             select count(*) as times from (
+               select e.facts->'claimed' as claimed,
+                      lag(e.facts->'claimed') over (order by e.seq) as before
+                 from payment_events e
+                where e.payment_id = d.payment_id and e.event = 'Dispute opened'
+                  and e.facts->>'dispute' = d.id) o
+              where o.claimed <> o.before) changed
+            where d.amended <> changed.times""",
+    ),
+    (
+        "nobody_is_unknown",
+        "Whoever orders is a customer, and what is ordered is a vehicle, a model, a service.",
+        """with named (customer, vin, model, service) as (
+             select customer, vin, model, null from orders
+             union all select customer, vin, null, service from service_orders
+             union all select customer, vin, null, service from subscriptions
+             union all select null, vin, model, null from vehicles
+             union all select null, vin, null, service from entitlements
+             union all select customer, null, null, null from accounts)
+           select coalesce(n.customer::text, n.vin) from (select distinct * from named) n
+            where n.customer is not null
+                  and not exists (select from customers c where c.id = n.customer)
+               or n.vin is not null and not exists (select from vehicles v where v.vin = n.vin)
+               or n.model is not null
+                  and not exists (select from vehicle_models m where m.model = n.model)
+               or n.service is not null
+                  and not exists (select from services s where s.code = n.service)""",
+    ),
+    (
+        "who_is_told_is_whom_it_concerns",
+        "A customer is told of their own payments; of what operations were told there is a case.",
+        """with concerned (subject, customer, dealership) as (
+             select p.id, p.customer, o.dealership from payments p
+               left join orders o on o.id = p.subject
+             union all select id, customer, dealership from orders
+             union all select id, customer, null from service_orders
+             union all select id, customer, null from subscriptions
+             union all select id, customer, null from invoices
+             union all select r.id, p.customer, null from refunds r
+                         join payments p on p.id = r.payment_id)
+           select n.id from notifications n left join concerned w on w.subject = n.subject
+            where n.audience = 'customer' and (w.customer::text <> n.recipient
+                  or not exists (select from customers c where c.id::text = n.recipient))
+               or n.audience = 'dealership' and w.subject is not null
+                  and w.dealership is distinct from n.recipient
+               or (n.audience = 'operations') <> (n.recipient = 'operations')
+               or n.audience = 'operations' and n.template = 'alert'
+                  and n.occasion like n.facts->>'kind' || ':%'
+                  and not exists (select from cases c where c.subject = n.subject
+                                     and c.kind = n.facts->>'kind')""",
+    ),
+    (
+        "payments_are_for_what_was_ordered",
+        "A payment is of the customer, amount and currency of its order, invoice or subscription.",
+        """select p.id from payments p
+             left join orders o on o.id = p.subject
+             left join service_orders s on s.id = p.subject
+             left join invoices i on i.id = p.subject
+             left join subscriptions b on b.id = p.subject
+            where coalesce(o.id, s.id, i.id, b.id) is not null
+              and (p.type, p.customer, p.currency, p.amount) is distinct from
+                  (case when o.id is null or p.type not in ('reservation', 'final') then
+                     case when s.id is not null then 'service' else 'subscription' end
+                     else p.type end,
+                   coalesce(o.customer, s.customer, i.customer, b.customer),
+                   coalesce(o.currency, s.currency, i.currency, b.currency),
+                   case when b.id is not null then p.amount
+                        when p.type = 'reservation' then o.deposit
+                        when p.type = 'final' then o.price - o.deposit
+                        else coalesce(s.amount, i.gross) end)
+           union all
+           select i.id from invoices i join payments p on p.id = i.payment_id
+            where i.kind = 'invoice' and p.subject <> i.id
+           union all
+           select r.id from refunds r left join payments p on p.id = r.payment_id
+            where p.currency is distinct from r.currency
+           union all
+           select p.id from disputes d left join payments p on p.id = d.payment_id
+            where p.currency is distinct from d.currency""",
+    ),
+    (
+        "orders_and_subscriptions_are_as_made",
+        "An order and a subscription have the terms that their first event states.",
+        """select o.id from orders o
+             left join order_events e on e.order_id = o.id and e.version = 1
+            where e.terms is distinct from order_terms(o) or e.at is distinct from o.created_at
+           union all
+           select order_id from order_events where version > 1 and terms is not null
+           union all
+           select subscription from subscription_events where version > 1 and terms is not null
+           union all
+           select s.id from subscriptions s
+             left join subscription_events e on e.subscription = s.id and e.version = 1
+            where e.terms is distinct from subscription_terms(s)
+               or e.at is distinct from s.created_at""",
+    ),
+    (
+        "what_moves_stands_where_it_moved",
+        "Orders, vehicles and subscriptions stand where their last event left them, step by step.",
+        """with stood (of, id, version, event, state, transitioned_for) as (
+             select 'order', id::text, version, event, state, null::uuid
+               from orders
+             union all
+             select 'vehicle', vin, version, event, state, transitioned_for from vehicles
+             union all
+             select 'subscription', id::text, version, event, state, transitioned_for
+               from subscriptions),
+           moved (of, id, version, event, from_state, to_state, transitioned_for) as (
+             select 'order', order_id::text, version, event, from_state, to_state, null::uuid
+               from order_events
+             union all
+             select 'vehicle', vin, version, event, from_state, to_state, order_id
+               from vehicle_events
+             union all
+             select 'subscription', subscription::text, version, event, from_state, to_state,
+                    payment_id from subscription_events),
+           arrows (of, from_state, event, to_state) as (
+             select 'order', from_state, event, to_state from order_transitions
+             union all select 'vehicle', from_state, event, to_state from vehicle_transitions
+             union all
+             select 'subscription', from_state, event, to_state from subscription_transitions)
+           select s.id from stood s
+             left join moved m on m.of = s.of and m.id = s.id and m.version = s.version
+            where (m.event, m.to_state, m.transitioned_for) is distinct from
+                  (s.event, s.state, s.transitioned_for)
+           union all
+           select m.id from moved m
+             left join stood s on s.of = m.of and s.id = m.id and s.version >= m.version
+             left join moved b on b.of = m.of and b.id = m.id and b.version = m.version - 1
+             left join arrows a on a.of = m.of and a.from_state = m.from_state
+              and a.event = m.event and a.to_state = m.to_state
+            where s.id is null or m.from_state is distinct from b.to_state
+               or m.version > 1 and a.event is null
+               or m.version = 1 and m.event <> case m.of when 'order' then 'Order created'
+                  when 'vehicle' then 'Add to Stock Inventory'
+                  else 'Subscribe to Monthly Service' end
+           union all
+           select s.id::text from subscriptions s
+            where (s.cancelled_because is not distinct from 'payment failed') <> exists (
+                    select from subscription_events e where e.subscription = s.id
+                       and e.event = 'Mark Subscription Cancelled')
+               or s.cancelled_because is distinct from 'payment failed'
+                  and (s.cancelled_because is not distinct from 'withdrawal') <> exists (
+                    select from subscription_events e where e.subscription = s.id
+                       and e.event = 'Customer withdraws')
+           union all
+           select e.vin from vehicle_events e
+            where e.order_id is not null and not exists (
+                    select from orders o where o.id = e.order_id and o.vin = e.vin)
+           union all
+           select e.subscription::text from subscription_events e
+             left join payments p on p.id = e.payment_id
+             left join invoices i on i.id = p.subject
+            where e.payment_id is not null
+              and (p.id is null or p.type = 'subscription'
+                   and coalesce(i.subscription, p.subject) <> e.subscription)""",
+    ),
+    (
+        "terms_are_of_their_sale",
+        "A term is of the customer, vehicle, service and length that were sold.",
+        """select t.id from entitlement_terms t
+             left join entitlements e on e.id = t.entitlement
+             left join service_orders o on o.id = t.service_order
+             left join subscriptions s on s.id = t.subscription
+            where (t.customer, e.vin, e.service, t.duration_days) is distinct from
+                  (coalesce(o.customer, s.customer), coalesce(o.vin, s.vin),
+                   coalesce(o.service, s.service), o.duration_days)
+           union all
+           select t.id from entitlement_terms t left join payments p on p.id = t.payment_id
+            where t.payment_id is not null
+              and (p.subject is distinct from t.service_order or t.state = 'pending')
+           union all
+           select o.id from service_orders o
+            where not exists (select from entitlement_terms t where t.service_order = o.id)
+              and exists (select from payments p where p.subject = o.id)
+              and o.created_at > (select min(ran_at) from migrations)
+           union all
+           select s.id from subscriptions s
+            where not exists (select from entitlement_terms t where t.subscription = s.id)
+              and s.created_at > (select min(ran_at) from migrations)
+           union all
+           select coalesce(t.id, c.term) from entitlement_terms t full join (
+             select distinct on (term) term, state, starts_at, ends_at, because
+               from entitlement_changes where kept is null order by term, at desc) c
+               on c.term = t.id
+             left join service_orders o on o.id = t.service_order
+             left join subscriptions s on s.id = t.subscription
+            where c.term is null and t.state = 'ended'
+                  and greatest(t.updated_at, o.created_at, s.created_at)
+                      > (select min(ran_at) from migrations)
+               or c.term is not null and (t.state, t.starts_at, t.ends_at, t.ended_because)
+                  is distinct from (c.state, c.starts_at, c.ends_at, c.because)""",
+    ),
+    (
+        "acknowledgements_are_of_their_command",
+        "What a vehicle confirmed is what it was told, and its reported state is the newest of it.",
+        """select v.id from delivery_evidence v
+             left join ota_commands k on k.command_id = v.command_id
+            where v.verified and v.kind = 'vehicle_acknowledgement'
+              and (k.subject, k.action, k.epoch, k.vin, k.service) is distinct from
+                  (v.subject, v.action, v.epoch, v.vin, v.service)
+           union all
+           select k.command_id from ota_commands k
+             left join payments p on p.id = k.subject
+             left join service_orders o on o.id = p.subject
+             left join subscriptions s on s.id = k.subject
+            where (o.id is not null or s.id is not null)
+              and (k.vin, k.service, k.purpose) is distinct from
+                  (coalesce(s.vin, o.vin), coalesce(s.service, o.service),
+                   case when s.id is null then 'service payment' else 'subscription' end)
+           union all
+           select e.id from entitlements e left join ota_commands k on k.command_id = e.last_command
+            where (e.last_command is not null
+                   and (k.vin, k.service) is distinct from (e.vin, e.service))
+               or exists (select from ota_commands n where n.vin = e.vin
+                             and n.service = e.service and n.epoch > coalesce(k.epoch, 0))
+           union all
+           select e.id from entitlements e join (
+             select k.vin, k.service, max(k.epoch) as epoch,
+                    (array_agg(k.valid_until order by k.epoch desc))[1] as until
+               from ota_commands k join delivery_evidence v on v.command_id = k.command_id
+                and v.verified and v.status = 'SUCCEEDED' and v.kind = 'vehicle_acknowledgement'
+              group by k.vin, k.service) r
+               on r.vin = e.vin and r.service = e.service
+            where (e.reported_epoch, e.reported_until) is distinct from (r.epoch, r.until)""",
+    ),
+    (
+        "claims_are_of_their_payment",
+        "A claim is of its payment's type, by evidence that was recorded for this payment.",
+        """select c.payment_id from resolution_claims c left join payments p on p.id = c.payment_id
+             left join delivery_evidence v on v.id = c.evidence_id
+            where p.type is distinct from c.payment_type
+               or c.kind = 'void' and c.evidence_id is not null
+               or c.kind = 'void' and c.evidence_kind is not null
+               or c.kind = 'capture' and c.reason not in ('delivered', c.evidence_kind)
+               or c.kind = 'capture' and (v.subject, v.kind, v.proves_delivery) is distinct from
+                  (c.payment_id, c.evidence_kind, c.proves_delivery)
+           union all
+           select v.id from delivery_evidence v left join payments p on p.id = v.subject
+            where v.kind <> 'vehicle_acknowledgement' and p.type is distinct from case v.kind
+              when 'reservation_recorded' then 'reservation'
+              when 'order_confirmed' then 'final' else 'subscription' end
+           union all
+           select v.id from delivery_evidence v left join payments p on p.id = v.subject
+             left join invoices i on i.id = p.subject
+            where v.kind <> 'vehicle_acknowledgement'
+              and ((v.action, v.epoch, v.signature, v.status) is distinct from
+                   (null, null, null, 'SUCCEEDED')
+                or (v.command_id, v.vin, v.service) is distinct from (i.id, i.vin, i.service))
+           union all
+           select e.payment_id from payment_events e
+             left join resolution_claims c on c.payment_id = e.payment_id
+            where e.event in ('Initiate settlement', 'Void requested')
+              and ((c.kind, c.claimed_at) is distinct from
+                   (case e.event when 'Void requested' then 'void' else 'capture' end, e.at)
+                or c.kind = 'void' and c.reason is distinct from e.facts->>'reason')""",
+    ),
+    (
+        "vehicles_are_of_their_order",
+        "Whoever had a vehicle had it by an order of theirs for it.",
+        """select a.id from vehicle_assignments a left join orders o on o.id = a.order_id
+            where (a.vin, a.customer) is distinct from (o.vin, o.customer)
+           union all
+           select o.id from orders o join vehicles v on v.vin = o.vin
+            where v.model <> o.model or v.currency <> o.currency
+           union all
+           select o.id from orders o join order_events e on e.order_id = o.id
+              and e.to_state in ('reserved', 'ready')
+            where o.vin is not null
+              and not exists (select from vehicle_assignments a
+                               where a.order_id = o.id and a.vin = o.vin)
+           union all
+           select o.id from orders o
+             join order_events e on e.order_id = o.id and e.to_state = 'delivered'
+            where o.delivered_at not between e.at - interval '1 minute'
+                                         and e.at + interval '1 minute'
+           union all
+           select null from vehicles v where not v.finished
+              and v.state not in ('sin asignar', 'reserved', 'in production')
+           union all
+           select l.order_id from access_credentials l left join orders o on o.id = l.order_id
+            where o.customer is distinct from l.customer""",
+    ),
+)

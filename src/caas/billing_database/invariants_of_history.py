@@ -1,0 +1,26 @@
+"""The invariants of the heads of the history (decision 118): name, sentence and query of each."""
+
+from typing import Final
+
+HISTORY_INVARIANTS: Final = (
+    (
+        "heads_follow_each_other",
+        "Each head of the history holds the digest of the one before it, and none is missing.",
+        """select h.head::text from history_heads h
+             left join history_heads b on b.head = h.head - 1
+            where h.body::jsonb ->> 'previous' is distinct from
+                  coalesce(encode(sha256(convert_to(b.body, 'UTF8')), 'hex'), '')
+               or (h.head > 1 and b.head is null)
+               or (h.body::jsonb ->> 'head')::bigint <> h.head""",
+    ),
+    (
+        "leaves_fill_their_trees",
+        "The leaves of a table's history are as many as its tree holds, without a gap.",
+        """select coalesce(t.of_table, l.of_table) from history_trees t
+             full join (select of_table, sum(cardinality(keys)) as leaves,
+                               max(first_leaf + cardinality(keys)) as behind
+                          from history_leaves group by of_table) l on l.of_table = t.of_table
+            where coalesce(l.leaves, 0) <> coalesce(t.size, 0)
+               or coalesce(l.behind, 0) <> coalesce(t.size, 0)""",
+    ),
+)

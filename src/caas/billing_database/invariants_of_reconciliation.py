@@ -1,0 +1,181 @@
+"""The invariants of reconciliation: lines, discrepancies and decisions agree about the money.
+
+Rules a change must keep: those of `invariants`; a class of lines and the types that may be in it
+are `classification.sql`'s.
+"""
+
+from typing import Final
+
+from caas.billing_database.discrepancy_statements import BOOKED_KINDS
+
+RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "lines_are_of_their_payment",
+        "A line that posts is in its payment's currency, by its transaction or its reference.",
+        """select l.report_id from settlement_lines l left join payments p on p.id = l.payment_id
+            where l.posts and l.payment_id is not null and (l.currency is distinct from p.currency
+                  or not (coalesce(l.transaction_id = p.gateway_transaction_id, false)
+                       or coalesce(l.reference = p.id::text, false)))
+           union all
+           select l.report_id from settlement_lines l
+            where l.class = 'matched' and (l.payment_id is null or l.type not in
+                    ('settlement', 'refund', 'refund_reversal', 'chargeback',
+                     'chargeback_reversal', 'fee', 'settlement_failure'))
+               or l.class = 'partial_settlement' and l.type <> 'settlement'
+               or l.class in ('matched', 'given_back') and l.at_stake <> 0
+               or (l.class = 'fee_drift') <> (l.fee_agreed is not null)
+               or l.class = 'fee_drift' and l.at_stake <>
+                    abs(coalesce(l.payout_fee, l.fee) - l.fee_agreed)
+               or (l.class in ('provider_cost', 'provider_tax', 'provider_invoice', 'reserve',
+                               'own_transfer', 'carried_balance', 'conversion'))
+                  <> (l.type in ('cost', 'tax', 'invoice', 'reserve', 'transfer', 'carried',
+                                 'conversion'))
+           union all
+           select l.report_id from settlement_lines l join payments p on p.id = l.payment_id
+            where l.class = 'matched' and case l.type
+                when 'settlement' then l.gross <= 0
+                when 'settlement_failure' then p.state <> 'SettlementFailed'
+                when 'fee' then l.gross <> 0
+                when 'refund' then l.gross >= 0 or not exists (
+                  select from refunds r where r.payment_id = p.id)
+                when 'refund_reversal' then l.gross <= 0
+                when 'chargeback' then l.gross >= 0 or not exists (
+                  select from disputes d where d.payment_id = p.id)
+                else l.gross <= 0 or not exists (
+                  select from disputes d where d.payment_id = p.id) end
+           union all
+           select l.report_id from settlement_lines l
+             left join settlement_reports r on r.id = l.report_id
+             left join reconciliation_runs n on n.id = l.run_id
+            where r.id is null or (n.gateway, n.day) is distinct from (r.gateway, r.day)
+           union all
+           select null from reconciliation_days d
+             left join reconciliation_runs n on n.id = d.closed_by_run
+            where d.closed_by_run is not null
+              and (n.gateway, n.day, n.mode) is distinct from (d.gateway, d.day, 'close')
+           union all
+           select r.id from settlement_reports r left join reconciliation_days d
+               on d.gateway = r.gateway and d.day = r.day
+            where d.day is null""",
+    ),
+    (
+        "rows_are_booked_once",
+        "What identifies a provider's row is booked from one report only.",
+        """select min(i.report_id::text) from (
+             select r.gateway, r.format, l.report_id,
+                    case when r.format not in ('canonical', 'adyen') and l.line_id is not null
+                         then regexp_replace(l.line_id, ':(out|in)$', '')
+                         else concat_ws('|', l.batch_id, l.line_id, l.transaction_id, l.reference,
+                           l.type, l.gross, l.fee, l.net, l.currency, l.booked_at, l.value_date,
+                           case when r.format = 'canonical' then l.line_no end) end as identity
+               from settlement_lines l join settlement_reports r on r.id = l.report_id
+              where (r.origin = 'file' or r.format <> 'canonical')
+                and (l.posts or l.class in (select class from provider_accounts))) i
+            group by i.gateway, i.format, i.identity having count(distinct i.report_id) > 1""",
+    ),
+    (
+        "refunds_are_explained_once",
+        "Nothing is booked for a refund without a line once lines tell all that was refunded.",
+        """select d.id from discrepancies d join payments p on p.id = d.payment_id
+             join (select discrepancy_id,
+                          sum(case 'settled_funds' when debit then amount when credit then -amount
+                              else 0 end) as booked
+                     from discrepancy_entries group by 1) e on e.discrepancy_id = d.id
+            where d.kind = 'refund_mismatch' and d.report_id is null and e.booked <> 0
+              and p.refunded_amount + (select coalesce(sum(l.gross), 0)
+                    from refund_lines_of(d.payment_id, d.currency) l) <= 0""",
+    ),
+    (
+        "discrepancies_are_of_their_line",
+        "A discrepancy has the day, kind, payment, amount and currency of its line.",
+        f"""select d.id from discrepancies d
+             left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+             left join settlement_reports r on r.id = d.report_id
+            where d.report_id is not null and (
+                  (r.gateway, l.currency) is distinct from (d.gateway, d.currency)
+               or case when d.kind = 'fee_drift' then d.day < r.day else d.day <> r.day end
+               or d.kind not in {BOOKED_KINDS}
+                  and (d.kind, d.amount) is distinct from (l.class, l.at_stake)
+               or l.payment_id is not null and l.payment_id is distinct from d.payment_id)
+           union all
+           select d.id from discrepancies d
+             join discrepancy_events e on e.discrepancy_id = d.id and e.seq = 1
+             left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+            where d.report_id is not null and e.facts ? 'type'
+              and (e.facts->>'type', e.facts->>'gross', e.facts->>'fee', e.facts->>'net',
+                   e.facts->>'transaction_id', e.facts->>'reference') is distinct from
+                  (l.type, l.gross::text, l.fee::text, l.net::text, l.transaction_id,
+                   l.reference)""",
+    ),
+    (
+        "claims_are_what_the_provider_owes",
+        "On the account of claims stands what open claims are about, and nothing of ended ones.",
+        """select coalesce(b.discrepancy_id, c.discrepancy_id)
+             from (select discrepancy_id,
+                          sum(case when debit = 'gateway_claims' then amount else -amount end)
+                            as owed
+                     from (select discrepancy_id, debit, credit, amount from discrepancy_entries
+                           union all
+                           select discrepancy_id, debit, credit, amount
+                             from gateway_claim_entries) e
+                    where 'gateway_claims' in (debit, credit) group by 1) b
+             full join gateway_claims c on c.discrepancy_id = b.discrepancy_id
+             left join discrepancies d on d.id = c.discrepancy_id
+            where d.kind = 'fee_drift' and b.owed < 0
+               or case when coalesce(c.status, 'paid') in ('paid', 'refused')
+                       then coalesce(b.owed, 0) <> 0
+                       else c.amount > 0 and coalesce(b.owed, 0) = 0 end""",
+    ),
+    (
+        "decisions_are_as_proposed",
+        "A decision about a discrepancy is what its steps say was proposed, and then decided.",
+        """select r.id from discrepancy_resolutions r
+             left join discrepancies d on d.id = r.discrepancy_id
+            where (d.amount, d.currency) is distinct from (r.amount, r.currency)
+               or not exists (select from discrepancy_events e
+                    where e.discrepancy_id = r.discrepancy_id and e.event = 'proposed'
+                      and e.by = r.proposed_by
+                      and (e.facts->>'resolution', e.facts->>'note') = (r.resolution, r.note))
+               or r.state = 'approved' and not exists (select from discrepancy_events e
+                    where e.discrepancy_id = r.discrepancy_id and e.by = r.decided_by
+                      and e.event in ('resolved', 'approved'))
+           union all
+           select d.id from discrepancies d left join (
+             select distinct on (discrepancy_id) discrepancy_id, event, by, facts
+               from discrepancy_events where event in ('resolved', 'resolved itself', 'approved')
+              order by discrepancy_id, seq desc) e on e.discrepancy_id = d.id
+            where d.status = 'resolved' and d.resolution is distinct from
+                  case e.event when 'resolved itself' then 'itself' else e.facts->>'resolution' end
+           union all
+           select e.discrepancy_id from discrepancy_events e
+             left join discrepancy_events b on b.discrepancy_id = e.discrepancy_id
+              and b.seq = e.seq - 1
+            where (e.seq = 1) <> (e.event = 'opened') or e.seq > 1 and b.seq is null
+               or e.event = 'rejected' and b.status <> 'proposed'
+               or e.event = 'reopened' and b.status <> 'resolved'
+               or e.status <> case e.event
+                    when 'opened' then 'open' when 'rejected' then 'open'
+                    when 'reopened' then 'open' when 'proposed' then 'proposed'
+                    when 'approved' then 'waiting' when 'resolved' then 'resolved'
+                    when 'resolved itself' then 'resolved' else b.status end
+           union all
+           select c.discrepancy_id from gateway_claims c
+             left join discrepancies d on d.id = c.discrepancy_id
+             left join gateway_claim_events e on e.discrepancy_id = c.discrepancy_id
+              and e.seq = c.version
+            where (d.gateway, d.amount, d.currency) is distinct from
+                  (c.gateway, c.amount, c.currency) or e.status is distinct from c.status
+               or c.receipt is not null and not exists (select from gateway_claim_events x
+                    where x.discrepancy_id = c.discrepancy_id and x.receipt = c.receipt)
+           union all
+           select d.id from discrepancies d
+            where d.resolution = 'claim_from_gateway'
+              and not exists (select from gateway_claims c where c.discrepancy_id = d.id)
+           union all
+           select coalesce(x.id, e.discrepancy_id) from discrepancy_evidence x
+             full join (select discrepancy_id, facts->>'document' as document
+                          from discrepancy_events where event = 'evidence attached') e
+               on e.document = x.id::text and e.discrepancy_id = x.discrepancy_id
+            where x.id is null or e.document is null or x.digest <> sha256(x.content)""",
+    ),
+)

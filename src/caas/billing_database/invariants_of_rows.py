@@ -1,0 +1,182 @@
+"""The invariants of rows: none was changed, added or removed but by a statement that was counted.
+
+Where nothing else says what a row says, its table is summed in the commit that writes it (table
+`table_checksums`). Where that would cost the purchase a statement, another record carries the fact:
+the first event of a payment, the head of a day.
+
+Rules a change must keep: those of `invariants`; a table that is summed is in `SUMMED` and in a
+migration (`keep_checksum`); what only a head counts is found after the next head, within a day.
+"""
+
+from typing import Final
+
+from caas.billing_database.history_tables import BY_NAME, HistoryTable
+
+SUMMED: Final = (
+    "customers", "accounts", "api_keys", "access_credentials", "staff_links", "second_factors",
+    "recovery_codes", "audit_events", "services", "vehicle_models", "billing_details",
+    "dealership_markets", "tax_rates", "tax_settings", "orders", "vehicles",
+    "vehicle_assignments", "subscriptions", "usage_records", "usage_disputes", "billing_runs",
+    "refunds", "disputes", "deposit_decisions", "outcome_decisions", "refund_decisions",
+    "credit_note_decisions", "cases", "event_subscriptions", "gateway_calls", "webhook_inbox",
+    "webhook_quarantine",
+)  # fmt: skip
+COUNTED_BY_HEADS: Final = (
+    "gateway_calls", "webhook_inbox", "webhook_quarantine", "delivery_evidence", "report_mappings",
+)  # fmt: skip
+"""Of the tables of the history, those whose lost rows only a sum misses, or nothing else."""
+
+_NOW: Final = " union all ".join(
+    f"select '{table}' as of_table, count(*) as rows, coalesce(sum(fixed_checksum(t)), 0) as fixed,"
+    f" coalesce(sum(moving_checksum(t)), 0) as moving from {table} t"
+    for table in SUMMED
+)
+
+
+def _gone(table: HistoryTable) -> str:
+    """Return the query for the keys that a head counts, and no row of the table has."""
+    (key,) = table.key if len(table.key) == 1 else ("",)
+    own = f"t.{key}::text" if key else " || '/' || ".join(f"t.{name}::text" for name in table.key)
+    return (
+        f"select '{table.name} ' || l.key from (select unnest(keys) as key from history_leaves"
+        f" where of_table = '{table.name}') l"
+        f" where not exists (select from {table.name} t where {own} = l.key)"
+    )
+
+
+ROWS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "tables_are_as_written",
+        "The rows of a table are those that were written into it, each as it was written.",
+        f"""with now as ({_NOW}), kept as (
+             select of_table, sum(rows) as rows, sum(fixed) as fixed, sum(moving) as moving
+               from table_checksums group by of_table)
+           select coalesce(n.of_table, k.of_table) || ': ' || case
+                    when n.rows < k.rows then k.rows - n.rows || ' rows are missing'
+                    when n.rows > k.rows then n.rows - k.rows || ' rows were not written here'
+                    else 'a row is not as it was written' end
+             from now n full join kept k on k.of_table = n.of_table
+            where (n.rows, n.fixed, n.moving) is distinct from (k.rows, k.fixed, k.moving)""",
+    ),
+    (
+        "what_heads_count_is_there",
+        "Every row that a signed head counts is in its table.",
+        " union all ".join(_gone(BY_NAME[table]) for table in COUNTED_BY_HEADS),
+    ),
+    (
+        "payments_are_asked_for_as_accepted",
+        "A payment has the payment method, the caller's key and the deadline its events state.",
+        """select p.id from payments p join payment_events e on e.payment_id = p.id and e.seq = 1
+             left join customers c on c.id = p.customer
+            where e.facts ? 'accepted_with'
+              and e.facts->'accepted_with'->>'payment_method' is distinct from
+                  left(encode(sha256(convert_to(p.payment_method, 'UTF8')), 'hex'), 32)
+              and (p.payment_method is not null or c.erased_at is null)
+           union all
+           select p.id from payments p join payment_events e on e.payment_id = p.id and e.seq = 1
+            where e.facts->'accepted_with' ? 'key'
+              and p.created_at > db_now() - interval '89 days'
+              and not exists (
+                select from idempotency_keys k where k.payment_id = p.id
+                   and left(encode(sha256(convert_to(k.caller, 'UTF8') || k.key_hash), 'hex'), 32)
+                       = e.facts->'accepted_with'->>'key')
+           union all
+           select min(k.payment_id::text)::uuid from idempotency_keys k
+            where k.payment_id is not null group by k.payment_id having count(*) > 1
+           union all
+           select p.id from payments p left join (
+             select distinct on (payment_id) payment_id,
+                    (facts->>'capture_before')::timestamptz as at
+               from payment_events where facts ? 'capture_before'
+              order by payment_id, seq desc) b on b.payment_id = p.id
+            where p.capture_before is distinct from b.at
+              and p.created_at > (select min(ran_at) from migrations)""",
+    ),
+    (
+        "words_that_were_followed_are_kept",
+        "A webhook that a payment's event followed is in the inbox.",
+        """select e.payment_id from payment_events e
+            where e.facts->>'reported_by' like 'webhook:%' and not exists (
+              select from webhook_inbox n where n.event_id = substr(e.facts->>'reported_by', 9))""",
+    ),
+    (
+        "cases_end_with_a_decision",
+        "A resolved case says what was decided, and by whom.",
+        """select c.id from cases c
+            where c.status = 'resolved' and (c.owner is null or c.resolution is null)""",
+    ),
+    (
+        "subscriptions_run_as_their_events_say",
+        "A subscription was activated, and was cancelled, at the moment of its event.",
+        """select s.id from subscriptions s join subscription_events e
+              on e.subscription = s.id and e.event = 'Service Active'
+            where s.activated_at is null
+               or abs(extract(epoch from s.activated_at - e.at)) > 60
+           union all
+           select s.id from subscriptions s join subscription_events e
+              on e.subscription = s.id and e.to_state = 'cancelled' and e.from_state <> 'cancelled'
+            where s.cancelled_at is null
+               or abs(extract(epoch from s.cancelled_at - e.at)) > 60""",
+    ),
+    (
+        "what_a_life_requires_is_there",
+        "What each row must have by how far it came is not missing from it.",
+        """select t.id::text from entitlement_terms t
+             join payments p on p.subject = t.service_order and p.type = 'service'
+             join ota_commands k on k.subject = p.id and k.action = 'activate'
+            where t.payment_id is null
+           union all
+           select t.id::text from entitlement_terms t
+            where t.by_fleet is null
+              and t.reserved_at > (select min(ran_at) from migrations)
+           union all
+           select i.id::text from invoices i
+            where i.digest is null
+              and i.issued_at > (select min(ran_at) from migrations)
+           union all
+           select e.subscription::text from subscription_events e
+            where e.event in ('Payment method verified', 'Payment method changed')
+              and e.payment_id is null
+              and exists (select from payments p where p.subject = e.subscription)
+           union all
+           select e.vin from vehicle_events e
+            where e.order_id is null and e.version > 1 and e.event <> 'Vehicle Ready'
+           union all
+           select o.id::text from order_events x join orders o on o.id = x.order_id
+            where x.to_state = 'ready' and o.vin is not null
+              and not exists (select from vehicle_events e where e.vin = o.vin
+                                 and e.order_id = o.id and e.event = 'Vehicle Ready')
+           union all
+           select l.report_id || ':' || l.line_no from discrepancies d
+             join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+            where l.payment_id is null and d.payment_id is not null
+              and not exists (select from identified_lines i
+                               where i.report_id = l.report_id and i.line_no = l.line_no)
+           union all
+           select d.day::text from reconciliation_days d
+            where (d.closed_by_run is null) <> (d.closed_at is null)
+           union all
+           select d.payment_id::text from documents_due d left join refunds r on r.id = d.refund
+            where d.refund is not null and r.payment_id is distinct from d.payment_id
+           union all
+           select t.payment_id::text from payment_taxes t join markets m on m.code = t.market
+             join payments p on p.id = t.payment_id and p.type <> 'subscription'
+            where t.supplied_on not between
+                  ((t.recorded_at - interval '1 minute') at time zone m.zone)::date
+                  and (t.recorded_at at time zone m.zone)::date
+              and not exists (select from payment_events e
+                where e.payment_id = p.id and e.event = 'Initiate settlement'
+                  and (e.at at time zone m.zone)::date = t.supplied_on)""",
+    ),
+    (
+        "schedules_stand_together",
+        "Whatever a worker plans when it starts is planned, where another part of it is.",
+        """select planned.kind
+             from unnest(array['bill_month', 'reconcile_daily', 'reconcile_hourly',
+                               'issue_documents', 'check_laws']) as planned(kind)
+            where not exists (select from jobs w where w.kind = planned.kind)
+              and (exists (select from jobs w where w.kind = 'issue_documents')
+                or exists (select from jobs w where w.kind = 'bill_month')
+                   and exists (select from jobs w where w.kind = 'check_laws'))""",
+    ),
+)

@@ -1,0 +1,77 @@
+"""The invariants of sales: a service is sold for the buyer's own vehicle, or by a fleet operator.
+
+Who had the vehicle when a term was reserved decides, so that moment is compared with what was
+written beside it: the order or the subscription, the payment, and the clock.
+
+What an order of a service or an assignment says of time is compared with what happened beside it.
+
+Rules a change must keep: those of `invariants`.
+"""
+
+from typing import Final
+
+SALES: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "services_are_sold_to_owners",
+        "A term that no fleet operator sold was reserved by whoever had the vehicle then.",
+        """select t.id from entitlement_terms t join entitlements e on e.id = t.entitlement
+            where not t.by_fleet
+              and not exists (select from vehicle_assignments a
+                               where a.vin = e.vin and a.customer = t.customer
+                                 and a.since <= t.reserved_at
+                                 and coalesce(a.until, 'infinity') >= t.reserved_at)""",
+    ),
+    (
+        "terms_are_reserved_when_they_are_sold",
+        "A term was reserved after its order was placed and before it was paid for or moved on.",
+        """with since (at) as (select min(ran_at) from migrations),
+           sold as (
+             select t.id, t.reserved_at, least(t.updated_at, p.created_at, db_now()) as by_then,
+                    coalesce(o.created_at, s.created_at) as sold_at,
+                    t.subscription is not null as at_once
+               from entitlement_terms t
+               left join service_orders o on o.id = t.service_order
+               left join subscriptions s on s.id = t.subscription
+               left join payments p on p.id = t.payment_id)
+           select id from sold, since
+            where sold_at > since.at
+              and (reserved_at < sold_at - interval '1 minute'
+                or reserved_at > by_then + interval '1 minute'
+                or at_once and reserved_at > sold_at + interval '1 minute')""",
+    ),
+    (
+        "pending_terms_have_their_buyer",
+        "What is ordered and not paid is of a customer who is known and still has the vehicle.",
+        """select t.id from entitlement_terms t join entitlements e on e.id = t.entitlement
+             join customers c on c.id = t.customer
+            where t.state = 'pending' and t.service_order is not null
+              and t.reserved_at > (select min(ran_at) from migrations)
+              and (c.erased_at is not null
+                   or not t.by_fleet and not has_vehicle(t.customer, e.vin))""",
+    ),
+    (
+        "assignments_end_with_their_vehicle",
+        "A vehicle was an order's once, until the moment of the event that took it away.",
+        """select a.id from vehicle_assignments a
+            where not a.active and not exists (
+              select from vehicle_events e
+               where e.vin = a.vin and e.order_id = a.order_id and e.event = a.ended_because
+                 and abs(extract(epoch from e.at - a.until)) <= 60)
+           union all
+           select min(id::text)::uuid from vehicle_assignments group by vin, order_id
+           having count(*) > 1""",
+    ),
+    (
+        "months_are_charged_to_what_was_verified",
+        "A subscription is charged to the payment method that its last verification was of.",
+        """with verified as (
+             select distinct on (e.subscription) e.subscription, coalesce(p.payment_method, (
+                      select f.facts->>'payment_method' from payment_events f
+                       where f.payment_id = p.id and f.event = 'Funds reserved')) as method
+               from subscription_events e join payments p on p.id = e.payment_id
+              where e.event in ('Payment method verified', 'Payment method changed')
+              order by e.subscription, e.version desc)
+           select s.id from subscriptions s join verified v on v.subscription = s.id
+            where s.payment_method is distinct from v.method and not is_erased(s.customer)""",
+    ),
+)

@@ -1,0 +1,268 @@
+"""Jobs as rows: claiming what is due, finishing it, putting it off, parking it.
+
+Rules a change must keep: leases run on the database's clock; a claim raises the row's fence, and
+only the holder of that fence may finish or put off the row, so that a worker that was frozen past
+its lease changes nothing when it wakes; a row that only waits is held by no process;
+a claim whose answer was lost is released by its own id, once the database answers.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.unknown_claims import UnknownClaims
+from caas.errors import ConflictError, UnavailableError
+
+CLAIM_ROWS_MAX = 200
+
+ADD = """
+insert into jobs as o (kind, subject, due_at, payload, created_at)
+select k, s, db_now() + make_interval(secs => d), p, db_now()
+  from unnest($1::text[], $2::uuid[], $3::double precision[], $4::jsonb[]) as w(k, s, d, p)
+on conflict (kind, subject) do update
+   set due_at = least(o.due_at, excluded.due_at), payload = o.payload || excluded.payload,
+       fence = o.fence + 1, lease_until = null, paused_at = null, held_by = excluded.held_by,
+       attempts = case when o.paused_at is null then o.attempts else 0 end
+"""
+CLAIM = """
+update jobs o set lease_until = db_now() + make_interval(secs => $2), fence = o.fence + 1,
+       attempts = o.attempts + 1, held_by = this_process(),
+       claim = $4
+  from (select kind, subject from jobs
+         where due_at <= db_now() and (lease_until is null or lease_until < db_now())
+           and paused_at is null and kind = any ($1)
+         order by due_at limit $3 for update skip locked) due
+ where o.kind = due.kind and o.subject = due.subject
+returning o.kind, o.subject, o.payload, o.attempts, o.fence, o.created_at
+"""
+# A claim whose rows nobody was given: they are due as if it had never been.
+UNCLAIM = """
+update jobs set lease_until = null, held_by = null, fence = fence + 1,
+       attempts = greatest(attempts - 1, 0)
+ where claim = any ($1) and lease_until is not null and paused_at is null
+returning claim
+"""
+LEAVE = """
+update jobs o set lease_until = null, held_by = null
+  from unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
+ where o.kind = w.k and o.subject = w.s and o.fence = w.f and o.lease_until is not null
+returning w.k, w.s, w.f
+"""
+FINISH = """
+delete from jobs o using unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
+ where o.kind = w.k and o.subject = w.s and o.fence = w.f
+"""
+RESCHEDULE = """
+update jobs set due_at = db_now() + make_interval(secs => $4), lease_until = null,
+       held_by = null, last_error = $5, payload = payload || $6,
+       attempts = case when $7 then 0 else attempts end
+ where kind = $1 and subject = $2 and fence = $3
+"""
+PARK = """
+update jobs set paused_at = db_now(), lease_until = null, held_by = null, last_error = $4
+ where kind = $1 and subject = $2 and fence = $3
+"""
+RENEW = """
+update jobs o set lease_until = db_now() + make_interval(secs => $4)
+  from unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
+ where o.kind = w.k and o.subject = w.s and o.fence = w.f and o.lease_until is not null
+"""
+HASTEN = """
+update jobs o
+   set due_at = least(o.due_at, db_now() + make_interval(secs => q.place / $2::float8))
+  from (select kind, subject, row_number() over (order by created_at desc) as place
+          from jobs
+         where kind = any ($1) and paused_at is null and lease_until is null and due_at > db_now()
+         order by created_at desc limit $3) q
+ where o.kind = q.kind and o.subject = q.subject and o.lease_until is null and o.paused_at is null
+"""
+HASTENED_ROWS_MAX = 1000
+HASTENED_PER_SECOND = 50.0
+END = "delete from jobs where kind = $1 and subject = $2"
+POSTPONE = """
+insert into jobs as o (kind, subject, due_at, last_error, payload, created_at, held_by)
+values ($1, $2, db_now() + make_interval(secs => $3), $4, $5, db_now(), null)
+on conflict (kind, subject) do update
+   set due_at = excluded.due_at, last_error = excluded.last_error, fence = o.fence + 1,
+       lease_until = null, held_by = null, attempts = 0, payload = o.payload || excluded.payload
+"""
+IS_HELD = "select 1 from jobs where kind = $1 and subject = $2 and fence = $3"
+NEXT_DUE = """
+select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - db_now())
+  from jobs where paused_at is null and kind = any ($1)
+"""
+
+RELEASE = """
+update jobs set paused_at = null, attempts = 0, due_at = db_now(), lease_until = null,
+       payload = payload || '{"released_after": 0}'
+ where kind = $1 and subject = $2 and paused_at is not null
+returning exists (select from jobs o where o.subject = $2 and o.kind <> $1
+                   and o.paused_at is not null) as others
+"""
+
+
+RELEASED_AFTER = "released_after"
+"""In a payload: after how many attempts a person let parked work go on."""
+
+
+class NotPausedError(ConflictError):
+    """This work is not parked, so there is nothing to release."""
+
+    code = "not_parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A piece of jobs in the hands of one worker until its lease ends."""
+
+    kind: str
+    subject: UUID
+    payload: dict[str, Any]
+    attempts: int
+    fence: int
+
+
+class JobRows:
+    """The table of jobs."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+        self._lost: UnknownClaims[UUID] = UnknownClaims(database, self._unclaim)
+        self._left: UnknownClaims[tuple[str, UUID, int]] = UnknownClaims(database, self._leave)
+
+    async def add(
+        self,
+        kind: str,
+        subject: UUID,
+        *,
+        due_in: float = 0.0,
+        payload: dict[str, Any] | None = None,
+        within: Connection | None = None,
+    ) -> None:
+        """Make sure something happens in `due_in` seconds, or earlier if so agreed already."""
+        await self.add_all([(kind, subject, due_in, payload or {})], within=within)
+
+    async def add_all(
+        self,
+        job: Sequence[tuple[str, UUID, float, dict[str, Any]]],
+        *,
+        within: Connection | None = None,
+    ) -> None:
+        """Add many job in one statement."""
+        if not job:
+            return
+        columns = [list(column) for column in zip(*job, strict=True)]
+        if within is not None:
+            await within.execute(ADD, *columns)
+            return
+        async with self._database.connection() as connection:
+            await connection.execute(ADD, *columns)
+
+    async def claim(
+        self, kinds: Sequence[str], *, lease_seconds: float, rows_max: int = CLAIM_ROWS_MAX
+    ) -> list[Job]:
+        """Take what is due of these kinds, at most `rows_max` rows, for the length of a lease."""
+        claim = new_id()
+        try:
+            rows = await self._database.fetch(CLAIM, list(kinds), lease_seconds, rows_max, claim)
+        except (UnavailableError, asyncio.CancelledError):
+            self._lost.add(claim)
+            raise
+        return [
+            Job(row["kind"], row["subject"], row["payload"], row["attempts"], row["fence"])
+            for row in rows
+        ]
+
+    def leave(self, job: Job) -> None:
+        """Let a claimed piece that nobody is doing any more come due once the database answers."""
+        self._left.add((job.kind, job.subject, job.fence))
+
+    async def _leave(self, left: Sequence[tuple[str, UUID, int]]) -> list[tuple[str, UUID, int]]:
+        columns = (list(column) for column in zip(*left, strict=True))
+        return [(*row,) for row in await self._database.fetch(LEAVE, *columns)]
+
+    async def _unclaim(self, claims: Sequence[UUID]) -> list[UUID]:
+        return [row["claim"] for row in await self._database.fetch(UNCLAIM, list(claims))]
+
+    async def finish(self, done: Sequence[Job]) -> None:
+        """End job, each only if this claim still holds it."""
+        await self._database.fetch(
+            FINISH,
+            [job.kind for job in done],
+            [job.subject for job in done],
+            [job.fence for job in done],
+        )
+
+    async def renew(self, under_way: Sequence[Job], *, lease_seconds: float) -> None:
+        """Lengthen the leases of work that is still being done by whoever claimed it."""
+        await self._database.fetch(
+            RENEW,
+            [job.kind for job in under_way],
+            [job.subject for job in under_way],
+            [job.fence for job in under_way],
+            lease_seconds,
+        )
+
+    async def reschedule(
+        self,
+        job: Job,
+        *,
+        due_in: float,
+        because: str | None = None,
+        payload: dict[str, Any] | None = None,
+        begins_anew: bool = False,
+    ) -> None:
+        """Let a claimed piece come due again later, as if for the first time if it begins anew."""
+        await self._database.fetch(
+            RESCHEDULE, job.kind, job.subject, job.fence, due_in, because, payload or {},
+            begins_anew,
+        )  # fmt: skip
+
+    async def hasten(self, kinds: Sequence[str]) -> None:
+        """Let what waits of these kinds come due from now on: the newest, so many a second."""
+        await self._database.fetch(HASTEN, list(kinds), HASTENED_PER_SECOND, HASTENED_ROWS_MAX)
+
+    async def pause(self, job: Job, *, because: str) -> None:
+        """Take a piece out of circulation until a person releases it."""
+        await self._database.fetch(PARK, job.kind, job.subject, job.fence, because)
+
+    async def release(self, kind: str, subject: UUID, *, within: Connection) -> bool:
+        """Let parked work come due at once; return whether other work of the subject stays parked.
+
+        Raises:
+            NotPausedError: nothing of this kind is parked for the subject.
+        """
+        row = await within.fetchrow(RELEASE, kind, subject)
+        if row is None:
+            raise NotPausedError(kind=kind, subject=str(subject))
+        return bool(row["others"])
+
+    async def postpone(
+        self,
+        kind: str,
+        subject: UUID,
+        *,
+        due_in: float,
+        because: str | None = None,
+        payload: dict[str, Any] | None = None,
+    ) -> None:
+        """Set when work that the caller was doing itself comes due, claimed or not."""
+        await self._database.fetch(POSTPONE, kind, subject, due_in, because, payload or {})
+
+    async def is_held(self, kind: str, subject: UUID, *, fence: int) -> bool:
+        """Say whether nobody else has taken this work over since it had this fence."""
+        return await self._database.fetchrow(IS_HELD, kind, subject, fence) is not None
+
+    async def end(self, kind: str, subject: UUID, *, within: Connection) -> None:
+        """End work that the caller's own transaction has just done."""
+        await within.execute(END, kind, subject)
+
+    async def seconds_to_next(self, kinds: Sequence[str]) -> float | None:
+        """Return how long until something of these kinds is due, None when nothing waits."""
+        row = await self._database.fetchrow(NEXT_DUE, list(kinds))
+        return None if row is None or row[0] is None else float(row[0])

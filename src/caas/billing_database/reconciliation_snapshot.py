@@ -1,0 +1,319 @@
+"""The book as of one instant, for Diagram 10: what is known of the payments a report speaks of.
+
+Everything is read in one repeatable-read snapshot, so that payments which move meanwhile make no
+false discrepancy, and leaves by COPY into files. What is read grows with the report and with what
+is still open, never with the ledger: payments are looked up by the keys of the lines, and those
+without a line by the day they were captured.
+
+Rules a change must keep: columns and order are those of `rules.compared_relations`; a payment
+comes out once in each file; nothing is written but temporary tables.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.discrepancy_statements import BOOKED_KINDS
+
+EXPORT_SECONDS_MAX: Final = 600
+
+TEMPORARY: Final = """
+drop table if exists told_keys, told_transactions, late_windows, compared_payments;
+create temp table told_keys (payment_id uuid);
+create temp table told_transactions (transaction_id text);
+create temp table late_windows (
+  method text, captured_from timestamptz, captured_to timestamptz,
+  expected_on date, missing_from date);
+create temp table compared_payments (
+  id uuid primary key, expected_on date, missing_from date, refund_expected_on date,
+  watch_delivery boolean not null default false);
+"""
+GONE: Final = "drop table if exists told_keys, told_transactions, late_windows, compared_payments"
+
+# A payment's life is read by its keys, one after the other: on a ledger ten times as long that
+# costs the same, and a plan that reads the whole ledger would not.
+BY_KEY: Final = """
+set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off;
+set local jit = off; set local max_parallel_workers_per_gather = 0
+"""
+
+# What was decided about a refund without a line, and sealed, is no refund that a line may tell.
+PAYMENT: Final = """
+p.id, p.gateway_transaction_id, p.state, p.version, p.currency, p.captured_amount,
+       p.settled_amount,
+       case when p.refunded_amount > 0 or p.state in ('Refunding', 'Refunded') then
+         (select coalesce(sum(r.amount), 0)::bigint from refunds r
+           where r.payment_id = p.id and r.state in ('sent', 'succeeded'))
+         - (select coalesce(sum(u.amount), 0)::bigint from discrepancies u
+              join reconciliation_days y on y.gateway = u.gateway and y.day = u.day
+             where u.payment_id = p.id and u.kind = 'refund_mismatch' and u.report_id is null
+               and u.resolution <> 'itself' and y.sealed_at is not null) else 0 end
+         + coalesce(d.refund_lines, 0),
+       p.refunded_amount, coalesce(d.known, 0), coalesce(d.number, 0), coalesce(d.back, 0)
+"""
+DISPUTED: Final = """
+left join lateral (
+         select sum(m.taken) filter (where not m.of_refund)::bigint as known,
+                sum(d.taken - d.amended) filter (where not m.of_refund)::bigint as number,
+                sum(m.back) filter (where not m.of_refund)::bigint as back,
+                sum(m.taken) filter (where m.of_refund)::bigint as refund_lines
+           from disputes d join disputed_amounts(p.id, p.currency) m on m.dispute = d.id
+          where d.payment_id = p.id) d on true
+"""
+KNOWN: Final = f"""
+select {PAYMENT}, null, null, null, null
+  from told_keys k join payments p on p.id = k.payment_id {DISPUTED}
+"""
+# Lines without our reference, or whose payment learnt another transaction than the line tells.
+BY_TRANSACTION: Final = """
+insert into compared_payments (id)
+select t.id from told_transactions k join payments t on t.gateway_transaction_id = k.transaction_id
+on conflict do nothing
+"""
+# Captured so long ago that the bank should have spoken, and no line with its own money yet. What
+# was captured is found by its time, and nearly all has its line, so that little is looked up.
+LATE: Final = """
+with captured as materialized (
+  select e.payment_id, e.currency, w.method, w.expected_on, w.missing_from
+    from late_windows w cross join lateral (
+         select payment_id, currency from ledger_entries
+          where at >= w.captured_from and at < w.captured_to and debit = 'gateway_receivable'
+         offset 0) e
+), lacking as materialized (
+  select c.* from captured c
+    left join lateral (select 1 as line from settlement_lines l
+                        where l.payment_id = c.payment_id and l.currency = c.currency
+                          and (l.type = 'settlement' and l.gross > 0
+                               or l.type = 'settlement_failure') limit 1) l on true
+    left join lateral (select 1 as line from identified_lines i
+                         join settlement_lines l using (report_id, line_no)
+                        where i.payment_id = c.payment_id and l.currency = c.currency
+                          and (l.type = 'settlement' and l.gross > 0
+                               or l.type = 'settlement_failure') limit 1) i on true
+   where l.line is null and i.line is null
+)
+insert into compared_payments as c (id, expected_on, missing_from)
+select distinct on (k.payment_id) k.payment_id, k.expected_on, k.missing_from
+  from lacking k join payments p on p.id = k.payment_id
+ where k.method = case when p.payment_method ~ '(debit|sepa)' then 'bank_debit' else 'card' end
+ order by k.payment_id, k.expected_on
+on conflict (id) do update
+   set expected_on = excluded.expected_on, missing_from = excluded.missing_from
+"""
+LATE_REFUNDS: Final = """
+insert into compared_payments as c (id, refund_expected_on)
+select distinct on (e.payment_id) e.payment_id, w.expected_on
+  from late_windows w cross join lateral (
+       select payment_id from ledger_entries
+        where at >= w.captured_from and at < w.captured_to
+          and debit = 'refunds_payable' and credit = 'settled_funds'
+       offset 0) e
+ where w.method = 'card'
+ order by e.payment_id, w.expected_on desc
+on conflict (id) do update set refund_expected_on = excluded.refund_expected_on
+"""
+DELIVERED: Final = """
+insert into compared_payments as c (id, watch_delivery)
+select distinct p.id, true
+  from delivery_evidence e join payments p on p.id = e.subject
+ where e.recorded_at >= $1 and e.recorded_at < $2 and e.proves_delivery
+   and p.captured_amount = 0 and p.state in ('Authorized', 'Voided', 'Failed')
+   and not exists (select from entitlements n
+                    where n.vin = e.vin and n.service = e.service and n.reported_epoch > e.epoch)
+on conflict (id) do update set watch_delivery = true
+"""
+COMPARED: Final = f"""
+select {PAYMENT},
+       case when c.watch_delivery then p.amount end, c.expected_on, c.missing_from,
+       c.refund_expected_on
+  from compared_payments c join payments p on p.id = c.id {DISPUTED}
+"""
+
+LINE: Final = """
+l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.type, l.gross,
+       l.fee, l.net, l.currency,
+       to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.value_date,
+       l.method, null, null, null, null, null, l.payout_fee, l.payout_unit
+"""
+# A line stands for money in our books when it posts, or when a person's decision took it so.
+SEEN: Final = f"""
+select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
+  from {{payments}} k
+  join lateral (
+         select * from settlement_lines where payment_id = k.{{id}}
+          union all
+         select s.* from identified_lines i
+           join settlement_lines s on s.report_id = i.report_id and s.line_no = i.line_no
+          where i.payment_id = k.{{id}}) l on true
+  left join lateral (
+         select d.status = 'resolved' as resolved,
+                d.status = 'resolved' and (d.resolution = 'itself' or d.kind in
+                  ('amount', 'chargeback', 'failed_settlement', 'refund_mismatch')) as counts
+           from discrepancies d
+          where not l.posts and d.report_id = l.report_id and d.line_no = l.line_no) s on true
+ where l.posts or coalesce(s.resolved, true)
+"""
+SEEN_OF_KNOWN: Final = SEEN.format(payments="told_keys", id="payment_id")
+SEEN_OF_COMPARED: Final = SEEN.format(payments="compared_payments", id="id")
+# Lines whose discrepancy is still open are judged again: what they lacked may have come.
+AGAIN: Final = f"""
+select 0, 'again', 1, {LINE}
+  from {{these}} d
+  join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+ where d.status <> 'resolved' and d.gateway = $1 and not l.posts
+   and d.kind not in {BOOKED_KINDS}
+ order by l.report_id, l.line_no
+"""
+AGAIN_ALL: Final = AGAIN.format(these="discrepancies")
+# Where many are open, those about a payment that moved since the last run, or is new since then.
+AGAIN_CHANGED: Final = """
+with changed as materialized (select distinct payment_id from payment_events where at >= $2
+), touched as materialized (
+  select d.id from changed c join discrepancies d on d.payment_id = c.payment_id
+   where d.status <> 'resolved' and d.report_id is not null
+   union
+  select d.id from changed c join payments p on p.id = c.payment_id
+    join settlement_lines l on l.class = 'missing_in_book'
+     and l.transaction_id = p.gateway_transaction_id
+    join discrepancies d on d.report_id = l.report_id and d.line_no = l.line_no
+   union
+  select d.id from changed c
+    join settlement_lines l on l.class = 'missing_in_book' and l.reference = c.payment_id::text
+    join discrepancies d on d.report_id = l.report_id and d.line_no = l.line_no
+), chosen as (select d.* from touched t join discrepancies d on d.id = t.id)
+""" + AGAIN.format(these="chosen")
+# And those about whom the new lines speak of.
+REPLAYED_OF_KNOWN: Final = """
+with touched as materialized (
+  select d.id from told_keys k join discrepancies d on d.payment_id = k.payment_id
+   where d.status <> 'resolved' and d.report_id is not null
+   union
+  select d.id from compared_payments k join discrepancies d on d.payment_id = k.id
+   where d.status <> 'resolved' and d.report_id is not null
+   union
+  select d.id from told_transactions k
+    join settlement_lines l on l.class = 'missing_in_book' and l.transaction_id = k.transaction_id
+    join discrepancies d on d.report_id = l.report_id and d.line_no = l.line_no
+), chosen as (select d.* from touched t join discrepancies d on d.id = t.id)
+""" + AGAIN.format(these="chosen")
+OPEN_COUNT: Final = """
+select count(*) from (select from discrepancies
+  where gateway = $1 and status <> 'resolved' and report_id is not null limit $2) o
+"""
+AGAIN_ALL_MAX: Final = 5_000
+"""As many lines are judged again in every run; above it, those to which something happened."""
+SINCE_MARGIN: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class LateWindow:
+    """A span of captures whose settlement was expected on one day, by one payment method."""
+
+    method: str
+    captured_from: datetime
+    captured_to: datetime
+    expected_on: date
+    missing_from: date
+
+
+class ReconciliationSnapshot:
+    """One instant of the Billing Database, held until everything is read."""
+
+    def __init__(self, connection: Connection, as_of: datetime) -> None:
+        """Read through this connection, whose snapshot was taken at this instant."""
+        self._connection = connection
+        self.as_of = as_of
+
+    async def replayed_lines_all(self, gateway: str, path: Path, *, since: datetime | None) -> bool:
+        """Write the lines of this gateway's open discrepancies, to be judged again.
+
+        Where there are many, only those about payments that moved since then; return whether.
+        """
+        number = await self._connection.fetchval(OPEN_COUNT, gateway, AGAIN_ALL_MAX + 1)
+        if since is None or number <= AGAIN_ALL_MAX:
+            await self._export(path, AGAIN_ALL, gateway)
+            return False
+        await self._export(path, AGAIN_CHANGED, gateway, since - SINCE_MARGIN)
+        return True
+
+    async def replayed_lines_of_known(self, gateway: str, path: Path) -> None:
+        """Write those about the payments and transactions that the lines speak of."""
+        await self._export(path, REPLAYED_OF_KNOWN, gateway)
+
+    async def late(self, windows: Sequence[LateWindow]) -> None:
+        """Add what was captured or refunded in these spans and has no line."""
+        await self._connection.copy_records_to_table(
+            "late_windows",
+            records=[
+                (w.method, w.captured_from, w.captured_to, w.expected_on, w.missing_from)
+                for w in windows
+            ],
+        )
+        await self._connection.execute(LATE, timeout=EXPORT_SECONDS_MAX)
+        await self._connection.execute(LATE_REFUNDS, timeout=EXPORT_SECONDS_MAX)
+
+    async def delivered(self, since: datetime) -> None:
+        """Add what was delivered since then, not switched off again, and ended without a charge."""
+        await self._connection.execute(DELIVERED, since, self.as_of, timeout=EXPORT_SECONDS_MAX)
+
+    async def reported(self, keys: Path, path: Path) -> None:
+        """Take the payments that lines refer to, and write what is known of them."""
+        await self._take("told_keys", keys)
+        await self._export(path, KNOWN)
+
+    async def seen_of_known(self, path: Path) -> None:
+        """Write the lines of these payments that earlier runs judged."""
+        await self._export(path, SEEN_OF_KNOWN)
+
+    async def take_transactions(self, path: Path) -> None:
+        """Add the payments of these transactions, of which lines speak that refer to no other."""
+        await self._take("told_transactions", path)
+        await self._connection.execute(BY_TRANSACTION, timeout=EXPORT_SECONDS_MAX)
+        await self._connection.execute("analyze compared_payments")
+
+    async def besides(self, path: Path) -> None:
+        """Write what is known of the payments that were added."""
+        await self._export(path, COMPARED)
+
+    async def seen_of_besides(self, path: Path) -> None:
+        """Write the lines of these payments that earlier runs judged."""
+        await self._export(path, SEEN_OF_COMPARED)
+
+    async def _take(self, table: str, path: Path) -> None:
+        await self._connection.copy_to_table(
+            table, source=path, format="csv", timeout=EXPORT_SECONDS_MAX
+        )
+        await self._connection.execute(f"analyze {table}")
+
+    async def _export(self, path: Path, query: str, *arguments: object) -> None:
+        """Write what a query gives into a file.
+
+        A path would cost a hop into a thread for every few rows; a write of so few does not block.
+        """
+        with path.open("wb") as file:
+
+            async def write(rows: bytes) -> None:
+                file.write(rows)
+
+            await self._connection.copy_from_query(
+                query, *arguments, output=write, format="csv", timeout=EXPORT_SECONDS_MAX
+            )
+
+
+@asynccontextmanager
+async def reconciliation_snapshot(database: Database) -> AsyncIterator[ReconciliationSnapshot]:
+    """Hold the book as of now until the block is left."""
+    async with database.connection() as connection:
+        await connection.execute(TEMPORARY)
+        try:
+            async with connection.transaction(isolation="repeatable_read"):
+                await connection.execute(BY_KEY)
+                as_of = await connection.fetchval("select db_now()")
+                yield ReconciliationSnapshot(connection, as_of)
+        finally:
+            if not connection.is_closed():
+                await connection.execute(GONE)

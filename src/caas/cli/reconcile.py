@@ -1,0 +1,400 @@
+"""The finance clerk's commands: reconcile a day, investigate discrepancies, seal and report.
+
+Rules a change must keep: a command decides nothing; `--by` is a name without an account, so it
+never approves; a finding is exit status 1.
+"""
+
+import getpass
+from collections.abc import Awaitable, Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+import typer
+
+from caas import app, local_machine, process_environment
+from caas.billing_database.actors import Actor
+from caas.billing_database.discrepancies import Asked, Discrepancy
+from caas.billing_database.reconciliation_days import ReconciliationDay
+from caas.cli.commands import (
+    FINDINGS,
+    INTERRUPTED,
+    AsJson,
+    Yes,
+    ask,
+    parse_day,
+    print_json,
+    print_table,
+    run_command,
+    step_back,
+    with_currency,
+)
+from caas.errors import StartupError
+from caas.reconciliation import Expected, Reconciled, Reconciliation
+from caas.reconciliation.fetching import Progress
+from caas.reconciliation.investigation import Investigated
+from caas.reconciliation.reporting import as_data, as_text, position_text
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
+from caas.rules.money import Money
+from caas.settings import read_settings
+
+GOOD: Final = frozenset({"closed", "in progress"})
+PATIENCE_SECONDS: Final = 60.0
+MEDIA_TYPES: Final = {
+    ".csv": "text/csv", ".jpeg": "image/jpeg", ".jpg": "image/jpeg", ".json": "application/json",
+    ".pdf": "application/pdf", ".png": "image/png", ".txt": "text/plain",
+}  # fmt: skip
+FORMS: Final = ("csv", "json", "pdf")
+
+discrepancies = typer.Typer(
+    help="What differs between the gateway's reports and our records.", no_args_is_help=True
+)
+
+
+Day = Annotated[
+    date, typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="The day.")
+]
+By = Annotated[
+    str, typer.Option("--by", default_factory=getpass.getuser, help="Who does it; you by default.")
+]
+Id = Annotated[UUID, typer.Argument(metavar="ID", help="The discrepancy.")]
+Note = Annotated[str, typer.Option("--note", help="Why.")]
+Operation = Callable[[Reconciliation], Awaitable[None]]
+
+
+def reconcile(
+    day: Day,
+    file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Take the report from this file."),
+    ] = None,
+    lines: Annotated[
+        int | None, typer.Option(min=0, help="How many lines the file has after its header.")
+    ] = None,
+    net: Annotated[
+        list[str] | None,
+        typer.Option(help="What the file's lines come to, such as '24.88 EUR'; one a currency."),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Reconcile a day and close it; it may be stopped and started again at any point.
+
+    A file is refused when its own dates are not of the day, or when it does not come to --lines and
+    --net. What comes for a sealed day goes to the next open day.
+    """
+    if file is None and (lines is not None or net):
+        raise typer.BadParameter("--lines and --net tell what --file must come to")
+    expected = Expected(lines=lines, nets=with_currency(net or ()))
+
+    async def work(reconciliation: Reconciliation) -> None:
+        from rich.console import Console  # noqa: PLC0415  # imports that only this command pays for
+        from rich.progress import Progress as Bars  # noqa: PLC0415
+
+        step_back()
+        with Bars(transient=True, console=Console(stderr=True)) as bars:
+            done = await reconciliation.reconcile(
+                day, file=file, expected=expected, progress=_progress_of(bars),
+                patience_seconds=PATIENCE_SECONDS,
+            )  # fmt: skip
+        if as_json:
+            print_json(done)
+        else:
+            counts = done.run.counts.items()
+            typer.echo(f"{done.run.lines} new lines, judged by {done.run.engine}")
+            print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
+            typer.echo("\n".join([*_notes(done), _sentence(done.day)]))
+        if done.day.verdict not in GOOD:
+            raise typer.Exit(FINDINGS)
+
+    writing(work)
+
+
+def days(*, as_json: AsJson = False) -> None:
+    """List the days with their verdicts, the newest first."""
+
+    async def work(reconciliation: Reconciliation) -> None:
+        known = await reconciliation.listed()
+        if as_json:
+            print_json(known)
+        else:
+            print_table([[str(it.day), _sealed(it), it.because or ""] for it in known])
+
+    reading(work)
+
+
+def report(
+    day: Day,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it to this file: .pdf, .csv or .json.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Report on a day: what matched, what did not, how old it is, what is at risk or lost."""
+    form = "json" if as_json or out is None else out.suffix.removeprefix(".")
+    if form not in FORMS:
+        endings = ", ".join(f".{it}" for it in FORMS)
+        raise typer.BadParameter(f"a report is one of {endings}", param_hint="--out")
+
+    async def work(reconciliation: Reconciliation) -> None:
+        advance_bar = await reconciliation.reporting.report(day)
+        as_json_text = msgspec.json.encode(as_data(advance_bar))
+        if out is not None:
+            content = (
+                as_json_text if form == "json" else await reconciliation.reporting.file(day, form)
+            )
+            _write(out, content)
+            typer.echo(f"{out}: {_sentence(advance_bar.day)}")
+        else:
+            typer.echo(as_json_text.decode() if as_json else as_text(advance_bar), nl=as_json)
+
+    reading(work)
+
+
+def position(
+    since: Annotated[
+        date, typer.Option("--since", metavar="YYYY-MM-DD", parser=parse_day, help="From this day.")
+    ],
+    until: Annotated[
+        date, typer.Option("--until", metavar="YYYY-MM-DD", parser=parse_day, help="To this day.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Report on today's position: what is at risk, how old discrepancies are, what was lost."""
+
+    async def work(reconciliation: Reconciliation) -> None:
+        found = await reconciliation.reporting.position(since, until)
+        print_json(found) if as_json else typer.echo(position_text(found), nl=False)
+
+    reading(work)
+
+
+def seal(day: Day, by: By, *, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Seal a closed day; nothing of it changes any more."""
+    if not yes:
+        ask(f"Seal {day} for ever? Nothing of it changes any more.")
+
+    async def work(reconciliation: Reconciliation) -> None:
+        sealed = await reconciliation.seal(day, by=by)
+        print_json(sealed) if as_json else typer.echo(_sentence(sealed))
+
+    writing(work)
+
+
+def release_line(
+    report_id: Annotated[UUID, typer.Argument(metavar="REPORT", help="The report's id.")],
+    place: Annotated[int, typer.Argument(help="The line's place in it.", min=0, max=2**62)],
+    note: Note,
+    by: By,
+) -> None:
+    """Say why a line that could not be read need not come again."""
+
+    async def work(reconciliation: Reconciliation) -> None:
+        judged = await reconciliation.release_quarantined(report_id, place, by=by, note=note)
+        typer.echo(_sentence(judged))
+
+    writing(work)
+
+
+@discrepancies.command(name="list")
+def list_(  # a filter each
+    day: Annotated[
+        date | None,
+        typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="Of this day."),
+    ] = None,
+    kind: Annotated[DiscrepancyKind | None, typer.Option(help="Of this kind.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Of this owner.")] = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Those that are resolved as well.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what is not resolved, the soonest due first."""
+
+    async def work(reconciliation: Reconciliation) -> None:
+        asked = Asked(day=day, kind=kind, owner=owner, unresolved=not everything)
+        found = await reconciliation.discrepancies.listed(asked)
+        page = found
+        while page:
+            page = await reconciliation.discrepancies.listed(asked, after=page[-1].id)
+            found += page
+        print_json(found) if as_json else print_table([_row(it) for it in found])
+
+    reading(work)
+
+
+@discrepancies.command()
+def show(id_: Id, *, as_json: AsJson = False) -> None:
+    """Show one with its line, its steps, its documents, and how it may be resolved."""
+
+    async def work(reconciliation: Reconciliation) -> None:
+        looked = await reconciliation.investigation.check(id_)
+        print_json(looked) if as_json else typer.echo("\n".join(_describe(looked)))
+
+    reading(work)
+
+
+@discrepancies.command()
+def take(
+    id_: Id, by: By, owner: Annotated[str | None, typer.Option(help="Somebody else.")] = None
+) -> None:
+    """Become its owner, or make somebody else it."""
+    _step(lambda reconciliation: reconciliation.investigation.assign(id_, owner=owner or by, by=by))
+
+
+@discrepancies.command()
+def note(id_: Id, text: Annotated[str, typer.Argument(help="What was found out.")], by: By) -> None:
+    """Write down what was found out."""
+    _step(lambda reconciliation: reconciliation.investigation.note(id_, text=text, by=by))
+
+
+@discrepancies.command()
+def attach(
+    id_: Id,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The document.")],
+    by: By,
+) -> None:
+    """Keep a document with it: a PDF, an image or a text."""
+    media_type = MEDIA_TYPES.get(file.suffix.lower(), "application/octet-stream")
+
+    async def work(reconciliation: Reconciliation) -> None:
+        document = await reconciliation.investigation.attach(
+            id_, name=file.name, media_type=media_type, content=file.read_bytes(), by=by
+        )
+        typer.echo(f"{document}  {file.name}")
+
+    writing(work)
+
+
+@discrepancies.command()
+def resolve(
+    id_: Id,
+    resolution: Annotated[Resolution, typer.Argument(help="How; `show` says which are allowed.")],
+    note: Note,
+    by: By,
+) -> None:
+    """Resolve it, or propose to when a second person must agree."""
+    me = Actor(by)
+    _step(lambda it: it.investigation.resolve(id_, resolution=resolution, note=note, by=me))
+
+
+@discrepancies.command()
+def approve(id_: Id, by: By) -> None:
+    """Refused here: a person approves in the console, or with an API key of their account."""
+    _step(lambda reconciliation: reconciliation.investigation.approve(id_, by=Actor(by)))
+
+
+@discrepancies.command()
+def reject(id_: Id, note: Note, by: By) -> None:
+    """Turn down what was proposed; it is open again."""
+    _step(lambda reconciliation: reconciliation.investigation.reject(id_, note=note, by=Actor(by)))
+
+
+@discrepancies.command()
+def reopen(id_: Id, note: Note, by: By) -> None:
+    """Open a resolved one again; its entries are taken back."""
+    _step(lambda reconciliation: reconciliation.investigation.reopen(id_, note=note, by=by))
+
+
+def reading(work: Operation) -> None:
+    """Show what the database knows; nobody is called, nothing begins, nothing is written."""
+
+    async def opened() -> None:
+        async with app.reading(process_environment.environment()) as platform:
+            await work(platform.reconciliation)
+
+    run_command(opened(), when_stopped=INTERRUPTED)
+
+
+def writing(work: Operation) -> None:
+    """Do something in the room of Diagram 10, as the settings have it."""
+
+    async def opened() -> None:
+        settings = read_settings(local_machine.joined(process_environment.environment()))
+        async with app.opened(settings, hears_vehicles=False) as platform:
+            await work(platform.reconciliation)
+
+    run_command(opened(), when_stopped=INTERRUPTED)
+
+
+def _step(take_it: Callable[[Reconciliation], Awaitable[Discrepancy]]) -> None:
+    async def work(reconciliation: Reconciliation) -> None:
+        print_table([_row(await take_it(reconciliation))])
+
+    writing(work)
+
+
+def _progress_of(bars: Any) -> Progress:
+    """Return who moves the bars, one for each phase of a run."""
+    phases: dict[str, Any] = {}
+
+    def advance_bar(phase: str, done: int, total: int) -> None:
+        if phase not in phases:
+            phases[phase] = bars.add_task(f"Lines {phase}")
+        bars.update(phases[phase], completed=done, total=total)
+
+    return advance_bar
+
+
+def _row(found: Discrepancy) -> list[str]:
+    return [
+        str(found.id),
+        found.kind.value,
+        found.status if found.resolution is None else f"{found.status}: {found.resolution}",
+        str(Money(found.amount, found.currency)),
+        f"due {found.due_on}",
+        f"{found.age_days} days old",
+        found.owner or "nobody's",
+    ]
+
+
+def _describe(looked: Investigated) -> list[str]:
+    found, line = looked.discrepancy, looked.line
+    lines = ["  ".join(_row(found))]
+    if found.payment_id is not None:
+        lines.append(f"payment     {found.payment_id}")
+    if line is not None:
+        amounts = ", ".join(
+            f"{name} {Money(amount, line.currency)}"
+            for name, amount in (("gross", line.gross), ("fee", line.fee), ("net", line.net))
+        )
+        lines.append(f"line {line.line_no:<6} {line.type} {line.transaction_id or '-'} {amounts}")
+    for event in looked.events:
+        stated = ", ".join(f"{name} {value}" for name, value in event.facts.items())
+        lines.append(f"{event.at:%Y-%m-%d %H:%M}  {event.event} by {event.by}  {stated}")
+    lines += [f"document    {it.id}  {it.name}" for it in looked.evidence]
+    lines += [
+        f"entry       {Money(entry.amount, found.currency)} from {entry.credit} to {entry.debit}"
+        for entry in looked.entries
+    ]
+    return [*lines, f"allowed     {', '.join(looked.allowed)}"]
+
+
+def _notes(done: Reconciled) -> list[str]:
+    late = done.run.late_of
+    what = "nothing is new" if late == done.day.day else f"new lines go to {done.day.day}, as late"
+    sealed = f"{late} is sealed: {what}." if late is not None else None
+    return [note for note in (done.run.because, sealed) if note]
+
+
+def _sentence(day: ReconciliationDay) -> str:
+    because = f" ({day.because})" if day.because else ""
+    return f"{day.day}: {_sealed(day)}{because}"
+
+
+def _sealed(day: ReconciliationDay) -> str:
+    return f"{day.verdict}, sealed by {day.sealed_by}" if day.sealed_by else day.verdict
+
+
+def _write(out: Path, content: bytes) -> None:
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise StartupError(
+            f"{out} cannot be written ({error.strerror}). Name another file with --out."
+        ) from error

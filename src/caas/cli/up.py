@@ -1,0 +1,182 @@
+"""`caas up`: the whole platform with its simulated world on this machine, in one command.
+
+It says what it is doing while it starts, and looks after what it started: a database, broker or
+simulator that dies is started again (`supervision`).
+
+Rules a change must keep: nothing has to be set; nothing that was sold is forgotten by a restart;
+whatever ends one part for good ends the command, with a sentence.
+"""
+
+import asyncio
+import base64
+import socket
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from caas import (
+    app,
+    local_machine,
+    logs,
+    process_environment,
+    server,
+)
+from caas.billing_database import migrations
+from caas.billing_database.simulated_calendar import SimulatedCalendar
+from caas.cli.commands import end_in_order, run_command
+from caas.cli.gc_tuning import set_aside_what_stays
+from caas.console.sample_data import first_day
+from caas.console.staff import NewStaff
+from caas.errors import StartupError
+from caas.external_systems.http import HttpClient
+from caas.external_systems.local_outbox import OUTBOX
+from caas.external_systems.outbox_letters import OutboxLetters
+from caas.settings import Settings, data_dir, read_settings
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 8080
+PORTS_TRIED_MAX: Final = 20
+PORT_MAX: Final = 65_535
+SIMULATED: Final = {"gateway", "partners", "vehicles"}
+
+
+def up(
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=PORT_MAX, help=f"Where to listen; {PORT} or the next free one."),
+    ] = None,
+) -> None:
+    """Start everything on this machine and leave it running."""
+    run_command(_up(port))
+
+
+async def _up(wanted: int | None) -> None:
+    end_in_order()
+    progress = Progress()
+    async with AsyncExitStack() as stack:
+        environment = process_environment.environment()
+        listener = stack.enter_context(_taken(wanted))
+        port = listener.getsockname()[1]
+        stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
+        world = await local_machine.start(
+            stack, environment, public_url=f"http://{HOST}:{port}", report=progress
+        )
+        assert world.supervisor is not None
+        settings = read_settings(world.environment)
+        progress("Bringing the database to this version's schema.")
+        await migrations.migrate(world.owner_dsn or settings.database_url)
+        progress("Starting the platform.")
+        platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
+        fleet = world.controls.get("vehicles")
+        staff = await first_day(
+            server.console_subsystems(platform),
+            settings.data_dir,
+            key_of=partial(_key_of_car, fleet) if fleet else None,
+        )
+        await _until_one_ends(
+            platform.jobs.run(),
+            world.supervisor.watch(),
+            server.serve(
+                platform, settings, listener=listener, simulated=_simulated(world, settings),
+                on_listening=lambda: _is_up(port, world, staff),
+            ),
+        )  # fmt: skip
+
+
+class Progress:
+    """Says what goes on, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        self._began = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        """Say it now: whoever waits sees it at once."""
+        typer.echo(f"{time.monotonic() - self._began:5.1f} s  {line}")
+
+
+async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run the parts beside each other; when one ends, for whatever reason, so do the others."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _taken(wanted: int | None) -> socket.socket:
+    """Take the port that was asked for, or the first free one, and keep it.
+
+    Raises:
+        StartupError: it cannot be had.
+    """
+    if wanted is not None:
+        return server.listening(HOST, wanted)
+    for port in range(PORT, PORT + PORTS_TRIED_MAX):
+        try:
+            return server.listening(HOST, port)
+        except StartupError:
+            continue
+    raise StartupError(
+        f"No port from {PORT} to {PORT + PORTS_TRIED_MAX - 1} is free. Choose one with --port."
+    )
+
+
+def _is_up(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaff]) -> None:
+    set_aside_what_stays()
+    typer.echo(_welcome(port, world, staff))
+
+
+def _simulated(world: local_machine.LocalWorld, settings: Settings) -> server.Simulated | None:
+    """Return what is simulated; time moves where all is: our own database and whole world."""
+    if not world.controls:
+        return None
+    whole = world.controls.keys() == SIMULATED
+    calendar = SimulatedCalendar(world.owner_dsn) if world.owner_dsn and whole else None
+    letters = None if settings.notify_url else OutboxLetters(settings.data_dir / OUTBOX)
+    return server.Simulated(world.controls, calendar, letters)
+
+
+async def _key_of_car(fleet_url: str, vin: str) -> bytes:
+    """Let the simulated fleet take in a car, and return its public key."""
+    fleet = HttpClient(fleet_url, partner="The vehicles")
+    try:
+        body = msgspec.json.encode({"vin": vin})
+        answer = await fleet.send("POST", "/_control/vehicles", body=body)
+    finally:
+        await fleet.close()
+    return base64.b64decode(msgspec.json.decode(answer.body)["public_key"])
+
+
+def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaff]) -> str:
+    url = f"http://{HOST}:{port}"
+    lines = [
+        f"The platform is up at {url} (Ctrl-C stops it, the data stays).",
+        f"  Channels      {url}/ for people; sign in as",
+        *(f"  {who.login:<28} {who.password}  ({who.dealership or who.role})" for who in staff),
+        f"  API           {url}/docs",
+        *(f"  {name:<13} {address}/_control/" for name, address in world.controls.items()),
+        "Keys by scope, as `Authorization: Bearer <key>`:",
+        *(f"  {scope:<17} {key}" for scope, key in world.keys.items()),
+    ]
+    if world.without_broker:
+        lines.append(f"Without a broker, the cars are in this process: {world.without_broker}")
+    lines += [
+        "What to try:",
+        "  reserve a car as a dealership in a browser, then pay the rest as its customer",
+        f"  finish a car, wake one, let a month pass: {url}/operations/simulators",
+        f"  read what customers were sent, links and all: {url}/operations/simulators/letters",
+        "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
+        f"  ./caas demo --against {url}    every flow and every failure, told",
+        "  ./caas self-check    the invariants of the whole database",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,200 @@
+"""The channels as one ASGI application: every page of every file, behind the web edge.
+
+Rules a change must keep: a page is reachable exactly when it stands in `ROUTES`; who may see it is
+asked before anything is read for it; a form counts only with its token and from our own pages, and
+a file is read only where a page takes one.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from caas.billing_database.accounts import Accounts, Role
+from caas.billing_database.second_factors import SecondFactors
+from caas.billing_database.sessions import Sessions
+from caas.console import languages, pwa
+from caas.console.account import ACCOUNT_ROUTES
+from caas.console.context import Console, Subsystems
+from caas.console.customer import CUSTOMER_ROUTES
+from caas.console.error_pages import error_page
+from caas.console.intranet import INTRANET_ROUTES
+from caas.console.known_devices import KnownDevices
+from caas.console.messages import INBOX_ROUTES, unread
+from caas.console.operations import OPERATIONS_ROUTES
+from caas.console.page_routes import NothingHereError, NotYourPageError, PageRoute
+from caas.console.passwords import Passwords
+from caas.console.payment_return import RETURNING_ROUTES
+from caas.console.rendering import STATIC, Renderer
+from caas.console.request import LANGUAGE, PageRequest, cookies_of
+from caas.console.second_factor import SECOND_FACTOR_ROUTES
+from caas.console.session_keeping import SessionKeeping
+from caas.console.session_start import second_factor_path
+from caas.console.settings import ConsoleSettings
+from caas.console.sign_in import SIGN_IN_ROUTES, sign_in_path
+from caas.errors import CaasError, NotFoundError
+from caas.web import forms
+from caas.web.application import FOR_BROWSERS, WebApplication
+from caas.web.forms import ForeignFormError
+from caas.web.limits import AddressLimit, Receive
+from caas.web.problems import MethodNotAllowedError
+from caas.web.request import Scope
+from caas.web.response import OK, RawHeader, Response, see_other
+from caas.web.router import Match, Router
+
+ROUTES: Final[tuple[PageRoute, ...]] = (
+    *SIGN_IN_ROUTES,
+    *SECOND_FACTOR_ROUTES,
+    *INBOX_ROUTES,
+    *ACCOUNT_ROUTES,
+    *RETURNING_ROUTES,
+    *INTRANET_ROUTES,
+    *CUSTOMER_ROUTES,
+    *OPERATIONS_ROUTES,
+)
+
+REFUSED: Final = 422
+
+
+class PagesSite:
+    """How browsers are admitted and pages shown.
+
+    In this order: how often, how large, who, from which site, with which form token, without any
+    card number. Then the page of the route.
+    """
+
+    name = "console"
+    security_headers = FOR_BROWSERS
+
+    def __init__(self, console: Console, routes: tuple[PageRoute, ...]) -> None:
+        """Show these pages."""
+        self._console = console
+        self._router = Router(routes)
+        self._addresses = AddressLimit(console.settings.address_limit)
+        self.is_secure = console.settings.is_secure
+
+    async def start(self) -> None:
+        """Need nothing before the first request."""
+
+    def begin(self, scope: Scope, headers: dict[bytes, bytes], request_id: str) -> PageRequest:
+        """Begin a visit from the head of a request."""
+        cookies = cookies_of(headers)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        request = PageRequest(scope, method, scope["path"], headers, request_id, cookies=cookies)
+        request.language = languages.chosen(
+            cookie=cookies.get(LANGUAGE),
+            accept_language=headers.get(b"accept-language", b"").decode("latin-1"),
+            default=self._console.settings.language,
+        )
+        return request
+
+    async def respond(self, request: PageRequest, receive: Receive) -> Response:
+        """Admit a visit, read its form and show its page."""
+        own = STATIC.response(request) or pwa.response(request.path, self._console, request)
+        if own is not None:
+            return own
+        self._addresses.take(request)
+        request.query = forms.read_query(request.scope["query_string"])
+        reads = request.method == "GET"
+        match = self._router.match(request.method, request.path)
+        takes_file = (
+            match is not None
+            and match.route is not None
+            and match.route.takes_file
+            and forms.media_type_of(request) == forms.MULTIPART
+        )
+        body = b"" if reads or takes_file else await forms.read_form_body(request, receive)
+        await self._console.sessions.recognise(request)
+        if request.session is not None:
+            self._addresses.refund_order(request)
+        if not reads:
+            forms.refuse_other_sites(request)
+            if takes_file:
+                await _read_file(request, receive)
+            else:
+                request.form = forms.read_form(body)
+        return await self._shown(request, match)
+
+    def refuse(self, request: PageRequest, error: CaasError) -> Response:
+        """Return the page that tells of an error."""
+        return error_page(self._console, request, error)
+
+    def more_headers(self, request: PageRequest) -> tuple[RawHeader, ...]:
+        """Return the cookies that the visit sets."""
+        return tuple(request.set_cookies)
+
+    def finish(self, request: PageRequest, status: int, seconds: float) -> None:
+        """Count nothing: what people do stands in the audit events."""
+
+    async def _shown(self, request: PageRequest, match: Match[PageRoute] | None) -> Response:
+        if match is None:
+            raise NothingHereError
+        if match.route is None:
+            raise MethodNotAllowedError(headers=((b"allow", match.allow),))
+        request.route, request.ids = match.template, match.params
+        response = await _page(self._console, request, match.route)
+        return await self._again(request, response) if response.shows_again else response
+
+    async def _again(self, request: PageRequest, refusal: Response) -> Response:
+        """Show the page of a refused form again, with what was typed."""
+        path, _, asked = refusal.shows_again.partition("?")
+        request.show_again(path, forms.read_query(asked.encode()))
+        try:
+            page = await self._shown(request, self._router.match(request.method, path))
+        except NotFoundError:
+            return refusal
+        if page.status != OK:
+            return refusal
+        where = (b"content-location", refusal.shows_again.encode())
+        return replace(page, status=REFUSED).with_headers(where)
+
+
+def build_channels(
+    subsystems: Subsystems, settings: ConsoleSettings, *, routes: tuple[PageRoute, ...] = ROUTES
+) -> WebApplication[PageRequest]:
+    """Build the channels over the subsystems."""
+    database = subsystems.tables.database
+    console = Console(
+        subsystems=subsystems,
+        settings=settings,
+        accounts=Accounts(database),
+        passwords=Passwords(),
+        sessions=SessionKeeping(
+            Sessions(database),
+            is_secure=settings.is_secure,
+            second_factor_required=settings.second_factor_required,
+        ),
+        devices=KnownDevices(settings.sign_in_keys, is_secure=settings.is_secure),
+        second_factors=SecondFactors(database),
+        renderer=Renderer(settings.zone),
+    )
+    return WebApplication(PagesSite(console, routes))
+
+
+async def _read_file(request: PageRequest, receive: Receive) -> None:
+    """Read a form with a file, of somebody whose page it is."""
+    if request.session is None:
+        return  # Sent to sign in, with nothing of the file read.
+    if request.session.role is not Role.OPERATIONS:
+        raise NotYourPageError
+    request.form, request.upload = await forms.read_upload(request, receive)
+
+
+async def _page(console: Console, request: PageRequest, route: PageRoute) -> Response:
+    reads = request.method == "GET"
+    if route.roles and request.session is None:
+        return _to_sign_in(request)
+    if not reads and not request.has_form_token():
+        raise ForeignFormError
+    if route.roles and request.by.role not in route.roles:
+        raise NotYourPageError
+    if request.session is not None and reads and not request.is_partial:
+        request.unread = await unread(console.subsystems.notifications, request.session)
+    return await route.show(console, request)
+
+
+def _to_sign_in(request: PageRequest) -> Response:
+    """Send somebody to sign in; a part of a page takes the whole of it along."""
+    if request.is_partial:
+        return Response(OK, b"", ((b"hx-refresh", b"true"),))
+    if request.awaiting is not None:
+        return see_other(second_factor_path(request.path if request.method == "GET" else None))
+    return see_other(sign_in_path(request))

@@ -1,0 +1,54 @@
+"""The Web Platform and Mobile Application (Diagram 1): what customers use, on whatever they have.
+
+Here is the way in to one's cars; a car and its purchase stand in `customer_order`, services in
+`customer_services`, money in `customer_payments`, the person's own settings in `account`.
+
+Rules a change must keep: a customer sees what is theirs and nothing else, and what is somebody
+else's is answered as if it did not exist.
+"""
+
+from typing import Final
+
+from caas.console.account import other_accounts
+from caas.console.context import Console
+from caas.console.customer_billing_details import CUSTOMER_BILLING_DETAILS_ROUTES
+from caas.console.customer_invoices import CUSTOMER_INVOICE_ROUTES
+from caas.console.customer_order import CUSTOMER_ORDER_ROUTES
+from caas.console.customer_payment_method import CUSTOMER_PAYMENT_METHOD_ROUTES
+from caas.console.customer_payments import CUSTOMER_PAYMENT_ROUTES
+from caas.console.customer_service_orders import CUSTOMER_SERVICE_ORDER_ROUTES
+from caas.console.customer_services import CUSTOMER_SERVICE_ROUTES
+from caas.console.customer_subscriptions import CUSTOMER_SUBSCRIPTION_ROUTES
+from caas.console.order_view import KINDS, slug
+from caas.console.page_routes import CUSTOMERS, PageRoute, get
+from caas.console.request import PageRequest
+from caas.web.response import Response, see_other
+
+
+async def cars(console: Console, request: PageRequest) -> Response:
+    """Show the cars of all accounts that are this person's; the only one at once."""
+    management = console.subsystems.order_management
+    orders = await management.orders(customer=request.customer)
+    others = [
+        (other, order)
+        for other in await other_accounts(console, request)
+        for order in await management.orders(customer=other.customer)
+    ]
+    if len(orders) == 1 and not others:
+        return see_other(f"/car/{orders[0].id}")
+    return console.page(
+        request, "customer/cars.html", orders=orders, others=others, slug=slug, kinds=KINDS
+    )
+
+
+CUSTOMER_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/car", cars, CUSTOMERS),
+    *CUSTOMER_ORDER_ROUTES,
+    *CUSTOMER_SERVICE_ROUTES,
+    *CUSTOMER_SERVICE_ORDER_ROUTES,
+    *CUSTOMER_SUBSCRIPTION_ROUTES,
+    *CUSTOMER_PAYMENT_METHOD_ROUTES,
+    *CUSTOMER_PAYMENT_ROUTES,
+    *CUSTOMER_INVOICE_ROUTES,
+    *CUSTOMER_BILLING_DETAILS_ROUTES,
+)

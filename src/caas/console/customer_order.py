@@ -1,0 +1,185 @@
+"""A customer's car and its purchase (Diagram 3), and desistimiento.
+
+What a declined final payment costs is said before the customer goes to pay: there is no second
+attempt, and the reservation is lost (Diagram 3, "Critical Business Rule").
+
+Rules a change must keep: the consequence stands on the page with the button, and has to be
+accepted; while the outcome is not known the page says that the car is held; whether a customer may
+withdraw is decided by Order Management alone.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.billing_details import BillingDetailsRequiredError
+from caas.billing_database.customers import NoTaxTableError
+from caas.billing_database.orders import Order
+from caas.console.buyer_fields import is_filled, known_buyer, put_buyer, typed
+from caas.console.context import Console
+from caas.console.customer_services import entitlements_of
+from caas.console.entitlement_view import EntitlementView
+from caas.console.error_pages import message_of
+from caas.console.idempotent_forms import asked_for, initiated, new_key, once
+from caas.console.order_view import OrderView, order_view
+from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
+from caas.console.request import PageRequest
+from caas.errors import NotFoundError, RefusedError
+from caas.order_management.withdrawal import CannotWithdrawError
+from caas.payment_processing import PaymentRequest
+from caas.rules.order_states import OrderState
+from caas.web.response import Response, nothing_new, see_other
+
+REFUSED: Final = 422
+
+
+async def car(console: Console, request: PageRequest) -> Response:
+    """Show a car and its purchase, live."""
+    return await _page(console, request, "customer/car.html")
+
+
+async def car_live(console: Console, request: PageRequest) -> Response:
+    """Show the living part again, if anything has changed."""
+    view = await order_view(console, await own_order(console, request))
+    if request.query.get("seen") == view.version:
+        return nothing_new()
+    return await _page(console, request, "customer/car_live.html", view=view)
+
+
+async def final_payment_form(console: Console, request: PageRequest) -> Response:
+    """Say what the final payment is and what a declined one costs, before anything is paid."""
+    view = await order_view(console, await own_order(console, request))
+    if view.order.state is not OrderState.READY or view.is_being_paid:
+        return see_other(f"/car/{view.order.id}")
+    return await _final_page(console, request, view)
+
+
+async def final_payment(console: Console, request: PageRequest) -> Response:
+    """Begin the final payment; the customer goes on to the gateway's page."""
+    order = await own_order(console, request)
+    stated = typed(request.form)
+    refusal = await _refused_buyer(console, order, stated) if is_filled(stated) else None
+    if refusal is not None or request.form.get("understood") != "yes":
+        view = await order_view(console, order)
+        return await _final_page(console, request, view, refused=True, refusal=refusal)
+
+    async def asked() -> PaymentRequest:
+        return asked_for(console, request, order.id, customer=order.customer, due=order.rest)
+
+    async def work() -> str:
+        pay = console.subsystems.payment_processing.initiate_final_payment
+        payment = await initiated(console, request, pay, asked)
+        return f"/pay/{payment.id}"
+
+    try:
+        return await once(console, request, work)
+    except (BillingDetailsRequiredError, NoTaxTableError) as refusal:
+        view = await order_view(console, order)
+        return await _final_page(console, request, view, refused=True, refusal=refusal)
+
+
+async def _refused_buyer(
+    console: Console, order: Order, stated: dict[str, str]
+) -> RefusedError | None:
+    """Keep what the customer says of where they are, or return why it cannot be used."""
+    try:
+        await put_buyer(console, order.customer, stated)
+    except RefusedError as refusal:
+        return refusal
+    return None
+
+
+async def withdrawal_form(console: Console, request: PageRequest) -> Response:
+    """Say what desistimiento means for this order."""
+    view = await order_view(console, await own_order(console, request))
+    if not console.subsystems.order_management.may_withdraw(view.order):
+        raise CannotWithdrawError
+    return console.page(
+        request,
+        "customer/withdrawal.html",
+        view=view,
+        order=view.order,
+        ends=console.subsystems.order_management.withdrawal_ends(view.order),
+        key=new_key(),
+    )
+
+
+async def withdraw(console: Console, request: PageRequest) -> Response:
+    """Withdraw from the order; everything that was paid goes back."""
+    order = await own_order(console, request)
+
+    async def work() -> str:
+        await console.subsystems.order_management.withdraw(order.id)
+        return f"/car/{order.id}"
+
+    return await once(console, request, work)
+
+
+async def own_order(console: Console, request: PageRequest) -> Order:
+    """Return the order of the address, if it is the customer's.
+
+    Raises:
+        NothingHereError: there is none, or it is somebody else's.
+    """
+    order_id: UUID = request.ids["order_id"]
+    try:
+        order = await console.subsystems.order_management.order(order_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    if order.customer != request.customer:
+        raise NothingHereError
+    return order
+
+
+async def _page(
+    console: Console, request: PageRequest, template: str, *, view: OrderView | None = None
+) -> Response:
+    if view is None:
+        view = await order_view(console, await own_order(console, request))
+    services: list[EntitlementView] = []
+    if view.order.state is OrderState.DELIVERED and view.order.vin:
+        found = await entitlements_of(console, request, view.order.vin)
+        services = [one for one in found.values() if one.terms]
+    return console.page(
+        request,
+        template,
+        view=view,
+        order=view.order,
+        services=services,
+        may_withdraw=console.subsystems.order_management.may_withdraw(view.order)
+        and not view.is_being_paid,
+        withdrawal_ends=console.subsystems.order_management.withdrawal_ends(view.order),
+    )
+
+
+async def _final_page(
+    console: Console,
+    request: PageRequest,
+    view: OrderView,
+    *,
+    refused: bool = False,
+    refusal: RefusedError | None = None,
+) -> Response:
+    stated, known = typed(request.form), await known_buyer(console, view.order.customer)
+    lacking = await console.subsystems.order_management.lacking_of_buyer(view.order)
+    return console.page(
+        request,
+        "customer/final_payment.html",
+        order=view.order,
+        buyer=stated if is_filled(stated) else known,
+        asks_buyer=bool(lacking) or refusal is not None,
+        refusal=message_of(console, request, refusal) if refusal else None,
+        not_understood=refused and request.form.get("understood") != "yes",
+        key=new_key(),
+        status=REFUSED if refused else 200,
+    )
+
+
+_CAR: Final = "/car/{order_id:uuid}"
+CUSTOMER_ORDER_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(_CAR, car, CUSTOMERS),
+    get(f"{_CAR}/live", car_live, CUSTOMERS),
+    get(f"{_CAR}/final-payment", final_payment_form, CUSTOMERS),
+    post(f"{_CAR}/final-payment", final_payment, CUSTOMERS),
+    get(f"{_CAR}/withdrawal", withdrawal_form, CUSTOMERS),
+    post(f"{_CAR}/withdrawal", withdraw, CUSTOMERS),
+)

@@ -1,0 +1,257 @@
+"""A one-time service that a customer bought: paid, confirmed by the car, or withdrawn from.
+
+Rules a change must keep: the page says that nothing is charged until the car has confirmed, and
+says so again when it never did; what withdrawing means is said before it is done, and whether it is
+possible is decided by Payment Processing alone.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.entitlements import OrderTerm, Term
+from caas.billing_database.orders import Order
+from caas.billing_database.services import ServiceOrder
+from caas.console.context import Console
+from caas.console.entitlement_view import IN_THE_WAY
+from caas.console.form_actions import form_result
+from caas.console.idempotent_forms import asked_for, initiated, new_key, once
+from caas.console.order_view import payments_of
+from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
+from caas.console.payment_view import AT_REST, UNDER_WAY, PaymentView, Situation, last_of
+from caas.console.request import PageRequest
+from caas.errors import NotFoundError
+from caas.payment_processing import PaymentRequest
+from caas.payment_processing.service_withdrawal import (
+    DESISTIMIENTO,
+    PaymentOpenError,
+    ServiceKeptError,
+    WithdrawalPeriod,
+    WithdrawalPeriodOverError,
+)
+from caas.rules.money import Money
+from caas.rules.order_states import OrderState
+from caas.rules.payment_types import PaymentType
+from caas.web.response import Response, nothing_new, see_other
+
+AWAITING: Final = "awaiting payment"
+WITHDRAWABLE: Final = frozenset({"activating", "active", "expired", "withdrawn", "ended"})
+KINDS: Final = {"active": "good", "activating": "busy", "cancelled": "bad",
+                "activation failed": "", "expired": "", "withdrawn": "", "ended": ""}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOrderView:
+    """A bought service as pages show it; `withdrawal` where its customer may still look at that."""
+
+    order: ServiceOrder
+    name: str
+    payment: PaymentView | None
+    term: OrderTerm | None = None
+    withdrawal: WithdrawalPeriod | None = None
+
+    @property
+    def slug(self) -> str:
+        """The key of the words for the state; what nobody knows yet is told as such."""
+        paying = self.payment.situation if self.payment else None
+        if self.order.state == AWAITING and paying is not None:
+            return str(paying if paying in UNDER_WAY else Situation.PROCESSING)
+        if self.order.state == "cancelled" and paying is Situation.ABANDONED:
+            return str(paying)
+        if self.order.state == "active" and self.term and self.term.is_ahead:
+            return "scheduled"
+        if self.order.state == "activation failed" and self.was_called_off:
+            return "called_off"
+        return self.order.state.replace(" ", "_")
+
+    @property
+    def was_called_off(self) -> bool:
+        """Whether its customer withdrew before anything was charged."""
+        return self.term is not None and self.term.claimed_because == DESISTIMIENTO
+
+    @property
+    def kind(self) -> str:
+        """Which colour the badge has."""
+        return KINDS.get(self.order.state, "busy")
+
+    @property
+    def price(self) -> Money:
+        """What it costs."""
+        return Money(self.order.amount, self.order.currency)
+
+    @property
+    def version(self) -> str:
+        """What changes when anything of this changes."""
+        until = self.order.active_until
+        transitioned = int(until.timestamp()) if until else 0
+        may = int(self.may_withdraw)
+        return f"{self.slug}-{self.payment.version if self.payment else 0}-{transitioned}-{may}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can still happen to it by itself."""
+        return (
+            self.payment is None
+            or self.payment.situation not in AT_REST
+            or self.order.state == AWAITING  # it has not heard yet what became of its payment
+        )
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether it has ended and its refund failed, so that it may be asked for again."""
+        return self.may_withdraw and self.order.state in {"withdrawn", "ended"}
+
+    @property
+    def may_withdraw(self) -> bool:
+        """Whether its customer may withdraw now."""
+        return self.withdrawal is not None and self.withdrawal.is_open
+
+
+async def service_order(console: Console, request: PageRequest) -> Response:
+    """Show a bought service, live."""
+    view = await own_service_order(console, request)
+    return _order_page(console, request, view, "customer/service_order.html")
+
+
+async def service_order_live(console: Console, request: PageRequest) -> Response:
+    """Show the living part again, if anything has changed."""
+    view = await own_service_order(console, request)
+    if request.query.get("seen") == view.version:
+        return nothing_new()
+    return _order_page(console, request, view, "customer/service_order_live.html")
+
+
+async def pay(console: Console, request: PageRequest) -> Response:
+    """Go on with an order whose payment was never asked for."""
+    order = (await own_service_order(console, request)).order
+    if not await owns(console, request, order.vin):
+        raise NothingHereError
+
+    async def ordered() -> PaymentRequest:
+        return payment_of(console, request, order)
+
+    try:
+        return await pays_once(console, request, ordered)
+    except IN_THE_WAY as refusal:
+        return see_other(f"/service-orders/{order.id}?refused={refusal.code}")
+
+
+async def withdrawal_form(console: Console, request: PageRequest) -> Response:
+    """Say what withdrawing from a service means, before it is done."""
+    view = await own_service_order(console, request)
+    if not view.may_withdraw or view.is_owed:
+        return see_other(f"/service-orders/{view.order.id}")
+    return console.page(
+        request,
+        "customer/service_withdrawal.html",
+        view=view,
+        order=view.order,
+        behind=await _behind(console, view),
+        key=new_key(),
+    )
+
+
+async def withdraw(console: Console, request: PageRequest) -> Response:
+    """Withdraw from a service; its money and its term end together."""
+    order = (await own_service_order(console, request)).order
+    path = f"/service-orders/{order.id}"
+
+    async def work() -> str:
+        await console.subsystems.payment_processing.withdraw_from_service(
+            order.id, requested_by="customer"
+        )
+        return path
+
+    try:
+        return await once(console, request, work)
+    except (PaymentOpenError, ServiceKeptError, WithdrawalPeriodOverError) as refusal:
+        return see_other(f"{path}?refused={refusal.code}")
+
+
+async def own_service_order(console: Console, request: PageRequest) -> ServiceOrderView:
+    """Return the service order of the address, if it is the customer's.
+
+    Raises:
+        NothingHereError: there is none, or it is somebody else's.
+    """
+    order_id: UUID = request.ids["order_id"]
+    catalog = console.subsystems.service_catalog
+    try:
+        order = await catalog.service_order(order_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    if order.customer != request.customer:
+        raise NothingHereError
+    withdrawable = order.state in WITHDRAWABLE
+    processing = console.subsystems.payment_processing
+    return ServiceOrderView(
+        order,
+        (await catalog.service(order.service)).named(request.language),
+        last_of(await payments_of(console, order.id), PaymentType.SERVICE),
+        await console.subsystems.tables.entitlements.of_order(order.id),
+        await processing.service_withdrawal_period(order.id) if withdrawable else None,
+    )
+
+
+async def own_cars(console: Console, request: PageRequest) -> list[Order]:
+    """Return the orders whose cars were delivered to this customer."""
+    return await console.subsystems.order_management.orders(
+        customer=request.customer, state=OrderState.DELIVERED
+    )
+
+
+async def owns(console: Console, request: PageRequest, vin: str) -> bool:
+    """Whether a vehicle was delivered to this customer."""
+    return any(car.vin == vin for car in await own_cars(console, request))
+
+
+def payment_of(console: Console, request: PageRequest, order: ServiceOrder) -> PaymentRequest:
+    """Return the payment of a service order."""
+    due = Money(order.amount, order.currency)
+    return asked_for(console, request, order.id, customer=order.customer, due=due)
+
+
+async def pays_once(
+    console: Console, request: PageRequest, ordered: Callable[[], Awaitable[PaymentRequest]]
+) -> Response:
+    """Ask for a payment as often as its form is sent, once, and go on to pay it."""
+
+    async def work() -> str:
+        pay = console.subsystems.payment_processing.initiate_service_payment
+        payment = await initiated(console, request, pay, ordered)
+        return f"/pay/{payment.id}"
+
+    return await once(console, request, work)
+
+
+async def _behind(console: Console, view: ServiceOrderView) -> list[Term]:
+    """Return what moves up when a term ends: what was bought after it."""
+    order = view.order
+    if order.active_until is None:
+        return []
+    terms = await console.subsystems.tables.entitlements.terms(order.vin, order.service)
+    return [one for one in terms if one.starts_at and one.starts_at >= order.active_until]
+
+
+def _order_page(
+    console: Console, request: PageRequest, view: ServiceOrderView, template: str
+) -> Response:
+    return console.page(
+        request,
+        template,
+        view=view,
+        order=view.order,
+        after=form_result(console, request),
+        key=new_key(),
+    )
+
+
+_ORDER: Final = "/service-orders/{order_id:uuid}"
+CUSTOMER_SERVICE_ORDER_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(_ORDER, service_order, CUSTOMERS),
+    get(f"{_ORDER}/live", service_order_live, CUSTOMERS),
+    post(f"{_ORDER}/payment", pay, CUSTOMERS),
+    get(f"{_ORDER}/withdrawal", withdrawal_form, CUSTOMERS),
+    post(f"{_ORDER}/withdrawal", withdraw, CUSTOMERS),
+)

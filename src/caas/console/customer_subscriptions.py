@@ -1,0 +1,279 @@
+"""Subscriptions (Diagram 6): subscribe, see the use so far and the next charge, end it.
+
+A subscription is charged after each month (mes vencido) to something the customer has paid with
+before; which one is chosen here, and the customer says yes to it.
+
+Rules a change must keep: a token never goes to the browser, it is named by the payment it was used
+for; what a failed charge means is said before subscribing; ending takes effect at once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.billing_details import BillingDetailsRequiredError
+from caas.billing_database.customers import NoTaxTableError
+from caas.billing_database.invoices import Invoice, InvoiceRows
+from caas.billing_database.payment_methods import PaymentMethods, UsedMethod
+from caas.billing_database.services import Service
+from caas.billing_database.subscriptions import Subscription
+from caas.console.context import Console
+from caas.console.customer_billing_details import PATH as BILLING_DETAILS
+from caas.console.customer_invoices import first_day_of
+from caas.console.customer_service_orders import owns
+from caas.console.customer_services import chosen
+from caas.console.entitlement_view import IN_THE_WAY
+from caas.console.form_actions import form_result
+from caas.console.idempotent_forms import new_key, once
+from caas.console.next_charge import running_month
+from caas.console.order_view import payments_of
+from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
+from caas.console.payment_view import UNDER_WAY, PaymentView, Situation, view_of
+from caas.console.request import PageRequest
+from caas.errors import NotFoundError
+from caas.rules.money import Money
+from caas.rules.subscription_states import SubscriptionState
+from caas.service_catalog import SUBSCRIPTION
+from caas.web.response import Response, nothing_new, see_other
+
+REFUSED: Final = 422
+OPEN: Final = "open"
+KINDS: Final = {
+    SubscriptionState.ACTIVE: "good",
+    SubscriptionState.REFUSED: "bad",
+    SubscriptionState.CANCELLED: "",
+    SubscriptionState.NOT_ACTIVATED: "",
+}
+MOVING: Final = frozenset({SubscriptionState.VERIFYING, SubscriptionState.ACTIVATING})
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionView:
+    """A subscription as pages show it.
+
+    `check` is the last verification of a payment method for it, `to_confirm` a month that waits
+    for the customer at the gateway.
+    """
+
+    subscription: Subscription
+    name: str
+    check: PaymentView | None = None
+    to_confirm: tuple[Invoice, PaymentView] | None = None
+
+    @property
+    def slug(self) -> str:
+        """The key of the words for the state; a month that was not paid has its own."""
+        if self.subscription.cancelled_because == "withdrawal":
+            return "withdrawn"
+        unpaid = self.subscription.cancelled_because == "payment failed"
+        return "unpaid" if unpaid else self.subscription.state.value.replace(" ", "_")
+
+    @property
+    def kind(self) -> str:
+        """Which colour the badge has."""
+        return KINDS.get(self.subscription.state, "busy")
+
+    @property
+    def fee(self) -> Money:
+        """What it costs each month."""
+        return Money(self.subscription.monthly_fee, self.subscription.currency)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can still happen to it within moments."""
+        switching_off = (
+            self.subscription.state is SubscriptionState.CANCELLED
+            and self.subscription.activated_at is not None
+            and self.subscription.deactivated_at is None
+        )
+        checking = self.check is not None and self.check.situation in UNDER_WAY
+        waiting = checking or self.to_confirm is not None
+        return self.subscription.state in MOVING or switching_off or waiting
+
+    @property
+    def may_change_method(self) -> bool:
+        """Whether another payment method could take over."""
+        return self.subscription.state in {SubscriptionState.ACTIVE, SubscriptionState.ACTIVATING}
+
+    @property
+    def version(self) -> str:
+        """What changes when anything of this changes."""
+        month = self.to_confirm[1].version if self.to_confirm else 0
+        check = self.check.version if self.check else 0
+        switched_off = int(self.subscription.deactivated_at is not None)
+        return f"{self.slug}-{switched_off}.{check}.{month}"
+
+
+async def subscribe_form(console: Console, request: PageRequest) -> Response:
+    """Show what a subscription costs, and what it can be charged to."""
+    offer = await _offered(console, request)
+    return await _form_page(console, request, offer, vin=request.query.get("vin", ""))
+
+
+async def subscribe(console: Console, request: PageRequest) -> Response:
+    """Subscribe, charging to what the customer has chosen."""
+    offer = await _offered(console, request)
+    vin = request.form.get("vin", "")
+    chosen = [
+        method.token
+        for method in await used_methods(console, request)
+        if str(method.payment_id) == request.form.get("method")
+    ]
+    if not chosen or not await owns(console, request, vin) or request.form.get("agreed") != "yes":
+        return await _form_page(console, request, offer, vin=vin, nothing_chosen=True)
+
+    async def work() -> str:
+        subscription = await console.subsystems.subscriptions.subscribe(
+            customer=request.customer, vin=vin, service=offer.code, payment_method=chosen[0]
+        )
+        return f"/subscriptions/{subscription.id}"
+
+    try:
+        return await once(console, request, work)
+    except (BillingDetailsRequiredError, NoTaxTableError) as refusal:
+        return see_other(f"{BILLING_DETAILS}?refused={refusal.code}")
+    except IN_THE_WAY as refusal:
+        return see_other(f"/subscribe/{offer.code}?vin={vin}&refused={refusal.code}")
+
+
+async def subscription(console: Console, request: PageRequest) -> Response:
+    """Show a subscription, its use so far and its next charge."""
+    return await _page(console, request, "customer/subscription.html")
+
+
+async def subscription_live(console: Console, request: PageRequest) -> Response:
+    """Show the living part again, if anything has changed."""
+    view = await own_subscription(console, request)
+    if request.query.get("seen") == view.version:
+        return nothing_new()
+    return await _page(console, request, "customer/subscription_live.html")
+
+
+async def end_form(console: Console, request: PageRequest) -> Response:
+    """Say what ending a subscription means."""
+    view = await own_subscription(console, request)
+    free = await console.subsystems.subscriptions.withdraws_now(view.subscription.id)
+    return console.page(
+        request, "customer/end_subscription.html", view=view, key=new_key(), free=free
+    )
+
+
+async def end(console: Console, request: PageRequest) -> Response:
+    """End a subscription; the car switches the service off."""
+    view = await own_subscription(console, request)
+
+    async def work() -> str:
+        await console.subsystems.subscriptions.end_subscription(view.subscription.id)
+        return f"/subscriptions/{view.subscription.id}"
+
+    return await once(console, request, work)
+
+
+async def own_subscription(console: Console, request: PageRequest) -> SubscriptionView:
+    """Return the subscription of the address, if it is the customer's.
+
+    Raises:
+        NothingHereError: there is none, or it is somebody else's.
+    """
+    subscription_id: UUID = request.ids["subscription_id"]
+    found = await console.subsystems.subscriptions.find(subscription_id)
+    if found is None or found.customer != request.customer:
+        raise NothingHereError
+    offer = await console.subsystems.service_catalog.service(found.service)
+    checks = await payments_of(console, found.id)
+    return SubscriptionView(
+        found,
+        offer.named(request.language),
+        check=view_of(checks[0], verifies=True) if checks else None,
+        to_confirm=await _to_confirm(console, found),
+    )
+
+
+async def _to_confirm(
+    console: Console, subscription: Subscription
+) -> tuple[Invoice, PaymentView] | None:
+    """Return the month that waits for the customer at the gateway, if one does."""
+    for invoice in await console.subsystems.invoices.invoices(subject=subscription.id):
+        if invoice.state == OPEN and invoice.last_payment is not None:
+            view = view_of(await console.subsystems.tables.payments.get(invoice.last_payment))
+            if view.situation is Situation.AT_GATEWAY:
+                return invoice, view
+    return None
+
+
+async def _page(console: Console, request: PageRequest, template: str) -> Response:
+    view = await own_subscription(console, request)
+    now = await InvoiceRows(console.subsystems.tables.database).now()
+    active = view.subscription.state is SubscriptionState.ACTIVE
+    return console.page(
+        request,
+        template,
+        view=view,
+        begins=await _begins(console, view.subscription),
+        month=await running_month(console, view.subscription, now) if active else None,
+        invoices=await console.subsystems.invoices.invoices(subject=view.subscription.id),
+        money_of=Money,
+        day_of=first_day_of,
+    )
+
+
+async def _begins(console: Console, subscription: Subscription) -> datetime | None:
+    """Return from when a subscription counts, while what was paid before it still runs."""
+    terms = await console.subsystems.tables.entitlements.terms(
+        subscription.vin, subscription.service
+    )
+    ahead = (one for one in terms if one.subscription == subscription.id)
+    return next((one.starts_at for one in ahead if one.status == "scheduled"), None)
+
+
+async def _form_page(
+    console: Console,
+    request: PageRequest,
+    offer: Service,
+    *,
+    vin: str,
+    nothing_chosen: bool = False,
+) -> Response:
+    of = await chosen(console, request, offer.code, vin=vin)
+    return console.page(
+        request,
+        "customer/subscribe.html",
+        service=offer,
+        fee=Money(offer.monthly_fee or 0, offer.currency),
+        metered=[(it["unit"], Money(it["unit_price"], offer.currency)) for it in offer.metered],
+        cars=of.cars,
+        car=of.car,
+        view=of.view,
+        after=form_result(console, request),
+        methods=await used_methods(console, request),
+        nothing_chosen=nothing_chosen,
+        key=new_key(),
+        status=REFUSED if nothing_chosen else 200,
+    )
+
+
+async def used_methods(console: Console, request: PageRequest) -> list[UsedMethod]:
+    """Return what the customer has paid with before."""
+    return await PaymentMethods(console.subsystems.tables.database).used_by(request.customer)
+
+
+async def _offered(console: Console, request: PageRequest) -> Service:
+    try:
+        found = await console.subsystems.service_catalog.service(request.ids["code"])
+    except NotFoundError as error:
+        raise NothingHereError from error
+    if found.kind != SUBSCRIPTION or not found.offered:
+        raise NothingHereError
+    return found
+
+
+_ONE: Final = "/subscriptions/{subscription_id:uuid}"
+CUSTOMER_SUBSCRIPTION_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/subscribe/{code:word}", subscribe_form, CUSTOMERS),
+    post("/subscribe/{code:word}", subscribe, CUSTOMERS),
+    get(_ONE, subscription, CUSTOMERS),
+    get(f"{_ONE}/live", subscription_live, CUSTOMERS),
+    get(f"{_ONE}/end", end_form, CUSTOMERS),
+    post(f"{_ONE}/end", end, CUSTOMERS),
+)

@@ -1,0 +1,62 @@
+"""What people are told when something could not be done: plainly, in their language, with a way on.
+
+The words of an error stand under `error.<code>`; an error without words of its own is told by its
+kind. An error of ours says nothing of the inside and gives the number to quote.
+
+Rules a change must keep: a part of a page that fails never shows a page within the page; what was
+typed in and refused is not shown again here.
+"""
+
+import math
+
+from caas.console.context import Console
+from caas.console.request import PageRequest
+from caas.errors import CaasError, UnavailableError
+from caas.web.problems import CLOSE, CallRefusedError
+from caas.web.response import FAILURES_FROM, Response, html
+
+
+def message_of(console: Console, request: PageRequest, error: CaasError) -> tuple[str, str]:
+    """Return an error's title and what a person can do about it."""
+    t = console.renderer.translator(request.language)
+    key = error.code
+    if not t.knows(f"error.{key}.title"):
+        key = _kind(error)
+    wait = _wait_seconds(error)
+    facts = {"minutes": math.ceil(wait / 60)} if wait is not None else {}
+    return t(f"error.{key}.title"), t(f"error.{key}.text", **facts)
+
+
+def error_page(console: Console, request: PageRequest, error: CaasError) -> Response:
+    """Return the page that tells of an error."""
+    status, wait = error.http_status, _wait_seconds(error)
+    headers = error.headers if isinstance(error, CallRefusedError) else ()
+    later = tuple(header for header in headers if header != CLOSE)
+    if wait is not None:
+        later = (*later, (b"retry-after", b"%d" % wait))
+    if request.is_partial:
+        return Response(status).with_headers(*later)
+    title, text = message_of(console, request, error)
+    page = console.renderer.render(
+        request,
+        "error.html",
+        title=title,
+        text=text,
+        number=request.request_id if status >= FAILURES_FROM else None,
+    )
+    return html(page, status=status).with_headers(*later)
+
+
+def _wait_seconds(error: CaasError) -> int | None:
+    """Return how long to wait before trying again, where an error says so."""
+    wait = error.facts.get("retry_after_seconds")
+    return wait if isinstance(wait, int) else None
+
+
+def _kind(error: CaasError) -> str:
+    if isinstance(error, UnavailableError):
+        return "unavailable"
+    kinds = {404: "nothing_here", 409: "conflict"}
+    return kinds.get(
+        error.http_status, "refused" if error.http_status < FAILURES_FROM else "failure"
+    )

@@ -1,0 +1,96 @@
+"""The Corporate Intranet (Diagram 1): what dealership sales work with.
+
+Here are the overview, the stock with what is sin asignar, and the list of orders; reserving stands
+in `intranet_reserving`, one order in `intranet_order`.
+
+Rules a change must keep: a dealership sees its own orders and customers and nobody else's; of a
+vehicle that somebody else has reserved it sees that it is taken, and not by whom.
+"""
+
+from typing import Final
+
+from caas.billing_database.dealership_counts import counts_of
+from caas.billing_database.rows import PAGE_ROWS_MAX
+from caas.console.context import Console
+from caas.console.intranet_buyer import BUYER_ROUTES
+from caas.console.intranet_order import ORDER_ROUTES
+from caas.console.intranet_reserving import RESERVING_ROUTES
+from caas.console.order_view import KINDS, slug
+from caas.console.page_routes import SALES, PageRoute, get
+from caas.console.request import PageRequest
+from caas.rules.order_states import OrderState
+from caas.rules.vehicle_states import VehicleState
+from caas.web.response import Response
+
+ORDERS_SHOWN: Final = 8
+FILTERS: Final = {
+    "paying": OrderState.AWAITING_RESERVATION_PAYMENT,
+    "failed": OrderState.RESERVATION_FAILED,
+    "building": OrderState.FACTORY_ORDER_PLACED,
+    "ready": OrderState.READY,
+    "delivered": OrderState.DELIVERED,
+    "lost": OrderState.RESERVATION_LOST,
+}
+
+
+async def home(console: Console, request: PageRequest) -> Response:
+    """Show what is in stock, what waits for somebody, and the newest orders."""
+    newest = await console.subsystems.order_management.orders(dealership=request.dealership)
+    counts = await counts_of(console.subsystems.tables.database, request.dealership)
+    return console.page(
+        request,
+        "intranet/home.html",
+        stock=counts.sin_asignar,
+        counts=counts.orders,
+        states=OrderState,
+        orders=newest[:ORDERS_SHOWN],
+        slug=slug,
+        kinds=KINDS,
+    )
+
+
+async def stock(console: Console, request: PageRequest) -> Response:
+    """Show vehicles: those that are sin asignar, or all."""
+    everything = request.query.get("show") == "all"
+    model = request.query.get("model") or None
+    vehicles = await console.subsystems.order_management.vehicles(
+        state=None if everything else VehicleState.SIN_ASIGNAR,
+        model=model,
+        after=request.query.get("after"),
+    )
+    return console.page(
+        request,
+        "intranet/stock.html",
+        vehicles=vehicles,
+        everything=everything,
+        model=model,
+        sin_asignar=VehicleState.SIN_ASIGNAR,
+    )
+
+
+async def orders(console: Console, request: PageRequest) -> Response:
+    """Show the dealership's orders, newest first."""
+    chosen = request.query.get("show", "")
+    listed = await console.subsystems.order_management.orders(
+        dealership=request.dealership, state=FILTERS.get(chosen), before=request.place("before")
+    )
+    return console.page(
+        request,
+        "intranet/orders.html",
+        orders=listed,
+        filters=FILTERS,
+        more=listed[-1].id if len(listed) == PAGE_ROWS_MAX else None,
+        chosen=chosen if chosen in FILTERS else "",
+        slug=slug,
+        kinds=KINDS,
+    )
+
+
+INTRANET_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/intranet", home, SALES),
+    get("/intranet/stock", stock, SALES),
+    get("/intranet/orders", orders, SALES),
+    *RESERVING_ROUTES,
+    *ORDER_ROUTES,
+    *BUYER_ROUTES,
+)

@@ -1,0 +1,209 @@
+"""One order as dealership sales see it: its payment, its way, its customer, what the customer got.
+
+Diagram 2, "Reservation Complete", "Payment Failed" and "Send Access Credentials".
+
+Rules a change must keep: an order of another dealership is not there; a live part asks for no more
+than two reads while nothing moves, and for nothing when the order is at rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.accounts import Role
+from caas.billing_database.customers import Customer
+from caas.billing_database.eligibility import dealership_knows
+from caas.billing_database.orders import Order
+from caas.console.confirmation import asks
+from caas.console.context import Console
+from caas.console.entitlement_view import VehicleService, services_of_vehicle
+from caas.console.idempotent_forms import new_key, once
+from caas.console.intranet_reserving import initiate
+from caas.console.order_view import OrderView, order_view
+from caas.console.page_routes import (
+    EVERYBODY,
+    HOMES,
+    SALES,
+    NothingHereError,
+    PageRoute,
+    get,
+    post,
+)
+from caas.console.request import PageRequest
+from caas.errors import NotFoundError
+from caas.notifications import Message
+from caas.rules.order_states import AWAITS_RESERVATION, OrderState
+from caas.web.response import Response, nothing_new, see_other
+
+CREDENTIALS: Final = "access_credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class SalesView:
+    """What sales see of an order; `customer` is None while the dealership does not know them."""
+
+    view: OrderView
+    customer: Customer | None
+    has_access: bool
+    credentials: Message | None
+    awaits_return: bool
+
+    @property
+    def version(self) -> str:
+        """What changes when anything of this changes."""
+        sent = self.credentials.sent_at if self.credentials else None
+        facts = (self.has_access, sent is not None, self.awaits_return)
+        return f"{self.view.version}.{''.join(str(int(fact)) for fact in facts)}"
+
+
+async def order_page(console: Console, request: PageRequest) -> Response:
+    """Show an order, live."""
+    seen = await _seen(console, request)
+    services = await _services(console, request, seen)
+    return _page(console, request, seen, "intranet/order.html", services)
+
+
+async def order_live(console: Console, request: PageRequest) -> Response:
+    """Show the living part of an order again, if anything has changed."""
+    seen = await _seen(console, request)
+    if request.query.get("seen") == seen.version:
+        return nothing_new()
+    return _page(console, request, seen, "intranet/order_live.html")
+
+
+async def pay_again(console: Console, request: PageRequest) -> Response:
+    """Begin another reservation payment after one that failed."""
+    order = await own_order(console, request)
+
+    async def work() -> str:
+        await initiate(console, request, order)
+        return f"/intranet/orders/{order.id}"
+
+    return await once(console, request, work)
+
+
+async def send_access_again(console: Console, request: PageRequest) -> Response:
+    """Send the customer another access link."""
+    order = await own_order(console, request)
+
+    async def work() -> str:
+        await console.subsystems.access_links.send(
+            order.customer, order.id, by=request.by.account, address=request.address
+        )
+        return f"/intranet/orders/{order.id}?sent=1"
+
+    return await once(console, request, work)
+
+
+async def about_to_take_back(console: Console, request: PageRequest) -> Response:
+    """Say what taking a vehicle back does, and ask."""
+    order = await own_order(console, request)
+    back = f"/intranet/orders/{order.id}"
+    if order.vin is None or not await console.subsystems.order_management.awaits_return(order):
+        return see_other(back)
+    return asks(console, request, "take_back", back=back, name=order.vin)
+
+
+async def vehicle_returned(console: Console, request: PageRequest) -> Response:
+    """Take back the vehicle of a withdrawn order: in stock again, for anybody to buy."""
+    order = await own_order(console, request)
+    if order.vin is None:
+        raise NothingHereError
+
+    async def work() -> str:
+        await console.subsystems.order_management.vehicle_returned(order.vin or "")
+        return f"/intranet/orders/{order.id}"
+
+    return await once(console, request, work)
+
+
+async def paid(console: Console, request: PageRequest) -> Response:
+    """Receive whoever comes back from the gateway's page: sales, or the customer's telephone."""
+    session, order_id = request.session, request.ids["order_id"]
+    if session is not None and session.role is Role.SALES:
+        return see_other(f"/intranet/orders/{order_id}")
+    if session is not None:
+        return see_other(HOMES[session.role])
+    return console.page(request, "intranet/paid.html")
+
+
+async def own_order(console: Console, request: PageRequest) -> Order:
+    """Return the order of the address, if it is the dealership's.
+
+    Raises:
+        NothingHereError: there is none, or it is another dealership's.
+    """
+    order_id: UUID = request.ids["order_id"]
+    try:
+        order = await console.subsystems.order_management.order(order_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    if order.dealership != request.dealership:
+        raise NothingHereError
+    return order
+
+
+async def _seen(console: Console, request: PageRequest) -> SalesView:
+    order = await own_order(console, request)
+    reported = await console.subsystems.notifications.inbox(
+        order.customer, language=request.language
+    )
+    return SalesView(
+        view=await order_view(console, order),
+        customer=await known_customer(console, order),
+        has_access=await console.accounts.has_account(order.customer),
+        credentials=next((one for one in reported if one.template == CREDENTIALS), None),
+        awaits_return=await console.subsystems.order_management.awaits_return(order),
+    )
+
+
+async def known_customer(console: Console, order: Order) -> Customer | None:
+    """Return an order's customer, if the dealership created them or they paid there."""
+    database = console.subsystems.tables.database
+    if not await dealership_knows(database, order.dealership, order.customer):
+        return None
+    return await console.subsystems.order_management.customer(order.customer)
+
+
+async def _services(
+    console: Console, request: PageRequest, seen: SalesView
+) -> list[VehicleService]:
+    """Return what this order's customer bought for its vehicle, while it is with them."""
+    order = seen.view.order
+    if order.vin is None or not (order.state is OrderState.DELIVERED or seen.awaits_return):
+        return []
+    return await services_of_vehicle(
+        console, order.vin, language=request.language, customer=order.customer
+    )
+
+
+def _page(
+    console: Console,
+    request: PageRequest,
+    seen: SalesView,
+    template: str,
+    services: Sequence[VehicleService] = (),
+) -> Response:
+    return console.page(
+        request,
+        template,
+        seen=seen,
+        view=seen.view,
+        order=seen.view.order,
+        awaits_reservation=seen.view.order.state in AWAITS_RESERVATION,
+        just_sent="sent" in request.query,
+        key=new_key(),
+        services=services,
+    )
+
+
+ORDER_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/intranet/orders/{order_id:uuid}", order_page, SALES),
+    get("/intranet/orders/{order_id:uuid}/live", order_live, SALES),
+    post("/intranet/orders/{order_id:uuid}/reservation-payment", pay_again, SALES),
+    post("/intranet/orders/{order_id:uuid}/access", send_access_again, SALES),
+    get("/intranet/orders/{order_id:uuid}/return", about_to_take_back, SALES),
+    post("/intranet/orders/{order_id:uuid}/return", vehicle_returned, SALES),
+    get("/paid/{order_id:uuid}", paid, EVERYBODY),
+)

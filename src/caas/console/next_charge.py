@@ -1,0 +1,113 @@
+"""What a subscription's running month comes to: used so far, and the charge to expect (Diagram 6).
+
+Worked out by the same rule as the invoice; it is an estimate, because the month is not over.
+
+Rules a change must keep: nothing is charged or written from here; only use that no invoice bills
+yet, in the month that runs, is counted.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+from typing import Final
+
+from caas.billing_database.entitlements import BillingWindow
+from caas.billing_database.subscriptions import Subscription
+from caas.billing_database.tax_rates import TaxRates
+from caas.billing_database.usage_records import Use
+from caas.console.context import Console
+from caas.rules.mes_vencido import (
+    DeliveredInterval,
+    MeteredUsage,
+    Month,
+    UsageCharges,
+    calculate_usage_charges,
+)
+from caas.rules.money import Money
+from caas.rules.taxes import Goods
+
+PAGES_READ_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunningMonth:
+    """The month that runs: how much was used, what it will come to, and when it is charged."""
+
+    first_day: date
+    charged_on: date
+    day: int
+    days: int
+    charges: UsageCharges
+
+
+async def running_month(
+    console: Console, subscription: Subscription, now: datetime
+) -> RunningMonth:
+    """Return what the running month of a subscription comes to."""
+    zone = console.settings.zone
+    month = Month.containing(now, zone)
+    used = await _used(console, subscription, month, zone)
+    rate = await TaxRates(console.subsystems.tables.database).of_customer(
+        subscription.customer, Goods.SUBSCRIPTION
+    )
+    window = await console.subsystems.tables.entitlements.billing_window(
+        subscription.id, zone=str(zone)
+    )
+    charges = calculate_usage_charges(
+        month,
+        zone,
+        fee=Money(subscription.monthly_fee, subscription.currency),
+        delivered=_delivered(subscription, window),
+        billed_through=window.billed_through if window else None,
+        usage=_metered(subscription, used),
+        iva_basis_points=rate.basis_points if rate else 0,
+    )
+    following = month.next()
+    return RunningMonth(
+        first_day=date(month.year, month.number, 1),
+        charged_on=date(following.year, following.number, 1),
+        day=now.astimezone(zone).day,
+        days=month.days,
+        charges=charges,
+    )
+
+
+def _delivered(subscription: Subscription, window: BillingWindow | None) -> list[DeliveredInterval]:
+    if subscription.activated_at is None:
+        return []
+    starts_at = window.starts_at if window else None
+    start = max(subscription.activated_at, starts_at or subscription.activated_at)
+    ends = [at for at in (subscription.cancelled_at, subscription.deactivated_at) if at]
+    return [DeliveredInterval(start, min(ends, default=None))]
+
+
+def _metered(subscription: Subscription, used: list[Use]) -> list[MeteredUsage]:
+    quantities: Counter[str] = Counter()
+    for use in used:
+        quantities[use.unit] += use.quantity
+    return [
+        MeteredUsage(
+            unit=metered["unit"],
+            quantity=quantities[metered["unit"]],
+            unit_price=Money(metered["unit_price"], subscription.currency),
+        )
+        for metered in subscription.metered
+    ]
+
+
+async def _used(
+    console: Console, subscription: Subscription, month: Month, zone: tzinfo
+) -> list[Use]:
+    """Return the use of the month that no invoice bills yet and nobody disputes."""
+    interval = month.interval(zone)
+    found: list[Use] = []
+    before: datetime | None = None
+    for _ in range(PAGES_READ_MAX):
+        page = await console.subsystems.usage.used(subscription.id, before=before)
+        found += [
+            use for use in page if use.at in interval and use.invoice is None and not use.disputed
+        ]
+        if not page or page[-1].at < interval.start:
+            break
+        before = page[-1].at
+    return found

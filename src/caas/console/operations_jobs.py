@@ -1,0 +1,52 @@
+"""Jobs: everything that must still happen, with its age; what is parked can be released.
+
+Rules a change must keep: what goes on by itself is left alone; only parked work is released, with
+the name of who did it.
+"""
+
+from typing import Final
+
+from caas.billing_database import operations_counts
+from caas.console.context import Console
+from caas.console.form_actions import acted, form_result
+from caas.console.idempotent_forms import new_key
+from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.console.request import PageRequest
+from caas.web.response import Response
+
+FILTERS: Final = ("all", "parked", "overdue")
+KIND_CHARS_MAX: Final = 64
+
+
+async def work(console: Console, request: PageRequest) -> Response:
+    """Show jobs: what stands still first, then what is due longest."""
+    database = console.subsystems.tables.database
+    show = request.query.get("show", "")
+    kind = request.query.get("kind", "")[:KIND_CHARS_MAX]
+    by_kind = await operations_counts.jobs(database)
+    pieces = await operations_counts.pieces(
+        database, kind=kind or None, paused=show == "parked", overdue=show == "overdue"
+    )
+    return console.page(
+        request, "operations/work.html", by_kind=by_kind, pieces=pieces, kind=kind,
+        show=show if show in FILTERS else "all", filters=FILTERS, key=new_key(),
+        now=await operations_counts.now(database), after=form_result(console, request),
+    )  # fmt: skip
+
+
+async def release(console: Console, request: PageRequest) -> Response:
+    """Release parked work."""
+    subject = request.ids["subject"]
+    kind: str = request.ids["kind"]
+    if not kind.isascii():
+        raise NothingHereError
+    return await acted(
+        console, request, "/operations/work",
+        lambda: console.subsystems.jobs.release(kind, subject, by=request.by.name),
+    )  # fmt: skip
+
+
+OPERATIONS_WORK_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/operations/work", work, OPERATIONS),
+    post("/operations/work/{kind:word}/{subject:uuid}/release", release, OPERATIONS),
+)

@@ -1,0 +1,203 @@
+"""One payment as operations see it: its audit trail, where it is in Diagram 9, what is next.
+
+Rules a change must keep: what is shown was written down by the subsystems; what is done here goes
+through a door of the payment; the living part asks for nothing more when the payment is at rest.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.decisions import OutcomeDecision
+from caas.billing_database.entitlements import OrderTerm, TermChange
+from caas.billing_database.gateway_calls import GatewayCalls
+from caas.billing_database.payment_audit_trail import PaymentAuditTrail, record_of
+from caas.console import state_diagram
+from caas.console.confirmation import asks, is_to_ask
+from caas.console.context import Console
+from caas.console.form_actions import acted, form_result
+from caas.console.formats import written
+from caas.console.idempotent_forms import new_key
+from caas.console.operations_refunds import REASONS, refund_offer
+from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.console.payment_timeline import Moment, TimelineSource, moments
+from caas.console.payment_view import PaymentView, view_of
+from caas.console.request import PageRequest
+from caas.errors import NotFoundError
+from caas.payment_processing import PaymentStatus
+from caas.rules.money import Money
+from caas.rules.payment_states import AT_REST, PaymentState
+from caas.web.response import Response, nothing_new
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentTrail:
+    """Everything the page shows of a payment."""
+
+    status: PaymentStatus
+    view: PaymentView
+    record: PaymentAuditTrail
+    moments: list[Moment]
+    decisions: list[OutcomeDecision]
+    vin: str | None
+    term: OrderTerm | None
+    changes: list[TermChange]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of it may still change by itself."""
+        return self.status.payment.state not in AT_REST or bool(self.record.work)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows the outcome."""
+        return self.status.payment.outcome == "unknown"
+
+    @property
+    def is_decidable(self) -> bool:
+        """Whether two people may decide that nobody was charged."""
+        return self.is_unknown and self.status.payment.state is PaymentState.PENDING
+
+    @property
+    def proposal(self) -> OutcomeDecision | None:
+        """The decision that waits for a second person."""
+        return next((one for one in self.decisions if one.state == "proposed"), None)
+
+    @property
+    def version(self) -> str:
+        """What changes when anything of this changes."""
+        work = sum(2 + one.attempts + bool(one.paused_at) for one in self.record.work)
+        counts = (len(self.moments), work, len(self.decisions), len(self.changes))
+        return "-".join(str(one) for one in (self.status.payment.version, *counts))
+
+
+async def payment(console: Console, request: PageRequest) -> Response:
+    """Show a payment, live."""
+    trail = await _trail(console, request)
+    offer = await refund_offer(console, request, trail.status.payment, trail.term)
+    return _page(
+        console, request, trail, "operations/payment.html", refund=offer, refund_reasons=REASONS
+    )
+
+
+async def payment_live(console: Console, request: PageRequest) -> Response:
+    """Show the living part again, if anything has changed."""
+    trail = await _trail(console, request)
+    if request.query.get("seen") == trail.version:
+        return nothing_new()
+    return _page(console, request, trail, "operations/payment_live.html")
+
+
+async def probe_now(console: Console, request: PageRequest) -> Response:
+    """Have the gateway asked at once."""
+    payment_id: UUID = request.ids["payment_id"]
+
+    async def act() -> None:
+        await console.subsystems.payment_processing.probe_now(payment_id)
+        console.subsystems.jobs.wake()
+
+    return await acted(console, request, _path(payment_id), act)
+
+
+async def propose(console: Console, request: PageRequest) -> Response:
+    """Propose, as the first person, that nobody was charged."""
+    payment_id, two_people = (
+        request.ids["payment_id"],
+        console.subsystems.payment_processing.two_people,
+    )
+    note = request.form.get("note", "")
+    return await acted(
+        console, request, _path(payment_id),
+        lambda: two_people.propose(payment_id, note=note, by=request.by.actor),
+    )  # fmt: skip
+
+
+async def agree(console: Console, request: PageRequest) -> Response:
+    """Agree as the second person, once confirmed."""
+    trail = await _trail(console, request)
+    if trail.proposal is not None and is_to_ask(request, trail.proposal.proposed_account):
+        due = Money(trail.status.payment.amount, trail.status.payment.currency)
+        return asks(
+            console, request, "agree", back=_path(request.ids["payment_id"]),
+            name=written(due, request.language),
+        )  # fmt: skip
+    payment_id, two_people = (
+        request.ids["payment_id"],
+        console.subsystems.payment_processing.two_people,
+    )
+
+    async def act() -> None:
+        await two_people.agree(payment_id, by=request.by.actor)
+        console.subsystems.jobs.wake()
+
+    return await acted(console, request, _path(payment_id), act)
+
+
+async def withdraw(console: Console, request: PageRequest) -> Response:
+    """Take a proposal back."""
+    payment_id, two_people = (
+        request.ids["payment_id"],
+        console.subsystems.payment_processing.two_people,
+    )
+    return await acted(
+        console, request, _path(payment_id),
+        lambda: two_people.withdraw(payment_id, by=request.by.actor),
+    )  # fmt: skip
+
+
+async def _trail(console: Console, request: PageRequest) -> PaymentTrail:
+    payment_id: UUID = request.ids["payment_id"]
+    subsystems = console.subsystems
+    try:
+        status = await subsystems.payment_processing.query_payment_status(payment_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    found = status.payment
+    record = await record_of(
+        subsystems.tables.database,
+        found.id,
+        subjects=[found.id, found.subject, *(refund.id for refund in status.refunds)],
+        transaction_id=found.gateway_transaction_id,
+        since=found.created_at,
+    )
+    calls = await GatewayCalls(subsystems.tables.database).of(
+        found.id, found.gateway_transaction_id
+    )
+    decisions = await subsystems.payment_processing.two_people.of(found.id)
+    t = console.renderer.translator(request.language)
+    line = moments(TimelineSource(status, record, calls, decisions), t)
+    entitlements = subsystems.tables.entitlements
+    term = await entitlements.of_order(found.subject)
+    return PaymentTrail(
+        status, view_of(found), record, line, decisions,
+        vin=await entitlements.vehicle_of(found.subject), term=term,
+        changes=await entitlements.changes(term.id) if term else [],
+    )  # fmt: skip
+
+
+def _page(
+    console: Console, request: PageRequest, trail: PaymentTrail, template: str, **more: Any
+) -> Response:
+    return console.page(
+        request, template, trail=trail, payment=trail.status.payment, view=trail.view,
+        record=trail.record, diagram=state_diagram.drawn(
+            trail.status.payment.state, trail.status.events
+        ),
+        moments=trail.moments, money_of=Money,
+        is_decidable=trail.is_decidable, path=_path(trail.status.payment.id),
+        key=new_key(), me=request.by.account, after=form_result(console, request), **more,
+    )  # fmt: skip
+
+
+def _path(payment_id: UUID) -> str:
+    return f"/operations/payments/{payment_id}"
+
+
+OPERATIONS_PAYMENT_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/operations/payments/{payment_id:uuid}", payment, OPERATIONS),
+    get("/operations/payments/{payment_id:uuid}/live", payment_live, OPERATIONS),
+    post("/operations/payments/{payment_id:uuid}/probe", probe_now, OPERATIONS),
+    post("/operations/payments/{payment_id:uuid}/propose", propose, OPERATIONS),
+    post("/operations/payments/{payment_id:uuid}/agree", agree, OPERATIONS),
+    post("/operations/payments/{payment_id:uuid}/withdraw", withdraw, OPERATIONS),
+)

@@ -1,0 +1,172 @@
+"""Days of the reconciliation (Diagram 10): their verdict, their seal, their report, also as files.
+
+Rules a change must keep: a verdict is computed by the room and never told by a form; a seal carries
+a name and is for ever; the page and the files say the same, because they are made of one report.
+"""
+
+from datetime import date
+from typing import Final
+from uuid import UUID
+
+from caas.console.confirmation import asks
+from caas.console.context import Console
+from caas.console.form_actions import acted, form_result
+from caas.console.idempotent_forms import new_key, once
+from caas.console.operations_discrepancies import OPERATIONS_DISCREPANCY_ROUTES
+from caas.console.operations_finance import OPERATIONS_FINANCE_ROUTES
+from caas.console.operations_payments import attachment
+from caas.console.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUTES
+from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.console.request import PageRequest
+from caas.dual_control import NOTE_CHARS_MAX
+from caas.errors import NotFoundError, RefusedError, UnavailableError
+from caas.reconciliation.reporting import ReconciliationReport
+from caas.rules.money import Money
+from caas.web.response import Response, refused, see_other
+
+PATH: Final = "/operations/reconciliation"
+KINDS: Final = {
+    "closed": "good", "open discrepancies": "warn", "incomplete": "bad", "in progress": "busy",
+}  # fmt: skip
+
+
+class NoSuchDayError(RefusedError):
+    """That is no day."""
+
+    code = "no_such_day"
+
+
+async def days(console: Console, request: PageRequest) -> Response:
+    """Show every day with its verdict."""
+    reconciliation = console.subsystems.reconciliation
+    listed = await reconciliation.days.listed(reconciliation.gateway_name)
+    today, _ = await reconciliation.days.today()
+    return console.page(
+        request, "operations/days.html", days=listed, kinds=KINDS, today=today, key=new_key(),
+        after=form_result(console, request),
+    )  # fmt: skip
+
+
+async def day(console: Console, request: PageRequest) -> Response:
+    """Show a day's report."""
+    report = await _report(console, request)
+    return console.page(
+        request,
+        "operations/day.html",
+        report=report,
+        day=report.day,
+        figures=report.figures,
+        money_of=Money,
+        kinds=KINDS,
+        key=new_key(),
+        path=f"{PATH}/{report.day.day}",
+        after=form_result(console, request),
+    )
+
+
+async def day_csv(console: Console, request: PageRequest) -> Response:
+    """Give a day's report as CSV."""
+    return await _file(console, request, "csv", b"text/csv; charset=utf-8")
+
+
+async def day_pdf(console: Console, request: PageRequest) -> Response:
+    """Give a day's report on paper."""
+    return await _file(console, request, "pdf", b"application/pdf")
+
+
+async def reconcile(console: Console, request: PageRequest) -> Response:
+    """Reconcile a day now: fetch its report, compare, judge."""
+    wanted = _day(request.form.get("day", ""))
+
+    async def work() -> str:
+        if wanted is None:
+            raise NoSuchDayError
+        await console.subsystems.reconciliation.reconcile(wanted)
+        return f"{PATH}/{wanted}?done=1"
+
+    try:
+        return await once(console, request, work)
+    except UnavailableError:
+        raise
+    except RefusedError as refusal:
+        return refused(PATH, refusal.code)
+
+
+async def about_to_seal(console: Console, request: PageRequest) -> Response:
+    """Say what sealing a day does, and ask."""
+    report = await _report(console, request)
+    back = f"{PATH}/{report.day.day}"
+    if report.day.verdict != "closed" or report.day.sealed_at:
+        return see_other(back)
+    return asks(console, request, "seal", back=back, name=str(report.day.day))
+
+
+async def seal(console: Console, request: PageRequest) -> Response:
+    """Seal a closed day for ever."""
+    wanted = _day_of(request)
+    return await acted(
+        console, request, f"{PATH}/{wanted}",
+        lambda: console.subsystems.reconciliation.seal(wanted, by=request.by.name),
+    )  # fmt: skip
+
+
+async def release(console: Console, request: PageRequest) -> Response:
+    """Say why a line that could not be read need not come again."""
+    wanted, report_id = _day_of(request), request.ids["report_id"]
+    place, note = request.ids["place"], request.form.get("note", "").strip()[:NOTE_CHARS_MAX]
+    if not isinstance(report_id, UUID) or not place.isdigit():
+        raise NothingHereError
+    reconciliation = console.subsystems.reconciliation
+    return await acted(
+        console,
+        request,
+        f"{PATH}/{wanted}",
+        lambda: reconciliation.release_quarantined(
+            report_id, int(place), by=request.by.name, note=note
+        ),
+    )
+
+
+async def _file(console: Console, request: PageRequest, form: str, kind: bytes) -> Response:
+    day = _day_of(request)
+    try:
+        content = await console.subsystems.reconciliation.reporting.file(day, form)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    return attachment(content, f"reconciliation-{day}.{form}", kind)
+
+
+async def _report(console: Console, request: PageRequest) -> ReconciliationReport:
+    try:
+        return await console.subsystems.reconciliation.reporting.report(_day_of(request))
+    except NotFoundError as error:
+        raise NothingHereError from error
+
+
+def _day_of(request: PageRequest) -> date:
+    wanted = _day(request.ids["day"])
+    if wanted is None:
+        raise NothingHereError
+    return wanted
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+OPERATIONS_RECONCILIATION_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(PATH, days, OPERATIONS),
+    post(PATH, reconcile, OPERATIONS),
+    get(PATH + "/{day:word}", day, OPERATIONS),
+    get(PATH + "/{day:word}.csv", day_csv, OPERATIONS),
+    get(PATH + "/{day:word}.pdf", day_pdf, OPERATIONS),
+    get(PATH + "/{day:word}/seal", about_to_seal, OPERATIONS),
+    post(PATH + "/{day:word}/seal", seal, OPERATIONS),
+    post(PATH + "/{day:word}/lines/{report_id:uuid}/{place:word}", release, OPERATIONS),
+    *OPERATIONS_DISCREPANCY_ROUTES,
+    *OPERATIONS_REPORT_FORMAT_ROUTES,
+    *OPERATIONS_FINANCE_ROUTES,
+)

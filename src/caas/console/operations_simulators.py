@@ -1,0 +1,250 @@
+"""The simulated world of `caas up`: what it does next, and what goes wrong in it, as forms.
+
+Cars are finished, delivered, woken; the bank settles; a month passes; a call to the gateway fails;
+what people were sent is read. So a browser alone leads from a reservation to the invoice.
+
+Rules a change must keep: a platform with real partners has no such page; what can be done is one
+of a list; time is moved only where the whole world is simulated.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from caas.billing_database.idempotency import InFlightError, KeyReusedError
+from caas.billing_database.simulated_calendar import SimulatedCalendar
+from caas.console.context import Console
+from caas.console.form_actions import form_result
+from caas.console.formats import filters
+from caas.console.idempotent_forms import new_key, once
+from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.console.request import PageRequest
+from caas.errors import RefusedError
+from caas.external_systems.outbox_letters import NAME
+from caas.external_systems.simulator_control import (
+    CALLS,
+    FAULTS,
+    MANNERS,
+    WAYS,
+    SimulatorAwayError,
+    SimulatorControl,
+)
+from caas.rules.mes_vencido import InvalidMonthError, Month
+from caas.web.response import Response, refused
+
+PATH: Final = "/operations/simulators"
+TIMES_MAX: Final = 1000
+LETTERS_SHOWN: Final = 30
+LINK: Final = re.compile(r"(https?://[A-Za-z0-9._~:/?#@!$&*+;=%-]+[A-Za-z0-9/_=-])")
+CHARS_MAX: Final = 32
+AFTER_MIDNIGHT: Final = timedelta(minutes=1)
+DID: Final = (
+    "finished", "delivered", "slept", "woke", "behaves", "settled", "month", "next", "scripted",
+    "cleared",
+)  # fmt: skip
+"""What can have been done, as the line at the top of the page says it."""
+
+NAMED: Final = {
+    "manner": "manner", "fault": "fault", "call": "world.call", "way": "world.way",
+}  # fmt: skip
+
+Result = dict[str, str]
+
+
+async def simulators(console: Console, request: PageRequest) -> Response:
+    """Show the simulated world: what waits in it, and which faults are scripted."""
+    control, calendar = _control(console), console.subsystems.calendar
+    now = (await calendar.now()).astimezone(console.settings.zone) if calendar else None
+    scripted = {name: await control.faults(name) for name in control.names if name in FAULTS}
+    return console.page(
+        request, "operations/simulators.html", scripted=scripted, faults=FAULTS, manners=MANNERS,
+        calls=CALLS, ways=list(WAYS), has_vehicles="vehicles" in control.names,
+        has_partners="partners" in control.names, waiting=await control.waiting(),
+        cars=await control.cars(), now=now, has_letters=console.subsystems.letters is not None,
+        key=new_key(), after=form_result(console, request), did=_did(console, request),
+    )  # fmt: skip
+
+
+async def letters(console: Console, request: PageRequest) -> Response:
+    """Show what people were sent, newest first; nobody got it by mail."""
+    if console.subsystems.letters is None:
+        raise NothingHereError
+    before = request.query.get("before", "")
+    page = await console.subsystems.letters.newest(
+        LETTERS_SHOWN + 1, before=before if NAME.fullmatch(before) else None
+    )
+    shown = page[:LETTERS_SHOWN]
+    return console.page(
+        request, "operations/letters.html", letters=[(it, parts_of(it.text)) for it in shown],
+        before=shown[-1].name if len(page) > LETTERS_SHOWN else None, is_first=not before,
+    )  # fmt: skip
+
+
+def parts_of(text: str) -> list[tuple[str, bool]]:
+    """Split a letter's text into words and addresses; an address is told by True."""
+    return [(part, index % 2 == 1) for index, part in enumerate(LINK.split(text)) if part]
+
+
+async def finish(console: Console, request: PageRequest) -> Response:
+    """Let the factory finish a car."""
+
+    async def act() -> Result:
+        return {"about": await _control(console).finish(request.form.get("id", ""))}
+
+    return await _acted(console, request, "finished", act)
+
+
+async def deliver(console: Console, request: PageRequest) -> Response:
+    """Let the transport arrive with a car."""
+
+    async def act() -> Result:
+        return {"about": await _control(console).deliver(request.form.get("id", ""))}
+
+    return await _acted(console, request, "delivered", act)
+
+
+async def manner(console: Console, request: PageRequest) -> Response:
+    """Say how a car behaves from now on: wake it, put it to sleep, or give it a manner."""
+    behaviour = request.form.get("behaviour", "")
+
+    async def act() -> Result:
+        vin = request.form.get("vin", "").strip().upper()[:CHARS_MAX]
+        await _control(console).manner(vin, behaviour)
+        return {"about": vin, "manner": behaviour}
+
+    did = {"asleep": "slept", "obeys": "woke"}.get(behaviour, "behaves")
+    return await _acted(console, request, did, act)
+
+
+async def settle(console: Console, request: PageRequest) -> Response:
+    """Let the bank answer."""
+
+    async def act() -> Result:
+        settlements, refunds = await _control(console).settle()
+        return {"about": str(settlements), "more": str(refunds)}
+
+    return await _acted(console, request, "settled", act)
+
+
+async def pass_month(console: Console, request: PageRequest) -> Response:
+    """Let the month that runs pass for everybody, and bill it."""
+    control, calendar = _control(console), _calendar(console)
+
+    async def act() -> Result:
+        month = Month.containing(await calendar.now(), console.settings.zone)
+        if await control.faults("gateway") is None or await control.waiting() is None:
+            raise SimulatorAwayError  # Nothing is moved while the rest of the world is away.
+        now = await calendar.transition_to(_after(console, month))
+        await control.advance(now)
+        run = await console.subsystems.billing.run_month(month)
+        console.subsystems.jobs.wake()
+        return {"about": str(month), "more": str(run.invoices)}
+
+    return await _acted(console, request, "month", act)
+
+
+async def fail_next(console: Console, request: PageRequest) -> Response:
+    """Let the next call to the gateway go wrong."""
+
+    async def act() -> Result:
+        call, way = request.form.get("call", ""), request.form.get("way", "")
+        await _control(console).fail_next_call(call, way)
+        return {"call": call, "way": way}
+
+    return await _acted(console, request, "next", act)
+
+
+async def script(console: Console, request: PageRequest) -> Response:
+    """Script a fault of the list."""
+    times = request.form.get("times", "")
+    count = int(times) if times.isascii() and times.isdigit() and len(times) <= 4 else None  # noqa: PLR2004  # digits of TIMES_MAX
+
+    async def act() -> Result:
+        fault = request.form.get("fault", "")
+        await _control(console).script(
+            request.form.get("simulator", ""), fault,
+            times=None if count is None else min(max(count, 1), TIMES_MAX),
+        )  # fmt: skip
+        return {"fault": fault}
+
+    return await _acted(console, request, "scripted", act)
+
+
+async def clear(console: Console, request: PageRequest) -> Response:
+    """Delete every fault of a simulator."""
+
+    async def act() -> Result:
+        await _control(console).clear(request.form.get("simulator", ""))
+        return {}
+
+    return await _acted(console, request, "cleared", act)
+
+
+async def _acted(
+    console: Console, request: PageRequest, did: str, act: Callable[[], Awaitable[Result]]
+) -> Response:
+    """Do what a form says, and go back to the page, which says what became of it."""
+    _control(console)
+
+    async def work() -> str:
+        return f"{PATH}?{urlencode({'did': did, **await act()})}"
+
+    try:
+        return await once(console, request, work)
+    except (KeyReusedError, InFlightError):
+        raise
+    except RefusedError as refusal:
+        return refused(PATH, refusal.code)
+
+
+def _did(console: Console, request: PageRequest) -> str:
+    """Return the line that says what the form before this page has done."""
+    did, t = request.query.get("did", ""), console.renderer.translator(request.language)
+    if did not in DID:
+        return ""
+    facts: dict[str, Any] = {
+        name: request.query.get(name, "")[:CHARS_MAX] for name in ("about", "more")
+    }
+    with suppress(InvalidMonthError):
+        month = Month.parse(facts["about"])
+        words = filters(request.language, console.settings.zone)
+        facts["about"] = words["month"](date(month.year, month.number, 1))
+    for name, table in NAMED.items():
+        key = f"{table}.{request.query.get(name, '')}"
+        facts[name] = t(key) if t.knows(key) else ""
+    return t(f"world.did.{did}", **facts)
+
+
+def _after(console: Console, month: Month) -> datetime:
+    return month.interval(console.settings.zone).end + AFTER_MIDNIGHT
+
+
+def _control(console: Console) -> SimulatorControl:
+    control = console.subsystems.simulators
+    if control is None:
+        raise NothingHereError
+    return control
+
+
+def _calendar(console: Console) -> SimulatedCalendar:
+    calendar = console.subsystems.calendar
+    if calendar is None:
+        raise NothingHereError
+    return calendar
+
+
+OPERATIONS_SIMULATOR_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(PATH, simulators, OPERATIONS),
+    get(PATH + "/letters", letters, OPERATIONS),
+    post(PATH + "/finish", finish, OPERATIONS),
+    post(PATH + "/deliver", deliver, OPERATIONS),
+    post(PATH + "/manner", manner, OPERATIONS),
+    post(PATH + "/settle", settle, OPERATIONS),
+    post(PATH + "/month", pass_month, OPERATIONS),
+    post(PATH + "/next", fail_next, OPERATIONS),
+    post(PATH + "/script", script, OPERATIONS),
+    post(PATH + "/clear", clear, OPERATIONS),
+)

@@ -1,0 +1,77 @@
+"""Templates: Jinja, filled with plain values, one environment for each language.
+
+Every template knows `t` (words), the filters of `formats`, `request`, and `asset` (a static file's
+address). What is in a value is text and is escaped; markup stands in templates alone.
+
+Rules a change must keep: a template that names what it was not given is an error; nothing is
+compiled or fetched while a page is shown but from this package.
+"""
+
+from datetime import tzinfo
+from typing import Final
+
+import segno
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from caas.console import formats
+from caas.console.languages import NAMES, Translator
+from caas.console.navigation import places_of
+from caas.console.request import PageRequest
+from caas.rules.locales import LOCALES
+from caas.web.static_files import StaticFiles
+
+STATIC: Final = StaticFiles("caas.console")
+"""Nothing is built: `htmx.min.js` is htmx 2.0.11 as published on npm (0BSD), SHA-256
+d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717."""
+
+
+class Renderer:
+    """Fills templates in."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        """Prepare one environment for each language."""
+        self._environments = {language: _environment(language, zone) for language in LOCALES}
+
+    def render(self, request: PageRequest, template: str, **values: object) -> str:
+        """Return a template, filled with values, in the language of the visit."""
+        environment = self._environments[request.language]
+        role = request.session.role if request.session else None
+        return environment.get_template(template).render(
+            request=request, role=role, places=places_of(role), unread=request.unread, **values
+        )
+
+    def translator(self, language: str) -> Translator:
+        """Return what says things in this language."""
+        translator = self._environments[language].globals["t"]
+        assert isinstance(translator, Translator), "every environment has its words"
+        return translator
+
+
+def qr_code(address: str, title: str) -> str:
+    """Return an address as a QR code in SVG, for a telephone's camera; segno escapes the title."""
+    code = segno.make_qr(address, error="m")
+    drawn: str = code.svg_inline(
+        border=2, omitsize=True, title=title, svgclass="qr", lineclass=None, dark="#000",
+        light="#fff",
+    )  # fmt: skip
+    return drawn
+
+
+def _environment(language: str, zone: tzinfo) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("caas.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= dict(formats.filters(language, zone))
+    environment.globals |= {
+        "t": Translator(language),
+        "language": language,
+        "languages": NAMES,
+        "asset": STATIC.address_of,
+        "qr_code": qr_code,
+    }
+    return environment

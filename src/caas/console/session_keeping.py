@@ -1,0 +1,129 @@
+"""Sessions: how one begins, is recognised, and ends.
+
+Staff are signed out after half an hour without use and after a working day; customers, who have
+the app on their own telephone, after a week without use and after a month. These spans are of the
+people's own time and are never divided by the pace.
+
+Rules a change must keep: a sign-in always begins a new session and ends the one before; what a page
+asks by itself keeps no session alive; a session that waits for a second factor is nobody's, and is
+over after ten minutes; the token is nowhere but in the browser's cookie.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.accounts import Account, Role
+from caas.billing_database.sessions import Session, Sessions
+from caas.console.request import SESSION, TOKEN_BYTES, VISITOR, PageRequest, cookie
+from caas.web.response import RawHeader
+
+MINUTE: Final = 60
+HOUR: Final = 3600
+DAY: Final = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How long a session lasts: without use, and at most."""
+
+    idle_seconds: int
+    seconds_max: int
+
+
+SPANS: Final = {
+    Role.CUSTOMER: Span(7 * DAY, 30 * DAY),
+    Role.SALES: Span(HOUR // 2, 12 * HOUR),
+    Role.OPERATIONS: Span(HOUR // 2, 12 * HOUR),
+}
+
+
+AWAITING_SECOND_FACTOR: Final = Span(10 * MINUTE, 10 * MINUTE)
+
+
+class SessionKeeping:
+    """Begins, recognises and ends sessions."""
+
+    def __init__(
+        self, sessions: Sessions, *, is_secure: bool, second_factor_required: bool
+    ) -> None:
+        """Keep sessions in this table; secure cookies travel by https alone.
+
+        Where it is required, operations are nobody without a second factor.
+        """
+        self._sessions = sessions
+        self._second_factor_required = second_factor_required
+        self._is_secure = is_secure
+        prefix = "__Host-" if is_secure else ""
+        self._session_name = prefix + SESSION
+        self._visitor_name = prefix + VISITOR
+
+    async def recognise(self, request: PageRequest) -> None:
+        """Find out whose visit it is, and give a browser that is nobody's a secret of its own."""
+        token = request.cookies.get(self._session_name)
+        request.had_session = bool(token)
+        if token:
+            request.session = await self._sessions.find(token)
+        if token and request.session is not None:
+            request.token = token
+            if self._awaits_second_factor(request.session):
+                request.awaiting, request.session = request.session, None
+                return
+            if request.session.stale and not request.is_partial:
+                idle_seconds = SPANS[request.session.role].idle_seconds
+                await self._sessions.seen(request.session, idle_seconds=idle_seconds)
+            return
+        request.token = request.cookies.get(self._visitor_name, "")
+        if not request.token:
+            request.token = secrets.token_urlsafe(TOKEN_BYTES)
+            request.set_cookies.append(self._cookie(self._visitor_name, request.token))
+
+    async def begin(
+        self,
+        request: PageRequest,
+        account: Account,
+        *,
+        also: Sequence[UUID] = (),
+        second_factor: bool = False,
+        awaiting: bool = False,
+    ) -> None:
+        """Begin a session for this browser; `also` are other accounts of the same person."""
+        await self.end(request)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        span = AWAITING_SECOND_FACTOR if awaiting else SPANS[account.role]
+        await self._sessions.begin(
+            token,
+            account.id,
+            idle_seconds=span.idle_seconds,
+            seconds_max=span.seconds_max,
+            also=also,
+            second_factor=second_factor,
+        )
+        kept = span.seconds_max if account.role is Role.CUSTOMER else None
+        request.set_cookies.append(self._cookie(self._session_name, token, kept))
+
+    async def end(self, request: PageRequest) -> None:
+        """End the session of this browser, if it has one."""
+        if request.session is not None or request.awaiting is not None:
+            await self._sessions.end(request.token)
+        if request.had_session:
+            request.set_cookies.append(self._cookie(self._session_name, "", 0))
+
+    async def end_others(self, session: Session) -> int:
+        """End every other session of the same account; return how many those were."""
+        return await self._sessions.end_others(session.account, but=session.token_hash)
+
+    async def end_all(self, account: UUID) -> None:
+        """End every session of an account, because its way in is another one."""
+        await self._sessions.end_others(account)
+
+    def _awaits_second_factor(self, session: Session) -> bool:
+        """Say whether a session was begun with less than its account needs now."""
+        if session.role is not Role.OPERATIONS or session.second_factor:
+            return False
+        return self._second_factor_required or session.has_second_factor
+
+    def _cookie(self, name: str, value: str, seconds: int | None = None) -> RawHeader:
+        return cookie(name, value, secure=self._is_secure, seconds=seconds)

@@ -1,0 +1,31 @@
+"""What the channels are told when they are built; nothing here is read from the environment.
+
+Rule a change must keep: nothing has a default that is not safe.
+"""
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from caas.console.sign_in_keys import SignInKeys
+from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, RateLimit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleSettings:
+    """The address people reach us at, the market's time zone, and the language when in doubt.
+
+    `address_limit` is how often one address may ask for pages without being signed in.
+    `sign_in_keys` protect second factors and known devices.
+    """
+
+    public_url: str
+    zone: ZoneInfo
+    sign_in_keys: SignInKeys
+    second_factor_required: bool = True
+    language: str = "es"
+    address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers reach us by https, so that cookies travel by nothing else."""
+        return self.public_url.startswith("https://")

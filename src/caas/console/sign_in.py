@@ -1,0 +1,234 @@
+"""Signing in and out, the link of the access credentials, and the language switch.
+
+Diagram 2, "Send Access Credentials": the link opens a page where the customer chooses a password;
+staff get theirs from the command line.
+Opening the page does not use the link up, because mail programs look at links too; choosing does.
+
+Rules a change must keep: who tries too often has to wait, whichever account is tried; an unknown
+login and a wrong password are told alike, and asking for a link does the same for everybody; a new
+password ends every session of before; two accounts of one address are one person's where one
+password opens both, and nobody else's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import quote, urlsplit
+from uuid import UUID
+
+from caas.billing_database.accounts import Account, LinkHolder, Role
+from caas.billing_database.audit_events import AuditType, Outsider, audit
+from caas.billing_database.connection import Connection
+from caas.console import sign_in_throttle
+from caas.console.context import Console
+from caas.console.page_routes import EVERYBODY, HOMES, SIGNED_IN, PageRoute, get, post
+from caas.console.passwords import WeakPasswordError
+from caas.console.request import LANGUAGE, LANGUAGE_SECONDS, PageRequest, cookie
+from caas.console.session_start import Admitted, arrived
+from caas.rules.locales import LOCALES
+from caas.rules.personal_data import EMAIL_CHARS_MAX
+from caas.web.forms import filled
+from caas.web.response import Response, is_own_path, see_other
+
+REFUSED: Final = 422
+
+
+def sign_in_path(request: PageRequest) -> str:
+    """Return where to sign in, so that this page is shown afterwards."""
+    ended = "&ended=1" if request.had_session else ""
+    here = request.path if request.method == "GET" else _page_of_form(request)
+    return f"/sign-in?next={quote(here if is_own_path(here) else '/', safe='/')}{ended}"
+
+
+def _page_of_form(request: PageRequest) -> str:
+    """Return the page that a form stood on; where it is sent there may be no page to look at."""
+    return urlsplit(request.headers.get(b"referer", b"").decode("latin-1")).path
+
+
+async def front_page(console: Console, request: PageRequest) -> Response:
+    """Show whoever is signed in their home, and everybody else who we are."""
+    if request.session is not None:
+        return see_other(HOMES[request.session.role])
+    return console.page(request, "front.html")
+
+
+async def sign_in_form(console: Console, request: PageRequest) -> Response:
+    """Show the form to sign in with."""
+    if request.session is not None:
+        return see_other(_next(request.query) or HOMES[request.session.role])
+    return _sign_in_page(console, request, next_path=_next(request.query))
+
+
+async def sign_in(console: Console, request: PageRequest) -> Response:
+    """Sign somebody in who knows the password."""
+    login = (filled(request.form, "login", chars_max=EMAIL_CHARS_MAX) or "").lower()
+    next_path = _next(request.form)
+    this_try = await sign_in_throttle.begin(console, request, login)
+    candidates = await console.accounts.by_login(login)
+    opened = await _opened_by(console, candidates, request.form.get("password", ""))
+    await _audited_sign_in(console, request, opened)
+    if not opened:
+        await this_try.was_wrong(candidates[0].id if candidates else None)
+        return _sign_in_page(console, request, login=login, next_path=next_path, refused=True)
+    account = opened[0]
+    await this_try.was_right()
+    admitted = Admitted(account, login, also=_also(account, opened))
+    return await arrived(console, request, admitted, next_path=next_path)
+
+
+async def sign_out(console: Console, request: PageRequest) -> Response:
+    """End the session of this browser."""
+    await console.sessions.end(request)
+    return see_other("/")
+
+
+async def access_form(console: Console, request: PageRequest) -> Response:
+    """Show whose link this is, and ask for a password."""
+    holder = await console.accounts.of_link(request.ids["token"])
+    return console.page(
+        request, "access.html", holder=holder, weak="", status=200 if holder else 410
+    )
+
+
+async def access(console: Console, request: PageRequest) -> Response:
+    """Use the link up, set the password, and sign in whoever it was made for."""
+    token, password = request.ids["token"], request.form.get("password", "")
+    holder = await console.accounts.of_link(token)
+    if holder is None:
+        return console.page(request, "access.html", holder=None, weak="", status=410)
+    try:
+        password_hash = await console.passwords.hashed(
+            password, known_words=(holder.name, holder.login)
+        )
+    except WeakPasswordError as error:
+        return console.page(
+            request, "access.html", holder=holder, weak=error.weakness, status=REFUSED
+        )
+    account = await _opened(console, request, holder, password_hash)
+    if account is None:
+        return console.page(request, "access.html", holder=None, weak="", status=410)
+    await console.sessions.end_all(account.id)
+    login = holder.login.lower()
+    candidates = await console.accounts.by_login(login)
+    opened = await _opened_by(console, candidates, password)
+    return await arrived(console, request, Admitted(account, login, also=_also(account, opened)))
+
+
+async def forgotten_form(console: Console, request: PageRequest) -> Response:
+    """Ask for the address to send a new link to."""
+    return console.page(request, "forgotten.html", asked=False)
+
+
+async def forgotten(console: Console, request: PageRequest) -> Response:
+    """Have a link sent, if the address is a customer's; nothing here depends on whether it is."""
+    email = filled(request.form, "email", chars_max=EMAIL_CHARS_MAX)
+    if email is not None:
+        await console.subsystems.access_links.ask(email, asked_from=request.address)
+        console.subsystems.jobs.wake()
+    return console.page(request, "forgotten.html", asked=True)
+
+
+async def choose_language(console: Console, request: PageRequest) -> Response:
+    """Remember which language this browser's person prefers."""
+    language = request.form.get("language", "")
+    if language in LOCALES:
+        request.set_cookies.append(
+            cookie(LANGUAGE, language, secure=console.settings.is_secure,
+                   seconds=LANGUAGE_SECONDS)
+        )  # fmt: skip
+    return see_other(_next(request.form) or "/")
+
+
+async def _audited_sign_in(console: Console, request: PageRequest, opened: list[Account]) -> None:
+    database = console.subsystems.tables.database
+    if opened:
+        await audit(
+            AuditType.SIGN_IN_OK, by=opened[0].id, subject=opened[0].id, address=request.address,
+            within=database,
+        )  # fmt: skip
+    else:
+        await audit(
+            AuditType.SIGN_IN_REFUSED, by=Outsider.NOBODY, address=request.address, within=database
+        )
+
+
+async def _opened(
+    console: Console, request: PageRequest, holder: LinkHolder, password_hash: str
+) -> Account | None:
+    """Return the account that a link has opened, None when somebody else was quicker."""
+    token = request.ids["token"]
+    customer = None
+    if holder.customer is not None:
+        customer = (await console.subsystems.order_management.open_access(token)).customer
+
+    async def use(connection: Connection) -> UUID | None:
+        if customer is None:
+            used = await console.accounts.use_staff_link(token, password_hash, within=connection)
+        else:
+            used = await console.accounts.put_customer(customer, password_hash, within=connection)
+        if used is not None:
+            await audit(
+                AuditType.LINK_USED, by=used, subject=used, address=request.address,
+                within=connection,
+            )  # fmt: skip
+        return used
+
+    account_id = await console.subsystems.tables.database.in_transaction(use)
+    return None if account_id is None else await console.accounts.get(account_id)
+
+
+async def _opened_by(
+    console: Console, candidates: Sequence[Account], password: str
+) -> list[Account]:
+    """Return those of these accounts whose password this is."""
+    if not candidates:
+        await console.passwords.matches(password, None)
+    return [
+        account
+        for account in candidates
+        if await console.passwords.matches(password, account.password_hash)
+    ]
+
+
+def _also(account: Account, opened: Sequence[Account]) -> list[UUID]:
+    """Return a customer's other accounts: who knows the password of each may move between them."""
+    if account.role is not Role.CUSTOMER:
+        return []
+    return [other.id for other in opened if other.id != account.id and other.role is Role.CUSTOMER]
+
+
+def _sign_in_page(
+    console: Console,
+    request: PageRequest,
+    *,
+    login: str = "",
+    next_path: str | None = None,
+    refused: bool = False,
+) -> Response:
+    return console.page(
+        request,
+        "sign_in.html",
+        login=login,
+        next_path=next_path,
+        refused=refused,
+        ended="ended" in request.query,
+        status=REFUSED if refused else 200,
+    )
+
+
+def _next(values: Mapping[str, str]) -> str | None:
+    """Return where to go on, when it is a page of ours."""
+    path = values.get("next", "")
+    return path if is_own_path(path) and path != "/" else None
+
+
+SIGN_IN_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/", front_page, EVERYBODY),
+    get("/sign-in", sign_in_form, EVERYBODY),
+    post("/sign-in", sign_in, EVERYBODY),
+    post("/sign-out", sign_out, SIGNED_IN),
+    get("/access/{token:word}", access_form, EVERYBODY),
+    post("/access/{token:word}", access, EVERYBODY),
+    get("/forgotten", forgotten_form, EVERYBODY),
+    post("/forgotten", forgotten, EVERYBODY),
+    post("/language", choose_language, EVERYBODY),
+)

@@ -1,0 +1,134 @@
+"""What all parts of Order Management share: the tables of a vehicle purchase, and who is told.
+
+Diagram 1: ORDER_MGT queries the payment's status in the Billing Database.
+
+Rules a change must keep: a vehicle leaves its order in one way only, `release`; people are told in
+the transaction of what they are told about, so that no crash lies between the two.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.customers import Customers
+from caas.billing_database.orders import Order, Orders
+from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.vehicles import Vehicle, Vehicles
+from caas.rules.money import Money
+from caas.rules.payment_types import PaymentType
+from caas.rules.time_scale import TimeScale
+from caas.rules.vehicle_states import VehicleEvent
+
+CUSTOMER: Final = "customer"
+DEALERSHIP: Final = "dealership"
+
+
+class Notify(Protocol):
+    """Tells somebody something once; False when it was told already."""
+
+    async def __call__(
+        self,
+        *,
+        audience: str,
+        recipient: str | UUID,
+        template: str,
+        facts: Mapping[str, Any],
+        subject: UUID,
+        within: Connection | None = None,
+    ) -> bool:
+        """Tell."""
+
+
+class Alert(Protocol):
+    """Alerts operations, with a case; False while one of this kind is open already."""
+
+    async def __call__(
+        self,
+        kind: str,
+        subject: UUID,
+        sentence: str,
+        *,
+        case: bool = True,
+        within: Connection | None = None,
+    ) -> bool:
+        """Alert."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTables:
+    """The tables of a vehicle purchase, and the two ways to reach a person."""
+
+    billing: BillingDatabase
+    customers: Customers
+    vehicles: Vehicles
+    orders: Orders
+    notify: Notify
+    alert: Alert
+    time_scale: TimeScale
+
+    async def notify_customer(
+        self, order: Order, template: str, *, within: Connection, **facts: object
+    ) -> bool:
+        """Tell the customer of an order, once in its life."""
+        return await self.notify(
+            audience=CUSTOMER,
+            recipient=order.customer,
+            template=template,
+            facts={"order": str(order.id), **facts},
+            subject=order.id,
+            within=within,
+        )
+
+    async def notify_dealership(
+        self, order: Order, template: str, *, within: Connection, **facts: object
+    ) -> bool:
+        """Tell the dealership that sold an order, once in the order's life."""
+        return await self.notify(
+            audience=DEALERSHIP,
+            recipient=order.dealership,
+            template=template,
+            facts={"order": str(order.id), **facts},
+            subject=order.id,
+            within=within,
+        )
+
+    async def payments_of(
+        self,
+        order: Order,
+        payment_type: PaymentType | None = None,
+        *,
+        within: Connection | None = None,
+    ) -> list[Payment]:
+        """Return the payments of an order, newest first."""
+        payments = await self.billing.payments.listed(subject=order.id, within=within)
+        return [p for p in payments if payment_type in (None, p.type)]
+
+    async def release(self, order: Order, event: VehicleEvent, *, within: Connection) -> None:
+        """End the order's assignment: its vehicle is sin asignar, in stock, and sold at once."""
+        if order.vin is None:
+            return
+        vehicle = await self.vehicles.locked(order.vin, within=within)
+        assignment = await self.vehicles.assignment(order.vin, within=within)
+        if vehicle is None or assignment is None or assignment.order_id != order.id:
+            return
+        await self.mark_vehicle_sin_asignar(vehicle, event, order_id=order.id, within=within)
+        await self.add_to_stock_inventory(vehicle.vin, within=within)
+
+    async def mark_vehicle_sin_asignar(
+        self, vehicle: Vehicle, event: VehicleEvent, *, order_id: UUID, within: Connection
+    ) -> None:
+        """Take a vehicle from the order that has it (Diagram 3, "Mark Vehicle Sin Asignar")."""
+        await self.vehicles.end_assignment(vehicle.vin, because=event, within=within)
+        await self.vehicles.transition(vehicle, event, order_id=order_id, within=within)
+
+    async def add_to_stock_inventory(self, vin: str, *, within: Connection) -> None:
+        """Offer a vehicle to everybody (Diagram 3, "Add to Stock Inventory")."""
+        await self.vehicles.add_to_stock(vin, within=within)
+
+
+def amount_of(money: Money) -> dict[str, object]:
+    """Return an amount of money as the facts of a notification."""
+    return {"amount": money.amount, "currency": money.currency}

@@ -1,0 +1,306 @@
+"""Authorizing a charge: the funds are asked for and held, or they are not (Diagrams 2 to 6).
+
+What the gateway's answer means for a pending payment is decided here, whether it came from the
+call, a lookup, a webhook or a settlement line.
+
+Rules a change must keep: the intent is committed before the call and its outcome after it; only
+evidence turns a payment into Failed, and "never sent" is evidence only while nobody else has taken
+the work over; a decline code nobody knows decides nothing; a payment follows the transaction it
+has chosen, and what is said of another one is left to that one's compensation.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from caas.billing_database.payments import Payment
+from caas.billing_database.transitions import NewJob, transition_of
+from caas.external_systems.http_answers import GatewayFailure
+from caas.external_systems.payment_gateway import (
+    CaptureMode,
+    GatewayTransaction,
+    TransactionRequest,
+    TransactionStatus,
+)
+from caas.payment_processing.flow import Flow
+from caas.payment_processing.gateway_calls import (
+    AUTHORIZE,
+    NO_PATIENCE,
+    PROBE,
+    KeyLifetime,
+    NoAnswer,
+    Refused,
+    call_with_retry,
+    key_of,
+)
+from caas.payment_processing.transaction_selection import DEAD, Choosing, is_sibling
+from caas.payment_processing.transitions import ENDED, REFUSES
+from caas.rules import postings
+from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
+from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
+from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
+
+HOSTED_PAGE_PROBE_SECONDS: Final = 30.0
+LOOKS_MAX: Final = 5
+NEVER_REACHED: Final = "gateway_unreachable"
+ABANDONED: Final = "abandoned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What is known before an attempt: the tries before it, the key's issue, who holds the work.
+
+    `fence` is that of the jobs under which the attempt is made; 0 is the process that
+    accepted the payment. `description` says what is bought; without it the intent is read again.
+    """
+
+    earlier_tries: int = 0
+    maybe_sent: bool = False
+    issue: int = 1
+    fence: int = 0
+    description: str | None = None
+
+
+FIRST_ATTEMPT: Final = Attempt()
+
+
+class Authorization(Choosing):
+    """Asks for funds and follows the answer."""
+
+    async def process_payment(
+        self,
+        payment: Payment,
+        flow: Flow,
+        *,
+        patience_seconds: float = NO_PATIENCE,
+        attempt: Attempt = FIRST_ATTEMPT,
+    ) -> Payment:
+        """Ask the gateway for a pending payment's funds and follow its answer (Diagrams 2-6)."""
+        assert payment.state is PaymentState.PENDING, "only an intent that is committed is sent"
+        described = attempt.description
+        if described is None:
+            described = await self._tables.payments.description(payment.id)
+        request = _request_for(payment, described or f"CaaS {payment.type}")
+        key = key_of(payment.id, AUTHORIZE, issue=attempt.issue)
+        in_doubt = attempt.maybe_sent or attempt.issue > 1
+
+        async def doubt(because: str) -> None:
+            nonlocal in_doubt, payment
+            if not in_doubt:
+                await self.watch_for_siblings(payment)
+            in_doubt = True
+            payment = await self.in_doubt(payment, AUTHORIZE, because)
+
+        if in_doubt:
+            await self.watch_for_siblings(payment)
+        answer = await call_with_retry(
+            lambda: self._gateway.initiate(request, key=key),
+            time_scale=self._time_scale,
+            patience_seconds=patience_seconds,
+            earlier_tries=attempt.earlier_tries,
+            maybe_sent=attempt.maybe_sent,
+            key_lifetime=KeyLifetime.of(self._gateway.capabilities),
+            on_unknown=doubt,
+        )
+        match answer:
+            case NoAnswer():
+                return await self._authorization_unanswered(payment, flow, answer, attempt)
+            case Refused():
+                return await self._authorization_refused(payment, flow, answer)
+            case transaction:
+                return await self._answered(payment, transaction, flow, in_doubt=in_doubt)
+
+    async def _answered(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, in_doubt: bool
+    ) -> Payment:
+        """Follow an answer; a decline of one attempt says nothing of the attempts before it."""
+        if in_doubt:
+            try:
+                transaction = await self.weighed(payment, transaction)
+            except GatewayFailure as failure:
+                return await self.leave_unknown(payment, AUTHORIZE, failure.sentence)
+        return await self.authorization_answered(payment, transaction, flow, source="gateway")
+
+    async def authorization_answered(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
+    ) -> Payment:
+        """Follow what the gateway says of a pending payment's transaction.
+
+        The payment chooses this transaction, unless it has chosen another by then.
+        """
+        assert payment.state is PaymentState.PENDING, "later answers are late outcomes"
+        transitioned = False
+        for _ in range(LOOKS_MAX):
+            if transitioned or payment.state is not PaymentState.PENDING:
+                break
+            if is_sibling(payment, transaction.id):
+                break
+            payment, transitioned = await self._follow(payment, transaction, flow, source=source)
+        unwanted = payment.state in ENDED and not transitioned
+        if (unwanted or is_sibling(payment, transaction.id)) and transaction.status not in DEAD:
+            await self.record_late_outcome(payment, transaction.id)
+        return payment
+
+    async def _follow(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
+    ) -> tuple[Payment, bool]:
+        """Move a pending payment as its transaction says; False when it was moved meanwhile."""
+        match transaction.status:
+            case TransactionStatus.REQUIRES_ACTION | TransactionStatus.PENDING:
+                return await self._still_open(payment, transaction, flow)
+            case TransactionStatus.FAILED:
+                return await self._declined(payment, transaction, flow, source=source)
+            case TransactionStatus.VOIDED:
+                return await self._fail(
+                    payment, BeyondEvent.CUSTOMER_ABANDONS, flow, ABANDONED, transaction.id
+                )
+            case TransactionStatus.SETTLEMENT_FAILED | TransactionStatus.REFUNDED:
+                because = f"The gateway says {transaction.status} of what was never captured here."
+                return await self.leave_unknown(payment, AUTHORIZE, because), True
+            case _:
+                return await self._funds_reserved(payment, transaction, flow, source=source)
+
+    async def fail(
+        self,
+        payment: Payment,
+        event: AnyEvent,
+        flow: Flow,
+        code: str,
+        transaction_id: str | None = None,
+        **facts: object,
+    ) -> Payment:
+        """End an attempt that is known not to have charged anybody (Diagram 7 follows)."""
+        return (await self._fail(payment, event, flow, code, transaction_id, **facts))[0]
+
+    async def _fail(
+        self,
+        payment: Payment,
+        event: AnyEvent,
+        flow: Flow,
+        code: str,
+        transaction_id: str | None = None,
+        **facts: object,
+    ) -> tuple[Payment, bool]:
+        step = await flow.on_failed(payment)
+        transition = transition_of(
+            payment,
+            event,
+            source="failed",
+            if_version=_chosen_at(payment),
+            outcome="known",
+            decline_code=code,
+            facts=facts,
+            gateway_transaction_id=transaction_id,
+            done=(AUTHORIZE, PROBE),
+        )
+        after, transitioned = await self.try_to_apply(payment, transition, step=step)
+        return (await flow.advance(after) if transitioned else after), transitioned
+
+    async def _funds_reserved(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
+    ) -> tuple[Payment, bool]:
+        step = await flow.when_authorized(payment)
+        transition = transition_of(
+            payment,
+            PaymentEvent.FUNDS_RESERVED,
+            source="authorized",
+            if_version=_chosen_at(payment),
+            outcome="known",
+            facts=_origin(transaction, source),
+            gateway_transaction_id=transaction.id,
+            capture_before=transaction.capture_before,
+            authorized=payment.amount,
+            entries=postings.authorized(payment.amount),
+            done=(AUTHORIZE, PROBE),
+        )
+        after, transitioned = await self.try_to_apply(payment, transition, step=step)
+        return (await flow.advance(after) if transitioned else after), transitioned
+
+    async def _declined(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
+    ) -> tuple[Payment, bool]:
+        code = transaction.decline_code or ""
+        if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:
+            because = f"The gateway says failed with a code nobody knows: {code or 'none'}."
+            return await self._undecided(payment, transaction, because), True
+        return await self._fail(
+            payment, PaymentEvent.GATEWAY_REJECTION, flow, code, transaction.id, reported_by=source
+        )
+
+    async def _undecided(
+        self, payment: Payment, transaction: GatewayTransaction, because: str
+    ) -> Payment:
+        """Leave it unknown; what decides nothing is chosen only where nothing else can be found."""
+        by_reference = self._gateway.capabilities.lookup_by_reference
+        chosen = None if by_reference else transaction.id
+        return await self.leave_unknown(payment, AUTHORIZE, because, transaction_id=chosen)
+
+    async def _still_open(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow
+    ) -> tuple[Payment, bool]:
+        must_act = transaction.status is TransactionStatus.REQUIRES_ACTION
+        step = await flow.on_requires_action(payment) if must_act else None
+        probe = NewJob(PROBE, self._time_scale.seconds(HOSTED_PAGE_PROBE_SECONDS))
+        transition = transition_of(
+            payment,
+            Remark.CUSTOMER_ACTION_REQUIRED if must_act else Remark.GATEWAY_CALLED,
+            source=f"open:{transaction.status}",
+            if_version=_chosen_at(payment),
+            outcome="known",
+            gateway_transaction_id=transaction.id,
+            hosted_page_url=transaction.hosted_page_url,
+            done=(AUTHORIZE,),
+            next=(probe,),
+        )
+        after, transitioned = await self.try_to_apply(payment, transition, step=step)
+        return after, transitioned or after.gateway_transaction_id == transaction.id
+
+    async def _authorization_unanswered(
+        self, payment: Payment, flow: Flow, no_answer: NoAnswer, attempt: Attempt
+    ) -> Payment:
+        if no_answer.wait_seconds is not None or no_answer.maybe_sent or not _may_fail(payment):
+            return await self._no_answer(payment, AUTHORIZE, no_answer)
+        if not await self._tables.jobs.is_held(AUTHORIZE, payment.id, fence=attempt.fence):
+            return await self.leave_unknown(payment, AUTHORIZE, no_answer.because)
+        await self._alert("gateway_unreachable", payment.id, no_answer.because)
+        return await self.fail(payment, BeyondEvent.NEVER_SENT, flow, NEVER_REACHED)
+
+    async def _authorization_refused(
+        self, payment: Payment, flow: Flow, refused: Refused
+    ) -> Payment:
+        """The gateway will not even try: nobody is charged, and no card was declined."""
+        if refused.maybe_done:
+            return await self.leave_unknown(payment, AUTHORIZE, refused.error.sentence)
+        if not _may_fail(payment):
+            return await self._refused(payment, AUTHORIZE, refused)
+        await self._alert(REFUSES, payment.id, refused.error.sentence)
+        return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)
+
+
+def _chosen_at(payment: Payment) -> int | None:
+    """Return the version from which a payment without a transaction may choose one."""
+    return payment.version if payment.gateway_transaction_id is None else None
+
+
+def _origin(transaction: GatewayTransaction, source: str) -> dict[str, object]:
+    """Keep who told of held funds, and the token they are held on (decision 44, mandate token)."""
+    if transaction.payment_method is None:
+        return {"reported_by": source}
+    return {"reported_by": source, "payment_method": transaction.payment_method}
+
+
+def _may_fail(payment: Payment) -> bool:
+    """Whether a payment that is known not to be charged may fail without a decline."""
+    return not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
+
+
+def _request_for(payment: Payment, description: str) -> TransactionRequest:
+    return TransactionRequest(
+        reference=str(payment.id),
+        amount=payment.amount,
+        currency=payment.currency,
+        capture=CaptureMode.MANUAL,
+        customer_reference=str(payment.customer),
+        description=description,
+        payment_method=payment.payment_method,
+        return_url=payment.return_url,
+    )

@@ -1,0 +1,166 @@
+"""Committing a charge: claimed with its evidence, then captured (Diagram 8, arrow 5a).
+
+Rules a change must keep: the capture is claimed in the commit that records its evidence, before
+the gateway hears of it; a capture that is refused after delivery is never charged again, its loss
+is booked (decision 17).
+"""
+
+from typing import Final
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.payments import Payment
+from caas.billing_database.transitions import Claim, Evidence, NewJob, transition_of
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.payment_gateway import (
+    AlreadyCapturedError,
+    AlreadyVoidedError,
+    AuthorizationExpiredError,
+)
+from caas.payment_processing.flow import Step
+from caas.payment_processing.gateway_calls import (
+    AUTHORIZE,
+    CAPTURE,
+    NO_PATIENCE,
+    POLL_SETTLEMENT,
+    PROBE,
+    SAFETY_NET_SECONDS,
+    NoAnswer,
+    Refused,
+    call_with_retry,
+    key_of,
+)
+from caas.payment_processing.transaction_selection import TAKEN
+from caas.payment_processing.transitions import ChargeTransitions
+from caas.rules import postings
+from caas.rules.payment_states import BeyondEvent, PaymentEvent, Remark
+
+GONE: Final = (AlreadyVoidedError, AuthorizationExpiredError)
+ALREADY_FAILED: Final = "already_failed"
+
+
+class Capture(ChargeTransitions):
+    """Takes what is held, once there is proof of what it is for."""
+
+    async def commit_charge(
+        self, payment: Payment, evidence: Evidence, *, also: Step | None = None
+    ) -> tuple[Payment, bool]:
+        """Claim the capture with its evidence, then tell the gateway (Diagram 8, arrow 5a).
+
+        Returns the payment, and whether it was claimed now. When the authorization was voided
+        first, nothing is charged and the payment says so.
+        """
+        after, won = await self._claimed(payment, evidence, also=also)
+        return (await self.capture(after) if won else after), won
+
+    async def claim_capture(
+        self,
+        payment: Payment,
+        evidence: Evidence,
+        *,
+        reason: str = "delivered",
+        within: Connection | None = None,
+        also: Step | None = None,
+    ) -> Payment:
+        """Commit evidence, claim and Capturing together; the gateway is told afterwards.
+
+        When the authorization was voided first, nothing is charged and the payment says so.
+        """
+        return (await self._claimed(payment, evidence, reason=reason, within=within, also=also))[0]
+
+    async def _claimed(
+        self,
+        payment: Payment,
+        evidence: Evidence,
+        *,
+        reason: str = "delivered",
+        within: Connection | None = None,
+        also: Step | None = None,
+    ) -> tuple[Payment, bool]:
+        step = also or Step()
+        transition = transition_of(
+            payment,
+            PaymentEvent.INITIATE_SETTLEMENT,
+            source="capture",
+            captured=payment.amount,
+            claim=Claim("capture", reason, evidence.id, evidence.kind),
+            evidence=evidence,
+            entries=postings.captured(payment.type, payment.amount, held=payment.authorized_amount),
+            done=("activate", *step.done),
+            next=(NewJob(CAPTURE, self._time_scale.seconds(SAFETY_NET_SECONDS)), *step.next),
+        )
+        after, transitioned = await self._apply(payment, transition, within=within, also=step.also)
+        return after, transitioned.transitioned
+
+    async def capture(
+        self,
+        payment: Payment,
+        *,
+        patience_seconds: float = NO_PATIENCE,
+        earlier_tries: int = 0,
+        issue: int = 1,
+    ) -> Payment:
+        """Tell the gateway to capture what was claimed; safe to say twice, under any key."""
+        assert payment.gateway_transaction_id is not None, "what is captured was authorized"
+        transaction_id = payment.gateway_transaction_id
+        key = key_of(payment.id, CAPTURE, issue=issue)
+
+        async def doubt(because: str) -> None:
+            nonlocal payment
+            payment = await self.in_doubt(payment, CAPTURE, because)
+
+        answer = await call_with_retry(
+            lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
+            time_scale=self._time_scale,
+            patience_seconds=patience_seconds,
+            earlier_tries=earlier_tries,
+            on_unknown=doubt,
+        )
+        match answer:
+            case NoAnswer() if answer.maybe_sent and await self._is_taken(payment):
+                return await self.capture_accepted(payment)
+            case NoAnswer():
+                return await self._no_answer(payment, CAPTURE, answer, issue=issue)
+            case Refused(AlreadyCapturedError()):
+                return await self.capture_accepted(payment)
+            case Refused(error) if isinstance(error, GONE) or error.refusal == ALREADY_FAILED:
+                return await self._capture_refused(payment, error)
+            case Refused():
+                return await self._refused(payment, CAPTURE, answer)
+            case _:
+                return await self.capture_accepted(payment)
+
+    async def _is_taken(self, payment: Payment) -> bool:
+        """Look once whether a capture without an answer has arrived; no answer says nothing."""
+        assert payment.gateway_transaction_id is not None, "what is captured was authorized"
+        try:
+            found = await self._gateway.find(payment.gateway_transaction_id)
+        except GatewayFailure:
+            return False
+        return found is not None and found.status in TAKEN
+
+    async def capture_accepted(self, payment: Payment) -> Payment:
+        """Record that the gateway has the capture; the bank's word comes later."""
+        transition = transition_of(
+            payment,
+            Remark.CAPTURE_ACCEPTED,
+            source="captured",
+            outcome="known",
+            done=(CAPTURE, PROBE),
+            next=(NewJob(POLL_SETTLEMENT, self.first_poll_seconds),),
+        )
+        return (await self._apply(payment, transition))[0]
+
+    async def _capture_refused(self, payment: Payment, refusal: RefusedByPartnerError) -> Payment:
+        """Delivered, and the gateway will not pay: never charged again, CaaS takes the loss."""
+        transition = transition_of(
+            payment,
+            BeyondEvent.CAPTURE_REFUSED,
+            source="capture-refused",
+            outcome="known",
+            facts={"because": refusal.refusal},
+            entries=postings.lost_before_settlement(refusal.refusal, payment.amount),
+            done=(CAPTURE, PROBE, POLL_SETTLEMENT),
+            next=(NewJob(AUTHORIZE),),  # its flow carries on: a subscription ends (Diagram 7)
+        )
+        await self._alert("capture_refused", payment.id, refusal.sentence)
+        return (await self._apply(payment, transition))[0]

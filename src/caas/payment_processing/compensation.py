@@ -1,0 +1,281 @@
+"""Late outcomes: the gateway holds or took money of no payment (decision 10, fault F-H1).
+
+It is a payment's own transaction, when the payment ended without it, or a sibling: a second
+transaction of the payment. Whatever hints at it (a webhook, a lookup, an answer that came too late)
+leaves a job here. The hint may be stale, so the gateway is asked; what is true is written
+down with a case, and undone by itself: voided while it is held, refunded once it was taken, until
+the gateway shows that nothing is kept.
+
+Rules a change must keep: a hint alone opens no case and undoes nothing; what is undone was written
+down before, with its case in the same commit; what a payment lives by, or may still choose, is
+never undone; a refund that may be under way is never asked for a second time; nothing here changes
+a payment's state.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.job_rows import Job
+from caas.billing_database.payments import Payment, PaymentNotFoundError
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import transition_of
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.payment_gateway import (
+    GatewayRefund,
+    GatewayTransaction,
+    PaymentGateway,
+    RefundStatus,
+    TransactionStatus,
+)
+from caas.jobs import Answer, Done, JobQueue, RetryIn
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.flow import Alert, Step
+from caas.payment_processing.gateway_calls import COMPENSATE, KeyLifetime, key_of
+from caas.payment_processing.transaction_selection import OPEN_STILL, is_sibling
+from caas.payment_processing.transitions import ENDED
+from caas.rules.payment_states import PaymentState, Remark
+from caas.rules.time_scale import TimeScale
+
+LOOK_AGAIN_SECONDS: Final = 5.0
+LOOK_AGAIN_SECONDS_MAX: Final = 3600.0
+QUIESCENCE_SECONDS: Final = 60.0
+ATTEMPTS_BEFORE_ALERT: Final = 10
+LATE_OUTCOME: Final = "late_outcome"
+DUPLICATE: Final = "duplicate_transaction"
+INSTEAD_OF_VOIDED: Final = "captured_instead_of_voided"
+NOT_UNDONE: Final = "late_truth_not_undone"
+TAKEN: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
+HELD_OR_OPEN: Final = OPEN_STILL | {TransactionStatus.AUTHORIZED}
+LIVED_WITHOUT: Final = ENDED | {PaymentState.SETTLEMENT_FAILED}
+"""States of a payment whose own transaction may be undone."""
+
+
+class Compensation:
+    """Undoes what the gateway should not have."""
+
+    def __init__(
+        self,
+        *,
+        tables: BillingDatabase,
+        gateway: PaymentGateway,
+        charges: Charges,
+        alert: Alert,
+        time_scale: TimeScale,
+    ) -> None:
+        """Ask this gateway; a person is alerted when it does not give the money back."""
+        self._tables = tables
+        self._gateway = gateway
+        self._charges = charges
+        self._alert = alert
+        self._time_scale = time_scale
+
+    def register(self, jobs: JobQueue) -> None:
+        """Take every hint."""
+        jobs.register(COMPENSATE, self._compensate)
+
+    async def hears_of(self, transaction_id: str, *, disputed: bool) -> bool:
+        """Take a hint about a refund or a dispute; False when the transaction is not undone here.
+
+        While money is disputed it is not refunded as well: a person decides.
+        """
+        payment = await self._tables.payments.by_transaction(transaction_id)
+        if payment is None:
+            payment = await self._payment_of_sibling(transaction_id)
+        if payment is None or not (payment.state in ENDED or is_sibling(payment, transaction_id)):
+            return False
+        await self._charges.record_late_outcome(payment, transaction_id, disputed=disputed)
+        return True
+
+    async def _payment_of_sibling(self, transaction_id: str) -> Payment | None:
+        try:
+            transaction = await self._gateway.find(transaction_id)
+            if transaction is not None:
+                return await self._tables.payments.get(UUID(transaction.reference))
+        except (GatewayFailure, ValueError, PaymentNotFoundError):
+            pass
+        return None
+
+    async def _compensate(self, job: Job) -> Answer:
+        payment = await self._tables.payments.get(UUID(str(job.payload["payment"])))
+        transaction_id = str(job.payload["transaction"])
+        if payment.gateway_transaction_id is None and payment.state not in ENDED:
+            return await self._again(job, payment, "the payment may still choose it")
+        if not is_sibling(payment, transaction_id) and payment.state not in LIVED_WITHOUT:
+            return Done()
+        try:
+            transaction = await self._gateway.find(transaction_id)
+            if transaction is None or not may_keep(transaction):
+                reported = await self._undone(payment, transaction_id)
+                return Done() if reported else RetryIn(0.0, "the payment moved meanwhile")
+            if await self._is_of_another(payment, transaction):
+                return Done()
+            if not await self._written_down(payment, transaction):
+                return RetryIn(0.0, "the payment moved meanwhile")
+            await self._undo(job, payment, transaction)
+        except GatewayFailure as failure:
+            return await self._again(job, payment, failure.sentence)
+        return await self._again(job, payment, "the gateway still shows what is being undone")
+
+    async def _is_of_another(self, payment: Payment, transaction: GatewayTransaction) -> bool:
+        """Leave a transaction alone that another payment has, whoever hinted at it."""
+        owner = await self._tables.payments.by_transaction(transaction.id)
+        another = owner is not None and owner.id != payment.id
+        if another or transaction.reference != str(payment.id):
+            sentence = f"{transaction.id} is of {transaction.reference}; it was not undone."
+            await self._charges.contradicts(payment, sentence)
+            return True
+        return False
+
+    async def _undo(self, job: Job, payment: Payment, transaction: GatewayTransaction) -> None:
+        reason = _reason(payment, transaction.id)
+        if transaction.status in HELD_OR_OPEN:
+            key = key_of(payment.id, f"undo-void:{transaction.id}")
+            await self._gateway.void(transaction.id, reason, key=key)
+            return
+        if job.payload.get("disputed"):
+            sentence = f"{transaction.id} is disputed: refund it only if the dispute is won."
+            await self._alert(NOT_UNDONE, payment.id, sentence)
+            return
+        await self._refund(payment, transaction, reason)
+
+    async def _refund(self, payment: Payment, transaction: GatewayTransaction, reason: str) -> None:
+        refunds = await self._refunds_of(transaction)
+        known = refunds or ()
+        if any(refund.status is RefundStatus.PENDING for refund in known):
+            return
+        failed = sum(refund.status is RefundStatus.FAILED for refund in known)
+        if failed:
+            sentence = (
+                f"The gateway did not give back what it took, {failed} times; it is asked on."
+            )
+            await self._alert(NOT_UNDONE, payment.id, sentence)
+        operation = f"undo-refund:{transaction.id}"
+        if await self._may_ask(payment, operation, failed + 1, looked_up=refunds is not None):
+            key = key_of(payment.id, operation, issue=failed + 1)
+            await self._gateway.refund(transaction.id, _taken(transaction), reason, key=key)
+
+    async def _may_ask(
+        self, payment: Payment, operation: str, issue: int, *, looked_up: bool
+    ) -> bool:
+        """Say whether a refund may be asked for: first, by one worker alone; again, when safe.
+
+        Safe is what the gateway has shown to be absent for a while, or what its key covers.
+        """
+        source = f"{operation}:{issue}"
+        transition = transition_of(
+            payment, Remark.GATEWAY_CALLED, source=source, facts={"asked": operation}
+        )
+        if (await self._charges.try_to_apply(payment, transition))[1]:
+            return True
+        events = await self._tables.payments.timeline(payment.id)
+        asked_at = next((event.at for event in events if event.source == source), None)
+        if asked_at is None:
+            return False
+        age = payment.unmoved_seconds + (payment.updated_at - asked_at).total_seconds()
+        covered = KeyLifetime.of(self._gateway.capabilities).covers(age)
+        return (looked_up or covered) and age >= self._time_scale.seconds(QUIESCENCE_SECONDS)
+
+    async def _refunds_of(
+        self, transaction: GatewayTransaction
+    ) -> tuple[GatewayRefund, ...] | None:
+        """Look its refunds up; None where the gateway has no such lookup."""
+        if not self._gateway.capabilities.lookup_of_refunds:
+            return None
+        try:
+            return await self._gateway.find_refunds(transaction.id)
+        except RefusedByPartnerError:
+            return None
+
+    async def _written_down(self, payment: Payment, transaction: GatewayTransaction) -> bool:
+        """Write it down once, with its case; False when the payment is not where it was seen."""
+
+        async def open_case(connection: Connection, _after: Payment) -> None:
+            kind, sentence = _case_of(payment, transaction)
+            await self._tables.cases.open(kind, payment.id, sentence, within=connection)
+
+        adopts = payment.gateway_transaction_id is None
+        transition = transition_of(
+            payment,
+            Remark.LATE_OUTCOME,
+            source=_source(transaction.id),
+            if_version=payment.version if adopts else None,
+            facts={"transaction": transaction.id, "status": str(transaction.status)},
+            gateway_transaction_id=transaction.id if adopts else None,
+        )
+        _, written = await self._charges.try_to_apply(
+            payment, transition, step=Step(also=open_case)
+        )
+        return written or await self._is_written_down(payment, transaction.id)
+
+    async def _is_written_down(self, payment: Payment, transaction_id: str) -> bool:
+        events = await self._tables.payments.timeline(payment.id)
+        return any(event.source == _source(transaction_id) for event in events)
+
+    async def _again(self, job: Job, payment: Payment, because: str) -> RetryIn:
+        if job.attempts >= ATTEMPTS_BEFORE_ALERT:
+            sentence = f"What the gateway should not have is not undone yet: {because}"
+            await self._alert(NOT_UNDONE, payment.id, sentence)
+        wait = LOOK_AGAIN_SECONDS * 2.0 ** min(job.attempts - 1, 20)
+        return RetryIn(min(wait, LOOK_AGAIN_SECONDS_MAX), because)
+
+    async def _undone(self, payment: Payment, transaction_id: str) -> bool:
+        """Write down that it is undone; False when the payment is not where it was seen.
+
+        The case of duplicates ends with the last of them.
+        """
+        if not await self._is_written_down(payment, transaction_id):
+            return True
+        transition = transition_of(
+            payment,
+            Remark.GATEWAY_CALLED,
+            source=f"undone:{transaction_id}",
+            facts={"undone": transaction_id},
+        )
+        await self._charges.apply(payment, transition)
+        events = await self._tables.payments.timeline(payment.id)
+        sources = {event.source for event in events}
+        late = [source for source in sources if source.startswith("late:")]
+        if all(f"undone:{source.removeprefix('late:')}" in sources for source in late):
+            await self._tables.cases.close(
+                DUPLICATE,
+                payment.id,
+                resolution="The gateway keeps nothing of the duplicates any more.",
+                owner="caas",
+            )
+        return f"undone:{transaction_id}" in sources
+
+
+def may_keep(transaction: GatewayTransaction) -> bool:
+    """Say whether the gateway holds, has, or may come to hold money by a transaction."""
+    return transaction.status in HELD_OR_OPEN or _taken(transaction) > 0
+
+
+def _case_of(payment: Payment, transaction: GatewayTransaction) -> tuple[str, str]:
+    if is_sibling(payment, transaction.id):
+        return DUPLICATE, (
+            f"The gateway made several transactions of this payment. "
+            f"{payment.gateway_transaction_id} is the payment's; {transaction.id} "
+            f"({transaction.status}) is being undone."
+        )
+    voided = payment.state is PaymentState.VOIDED and transaction.status in TAKEN
+    return INSTEAD_OF_VOIDED if voided else LATE_OUTCOME, (
+        f"The gateway says {transaction.status} of {transaction.id}, and the payment is "
+        f"{payment.state}; it is being undone."
+    )
+
+
+def _reason(payment: Payment, transaction_id: str) -> str:
+    duplicate = is_sibling(payment, transaction_id)
+    return "duplicate of the payment" if duplicate else f"the payment is {payment.state}"
+
+
+def _source(transaction_id: str) -> str:
+    return f"late:{transaction_id}"
+
+
+def _taken(transaction: GatewayTransaction) -> int:
+    """Return how much money the gateway has by a transaction."""
+    if transaction.status in TAKEN:
+        return transaction.captured_amount - transaction.refunded_amount
+    return 0

@@ -1,0 +1,117 @@
+"""Which of the gateway's transactions a payment lives by, when there are several (fault F-H1).
+
+A gateway that ignores keys makes a transaction of each attempt. The first that is committed in the
+payment's row is chosen for good; the database refuses another. Every other one under the same
+reference is a sibling: its news drives its own compensation and nothing else.
+
+Rules a change must keep: what is committed as chosen never changes; a transaction is chosen only
+from the version of the payment that was looked at; a dead transaction ends a payment only when the
+gateway shows no living one beside it; before anything is sent a second time, it is written down
+that siblings have to be looked for.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from caas.billing_database.payments import Payment
+from caas.external_systems.http_answers import RefusedByPartnerError
+from caas.external_systems.payment_gateway import (
+    GatewayTransaction,
+    TransactionStatus,
+    mismatches,
+)
+from caas.payment_processing.gateway_calls import LOOK_FOR_SIBLINGS
+from caas.payment_processing.transitions import ChargeTransitions
+
+LOOKS_SECONDS: Final = (5.0, 60.0, 600.0, 3600.0, 86_400.0)
+"""Waits before each look for siblings: what was sent may be done long after we hung up."""
+CONTRADICTION: Final = "gateway_contradiction"
+
+_S = TransactionStatus
+HELD: Final = frozenset({_S.AUTHORIZED})
+TAKEN: Final = frozenset({_S.CAPTURING, _S.SETTLED, _S.SETTLEMENT_FAILED, _S.REFUNDED})
+OPEN_STILL: Final = frozenset({_S.REQUIRES_ACTION, _S.PENDING})
+DEAD: Final = frozenset({_S.FAILED, _S.VOIDED, _S.SETTLEMENT_FAILED, _S.REFUNDED})
+_LIVELIEST_FIRST: Final = (
+    _S.SETTLED, _S.CAPTURING, _S.AUTHORIZED, _S.PENDING, _S.REQUIRES_ACTION,
+    _S.SETTLEMENT_FAILED, _S.REFUNDED, _S.FAILED, _S.VOIDED,
+)  # fmt: skip
+
+
+def is_sibling(payment: Payment, transaction_id: str) -> bool:
+    """Say whether a payment has chosen another transaction than this one."""
+    return payment.gateway_transaction_id not in (None, transaction_id)
+
+
+def chosen_of(found: Sequence[GatewayTransaction]) -> GatewayTransaction:
+    """Choose the one to keep: what took money, then what holds it; whoever looks, the same one."""
+    return min(found, key=lambda one: (_LIVELIEST_FIRST.index(one.status), one.id))
+
+
+class Choosing(ChargeTransitions):
+    """Looks a payment's transactions up and tells the chosen one from its siblings."""
+
+    async def look_up(self, payment: Payment) -> GatewayTransaction | None:
+        """Ask the gateway what it knows of a payment; None is its word that it knows nothing.
+
+        Raises:
+            GatewayFailure: it gave no usable answer, or cannot look up by reference.
+        """
+        if payment.gateway_transaction_id is not None:
+            return await self._gateway.find(payment.gateway_transaction_id)
+        found = await self._gateway.find_by_reference(str(payment.id))
+        ours = [one for one in found if not differences(payment, one)]
+        if not ours:
+            return found[0] if found else None
+        for one in found:
+            if one not in ours:
+                await self.contradicts(payment, f"It says {', '.join(differences(payment, one))}.")
+        chosen = chosen_of(ours)
+        for one in ours:
+            if one is not chosen:
+                await self.record_late_outcome(payment, one.id)
+        return chosen
+
+    async def weighed(
+        self, payment: Payment, transaction: GatewayTransaction
+    ) -> GatewayTransaction:
+        """Return what a payment follows: never a dead transaction while another one lives.
+
+        Raises:
+            GatewayFailure: the gateway gave no usable answer to the lookup.
+        """
+        undecided = payment.gateway_transaction_id is None and transaction.status in DEAD
+        if not undecided or not self._gateway.capabilities.lookup_by_reference:
+            return transaction
+        try:
+            return await self.look_up(payment) or transaction
+        except RefusedByPartnerError:
+            return transaction
+
+    async def watch_for_siblings(self, payment: Payment) -> None:
+        """Write down that siblings have to be looked for, where the gateway can be asked."""
+        if self._gateway.capabilities.lookup_by_reference:
+            await self._tables.jobs.add(
+                LOOK_FOR_SIBLINGS,
+                payment.id,
+                due_in=self._time_scale.seconds(LOOKS_SECONDS[0]),
+                payload={"looks": 0},
+            )
+
+    async def contradicts(self, payment: Payment, sentence: str) -> None:
+        """Open the case of a gateway that says something else than was asked of it."""
+        await self._tables.cases.open(
+            CONTRADICTION,
+            payment.id,
+            f"The gateway contradicts what we asked of it. {sentence}",
+        )
+
+
+def differences(payment: Payment, transaction: GatewayTransaction) -> list[str]:
+    """Tell where a transaction differs from its payment (decision 32)."""
+    return mismatches(
+        transaction,
+        reference=str(payment.id),
+        amount=payment.amount,
+        currency=payment.currency,
+    )

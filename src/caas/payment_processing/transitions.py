@@ -1,0 +1,242 @@
+"""How every payment's next step is applied, whichever call to the gateway it came from.
+
+A move is applied alone or, with what a flow adds to it, in one transaction; what could not be
+asked of the gateway is put off, and what it did not answer is written down as unknown.
+
+Rules a change must keep: a payment is described by what was committed, never by what was hoped; an
+outcome nobody knows is a remark and a probe, never another state (decision 3); what a retry needs
+to know of the attempts before it stands in its jobs.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import NewJob, Transition, TransitionResult, transition_of
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.payment_processing.flow import Alert, Step
+from caas.payment_processing.gateway_calls import COMPENSATE, PROBE, NoAnswer, Refused
+from caas.rules.payment_states import PaymentState, Remark
+from caas.rules.settlement_polls import PollTerms
+from caas.rules.time_scale import TimeScale
+
+FIRST_PROBE_SECONDS: Final = 1.0
+REFUSED_SECONDS: Final = 300.0
+OUTCOME_UNKNOWN: Final = "gateway_outcome_unknown"
+REFUSES: Final = "gateway_refuses"
+DEFAULT_POLLS: Final = PollTerms()
+ENDED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
+
+
+class ChargeTransitions:
+    """What authorizing, committing and voiding share: the books, the gateway, and how to move."""
+
+    def __init__(
+        self,
+        tables: BillingDatabase,
+        gateway: PaymentGateway,
+        *,
+        time_scale: TimeScale,
+        alert: Alert,
+        polls: PollTerms = DEFAULT_POLLS,
+    ) -> None:
+        """Charge through this gateway and record in these books."""
+        self.first_poll_seconds = time_scale.seconds(polls.wait_before(0))
+        self._tables = tables
+        self._gateway = gateway
+        self._time_scale = time_scale
+        self._alert = alert
+
+    async def apply(
+        self, payment: Payment, transition: Transition, *, step: Step | None = None
+    ) -> Payment:
+        """Apply a move with the step a flow adds to it; return the payment as it stands."""
+        return (await self.try_to_apply(payment, transition, step=step))[0]
+
+    async def try_to_apply(
+        self, payment: Payment, transition: Transition, *, step: Step | None = None
+    ) -> tuple[Payment, bool]:
+        """Apply a move; return the payment as it stands, and whether this move brought it there."""
+        if step is None:
+            after, transitioned = await self._apply(payment, transition)
+        else:
+            after, transitioned = await self._apply(
+                payment, _with_step(transition, step), also=step.also
+            )
+        return after, transitioned.transitioned
+
+    async def in_doubt(self, payment: Payment, operation: str, because: str) -> Payment:
+        """Say at once that a call had no answer, while it is still tried (decision 62).
+
+        What somebody else has moved meanwhile is left as it is.
+        """
+        if payment.outcome == "unknown":
+            return payment
+        transition = transition_of(
+            payment,
+            Remark.OUTCOME_UNKNOWN,
+            source=f"unknown:{operation}:{payment.version}",
+            if_version=payment.version,
+            outcome="unknown",
+            facts={"operation": operation, "because": because},
+        )
+        after = (await self._apply(payment, transition))[0]
+        return after if after.state is payment.state else payment
+
+    async def leave_unknown(
+        self,
+        payment: Payment,
+        operation: str,
+        because: str,
+        *,
+        transaction_id: str | None = None,
+        issue: int = 1,
+    ) -> Payment:
+        """Write down that nobody knows what became of an operation; it is looked up from now on."""
+        await self._alert(OUTCOME_UNKNOWN, payment.id, because)
+        first_probe = self._time_scale.seconds(FIRST_PROBE_SECONDS)
+        if payment.outcome == "unknown" and transaction_id is None:
+            await self._probe_instead(payment, operation, first_probe, issue)
+            return payment
+        transition = transition_of(
+            payment,
+            Remark.OUTCOME_UNKNOWN,
+            source=f"unknown:{operation}:{payment.version}",
+            outcome="unknown",
+            facts={"operation": operation, "because": because},
+            gateway_transaction_id=transaction_id,
+            done=(operation,),
+            next=(NewJob(PROBE, first_probe, {"operation": operation, "issue": issue}),),
+        )
+        after = (await self._apply(payment, transition))[0]
+        await self.close_if_known(after)
+        return after
+
+    async def close_if_known(self, payment: Payment) -> None:
+        """Close the case of an unknown outcome once it is known, whoever opened the case late."""
+        if payment.outcome == "known":
+            await self._tables.cases.close(
+                OUTCOME_UNKNOWN,
+                payment.id,
+                resolution=f"The outcome became known; the payment is {payment.state}.",
+                owner="caas",
+            )
+
+    async def _probe_instead(
+        self, payment: Payment, operation: str, due_in: float, issue: int
+    ) -> None:
+        """Look it up from now on instead of trying it again; that it is unknown is written."""
+        asked = {"operation": operation, "issue": issue}
+        await self._tables.jobs.postpone(PROBE, payment.id, due_in=due_in, payload=asked)
+        async with self._tables.database.connection() as connection:
+            await self._tables.jobs.end(operation, payment.id, within=connection)
+
+    async def record_late_outcome(
+        self, payment: Payment, transaction_id: str, *, disputed: bool = False
+    ) -> None:
+        """Have it looked into whether the gateway has what it should not have (decision 10)."""
+        hint: dict[str, object] = {"payment": str(payment.id), "transaction": transaction_id}
+        if disputed:
+            hint["disputed"] = True
+        await self._tables.jobs.add(
+            COMPENSATE, derived_id(payment.id, transaction_id), payload=hint
+        )
+
+    async def _apply(
+        self,
+        payment: Payment,
+        transition: Transition,
+        *,
+        within: Connection | None = None,
+        also: Callable[[Connection, Payment], Awaitable[None]] | None = None,
+    ) -> tuple[Payment, TransitionResult]:
+        if within is not None or also is None:
+            transitioned = await self._tables.transitions.apply(transition, within=within)
+            after = await self._after(payment, transition, transitioned, within=within)
+            if also is not None and within is not None and transitioned.transitioned:
+                await also(within, after)
+        else:
+
+            async def together(connection: Connection) -> tuple[Payment, TransitionResult]:
+                return await self._apply(payment, transition, within=connection, also=also)
+
+            after, transitioned = await self._tables.database.in_transaction(together)
+        if within is None:
+            await self._doubt_is_over(payment, after)
+        return after, transitioned
+
+    async def _after(
+        self,
+        payment: Payment,
+        transition: Transition,
+        transitioned: TransitionResult,
+        *,
+        within: Connection | None,
+    ) -> Payment:
+        if not transitioned.transitioned or transitioned.version != payment.version + 1:
+            return await self._tables.payments.get(payment.id, within=within)
+        changes = {
+            name: value
+            for name in ("gateway_transaction_id", "hosted_page_url", "decline_code",
+                         "capture_before", "outcome")
+            if (value := getattr(transition, name)) is not None
+        }  # fmt: skip
+        return msgspec.structs.replace(
+            payment,
+            state=transitioned.state,
+            version=transitioned.version,
+            authorized_amount=payment.authorized_amount + (transition.authorized or 0),
+            captured_amount=payment.captured_amount + (transition.captured or 0),
+            settled_amount=payment.settled_amount + (transition.settled or 0),
+            refunded_amount=payment.refunded_amount + (transition.refunded or 0),
+            disputed_amount=payment.disputed_amount + (transition.disputed or 0),
+            **changes,
+        )
+
+    async def _no_answer(
+        self, payment: Payment, operation: str, no_answer: NoAnswer, *, issue: int = 1
+    ) -> Payment:
+        """Put the operation off to its next retry, or record that its outcome is unknown."""
+        if no_answer.wait_seconds is None:
+            return await self.leave_unknown(payment, operation, no_answer.because, issue=issue)
+        await self._tables.jobs.postpone(
+            operation,
+            payment.id,
+            due_in=self._time_scale.seconds(no_answer.wait_seconds),
+            because=no_answer.because,
+            payload={"tries": no_answer.tries, "maybe_sent": no_answer.maybe_sent},
+        )
+        return payment
+
+    async def _refused(self, payment: Payment, operation: str, refused: Refused) -> Payment:
+        """Tell a person that the gateway refuses what has to be done, and go on asking for it."""
+        await self._alert(REFUSES, payment.id, refused.error.sentence)
+        await self._tables.jobs.postpone(
+            operation,
+            payment.id,
+            due_in=self._time_scale.seconds(REFUSED_SECONDS),
+            because=refused.error.sentence,
+            payload={"tries": 0, "maybe_sent": refused.maybe_done},
+        )
+        return payment
+
+    async def _doubt_is_over(self, payment: Payment, after: Payment) -> None:
+        """Close the case of an unknown outcome, saying what the outcome was."""
+        if payment.outcome == "unknown":
+            await self.close_if_known(after)
+
+
+def _with_step(transition: Transition, step: Step) -> Transition:
+    """Add what a flow commits to the move that every payment makes."""
+    return msgspec.structs.replace(
+        transition,
+        facts={**(transition.facts or {}), **step.facts},
+        done=(*(transition.done or ()), *step.done),
+        next=(*(transition.next or ()), *step.next),
+        command=step.command or transition.command,
+    )

@@ -1,0 +1,144 @@
+"""Refunds the gateway has made of a payment that no refund of ours accounts for.
+
+Rules a change must keep: what is at the gateway counts, whatever was said of it before; a refund is
+told of in one case, which ends by itself once the refund is known here; closing the case lets no
+refund go that the gateway's lookup contradicts.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
+from caas.billing_database.refunds import Refunds as RefundRows
+from caas.billing_database.tables import BillingDatabase
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
+from caas.jobs import RetryIn
+from caas.payment_processing import message_references
+
+WAIT_FOR_GATEWAY_SECONDS: Final = 30.0
+WAIT_FOR_PERSON_SECONDS: Final = 300.0
+CONTRADICTION: Final = "refund_contradiction"
+
+
+class UnmatchedRefunds:
+    """Finds them, and tells of them."""
+
+    def __init__(self, tables: BillingDatabase, gateway: PaymentGateway, rows: RefundRows) -> None:
+        """Compare this gateway's refunds with these rows."""
+        self._tables = tables
+        self._gateway = gateway
+        self._rows = rows
+
+    async def before_sending(
+        self, payment: Payment, refund: Refund
+    ) -> GatewayRefund | RetryIn | None:
+        """Look whether the gateway has made a refund already; None: it may be sent.
+
+        It is asked only where one has failed, or somebody else has made one.
+        """
+        if not await self._rows.is_doubtful(payment.id):
+            return None
+        try:
+            same, others = await self.found(payment, refund)
+        except GatewayFailure as failure:
+            return RetryIn(WAIT_FOR_GATEWAY_SECONDS, failure.sentence)
+        if same is None and others:
+            return RetryIn(WAIT_FOR_PERSON_SECONDS, "the gateway has given back more than is known")
+        return same
+
+    async def found(self, payment: Payment, refund: Refund) -> tuple[GatewayRefund | None, bool]:
+        """Find what can be this refund, and whether anything else went out that is a case now.
+
+        Raises:
+            GatewayFailure: the gateway cannot be asked.
+        """
+        strangers = await self._of(payment)
+        same = next((it for it in strangers if it.amount == refund.amount), None)
+        if strangers and same is None:
+            amount = sum(it.amount for it in strangers)
+            await self.contradict(
+                payment.id,
+                f"The gateway has given back {amount} more of the payment than we asked for. Ask "
+                "here for a refund of just that amount: it is taken for the one that was made.",
+                strangers[0],
+            )
+        return same, bool(strangers)
+
+    async def _of(self, payment: Payment) -> list[GatewayRefund]:
+        assert payment.gateway_transaction_id is not None, "what was settled has an id"
+        rows = await self._rows.of_payment(payment.id)
+        noted = await self._rows.noted(payment.id)
+        try:
+            if not self._gateway.capabilities.lookup_of_refunds:
+                return await self._beyond_total(payment.gateway_transaction_id, rows, noted)
+            listed = await self._gateway.find_refunds(payment.gateway_transaction_id)
+        except RefusedByPartnerError:
+            return await self._beyond_total(payment.gateway_transaction_id, rows, noted)
+        known = {one.gateway_refund_id for one in rows} | noted.keys()
+        unnamed = [it.amount for it in rows if it.state == "succeeded" and not it.gateway_refund_id]
+        strangers = []
+        for reported in listed:
+            if reported.id in known or reported.status is RefundStatus.FAILED:
+                continue
+            if reported.amount in unnamed:
+                unnamed.remove(reported.amount)
+            else:
+                strangers.append(reported)
+        return strangers
+
+    async def _beyond_total(
+        self, transaction_id: str, rows: list[Refund], noted: dict[str, int]
+    ) -> list[GatewayRefund]:
+        """Without a list, what the transaction's total exceeds ours by, as one refund."""
+        transaction = await self._gateway.find(transaction_id)
+        ours = sum(it.amount for it in rows if it.state == "succeeded") + sum(noted.values())
+        beyond = 0 if transaction is None else transaction.refunded_amount - ours
+        if beyond <= 0:
+            return []
+        total = GatewayRefund(
+            id=transaction_id,
+            transaction_id=transaction_id,
+            amount=beyond,
+            status=RefundStatus.SUCCEEDED,
+        )
+        return [total]
+
+    async def is_of_several(self, reported: GatewayRefund) -> bool:
+        """Say whether a refund is told of several payments; each of them is a case then."""
+        payment = await self._tables.payments.by_transaction(reported.transaction_id)
+        refund = await self._rows.by_gateway_id(reported.id)
+        others = (
+            None
+            if payment is None
+            else await message_references.others(self._tables, payment, reported)
+        )
+        named = set(others or ()) | ({refund.payment_id} if refund else set())
+        if payment is None or (named <= {payment.id} and others is None):
+            return False
+        for one in named | {payment.id}:
+            await self.contradict(one, message_references.of_several("refund", reported), reported)
+        return True
+
+    async def contradict(
+        self, payment_id: UUID, sentence: str, stranger: GatewayRefund | None = None
+    ) -> None:
+        """Open the case that holds back every further refund of the payment."""
+        facts = {"refund": stranger.id} if stranger else None
+        await self._tables.cases.open(CONTRADICTION, payment_id, sentence, facts=facts)
+
+    async def explained(self, payment_id: UUID, reported: GatewayRefund) -> None:
+        """End the case about a refund that nobody here had asked for: it is known now."""
+        await self._tables.cases.close(
+            CONTRADICTION,
+            payment_id,
+            resolution="The refund is one of ours.",
+            owner="caas",
+            facts={"refund": reported.id},
+        )
+
+
+def listed_id(reported: GatewayRefund) -> str | None:
+    """Return a refund's own id; None when only the transaction's total told of it."""
+    return None if reported.id == reported.transaction_id else reported.id

@@ -1,0 +1,159 @@
+"""How a process of the platform is: its metrics, whether it can serve, and what is degraded.
+
+`serve` tells it on the API's port; `work` has a small port for it (`caas.worker_endpoint`). Figures
+of the books are read in the background, at most every `FIGURES_EVERY_SECONDS`; whoever asks is told
+the last ones, and how old they are.
+
+Rules a change must keep: asking for metrics never waits longer than `FIRST_FIGURES_SECONDS_MAX` and
+never makes a second query beside one under way; a metric named here is documented in
+docs/operations.md where an alert goes by it.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from caas.assembly import Platform
+from caas.billing_database.metric_queries import Figures, metric_queries
+from caas.billing_database.readiness import Readiness
+from caas.errors import UnavailableError
+from caas.rules.durations import Durations
+from caas.rules.payment_types import PaymentType
+
+FIGURES_EVERY_SECONDS: Final = 15.0
+FIRST_FIGURES_SECONDS_MAX: Final = 1.0
+GATEWAY_SILENT_AFTER_CALLS: Final = 3
+GAUGES: Final = (
+    ("unknown", "caas_unknown_outcomes", "Payments and refunds of unknown outcome.", ("type",), 1),
+    ("unknown", "caas_unknown_outcome_oldest_seconds", "Age of the oldest of them.", ("type",), 2),
+    ("jobs", "caas_jobs", "Jobs.", ("kind", "state"), 2),
+    ("jobs", "caas_job_oldest_due_seconds", "How long the oldest is due.", ("kind", "state"), 3),
+    ("cases", "caas_open_cases", "Cases that wait for a person.", ("kind",), 1),
+    ("discrepancies", "caas_open_discrepancies", "Not resolved.", ("kind", "currency"), 2),
+    ("discrepancies", "caas_open_discrepancies_minor_units", "Their amounts.",
+     ("kind", "currency"), 3),
+    ("in_flight", "caas_payments_in_flight", "Payments with jobs or a case.",
+     ("type", "state", "currency"), 3),
+    ("in_flight", "caas_exposure_minor_units", "Delivered and not settled.",
+     ("type", "state", "currency"), 4),
+    ("losses", "caas_losses_minor_units", "Lost in the last 24 hours.", ("cause", "currency"), 2),
+    ("webhooks", "caas_webhook_lag_seconds", "Age of the oldest webhook not applied.", (), 0),
+    ("invariants", "caas_invariant_broken", "Rows that break it.", ("invariant",), 1),
+    ("invariants", "caas_invariant_check_age_seconds", "Since its last check.", ("invariant",), 2),
+    ("heads", "caas_history_head_age_seconds", "Age of the newest signed head.", (), 0),
+)  # fmt: skip
+UNKNOWN_TYPES: Final = (*(str(kind) for kind in PaymentType), "refund")
+"""What may be unknown: each is told as 0 when none is, so that none and not told differ."""
+
+_log = structlog.get_logger()
+
+
+class PlatformMetrics(Collector):
+    """The vital signs of one process."""
+
+    def __init__(self, platform: Platform) -> None:
+        """Look at this platform."""
+        self._platform = platform
+        self._database = platform.tables.database
+        self._readiness = Readiness(self._database)
+        self._figures: Figures = {}
+        self._read_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._failed = 0
+
+    async def why_not_ready(self) -> str | None:
+        """Return why this process cannot serve; None when it can."""
+        return await self._readiness.why_not()
+
+    def degraded(self) -> list[str]:
+        """Return which parts do not answer, while calls can still be taken."""
+        link, calls = self._platform.observed.vehicles, self._platform.observed.gateway_calls
+        parts = []
+        if not link.connected:
+            parts.append("The vehicles' broker does not answer; commands wait.")
+        if calls.no_answer >= GATEWAY_SILENT_AFTER_CALLS:
+            parts.append("The payment gateway does not answer; payments stay open.")
+        return parts
+
+    async def refresh(self) -> None:
+        """Have the figures of the books read again when they are old; wait only for the first."""
+        if time.monotonic() - self._read_at < FIGURES_EVERY_SECONDS:
+            return
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+        if not self._figures:
+            await asyncio.wait({self._reading}, timeout=FIRST_FIGURES_SECONDS_MAX)
+
+    async def close(self) -> None:
+        """Let go of a reading under way."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+
+    def collect(self) -> Iterator[Metric]:
+        """Tell everything, as Prometheus asks for it."""
+        yield from self._of_the_database()
+        yield from self._of_the_process()
+
+    async def _read(self) -> None:
+        try:
+            self._figures = await metric_queries(self._database)
+        except UnavailableError as error:
+            self._failed += 1
+            _log.warning("metrics.figures_not_read", exc_info=error)
+        else:
+            self._read_at = time.monotonic()
+
+    def _of_the_database(self) -> Iterator[Metric]:
+        for source, name, about, labels, column in GAUGES:
+            gauge = GaugeMetricFamily(name, about, labels=labels)
+            for row in self._rows(source):
+                names = [str(label) for label in row[: len(labels)]]
+                gauge.add_metric(names, float(str(row[column])))
+            yield gauge
+        age = min(time.monotonic() - self._read_at, 1e9)
+        yield GaugeMetricFamily("caas_figures_age_seconds", "Age of these figures.", value=age)
+        yield CounterMetricFamily(
+            "caas_figures_failed", "How often they could not be read.", value=self._failed
+        )
+
+    def _rows(self, source: str) -> list[tuple[object, ...]]:
+        rows = self._figures.get(source, [])
+        if source != "unknown" or not self._figures:
+            return rows
+        reported = {row[0] for row in rows}
+        return rows + [(kind, 0, 0.0) for kind in UNKNOWN_TYPES if kind not in reported]
+
+    def _of_the_process(self) -> Iterator[Metric]:
+        link, calls = self._platform.observed.vehicles, self._platform.observed.gateway_calls
+        yield _histogram("caas_gateway_call_seconds", "Calls to the payment gateway.",
+                         ("call", "outcome"), calls.durations)  # fmt: skip
+        yield _histogram("caas_vehicle_round_trip_seconds", "From a command to what the car says.",
+                         ("result",), link.round_trips)  # fmt: skip
+        sent = CounterMetricFamily("caas_vehicle_commands", "Commands sent.", labels=("result",))
+        for result, count in link.sent.items():
+            sent.add_metric((result,), count)
+        yield sent
+        yield GaugeMetricFamily("caas_vehicle_link_up", "1 with a broker.", value=link.connected)
+        yield _histogram("caas_pool_wait_seconds", "Waits for a connection of the database.",
+                         (), self._database.waits)  # fmt: skip
+        yield GaugeMetricFamily(
+            "caas_database_up", "0 while it does not answer.", value=not self._database.is_away
+        )
+
+
+def _histogram(name: str, about: str, labels: tuple[str, ...], counted: Durations) -> Metric:
+    family = HistogramMetricFamily(name, about, labels=labels)
+    for values in list(counted.counts):
+        family.add_metric(values, counted.buckets(values), counted.seconds[values])
+    return family

@@ -1,0 +1,229 @@
+"""A folder into which report files are dropped: recognised, applied by a job, and moved away.
+
+A file that is whole is read as what it is (decision 103), taken for the day its name or its own
+dates say, and moved to `done` or `refused`; a sentence beside it says what became of it.
+
+Rules a change must keep: level-triggered, so that a file which was applied and not moved is applied
+again without effect; a file that may still grow is left; a folder that cannot be used is an alert,
+and nothing else waits for it.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.job_rows import Job
+from caas.billing_database.reconciliation_days import AlreadyReconcilingError, ReconciliationDays
+from caas.billing_database.tables import BillingDatabase
+from caas.errors import CaasError, UnavailableError
+from caas.external_systems.report_files import BadReportError
+from caas.jobs import Answer, Done, JobQueue, RetryIn
+from caas.payment_processing.flow import Alert
+from caas.reconciliation.finance_terms import Preview
+from caas.reconciliation.runs import Reconciled
+from caas.rules.card_numbers import scrub
+
+DROPPED: Final = "take_dropped_reports"
+LOOK_SECONDS: Final = 10.0
+QUIET_SECONDS: Final = 5.0
+"""A file that did not change for so long is whole."""
+FILES_MAX: Final = 100
+DONE: Final = "done"
+REFUSED: Final = "refused"
+REFUSED_CASE: Final = "settlement_report_refused"
+FOLDER_CASE: Final = "report_folder_unusable"
+UNFINISHED: Final = (".part", ".partial", ".filepart", ".crdownload", ".tmp", ".swp")
+HIDDEN: Final = (".", "~")
+NAMED_DAY: Final = re.compile(r"(?<!\d)(\d{4}-\d\d-\d\d)(?!\d)")
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedFile:
+    """A file as it lies there."""
+
+    path: Path
+    size: int
+    changed_at: int
+
+    @property
+    def key(self) -> str:
+        """Return its name, whatever bytes it has, as text that can be stored."""
+        return os.fsencode(self.path.name).hex()
+
+    @property
+    def shown(self) -> str:
+        """Return its name as a person can read it."""
+        return scrub(os.fsencode(self.path.name).decode("utf-8", "replace"))
+
+
+class DropFolder:
+    """Takes what is dropped into a folder."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        tables: BillingDatabase,
+        days: ReconciliationDays,
+        preview: Callable[[Path], Awaitable[Preview]],
+        reconcile: Callable[[date, Path], Awaitable[Reconciled]],
+        alert: Alert,
+        gateway: str,
+        quiet_seconds: float = QUIET_SECONDS,
+    ) -> None:
+        """Look into this folder; None looks nowhere."""
+        self._folder = folder
+        self._tables = tables
+        self._days = days
+        self._preview = preview
+        self._reconcile = reconcile
+        self._alert = alert
+        self._subject = derived_id("dropped reports", gateway)
+        self._quiet = timedelta(seconds=quiet_seconds)
+
+    def register(self, jobs: JobQueue) -> None:
+        """Take the job."""
+        jobs.register(DROPPED, self.look)
+
+    async def begin(self) -> None:
+        """Make sure that the folder is looked into; saying it again changes nothing."""
+        if self._folder is not None:
+            await self._tables.jobs.add_all([(DROPPED, self._subject, 0.0, {})])
+
+    async def look(self, job: Job) -> Answer:
+        """Take what is whole, and remember what may still grow."""
+        if self._folder is None:
+            return Done()
+        try:
+            found = await asyncio.to_thread(_files_in, self._folder)
+            growing, because = await self._take_whole(found, job.payload.get("growing", {}))
+        except OSError as error:
+            sentence = (
+                f"The folder of CAAS_REPORTS_FOLDER cannot be used ({error.strerror}): "
+                f"{self._folder}. Reports that lie there wait until it can."
+            )
+            await self._alert(FOLDER_CASE, self._subject, sentence)
+            return RetryIn(LOOK_SECONDS, sentence, begins_anew=True)
+        await self._tables.cases.close(
+            FOLDER_CASE, self._subject, resolution="The folder can be used.", owner="reconciliation"
+        )
+        return RetryIn(LOOK_SECONDS, because, {"growing": growing}, begins_anew=True)
+
+    async def _take_whole(
+        self, found: list[DroppedFile], known: dict[str, list[object]]
+    ) -> tuple[dict[str, list[object]], str | None]:
+        """Take the files that stayed as they were; return those left, and why one waits."""
+        _, now = await self._days.today()
+        growing: dict[str, list[object]] = {}
+        because = None
+        for file in found:
+            size, changed_at, since = known.get(file.key, (None, None, None))
+            same = (size, changed_at) == (file.size, file.changed_at)
+            first_seen = datetime.fromisoformat(str(since)) if same else now
+            if same and now - first_seen >= self._quiet:
+                because = await self._take(file) or because
+            if because is not None or not same or now - first_seen < self._quiet:
+                growing[file.key] = [file.size, file.changed_at, first_seen.isoformat()]
+        return growing, because
+
+    async def _take(self, file: DroppedFile) -> str | None:
+        """Apply a file and move it away; return why it has to wait, if it has to."""
+        preview = None
+        try:
+            preview = await self._preview(file.path)
+            day = _day_of(file, preview)
+            done = await self._reconcile(day, file.path)
+        except (AlreadyReconcilingError, UnavailableError) as error:
+            return error.sentence
+        except CaasError as error:
+            a_run_reported = preview is not None and isinstance(error, BadReportError)
+            await self._refuse(file, error.sentence, is_reported=a_run_reported)
+            return None
+        except OSError as error:
+            await self._refuse(file, f"It cannot be read ({error.strerror}).")
+            return None
+        except Exception as error:  # one file must not stop those beside it
+            _log.exception("reconciliation.dropped_report_failed", file=file.shown)
+            await self._refuse(file, f"An error that nobody foresaw ({type(error).__name__}).")
+            return None
+        late = done.run.late_of
+        counts = ", ".join(f"{number} {name}" for name, number in sorted(done.run.counts.items()))
+        sentence = (
+            f"{preview.format}, taken for {day}: {done.run.lines} new lines"
+            f"{f' ({counts})' if counts else ''}. The day {done.day.day} is {done.day.verdict}."
+            f"{f' {done.run.because}' if done.run.because else ''}"
+            f"{f' The day {late} is sealed: what is new is taken as late.' if late else ''}"
+        )
+        await asyncio.to_thread(_transition, file, DONE, sentence)
+        _log.info("reconciliation.dropped_report_taken", file=file.shown, day=str(day))
+        return None
+
+    async def _refuse(self, file: DroppedFile, sentence: str, *, is_reported: bool = False) -> None:
+        """Move a file away, with a case unless the run that refused it opened one."""
+        await asyncio.to_thread(_transition, file, REFUSED, sentence)
+        if is_reported:
+            return
+        reported = f"The dropped report '{file.shown[:100]}' was refused. {sentence}"
+        await self._alert(REFUSED_CASE, derived_id("dropped report", file.key), reported)
+
+
+def _day_of(file: DroppedFile, preview: Preview) -> date:
+    """Return which day a file is taken for: the one in its name, or the last that it speaks of.
+
+    Raises:
+        BadReportError: it speaks of none.
+    """
+    named = [day for text in NAMED_DAY.findall(file.shown) if (day := _date(text)) is not None]
+    if len(set(named)) == 1:
+        return named[0]
+    if preview.last_day is None:
+        why = f" ({preview.unreadable[0]})" if preview.unreadable else ""
+        raise BadReportError(f"No line of it can be read{why}.")
+    return preview.last_day
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _files_in(folder: Path) -> list[DroppedFile]:
+    """Return the files that lie there, the oldest first; those with an unfinished name are left."""
+    for name in (DONE, REFUSED):
+        if folder.is_dir():
+            (folder / name).mkdir(exist_ok=True)
+    with os.scandir(folder) as entries:
+        files = [
+            DroppedFile(Path(entry.path), reported.st_size, reported.st_mtime_ns)
+            for entry in entries
+            if _may_be_taken(entry.name) and entry.is_file(follow_symlinks=False)
+            for reported in (entry.stat(follow_symlinks=False),)
+        ]
+    return sorted(files, key=lambda file: (file.changed_at, file.key))[:FILES_MAX]
+
+
+def _may_be_taken(name: str) -> bool:
+    return not name.startswith(HIDDEN) and not name.lower().endswith(UNFINISHED)
+
+
+def _transition(file: DroppedFile, into: str, sentence: str) -> None:
+    """Move a file, under another name where there is one of this name, and say why beside it."""
+    folder = file.path.parent / into
+    target, number = folder / file.path.name, 1
+    while target.exists() or target.with_name(f"{target.name}.txt").exists():
+        number += 1
+        target = folder / f"{file.path.stem}-{number}{file.path.suffix}"
+    target.with_name(f"{target.name}.txt").write_text(f"{sentence}\n", "utf-8", "replace")
+    file.path.rename(target)

@@ -1,0 +1,399 @@
+"""Diagram 10, "Fetch gateway settlement reports": page by page over HTTP, or from a file.
+
+Either way the report ends as one file in the run's folder, on the workbench, with its control
+totals checked before anything is applied (decision 33).
+
+Rules a change must keep: the same report, fetched or given again, is the same report; pages that
+repeat, loop or change the totals of a closed report are an error; what the gateway could not write
+properly is kept aside with its reason; a report that has shrunk is refused; nothing of a report is
+written down here, so that a refused one changes nothing.
+"""
+
+import asyncio
+import csv
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID
+
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.line_identities import LineIdentities
+from caas.billing_database.settlement_reports import (
+    Quarantined,
+    ReportSummary,
+    SettlementReport,
+    SettlementReports,
+)
+from caas.errors import UnavailableError
+from caas.external_systems import report_files
+from caas.external_systems.http_answers import GatewayFailure
+from caas.external_systems.payment_gateway import (
+    PaymentGateway,
+    ReportStatus,
+    SettlementFile,
+    SettlementPage,
+)
+from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.reconciliation_workbench_reading import Sums
+from caas.external_systems.report_files import BadReportError, ReportFile, ReportFormat
+from caas.reconciliation.file_checks import Expected, Where, check_file
+from caas.reconciliation.known_rows import (
+    leave_out_stored_elsewhere,
+    part_of_day,
+    shrunk,
+)
+from caas.reconciliation.report_pages import (
+    COLUMNS,
+    UNREADABLE,
+    ReportChangedError,
+    ReportPages,
+)
+from caas.rules.card_numbers import contains_card_number, scrub
+from caas.rules.personal_data import masked
+
+PAGES_MAX: Final = 1_000_000
+CONTRADICTS: Final = "contradicts"
+STORED_OTHERWISE: Final = "it says other than the line with its number that is stored"
+
+Answer = TypeVar("Answer")
+Progress = Callable[[str, int, int], None]
+"""Tell somebody how far it is: a phase, how much is done, and of how much."""
+
+
+class ReportUnavailableError(UnavailableError):
+    """The gateway gave no settlement report; ask again shortly."""
+
+    code = "settlement_report_unavailable"
+
+
+@dataclass(slots=True)
+class Fetched:
+    """A report on the workbench: who tells it, what is new in it, what could not be read."""
+
+    reported: ReportSummary
+    parts: list[SettlementReport]
+    stored: Sums
+    new: Sums
+    quarantined: list[Quarantined]
+    come: list[UUID]
+    resume_cursor: str | None = None
+    resume_rows: int = 0
+    elsewhere: dict[date, int] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> int:
+        """How many lines the report has by our count: stored, new, and kept aside."""
+        aside = sum(bad.kind == UNREADABLE for bad in self.quarantined)
+        return self.stored.lines + self.new.lines + aside
+
+    @property
+    def reports(self) -> list[UUID]:
+        """Return the reports that hold lines of it, the one that takes the new ones included."""
+        return list({self.reported.id, *(part.id for part in self.parts)})
+
+
+class Fetching:
+    """Brings reports to the workbench."""
+
+    def __init__(
+        self,
+        *,
+        gateway: PaymentGateway,
+        reports: SettlementReports,
+        identities: LineIdentities,
+        progress: Progress,
+        formats: tuple[ReportFormat, ...] = (),
+    ) -> None:
+        """Fetch from this gateway, or from files of these formats besides the built-in ones."""
+        self._formats = formats
+        self._gateway = gateway
+        self._reports = reports
+        self._identities = identities
+        self._progress = progress
+
+    async def from_gateway(self, where: Where, bench: Workbench) -> Fetched:
+        """Fetch a day's report: as the file the gateway makes of it, or page by page.
+
+        Of pages, those that are stored are not fetched again.
+
+        Raises:
+            ReportUnavailableError: the gateway gave no usable answer.
+            BadReportError: it contradicts itself, or what it said before.
+        """
+        path = bench.folder / "report.csv"
+        file = await self._answered(where.day, self._gateway.settlement_file(where.day, path))
+        if file is not None:
+            return await self._from_gateway_file(where, file, path, bench)
+        return await self._from_pages(where, bench)
+
+    async def _from_gateway_file(
+        self, where: Where, file: SettlementFile, path: Path, bench: Workbench
+    ) -> Fetched:
+        """Take the file that the gateway made of a day; it may have no line."""
+        reported = ReportSummary(
+            gateway=self._gateway.name,
+            day=where.lines_on,
+            part="",
+            report_ref=file.report_id,
+            origin="gateway",
+            format=file.format,
+            closed=file.status is ReportStatus.CLOSED,
+            line_count=None,
+            gross_total=None,
+            net_total=None,
+            late_of=where.late_of,
+        )
+        known = await self._reports.get(reported.id)
+        if known is not None and known.lines_stored and known.format != reported.format:
+            raise BadReportError(
+                f"The report of {where.day} is stored as {known.format}, and the gateway gives it "
+                f"as {reported.format} now: its lines would be there twice."
+            )
+        if await asyncio.to_thread(report_files.has_lines, path):
+            examined = await asyncio.to_thread(report_files.examine, path, bench.folder)
+            await self._read_onto(bench, examined)
+            await asyncio.to_thread(check_file, bench, where, Expected())
+        else:
+            await asyncio.to_thread(bench.read_nothing)
+        fetched = await self._compare_with_stored(reported, bench, format_=report_files.STRIPE)
+        fetched.reported = replace(reported, line_count=fetched.lines)
+        return fetched
+
+    async def _from_pages(self, where: Where, bench: Workbench) -> Fetched:
+        known = await self._reports.get(_report_id(self._gateway.name, where.day, ""))
+        resumed = known if known is not None and where.late_of is None else None
+        pages = ReportPages(
+            bench.folder / "pages.csv", rows_before=resumed.resume_rows if resumed else 0
+        )
+        start = resumed.resume_cursor if resumed else None
+        await self._pages(where.day, pages, start)
+        reported = pages.reported(self._gateway.name, where)
+        await self._onto_bench(bench, pages)
+        fetched = await self._compare_with_stored(reported, bench, whole=start is None)
+        fetched.quarantined += pages.quarantined
+        if not _adds_up(reported, fetched):
+            if start is None:
+                raise _totals_differ(reported, fetched)
+            await self._reports.resume_at(reported.id, None)
+            raise ReportChangedError("The report changed where it had been read; it is read anew.")
+        if not fetched.quarantined and pages.asked_with is not None:
+            fetched.resume_cursor = pages.asked_with
+            fetched.resume_rows = pages.rows_before
+        return fetched
+
+    async def from_file(
+        self, where: Where, path: Path, bench: Workbench, expected: Expected
+    ) -> Fetched:
+        """Take a report from a file in one of the known formats.
+
+        Raises:
+            BadReportError: it cannot be read, is of another day, lacks lines, or contradicts what
+                is stored.
+        """
+        file = await asyncio.to_thread(report_files.examine, path, bench.folder, self._formats)
+        await self._read_onto(bench, file)
+        canonical = file.format is report_files.CANONICAL
+        gaps = await asyncio.to_thread(bench.gaps) if canonical else []
+        if gaps:
+            raise BadReportError(f"Line number {gaps[0]} is missing: the file lacks lines.")
+        await asyncio.to_thread(check_file, bench, where, expected)
+        reported = await self._summary_of_file(where, file, bench)
+        fetched = await self._compare_with_stored(reported, bench, format_=file.format)
+        fetched.reported = replace(reported, line_count=fetched.lines)
+        return fetched
+
+    async def _pages(self, day: date, pages: ReportPages, cursor: str | None) -> None:
+        cursors: set[str | None] = set()
+        with pages.path.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for _ in range(PAGES_MAX):
+                if cursor in cursors:
+                    raise BadReportError("The pages of the report go round in a circle.")
+                cursors.add(cursor)
+                page = await self._page(day, cursor)
+                pages.asked_with, pages.rows_before = cursor, pages.rows_before + pages.rows
+                pages.rows = 0
+                pages.take(page, writer)
+                self._progress("fetched", pages.rows_before + pages.rows, page.line_count)
+                if page.next_cursor is None:
+                    return
+                cursor = page.next_cursor
+        raise BadReportError(f"The report has more than {PAGES_MAX} pages.")
+
+    async def _page(self, day: date, cursor: str | None) -> SettlementPage:
+        return await self._answered(day, self._gateway.settlements(day, cursor))
+
+    async def _answered(self, day: date, asked: Awaitable[Answer]) -> Answer:
+        try:
+            return await asked
+        except GatewayFailure as failure:
+            raise ReportUnavailableError(
+                f"The gateway gave no settlement report of {day}; ask again "
+                f"shortly. ({failure.sentence})"
+            ) from failure
+
+    async def _onto_bench(self, bench: Workbench, pages: ReportPages) -> None:
+        if not pages.lines:
+            await asyncio.to_thread(bench.read_nothing)
+            return
+        await self._read_onto(
+            bench, await asyncio.to_thread(report_files.examine, pages.path, bench.folder)
+        )
+
+    async def _read_onto(self, bench: Workbench, file: ReportFile) -> None:
+        """Read a file onto the workbench, lines that hold a card number aside."""
+        await asyncio.to_thread(bench.read, file)
+        candidates = await asyncio.to_thread(bench.card_candidates)
+        holding = [place for place, text in candidates if contains_card_number(text)]
+        if holding:
+            await asyncio.to_thread(bench.card_numbers_aside, holding)
+
+    async def _summary_of_file(
+        self, where: Where, file: ReportFile, bench: Workbench
+    ) -> ReportSummary:
+        batches = await asyncio.to_thread(bench.batches)
+        part, format_name = _part_of(file, batches)
+        if file.format.lines_have_ids:
+            source = (self._gateway.name, file.format.name, where.day)
+            ids = await asyncio.to_thread(bench.ids)
+            part = await part_of_day(self._identities, source, part, ids)
+        if not part and not await self._is_the_day_s(where, batches):
+            part = f"{file.format.name} {_name_of(batches)}"
+        return ReportSummary(
+            gateway=self._gateway.name,
+            day=where.lines_on,
+            part=part,
+            report_ref=format_name,
+            origin="file",
+            format=file.format.name,
+            closed=True,
+            line_count=None,
+            gross_total=None,
+            net_total=None,
+            late_of=where.late_of,
+        )
+
+    async def _is_the_day_s(self, where: Where, batches: list[str]) -> bool:
+        """Say whether a canonical file is the day's own report: the first, or of its batches."""
+        first = await self._reports.get(_report_id(self._gateway.name, where.day, ""))
+        if first is None or not first.lines_stored:
+            return True
+        return await self._reports.shares_batch(first.id, batches)
+
+    async def _compare_with_stored(
+        self,
+        reported: ReportSummary,
+        bench: Workbench,
+        *,
+        whole: bool = True,
+        format_: ReportFormat | None = None,
+    ) -> Fetched:
+        """Leave out what is stored already, and see that nothing that is stored is gone.
+
+        Of a file, whose format is known, also what other reports hold.
+        """
+        by_id = format_ is not None and format_.lines_have_ids
+        parts = await self._parts(reported)
+        stored = Sums(
+            sum(part.lines_stored for part in parts), sum(part.gross_stored for part in parts),
+            sum(part.net_stored for part in parts),
+        )  # fmt: skip
+        aside = await self._reports.aside([part.id for part in parts])
+        if stored.lines:
+            known = bench.folder / "known.csv"
+            await self._reports.known_lines([part.id for part in parts], known)
+            again = await asyncio.to_thread(partial(bench.take_known, known, by_id=by_id))
+            if whole and again < stored.lines and (again or not by_id):
+                raise await shrunk(bench, stored.lines - again, format_)
+        contradicting = await asyncio.to_thread(bench.contradicting) if stored.lines else []
+        come = await asyncio.to_thread(partial(bench.come, aside, by_id=by_id))
+        elsewhere: dict[date, int] = {}
+        if format_ is not None:
+            own = [reported.id, *(part.id for part in parts)]
+            elsewhere = await leave_out_stored_elsewhere(
+                self._identities, reported, own, bench, format_
+            )
+        quarantined = await self._unreadable(bench, any_stored=stored.lines > 0)
+        quarantined += [
+            Quarantined(number + 1, number, None, CONTRADICTS, STORED_OTHERWISE, f"line {number}")
+            for number in contradicting
+        ]
+        if stored.lines:
+            await asyncio.to_thread(bench.forget_known)
+        new = await asyncio.to_thread(bench.fresh)
+        return Fetched(reported, parts, stored, new, quarantined, come, elsewhere=elsewhere)
+
+    async def _unreadable(self, bench: Workbench, *, any_stored: bool) -> list[Quarantined]:
+        """Return what cannot be read; where the line is stored, that contradicts it."""
+        unreadable = await asyncio.to_thread(bench.quarantined)
+        numbers = [bad.line_no for bad in unreadable if bad.line_no is not None]
+        known: set[int] = set()
+        if any_stored and numbers:
+            known = await asyncio.to_thread(bench.known, numbers)
+        return [
+            Quarantined(
+                bad.place, bad.line_no, bad.line_id,
+                CONTRADICTS if bad.line_no in known else UNREADABLE, bad.reason,
+                masked(scrub(bad.text)),
+            )
+            for bad in unreadable
+        ]  # fmt: skip
+
+    async def _parts(self, reported: ReportSummary) -> list[SettlementReport]:
+        """Return the reports that hold lines of what is told: of a sealed day, also its late ones.
+
+        The one that takes the new lines may be among them.
+        """
+        day = reported.late_of or reported.day
+        first = await self._reports.get(_report_id(reported.gateway, day, reported.part))
+        late = (
+            await self._reports.late_parts(reported.gateway, day, reported.part)
+            if reported.late_of
+            else []
+        )
+        return [*([first] if first is not None else []), *late]
+
+
+def _report_id(gateway: str, day: date, part: str) -> UUID:
+    """Return the id of a day's own report."""
+    return derived_id("settlement report", gateway, day, part)
+
+
+def _part_of(file: ReportFile, batches: list[str]) -> tuple[str, str]:
+    """Return which part of a day a file is, and what its source calls it."""
+    if file.format is report_files.CANONICAL:
+        return "", f"file-{file.digest[:16]}"
+    name = f"{file.format.name} {_name_of(batches)}"
+    return name, batches[0] if len(batches) == 1 else f"{len(batches)} batches"
+
+
+def _name_of(batches: list[str]) -> str:
+    if len(batches) == 1:
+        return batches[0]
+    return hashlib.sha256("|".join(batches).encode()).hexdigest()[:16]
+
+
+def _adds_up(reported: ReportSummary, fetched: Fetched) -> bool:
+    """Hold the control totals against what is stored and what is new; sums need every line."""
+    stored, new = fetched.stored, fetched.new
+    if reported.line_count is not None and fetched.lines != reported.line_count:
+        return False
+    if fetched.quarantined:
+        return True
+    totals = (stored.gross + new.gross, stored.net + new.net)
+    return totals == (reported.gross_total, reported.net_total)
+
+
+def _totals_differ(reported: ReportSummary, fetched: Fetched) -> BadReportError:
+    stored, new = fetched.stored, fetched.new
+    sentence = (
+        f"The control totals do not agree: the gateway tells {reported.line_count} lines, gross "
+        f"{reported.gross_total}, net {reported.net_total}; there are {fetched.lines} lines, gross "
+        f"{stored.gross + new.gross}, net {stored.net + new.net}."
+    )
+    return BadReportError(sentence) if reported.closed else ReportChangedError(sentence)

@@ -1,0 +1,400 @@
+"""Diagram 10, "Manual investigation required": what people do about a discrepancy (decision 35).
+
+A discrepancy has an owner, an age and a day by which it must be decided; people add notes and
+documents, and decide by one of the typed resolutions that its kind allows. Above a limit a second
+person must agree. What was decided can be reopened: its entries are taken back by their opposites.
+
+Rules a change must keep: nobody edits a row, every step is an event with a name on it; one person
+never decides alone about a large amount; texts and documents hold no card number.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from uuid import UUID
+
+from caas import dual_control
+from caas.billing_database.actors import Actor
+from caas.billing_database.connection import Connection
+from caas.billing_database.discrepancies import (
+    AttachedEvidence,
+    Discrepancies,
+    Discrepancy,
+    DiscrepancyEvent,
+    ProposedResolution,
+    Step,
+)
+from caas.billing_database.free_text import refuse_personal_data
+from caas.billing_database.gateway_claims import GatewayClaims
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.reconciliation_days import ReconciliationDays
+from caas.billing_database.settlement_reports import SettlementReports, StoredLine
+from caas.billing_database.tables import BillingDatabase
+from caas.reconciliation.resolution_actions import (
+    APPLY_RESOLUTION,
+    ResolutionActions,
+    subject_of,
+)
+from caas.reconciliation.validation import (
+    DiscrepancyResolvedError,
+    DocumentNotFoundError,
+    NotResolvedError,
+    ResolutionNotAllowedError,
+    refuse_document,
+    refuse_not_offered,
+    refuse_undecidable,
+)
+from caas.rules.discrepancies import KINDS, Resolution, needs_second_approver
+from caas.rules.money import Money
+from caas.rules.postings import Entry
+from caas.rules.resolutions import Action, Subject, offered, plan, reversed_, still_posted
+
+
+@dataclass(frozen=True, slots=True)
+class InBulk:
+    """The decision by rule that one decision is a part of."""
+
+    id: UUID
+    needs_second_approver: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Investigated:
+    """A discrepancy with everything that is known about it."""
+
+    discrepancy: Discrepancy
+    line: StoredLine | None
+    events: list[DiscrepancyEvent]
+    resolutions: list[ProposedResolution]
+    evidence: list[AttachedEvidence]
+    entries: list[Entry]
+    allowed: tuple[Resolution, ...]
+
+
+class Investigation:
+    """The desk at which discrepancies are decided."""
+
+    def __init__(
+        self,
+        tables: BillingDatabase,
+        *,
+        discrepancies: Discrepancies,
+        reports: SettlementReports,
+        days: ReconciliationDays,
+        resolution_actions: ResolutionActions,
+        claims: GatewayClaims,
+    ) -> None:
+        """Keep in these tables; what payments must do about it is carried out there."""
+        self._claims = claims
+        self._tables = tables
+        self._discrepancies = discrepancies
+        self._reports = reports
+        self._days = days
+        self._resolution_actions = resolution_actions
+
+    async def check(self, discrepancy_id: UUID) -> Investigated:
+        """Return a discrepancy with its line, its steps, its documents and its entries.
+
+        Raises:
+            DiscrepancyNotFoundError: none has this id.
+        """
+        found = await self._discrepancies.get(discrepancy_id)
+        subject = await self._subject(found)
+        return Investigated(
+            found,
+            await self._line_of(found),
+            await self._discrepancies.events(found.id),
+            await self._discrepancies.resolutions(found.id),
+            await self._discrepancies.evidence(found.id),
+            await self._discrepancies.entries(found.id),
+            tuple(sorted(offered(subject))),
+        )
+
+    async def assign(self, discrepancy_id: UUID, *, owner: str, by: str) -> Discrepancy:
+        """Make somebody the owner.
+
+        Raises:
+            DiscrepancyResolvedError: nothing is left to own.
+        """
+        return await self._step(discrepancy_id, "assigned", by=by, owner=owner, owned_by=owner)
+
+    async def note(self, discrepancy_id: UUID, *, text: str, by: str) -> Discrepancy:
+        """Write down what was found out; also on a resolved discrepancy.
+
+        Raises:
+            NoteRefusedError: it is empty, too long, or holds a card number.
+        """
+        checked = await self._checked(discrepancy_id, text)
+        return await self._step(discrepancy_id, "noted", by=by, even_resolved=True, note=checked)
+
+    async def _checked(self, discrepancy_id: UUID, text: str) -> str:
+        return await dual_control.checked_note_about(self._tables.database, discrepancy_id, text)
+
+    async def attach(
+        self, discrepancy_id: UUID, *, name: str, media_type: str, content: bytes, by: str
+    ) -> UUID:
+        """Keep a document with a discrepancy; return the document's id.
+
+        Raises:
+            DocumentRefusedError: it is of another type, too large, or holds a card number.
+            PersonalDataRefusedError: its name says who the customer is.
+        """
+        refuse_document(name, media_type, content)
+        await refuse_personal_data(self._tables.database, discrepancy_id, name)
+
+        async def together(connection: Connection) -> UUID:
+            found = await self._of_open_day(discrepancy_id, connection)
+            evidence_id = await self._discrepancies.attach(
+                found.id, name=name, media_type=media_type, content=content, by=by,
+                within=connection,
+            )  # fmt: skip
+            step = Step(
+                event="evidence attached",
+                status=found.status,
+                by=by,
+                facts={"document": str(evidence_id), "name": name},
+                resolution=found.resolution,
+            )
+            await self._discrepancies.step(found.id, step, within=connection)
+            return evidence_id
+
+        return await self._tables.database.in_transaction(together)
+
+    async def resolve(
+        self,
+        discrepancy_id: UUID,
+        *,
+        resolution: Resolution,
+        note: str,
+        by: Actor,
+        in_bulk: InBulk | None = None,
+    ) -> Discrepancy:
+        """Decide, or propose to when a second approver is needed.
+
+        Raises:
+            ResolutionNotAllowedError: this kind cannot be resolved this way.
+            DiscrepancyResolvedError, DecisionPendingError: there is nothing to decide here.
+        """
+        text = await self._checked(discrepancy_id, note)
+        if resolution is Resolution.REFUND_THE_CUSTOMER:
+            await self._refuse_unknown_charge(discrepancy_id)
+
+        async def together(connection: Connection) -> tuple[Action, ...]:
+            found = await self._of_open_day(discrepancy_id, connection)
+            subject = await self._subject(found, within=connection)
+            refuse_undecidable(found, resolution, offered(subject))
+            proposed = _proposal(found, resolution, text, by, in_bulk)
+            await self._discrepancies.propose(found, proposed, within=connection)
+            step = Step(
+                event="proposed",
+                status="proposed",
+                by=by.name,
+                facts={"resolution": resolution.value, "note": text},
+            )
+            await self._discrepancies.step(found.id, step, within=connection)
+            if proposed.needs_second_approver:
+                return ()
+            await self._discrepancies.decide(proposed.id, approved=True, by=by, within=connection)
+            return await self._decided(found, proposed, by=by, within=connection)
+
+        actions = await self._tables.database.in_transaction(together)
+        return await self._afterwards(discrepancy_id, actions)
+
+    async def _refuse_unknown_charge(self, discrepancy_id: UUID) -> None:
+        """Refuse to give back what no payment of ours accounts for, and the gateway never took.
+
+        Raises:
+            ResolutionNotAllowedError: the gateway does not know the line's transaction.
+        """
+        found = await self._discrepancies.get(discrepancy_id)
+        if found.payment_id is not None or Resolution.REFUND_THE_CUSTOMER not in offered(
+            await self._subject(found)
+        ):
+            return
+        if not await self._resolution_actions.may_be_given_back(found):
+            raise ResolutionNotAllowedError(
+                "The gateway does not know the transaction of this line, so nothing can be given "
+                "back there. Claim it from the gateway, correct it by an entry, or wait."
+            )
+
+    async def approve(self, discrepancy_id: UUID, *, by: Actor) -> Discrepancy:
+        """Agree, as the second person, to what was proposed.
+
+        Raises:
+            NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
+            ApproverNotValidError: as dual control has it.
+        """
+
+        async def together(connection: Connection) -> tuple[Action, ...]:
+            found = await self._of_open_day(discrepancy_id, connection)
+            proposed = await dual_control.approve(
+                self._discrepancies, found.id, by=by, within=connection
+            )
+            return await self._decided(found, proposed, by=by, within=connection)
+
+        actions = await self._tables.database.in_transaction(together)
+        return await self._afterwards(discrepancy_id, actions)
+
+    async def reject(self, discrepancy_id: UUID, *, note: str, by: Actor) -> Discrepancy:
+        """Turn down what was proposed; the discrepancy is open again.
+
+        Raises:
+            NothingProposedError: nothing waits for a decision.
+        """
+        text = await self._checked(discrepancy_id, note)
+
+        async def together(connection: Connection) -> None:
+            found = await self._of_open_day(discrepancy_id, connection)
+            await dual_control.reject(self._discrepancies, found.id, by=by, within=connection)
+            step = Step(event="rejected", status="open", by=by.name, facts={"note": text})
+            await self._discrepancies.step(found.id, step, within=connection)
+
+        await self._tables.database.in_transaction(together)
+        return await self._discrepancies.get(discrepancy_id)
+
+    async def reopen(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
+        """Open a resolved discrepancy again; its entries are taken back.
+
+        What a payment's own doors did stands, and is undone there if it must be; what they were
+        still to do is no longer wanted.
+
+        Raises:
+            NotResolvedError: it is not resolved.
+        """
+        text = await self._checked(discrepancy_id, note)
+
+        async def together(connection: Connection) -> None:
+            found = await self._of_open_day(discrepancy_id, connection)
+            if found.status != "resolved":
+                raise NotResolvedError(status=found.status)
+            posted = await self._discrepancies.entries(found.id, within=connection)
+            await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=connection)
+            await self._claims.end(found.id, by=by, note=text, within=connection)
+            step = Step(
+                event="reopened", status="open", by=by, facts={"note": text},
+                entries=reversed_(still_posted(posted)),
+            )  # fmt: skip
+            await self._discrepancies.step(found.id, step, within=connection)
+
+        await self._tables.database.in_transaction(together)
+        return await self._afterwards(discrepancy_id)
+
+    async def document(self, evidence_id: UUID) -> tuple[str, str, bytes]:
+        """Return an attached document: its name, its media type, its content.
+
+        Raises:
+            DocumentNotFoundError: none has this id.
+        """
+        found = await self._discrepancies.evidence_content(evidence_id)
+        if found is None:
+            raise DocumentNotFoundError
+        return found
+
+    async def _of_open_day(self, discrepancy_id: UUID, connection: Connection) -> Discrepancy:
+        """Return a discrepancy, locked, of a day that may still change."""
+        found = await self._discrepancies.get(discrepancy_id, within=connection)
+        await self._days.refuse_sealed(found.gateway, found.day, within=connection)
+        return found
+
+    async def _decided(
+        self,
+        found: Discrepancy,
+        proposed: ProposedResolution,
+        *,
+        by: Actor,
+        within: Connection,
+    ) -> tuple[Action, ...]:
+        """Post what the decision books, in the commit that makes it; return what else is asked."""
+        subject = await self._subject(found, within=within)
+        refuse_not_offered(found, proposed.resolution, offered(subject))
+        decided = plan(subject, proposed.resolution)
+        posted = still_posted(await self._discrepancies.entries(found.id, within=within))
+        if posted:
+            await self._claims.end(found.id, by=by.name, note=proposed.note, within=within)
+        step = Step(
+            event="resolved" if decided.ends else "approved",
+            status="resolved" if decided.ends else "waiting",
+            by=by.name,
+            facts={"resolution": proposed.resolution.value},
+            resolution=proposed.resolution.value,
+            due_on=None if decided.ends else _later(found),
+            entries=reversed_(posted) + decided.entries,
+            decision=proposed.id,
+        )
+        await self._discrepancies.step(found.id, step, within=within)
+        if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:
+            await self._claims.file(found.id, by=by.name, note=proposed.note, within=within)
+        if decided.actions:
+            await self._resolution_actions.leave(found, decided.actions, within=within)
+        return decided.actions
+
+    async def _afterwards(
+        self, discrepancy_id: UUID, actions: tuple[Action, ...] = ()
+    ) -> Discrepancy:
+        """Do at once what a decision asks of payments."""
+        await self._resolution_actions.at_once(discrepancy_id, actions)
+        return await self._discrepancies.get(discrepancy_id)
+
+    async def _step(
+        self,
+        discrepancy_id: UUID,
+        event: str,
+        *,
+        by: str,
+        owner: str | None = None,
+        even_resolved: bool = False,
+        **facts: str,
+    ) -> Discrepancy:
+        async def together(connection: Connection) -> None:
+            found = await self._of_open_day(discrepancy_id, connection)
+            if found.status == "resolved" and not even_resolved:
+                raise DiscrepancyResolvedError(discrepancy=str(found.id))
+            step = Step(
+                event=event, status=found.status, by=by, facts=dict(facts), owner=owner,
+                resolution=found.resolution,
+            )  # fmt: skip
+            await self._discrepancies.step(found.id, step, within=connection)
+
+        await self._tables.database.in_transaction(together)
+        return await self._discrepancies.get(discrepancy_id)
+
+    async def _subject(self, found: Discrepancy, *, within: Connection | None = None) -> Subject:
+        payment = (
+            await self._tables.payments.get(found.payment_id, within=within)
+            if found.payment_id is not None
+            else None
+        )
+        return subject_of(found, await self._line_of(found, within=within), payment)
+
+    async def _line_of(
+        self, found: Discrepancy, *, within: Connection | None = None
+    ) -> StoredLine | None:
+        if found.report_id is None or found.line_no is None:
+            return None
+        return await self._reports.line(found.report_id, found.line_no, within=within)
+
+
+def _proposal(
+    found: Discrepancy, resolution: Resolution, note: str, by: Actor, in_bulk: InBulk | None
+) -> ProposedResolution:
+    alone = needs_second_approver(resolution, Money(found.amount, found.currency))
+    return ProposedResolution(
+        id=new_id(),
+        discrepancy_id=found.id,
+        resolution=resolution,
+        note=note,
+        amount=found.amount,
+        currency=found.currency,
+        needs_second_approver=alone or (in_bulk is not None and in_bulk.needs_second_approver),
+        state="proposed",
+        proposed_by=by.name,
+        proposed_account=by.account,
+        proposed_at=found.updated_at,
+        decided_by=None,
+        decided_account=None,
+        decided_at=None,
+        bulk_id=in_bulk.id if in_bulk is not None else None,
+    )
+
+
+def _later(found: Discrepancy) -> date:
+    return found.due_on + timedelta(days=KINDS[found.kind].due_days)

@@ -1,0 +1,103 @@
+"""What a judged row of the comparison is, and what it opens: a line's place, a discrepancy.
+
+Rule a change must keep: a discrepancy's id follows from what it is about, and from nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from types import MappingProxyType
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.discrepancies import NewDiscrepancy
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.settlement_reports import SettlementReport
+from caas.rules.discrepancies import DiscrepancyKind, due_days
+from caas.rules.money import Money
+
+UNSETTLED: Final = frozenset(
+    {DiscrepancyKind.DELAYED_SETTLEMENT, DiscrepancyKind.MISSING_AT_GATEWAY}
+)
+# Lines that are evidence of money taken where our records say that there is none.
+EVIDENCE: Final = frozenset(
+    {
+        DiscrepancyKind.SETTLED_THOUGH_VOIDED,
+        DiscrepancyKind.CAPTURED_NOT_DELIVERED,
+        DiscrepancyKind.STATE_CONFLICT,
+    }
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is applied: a run, of a report, of a day, of a gateway."""
+
+    id: UUID
+    gateway: str
+    day: date
+    today: date
+    report: SettlementReport
+    closing: bool
+
+
+def is_evidence(row: Row) -> bool:
+    """Whether a payment is told of a line: one that is its own, and names no other payment."""
+    return (
+        row["class"] in EVIDENCE
+        and row["payment_id"] is not None
+        and row["type"] == "settlement"
+        and row["gross"] > 0
+        and row["reference"] in {None, row["payment_id"]}
+    )
+
+
+def source_of(run: Run, row: Row) -> str:
+    """Return how a line is named to the payment that it moves."""
+    return f"line:{run.report.report_ref}:{row['line_no']}"
+
+
+def line_of(row: Row) -> str:
+    """Return how a line is named to the discrepancy that it ends."""
+    return f"{row['report']}:{row['line_no']}"
+
+
+def discrepancy_of(
+    run: Run, row: Row, times: Mapping[str, int] = MappingProxyType({})
+) -> NewDiscrepancy:
+    """Return what a row opens; a refund that was listed after all makes way for the next one."""
+    kind = DiscrepancyKind(row["class"])
+    about = (row["report"], row["line_no"]) if row["line_no"] else (row["payment_id"],)
+    if not row["line_no"] and kind is DiscrepancyKind.REFUND_MISMATCH:
+        before = times.get(row["payment_id"], 0)
+        about = (*about, f"after {before}") if before else about
+    label = "unsettled" if kind in UNSETTLED else kind.value
+    money = Money(row["at_stake"], row["currency"])
+    return NewDiscrepancy(
+        id=derived_id("discrepancy", label, *about),
+        gateway=run.gateway,
+        day=run.day,
+        kind=kind,
+        amount=row["at_stake"],
+        currency=row["currency"],
+        payment_id=UUID(row["payment_id"]) if row["payment_id"] else None,
+        report_id=UUID(row["report"]) if row["line_no"] else None,
+        line_no=row["line_no"],
+        due_on=max(run.day, run.today) + timedelta(days=due_days(kind, money)),
+        missing_from=_date(row.get("missing_from")),
+        facts=_facts(row),
+    )
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    reported = (
+        "transaction_id", "reference", "type", "gross", "fee", "net", "state", "fee_agreed",
+        "payout_fee",
+    )  # fmt: skip
+    return {name: row[name] for name in reported if row[name] is not None}
+
+
+def _date(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)

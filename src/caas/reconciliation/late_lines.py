@@ -1,0 +1,77 @@
+"""Lines that speak of a payment our records see otherwise: evidence, told by the door of webhooks.
+
+A line that settles a voided, failed or unknown payment is a late outcome (decision 10): the payment
+hears it as it would hear a webhook, which resolves what is unknown and begins to give back what was
+taken for nothing.
+
+Rules a change must keep: what is told is the total so far, so that hearing it twice adds nothing;
+an amount that is not the payment's is told as it is, and refused there (decision 32).
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.job_rows import Job
+from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
+from caas.external_systems.payment_gateway import GatewayTransaction, TransactionStatus
+from caas.jobs import Answer, Done, JobQueue
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.settlement import Settlement
+from caas.reconciliation.apply_results import LATE_LINE
+from caas.rules.payment_states import PaymentState
+
+SETTLEABLE: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
+NOT_CHARGED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
+
+
+class LateLines:
+    """Tells payments what lines say of them."""
+
+    def __init__(self, tables: BillingDatabase, settlement: Settlement, charges: Charges) -> None:
+        """Tell by these doors."""
+        self._tables = tables
+        self._settlement = settlement
+        self._charges = charges
+
+    def register(self, jobs: JobQueue) -> None:
+        """Take the lines that a run left to be told."""
+        jobs.register(LATE_LINE, self._notify)
+
+    async def _notify(self, job: Job) -> Answer:
+        reported = job.payload
+        settled = int(reported["settles"] or reported["gross"])
+        await self.notify(
+            job.subject,
+            transaction_id=reported["transaction_id"],
+            settled=settled,
+            currency=str(reported["currency"]),
+            source=str(reported["line"]),
+        )
+        return Done()
+
+    async def notify(
+        self,
+        payment_id: UUID,
+        *,
+        transaction_id: str | None,
+        settled: int,
+        currency: str,
+        source: str,
+    ) -> Payment:
+        """Tell a payment that so much of it is settled, in all."""
+        payment = await self._tables.payments.get(payment_id)
+        if payment.state in NOT_CHARGED and transaction_id is not None:
+            await self._charges.record_late_outcome(payment, transaction_id)
+            return payment
+        amount = payment.amount if payment.state in SETTLEABLE else settled
+        transaction = GatewayTransaction(
+            id=transaction_id or payment.gateway_transaction_id or "",
+            reference=str(payment.id),
+            status=TransactionStatus.SETTLED,
+            amount=amount,
+            currency=currency,
+            captured_amount=settled,
+            settled_amount=settled,
+        )
+        return await self._settlement.on_event(payment, transaction, source=source)

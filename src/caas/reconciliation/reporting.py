@@ -1,0 +1,372 @@
+"""Diagram 10, "Generate discrepancy report": a day as data, as CSV, and on paper.
+
+What matched and what did not, per class, with control totals that tie out; the day's discrepancies;
+its losses by cause. What is at risk and how old open discrepancies are is today's position, which
+is a report of its own: a day's report says the same tomorrow.
+
+Rules a change must keep: the three forms say the same; a sealed day's files are the ones that were
+sealed, byte for byte; amounts are written with their currency by `rules.money`; a cell that a
+spreadsheet could take for a formula is defused.
+"""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from importlib import resources
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import typst
+
+from caas.billing_database.connection import Database
+from caas.billing_database.discrepancies import Asked, Discrepancies, Discrepancy
+from caas.billing_database.reconciliation_days import (
+    ReconciliationDay,
+    ReconciliationDays,
+    ReconciliationRun,
+)
+from caas.billing_database.reconciliation_figures import (
+    Figures,
+    Position,
+    figures,
+    position,
+)
+from caas.billing_database.settlement_reports import (
+    QuarantinedRow,
+    SettlementReport,
+    SettlementReports,
+)
+from caas.errors import RefusedError
+from caas.rules.compared_relations import AGREEING
+from caas.rules.money import Money
+
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+TEMPLATE: Final = "reconciliation.typ"
+PDF_STANDARD: Final = "a-3b"
+FIRST_DAY: Final = date(2000, 1, 1)
+LAST_DAY: Final = date(2999, 12, 30)
+
+
+Table = tuple[str, list[str], list[list[Any]]]
+
+
+class DayOutOfReachError(RefusedError):
+    """A day that can be reconciled has begun already, and is of this century."""
+
+    code = "day_out_of_reach"
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationReport:
+    """A day's report; open discrepancies are listed as far as one page of them goes."""
+
+    gateway: str
+    day: ReconciliationDay
+    reports: list[SettlementReport]
+    runs: list[ReconciliationRun]
+    figures: Figures
+    open_discrepancies: list[Discrepancy]
+    quarantined: list[QuarantinedRow]
+
+    @property
+    def matched_lines(self) -> int:
+        """How many lines agree with our records."""
+        return sum(it.lines for it in self.figures.lines if it.line_class in AGREEING)
+
+    @property
+    def differing_lines(self) -> int:
+        """How many do not."""
+        return sum(it.lines for it in self.figures.lines) - self.matched_lines
+
+    @property
+    def ties_out(self) -> bool:
+        """Whether the classes come to what the reports' control totals say, to the cent."""
+        stored = [
+            (sum(r.lines_stored for r in self.reports), sum(r.gross_stored for r in self.reports),
+             sum(r.net_stored for r in self.reports)),
+        ]  # fmt: skip
+        lines = self.figures.lines
+        counted = [
+            (sum(it.lines for it in lines), sum(it.gross for it in lines),
+             sum(it.net for it in lines)),
+        ]  # fmt: skip
+        return stored == counted
+
+
+class Reporting:
+    """Reports on days."""
+
+    def __init__(
+        self, database: Database, *, gateway: str, zone: ZoneInfo, days: ReconciliationDays
+    ) -> None:
+        """Report on this gateway's days, in this market's time."""
+        self._database = database
+        self._gateway = gateway
+        self._zone = zone
+        self._days = days
+        self._reports = SettlementReports(database)
+        self._discrepancies = Discrepancies(database)
+
+    async def report(self, day: date) -> ReconciliationReport:
+        """Return a day's report as data.
+
+        Raises:
+            DayNotFoundError: the day was never compared.
+        """
+        return await self._report(await self._days.get(self._gateway, day))
+
+    async def file(self, day: date, form: str) -> bytes:
+        """Return a day's report as CSV or on paper; of a sealed day, the one that was sealed.
+
+        Raises:
+            DayNotFoundError: the day was never compared.
+        """
+        sealed = await self._days.sealed_report(self._gateway, day, form)
+        if sealed is not None:
+            return sealed[0]
+        report = await self.report(day)
+        return await asyncio.to_thread(FORMS[form], report)
+
+    async def written(self, day: ReconciliationDay) -> dict[str, bytes]:
+        """Return the report of a day that is being sealed, in each of its forms."""
+        report = await self._report(day)
+        return {form: await asyncio.to_thread(write, report) for form, write in FORMS.items()}
+
+    async def _report(self, day: ReconciliationDay) -> ReconciliationReport:
+        return ReconciliationReport(
+            self._gateway,
+            day,
+            await self._reports.of_day(self._gateway, day.day),
+            await self._days.runs_of(self._gateway, day.day),
+            await figures(
+                self._database, self._gateway, day.day, span=self._span(day.day, day.day)
+            ),
+            await self._discrepancies.listed(Asked(day=day.day, unresolved=True)),
+            await self._reports.quarantined(self._gateway, day.day),
+        )
+
+    async def position(self, since: date, until: date) -> Position:
+        """Return what is at risk now, and what was lost and disputed on these days.
+
+        Raises:
+            DayOutOfReachError: the days are the wrong way round, or from another age.
+        """
+        if not FIRST_DAY <= since <= until <= LAST_DAY:
+            raise DayOutOfReachError
+        return await position(
+            self._database, self._gateway, span=self._span(since, until), zone=self._zone.key
+        )
+
+    def _span(self, since: date, until: date) -> tuple[datetime, datetime]:
+        following = until + timedelta(days=1)
+        begin, end = (
+            datetime(at.year, at.month, at.day, tzinfo=self._zone).astimezone(UTC)
+            for at in (since, following)
+        )
+        return begin, end
+
+
+def as_csv(report: ReconciliationReport) -> bytes:
+    """Write a report as CSV, one table after the other under its title."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    for title, header, rows in _tables(report):
+        writer.writerow([title])
+        writer.writerow(header)
+        writer.writerows([_defused(cell) for cell in row] for row in rows)
+        writer.writerow([])
+    return text.getvalue().encode("utf-8")
+
+
+def as_text(report: ReconciliationReport) -> str:
+    """Write a report as aligned text, without the tables that are empty."""
+    return _text_of(_tables(report))
+
+
+def _text_of(tables: Sequence[Table]) -> str:
+    lines = []
+    for title, header, rows in tables:
+        if not rows:
+            continue
+        cells = [header, *([str(cell) for cell in row] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines.append(title)
+        lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def as_pdf(report: ReconciliationReport) -> bytes:
+    """Write a report on paper, as PDF/A."""
+    folder = resources.files("caas.reconciliation")
+    template = (folder / TEMPLATE).read_bytes()
+    content = json.dumps(
+        {
+            "gateway": report.gateway,
+            "day": report.day.day.isoformat(),
+            "verdict": report.day.verdict,
+            "because": report.day.because or "",
+            "sealed": _seal(report.day),
+            "tables": [
+                {"title": title, "header": header, "rows": [[str(c) for c in r] for r in rows]}
+                for title, header, rows in _tables(report)
+            ],
+        }
+    )
+    written_at = report.runs[0].started_at if report.runs else None
+    pages = typst.compile(
+        template,
+        format="pdf",
+        sys_inputs={"report": content},
+        pdf_standards=PDF_STANDARD,
+        ignore_system_fonts=True,
+        timestamp=written_at and written_at.astimezone(UTC).replace(microsecond=0),
+    )
+    assert isinstance(pages, bytes), "a PDF is one document"
+    return pages
+
+
+def _tables(report: ReconciliationReport) -> list[Table]:
+    found = report.figures
+    day = report.day
+    return [
+        (
+            "Verdict",
+            ["gateway", "day", "verdict", "because", "sealed by", "lines that agree",
+             "lines that differ", "ties out"],
+            [[report.gateway, day.day, day.verdict, day.because or "", day.sealed_by or "",
+              report.matched_lines, report.differing_lines, "yes" if report.ties_out else "no"]],
+        ),
+        (
+            "Settlement reports",
+            ["part", "report", "origin", "status", "lines told", "lines stored", "gross", "net",
+             "currency", "late lines of"],
+            [[r.part, r.report_ref, r.origin, r.status, r.line_count, r.lines_stored,
+              *_of_report(r, report.figures), r.late_of or ""] for r in report.reports],
+        ),
+        (
+            "Lines by class",
+            ["class", "lines", "gross", "fee", "net", "currency"],
+            [[it.line_class, it.lines, _plain(it.gross, it.currency), _plain(it.fee, it.currency),
+              _plain(it.net, it.currency), it.currency] for it in found.lines],
+        ),
+        *_tables_of_discrepancies(report),
+        (
+            "Losses of the day by cause",
+            ["cause", "amount", "currency"],
+            [[it.cause, _plain(it.amount, it.currency), it.currency] for it in found.losses],
+        ),
+        (
+            "Runs",
+            ["run", "mode", "state", "engine", "as of", "rule", "lines", "outcome"],
+            [[r.id, r.mode, r.state, r.engine or "", r.as_of or "", r.rule_version, r.lines,
+              r.output_hash or r.because or ""] for r in report.runs if _found_something(r)],
+        ),
+    ]  # fmt: skip
+
+
+def _seal(day: ReconciliationDay) -> str:
+    return f"{day.sealed_by}, {day.sealed_at:%Y-%m-%d %H:%M} UTC" if day.sealed_at else ""
+
+
+def _of_report(report: SettlementReport, found: Figures) -> list[object]:
+    """Return a report's control totals, which say nothing of currencies if there are several."""
+    currencies = {it.currency for it in found.lines}
+    if len(currencies) != 1:
+        return [report.gross_stored, report.net_stored, "minor units"]
+    [currency] = currencies
+    return [_plain(report.gross_stored, currency), _plain(report.net_stored, currency), currency]
+
+
+def _found_something(run: ReconciliationRun) -> bool:
+    """Leave out the hours in which nothing came; the day itself has them all."""
+    return run.lines > 0 or run.mode != "incremental" or run.state != "done"
+
+
+def _tables_of_discrepancies(report: ReconciliationReport) -> list[Table]:
+    found = report.figures
+    return [
+        (
+            "Discrepancies of the day",
+            ["kind", "status", "number", "at stake", "currency"],
+            [[it.kind, it.status, it.discrepancies, _plain(it.amount, it.currency), it.currency]
+             for it in found.of_day],
+        ),
+        (
+            "Open discrepancies",
+            ["discrepancy", "kind", "status", "owner", "due on", "at stake", "currency",
+             "payment", "line"],
+            [[it.id, it.kind, it.status, it.owner or "", it.due_on,
+              _plain(it.amount, it.currency), it.currency, it.payment_id or "", it.line_no or ""]
+             for it in report.open_discrepancies],
+        ),
+        (
+            "Lines that could not be read",
+            ["place", "reason", "released by", "note"],
+            [[it.place, it.reason, it.released_by or "", it.note or ""]
+             for it in report.quarantined],
+        ),
+    ]  # fmt: skip
+
+
+def _plain(amount: int, currency: str) -> str:
+    return str(Money(amount, currency)).removesuffix(f" {currency}")
+
+
+def _defused(cell: object) -> object:
+    """A text that begins like a formula is shown as text; a number stays a number."""
+    text = str(cell)
+    if not text.startswith(FORMULA_STARTS) or text.lstrip("-").replace(".", "", 1).isdigit():
+        return cell
+    return f"'{text}"
+
+
+FORMS: Final[Mapping[str, Callable[[ReconciliationReport], bytes]]] = {
+    "csv": as_csv,
+    "pdf": as_pdf,
+}
+
+
+def position_text(found: Position) -> str:
+    """Write today's position as aligned text, without the tables that are empty."""
+    return _text_of(
+        [
+            (
+                "Exposure: delivered and not settled",
+                ["payment type", "payments", "amount", "currency"],
+                [[it.payment_type, it.payments, _plain(it.amount, it.currency), it.currency]
+                 for it in found.exposure],
+            ),
+            (
+                "Open discrepancies by age in days",
+                ["kind", "age", "number", "overdue", "at stake", "currency"],
+                [[it.kind, it.days, it.discrepancies, it.overdue, _plain(it.amount, it.currency),
+                  it.currency] for it in found.ageing],
+            ),
+            (
+                "Losses by cause",
+                ["cause", "amount", "currency"],
+                [[it.cause, _plain(it.amount, it.currency), it.currency] for it in found.losses],
+            ),
+            (
+                "Disputes",
+                ["state", "disputes", "amount", "currency"],
+                [[it.state, it.disputes, _plain(it.amount, it.currency), it.currency]
+                 for it in found.disputes],
+            ),
+        ]
+    )  # fmt: skip
+
+
+def as_data(report: ReconciliationReport) -> dict[str, Any]:
+    """Return a report as plain values, for whoever writes JSON."""
+    return {
+        **asdict(report),
+        "matched_lines": report.matched_lines,
+        "differing_lines": report.differing_lines,
+        "ties_out": report.ties_out,
+    }

@@ -1,0 +1,397 @@
+"""What a decision asks of a payment, done by the payment's own doors: durable, and safe twice.
+
+A decision commits its entries and leaves this work behind; the work is done at once, and a worker
+does it when the process died in between.
+
+Rules a change must keep: what is done follows from the decision that stands, not from a message;
+every door is told something it can hear twice; a refund's key follows from the discrepancy.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
+from caas.billing_database.job_rows import RELEASED_AFTER, Job
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refunds
+from caas.billing_database.settlement_reports import SettlementReports, StoredLine
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import transition_of
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.payment_gateway import (
+    GatewayTransaction,
+    PaymentGateway,
+    RefundStatus,
+    TransactionStatus,
+)
+from caas.jobs import Answer, Done, JobQueue, Pause, RetryIn
+from caas.payment_processing.chargeback_lines import ChargebackLines
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.gateway_calls import (
+    CAPTURE,
+    POLL_SETTLEMENT,
+    PROBE,
+    KeyLifetime,
+    NoAnswer,
+    Refused,
+    call_with_retry,
+)
+from caas.payment_processing.settlement import Settlement
+from caas.rules import postings
+from caas.rules.discrepancies import DiscrepancyKind
+from caas.rules.payment_states import PaymentEvent, PaymentState
+from caas.rules.resolutions import Action, Subject
+from caas.rules.time_scale import TimeScale
+
+APPLY_RESOLUTION: Final = "carry_out_resolution"
+AGAIN_SECONDS: Final = 60.0
+MONEY_EXPECTED: Final = frozenset(
+    {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
+)
+
+NOT_SENT: Final = "not_sent"
+TO_ASK_A_PERSON: Final = "The refund may have gone out, and the gateway remembers no key: look."
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """Whether an earlier attempt may have reached the gateway, and which attempt this is.
+
+    What a person let go on after a look at the gateway has not.
+    """
+
+    may_have_sent: bool
+    attempt: int
+
+
+FIRST: Final = Earlier(may_have_sent=False, attempt=0)
+
+Void = Callable[[UUID, str], Awaitable[object]]
+"""Void a payment by its flow (voidPayment)."""
+
+
+class ResolutionActions:
+    """Does what decisions ask of payments."""
+
+    def __init__(
+        self,
+        *,
+        tables: BillingDatabase,
+        discrepancies: Discrepancies,
+        reports: SettlementReports,
+        gateway: PaymentGateway,
+        settlement: Settlement,
+        chargeback_lines: ChargebackLines,
+        charges: Charges,
+        void: Void,
+        time_scale: TimeScale,
+    ) -> None:
+        """Ask these doors."""
+        self._tables = tables
+        self._refunds = Refunds(tables.database)
+        self._discrepancies = discrepancies
+        self._reports = reports
+        self._gateway = gateway
+        self._settlement = settlement
+        self._chargeback_lines = chargeback_lines
+        self._charges = charges
+        self._void = void
+        self._time_scale = time_scale
+        self._doors: dict[Action, Callable[[Discrepancy], Awaitable[Answer]]] = {
+            Action.LOSE_DISPUTE: self._lose_dispute,
+            Action.REVERSE_DISPUTE: self._reverse_dispute,
+            Action.FAIL_SETTLEMENT: self._fail_settlement,
+            Action.SETTLE_FOR_LESS: self._settle_for_less,
+            Action.SETTLE_WHAT_IS_DUE: self._settle_what_is_due,
+            Action.VOID: self._void_payment,
+            Action.UNDO: self._undo,
+        }
+
+    def register(self, jobs: JobQueue) -> None:
+        """Take the decisions that were made and not carried out."""
+        jobs.register(APPLY_RESOLUTION, self._apply_resolution)
+
+    async def leave(
+        self, discrepancy: Discrepancy, actions: Sequence[Action], *, within: Connection
+    ) -> None:
+        """Leave work behind, in the commit of the decision."""
+        await self._tables.jobs.add(
+            APPLY_RESOLUTION,
+            discrepancy.id,
+            due_in=self._time_scale.seconds(AGAIN_SECONDS),
+            payload={"actions": [action.value for action in actions]},
+            within=within,
+        )
+
+    async def at_once(self, discrepancy_id: UUID, actions: Sequence[Action]) -> None:
+        """Do what a decision has just left behind."""
+        answer = await self._do(discrepancy_id, actions, FIRST) if actions else None
+        if isinstance(answer, Done):
+            async with self._tables.database.transaction() as connection:
+                await self._tables.jobs.end(APPLY_RESOLUTION, discrepancy_id, within=connection)
+        if isinstance(answer, RetryIn) and answer.payload:
+            await self._tables.jobs.postpone(
+                APPLY_RESOLUTION,
+                discrepancy_id,
+                due_in=self._time_scale.seconds(answer.due_in),
+                because=answer.because,
+                payload=answer.payload,
+            )
+
+    async def _apply_resolution(self, job: Job) -> Answer:
+        actions = [Action(name) for name in job.payload["actions"]]
+        surely_not = (job.payload.get(NOT_SENT), job.payload.get(RELEASED_AFTER))
+        not_sent = job.attempts - 1 in surely_not
+        earlier = Earlier(may_have_sent=not not_sent, attempt=job.attempts)
+        return await self._do(job.subject, actions, earlier)
+
+    async def _do(
+        self, discrepancy_id: UUID, actions: Sequence[Action], earlier: Earlier
+    ) -> Answer:
+        discrepancy = await self._discrepancies.get(discrepancy_id)
+        for action in actions:
+            if action is Action.REFUND_AT_GATEWAY:
+                answer = await self._refund_at_gateway(discrepancy, earlier)
+            else:
+                answer = await self._doors[action](discrepancy)
+            if not isinstance(answer, Done):
+                return answer
+        return Done()
+
+    async def may_be_given_back(self, found: Discrepancy) -> bool:
+        """Say whether the gateway has the charge of a line; so it may while it does not answer."""
+        line = await self._line(found)
+        try:
+            return await self._gateway.find(line.transaction_id or "") is not None
+        except GatewayFailure:
+            return True
+
+    # -- the doors ---------------------------------------------------------------------------
+
+    async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:
+        line, payment = await self._line(discrepancy), await self._payment(discrepancy)
+        if await self._chargeback_lines.takes(payment, line):
+            return Done()
+        return RetryIn(AGAIN_SECONDS, "the payment is not known by its transaction")
+
+    async def _reverse_dispute(self, discrepancy: Discrepancy) -> Answer:
+        """What came back undoes the loss of its dispute; of no dispute, it is a loss the less."""
+        line, payment = await self._line(discrepancy), await self._payment(discrepancy)
+        of_none = await self._chargeback_lines.gives_back(payment, line)
+        if of_none:
+            entries = postings.dispute_reversed(of_none)
+            facts = {"reversal": f"{line.report_id}:{line.line_no}", "amount": of_none}
+            await self._post_once(discrepancy, entries, facts)
+        return Done()
+
+    async def _fail_settlement(self, discrepancy: Discrepancy) -> Answer:
+        payment = await self._payment(discrepancy)
+        after = await self._say(
+            payment, TransactionStatus.SETTLEMENT_FAILED, 0, f"decision:{discrepancy.id}"
+        )
+        if after.state in MONEY_EXPECTED:
+            return RetryIn(AGAIN_SECONDS, f"the payment is {after.state}")
+        return Done()
+
+    async def _settle_for_less(self, discrepancy: Discrepancy) -> Answer:
+        """The bank has paid what it will: the rest is lost, and the payment is settled."""
+        payment = await self._payment(discrepancy)
+        if payment.state is not PaymentState.CAPTURING:
+            return Done()
+        cause = "write_off" if discrepancy.resolution == "write_off" else discrepancy.kind.value
+        lost = payment.captured_amount - payment.settled_amount
+        transition = transition_of(
+            payment,
+            PaymentEvent.BANK_CONFIRMS,
+            source=f"decision:{discrepancy.id}",
+            if_version=payment.version,
+            outcome="known",
+            facts={"discrepancy": str(discrepancy.id), "lost": lost},
+            entries=postings.lost_before_settlement(cause, lost),
+            done=(CAPTURE, PROBE, POLL_SETTLEMENT),
+        )
+
+        async def together(connection: Connection) -> bool:
+            transitioned = await self._tables.transitions.apply(transition, within=connection)
+            await self._refunds.wake(payment.id, within=connection)
+            return transitioned.transitioned
+
+        if await self._tables.database.in_transaction(together):
+            return Done()
+        return RetryIn(AGAIN_SECONDS, "the payment moved meanwhile")
+
+    async def _settle_what_is_due(self, discrepancy: Discrepancy) -> Answer:
+        payment = await self._payment(discrepancy)
+        await self._say(
+            payment,
+            TransactionStatus.SETTLED,
+            payment.captured_amount,
+            f"decision:{discrepancy.id}",
+        )
+        return Done()
+
+    async def _void_payment(self, discrepancy: Discrepancy) -> Answer:
+        """Charged at the gateway and not delivered: void it, which gives it back if need be."""
+        payment = await self._payment(discrepancy)
+        if payment.state is PaymentState.AUTHORIZED:
+            await self._void(payment.id, "captured and not delivered")
+        return Done()
+
+    async def _undo(self, discrepancy: Discrepancy) -> Answer:
+        """Money taken for nothing goes back: the gateway is asked, and whatever it has undone."""
+        line, payment = await self._line(discrepancy), await self._payment(discrepancy)
+        transaction_id = line.transaction_id or payment.gateway_transaction_id
+        if transaction_id is None:
+            return Pause("The line names no transaction; the gateway must be asked by a person.")
+        await self._charges.record_late_outcome(payment, transaction_id)
+        return Done()
+
+    async def _refund_at_gateway(self, discrepancy: Discrepancy, earlier: Earlier) -> Answer:
+        """Give money back that no payment of ours accounts for.
+
+        A gateway that remembers no keys is looked at before anything is sent to it again.
+        """
+        amount, transaction_id = await self._owed(discrepancy)
+        if transaction_id is None:
+            return Pause("The line names no transaction; the gateway must be asked by a person.")
+        lifetime = KeyLifetime.of(self._gateway.capabilities)
+        if earlier.may_have_sent and lifetime.seconds is None:
+            return await self._looked_up(discrepancy, transaction_id, amount)
+        key = f"{discrepancy.id}:refund"
+        reported = await call_with_retry(
+            lambda: self._gateway.refund(transaction_id, amount, "reconciliation", key=key),
+            time_scale=self._time_scale,
+            key_lifetime=lifetime,
+        )
+        if isinstance(reported, Refused):
+            return Pause(reported.error.sentence)
+        if isinstance(reported, NoAnswer):
+            if reported.maybe_sent and lifetime.seconds is None:
+                return await self._looked_up(discrepancy, transaction_id, amount)
+            not_sent: dict[str, object] | None = None
+            if not reported.maybe_sent:
+                not_sent = {NOT_SENT: earlier.attempt}
+            return RetryIn(AGAIN_SECONDS, reported.because, payload=not_sent)
+        await self._refunded(discrepancy, reported.id, amount)
+        return Done()
+
+    async def _looked_up(
+        self, discrepancy: Discrepancy, transaction_id: str, amount: int
+    ) -> Answer:
+        """Adopt the refund that went out without an answer; what is not there, a person judges."""
+        if not self._gateway.capabilities.lookup_of_refunds:
+            return Pause(TO_ASK_A_PERSON)
+        try:
+            known = await self._gateway.find_refunds(transaction_id)
+        except RefusedByPartnerError:
+            return Pause(TO_ASK_A_PERSON)
+        except GatewayFailure as failure:
+            return RetryIn(AGAIN_SECONDS, failure.sentence)
+        for one in known:
+            is_ours = await self._discrepancies.refund_is_known(one.id)
+            if one.amount == amount and one.status is not RefundStatus.FAILED and not is_ours:
+                await self._refunded(discrepancy, one.id, amount)
+                return Done()
+        return Pause(TO_ASK_A_PERSON)
+
+    async def _refunded(self, discrepancy: Discrepancy, refund_id: str, amount: int) -> None:
+        owed = discrepancy.kind is DiscrepancyKind.AMOUNT
+        entries = postings.refund_succeeded(amount) if owed else ()
+        await self._post_once(discrepancy, entries, {"refund": refund_id, "amount": amount})
+
+    async def _post_once(
+        self, discrepancy: Discrepancy, entries: tuple[postings.Entry, ...], facts: dict[str, Any]
+    ) -> None:
+        """Post what was done, and note it; the same facts are noted once."""
+
+        async def together(connection: Connection) -> None:
+            now = await self._discrepancies.get(discrepancy.id, within=connection)
+            noted = await self._discrepancies.events(now.id, within=connection)
+            if any(event.facts | facts == event.facts for event in noted):
+                return
+            step = Step(
+                event="noted",
+                status=now.status,
+                by="reconciliation",
+                facts=facts,
+                resolution=now.resolution,
+                entries=entries,
+            )
+            await self._discrepancies.step(now.id, step, within=connection)
+
+        await self._tables.database.in_transaction(together)
+
+    async def _owed(self, discrepancy: Discrepancy) -> tuple[int, str | None]:
+        if discrepancy.report_id is None:
+            payment = await self._payment(discrepancy)
+            return discrepancy.amount, payment.gateway_transaction_id
+        line = await self._line(discrepancy)
+        whole = discrepancy.kind is not DiscrepancyKind.AMOUNT
+        return (line.gross if whole else discrepancy.amount), line.transaction_id
+
+    async def _say(
+        self, payment: Payment, status: TransactionStatus, settled: int, source: str
+    ) -> Payment:
+        transaction = GatewayTransaction(
+            id=payment.gateway_transaction_id or "",
+            reference=str(payment.id),
+            status=status,
+            amount=payment.amount,
+            currency=payment.currency,
+            captured_amount=payment.captured_amount,
+            settled_amount=settled,
+        )
+        return await self._settlement.on_event(payment, transaction, source=source)
+
+    async def _payment(self, discrepancy: Discrepancy) -> Payment:
+        assert discrepancy.payment_id is not None, "only payments are told anything"
+        return await self._tables.payments.get(discrepancy.payment_id)
+
+    async def _line(self, discrepancy: Discrepancy) -> StoredLine:
+        assert discrepancy.report_id is not None, "this kind is about a line"
+        assert discrepancy.line_no is not None, "this kind is about a line"
+        line = await self._reports.line(discrepancy.report_id, discrepancy.line_no)
+        assert line is not None, "a discrepancy's line is stored before it"
+        return line
+
+
+def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | None) -> Subject:
+    """Return what a decision about this discrepancy is about."""
+    settled = payment is not None and payment.state is not PaymentState.CAPTURING
+    if line is None:
+        return Subject(
+            kind=found.kind,
+            at_stake=found.amount,
+            payment_type=payment.type if payment else None,
+            payment_settled=settled,
+        )
+    known = line.transaction_id or (payment.gateway_transaction_id if payment else None)
+    return Subject(
+        kind=found.kind,
+        at_stake=found.amount,
+        gross=line.gross,
+        fee=line.fee,
+        net=line.net,
+        is_settlement=line.type == "settlement",
+        fee_drift=line.fee_drift,
+        payment_type=payment.type if payment else None,
+        payment_settled=settled,
+        has_transaction=known is not None,
+        is_evidence=payment is not None and _is_evidence(line, payment),
+    )
+
+
+def _is_evidence(line: StoredLine, payment: Payment) -> bool:
+    """Whether the payment was told of the line, and its own moves book what it says.
+
+    One whose loss was booked only takes note of it: a person corrects that loss.
+    """
+    return (
+        line.type == "settlement"
+        and line.gross > 0
+        and line.reference in {None, str(payment.id)}
+        and payment.state is not PaymentState.SETTLEMENT_FAILED
+    )

@@ -1,0 +1,400 @@
+"""One run of Diagram 10: fetch, compare, update, and judge the day.
+
+Rules a change must keep: nothing is applied of a report whose control totals do not agree; one
+run at a time for a gateway; a stopped run is repeated with the same result, because what it
+compared is stored before anything is applied.
+"""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from caas.billing_database.discrepancies import Discrepancies
+from caas.billing_database.identifiers import derived_id, new_id
+from caas.billing_database.line_identities import LineIdentities
+from caas.billing_database.reconciliation_days import (
+    DayNotFoundError,
+    ReconciliationDay,
+    ReconciliationDays,
+    ReconciliationRun,
+    RunEnd,
+)
+from caas.billing_database.report_terms import ReportTerms
+from caas.billing_database.settlement_reports import (
+    STORED,
+    SettlementReport,
+    SettlementReports,
+)
+from caas.billing_database.tables import BillingDatabase
+from caas.errors import CaasError, RefusedError
+from caas.external_systems.disk_space import reporting_full_disk
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.external_systems.reconciliation_engine import ReconciliationEngine
+from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.report_files import BadReportError
+from caas.payment_processing.flow import Alert
+from caas.reconciliation.apply_results import ResultApplication
+from caas.reconciliation.comparison import Comparison, Terms
+from caas.reconciliation.fetching import (
+    Fetched,
+    Fetching,
+    Progress,
+)
+from caas.reconciliation.file_checks import Expected, Where
+from caas.reconciliation.finance_terms import FinanceTerms, Preview
+from caas.reconciliation.judged_rows import Run
+from caas.reconciliation.known_rows import sentence_of
+from caas.reconciliation.report_pages import ReportChangedError
+from caas.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
+from caas.reconciliation.throttle import (
+    SMALL_LINES_MAX,
+    Throttle,
+    throttled,
+)
+from caas.rules.compared_relations import POSTING, RULE_VERSION, names
+from caas.rules.settlement_fees import FeeTerms
+
+FETCHES_MAX: Final = 3
+CLOSE: Final = "close"
+INCREMENTAL: Final = "incremental"
+KEPT: Final = "compared"
+KEPT_DAYS_MAX: Final = 400
+SECONDS_IN_A_DAY: Final = 86_400
+
+
+class NotReplayableError(RefusedError):
+    """What this run compared was not kept, or is gone from this machine."""
+
+    code = "not_replayable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciliationSettings:
+    """How this machine reconciles: its market's zone, its folder, the fees agreed, its engine."""
+
+    zone: ZoneInfo
+    folder: Path
+    fees: FeeTerms | None = None
+    engine: ReconciliationEngine | None = None
+    drop_folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What became of a run, and the verdict of its day."""
+
+    run: ReconciliationRun
+    day: ReconciliationDay
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the report of a run comes from, and how the run goes."""
+
+    where: Where
+    file: Path | None
+    expected: Expected
+    mode: str
+
+
+class Runs:
+    """Runs the daily reconciliation process, or a part of it."""
+
+    def __init__(
+        self,
+        *,
+        tables: BillingDatabase,
+        gateway: PaymentGateway,
+        alert: Alert,
+        settings: ReconciliationSettings,
+        comparison: Comparison | None = None,
+        apply_results: ResultApplication | None = None,
+    ) -> None:
+        """Reconcile this gateway with these books."""
+        self._tables = tables
+        self._gateway = gateway
+        self._alert = alert
+        self._settings = settings
+        self.days = ReconciliationDays(tables.database, zone=settings.zone.key)
+        self.reports = SettlementReports(tables.database)
+        self._identities = LineIdentities(tables.database)
+        self.discrepancies = Discrepancies(tables.database)
+        self.finance_terms = FinanceTerms(
+            ReportTerms(tables.database), gateway=gateway.name, zone=settings.zone
+        )
+        self._comparison = comparison or Comparison(
+            tables.database, zone=settings.zone, engine=settings.engine
+        )
+        self._result_application = apply_results or ResultApplication(
+            tables, reports=self.reports, discrepancies=self.discrepancies, days=self.days
+        )
+
+    async def reconcile(
+        self,
+        day: date,
+        *,
+        file: Path | None = None,
+        expected: Expected = Expected(),  # noqa: B008 - it is frozen, and says nothing
+        mode: str = CLOSE,
+        progress: Progress = lambda *_: None,
+        patience_seconds: float = 0.0,
+    ) -> Reconciled:
+        """Reconcile a day: fetch its report (or take it from a file), compare, apply, judge.
+
+        What comes for a sealed day goes to the next open day, as a late report of its own. When
+        another run is under way, it is waited for as long as one has patience.
+
+        Raises:
+            BadReportError: the report cannot be used; nothing was run.
+            ReportUnavailableError: the gateway gave no usable answer; say it again later.
+            AlreadyReconcilingError, DaySealedError, DayOutOfReachError: not now, or never.
+        """
+        today, now = await self.days.today()
+        if not FIRST_DAY <= day <= max(today, now.date()):
+            raise DayOutOfReachError
+        async with self.days.alone(self._gateway.name, patience_seconds=patience_seconds):
+            lines_on = await self.days.day_of_lines(self._gateway.name, day)
+            where = Where(day=day, lines_on=lines_on, zone=self._settings.zone)
+            source = Source(where, file, expected, INCREMENTAL if where.late_of else mode)
+            run_id = await self._alone(source, progress)
+        try:
+            judged = await self.days.get(self._gateway.name, lines_on)
+        except DayNotFoundError:  # what came late was known, and opened no day
+            judged = await self.days.get(self._gateway.name, day)
+        return Reconciled(await self.days.run(run_id), judged)
+
+    async def _alone(self, source: Source, progress: Progress) -> UUID:
+        """Run while nobody else does, and write down how it ended, however it ended."""
+        run_id, where = new_id(), source.where
+        await asyncio.to_thread(shutil.rmtree, self._running(), ignore_errors=True)
+        if source.file is None and where.late_of is None:
+            await self.days.open_day(self._gateway.name, where.lines_on)
+        await self.days.begin(
+            run_id, self._gateway.name, where.lines_on, source.mode, RULE_VERSION,
+            late_of=where.late_of,
+        )  # fmt: skip
+        try:
+            async with throttled(self._tables.database) as throttle:
+                end = await self._run(run_id, source, progress, throttle)
+        except CaasError as error:
+            await self._refused(run_id, where.day, error)
+            raise
+        except BaseException as error:
+            stopped = RunEnd(state="stopped", because=_why_stopped(error))
+            with contextlib.suppress(CaasError):
+                await asyncio.shield(self.days.end(run_id, stopped))
+            raise
+        await self.days.end(run_id, end)
+        return run_id
+
+    @asynccontextmanager
+    async def kept_for_now(self, content: bytes) -> AsyncIterator[Path]:
+        """Keep what was sent as a file until the block is left.
+
+        Raises:
+            DiskFullError: the disk is full.
+        """
+        file = self._settings.folder / "sent" / f"{new_id()}.csv"
+        with reporting_full_disk(file.parent):
+            await asyncio.to_thread(file.parent.mkdir, parents=True, exist_ok=True)
+            try:
+                await asyncio.to_thread(file.write_bytes, content)
+                yield file
+            finally:
+                await asyncio.to_thread(file.unlink, missing_ok=True)
+
+    async def preview(self, file: Path, mapping: dict[str, Any] | None = None) -> Preview:
+        """Say what a file would be read as; nothing of it is written down.
+
+        Raises:
+            BadReportError: it cannot be read.
+        """
+        bench = _bench(self._settings.folder / "previewing")
+        return await self.finance_terms.preview(file, bench, mapping)
+
+    async def replay(self, run_id: UUID) -> str:
+        """Judge again what a run compared; return the digest of the outcome, which is the run's.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            NotReplayableError: what it compared is not on this machine.
+        """
+        run = await self.days.run(run_id)
+        kept = self._settings.folder / KEPT / str(run.id)
+        if not kept.is_dir():
+            raise NotReplayableError(run=str(run.id))
+        async with _bench(self._settings.folder / "replaying") as bench:
+            await asyncio.to_thread(bench.take_kept, kept)
+            await self._comparison.judge(bench, Throttle())
+            with closing(bench.outcome_lines(names(STORED))) as outcome:
+                return await asyncio.to_thread(outcome.end)
+
+    async def _run(
+        self, run_id: UUID, source: Source, progress: Progress, throttle: Throttle
+    ) -> RunEnd:
+        for attempt in range(1, FETCHES_MAX + 1):
+            async with _bench(self._running()) as bench:
+                try:
+                    fetched = await self._fetch(source, bench, progress)
+                except ReportChangedError:
+                    if attempt == FETCHES_MAX:
+                        raise
+                    continue
+                return await self._compare(run_id, fetched, source, bench, progress, throttle)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _fetch(self, source: Source, bench: Workbench, progress: Progress) -> Fetched:
+        formats = await self.finance_terms.formats() if source.file is not None else ()
+        fetching = Fetching(
+            gateway=self._gateway,
+            reports=self.reports,
+            progress=progress,
+            formats=formats,
+            identities=self._identities,
+        )
+        if source.file is None:
+            return await fetching.from_gateway(source.where, bench)
+        return await fetching.from_file(source.where, source.file, bench, source.expected)
+
+    async def _compare(
+        self,
+        run_id: UUID,
+        fetched: Fetched,
+        source: Source,
+        bench: Workbench,
+        progress: Progress,
+        throttle: Throttle,
+    ) -> RunEnd:
+        reported = fetched.reported
+        throttle.is_small = fetched.new.lines <= SMALL_LINES_MAX
+        terms = await self._terms(reported.day, reported.format, source.mode)
+        progress("compared", 0, fetched.new.lines)
+        of = (reported.gateway, str(reported.id))
+        compared = await self._comparison.compare(*of, terms, bench, throttle)
+        progress("compared", fetched.new.lines, fetched.new.lines)
+        kept = await throttle.alone(
+            partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
+        )
+        report = await self._take(fetched, bench)
+        today, _ = await self.days.today()
+        run = Run(
+            id=run_id,
+            gateway=reported.gateway,
+            day=reported.day,
+            today=today,
+            report=report,
+            closing=terms.closing,
+        )
+        applied = await self._result_application.apply(run, bench, progress, throttle)
+        await self.reports.release_come(fetched.come)
+        if reported.late_of is None:
+            await self.reports.resume_at(report.id, fetched.resume_cursor, rows=fetched.resume_rows)
+        await asyncio.to_thread(_forget_old, self._settings.folder / KEPT)
+        return RunEnd(
+            state="done",
+            engine=compared.engine,
+            as_of=compared.as_of,
+            lines=fetched.new.lines,
+            input_hash=kept,
+            output_hash=applied.output_hash,
+            counts=applied.counts,
+            because=_remarks(
+                sentence_of(fetched.elsewhere), await asyncio.to_thread(bench.not_comparable)
+            ),
+        )
+
+    async def _take(self, fetched: Fetched, bench: Workbench) -> SettlementReport:
+        """Write a report down once it was compared, with what of it could not be read.
+
+        A late report that brings nothing is none: it is not begun.
+        """
+        reported = fetched.reported
+        if reported.late_of is not None:
+            again = await asyncio.to_thread(bench.besides, "again")
+            taken_now = any(row["class"] in POSTING for row in again)
+            if fetched.parts and not (fetched.new.lines or fetched.quarantined or taken_now):
+                return fetched.parts[-1]
+            reported = replace(reported, line_count=None, gross_total=None, net_total=None)
+        await self.days.open_day(reported.gateway, reported.day)
+        report = await self.reports.put(reported)
+        await self.reports.quarantine(report.id, fetched.quarantined)
+        return report
+
+    async def _terms(self, day: date, provider: str, mode: str) -> Terms:
+        last_day, last_as_of = await self.days.last_compared(self._gateway.name, day)
+        return Terms(
+            day=day,
+            fees=self._settings.fees,
+            closing=mode == CLOSE,
+            fees_by_method=await self.finance_terms.fees_of(provider, day),
+            last_day=last_day,
+            last_as_of=last_as_of,
+            last_run_as_of=await self.days.last_run_as_of(self._gateway.name),
+        )
+
+    async def _refused(self, run_id: UUID, day: date, error: CaasError) -> None:
+        """A report that is refused is a case for a person; a gateway that is silent is not."""
+        await self.days.end(run_id, RunEnd(state="refused", because=error.sentence))
+        if isinstance(error, BadReportError) and not isinstance(error, ReportChangedError):
+            subject = derived_id("settlement report", self._gateway.name, day)
+            sentence = f"The settlement report of {day} was refused. {error.sentence}"
+            await self._tables.cases.open("settlement_report_refused", subject, sentence)
+            await self._alert("settlement_report_refused", subject, sentence)
+
+    def _running(self) -> Path:
+        """Where runs of this gateway work; what is there when one begins, a killed one left."""
+        return self._settings.folder / "running" / str(derived_id("running", self._gateway.name))
+
+
+def _forget_old(kept: Path) -> None:
+    """Let go of what was compared so long before the newest that nobody judges it again."""
+    written = {folder: folder.stat().st_mtime for folder in kept.iterdir()}
+    oldest = max(written.values()) - KEPT_DAYS_MAX * SECONDS_IN_A_DAY
+    for folder, at in written.items():
+        if at < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remarks(elsewhere: str | None, not_comparable: int) -> str | None:
+    """Say what of a run stands in no count; None if there is nothing."""
+    fees = (
+        f"Not comparable: fees of {not_comparable} line(s) were kept in another currency than"
+        " that of their payments, and no fee is agreed with this provider (./caas fees --help)."
+    )
+    reported = " ".join(it for it in (elsewhere, fees if not_comparable else None) if it)
+    return reported or None
+
+
+def _why_stopped(error: BaseException) -> str:
+    if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
+        return "it was interrupted; run it again, and it goes on where it stopped"
+    return f"an error that nobody foresaw stopped it ({type(error).__name__}); see the log"
+
+
+@asynccontextmanager
+async def _bench(within: Path) -> AsyncIterator[Workbench]:
+    """Open a workbench in a folder of its own until the block is left.
+
+    Raises:
+        DiskFullError: the disk is full.
+    """
+    folder = within / str(new_id())
+    with reporting_full_disk(within):
+        await asyncio.to_thread(folder.mkdir, parents=True)
+        try:
+            bench = await asyncio.to_thread(Workbench, folder)
+            try:
+                yield bench
+            finally:
+                await asyncio.to_thread(bench.close)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

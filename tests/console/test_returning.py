@@ -1,0 +1,72 @@
+"""Coming back from the gateway's page while its webhook is lost: asked at once, then shown."""
+
+from playwright.async_api import Browser, expect
+
+from tests.console.journeys import ANA, PHONE, SALES, SPANISH, Visitor, visitor
+from tests.console.town import STOCK, Town
+
+FINISHED = STOCK[0][0]
+
+
+async def no_webhook_comes(town: Town) -> None:
+    await town.gateway_does("faults", match={"operation": "webhook"}, action={"drop": True})
+
+
+async def waits_at_the_gateway(visitor_: Visitor, subject: object) -> None:
+    """Look at the page of whoever comes back before anything is known."""
+    page = await visitor_.context.new_page()
+    await page.goto(f"{visitor_.town.url}/returned/{subject}")
+    await expect(page.get_by_role("heading", name="Confirmando con tu banco")).to_be_visible()
+    await page.close()
+
+
+async def test_a_reservation_payment_is_confirmed_at_once(town: Town, chromium: Browser) -> None:
+    sales = await visitor(town, chromium)
+    await sales.sign_in(SALES)
+    order = await sales.reserves(FINISHED)
+    await no_webhook_comes(town)
+    [payment] = await town.platform.tables.payments.listed(subject=order)
+    await waits_at_the_gateway(sales, order)
+
+    await sales.page.goto(payment.hosted_page_url or "")
+    await sales.pays()
+
+    await expect(sales.page).to_have_url(f"{town.url}/intranet/orders/{order}")
+    assert (await town.platform.tables.payments.get(payment.id)).captured_amount == payment.amount
+
+
+async def test_a_final_payment_is_confirmed_at_once(town: Town, chromium: Browser) -> None:
+    order = await town.reserved(FINISHED, email=ANA)
+    ana = await visitor(town, chromium, SPANISH, **PHONE)
+    await ana.opens_account()
+    await ana.goes_to_pay_the_rest(order)
+    await no_webhook_comes(town)
+    await waits_at_the_gateway(ana, order)
+
+    await ana.pays()
+
+    await expect(ana.page).to_have_url(f"{town.url}/car/{order}")
+    assert await ana.page.locator("#pay-rest").count() == 0
+
+
+async def test_a_service_payment_is_confirmed_at_once(town: Town, chromium: Browser) -> None:
+    await town.delivered(FINISHED, email=ANA)
+    ana = await visitor(town, chromium, SPANISH, **PHONE)
+    await ana.opens_account()
+    await ana.goes_to_buy("heated-seats")
+    await no_webhook_comes(town)
+
+    await ana.pays()
+
+    await expect(ana.page.get_by_role("heading", name="Activo en tu coche")).to_be_visible()
+    assert "/service-orders/" in ana.page.url
+
+
+async def test_of_a_payment_that_is_not_there_nothing_is_said(
+    town: Town, chromium: Browser
+) -> None:
+    nobody = await visitor(town, chromium, SPANISH)
+
+    await nobody.page.goto(f"{town.url}/returned/01936d5e-0000-7000-8000-000000000001")
+
+    await expect(nobody.page.get_by_role("heading", name="Aquí no hay nada")).to_be_visible()

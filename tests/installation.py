@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
-from caas import app, assembly
+from caas import app
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
@@ -28,15 +28,17 @@ from caas.external_systems.seed_contract_gateway import CAPABILITIES, SeedContra
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.payment_processing import PaymentRequest
+from caas.platform import Platform, build_platform
+from caas.platform_inputs import Partners, Terms
+from caas.rules.market import Market
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.settlement_fees import FeeTerms
 from caas.rules.time_scale import TimeScale
 from caas.rules.vehicle_signatures import SignedMessage
 from caas.service_catalog.subscriptions import WithdrawnSubscription
-from caas.settings import Market
 from caas_simulators import order_partners, payment_gateway
-from caas_simulators.gateway_store import Terms
+from caas_simulators.gateway_store import Terms as GatewayTerms
 from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
@@ -73,7 +75,7 @@ class Letterbox:
 class Installation:
     """The platform and the world around it."""
 
-    platform: assembly.Platform
+    platform: Platform
     gateway: GatewayWorld
     gateway_url: str
     fleet: Fleet
@@ -173,7 +175,7 @@ def quick_gateway(scale: float) -> GatewaySettings:
 
     A page lasts half an hour of the machine's time, however fast the world is.
     """
-    terms = Terms(refund_seconds=60.0, page_seconds=1_800.0 * scale)
+    terms = GatewayTerms(refund_seconds=60.0, page_seconds=1_800.0 * scale)
     return GatewaySettings(seed=1, time_scale=scale, terms=terms)
 
 
@@ -211,15 +213,15 @@ async def standing(
         )
         http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
         partner_http = HttpClient(partners.url, partner="partners", api_key=Secret(PARTNER_TOKEN))
-        platform = assembly.assemble(
+        platform = build_platform(
             database,
-            assembly.Partners(
+            Partners(
                 gateway=SeedContractGateway(http, capabilities=capabilities),
                 vehicles=link,
                 order_partners=_partners_at(partner_http),
                 channel=channel or letterbox,
             ),
-            assembly.Terms(
+            Terms(
                 market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
                 time_scale=TimeScale(scale),
                 public_url="http://caas.example",

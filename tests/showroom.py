@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
-from caas import between_rooms
 from caas.billing_database import tables as billing_tables
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
@@ -28,7 +27,7 @@ from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.jobs import Answer, Done, JobQueue
-from caas.notifications import Address, Notifications
+from caas.notifications import Notifications
 from caas.order_management import DepositOnForfeiture, OrderManagement, OrderPartners, Upward
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.final_payment import FinalPayment
@@ -326,12 +325,6 @@ def _built(
     letterbox = Letterbox()
     tokens: list[str] = []
 
-    async def address_of(customer: UUID) -> Address | None:
-        found = await orders.customer(customer)
-        if found.name is None or found.email is None:
-            return None
-        return Address(found.name, found.email, found.language)
-
     async def nobody(*_: object) -> Answer:
         """Refund letters and chargebacks are not the matter of these tests."""
         return Done()
@@ -343,12 +336,11 @@ def _built(
     notifications = Notifications(
         tables=tables,
         channel=letterbox,
-        address_of=address_of,
         zone=ZoneInfo("Europe/Madrid"),
     )
     gateway = outside.gateway
     charges = Charges(tables, gateway, time_scale=PACE, alert=notifications.alert)
-    refunds = Refunds(tables=tables, gateway=gateway, time_scale=PACE, notify_refunded=nobody)
+    refunds = Refunds(tables=tables, gateway=gateway, time_scale=PACE, notifications=notifications)
     promised = PromisedRefunds(tables, refunds, time_scale=PACE)
     partners = OrderPartners(
         factory=outside.factory,
@@ -361,7 +353,9 @@ def _built(
         upward=Upward(
             notify=notifications.notify,
             alert=notifications.alert,
-            refund=between_rooms.orders_refund(promised),
+            refund=lambda payment_id, reason: promised.promise_rest(
+                payment_id, reason=reason, key=reason, requested_by="order-management"
+            ),
             access_url=access_url,
         ),
         time_scale=PACE,

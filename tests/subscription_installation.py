@@ -31,7 +31,7 @@ from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.notification_channel import OutgoingMessage
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.jobs import Answer, Done, JobQueue
-from caas.notifications import Address, Notifications
+from caas.notifications import Notifications
 from caas.ota_activation_engine import SUBSCRIPTION, OtaActivationEngine, Upward
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.credited_refunds import CreditedRefunds
@@ -327,18 +327,7 @@ def _built(  # noqa: PLR0913, PLR0917  # the composition root of these tests
     jobs = JobQueue(tables.jobs, tables.cases, time_scale)
     customers = Customers(database)
 
-    async def address_of(customer: UUID) -> Address | None:
-        found = await customers.get(customer)
-        if found.name is None or found.email is None:
-            return None
-        return Address(found.name, found.email, found.language)
-
-    async def notify_refunded(*_: object) -> None:
-        """Nobody is told; refunds have tests of their own."""
-
-    notifications = Notifications(
-        tables=tables, channel=letterbox, address_of=address_of, zone=MADRID, language="en"
-    )
+    notifications = Notifications(tables=tables, channel=letterbox, zone=MADRID, language="en")
     catalog = ServiceCatalog(tables=tables)
     ota = OtaActivationEngine(
         tables=tables, link=link, time_scale=time_scale, alert=notifications.alert
@@ -374,7 +363,7 @@ def _built(  # noqa: PLR0913, PLR0917  # the composition root of these tests
         reservation=NotPlayed(), final=NotPlayed(), service=NotPlayed(), subscription=payment
     )
     refunds = Refunds(
-        tables=tables, gateway=gateway, time_scale=time_scale, notify_refunded=notify_refunded
+        tables=tables, gateway=gateway, time_scale=time_scale, notifications=notifications
     )
     promised = PromisedRefunds(tables, refunds, time_scale=time_scale)
     settlement = Settlement(

@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 
 from caas import local_machine, startup_checks
-from caas.assembly import Partners, Platform, Terms, assemble
 from caas.billing_database import connection, database_sessions, migrations
 from caas.billing_database.connection import Database
 from caas.external_systems.acknowledgement_inbox import OnRefused
@@ -33,6 +32,8 @@ from caas.external_systems.transport_system import TransportSystem
 from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
 from caas.ota_activation_engine.unusable_messages import UnusableMessages
+from caas.platform import Platform, build_platform
+from caas.platform_inputs import Partners, Terms
 from caas.process_environment import reading_database
 from caas.rules.time_scale import TimeScale
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
@@ -92,7 +93,7 @@ async def opened(
         await startup_checks.check_seller(database, settings.market.seller)
         await startup_checks.check_broker(settings)
         await startup_checks.check_gateway(partners.gateway, settings)
-        platform = assemble(database, partners, _terms(settings))
+        platform = build_platform(database, partners, _terms(settings))
         if hears_vehicles:
             await platform.billing.schedule()
             await platform.reconciliation.begin_schedule()
@@ -118,7 +119,7 @@ async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
         known = {**environment, "CAAS_DATABASE_URL": database.dsn}
         settings = read_settings({**_UNUSED, **{name: it for name, it in known.items() if it}})
         partners = await _partners(stack, settings, None, database)
-        yield assemble(database, partners, _terms(settings))
+        yield build_platform(database, partners, _terms(settings))
 
 
 def _terms(settings: Settings) -> Terms:

@@ -23,10 +23,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from caas.assembly import Platform
 from caas.billing_database.metric_queries import Figures, metric_queries
 from caas.billing_database.readiness import Readiness
 from caas.errors import UnavailableError
+from caas.platform import Platform
 from caas.rules.durations import Durations
 from caas.rules.payment_types import PaymentType
 

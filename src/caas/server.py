@@ -18,20 +18,18 @@ from caas.api.application import build_api, is_of_api
 from caas.api.authentication import Authentication
 from caas.api.call import Call
 from caas.api.configured_keys import parse_api_keys
-from caas.api.context import Subsystems
 from caas.api.settings import ApiSettings
 from caas.app import now
-from caas.assembly import Platform
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.simulated_calendar import SimulatedCalendar
 from caas.console.application import build_channels
-from caas.console.context import Subsystems as ConsoleSubsystems
 from caas.console.request import PageRequest
 from caas.console.settings import ConsoleSettings
 from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.outbox_letters import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
+from caas.platform import Platform
 from caas.platform_metrics import PlatformMetrics
 from caas.settings import Settings
 from caas.web.application import WebApplication, side_by_side
@@ -65,15 +63,11 @@ async def serve(
     keys = Authentication(ApiKeys(platform.tables.database))
     await keys.bootstrap(parse_api_keys(settings.api_keys))
     simulators = SimulatorControl(simulated.controls) if simulated else None
-    subsystems = console_subsystems(
-        platform,
-        simulators,
-        simulated.calendar if simulated else None,
-        simulated.letters if simulated else None,
-    )
     signs = PlatformMetrics(platform)
     served = side_by_side(
-        _api(platform, settings, signs), _console(subsystems, settings), is_for_machines=is_of_api
+        _api(platform, settings, signs),
+        _console(platform, settings, simulators, simulated),
+        is_for_machines=is_of_api,
     )
     with listener:
         server = Server(
@@ -117,36 +111,14 @@ class Server(uvicorn.Server):
         yield
 
 
-def console_subsystems(
+def _console(
     platform: Platform,
-    simulators: SimulatorControl | None = None,
-    calendar: SimulatedCalendar | None = None,
-    letters: OutboxLetters | None = None,
-) -> ConsoleSubsystems:
-    """Return the subsystems that the channels open onto."""
-    return ConsoleSubsystems(
-        tables=platform.tables,
-        payment_processing=platform.payment_processing,
-        order_management=platform.order_management,
-        service_catalog=platform.service_catalog,
-        subscriptions=platform.subscriptions,
-        usage=platform.usage,
-        ota_activation_engine=platform.ota_activation_engine,
-        invoices=platform.invoices,
-        notifications=platform.notifications,
-        jobs=platform.jobs,
-        access_links=platform.access_links,
-        reconciliation=platform.reconciliation,
-        billing=platform.billing,
-        simulators=simulators,
-        calendar=calendar,
-        letters=letters,
-    )
-
-
-def _console(subsystems: ConsoleSubsystems, settings: Settings) -> WebApplication[PageRequest]:
+    settings: Settings,
+    simulators: SimulatorControl | None,
+    simulated: Simulated | None,
+) -> WebApplication[PageRequest]:
     return build_channels(
-        subsystems,
+        platform,
         ConsoleSettings(
             public_url=settings.public_url,
             zone=settings.market.zone,
@@ -155,29 +127,18 @@ def _console(subsystems: ConsoleSubsystems, settings: Settings) -> WebApplicatio
             sign_in_keys=settings.sign_in_keys,
             second_factor_required=settings.second_factor is SecondFactorPolicy.REQUIRED,
         ),
+        simulators=simulators,
+        calendar=simulated.calendar if simulated else None,
+        letters=simulated.letters if simulated else None,
     )
 
 
 def _api(platform: Platform, settings: Settings, signs: PlatformMetrics) -> WebApplication[Call]:
     registry = CollectorRegistry()
     registry.register(signs)
-    subsystems = Subsystems(
-        tables=platform.tables,
-        payment_processing=platform.payment_processing,
-        reconciliation=platform.reconciliation,
-        order_management=platform.order_management,
-        service_catalog=platform.service_catalog,
-        subscriptions=platform.subscriptions,
-        usage=platform.usage,
-        ota_activation_engine=platform.ota_activation_engine,
-        billing=platform.billing,
-        invoices=platform.invoices,
-        erasure=platform.erasure,
-        event_delivery=platform.event_delivery,
-    )
     adapter, partner_secrets = ADAPTERS[settings.gateway_adapter], settings.partner_webhook_secrets
     return build_api(
-        subsystems,
+        platform,
         ApiSettings(
             now=now,
             api_keys=parse_api_keys(settings.api_keys),

@@ -39,6 +39,7 @@ from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, V
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 from caas.gateway_settings import gateway_adapter, gateway_capabilities, known_adapter
 from caas.rules.locales import LOCALES
+from caas.rules.market import SAMPLE_SELLER, Market, Seller
 from caas.rules.money import EXPONENTS
 from caas.rules.rate_limits import (
     DEFAULT_ADDRESS_LIMIT,
@@ -66,48 +67,9 @@ IN_PROCESS_VEHICLES: Final = "in-process:"
 """As CAAS_MQTT_URL: simulated cars in this process. Never a default: they take a real charge."""
 TIME_SCALE_MAX: Final = 1_000_000.0
 _Read = TypeVar("_Read")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seller:
-    """Who issues the invoices."""
-
-    name: str
-    vat_id: str
-    street: str
-    postcode: str
-    city: str
-    country: str
-    payment_terms: str
-    series: str = ""
-
-
 SELLER_PARTS: Final = (
     "name", "vat_id", "street", "postcode", "city", "country", "payment_terms",
 )  # fmt: skip
-SAMPLE_SELLER: Final = Seller(
-    name="Sample seller (set CAAS_SELLER)",
-    vat_id="ESA12345674",
-    street="Calle de Alcalá 1",
-    postcode="28014",
-    city="Madrid",
-    country="ES",
-    payment_terms="Charged to the payment method on file.",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Market:
-    """Where we sell, time zone, currency and language, and who sells.
-
-    `code` names the market whose taxes apply; without one it is that of the time zone.
-    """
-
-    zone: ZoneInfo
-    currency: str
-    language: str
-    seller: Seller = SAMPLE_SELLER
-    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

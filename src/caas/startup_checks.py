@@ -30,7 +30,8 @@ from caas.external_systems.http import (
 )
 from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, Session
 from caas.external_systems.payment_gateway import PaymentGateway
-from caas.settings import IN_PROCESS_VEHICLES, Market, Seller, Settings
+from caas.rules.market import Market, Seller
+from caas.settings import IN_PROCESS_VEHICLES, Settings
 
 LOOK_SECONDS_MAX: Final = 5.0
 NO_TRANSACTION: Final = "caas-start-up"

@@ -16,7 +16,6 @@ import uvicorn
 
 from caas.api.application import build_api
 from caas.api.configured_keys import parse_api_keys
-from caas.api.context import Subsystems
 from caas.api.settings import ApiSettings
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
@@ -164,24 +163,6 @@ def settings_of_tests(**more: Any) -> ApiSettings:
     )
 
 
-def rooms_of(installation: Installation) -> Subsystems:
-    """The subsystems of an installation as the API needs them."""
-    return Subsystems(
-        tables=installation.platform.tables,
-        payment_processing=installation.platform.payment_processing,
-        reconciliation=installation.platform.reconciliation,
-        order_management=installation.platform.order_management,
-        service_catalog=installation.platform.service_catalog,
-        subscriptions=installation.platform.subscriptions,
-        usage=installation.platform.usage,
-        ota_activation_engine=installation.platform.ota_activation_engine,
-        billing=installation.platform.billing,
-        invoices=installation.platform.invoices,
-        erasure=installation.platform.erasure,
-        event_delivery=installation.platform.event_delivery,
-    )
-
-
 @pytest.fixture
 async def installation(database: Database) -> AsyncIterator[Installation]:
     """An installation with a car and a service on offer, its partners' webhooks applied."""
@@ -197,7 +178,7 @@ async def standing_open(installation: Installation) -> AsyncIterator[Doors]:
     woken: list[None] = []
     settings = settings_of_tests(on_webhook=lambda: woken.append(None))
     async with (
-        listening(build_api(rooms_of(installation), settings)) as port,
+        listening(build_api(installation.platform, settings)) as port,
         aiohttp.ClientSession() as session,
     ):
         yield Doors(installation, f"http://127.0.0.1:{port}", port, settings, session, woken)

@@ -9,7 +9,7 @@ import pytest
 
 from caas.api.application import build_api
 from caas.rules.rate_limits import RateLimit
-from tests.api.conftest import ADMIN_KEY, Doors, key, listening, rooms_of, settings_of_tests
+from tests.api.conftest import ADMIN_KEY, Doors, key, listening, settings_of_tests
 from tests.installation import Installation
 
 FEW = RateLimit(0.001, 3)
@@ -23,7 +23,7 @@ async def limited(
 ) -> AsyncIterator[Doors]:
     """The API of an installation under these limits."""
     settings = settings_of_tests(**limits)
-    app = build_api(rooms_of(installation), settings)
+    app = build_api(installation.platform, settings)
     async with (
         listening(app, trusted_proxies=proxies) as port,
         aiohttp.ClientSession() as session,

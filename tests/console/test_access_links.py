@@ -18,7 +18,6 @@ from caas.console.request import PageRequest
 from caas.console.settings import ConsoleSettings
 from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
-from caas.server import console_subsystems
 from caas.web.application import WebApplication
 from tests.console.journeys import ANA, SALES
 from tests.console.test_safety import Client, Reply, client_of
@@ -153,7 +152,7 @@ async def _reserved(installation: Installation, customer: UUID) -> None:
 async def _asked(installation: Installation, email: str, seen: list[str]) -> tuple[str, list[str]]:
     """Send the form of a forgotten password; return what was shown, and what was asked of SQL."""
     console = build_channels(
-        console_subsystems(installation.platform),
+        installation.platform,
         ConsoleSettings(public_url="http://caas.example", zone=ZONE, sign_in_keys=SIGN_IN_KEYS),
     )
     page, cookie = await _shown(console, "GET", b"", b"")

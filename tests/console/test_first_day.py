@@ -4,16 +4,9 @@ import json
 from pathlib import Path
 from stat import S_IMODE
 
-from caas.console.context import Subsystems
 from caas.console.sample_data import first_day
-from caas.server import console_subsystems
 from tests.console.test_safety import client_of
 from tests.console.town import Town
-
-
-def subsystems(town: Town) -> Subsystems:
-    """Return the subsystems of a town."""
-    return console_subsystems(town.platform)
 
 
 async def test_everybody_of_the_first_day_can_sign_in(town: Town, tmp_path: Path) -> None:
@@ -21,7 +14,7 @@ async def test_everybody_of_the_first_day_can_sign_in(town: Town, tmp_path: Path
     await town.as_owner("delete from caas.accounts")
     await town.as_owner("alter table caas.accounts enable always trigger never_removed")
     await town.as_owner("select caas.sum_anew('accounts')")
-    staff = await first_day(subsystems(town), tmp_path, key_of=None)
+    staff = await first_day(town.platform, tmp_path, key_of=None)
 
     homes = set()
     for member in staff:
@@ -39,9 +32,9 @@ async def test_everybody_of_the_first_day_can_sign_in(town: Town, tmp_path: Path
 
 async def test_a_second_start_changes_nothing(town: Town, tmp_path: Path) -> None:
     stock = [car.vin for car in await town.platform.order_management.vehicles()]
-    first = await first_day(subsystems(town), tmp_path, key_of=None)
+    first = await first_day(town.platform, tmp_path, key_of=None)
 
-    second = await first_day(subsystems(town), tmp_path, key_of=None)
+    second = await first_day(town.platform, tmp_path, key_of=None)
 
     assert [member.password for member in first] == [member.password for member in second]
     assert [car.vin for car in await town.platform.order_management.vehicles()] == stock
@@ -57,7 +50,7 @@ async def test_a_finished_car_has_the_key_it_signs_with(town: Town, tmp_path: Pa
     async def key_of(vin: str) -> bytes:
         return vin.encode().ljust(32, b"k")
 
-    await first_day(subsystems(town), tmp_path, key_of=key_of)
+    await first_day(town.platform, tmp_path, key_of=key_of)
     cars = await town.platform.order_management.vehicles()
 
     assert {car.finished for car in cars} == {True, False}

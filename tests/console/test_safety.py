@@ -16,7 +16,6 @@ from caas.billing_database.connection import DatabaseUnavailableError
 from caas.console.application import build_channels
 from caas.console.settings import ConsoleSettings
 from caas.payment_processing import PaymentProcessing
-from caas.server import console_subsystems
 from tests.console.journeys import ANA, SALES
 from tests.console.town import PASSWORD, STOCK, ZONE, Town
 from tests.ways_in import SIGN_IN_KEYS
@@ -143,7 +142,7 @@ async def test_over_https_cookies_travel_by_nothing_else(town: Town) -> None:
     settings = ConsoleSettings(
         public_url="https://caas.example", zone=ZONE, sign_in_keys=SIGN_IN_KEYS
     )
-    entrance = build_channels(console_subsystems(town.platform), settings)
+    entrance = build_channels(town.platform, settings)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

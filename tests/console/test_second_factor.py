@@ -17,7 +17,6 @@ from caas.console.application import build_channels
 from caas.console.second_factor import STEP_SECONDS
 from caas.console.settings import ConsoleSettings
 from caas.console.sign_in_keys import SealedElsewhereError, SignInKeys
-from caas.server import console_subsystems
 from tests.console.journeys import ENGLISH, OPERATIONS, PHONE, SALES, SECOND, SPANISH, visitor
 from tests.console.test_safety import Client, Reply, client_of
 from tests.console.town import PASSWORD, ZONE, Town
@@ -223,7 +222,7 @@ async def test_where_it_is_required_nobody_of_operations_comes_in_without(
     await one.sign_in(OPERATIONS)
     await sales.sign_in(SALES)
     strict = build_channels(
-        console_subsystems(town.platform),
+        town.platform,
         ConsoleSettings(public_url=town.url, zone=ZONE, sign_in_keys=SIGN_IN_KEYS),
     )
 

@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo
 import aiohttp
 
 from caas import app
-from caas.assembly import Partners, Platform, Terms, assemble
 from caas.billing_database.accounts import Role
 from caas.billing_database.cases import Case
 from caas.billing_database.connection import Database
@@ -38,6 +37,8 @@ from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.payment_processing import PaymentRequest
+from caas.platform import Platform, build_platform
+from caas.platform_inputs import Partners, Terms
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
@@ -293,7 +294,7 @@ async def founded(database: Database) -> AsyncIterator[Town]:
             folder=Path(stack.enter_context(TemporaryDirectory())),
             event_secrets=SIGN_IN_KEYS.event_secrets,
         )
-        platform = assemble(database, outside, terms)
+        platform = build_platform(database, outside, terms)
         await platform.ota_activation_engine.start()
         stack.push_async_callback(outside.vehicles.close)
         letters = OutboxLetters(letterbox.folder)

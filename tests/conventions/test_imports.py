@@ -37,7 +37,7 @@ def test_the_command_line_imports_no_command_before_it_is_asked_for() -> None:
         (
             ("caas.cli.maintenance", "caas.cli.staff", "caas.cli.history", "caas.cli.verify",
              "caas.cli.taxes", "caas.cli.documents"),
-            {*HEAVY, "caas.assembly", "caas.payment_processing"},
+            {*HEAVY, "caas.platform", "caas.payment_processing"},
         ),
         (
             ("caas.cli.reconcile", "caas.cli.finance", "caas.cli.reports"),

@@ -25,7 +25,7 @@ GATEWAYS = {
     "caas.external_systems.stripe_gateway",
 }
 MAY_TALK = re.compile(
-    r"src/caas/(payment_processing|reconciliation|external_systems|app|assembly|ground|startup_checks)\b"
+    r"src/caas/(payment_processing|reconciliation|external_systems|app|platform|platform_inputs|startup_checks)\b"
 )
 
 

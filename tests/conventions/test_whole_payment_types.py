@@ -38,7 +38,7 @@ def test_a_flow_that_lacks_a_method_does_not_type_check(tmp_path: Path) -> None:
     without_void.write_text(text.replace("def void(", "def let_go("), "utf-8")
 
     complaints = _type_checked(
-        "--shadow-file", module, str(without_void), "src/caas/assembly.py", cache=tmp_path
+        "--shadow-file", module, str(without_void), "src/caas/platform.py", cache=tmp_path
     )
 
     assert 'Argument "service" to "Flows" has incompatible type "ServicePayment"' in complaints

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from caas.billing_database import erasure_rows
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
@@ -14,7 +15,7 @@ from caas.billing_database.tables import BillingDatabase, opened
 from caas.errors import RefusedError
 from caas.external_systems.notification_channel import NotDeliveredError, OutgoingMessage
 from caas.jobs import JobQueue
-from caas.notifications import NOTIFY, OPERATIONS, Address, Notifications
+from caas.notifications import NOTIFY, OPERATIONS, Notifications
 from caas.notifications.texts import MissingFactError
 from caas.rules.time_scale import TimeScale
 
@@ -48,7 +49,6 @@ class Post:
 
     tables: BillingDatabase
     channel: Channel
-    customers: dict[UUID, Address]
     notifications: Notifications
     jobs: JobQueue
 
@@ -67,18 +67,13 @@ class Post:
 async def post(database: Database) -> Post:
     """A post office with no customer yet."""
     tables, channel = opened(database), Channel()
-    customers: dict[UUID, Address] = {}
-
-    async def address_of(customer: UUID) -> Address | None:
-        return customers.get(customer)
-
     notifications = Notifications(
-        tables=tables, channel=channel, address_of=address_of,
+        tables=tables, channel=channel,
         zone=ZoneInfo("Europe/Madrid"),
     )  # fmt: skip
     jobs = JobQueue(tables.jobs, tables.cases, PACE)
     notifications.register(jobs)
-    return Post(tables, channel, customers, notifications, jobs)
+    return Post(tables, channel, notifications, jobs)
 
 
 async def customer_of(post: Post, language: str = "es") -> UUID:
@@ -86,7 +81,6 @@ async def customer_of(post: Post, language: str = "es") -> UUID:
     await Customers(post.tables.database).add(
         customer, name="Ana", email="ana@example.com", language=language
     )
-    post.customers[customer] = Address("Ana", "ana@example.com", language)
     return customer
 
 
@@ -154,7 +148,8 @@ async def test_what_is_not_delivered_for_long_is_a_case_and_goes_on(post: Post) 
 async def test_an_erased_customer_is_sent_nothing(post: Post) -> None:
     customer = await customer_of(post)
     await post.notify(customer, new_id())
-    del post.customers[customer]
+    async with post.tables.database.transaction() as connection:
+        await erasure_rows.clear(customer, within=connection)
 
     await post.work()
 

@@ -133,10 +133,6 @@ async def test_a_disputed_deposit_ends_as_was_decided_in_every_order(
     assert forgotten == []
 
 
-async def tells_nobody(*_: object) -> None:
-    """Letters are not the matter of this test."""
-
-
 async def test_a_deposit_that_is_being_refunded_in_part_is_held_like_any_other(
     database: Database,
 ) -> None:
@@ -150,7 +146,7 @@ async def test_a_deposit_that_is_being_refunded_in_part_is_held_like_any_other(
             tables=reconciliation.tables,
             gateway=reconciliation.gateway,
             time_scale=PACE,
-            notify_refunded=tells_nobody,
+            notifications=reconciliation.notifications,
         )
         await refunds.request(
             deposit.id, amount=100, reason="goodwill", key="k", requested_by="ops"

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from caas.assembly import Platform
+from caas.platform import Platform
 from tests.robustness.living_world import LivingWorld, Process
 from tests.robustness.mortal_process import DeadError, Place
 

@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import asyncpg
 
-from caas import assembly
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.external_systems.admin_registration import AdminRegistration
@@ -32,8 +31,10 @@ from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
+from caas.platform import Platform, build_platform
+from caas.platform_inputs import Partners, Terms
+from caas.rules.market import Market
 from caas.rules.time_scale import TimeScale
-from caas.settings import Market
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
@@ -53,7 +54,7 @@ select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) -
   from caas.jobs where paused_at is null
 """
 
-Process = MortalProcess[assembly.Platform]
+Process = MortalProcess[Platform]
 WrapGateway = Callable[[PaymentGateway], PaymentGateway]
 
 
@@ -171,7 +172,7 @@ class LivingWorld:
             assert answer.ok, await answer.text()
             return await answer.json()
 
-    async def _platform(self, stack: AsyncExitStack) -> assembly.Platform:
+    async def _platform(self, stack: AsyncExitStack) -> Platform:
         """Build what a process is; runs inside the process."""
         database = await connection.connect(self.dsn, connections_max=CONNECTIONS_OF_A_PROCESS)
         stack.push_async_callback(database.close)
@@ -187,9 +188,9 @@ class LivingWorld:
         ]
         for client in clients:
             stack.push_async_callback(client.close)
-        platform = assembly.assemble(
+        platform = build_platform(
             database,
-            assembly.Partners(
+            Partners(
                 gateway=self.wrap_gateway(SeedContractGateway(clients[0])),
                 vehicles=link,
                 order_partners=OrderPartners(
@@ -199,7 +200,7 @@ class LivingWorld:
                 ),
                 channel=self.letterbox,
             ),
-            assembly.Terms(
+            Terms(
                 market=Market(zone=MADRID, currency="EUR", language="es"),
                 time_scale=TimeScale(self.time_scale),
                 public_url="http://caas.example",

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from caas.assembly import Platform
 from caas.billing_database.idempotency import hashed
 from caas.payment_processing import CallerKey, PaymentRequest
+from caas.platform import Platform
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState

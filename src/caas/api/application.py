@@ -15,7 +15,7 @@ from caas.api.billing_details import BILLING_DETAILS_OPERATIONS
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.bulk_resolutions import BULK_OPERATIONS
 from caas.api.call import Call
-from caas.api.context import Api, Subsystems
+from caas.api.context import Api
 from caas.api.customers import CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
 from caas.api.documentation import documentation_operations
@@ -25,7 +25,6 @@ from caas.api.invoices import INVOICE_OPERATIONS
 from caas.api.metrics import Metrics
 from caas.api.operation import Operation
 from caas.api.orders import ORDER_OPERATIONS
-from caas.api.partner_webhooks import FACTORY, TRANSPORT
 from caas.api.payments import PAYMENT_OPERATIONS
 from caas.api.problem_pages import PROBLEM_OPERATIONS
 from caas.api.reconciliation import RECONCILIATION_OPERATIONS
@@ -42,6 +41,8 @@ from caas.billing_database.readiness import Readiness
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import CaasError
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+from caas.order_management.partner_webhooks import FACTORY, TRANSPORT
+from caas.platform import Platform
 from caas.web.application import FOR_MACHINES, WebApplication
 from caas.web.card_refusal import refuse_in_head
 from caas.web.limits import Receive, read_json
@@ -155,16 +156,16 @@ class ApiSite:
         )
 
 
-def build_api(subsystems: Subsystems, settings: ApiSettings) -> WebApplication[Call]:
+def build_api(platform: Platform, settings: ApiSettings) -> WebApplication[Call]:
     """Build the API over the subsystems; its lifespan makes the keys of the settings valid."""
     api = Api(
-        subsystems=subsystems,
+        platform=platform,
         settings=settings,
-        authentication=Authentication(ApiKeys(subsystems.tables.database)),
+        authentication=Authentication(ApiKeys(platform.tables.database)),
         metrics=Metrics(settings.registry),
-        inbox=WebhookInbox(subsystems.tables.database),
+        inbox=WebhookInbox(platform.tables.database),
         verifiers=_verifiers(settings),
-        readiness=Readiness(subsystems.tables.database),
+        readiness=Readiness(platform.tables.database),
     )
     return WebApplication(ApiSite(api, (*OPERATIONS, *documentation_operations(OPERATIONS))))
 

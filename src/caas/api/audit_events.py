@@ -52,7 +52,7 @@ AUDITED: Final = QueryOf(AuditQuery)
 async def list_audit_events(api: Api, call: Call) -> Response:
     """List audit events, the oldest first."""
     query = AUDITED.read(call.scope["query_string"])
-    events = await AuditEvents(api.subsystems.tables.database).after(
+    events = await AuditEvents(api.platform.tables.database).after(
         query.after, type_=query.type, rows_max=query.limit + 1
     )
     shown = events[: query.limit]

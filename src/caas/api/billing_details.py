@@ -82,9 +82,9 @@ async def put_billing_details(api: Api, call: Call) -> Response:
     """Write down a customer's address and tax id; documents issued from now on show them."""
     body = DETAILS.read(call.body)
     customer = call.ids["customer_id"]
-    await refuse_foreign_customer(api.subsystems, call.by, customer)
-    await api.subsystems.order_management.customer(customer)
-    written = await BillingDetailsRows(api.subsystems.tables.database).put(customer, checked(body))
+    await refuse_foreign_customer(api.platform, call.by, customer)
+    await api.platform.order_management.customer(customer)
+    written = await BillingDetailsRows(api.platform.tables.database).put(customer, checked(body))
     if written is None:
         raise CustomerErasedError(customer=str(customer))
     return json_response(200, answer_from(BillingDetailsAnswer, written))
@@ -105,8 +105,8 @@ def checked(body: BillingDetailsBody) -> NewBillingDetails:
 async def get_billing_details(api: Api, call: Call) -> Response:
     """Return a customer's address and tax id, as they said them last."""
     customer = call.ids["customer_id"]
-    await refuse_foreign_customer(api.subsystems, call.by, customer)
-    details = await BillingDetailsRows(api.subsystems.tables.database).find(customer)
+    await refuse_foreign_customer(api.platform, call.by, customer)
+    details = await BillingDetailsRows(api.platform.tables.database).find(customer)
     if details is None:
         raise NoBillingDetailsError
     return json_response(200, answer_from(BillingDetailsAnswer, details))

@@ -61,10 +61,10 @@ async def run_month(api: Api, call: Call) -> Response:
     body = RUN.read(call.body)
 
     async def run() -> Response:
-        to_response = _to_response(await api.subsystems.billing.run_month(Month.parse(body.month)))
+        to_response = _to_response(await api.platform.billing.run_month(Month.parse(body.month)))
         return json_response(201, to_response, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.subsystems.tables.keys, call, body, run)
+    return await once(api.platform.tables.keys, call, body, run)
 
 
 async def get_run(api: Api, call: Call) -> Response:
@@ -72,13 +72,13 @@ async def get_run(api: Api, call: Call) -> Response:
     month = str(call.ids["month"])
     if _MONTH.match(month) is None:
         raise InvalidParameterError("A month is written as 2026-11.")
-    return json_response(200, _to_response(await api.subsystems.billing.run(Month.parse(month))))
+    return json_response(200, _to_response(await api.platform.billing.run(Month.parse(month))))
 
 
 async def list_runs(api: Api, _call: Call) -> Response:
     """List the runs, the newest month first."""
     return json_response(
-        200, BillingRunList([_to_response(run) for run in await api.subsystems.billing.runs()])
+        200, BillingRunList([_to_response(run) for run in await api.platform.billing.runs()])
     )
 
 

@@ -101,12 +101,12 @@ async def resolve_by_rule(api: Api, call: Call) -> Response:
         rule = BulkRule(
             kind=body.kind, currency=body.currency, day=body.day, amount_max=body.amount_max
         )
-        done = await api.subsystems.reconciliation.bulk.resolve(
+        done = await api.platform.reconciliation.bulk.resolve(
             rule, resolution=body.resolution, note=body.note, by=call.by.actor
         )
         return json_response(201, answer_from(BulkAnswer, done))
 
-    return await once(api.subsystems.tables.keys, call, body, resolve)
+    return await once(api.platform.tables.keys, call, body, resolve)
 
 
 async def approve_rule(api: Api, call: Call) -> Response:
@@ -114,17 +114,17 @@ async def approve_rule(api: Api, call: Call) -> Response:
     body = NO_CONTENT.read(call.body)
 
     async def approve() -> Response:
-        bulk = api.subsystems.reconciliation.bulk
+        bulk = api.platform.reconciliation.bulk
         return json_response(
             200, BulkApproved(await bulk.approve(call.ids["bulk_id"], by=call.by.actor))
         )
 
-    return await once(api.subsystems.tables.keys, call, body, approve)
+    return await once(api.platform.tables.keys, call, body, approve)
 
 
 async def list_proposed(api: Api, _call: Call) -> Response:
     """List what rules proposed and waits for a second person."""
-    return json_response(200, ProposedBulkList(await api.subsystems.reconciliation.bulk.proposed()))
+    return json_response(200, ProposedBulkList(await api.platform.reconciliation.bulk.proposed()))
 
 
 async def reject_rule(api: Api, call: Call) -> Response:
@@ -132,18 +132,18 @@ async def reject_rule(api: Api, call: Call) -> Response:
     body = NOTE.read(call.body)
 
     async def reject() -> Response:
-        rejected = await api.subsystems.reconciliation.bulk.reject(
+        rejected = await api.platform.reconciliation.bulk.reject(
             call.ids["bulk_id"], note=body.note, by=call.by.actor
         )
         return json_response(200, BulkRejected(rejected))
 
-    return await once(api.subsystems.tables.keys, call, body, reject)
+    return await once(api.platform.tables.keys, call, body, reject)
 
 
 async def list_claims(api: Api, call: Call) -> Response:
     """List claims on the provider."""
     query = CLAIMS.read(call.scope["query_string"])
-    bulk = api.subsystems.reconciliation.bulk
+    bulk = api.platform.reconciliation.bulk
     return json_response(
         200, ClaimList(await bulk.claims(status=query.status, open_only=query.open))
     )
@@ -154,13 +154,13 @@ async def claim_step(api: Api, call: Call) -> Response:
     body = CLAIM.read(call.body)
 
     async def step() -> Response:
-        claim = await api.subsystems.reconciliation.bulk.claim_step(
+        claim = await api.platform.reconciliation.bulk.claim_step(
             call.ids["discrepancy_id"], body.status, receipt=body.receipt, note=body.note,
             by=call.by.actor,
         )  # fmt: skip
         return json_response(200, claim)
 
-    return await once(api.subsystems.tables.keys, call, body, step)
+    return await once(api.platform.tables.keys, call, body, step)
 
 
 BULK_OPERATIONS: Final = (

@@ -152,31 +152,31 @@ async def create_customer(api: Api, call: Call) -> Response:
     details = checked(body.billing_details) if body.billing_details else None
 
     async def create() -> Response:
-        customer = await api.subsystems.order_management.create_customer(
+        customer = await api.platform.order_management.create_customer(
             name=body.name, email=body.email, language=body.language,
             dealership=call.by.dealership,
         )  # fmt: skip
         if details is not None:
-            await BillingDetailsRows(api.subsystems.tables.database).put(customer.id, details)
+            await BillingDetailsRows(api.platform.tables.database).put(customer.id, details)
         path = _path(customer.id)
         return json_response(201, Linked({"self": path}), (b"location", path.encode()))
 
-    return await _with_customer(api, await once(api.subsystems.tables.keys, call, body, create))
+    return await _with_customer(api, await once(api.platform.tables.keys, call, body, create))
 
 
 async def _with_customer(api: Api, kept: Response) -> Response:
     """Return an answer with the customer it leads to: no name is kept with an Idempotency-Key."""
     path = msgspec.json.decode(kept.body, type=Linked).links["self"]
-    customer = await api.subsystems.order_management.customer(UUID(path.rsplit("/", 1)[1]))
+    customer = await api.platform.order_management.customer(UUID(path.rsplit("/", 1)[1]))
     return Response(kept.status, encode(_to_response(customer)), kept.headers)
 
 
 async def get_customer(api: Api, call: Call) -> Response:
     """Return a customer."""
     customer_id = call.ids["customer_id"]
-    await refuse_foreign_customer(api.subsystems, call.by, customer_id)
+    await refuse_foreign_customer(api.platform, call.by, customer_id)
     return json_response(
-        200, _to_response(await api.subsystems.order_management.customer(customer_id))
+        200, _to_response(await api.platform.order_management.customer(customer_id))
     )
 
 
@@ -184,7 +184,7 @@ async def erase_customer(api: Api, call: Call) -> Response:
     """Forget who a customer is, once nothing of them is open; the books stay whole."""
     query = ERASING.read(call.scope["query_string"])
     customer_id = call.ids["customer_id"]
-    erasing = await api.subsystems.erasure.erase(customer_id, end_open=query.end_open)
+    erasing = await api.platform.erasure.erase(customer_id, end_open=query.end_open)
     if not erasing.open:
         return json_response(200, await _erased(api, customer_id))
     still_open = [
@@ -198,8 +198,8 @@ async def erase_customer(api: Api, call: Call) -> Response:
 
 
 async def _erased(api: Api, customer_id: UUID) -> ErasedAnswer:
-    customer = await api.subsystems.order_management.customer(customer_id)
-    kept = await api.subsystems.erasure.kept(customer_id)
+    customer = await api.platform.order_management.customer(customer_id)
+    kept = await api.platform.erasure.kept(customer_id)
     documents = [
         answer_from(KeptDocumentAnswer, one, links={"self": f"/v1/invoices/{one.id}"})
         for one in kept.documents

@@ -99,7 +99,7 @@ async def list_discrepancies(api: Api, call: Call) -> Response:
         status=query.status, kind=query.kind, day=query.day, owner=query.owner,
         payment_id=query.payment, unresolved=query.unresolved,
     )  # fmt: skip
-    page = await api.subsystems.reconciliation.discrepancies.listed(
+    page = await api.platform.reconciliation.discrepancies.listed(
         asked, after=query.cursor, rows_max=query.limit + 1
     )
     shown, more = page_of(page, query.limit)
@@ -138,7 +138,7 @@ async def attach_evidence(api: Api, call: Call) -> Response:
         to_response = evidence_answer(discrepancy_id, evidence_id)
         return json_response(201, to_response, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.subsystems.tables.keys, call, body, attach)
+    return await once(api.platform.tables.keys, call, body, attach)
 
 
 async def get_evidence(api: Api, call: Call) -> Response:
@@ -195,7 +195,7 @@ async def _once(
         await take(call.ids["discrepancy_id"])
         return await _as_it_stands(api, call)
 
-    return await once(api.subsystems.tables.keys, call, body, taken)
+    return await once(api.platform.tables.keys, call, body, taken)
 
 
 async def _as_it_stands(api: Api, call: Call) -> Response:
@@ -204,7 +204,7 @@ async def _as_it_stands(api: Api, call: Call) -> Response:
 
 
 def _desk(api: Api) -> Investigation:
-    return api.subsystems.reconciliation.investigation
+    return api.platform.reconciliation.investigation
 
 
 _PATH: Final = f"{ROOT}/discrepancies/{{discrepancy_id:uuid}}"

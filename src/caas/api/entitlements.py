@@ -97,13 +97,13 @@ class SynchronizationAnswer(msgspec.Struct, frozen=True, kw_only=True):
 async def list_entitlements(api: Api, call: Call) -> Response:
     """Return what was sold for a vehicle by service, with what the vehicle last confirmed."""
     vin = vin_of(call)
-    await hide_foreign_vehicle(api.subsystems, call.by, vin)
-    await api.subsystems.order_management.vehicle(vin)
-    terms = await api.subsystems.tables.entitlements.terms(vin)
+    await hide_foreign_vehicle(api.platform, call.by, vin)
+    await api.platform.order_management.vehicle(vin)
+    terms = await api.platform.tables.entitlements.terms(vin)
     if call.by.customer is not None:
         terms = [term for term in terms if term.customer == call.by.customer]
     to_response = await _to_response(api, call, terms)
-    states = await api.subsystems.tables.entitlements.sync_states(vin)
+    states = await api.platform.tables.entitlements.sync_states(vin)
     data = [
         _answer(state, [t for service, t in to_response if service == state.service])
         for state in states
@@ -117,18 +117,18 @@ async def synchronize_vehicle(api: Api, call: Call) -> Response:
     vin = vin_of(call)
 
     async def synchronize() -> Response:
-        await api.subsystems.order_management.vehicle(vin)
-        commands = await api.subsystems.ota_activation_engine.synchronize(vin)
+        await api.platform.order_management.vehicle(vin)
+        commands = await api.platform.ota_activation_engine.synchronize(vin)
         return json_response(202, SynchronizationAnswer(vin=vin, commands=commands))
 
-    return await once(api.subsystems.tables.keys, call, body, synchronize)
+    return await once(api.platform.tables.keys, call, body, synchronize)
 
 
 async def _to_response(api: Api, call: Call, terms: Sequence[Term]) -> list[tuple[str, TermAnswer]]:
     """Return what is told of terms, each with its service; a dealership learns nobody's ids."""
     known = {term.customer for term in terms}
     if call.by.dealership is not None:
-        database = api.subsystems.tables.database
+        database = api.platform.tables.database
         known = {it for it in known if await dealership_knows(database, call.by.dealership, it)}
     return [
         (term.service, _term_answer(term) if term.customer in known else _taken(term))

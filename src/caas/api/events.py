@@ -110,7 +110,7 @@ REPLAY: Final = BodyOf(ReplayBody)
 async def list_events(api: Api, call: Call) -> Response:
     """List what happened, the oldest first; a narrowed key sees its own."""
     query = EVENTS.read(call.scope["query_string"])
-    page = await api.subsystems.event_delivery.events.after(
+    page = await api.platform.event_delivery.events.after(
         position_of(query.after) if query.after else None,
         types=[query.type] if query.type else (),
         customer=call.by.customer, dealership=call.by.dealership, rows_max=query.limit,
@@ -124,7 +124,7 @@ async def subscribe_to_events(api: Api, call: Call) -> Response:
     body = NEW.read(call.body)
 
     async def make() -> Response:
-        made, secret = await api.subsystems.event_delivery.subscribe(
+        made, secret = await api.platform.event_delivery.subscribe(
             url=body.url, types=body.types, after=body.after, by=call.by.actor
         )
         to_response = answer_from(
@@ -132,13 +132,13 @@ async def subscribe_to_events(api: Api, call: Call) -> Response:
         )
         return json_response(201, to_response, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.subsystems.tables.keys, call, body, make, kept=_without_secret)
+    return await once(api.platform.tables.keys, call, body, make, kept=_without_secret)
 
 
 async def list_event_subscriptions(api: Api, call: Call) -> Response:
     """List where events are delivered to, newest first."""
     query = LISTED.read(call.scope["query_string"])
-    page = await api.subsystems.event_delivery.subscriptions(
+    page = await api.platform.event_delivery.subscriptions(
         before=query.cursor, rows_max=query.limit + 1
     )
     shown, more = page_of(page, query.limit)
@@ -147,13 +147,13 @@ async def list_event_subscriptions(api: Api, call: Call) -> Response:
 
 async def get_event_subscription(api: Api, call: Call) -> Response:
     """Return a subscription as it stands, without its secret."""
-    one = await api.subsystems.event_delivery.subscription(call.ids["subscription_id"])
+    one = await api.platform.event_delivery.subscription(call.ids["subscription_id"])
     return json_response(200, _to_response(one))
 
 
 async def end_event_subscription(api: Api, call: Call) -> Response:
     """Deliver no more events there; ending it again changes nothing."""
-    ended = await api.subsystems.event_delivery.end(call.ids["subscription_id"], by=call.by.actor)
+    ended = await api.platform.event_delivery.end(call.ids["subscription_id"], by=call.by.actor)
     return json_response(200, _to_response(ended))
 
 
@@ -162,12 +162,12 @@ async def replay_events(api: Api, call: Call) -> Response:
     body, subscription_id = REPLAY.read(call.body), call.ids["subscription_id"]
 
     async def replay() -> Response:
-        await api.subsystems.event_delivery.replay(subscription_id, after=body.after)
+        await api.platform.event_delivery.replay(subscription_id, after=body.after)
         return json_response(
-            202, _to_response(await api.subsystems.event_delivery.subscription(subscription_id))
+            202, _to_response(await api.platform.event_delivery.subscription(subscription_id))
         )
 
-    return await once(api.subsystems.tables.keys, call, body, replay)
+    return await once(api.platform.tables.keys, call, body, replay)
 
 
 def _without_secret(answer: Response) -> bytes:

@@ -52,7 +52,7 @@ async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHead
     """Return the answer to whoever asked for this payment."""
     if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
         return _answer(call, payment, accepted_answer(payment), *headers)
-    events = await api.subsystems.tables.payments.timeline(payment.id)
+    events = await api.platform.tables.payments.timeline(payment.id)
     return _answer(call, payment, payment_answer(payment, events), *headers)
 
 

@@ -180,8 +180,8 @@ async def list_invoices(api: Api, call: Call) -> Response:
         if query.subject is None:
             refuse_narrowed(call.by)
         else:
-            await own_order(api.subsystems, call.by, query.subject)
-    page = await api.subsystems.invoices.invoices(
+            await own_order(api.platform, call.by, query.subject)
+    page = await api.platform.invoices.invoices(
         customer=query.customer or call.by.customer, subject=query.subject, since=query.since,
         until=query.until, before=query.cursor, rows_max=query.limit + 1, number=query.number,
     )  # fmt: skip
@@ -190,7 +190,7 @@ async def list_invoices(api: Api, call: Call) -> Response:
 
 
 async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
-    note = await of_note(api.subsystems.tables.database, invoice.id)
+    note = await of_note(api.platform.tables.database, invoice.id)
     if note is None:
         return None
     return RepaymentAnswer(
@@ -201,17 +201,17 @@ async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
 async def get_invoice(api: Api, call: Call) -> Response:
     """Return a document as JSON, PDF or XML, whichever `Accept` prefers."""
     form = _preferred(call.headers.get(b"accept", b"*/*").decode("latin-1"))
-    invoice = await own_invoice(api.subsystems, call.by, call.ids["invoice_id"])
+    invoice = await own_invoice(api.platform, call.by, call.ids["invoice_id"])
     if form == JSON:
-        proposal = await api.subsystems.invoices.credit_notes.proposed(invoice.id)
+        proposal = await api.platform.invoices.credit_notes.proposed(invoice.id)
         answer = InvoiceAnswer(
             summary=_summary(invoice),
-            document=await api.subsystems.invoices.document(invoice.id),
+            document=await api.platform.invoices.document(invoice.id),
             proposal=_proposal(proposal) if proposal else None,
             repayment=await _repayment(api, invoice),
         )
         return json_response(200, answer, (b"vary", b"accept"))
-    write = api.subsystems.invoices.pdf if form == PDF else api.subsystems.invoices.xml
+    write = api.platform.invoices.pdf if form == PDF else api.platform.invoices.xml
     file = await write(invoice.id)
     return Response(
         200,
@@ -233,9 +233,9 @@ async def issue_credit_note(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def correct() -> Response:
-        invoice = await api.subsystems.invoices.invoice(call.ids["invoice_id"])
-        await refuse_personal_data(api.subsystems, invoice.customer, body.reason)
-        done = await api.subsystems.invoices.credit_notes.correct(
+        invoice = await api.platform.invoices.invoice(call.ids["invoice_id"])
+        await refuse_personal_data(api.platform, invoice.customer, body.reason)
+        done = await api.platform.invoices.credit_notes.correct(
             invoice.id, reason=body.reason, gross=body.amount, term=body.term, by=call.by.actor
         )
         if done.note is None:
@@ -246,7 +246,7 @@ async def issue_credit_note(api: Api, call: Call) -> Response:
             return json_response(202, to_response)
         return _issued(done.note)
 
-    return await once(api.subsystems.tables.keys, call, body, correct)
+    return await once(api.platform.tables.keys, call, body, correct)
 
 
 async def approve_credit_note(api: Api, call: Call) -> Response:
@@ -255,12 +255,12 @@ async def approve_credit_note(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def agree() -> Response:
-        note = await api.subsystems.invoices.credit_notes.agree(
+        note = await api.platform.invoices.credit_notes.agree(
             call.ids["invoice_id"], by=call.by.actor
         )
         return _issued(note)
 
-    return await once(api.subsystems.tables.keys, call, body, agree)
+    return await once(api.platform.tables.keys, call, body, agree)
 
 
 async def reject_credit_note(api: Api, call: Call) -> Response:
@@ -269,13 +269,11 @@ async def reject_credit_note(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def reject() -> Response:
-        await api.subsystems.invoices.credit_notes.withdraw(
-            call.ids["invoice_id"], by=call.by.actor
-        )
+        await api.platform.invoices.credit_notes.withdraw(call.ids["invoice_id"], by=call.by.actor)
         to_response = CreditNoteAnswer(moves_money=False, credit_note=None, proposal=None)
         return json_response(200, to_response)
 
-    return await once(api.subsystems.tables.keys, call, body, reject)
+    return await once(api.platform.tables.keys, call, body, reject)
 
 
 async def send_invoice(api: Api, call: Call) -> Response:
@@ -284,10 +282,10 @@ async def send_invoice(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def send() -> Response:
-        sent = await api.subsystems.invoices.send(call.ids["invoice_id"])
+        sent = await api.platform.invoices.send(call.ids["invoice_id"])
         return json_response(202, SentAnswer(sent.id))
 
-    return await once(api.subsystems.tables.keys, call, body, send)
+    return await once(api.platform.tables.keys, call, body, send)
 
 
 async def issue_documents(api: Api, call: Call) -> Response:
@@ -296,12 +294,12 @@ async def issue_documents(api: Api, call: Call) -> Response:
     refuse_narrowed(call.by)
 
     async def issue() -> Response:
-        payment = await api.subsystems.tables.payments.get(call.ids["payment_id"])
-        await api.subsystems.invoices.issuing.issue_again(payment.id)
-        issued = await api.subsystems.invoices.invoices(subject=payment.subject)
+        payment = await api.platform.tables.payments.get(call.ids["payment_id"])
+        await api.platform.invoices.issuing.issue_again(payment.id)
+        issued = await api.platform.invoices.invoices(subject=payment.subject)
         return json_response(200, InvoicePage([_summary(one) for one in issued], None))
 
-    return await once(api.subsystems.tables.keys, call, body, issue)
+    return await once(api.platform.tables.keys, call, body, issue)
 
 
 def _issued(note: Invoice) -> Response:

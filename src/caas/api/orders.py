@@ -77,11 +77,11 @@ async def create_order(api: Api, call: Call) -> Response:
     request = keyed(call, body)
 
     async def ordered() -> PaymentRequest:
-        await refuse_foreign_customer(api.subsystems, call.by, body.customer)
+        await refuse_foreign_customer(api.platform, call.by, body.customer)
         await refuse_personal_data(
-            api.subsystems, body.customer, body.dealership, body.model, body.payment_method
+            api.platform, body.customer, body.dealership, body.model, body.payment_method
         )
-        made = await api.subsystems.order_management.create_order(
+        made = await api.platform.order_management.create_order(
             customer=body.customer, vin=body.vin, model=body.model, dealership=body.dealership,
             deposit=deposit,
         )  # fmt: skip
@@ -92,14 +92,14 @@ async def create_order(api: Api, call: Call) -> Response:
         )  # fmt: skip
 
     async def order() -> Response:
-        initiate = api.subsystems.payment_processing.initiate_reservation_payment
-        payment = await checkout(api.subsystems.tables, request, initiate, ordered)
+        initiate = api.platform.payment_processing.initiate_reservation_payment
+        payment = await checkout(api.platform.tables, request, initiate, ordered)
         return await purchase_answer(api, call, payment, to_response)
 
     async def to_response(payment: Payment) -> tuple[OrderAnswer, str]:
         return await _to_response(api, payment.subject), order_path(payment.subject)
 
-    return await once(api.subsystems.tables.keys, call, body, order)
+    return await once(api.platform.tables.keys, call, body, order)
 
 
 async def pay_final(api: Api, call: Call) -> Response:
@@ -110,8 +110,8 @@ async def pay_final(api: Api, call: Call) -> Response:
     request = keyed(call, body)
 
     async def ordered() -> PaymentRequest:
-        order = await own_order(api.subsystems, call.by, order_id)
-        await refuse_named_token(api.subsystems, order.customer, body.payment_method)
+        order = await own_order(api.platform, call.by, order_id)
+        await refuse_named_token(api.platform, order.customer, body.payment_method)
         return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.rest.amount,
             currency=order.rest.currency, payment_method=body.payment_method,
@@ -119,11 +119,11 @@ async def pay_final(api: Api, call: Call) -> Response:
         )  # fmt: skip
 
     async def pay() -> Response:
-        initiate = api.subsystems.payment_processing.initiate_final_payment
-        payment = await checkout(api.subsystems.tables, request, initiate, ordered)
+        initiate = api.platform.payment_processing.initiate_final_payment
+        payment = await checkout(api.platform.tables, request, initiate, ordered)
         return await first_answer(api, call, payment)
 
-    return await once(api.subsystems.tables.keys, call, body, pay)
+    return await once(api.platform.tables.keys, call, body, pay)
 
 
 async def withdraw_from_order(api: Api, call: Call) -> Response:
@@ -132,17 +132,17 @@ async def withdraw_from_order(api: Api, call: Call) -> Response:
     order_id = call.ids["order_id"]
 
     async def withdraw() -> Response:
-        await own_order(api.subsystems, call.by, order_id)
-        await api.subsystems.order_management.withdraw(order_id)
+        await own_order(api.platform, call.by, order_id)
+        await api.platform.order_management.withdraw(order_id)
         return json_response(200, await _to_response(api, order_id))
 
-    return await once(api.subsystems.tables.keys, call, body, withdraw)
+    return await once(api.platform.tables.keys, call, body, withdraw)
 
 
 async def get_order(api: Api, call: Call) -> Response:
     """Return an order as it stands, with its timeline and its payments."""
     order_id = call.ids["order_id"]
-    await own_order(api.subsystems, call.by, order_id)
+    await own_order(api.platform, call.by, order_id)
     return json_response(200, await _to_response(api, order_id))
 
 
@@ -153,7 +153,7 @@ async def list_orders(api: Api, call: Call) -> Response:
         refuse_other_customer(call.by, query.customer)
     if query.dealership is not None:
         refuse_other_dealership(call.by, query.dealership)
-    page = await api.subsystems.order_management.orders(
+    page = await api.platform.order_management.orders(
         customer=query.customer or call.by.customer,
         dealership=query.dealership or call.by.dealership,
         state=query.state,
@@ -165,9 +165,9 @@ async def list_orders(api: Api, call: Call) -> Response:
 
 async def _to_response(api: Api, order_id: UUID) -> OrderAnswer:
     return order_answer(
-        await api.subsystems.order_management.order(order_id),
-        await api.subsystems.order_management.order_timeline(order_id),
-        await api.subsystems.tables.payments.listed(subject=order_id),
+        await api.platform.order_management.order(order_id),
+        await api.platform.order_management.order_timeline(order_id),
+        await api.platform.tables.payments.listed(subject=order_id),
     )
 
 

@@ -50,13 +50,13 @@ async def void_payment(api: Api, call: Call) -> Response:
     payment_id = call.ids["payment_id"]
 
     async def void() -> Response:
-        owned = await own_payment(api.subsystems, call.by, payment_id)
-        await refuse_personal_data(api.subsystems, owned.customer, body.reason)
-        payment = await api.subsystems.payment_processing.void_payment(payment_id, body.reason)
+        owned = await own_payment(api.platform, call.by, payment_id)
+        await refuse_personal_data(api.platform, owned.customer, body.reason)
+        payment = await api.platform.payment_processing.void_payment(payment_id, body.reason)
         done = payment.state is PaymentState.VOIDED
         return await _to_response(api, payment, OK if done else ACCEPTED)
 
-    return await once(api.subsystems.tables.keys, call, body, void)
+    return await once(api.platform.tables.keys, call, body, void)
 
 
 async def record_settlement(api: Api, call: Call) -> Response:
@@ -65,9 +65,9 @@ async def record_settlement(api: Api, call: Call) -> Response:
     payment_id = call.ids["payment_id"]
 
     async def record() -> Response:
-        owned = await own_payment(api.subsystems, call.by, payment_id)
+        owned = await own_payment(api.platform, call.by, payment_id)
         refuse_narrowed(call.by)
-        await refuse_personal_data(api.subsystems, owned.customer, body.settlement_id)
+        await refuse_personal_data(api.platform, owned.customer, body.settlement_id)
         notice = SettlementNotice(
             settlement_id=body.settlement_id,
             settled=body.settled,
@@ -75,10 +75,10 @@ async def record_settlement(api: Api, call: Call) -> Response:
             currency=body.currency,
         )
         return await _to_response(
-            api, await api.subsystems.payment_processing.record_settlement(payment_id, notice), OK
+            api, await api.platform.payment_processing.record_settlement(payment_id, notice), OK
         )
 
-    return await once(api.subsystems.tables.keys, call, body, record)
+    return await once(api.platform.tables.keys, call, body, record)
 
 
 async def refund_payment(api: Api, call: Call) -> Response:
@@ -90,12 +90,12 @@ async def refund_payment(api: Api, call: Call) -> Response:
     payment_id = call.ids["payment_id"]
 
     async def refund() -> Response:
-        owned = await own_payment(api.subsystems, call.by, payment_id)
+        owned = await own_payment(api.platform, call.by, payment_id)
         refuse_customers_own(call.by)
-        await refuse_personal_data(api.subsystems, owned.customer, body.reason)
+        await refuse_personal_data(api.platform, owned.customer, body.reason)
         if call.by.account is not None and is_large(Money(body.amount, owned.currency)):
             raise RefundNeedsTwoPeopleError
-        given_back = await api.subsystems.payment_processing.refund_payment(
+        given_back = await api.platform.payment_processing.refund_payment(
             payment_id,
             amount=body.amount,
             reason=body.reason,
@@ -107,7 +107,7 @@ async def refund_payment(api: Api, call: Call) -> Response:
         status = CREATED if given_back.state in REFUND_ENDED else ACCEPTED
         return json_response(status, refund_answer(given_back), location)
 
-    return await once(api.subsystems.tables.keys, call, body, refund)
+    return await once(api.platform.tables.keys, call, body, refund)
 
 
 async def confirm_delivery(api: Api, call: Call) -> Response:
@@ -116,17 +116,17 @@ async def confirm_delivery(api: Api, call: Call) -> Response:
     payment_id = call.ids["payment_id"]
 
     async def confirm() -> Response:
-        owned = await own_payment(api.subsystems, call.by, payment_id)
-        await refuse_personal_data(api.subsystems, owned.customer, body.status_reason, body.service)
-        payment = await api.subsystems.payment_processing.confirm_delivery(
+        owned = await own_payment(api.platform, call.by, payment_id)
+        await refuse_personal_data(api.platform, owned.customer, body.status_reason, body.service)
+        payment = await api.platform.payment_processing.confirm_delivery(
             payment_id, body.as_acknowledgement(payment_id)
         )
         return await _to_response(api, payment, OK)
 
-    return await once(api.subsystems.tables.keys, call, body, confirm)
+    return await once(api.platform.tables.keys, call, body, confirm)
 
 
 async def _to_response(api: Api, payment: Payment, status: int) -> Response:
-    events = await api.subsystems.tables.payments.timeline(payment.id)
+    events = await api.platform.tables.payments.timeline(payment.id)
     more = (RETRY_AFTER,) if status == ACCEPTED else ()
     return json_response(status, payment_answer(payment, events), *more)

@@ -74,21 +74,21 @@ async def initiate_reservation_payment(api: Api, call: Call) -> Response:
         api,
         call,
         PaymentType.RESERVATION,
-        api.subsystems.payment_processing.initiate_reservation_payment,
+        api.platform.payment_processing.initiate_reservation_payment,
     )
 
 
 async def initiate_final_payment(api: Api, call: Call) -> Response:
     """Process the final vehicle payment; the caller waits for the answer."""
     return await _initiate(
-        api, call, PaymentType.FINAL, api.subsystems.payment_processing.initiate_final_payment
+        api, call, PaymentType.FINAL, api.platform.payment_processing.initiate_final_payment
     )
 
 
 async def initiate_service_payment(api: Api, call: Call) -> Response:
     """Process a one-time service payment; activation and settlement come later."""
     return await _initiate(
-        api, call, PaymentType.SERVICE, api.subsystems.payment_processing.initiate_service_payment
+        api, call, PaymentType.SERVICE, api.platform.payment_processing.initiate_service_payment
     )
 
 
@@ -96,15 +96,15 @@ async def initiate_subscription_payment(api: Api, call: Call) -> Response:
     """Process a month's subscription charge (mes vencido); settlement comes later."""
     return await _initiate(
         api, call, PaymentType.SUBSCRIPTION,
-        api.subsystems.payment_processing.initiate_subscription_payment,
+        api.platform.payment_processing.initiate_subscription_payment,
     )  # fmt: skip
 
 
 async def query_payment_status(api: Api, call: Call) -> Response:
     """Return a payment as it stands, with its timeline."""
     payment_id = call.ids["payment_id"]
-    await own_payment(api.subsystems, call.by, payment_id)
-    status = await api.subsystems.payment_processing.query_payment_status(payment_id)
+    await own_payment(api.platform, call.by, payment_id)
+    status = await api.platform.payment_processing.query_payment_status(payment_id)
     to_response = payment_answer(
         status.payment, status.events, refunds=status.refunds, disputes=status.disputes
     )
@@ -120,14 +120,14 @@ async def list_payments(api: Api, call: Call) -> Response:
     if query.customer is not None:
         refuse_other_customer(call.by, query.customer)
     if call.by.dealership is not None and query.subject is not None:
-        await own_order(api.subsystems, call.by, query.subject)
+        await own_order(api.platform, call.by, query.subject)
     wanted = Wanted(
         subject=query.subject, customer=query.customer or call.by.customer, vin=query.vin,
         dealership=call.by.dealership, payment_type=query.type, state=query.state,
         outcome=query.outcome, since=query.created_from, until=query.created_to,
     )  # fmt: skip
     page = await listed(
-        api.subsystems.tables.database, wanted, below=query.cursor, rows_max=query.limit
+        api.platform.tables.database, wanted, below=query.cursor, rows_max=query.limit
     )
     to_response = [payment_summary(payment) for payment in page.payments]
     return json_response(
@@ -156,13 +156,13 @@ async def _initiate(
     )
     if call.by.is_restricted:
         await refuse_foreign_subject(
-            api.subsystems, call.by, payment_type, customer=body.customer, subject=body.subject
+            api.platform, call.by, payment_type, customer=body.customer, subject=body.subject
         )
-    await refuse_named_token(api.subsystems, body.customer, body.payment_method)
+    await refuse_named_token(api.platform, body.customer, body.payment_method)
     try:
         payment = await initiate(request)
     except LivePaymentError:
-        await api.subsystems.tables.keys.forget(caller, key)
+        await api.platform.tables.keys.forget(caller, key)
         raise
     if isinstance(payment, StoredAnswer):
         return replayed(payment)
@@ -170,9 +170,9 @@ async def _initiate(
     try:
         answer = await first_answer(api, call, payment, *applied)
     except UnavailableError:
-        api.subsystems.tables.keys.give_up(caller, hashed(key), payment.id)
+        api.platform.tables.keys.give_up(caller, hashed(key), payment.id)
         raise
-    await api.subsystems.tables.keys.end(caller, key, StoredAnswer(answer.status, answer.body))
+    await api.platform.tables.keys.end(caller, key, StoredAnswer(answer.status, answer.body))
     return answer
 
 

@@ -6,21 +6,21 @@ here before it is written; a name and an address are told in the customer's own 
 
 from uuid import UUID
 
-from caas.api.context import Subsystems
 from caas.billing_database import free_text
+from caas.platform import Platform
 from caas.rules.personal_data import may_spell_a_name
 
 
-async def refuse_personal_data(subsystems: Subsystems, customer: UUID, *texts: str | None) -> None:
+async def refuse_personal_data(platform: Platform, customer: UUID, *texts: str | None) -> None:
     """Refuse texts that say who this customer is.
 
     Raises:
         PersonalDataRefusedError: one does.
     """
-    await free_text.refuse_personal_data(subsystems.tables.database, customer, *texts)
+    await free_text.refuse_personal_data(platform.tables.database, customer, *texts)
 
 
-async def refuse_named_token(subsystems: Subsystems, customer: UUID, token: str | None) -> None:
+async def refuse_named_token(platform: Platform, customer: UUID, token: str | None) -> None:
     """Refuse the token of a payment method that spells this customer's name.
 
     A token that does not read like words is not compared: each purchase brings one.
@@ -29,4 +29,4 @@ async def refuse_named_token(subsystems: Subsystems, customer: UUID, token: str 
         PersonalDataRefusedError: it does.
     """
     if token is not None and may_spell_a_name(token):
-        await refuse_personal_data(subsystems, customer, token)
+        await refuse_personal_data(platform, customer, token)

@@ -83,7 +83,7 @@ async def run_reconciliation(api: Api, call: Call) -> Response:
     body = RUN.read(call.body)
 
     async def run() -> Response:
-        done = await api.subsystems.reconciliation.reconcile(
+        done = await api.platform.reconciliation.reconcile(
             body.day, mode=body.mode, patience_seconds=PATIENCE_SECONDS
         )
         to_response = run_answer(done.run)
@@ -92,14 +92,12 @@ async def run_reconciliation(api: Api, call: Call) -> Response:
         )
         return json_response(201, answer, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.subsystems.tables.keys, call, body, run)
+    return await once(api.platform.tables.keys, call, body, run)
 
 
 async def get_reconciliation_run(api: Api, call: Call) -> Response:
     """Return a run: what it was given, as of when, and what came out."""
-    return json_response(
-        200, run_answer(await api.subsystems.reconciliation.run(call.ids["run_id"]))
-    )
+    return json_response(200, run_answer(await api.platform.reconciliation.run(call.ids["run_id"])))
 
 
 async def replay_run(api: Api, call: Call) -> Response:
@@ -107,25 +105,25 @@ async def replay_run(api: Api, call: Call) -> Response:
     body = NO_CONTENT.read(call.body)
 
     async def replay() -> Response:
-        reconciliation = api.subsystems.reconciliation
+        reconciliation = api.platform.reconciliation
         run = await reconciliation.run(call.ids["run_id"])
         digest = await reconciliation.replay(run.id)
         same = digest == run.output_hash
         return json_response(200, ReplayAnswer(run=run.id, output_hash=digest, is_the_same=same))
 
-    return await once(api.subsystems.tables.keys, call, body, replay)
+    return await once(api.platform.tables.keys, call, body, replay)
 
 
 async def list_days(api: Api, _call: Call) -> Response:
     """List the days with their verdicts, the newest first."""
     return json_response(
-        200, DayList([day_answer(it) for it in await api.subsystems.reconciliation.listed()])
+        200, DayList([day_answer(it) for it in await api.platform.reconciliation.listed()])
     )
 
 
 async def get_day(api: Api, call: Call) -> Response:
     """Judge a day, and return it with its runs and the lines that could not be read."""
-    day, reconciliation = _day(call), api.subsystems.reconciliation
+    day, reconciliation = _day(call), api.platform.reconciliation
     judged = day_answer(await reconciliation.verdict(day))
     runs = [run_answer(run) for run in await reconciliation.runs_of(day)]
     aside = await reconciliation.quarantined(day)
@@ -140,10 +138,10 @@ async def seal_day(api: Api, call: Call) -> Response:
 
     async def seal() -> Response:
         return json_response(
-            200, day_answer(await api.subsystems.reconciliation.seal(day, by=call.by.name))
+            200, day_answer(await api.platform.reconciliation.seal(day, by=call.by.name))
         )
 
-    return await once(api.subsystems.tables.keys, call, body, seal)
+    return await once(api.platform.tables.keys, call, body, seal)
 
 
 async def get_report(api: Api, call: Call) -> Response:
@@ -166,30 +164,30 @@ async def release_line(api: Api, call: Call) -> Response:
     body = RELEASE.read(call.body)
 
     async def release() -> Response:
-        judged = await api.subsystems.reconciliation.release_quarantined(
+        judged = await api.platform.reconciliation.release_quarantined(
             body.report, body.place, by=call.by.name, note=body.note
         )
         return json_response(200, day_answer(judged))
 
-    return await once(api.subsystems.tables.keys, call, body, release)
+    return await once(api.platform.tables.keys, call, body, release)
 
 
 async def get_position(api: Api, call: Call) -> Response:
     """Return what is delivered and not settled now, and what some days lost and disputed."""
     query = POSITION.read(call.scope["query_string"])
-    found = await api.subsystems.reconciliation.reporting.position(query.since, query.until)
+    found = await api.platform.reconciliation.reporting.position(query.since, query.until)
     return json_response(
         200, answer_from(PositionAnswer, found, since=query.since, until=query.until)
     )
 
 
 async def _report(api: Api, call: Call) -> ReconciliationReport:
-    return await api.subsystems.reconciliation.reporting.report(_day(call))
+    return await api.platform.reconciliation.reporting.report(_day(call))
 
 
 async def _file(api: Api, call: Call, form: str, kind: bytes) -> Response:
     day = _day(call)
-    written = await api.subsystems.reconciliation.reporting.file(day, form)
+    written = await api.platform.reconciliation.reporting.file(day, form)
     name = f'attachment; filename="reconciliation-{day}.{form}"'.encode()
     return Response(200, written, ((b"content-type", kind), (b"content-disposition", name)))
 

@@ -98,7 +98,7 @@ async def upload_report(api: Api, call: Call) -> Response:
     body = FILE.read(call.body)
 
     async def upload() -> Response:
-        done = await api.subsystems.reconciliation.reconcile_content(
+        done = await api.platform.reconciliation.reconcile_content(
             body.day, body.content, expected=Expected(lines=body.lines, nets=tuple(body.nets)),
             patience_seconds=PATIENCE_SECONDS,
         )  # fmt: skip
@@ -108,7 +108,7 @@ async def upload_report(api: Api, call: Call) -> Response:
         )
         return json_response(201, answer, (b"location", to_response.links["self"].encode()))
 
-    return await once(api.subsystems.tables.keys, call, body, upload)
+    return await once(api.platform.tables.keys, call, body, upload)
 
 
 async def preview_report(api: Api, call: Call) -> Response:
@@ -116,15 +116,15 @@ async def preview_report(api: Api, call: Call) -> Response:
     body = PREVIEW.read(call.body)
 
     async def preview() -> Response:
-        reconciliation = api.subsystems.reconciliation
+        reconciliation = api.platform.reconciliation
         return json_response(200, await reconciliation.preview_content(body.content, body.mapping))
 
-    return await once(api.subsystems.tables.keys, call, body, preview)
+    return await once(api.platform.tables.keys, call, body, preview)
 
 
 async def list_mappings(api: Api, _call: Call) -> Response:
     """List the mappings that are kept, and those that come with the platform."""
-    terms = api.subsystems.reconciliation.finance_terms
+    terms = api.platform.reconciliation.finance_terms
     return json_response(200, MappingList(await terms.mappings(), dict(await terms.shipped())))
 
 
@@ -133,19 +133,19 @@ async def keep_mapping(api: Api, call: Call) -> Response:
     body = MAPPING.read(call.body)
 
     async def keep() -> Response:
-        kept = await api.subsystems.reconciliation.finance_terms.keep_mapping(
+        kept = await api.platform.reconciliation.finance_terms.keep_mapping(
             body.name, body.mapping, by=call.by.name, retired=body.retired
         )
         return json_response(201, kept)
 
-    return await once(api.subsystems.tables.keys, call, body, keep)
+    return await once(api.platform.tables.keys, call, body, keep)
 
 
 async def list_fees(api: Api, call: Call) -> Response:
     """List the fees that hold on a day."""
     query = FEES_ON.read(call.scope["query_string"])
     return json_response(
-        200, FeeList(await api.subsystems.reconciliation.finance_terms.fees(query.day))
+        200, FeeList(await api.platform.reconciliation.finance_terms.fees(query.day))
     )
 
 
@@ -154,14 +154,14 @@ async def keep_fee(api: Api, call: Call) -> Response:
     body = FEE.read(call.body)
 
     async def keep() -> Response:
-        terms = api.subsystems.reconciliation.finance_terms
+        terms = api.platform.reconciliation.finance_terms
         await terms.keep_fee(
             body.method, body.kind, body.valid_from, (body.rate_ppm, body.fixed, body.tolerance),
             provider=body.provider, by=call.by.name,
         )  # fmt: skip
         return json_response(201, FeeList(await terms.fees(body.valid_from)))
 
-    return await once(api.subsystems.tables.keys, call, body, keep)
+    return await once(api.platform.tables.keys, call, body, keep)
 
 
 REPORT_OPERATIONS: Final = (

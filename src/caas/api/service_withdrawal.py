@@ -25,16 +25,16 @@ async def withdraw_from_service(api: Api, call: Call) -> Response:
     order_id = call.ids["order_id"]
 
     async def withdraw() -> Response:
-        await own_service_order(api.subsystems, call.by, order_id)
-        await api.subsystems.payment_processing.withdraw_from_service(
+        await own_service_order(api.platform, call.by, order_id)
+        await api.platform.payment_processing.withdraw_from_service(
             order_id, requested_by=call.by.name
         )
-        payments = await api.subsystems.tables.payments.listed(subject=order_id)
-        order = await api.subsystems.service_catalog.service_order(order_id)
-        refunds = await api.subsystems.payment_processing.refunds_of(payments)
+        payments = await api.platform.tables.payments.listed(subject=order_id)
+        order = await api.platform.service_catalog.service_order(order_id)
+        refunds = await api.platform.payment_processing.refunds_of(payments)
         content = service_order_answer(order, payments, refunds)
         if all(payment.state in UNDONE for payment in payments):
             return json_response(200, content)
         return json_response(202, content, RETRY_AFTER)
 
-    return await once(api.subsystems.tables.keys, call, body, withdraw)
+    return await once(api.platform.tables.keys, call, body, withdraw)

@@ -113,7 +113,7 @@ LISTED: Final = QueryOf(ServiceOrderQuery)
 async def put_service(api: Api, call: Call) -> Response:
     """Put a service into the catalogue, or change it for those who buy from now on."""
     body = PUT.read(call.body)
-    service = await api.subsystems.service_catalog.put_service(
+    service = await api.platform.service_catalog.put_service(
         code=code_of(call),
         name=body.name,
         kind=body.kind,
@@ -131,13 +131,13 @@ async def put_service(api: Api, call: Call) -> Response:
 async def get_service(api: Api, call: Call) -> Response:
     """Return a service of the catalogue."""
     return json_response(
-        200, service_answer(await api.subsystems.service_catalog.service(code_of(call)))
+        200, service_answer(await api.platform.service_catalog.service(code_of(call)))
     )
 
 
 async def list_services(api: Api, _call: Call) -> Response:
     """List what is on offer."""
-    offered = await api.subsystems.service_catalog.services()
+    offered = await api.platform.service_catalog.services()
     return json_response(200, ServiceList(data=[service_answer(service) for service in offered]))
 
 
@@ -151,8 +151,8 @@ async def create_service_order(api: Api, call: Call) -> Response:
     request = keyed(call, body)
 
     async def ordered() -> PaymentRequest:
-        await refuse_named_token(api.subsystems, body.customer, body.payment_method)
-        order = await api.subsystems.service_catalog.create_service_order(
+        await refuse_named_token(api.platform, body.customer, body.payment_method)
+        order = await api.platform.service_catalog.create_service_order(
             customer=body.customer, vin=body.vin, service=body.service,
             duration_days=body.duration_days, by_fleet=call.by.sells_for_any_vehicle,
             request_key=request.order_key,
@@ -164,20 +164,20 @@ async def create_service_order(api: Api, call: Call) -> Response:
         )  # fmt: skip
 
     async def buy() -> Response:
-        initiate = api.subsystems.payment_processing.initiate_service_payment
-        payment = await checkout(api.subsystems.tables, request, initiate, ordered)
+        initiate = api.platform.payment_processing.initiate_service_payment
+        payment = await checkout(api.platform.tables, request, initiate, ordered)
         return await purchase_answer(api, call, payment, to_response)
 
     async def to_response(payment: Payment) -> tuple[ServiceOrderAnswer, str]:
         return await _to_response(api, payment.subject), service_order_path(payment.subject)
 
-    return await once(api.subsystems.tables.keys, call, body, buy)
+    return await once(api.platform.tables.keys, call, body, buy)
 
 
 async def get_service_order(api: Api, call: Call) -> Response:
     """Return a service order as it stands, with its payments."""
     order_id = call.ids["order_id"]
-    await own_service_order(api.subsystems, call.by, order_id)
+    await own_service_order(api.platform, call.by, order_id)
     return json_response(200, await _to_response(api, order_id))
 
 
@@ -188,7 +188,7 @@ async def list_service_orders(api: Api, call: Call) -> Response:
         refuse_other_customer(call.by, query.customer)
     if call.by.dealership is not None:
         refuse_narrowed(call.by)
-    page = await api.subsystems.service_catalog.service_orders(
+    page = await api.platform.service_catalog.service_orders(
         customer=query.customer or call.by.customer, vin=query.vin, before=query.cursor
     )
     shown, more = page_of(page, query.limit)
@@ -209,9 +209,9 @@ def code_of(call: Call) -> str:
 
 
 async def _to_response(api: Api, order_id: UUID) -> ServiceOrderAnswer:
-    order = await api.subsystems.service_catalog.service_order(order_id)
-    payments = await api.subsystems.tables.payments.listed(subject=order_id)
-    refunds = await api.subsystems.payment_processing.refunds_of(payments)
+    order = await api.platform.service_catalog.service_order(order_id)
+    payments = await api.platform.tables.payments.listed(subject=order_id)
+    refunds = await api.platform.payment_processing.refunds_of(payments)
     return service_order_answer(order, payments, refunds)
 
 

@@ -75,7 +75,7 @@ async def ready(api: Api, _call: Call) -> Response:
 async def invariants(api: Api, _call: Call) -> Response:
     """Check the laws over the whole database: each with its count of broken rows."""
     async with api.checking:
-        findings = await invariant_checks.checked(api.subsystems.tables.database)
+        findings = await invariant_checks.checked(api.platform.tables.database)
     to_response = [
         InvariantAnswer(
             found.invariant.name, found.invariant.sentence, found.broken, list(found.examples)
@@ -91,7 +91,7 @@ async def metrics(api: Api, _call: Call) -> Response:
     await api.settings.before_metrics()
     with suppress(UnavailableError, TimeoutError):
         async with asyncio.timeout(METRICS_SECONDS_MAX):
-            refused = await api.subsystems.tables.commands.refused_by_reason()
+            refused = await api.platform.tables.commands.refused_by_reason()
         api.metrics.refused_acknowledgements = refused
     return Response(200, api.metrics.text(), ((b"content-type", METRICS_TYPE.encode()),))
 

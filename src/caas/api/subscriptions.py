@@ -72,8 +72,8 @@ async def subscribe(api: Api, call: Call) -> Response:
     _refuse_others(call, body.customer)
 
     async def begin() -> Response:
-        await refuse_named_token(api.subsystems, body.customer, body.payment_method)
-        subscription = await api.subsystems.subscriptions.subscribe(
+        await refuse_named_token(api.platform, body.customer, body.payment_method)
+        subscription = await api.platform.subscriptions.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
             payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
         )  # fmt: skip
@@ -85,7 +85,7 @@ async def subscribe(api: Api, call: Call) -> Response:
             return json_response(202, to_response, location, RETRY_AFTER)
         return json_response(201, to_response, location)
 
-    return await once(api.subsystems.tables.keys, call, body, begin)
+    return await once(api.platform.tables.keys, call, body, begin)
 
 
 async def change_payment_method(api: Api, call: Call) -> Response:
@@ -93,28 +93,28 @@ async def change_payment_method(api: Api, call: Call) -> Response:
     body = OTHER_METHOD.read(call.body)
 
     async def change() -> Response:
-        subscription = await own_subscription(api.subsystems, call.by, call.ids["subscription_id"])
-        await refuse_named_token(api.subsystems, subscription.customer, body.payment_method)
-        verifying = await api.subsystems.subscriptions.change_payment_method(
+        subscription = await own_subscription(api.platform, call.by, call.ids["subscription_id"])
+        await refuse_named_token(api.platform, subscription.customer, body.payment_method)
+        verifying = await api.platform.subscriptions.change_payment_method(
             subscription.id, payment_method=body.payment_method
         )
         to_response = payment_summary(verifying)
         return json_response(202, to_response, (b"location", to_response.links.itself.encode()))
 
-    return await once(api.subsystems.tables.keys, call, body, change)
+    return await once(api.platform.tables.keys, call, body, change)
 
 
 async def end_subscription(api: Api, call: Call) -> Response:
     """End a subscription by the customer's wish; ending it again changes nothing."""
     subscription_id = call.ids["subscription_id"]
-    await own_subscription(api.subsystems, call.by, subscription_id)
-    ended = await api.subsystems.subscriptions.end_subscription(subscription_id)
+    await own_subscription(api.platform, call.by, subscription_id)
+    ended = await api.platform.subscriptions.end_subscription(subscription_id)
     return json_response(200, subscription_answer(ended))
 
 
 async def get_subscription(api: Api, call: Call) -> Response:
     """Return a subscription as it stands."""
-    subscription = await own_subscription(api.subsystems, call.by, call.ids["subscription_id"])
+    subscription = await own_subscription(api.platform, call.by, call.ids["subscription_id"])
     return json_response(200, subscription_answer(subscription))
 
 
@@ -125,7 +125,7 @@ async def list_subscriptions(api: Api, call: Call) -> Response:
         refuse_other_customer(call.by, query.customer)
     if call.by.dealership is not None:
         refuse_narrowed(call.by)
-    page = await api.subsystems.subscriptions.subscriptions(
+    page = await api.platform.subscriptions.subscriptions(
         customer=query.customer or call.by.customer, vin=query.vin, state=query.state,
         before=query.cursor,
     )  # fmt: skip

@@ -93,12 +93,12 @@ async def record_usage(api: Api, call: Call) -> Response:
     body = USED.read(call.body)
 
     async def record() -> Response:
-        subscription = await own_subscription(api.subsystems, call.by, body.subscription)
+        subscription = await own_subscription(api.platform, call.by, body.subscription)
         refuse_narrowed(call.by)
         await refuse_personal_data(
-            api.subsystems, subscription.customer, body.source_id, body.cancels
+            api.platform, subscription.customer, body.source_id, body.cancels
         )
-        because = await api.subsystems.usage.record_usage(
+        because = await api.platform.usage.record_usage(
             body.subscription, quantity=body.quantity, at=body.at.astimezone(UTC),
             source_id=body.source_id, unit=body.unit, cancels=body.cancels,
         )  # fmt: skip
@@ -108,7 +108,7 @@ async def record_usage(api: Api, call: Call) -> Response:
         )  # fmt: skip
         return json_response(201 if because is None else 200, to_response)
 
-    return await once(api.subsystems.tables.keys, call, body, record)
+    return await once(api.platform.tables.keys, call, body, record)
 
 
 async def dispute_usage(api: Api, call: Call) -> Response:
@@ -116,14 +116,14 @@ async def dispute_usage(api: Api, call: Call) -> Response:
     body = DISPUTED.read(call.body)
 
     async def dispute() -> Response:
-        subscription = await own_subscription(api.subsystems, call.by, body.subscription)
-        await refuse_personal_data(api.subsystems, subscription.customer, body.reason)
-        opened = await api.subsystems.usage.dispute(
+        subscription = await own_subscription(api.platform, call.by, body.subscription)
+        await refuse_personal_data(api.platform, subscription.customer, body.reason)
+        opened = await api.platform.usage.dispute(
             body.subscription, body.source_id, because=body.reason, by=call.by.name
         )
         return json_response(201, answer_from(DisputeAnswer, opened))
 
-    return await once(api.subsystems.tables.keys, call, body, dispute)
+    return await once(api.platform.tables.keys, call, body, dispute)
 
 
 async def end_usage_dispute(api: Api, call: Call) -> Response:
@@ -131,12 +131,12 @@ async def end_usage_dispute(api: Api, call: Call) -> Response:
     body = OUTCOME.read(call.body)
 
     async def end() -> Response:
-        ended = await api.subsystems.usage.end_dispute(
+        ended = await api.platform.usage.end_dispute(
             call.ids["dispute_id"], outcome=body.outcome, by=call.by.name
         )
         return json_response(200, answer_from(DisputeAnswer, ended))
 
-    return await once(api.subsystems.tables.keys, call, body, end)
+    return await once(api.platform.tables.keys, call, body, end)
 
 
 _DECIDERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.BILLING, Scope.OPERATIONS})

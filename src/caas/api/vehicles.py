@@ -117,7 +117,7 @@ LISTED: Final = QueryOf(VehicleQuery)
 async def put_vehicle(api: Api, call: Call) -> Response:
     """Put a vehicle into stock, or tell more of a known one."""
     body = PUT.read(call.body)
-    vehicle = await api.subsystems.order_management.put_vehicle(
+    vehicle = await api.platform.order_management.put_vehicle(
         vin=vin_of(call),
         model=body.model,
         price=payment_amount(body.price.amount, body.price.currency),
@@ -133,19 +133,19 @@ async def return_vehicle(api: Api, call: Call) -> Response:
     vin = vin_of(call)
 
     async def back() -> Response:
-        await refuse_foreign_vehicle(api.subsystems, call.by, vin)
+        await refuse_foreign_vehicle(api.platform, call.by, vin)
         return json_response(
-            200, _to_response(await api.subsystems.order_management.vehicle_returned(vin))
+            200, _to_response(await api.platform.order_management.vehicle_returned(vin))
         )
 
-    return await once(api.subsystems.tables.keys, call, body, back)
+    return await once(api.platform.tables.keys, call, body, back)
 
 
 async def get_vehicle(api: Api, call: Call) -> Response:
     """Return a vehicle as it stands, with its timeline."""
     vin = vin_of(call)
-    vehicle = await own_vehicle(api.subsystems, call.by, vin)
-    events = await api.subsystems.order_management.vehicle_history(vin)
+    vehicle = await own_vehicle(api.platform, call.by, vin)
+    events = await api.platform.order_management.vehicle_history(vin)
     return json_response(
         200, answer_from(VehicleWithEvents, vehicle, events=events, **_made(vehicle))
     )
@@ -159,7 +159,7 @@ async def list_vehicles(api: Api, call: Call) -> Response:
         if state not in {None, VehicleState.SIN_ASIGNAR}:
             refuse_narrowed(call.by)
         state = VehicleState.SIN_ASIGNAR
-    page = await api.subsystems.order_management.vehicles(
+    page = await api.platform.order_management.vehicles(
         state=state, model=query.model, after=query.cursor
     )
     shown, more = page_of(page, query.limit, lambda row: row.vin)

@@ -26,10 +26,15 @@ from caas.api.bodies import refuse_duplicate_keys
 from caas.api.call import Call
 from caas.api.context import Api
 from caas.api.operation import Operation
-from caas.api.partner_webhooks import APPLY_PARTNER_WEBHOOK, FACTORY, TRANSPORT, read_partner_event
 from caas.api.problems import Problem
 from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWebhookError
 from caas.external_systems.webhook_signatures import WEBHOOK_BODY_BYTES_MAX, WebhookRefusedError
+from caas.order_management.partner_webhooks import (
+    APPLY_PARTNER_WEBHOOK,
+    FACTORY,
+    TRANSPORT,
+    read_partner_event,
+)
 from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
 from caas.rules.card_numbers import scrub
 from caas.rules.personal_data import (

@@ -10,6 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from caas.billing_database.invoices import ADVANCE, CREDIT_NOTE, INVOICE, SERVICE, VEHICLE
+from caas.rules.market import Market
 from caas.rules.mes_vencido import Month
 
 SERIES_OF: Final = {
@@ -39,6 +40,23 @@ class Letterhead:
     language: str
     payment_terms: str
     series: str = ""
+
+    @classmethod
+    def of(cls, market: Market) -> "Letterhead":
+        """Return the letterhead of a market's invoices."""
+        seller = market.seller
+        return cls(
+            name=seller.name,
+            vat_id=seller.vat_id,
+            street=seller.street,
+            postcode=seller.postcode,
+            city=seller.city,
+            country=seller.country,
+            zone=market.zone,
+            language=market.language,
+            payment_terms=seller.payment_terms,
+            series=seller.series,
+        )
 
     def series_of(self, kind: str, now: datetime) -> str:
         """Return the series in which documents of this kind are numbered: by kind and year."""

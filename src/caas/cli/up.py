@@ -74,7 +74,7 @@ async def _up(wanted: int | None) -> None:
         platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
         fleet = world.controls.get("vehicles")
         staff = await first_day(
-            server.console_subsystems(platform),
+            platform,
             settings.data_dir,
             key_of=partial(_key_of_car, fleet) if fleet else None,
         )

@@ -57,7 +57,7 @@ async def change_password(console: Console, request: PageRequest) -> Response:
             within=connection,
         )  # fmt: skip
 
-    await console.subsystems.tables.database.in_transaction(change)
+    await console.platform.tables.database.in_transaction(change)
     await console.sessions.end_others(request.by)
     return see_other("/account?done=password")
 
@@ -93,7 +93,7 @@ async def _known_words(console: Console, request: PageRequest) -> tuple[str, ...
     """Return what says who is signed in: a login, or a name and an address."""
     if request.by.customer is None:
         return (request.by.name,)
-    customer = await console.subsystems.order_management.customer(request.by.customer)
+    customer = await console.platform.order_management.customer(request.by.customer)
     return (request.by.name, customer.email or "")
 
 

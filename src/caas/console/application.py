@@ -11,9 +11,10 @@ from typing import Final
 from caas.billing_database.accounts import Accounts, Role
 from caas.billing_database.second_factors import SecondFactors
 from caas.billing_database.sessions import Sessions
+from caas.billing_database.simulated_calendar import SimulatedCalendar
 from caas.console import languages, pwa
 from caas.console.account import ACCOUNT_ROUTES
-from caas.console.context import Console, Subsystems
+from caas.console.context import Console
 from caas.console.customer import CUSTOMER_ROUTES
 from caas.console.error_pages import error_page
 from caas.console.intranet import INTRANET_ROUTES
@@ -31,6 +32,9 @@ from caas.console.session_start import second_factor_path
 from caas.console.settings import ConsoleSettings
 from caas.console.sign_in import SIGN_IN_ROUTES, sign_in_path
 from caas.errors import CaasError, NotFoundError
+from caas.external_systems.outbox_letters import OutboxLetters
+from caas.external_systems.simulator_control import SimulatorControl
+from caas.platform import Platform
 from caas.web import forms
 from caas.web.application import FOR_BROWSERS, WebApplication
 from caas.web.forms import ForeignFormError
@@ -148,12 +152,18 @@ class PagesSite:
 
 
 def build_channels(
-    subsystems: Subsystems, settings: ConsoleSettings, *, routes: tuple[PageRoute, ...] = ROUTES
+    platform: Platform,
+    settings: ConsoleSettings,
+    *,
+    simulators: SimulatorControl | None = None,
+    calendar: SimulatedCalendar | None = None,
+    letters: OutboxLetters | None = None,
+    routes: tuple[PageRoute, ...] = ROUTES,
 ) -> WebApplication[PageRequest]:
-    """Build the channels over the subsystems."""
-    database = subsystems.tables.database
+    """Build the channels over the platform."""
+    database = platform.tables.database
     console = Console(
-        subsystems=subsystems,
+        platform=platform,
         settings=settings,
         accounts=Accounts(database),
         passwords=Passwords(),
@@ -165,6 +175,9 @@ def build_channels(
         devices=KnownDevices(settings.sign_in_keys, is_secure=settings.is_secure),
         second_factors=SecondFactors(database),
         renderer=Renderer(settings.zone),
+        simulators=simulators,
+        calendar=calendar,
+        letters=letters,
     )
     return WebApplication(PagesSite(console, routes))
 
@@ -187,7 +200,7 @@ async def _page(console: Console, request: PageRequest, route: PageRoute) -> Res
     if route.roles and request.by.role not in route.roles:
         raise NotYourPageError
     if request.session is not None and reads and not request.is_partial:
-        request.unread = await unread(console.subsystems.notifications, request.session)
+        request.unread = await unread(console.platform.notifications, request.session)
     return await route.show(console, request)
 
 

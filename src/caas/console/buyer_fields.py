@@ -36,12 +36,12 @@ def filled_in(request: PageRequest, action: str, known: BillingDetails | None) -
 
 async def known_buyer(console: Console, customer: UUID) -> BillingDetails | None:
     """Return what a customer said last."""
-    return await BillingDetailsRows(console.subsystems.tables.database).find(customer)
+    return await BillingDetailsRows(console.platform.tables.database).find(customer)
 
 
 async def lacks_tax_id(console: Console, dealership: str, entered: Mapping[str, str]) -> bool:
     """Say whether a vehicle's invoice needs a tax id that was not typed."""
-    rows = BillingDetailsRows(console.subsystems.tables.database)
+    rows = BillingDetailsRows(console.platform.tables.database)
     return not entered["tax_id"] and await rows.needs_tax_id(dealership)
 
 
@@ -52,4 +52,4 @@ async def put_buyer(console: Console, customer: UUID, entered: Mapping[str, str]
         UnknownCountryError, InvalidTaxIdError, InvalidBillingDetailsError: it cannot be used.
     """
     new = checked_details(**entered)
-    await BillingDetailsRows(console.subsystems.tables.database).put(customer, new)
+    await BillingDetailsRows(console.platform.tables.database).put(customer, new)

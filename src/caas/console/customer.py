@@ -27,7 +27,7 @@ from caas.web.response import Response, see_other
 
 async def cars(console: Console, request: PageRequest) -> Response:
     """Show the cars of all accounts that are this person's; the only one at once."""
-    management = console.subsystems.order_management
+    management = console.platform.order_management
     orders = await management.orders(customer=request.customer)
     others = [
         (other, order)

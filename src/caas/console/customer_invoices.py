@@ -21,7 +21,7 @@ KINDS: Final = {"paid": "good", "open": "busy", "declined": "bad"}
 
 async def invoices(console: Console, request: PageRequest) -> Response:
     """Show invoices and credit notes, newest first."""
-    listed = await console.subsystems.invoices.invoices(customer=request.customer)
+    listed = await console.platform.invoices.invoices(customer=request.customer)
     return console.page(
         request,
         "customer/invoices.html",
@@ -35,7 +35,7 @@ async def invoices(console: Console, request: PageRequest) -> Response:
 async def invoice_pdf(console: Console, request: PageRequest) -> Response:
     """Give an invoice as a file."""
     invoice = await _own_invoice(console, request)
-    pdf = await console.subsystems.invoices.pdf(invoice.id)
+    pdf = await console.platform.invoices.pdf(invoice.id)
     disposition = f'attachment; filename="{pdf.name}"'.encode()
     headers = ((b"content-type", b"application/pdf"), (b"content-disposition", disposition))
     return Response(OK, pdf.content, (*headers, NO_STORE))
@@ -50,7 +50,7 @@ def first_day_of(key: str) -> date:
 async def _own_invoice(console: Console, request: PageRequest) -> Invoice:
     invoice_id: UUID = request.ids["invoice_id"]
     try:
-        found = await console.subsystems.invoices.invoice(invoice_id)
+        found = await console.platform.invoices.invoice(invoice_id)
     except NotFoundError as error:
         raise NothingHereError from error
     if found.customer != request.customer:

@@ -32,7 +32,7 @@ async def to_gateway(console: Console, request: PageRequest) -> Response:
 
 async def payments(console: Console, request: PageRequest) -> Response:
     """Show every payment, newest first."""
-    listed = await console.subsystems.tables.payments.listed(
+    listed = await console.platform.tables.payments.listed(
         customer=request.customer, before=request.place("before")
     )
     subjects = await subjects_of(console, request)
@@ -61,7 +61,7 @@ async def payment_live(console: Console, request: PageRequest) -> Response:
 
 async def _shown(console: Console, request: PageRequest, template: str) -> Response:
     found = await own_payment(console, request)
-    status = await console.subsystems.payment_processing.query_payment_status(found.id)
+    status = await console.platform.payment_processing.query_payment_status(found.id)
     subjects = await subjects_of(console, request)
     view = subjects.view(status.payment)
     return console.page(
@@ -85,7 +85,7 @@ async def own_payment(console: Console, request: PageRequest) -> Payment:
     """
     payment_id: UUID = request.ids["payment_id"]
     try:
-        found = await console.subsystems.tables.payments.get(payment_id)
+        found = await console.platform.tables.payments.get(payment_id)
     except NotFoundError as error:
         raise NothingHereError from error
     if found.customer != request.customer:

@@ -158,7 +158,7 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
     path = f"/service-orders/{order.id}"
 
     async def work() -> str:
-        await console.subsystems.payment_processing.withdraw_from_service(
+        await console.platform.payment_processing.withdraw_from_service(
             order.id, requested_by="customer"
         )
         return path
@@ -176,7 +176,7 @@ async def own_service_order(console: Console, request: PageRequest) -> ServiceOr
         NothingHereError: there is none, or it is somebody else's.
     """
     order_id: UUID = request.ids["order_id"]
-    catalog = console.subsystems.service_catalog
+    catalog = console.platform.service_catalog
     try:
         order = await catalog.service_order(order_id)
     except NotFoundError as error:
@@ -184,19 +184,19 @@ async def own_service_order(console: Console, request: PageRequest) -> ServiceOr
     if order.customer != request.customer:
         raise NothingHereError
     withdrawable = order.state in WITHDRAWABLE
-    processing = console.subsystems.payment_processing
+    processing = console.platform.payment_processing
     return ServiceOrderView(
         order,
         (await catalog.service(order.service)).named(request.language),
         last_of(await payments_of(console, order.id), PaymentType.SERVICE),
-        await console.subsystems.tables.entitlements.of_order(order.id),
+        await console.platform.tables.entitlements.of_order(order.id),
         await processing.service_withdrawal_period(order.id) if withdrawable else None,
     )
 
 
 async def own_cars(console: Console, request: PageRequest) -> list[Order]:
     """Return the orders whose cars were delivered to this customer."""
-    return await console.subsystems.order_management.orders(
+    return await console.platform.order_management.orders(
         customer=request.customer, state=OrderState.DELIVERED
     )
 
@@ -218,7 +218,7 @@ async def pays_once(
     """Ask for a payment as often as its form is sent, once, and go on to pay it."""
 
     async def work() -> str:
-        pay = console.subsystems.payment_processing.initiate_service_payment
+        pay = console.platform.payment_processing.initiate_service_payment
         payment = await initiated(console, request, pay, ordered)
         return f"/pay/{payment.id}"
 
@@ -230,7 +230,7 @@ async def _behind(console: Console, view: ServiceOrderView) -> list[Term]:
     order = view.order
     if order.active_until is None:
         return []
-    terms = await console.subsystems.tables.entitlements.terms(order.vin, order.service)
+    terms = await console.platform.tables.entitlements.terms(order.vin, order.service)
     return [one for one in terms if one.starts_at and one.starts_at >= order.active_until]
 
 

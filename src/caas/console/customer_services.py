@@ -70,7 +70,7 @@ class Chosen:
 
 async def services(console: Console, request: PageRequest) -> Response:
     """Show what the customer's cars have, by service, and what else can be bought for them."""
-    catalog = console.subsystems.service_catalog
+    catalog = console.platform.service_catalog
     cars = await own_cars(console, request)
     views = [
         view
@@ -95,9 +95,7 @@ async def services(console: Console, request: PageRequest) -> Response:
             for one in offers
             if one.service.kind == SUBSCRIPTION and (one.is_new or one.follows)
         ],
-        subscriptions=await console.subsystems.subscriptions.subscriptions(
-            customer=request.customer
-        ),
+        subscriptions=await console.platform.subscriptions.subscriptions(customer=request.customer),
         names=names,
         money_of=Money,
         past=[
@@ -124,7 +122,7 @@ async def buy(console: Console, request: PageRequest) -> Response:
         return await _service_page(console, request, vin, nothing_chosen=True)
 
     async def ordered() -> PaymentRequest:
-        order = await console.subsystems.service_catalog.create_service_order(
+        order = await console.platform.service_catalog.create_service_order(
             customer=request.customer, vin=vin, service=offer.code, duration_days=int(days),
             request_key=keyed(request).order_key,
         )  # fmt: skip
@@ -167,7 +165,7 @@ def lowest_price(service: Service) -> Money:
 
 async def _in_catalogue(console: Console, request: PageRequest) -> Service:
     try:
-        return await console.subsystems.service_catalog.service(request.ids["code"])
+        return await console.platform.service_catalog.service(request.ids["code"])
     except NotFoundError as error:
         raise NothingHereError from error
 

@@ -124,7 +124,7 @@ async def subscribe(console: Console, request: PageRequest) -> Response:
         return await _form_page(console, request, offer, vin=vin, nothing_chosen=True)
 
     async def work() -> str:
-        subscription = await console.subsystems.subscriptions.subscribe(
+        subscription = await console.platform.subscriptions.subscribe(
             customer=request.customer, vin=vin, service=offer.code, payment_method=chosen[0]
         )
         return f"/subscriptions/{subscription.id}"
@@ -153,7 +153,7 @@ async def subscription_live(console: Console, request: PageRequest) -> Response:
 async def end_form(console: Console, request: PageRequest) -> Response:
     """Say what ending a subscription means."""
     view = await own_subscription(console, request)
-    free = await console.subsystems.subscriptions.withdraws_now(view.subscription.id)
+    free = await console.platform.subscriptions.withdraws_now(view.subscription.id)
     return console.page(
         request, "customer/end_subscription.html", view=view, key=new_key(), free=free
     )
@@ -164,7 +164,7 @@ async def end(console: Console, request: PageRequest) -> Response:
     view = await own_subscription(console, request)
 
     async def work() -> str:
-        await console.subsystems.subscriptions.end_subscription(view.subscription.id)
+        await console.platform.subscriptions.end_subscription(view.subscription.id)
         return f"/subscriptions/{view.subscription.id}"
 
     return await once(console, request, work)
@@ -177,10 +177,10 @@ async def own_subscription(console: Console, request: PageRequest) -> Subscripti
         NothingHereError: there is none, or it is somebody else's.
     """
     subscription_id: UUID = request.ids["subscription_id"]
-    found = await console.subsystems.subscriptions.find(subscription_id)
+    found = await console.platform.subscriptions.find(subscription_id)
     if found is None or found.customer != request.customer:
         raise NothingHereError
-    offer = await console.subsystems.service_catalog.service(found.service)
+    offer = await console.platform.service_catalog.service(found.service)
     checks = await payments_of(console, found.id)
     return SubscriptionView(
         found,
@@ -194,9 +194,9 @@ async def _to_confirm(
     console: Console, subscription: Subscription
 ) -> tuple[Invoice, PaymentView] | None:
     """Return the month that waits for the customer at the gateway, if one does."""
-    for invoice in await console.subsystems.invoices.invoices(subject=subscription.id):
+    for invoice in await console.platform.invoices.invoices(subject=subscription.id):
         if invoice.state == OPEN and invoice.last_payment is not None:
-            view = view_of(await console.subsystems.tables.payments.get(invoice.last_payment))
+            view = view_of(await console.platform.tables.payments.get(invoice.last_payment))
             if view.situation is Situation.AT_GATEWAY:
                 return invoice, view
     return None
@@ -204,7 +204,7 @@ async def _to_confirm(
 
 async def _page(console: Console, request: PageRequest, template: str) -> Response:
     view = await own_subscription(console, request)
-    now = await InvoiceRows(console.subsystems.tables.database).now()
+    now = await InvoiceRows(console.platform.tables.database).now()
     active = view.subscription.state is SubscriptionState.ACTIVE
     return console.page(
         request,
@@ -212,7 +212,7 @@ async def _page(console: Console, request: PageRequest, template: str) -> Respon
         view=view,
         begins=await _begins(console, view.subscription),
         month=await running_month(console, view.subscription, now) if active else None,
-        invoices=await console.subsystems.invoices.invoices(subject=view.subscription.id),
+        invoices=await console.platform.invoices.invoices(subject=view.subscription.id),
         money_of=Money,
         day_of=first_day_of,
     )
@@ -220,9 +220,7 @@ async def _page(console: Console, request: PageRequest, template: str) -> Respon
 
 async def _begins(console: Console, subscription: Subscription) -> datetime | None:
     """Return from when a subscription counts, while what was paid before it still runs."""
-    terms = await console.subsystems.tables.entitlements.terms(
-        subscription.vin, subscription.service
-    )
+    terms = await console.platform.tables.entitlements.terms(subscription.vin, subscription.service)
     ahead = (one for one in terms if one.subscription == subscription.id)
     return next((one.starts_at for one in ahead if one.status == "scheduled"), None)
 
@@ -255,12 +253,12 @@ async def _form_page(
 
 async def used_methods(console: Console, request: PageRequest) -> list[UsedMethod]:
     """Return what the customer has paid with before."""
-    return await PaymentMethods(console.subsystems.tables.database).used_by(request.customer)
+    return await PaymentMethods(console.platform.tables.database).used_by(request.customer)
 
 
 async def _offered(console: Console, request: PageRequest) -> Service:
     try:
-        found = await console.subsystems.service_catalog.service(request.ids["code"])
+        found = await console.platform.service_catalog.service(request.ids["code"])
     except NotFoundError as error:
         raise NothingHereError from error
     if found.kind != SUBSCRIPTION or not found.offered:

@@ -148,11 +148,11 @@ async def entitlements_in(
     console: Console, vin: str, *, customer: UUID, language: str
 ) -> Entitlements:
     """Return, by service, what is offered for a vehicle or lasts in it, as a customer sees it."""
-    subsystems = console.subsystems
-    names = await subsystems.service_catalog.names(language)
-    offered = {one.code: one for one in await subsystems.service_catalog.services()}
+    platform = console.platform
+    names = await platform.service_catalog.names(language)
+    offered = {one.code: one for one in await platform.service_catalog.services()}
     lasting: dict[str, list[Term]] = {code: [] for code in offered}
-    for term in await subsystems.tables.entitlements.terms(vin):
+    for term in await platform.tables.entitlements.terms(vin):
         if term.status in WAITING | GRANTED:
             lasting.setdefault(term.service, []).append(term)
     return {
@@ -193,8 +193,8 @@ async def services_of_vehicle(
     console: Console, vin: str, *, language: str, customer: UUID | None = None
 ) -> list[VehicleService]:
     """Return every service that was sold for a vehicle; to one customer, when there is one."""
-    entitlements = console.subsystems.tables.entitlements
-    names = await console.subsystems.service_catalog.names(language)
+    entitlements = console.platform.tables.entitlements
+    names = await console.platform.service_catalog.names(language)
     terms = [term for term in await entitlements.terms(vin) if customer in (None, term.customer)]
     states = await entitlements.sync_states(vin)
     found = [

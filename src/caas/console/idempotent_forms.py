@@ -67,7 +67,7 @@ async def once(
         return see_other(await work())
 
     return await idempotency.once(
-        console.subsystems.tables.keys,
+        console.platform.tables.keys,
         keyed(request),
         respond,
         replayed=_replayed,
@@ -86,7 +86,7 @@ async def initiated(
 
     `ordered` writes down what is paid for, and is left out when the payment is there already.
     """
-    return await idempotency.checkout(console.subsystems.tables, keyed(request), initiate, ordered)
+    return await idempotency.checkout(console.platform.tables, keyed(request), initiate, ordered)
 
 
 def asked_for(

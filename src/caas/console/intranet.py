@@ -35,8 +35,8 @@ FILTERS: Final = {
 
 async def home(console: Console, request: PageRequest) -> Response:
     """Show what is in stock, what waits for somebody, and the newest orders."""
-    newest = await console.subsystems.order_management.orders(dealership=request.dealership)
-    counts = await counts_of(console.subsystems.tables.database, request.dealership)
+    newest = await console.platform.order_management.orders(dealership=request.dealership)
+    counts = await counts_of(console.platform.tables.database, request.dealership)
     return console.page(
         request,
         "intranet/home.html",
@@ -53,7 +53,7 @@ async def stock(console: Console, request: PageRequest) -> Response:
     """Show vehicles: those that are sin asignar, or all."""
     everything = request.query.get("show") == "all"
     model = request.query.get("model") or None
-    vehicles = await console.subsystems.order_management.vehicles(
+    vehicles = await console.platform.order_management.vehicles(
         state=None if everything else VehicleState.SIN_ASIGNAR,
         model=model,
         after=request.query.get("after"),
@@ -71,7 +71,7 @@ async def stock(console: Console, request: PageRequest) -> Response:
 async def orders(console: Console, request: PageRequest) -> Response:
     """Show the dealership's orders, newest first."""
     chosen = request.query.get("show", "")
-    listed = await console.subsystems.order_management.orders(
+    listed = await console.platform.order_management.orders(
         dealership=request.dealership, state=FILTERS.get(chosen), before=request.place("before")
     )
     return console.page(

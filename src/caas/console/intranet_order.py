@@ -88,7 +88,7 @@ async def send_access_again(console: Console, request: PageRequest) -> Response:
     order = await own_order(console, request)
 
     async def work() -> str:
-        await console.subsystems.access_links.send(
+        await console.platform.access_links.send(
             order.customer, order.id, by=request.by.account, address=request.address
         )
         return f"/intranet/orders/{order.id}?sent=1"
@@ -100,7 +100,7 @@ async def about_to_take_back(console: Console, request: PageRequest) -> Response
     """Say what taking a vehicle back does, and ask."""
     order = await own_order(console, request)
     back = f"/intranet/orders/{order.id}"
-    if order.vin is None or not await console.subsystems.order_management.awaits_return(order):
+    if order.vin is None or not await console.platform.order_management.awaits_return(order):
         return see_other(back)
     return asks(console, request, "take_back", back=back, name=order.vin)
 
@@ -112,7 +112,7 @@ async def vehicle_returned(console: Console, request: PageRequest) -> Response:
         raise NothingHereError
 
     async def work() -> str:
-        await console.subsystems.order_management.vehicle_returned(order.vin or "")
+        await console.platform.order_management.vehicle_returned(order.vin or "")
         return f"/intranet/orders/{order.id}"
 
     return await once(console, request, work)
@@ -136,7 +136,7 @@ async def own_order(console: Console, request: PageRequest) -> Order:
     """
     order_id: UUID = request.ids["order_id"]
     try:
-        order = await console.subsystems.order_management.order(order_id)
+        order = await console.platform.order_management.order(order_id)
     except NotFoundError as error:
         raise NothingHereError from error
     if order.dealership != request.dealership:
@@ -146,24 +146,22 @@ async def own_order(console: Console, request: PageRequest) -> Order:
 
 async def _seen(console: Console, request: PageRequest) -> SalesView:
     order = await own_order(console, request)
-    reported = await console.subsystems.notifications.inbox(
-        order.customer, language=request.language
-    )
+    reported = await console.platform.notifications.inbox(order.customer, language=request.language)
     return SalesView(
         view=await order_view(console, order),
         customer=await known_customer(console, order),
         has_access=await console.accounts.has_account(order.customer),
         credentials=next((one for one in reported if one.template == CREDENTIALS), None),
-        awaits_return=await console.subsystems.order_management.awaits_return(order),
+        awaits_return=await console.platform.order_management.awaits_return(order),
     )
 
 
 async def known_customer(console: Console, order: Order) -> Customer | None:
     """Return an order's customer, if the dealership created them or they paid there."""
-    database = console.subsystems.tables.database
+    database = console.platform.tables.database
     if not await dealership_knows(database, order.dealership, order.customer):
         return None
-    return await console.subsystems.order_management.customer(order.customer)
+    return await console.platform.order_management.customer(order.customer)
 
 
 async def _services(

@@ -59,7 +59,7 @@ class ReservationForm:
 
 async def reserve_form(console: Console, request: PageRequest) -> Response:
     """Show the form with which a vehicle is reserved."""
-    vehicle = await console.subsystems.order_management.vehicle(request.ids["vin"])
+    vehicle = await console.platform.order_management.vehicle(request.ids["vin"])
     filled_in = ReservationForm(
         language=console.settings.language, deposit=_suggested(request, vehicle)
     )
@@ -68,7 +68,7 @@ async def reserve_form(console: Console, request: PageRequest) -> Response:
 
 async def reserve(console: Console, request: PageRequest) -> Response:
     """Write down customer and order, and ask the gateway for the reservation payment's page."""
-    vehicle = await console.subsystems.order_management.vehicle(request.ids["vin"])
+    vehicle = await console.platform.order_management.vehicle(request.ids["vin"])
     filled_in = _read(request, vehicle)
     if await lacks_tax_id(console, request.dealership, filled_in.buyer):
         filled_in.wrong.add("tax_id")
@@ -84,7 +84,7 @@ async def reserve(console: Console, request: PageRequest) -> Response:
     except (KeyReusedError, InFlightError):
         raise
     except RefusedError as refusal:
-        vehicle = await console.subsystems.order_management.vehicle(vehicle.vin)
+        vehicle = await console.platform.order_management.vehicle(vehicle.vin)
         return _page(console, request, vehicle, filled_in, status=REFUSED, refusal=refusal)
 
 
@@ -97,7 +97,7 @@ async def initiate(console: Console, request: PageRequest, order: Order) -> None
     async def asked() -> PaymentRequest:
         return asked_for(console, request, order.id, customer=order.customer, due=order.deposit)
 
-    pay = console.subsystems.payment_processing.initiate_reservation_payment
+    pay = console.platform.payment_processing.initiate_reservation_payment
     try:
         await initiated(console, request, pay, asked)
     except CaasError as error:
@@ -112,7 +112,7 @@ async def _reserved(
     filled_in: ReservationForm,
     deposit: Money,
 ) -> str:
-    management = console.subsystems.order_management
+    management = console.platform.order_management
     checked_details(**filled_in.buyer)
     customer = await console.accounts.customer_of(request.dealership, filled_in.email)
     if customer is None:

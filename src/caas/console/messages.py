@@ -62,7 +62,7 @@ def recipient_of(session: Session) -> str | UUID:
 
 async def messages(console: Console, request: PageRequest) -> Response:
     """Show what somebody was told, newest first, and take it as read from now on."""
-    messages = await console.subsystems.notifications.inbox(
+    messages = await console.platform.notifications.inbox(
         recipient_of(request.by),
         audience=AUDIENCES[request.by.role],
         language=request.language,
@@ -78,7 +78,7 @@ async def messages(console: Console, request: PageRequest) -> Response:
         request, "messages.html", messages=list(zip(messages, links, titles, strict=True))
     )
     if request.unread:
-        await console.subsystems.notifications.mark_read(
+        await console.platform.notifications.mark_read(
             recipient_of(request.by), audience=AUDIENCES[request.by.role]
         )
     return reply

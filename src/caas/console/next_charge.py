@@ -47,10 +47,10 @@ async def running_month(
     zone = console.settings.zone
     month = Month.containing(now, zone)
     used = await _used(console, subscription, month, zone)
-    rate = await TaxRates(console.subsystems.tables.database).of_customer(
+    rate = await TaxRates(console.platform.tables.database).of_customer(
         subscription.customer, Goods.SUBSCRIPTION
     )
-    window = await console.subsystems.tables.entitlements.billing_window(
+    window = await console.platform.tables.entitlements.billing_window(
         subscription.id, zone=str(zone)
     )
     charges = calculate_usage_charges(
@@ -103,7 +103,7 @@ async def _used(
     found: list[Use] = []
     before: datetime | None = None
     for _ in range(PAGES_READ_MAX):
-        page = await console.subsystems.usage.used(subscription.id, before=before)
+        page = await console.platform.usage.used(subscription.id, before=before)
         found += [
             use for use in page if use.at in interval and use.invoice is None and not use.disputed
         ]

@@ -94,7 +94,7 @@ async def home_live(console: Console, request: PageRequest) -> Response:
 
 
 async def _situation(console: Console) -> Situation:
-    database = console.subsystems.tables.database
+    database = console.platform.tables.database
     now = await operations_counts.now(database)
     return Situation(
         cases=await operations_counts.open_cases(database),

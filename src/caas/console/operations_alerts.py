@@ -15,10 +15,10 @@ from caas.web.response import Response, see_other
 async def alert(console: Console, request: PageRequest) -> Response:
     """Lead to the newest case of the alert's kind and subject, or to the payment."""
     alert_id: UUID = request.ids["alert_id"]
-    alerted = await console.subsystems.notifications.alerted(alert_id)
+    alerted = await console.platform.notifications.alerted(alert_id)
     if alerted is None:
         raise NothingHereError
-    tables = console.subsystems.tables
+    tables = console.platform.tables
     cases = await tables.cases.listed(status=None, subject=alerted.subject, kind=alerted.kind)
     if cases:
         return see_other(f"/operations/cases/{cases[0].id}")

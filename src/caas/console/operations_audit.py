@@ -20,13 +20,13 @@ async def audit_events(console: Console, request: PageRequest) -> Response:
     """Show a page of events, the newest first."""
     chosen = request.query.get("type", "")
     type_ = AuditType(chosen) if chosen in set(AuditType) else None
-    table = AuditEvents(console.subsystems.tables.database)
+    table = AuditEvents(console.platform.tables.database)
     events = await table.before(request.place("before"), type_=type_)
     return console.page(
         request, "operations/audit.html", events=events, known=await table.known(events),
         types=list(AuditType), chosen=chosen,
         more=events[-1].id if len(events) == PAGE_ROWS_MAX else None,
-        simulators=console.subsystems.simulators is not None,
+        simulators=console.simulators is not None,
     )  # fmt: skip
 
 

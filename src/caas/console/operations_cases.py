@@ -38,7 +38,7 @@ class NoteNeededError(RefusedError):
 
 async def cases(console: Console, request: PageRequest) -> Response:
     """Show cases, newest first."""
-    tables = console.subsystems.tables
+    tables = console.platform.tables
     status = request.query.get("status", "open")
     kind = request.query.get("kind", "")[:KIND_CHARS_MAX]
     listed = await tables.cases.listed(
@@ -58,7 +58,7 @@ async def cases(console: Console, request: PageRequest) -> Response:
 async def case(console: Console, request: PageRequest) -> Response:
     """Show a case, what it is about, and what can be done."""
     found = await _case(console, request)
-    tables = console.subsystems.tables
+    tables = console.platform.tables
     return console.page(
         request, "operations/case.html", case=found, key=new_key(), me=request.by.account,
         is_payment=await tables.payments.exists(found.subject), after=form_result(console, request),
@@ -74,7 +74,7 @@ async def take(console: Console, request: PageRequest) -> Response:
     case_id: UUID = request.ids["case_id"]
     return await acted(
         console, request, f"/operations/cases/{case_id}",
-        lambda: console.subsystems.tables.cases.take(case_id, owner=request.by.name),
+        lambda: console.platform.tables.cases.take(case_id, owner=request.by.name),
     )  # fmt: skip
 
 
@@ -87,8 +87,8 @@ async def close(console: Console, request: PageRequest) -> Response:
         if resolution is None:
             raise NoteNeededError
         found = await _case(console, request)
-        await refuse_personal_data(console.subsystems.tables.database, found.subject, resolution)
-        await console.subsystems.tables.cases.resolve(
+        await refuse_personal_data(console.platform.tables.database, found.subject, resolution)
+        await console.platform.tables.cases.resolve(
             case_id, resolution=resolution, owner=request.by.name
         )
 
@@ -100,13 +100,13 @@ async def issue_document(console: Console, request: PageRequest) -> Response:
     found = await _case(console, request)
     return await acted(
         console, request, f"/operations/cases/{found.id}",
-        lambda: console.subsystems.invoices.issuing.issue_again(found.subject),
+        lambda: console.platform.invoices.issuing.issue_again(found.subject),
     )  # fmt: skip
 
 
 async def _case(console: Console, request: PageRequest) -> Case:
     try:
-        return await console.subsystems.tables.cases.get(request.ids["case_id"])
+        return await console.platform.tables.cases.get(request.ids["case_id"])
     except NotFoundError as error:
         raise NothingHereError from error
 

@@ -37,7 +37,7 @@ class NoDecisionChosenError(RefusedError):
 async def held_deposit(console: Console, payment_id: UUID) -> HeldDeposit | None:
     """Return the deposit that waits behind a case, if one does."""
     try:
-        return await console.subsystems.order_management.held_deposits.of(payment_id)
+        return await console.platform.order_management.held_deposits.of(payment_id)
     except NoHeldDepositError:
         return None
 
@@ -95,7 +95,7 @@ def _asks(
 
 async def _acted(console: Console, request: PageRequest, act: Act) -> Response:
     case = await _case(console, request)
-    investigation = console.subsystems.order_management.held_deposits
+    investigation = console.platform.order_management.held_deposits
     return await acted(
         console, request, f"/operations/cases/{case.id}", lambda: act(investigation, case.subject)
     )
@@ -103,7 +103,7 @@ async def _acted(console: Console, request: PageRequest, act: Act) -> Response:
 
 async def _case(console: Console, request: PageRequest) -> Case:
     try:
-        return await console.subsystems.tables.cases.get(request.ids["case_id"])
+        return await console.platform.tables.cases.get(request.ids["case_id"])
     except NotFoundError as error:
         raise NothingHereError from error
 

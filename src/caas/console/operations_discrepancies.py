@@ -54,10 +54,10 @@ async def discrepancies(console: Console, request: PageRequest) -> Response:
     """Show discrepancies, the soonest due first."""
     show = request.query.get("show", "")
     kind = request.query.get("kind", "")
-    listed = await console.subsystems.reconciliation.discrepancies.listed(
+    listed = await console.platform.reconciliation.discrepancies.listed(
         _asked(show, kind, request.by.name), after=request.place("after")
     )
-    today, _ = await console.subsystems.reconciliation.days.today()
+    today, _ = await console.platform.reconciliation.days.today()
     return console.page(
         request, "operations/discrepancies.html", listed=listed, kinds=STATUS_KINDS, today=today,
         show=show if show in FILTERS else "unresolved", filters=FILTERS, kind=kind,
@@ -168,9 +168,7 @@ async def document(console: Console, request: PageRequest) -> Response:
     wanted = request.ids["evidence_id"]
     if all(one.id != wanted for one in looked.evidence):
         raise NothingHereError
-    name, media_type, content = await console.subsystems.reconciliation.investigation.document(
-        wanted
-    )
+    name, media_type, content = await console.platform.reconciliation.investigation.document(wanted)
     return attachment(content, safe_name(name), media_type.encode())
 
 
@@ -196,7 +194,7 @@ def _asks(
 
 async def _acted(console: Console, request: PageRequest, act: Act) -> Response:
     discrepancy_id: UUID = request.ids["discrepancy_id"]
-    investigation = console.subsystems.reconciliation.investigation
+    investigation = console.platform.reconciliation.investigation
     return await acted(
         console, request, _path(discrepancy_id), lambda: act(investigation, discrepancy_id)
     )
@@ -204,7 +202,7 @@ async def _acted(console: Console, request: PageRequest, act: Act) -> Response:
 
 async def _looked(console: Console, request: PageRequest) -> Investigated:
     try:
-        return await console.subsystems.reconciliation.investigation.check(
+        return await console.platform.reconciliation.investigation.check(
             request.ids["discrepancy_id"]
         )
     except NotFoundError as error:

@@ -51,7 +51,7 @@ class RuleRefusedError(RefusedError):
 
 async def bulk(console: Console, request: PageRequest) -> Response:
     """Show what rules proposed, and take a rule."""
-    reconciliation = console.subsystems.reconciliation
+    reconciliation = console.platform.reconciliation
     counts = [
         (name, int(text))
         for name in ("met", "resolved", "waiting", "proposed", "not_offered")
@@ -79,7 +79,7 @@ async def resolve(console: Console, request: PageRequest) -> Response:
         chosen = request.form.get("resolution", "")
         if chosen not in set(Resolution):
             raise NoResolutionChosenError
-        done = await console.subsystems.reconciliation.bulk.resolve(
+        done = await console.platform.reconciliation.bulk.resolve(
             _rule_of(request), resolution=Resolution(chosen), note=request.form.get("note", ""),
             by=request.by.actor,
         )  # fmt: skip
@@ -123,7 +123,7 @@ async def reject(console: Console, request: PageRequest) -> Response:
 async def claims(console: Console, request: PageRequest) -> Response:
     """Show claims on the provider, the soonest due first."""
     reconciliation, everything = (
-        console.subsystems.reconciliation,
+        console.platform.reconciliation,
         request.query.get("show") == "all",
     )
     today, _ = await reconciliation.days.today()
@@ -150,7 +150,7 @@ async def claim_step(console: Console, request: PageRequest) -> Response:
         status = form.get("status", "")
         if status not in STEPS:
             raise NoResolutionChosenError
-        await console.subsystems.reconciliation.bulk.claim_step(
+        await console.platform.reconciliation.bulk.claim_step(
             claim_of, cast("ClaimStatus", status), receipt=form.get("receipt", "").strip() or None,
             note=form.get("note", ""), by=request.by.actor,
         )  # fmt: skip
@@ -160,7 +160,7 @@ async def claim_step(console: Console, request: PageRequest) -> Response:
 
 async def fees(console: Console, request: PageRequest) -> Response:
     """Show the fees that hold today, and take another."""
-    reconciliation = console.subsystems.reconciliation
+    reconciliation = console.platform.reconciliation
     today, _ = await reconciliation.days.today()
     listed = [
         (it, Decimal(it.rate_ppm) / PER_PERCENT)
@@ -193,7 +193,7 @@ async def keep_fee(console: Console, request: PageRequest) -> Response:
         if day is None or not all(_is_number(it) for it in parts):
             raise FeeRefusedError
         rate = percent.amount * PER_PERCENT // 100
-        await console.subsystems.reconciliation.finance_terms.keep_fee(
+        await console.platform.reconciliation.finance_terms.keep_fee(
             method, form.get("kind", ""), day, (rate, int(parts[0]), int(parts[1])),
             provider=form.get("provider", "").strip() or "*",
             by=request.by.name,
@@ -247,7 +247,7 @@ def _is_number(text: str) -> bool:
 async def _decided(
     console: Console, request: PageRequest, act: Callable[[Bulk, UUID], Awaitable[object]]
 ) -> Response:
-    investigation, bulk_id = console.subsystems.reconciliation.bulk, request.ids["bulk_id"]
+    investigation, bulk_id = console.platform.reconciliation.bulk, request.ids["bulk_id"]
     return await acted(console, request, BULK, lambda: act(investigation, bulk_id))
 
 

@@ -37,7 +37,7 @@ async def invoices(console: Console, request: PageRequest) -> Response:
     first, last = _day(request.query.get("from", "")), _day(request.query.get("to", ""))
     number = request.query.get("number", "").strip()
     about, of_customer = request.place("about"), request.place("customer")
-    page = await console.subsystems.invoices.invoices(
+    page = await console.platform.invoices.invoices(
         customer=of_customer, subject=about, since=first, until=last,
         before=request.place("below"), rows_max=ROWS + 1, number=number or None,
     )  # fmt: skip
@@ -56,11 +56,11 @@ async def invoice(console: Console, request: PageRequest) -> Response:
     one = await _invoice(console, request)
     left = one.gross - one.credited
     of_order = one.subject if one.kind == SERVICE else None
-    term = await console.subsystems.tables.entitlements.of_order(of_order) if of_order else None
+    term = await console.platform.tables.entitlements.of_order(of_order) if of_order else None
     return console.page(
         request, "operations/invoice.html", invoice=one, money_of=Money, left=left,
-        document=await console.subsystems.invoices.document(one.id),
-        proposal=await console.subsystems.invoices.credit_notes.proposed(one.id),
+        document=await console.platform.invoices.document(one.id),
+        proposal=await console.platform.invoices.credit_notes.proposed(one.id),
         correctable=one.kind != CREDIT_NOTE and one.state in CORRECTABLE and left > 0,
         needs_second=one.state == "paid" and is_large(Money(left, one.currency)),
         asks_term=term is not None and term.state == "granted" and term.lasts,
@@ -70,7 +70,7 @@ async def invoice(console: Console, request: PageRequest) -> Response:
 
 async def invoice_pdf(console: Console, request: PageRequest) -> Response:
     """Give a document as a file."""
-    file = await console.subsystems.invoices.pdf((await _invoice(console, request)).id)
+    file = await console.platform.invoices.pdf((await _invoice(console, request)).id)
     return attachment(file.content, file.name, b"application/pdf")
 
 
@@ -106,20 +106,20 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
 
 async def send(console: Console, request: PageRequest) -> Response:
     """Send a document to its customer."""
-    return await _acted(console, request, lambda _, it: console.subsystems.invoices.send(it))
+    return await _acted(console, request, lambda _, it: console.platform.invoices.send(it))
 
 
 async def _acted(
     console: Console, request: PageRequest, act: Callable[[CreditNotes, UUID], Awaitable[object]]
 ) -> Response:
     one = await _invoice(console, request)
-    investigation = console.subsystems.invoices.credit_notes
+    investigation = console.platform.invoices.credit_notes
     return await acted(console, request, f"{PATH}/{one.id}", lambda: act(investigation, one.id))
 
 
 async def _invoice(console: Console, request: PageRequest) -> Invoice:
     try:
-        return await console.subsystems.invoices.invoice(request.ids["invoice_id"])
+        return await console.platform.invoices.invoice(request.ids["invoice_id"])
     except NotFoundError as error:
         raise NothingHereError from error
 

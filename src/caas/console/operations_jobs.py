@@ -20,7 +20,7 @@ KIND_CHARS_MAX: Final = 64
 
 async def work(console: Console, request: PageRequest) -> Response:
     """Show jobs: what stands still first, then what is due longest."""
-    database = console.subsystems.tables.database
+    database = console.platform.tables.database
     show = request.query.get("show", "")
     kind = request.query.get("kind", "")[:KIND_CHARS_MAX]
     by_kind = await operations_counts.jobs(database)
@@ -42,7 +42,7 @@ async def release(console: Console, request: PageRequest) -> Response:
         raise NothingHereError
     return await acted(
         console, request, "/operations/work",
-        lambda: console.subsystems.jobs.release(kind, subject, by=request.by.name),
+        lambda: console.platform.jobs.release(kind, subject, by=request.by.name),
     )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ async def about_to_activate(console: Console, request: PageRequest) -> Response:
 
 async def activate(console: Console, request: PageRequest) -> Response:
     """Let a key work, as the second person."""
-    table = ApiKeys(console.subsystems.tables.database)
+    table = ApiKeys(console.platform.tables.database)
 
     async def together(connection: Connection) -> None:
         await dual_control.approve(
@@ -82,7 +82,7 @@ async def activate(console: Console, request: PageRequest) -> Response:
         await _audited(request, AuditType.KEY_ACTIVATED, request.ids["key_id"], connection)
 
     return await acted(
-        console, request, PATH, lambda: console.subsystems.tables.database.in_transaction(together)
+        console, request, PATH, lambda: console.platform.tables.database.in_transaction(together)
     )
 
 
@@ -94,14 +94,14 @@ async def about_to_revoke(console: Console, request: PageRequest) -> Response:
 
 async def revoke(console: Console, request: PageRequest) -> Response:
     """Revoke one key for ever; a key that waits for a second person is rejected so."""
-    table = ApiKeys(console.subsystems.tables.database)
+    table = ApiKeys(console.platform.tables.database)
 
     async def together(connection: Connection) -> None:
         await table.revoke_one(request.ids["key_id"], within=connection)
         await _audited(request, AuditType.KEY_REVOKED, request.ids["key_id"], connection)
 
     return await acted(
-        console, request, PATH, lambda: console.subsystems.tables.database.in_transaction(together)
+        console, request, PATH, lambda: console.platform.tables.database.in_transaction(together)
     )
 
 
@@ -111,7 +111,7 @@ async def _valid(console: Console, request: PageRequest) -> ApiKey:
     Raises:
         NothingHereError: there is none, or it was revoked.
     """
-    for one in await ApiKeys(console.subsystems.tables.database).listed():
+    for one in await ApiKeys(console.platform.tables.database).listed():
         if one.id == request.ids["key_id"] and not one.revoked_at:
             return one
     raise NothingHereError
@@ -129,13 +129,13 @@ async def _made(
     key = secrets.token_urlsafe(KEY_BYTES)
 
     async def together(connection: Connection) -> None:
-        key_id = await ApiKeys(console.subsystems.tables.database).make(
+        key_id = await ApiKeys(console.platform.tables.database).make(
             key_hash=hashlib.sha256(key.encode()).digest(), name=name, scopes=scopes,
             dealership=dealership, account=request.by.account, within=connection,
         )  # fmt: skip
         await _audited(request, AuditType.KEY_MADE, key_id, connection)
 
-    await console.subsystems.tables.database.in_transaction(together)
+    await console.platform.tables.database.in_transaction(together)
     return key
 
 
@@ -150,10 +150,10 @@ async def _audited(
 async def _page(
     console: Console, request: PageRequest, made: str = "", *, made_waits: bool = False
 ) -> Response:
-    listed = await ApiKeys(console.subsystems.tables.database).listed()
+    listed = await ApiKeys(console.platform.tables.database).listed()
     return console.page(
         request, "operations/keys.html", made=made, made_waits=made_waits,
-        simulators=console.subsystems.simulators is not None, scopes=list(Scope), key=new_key(),
+        simulators=console.simulators is not None, scopes=list(Scope), key=new_key(),
         keys=sorted(listed, key=lambda one: (one.revoked_at is not None, one.name)),
         me=request.by.account, after=form_result(console, request),
         needs_second=sorted(NEEDS_SECOND),

@@ -93,8 +93,8 @@ async def probe_now(console: Console, request: PageRequest) -> Response:
     payment_id: UUID = request.ids["payment_id"]
 
     async def act() -> None:
-        await console.subsystems.payment_processing.probe_now(payment_id)
-        console.subsystems.jobs.wake()
+        await console.platform.payment_processing.probe_now(payment_id)
+        console.platform.jobs.wake()
 
     return await acted(console, request, _path(payment_id), act)
 
@@ -103,7 +103,7 @@ async def propose(console: Console, request: PageRequest) -> Response:
     """Propose, as the first person, that nobody was charged."""
     payment_id, two_people = (
         request.ids["payment_id"],
-        console.subsystems.payment_processing.two_people,
+        console.platform.payment_processing.two_people,
     )
     note = request.form.get("note", "")
     return await acted(
@@ -123,12 +123,12 @@ async def agree(console: Console, request: PageRequest) -> Response:
         )  # fmt: skip
     payment_id, two_people = (
         request.ids["payment_id"],
-        console.subsystems.payment_processing.two_people,
+        console.platform.payment_processing.two_people,
     )
 
     async def act() -> None:
         await two_people.agree(payment_id, by=request.by.actor)
-        console.subsystems.jobs.wake()
+        console.platform.jobs.wake()
 
     return await acted(console, request, _path(payment_id), act)
 
@@ -137,7 +137,7 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
     """Take a proposal back."""
     payment_id, two_people = (
         request.ids["payment_id"],
-        console.subsystems.payment_processing.two_people,
+        console.platform.payment_processing.two_people,
     )
     return await acted(
         console, request, _path(payment_id),
@@ -147,26 +147,24 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
 
 async def _trail(console: Console, request: PageRequest) -> PaymentTrail:
     payment_id: UUID = request.ids["payment_id"]
-    subsystems = console.subsystems
+    platform = console.platform
     try:
-        status = await subsystems.payment_processing.query_payment_status(payment_id)
+        status = await platform.payment_processing.query_payment_status(payment_id)
     except NotFoundError as error:
         raise NothingHereError from error
     found = status.payment
     record = await record_of(
-        subsystems.tables.database,
+        platform.tables.database,
         found.id,
         subjects=[found.id, found.subject, *(refund.id for refund in status.refunds)],
         transaction_id=found.gateway_transaction_id,
         since=found.created_at,
     )
-    calls = await GatewayCalls(subsystems.tables.database).of(
-        found.id, found.gateway_transaction_id
-    )
-    decisions = await subsystems.payment_processing.two_people.of(found.id)
+    calls = await GatewayCalls(platform.tables.database).of(found.id, found.gateway_transaction_id)
+    decisions = await platform.payment_processing.two_people.of(found.id)
     t = console.renderer.translator(request.language)
     line = moments(TimelineSource(status, record, calls, decisions), t)
-    entitlements = subsystems.tables.entitlements
+    entitlements = platform.tables.entitlements
     term = await entitlements.of_order(found.subject)
     return PaymentTrail(
         status, view_of(found), record, line, decisions,

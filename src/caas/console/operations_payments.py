@@ -81,7 +81,7 @@ def defused(cell: str) -> str:
 async def _found(
     console: Console, request: PageRequest, text: str, *, rows_max: int | None = None
 ) -> Found:
-    database, wanted = console.subsystems.tables.database, _wanted(console, request)
+    database, wanted = console.platform.tables.database, _wanted(console, request)
     if text:
         by_id = await found_by(database, text)
         return Found([payment for payment in by_id if _is_wanted(payment, wanted)], None)
@@ -92,9 +92,7 @@ async def _found(
 async def _vin(console: Console, text: str) -> str | None:
     """Return the VIN that was searched for, if a vehicle of ours has it."""
     try:
-        return (
-            (await console.subsystems.order_management.vehicle(text.upper())).vin if text else None
-        )
+        return (await console.platform.order_management.vehicle(text.upper())).vin if text else None
     except NotFoundError:
         return None
 

@@ -38,7 +38,7 @@ class NoSuchDayError(RefusedError):
 
 async def days(console: Console, request: PageRequest) -> Response:
     """Show every day with its verdict."""
-    reconciliation = console.subsystems.reconciliation
+    reconciliation = console.platform.reconciliation
     listed = await reconciliation.days.listed(reconciliation.gateway_name)
     today, _ = await reconciliation.days.today()
     return console.page(
@@ -81,7 +81,7 @@ async def reconcile(console: Console, request: PageRequest) -> Response:
     async def work() -> str:
         if wanted is None:
             raise NoSuchDayError
-        await console.subsystems.reconciliation.reconcile(wanted)
+        await console.platform.reconciliation.reconcile(wanted)
         return f"{PATH}/{wanted}?done=1"
 
     try:
@@ -106,7 +106,7 @@ async def seal(console: Console, request: PageRequest) -> Response:
     wanted = _day_of(request)
     return await acted(
         console, request, f"{PATH}/{wanted}",
-        lambda: console.subsystems.reconciliation.seal(wanted, by=request.by.name),
+        lambda: console.platform.reconciliation.seal(wanted, by=request.by.name),
     )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ async def release(console: Console, request: PageRequest) -> Response:
     place, note = request.ids["place"], request.form.get("note", "").strip()[:NOTE_CHARS_MAX]
     if not isinstance(report_id, UUID) or not place.isdigit():
         raise NothingHereError
-    reconciliation = console.subsystems.reconciliation
+    reconciliation = console.platform.reconciliation
     return await acted(
         console,
         request,
@@ -130,7 +130,7 @@ async def release(console: Console, request: PageRequest) -> Response:
 async def _file(console: Console, request: PageRequest, form: str, kind: bytes) -> Response:
     day = _day_of(request)
     try:
-        content = await console.subsystems.reconciliation.reporting.file(day, form)
+        content = await console.platform.reconciliation.reporting.file(day, form)
     except NotFoundError as error:
         raise NothingHereError from error
     return attachment(content, f"reconciliation-{day}.{form}", kind)
@@ -138,7 +138,7 @@ async def _file(console: Console, request: PageRequest, form: str, kind: bytes) 
 
 async def _report(console: Console, request: PageRequest) -> ReconciliationReport:
     try:
-        return await console.subsystems.reconciliation.reporting.report(_day_of(request))
+        return await console.platform.reconciliation.reporting.report(_day_of(request))
     except NotFoundError as error:
         raise NothingHereError from error
 

@@ -59,7 +59,7 @@ async def refund_offer(
     console: Console, request: PageRequest, payment: Payment, term: OrderTerm | None
 ) -> RefundOffer | None:
     """Return what of a payment can be refunded from its page; None when nothing is, or waits."""
-    processing = console.subsystems.payment_processing
+    processing = console.platform.payment_processing
     left = await processing.left_to_refund(payment.id) if payment.state in REFUNDABLE else 0
     proposal = await processing.refund_operations.proposed(payment.id)
     unknown = await processing.unknown_refund(payment.id)
@@ -79,11 +79,11 @@ async def refund(console: Console, request: PageRequest) -> Response:
     """Refund, or propose to when a second person is needed."""
     payment_id: UUID = request.ids["payment_id"]
     try:
-        payment = await console.subsystems.tables.payments.get(payment_id)
+        payment = await console.platform.tables.payments.get(payment_id)
     except NotFoundError as error:
         raise NothingHereError from error
 
-    processing, note = console.subsystems.payment_processing, request.form.get("note", "")
+    processing, note = console.platform.payment_processing, request.form.get("note", "")
 
     async def act() -> None:
         await processing.refund_operations.decide(
@@ -100,7 +100,7 @@ async def agree(console: Console, request: PageRequest) -> Response:
     """Agree as the second person."""
     payment_id, investigation = (
         request.ids["payment_id"],
-        console.subsystems.payment_processing.refund_operations,
+        console.platform.payment_processing.refund_operations,
     )
     return await acted(
         console,
@@ -114,7 +114,7 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
     """Take a proposal back."""
     payment_id, investigation = (
         request.ids["payment_id"],
-        console.subsystems.payment_processing.refund_operations,
+        console.platform.payment_processing.refund_operations,
     )
     return await acted(
         console,

@@ -53,9 +53,7 @@ async def preview(console: Console, request: PageRequest) -> Response:
         return await _page(console, request, None, NoFileChosenError().sentence)
     try:
         tried = _mapping_of(request) if request.form.get("mapping", "").strip() else None
-        seen = await console.subsystems.reconciliation.preview_content(
-            request.upload.content, tried
-        )
+        seen = await console.platform.reconciliation.preview_content(request.upload.content, tried)
     except (BadReportError, MappingRefusedError) as error:
         return await _page(console, request, None, error.sentence)
     return await _page(console, request, seen, "")
@@ -66,7 +64,7 @@ async def keep(console: Console, request: PageRequest) -> Response:
     name = request.form.get("name", "").strip()
 
     async def act() -> None:
-        terms = console.subsystems.reconciliation.finance_terms
+        terms = console.platform.reconciliation.finance_terms
         await terms.keep_mapping(name, _mapping_of(request), by=request.by.name)
 
     return await acted(console, request, PATH, act)
@@ -77,7 +75,7 @@ async def delete(console: Console, request: PageRequest) -> Response:
     name = request.form.get("name", "")
 
     async def act() -> None:
-        terms = console.subsystems.reconciliation.finance_terms
+        terms = console.platform.reconciliation.finance_terms
         await terms.retire_mapping(name, by=request.by.name)
 
     return await acted(console, request, PATH, act)
@@ -85,7 +83,7 @@ async def delete(console: Console, request: PageRequest) -> Response:
 
 async def mapping(console: Console, request: PageRequest) -> Response:
     """Give a mapping as a file."""
-    terms = console.subsystems.reconciliation.finance_terms
+    terms = console.platform.reconciliation.finance_terms
     known = dict(await terms.shipped()) | {it.name: it.mapping for it in await terms.mappings()}
     wanted = request.query.get("name", "")
     content = msgspec.json.format(msgspec.json.encode(known.get(wanted, {})))
@@ -103,7 +101,7 @@ async def take(console: Console, request: PageRequest) -> Response:
             raise NoFileChosenError
         nets = (net_typed(net, request.language),) if net else ()
         expected = Expected(lines=_lines_typed(lines) if lines else None, nets=nets)
-        done = await console.subsystems.reconciliation.reconcile_content(
+        done = await console.platform.reconciliation.reconcile_content(
             date.fromisoformat(text), upload.content, expected=expected
         )
         return f"{DAYS}/{done.day.day}?done=1"
@@ -125,7 +123,7 @@ async def take(console: Console, request: PageRequest) -> Response:
 async def _refusal_page(console: Console, day: date) -> str:
     """Return where the refusal of a file stands: with its day, or with its case where none is."""
     try:
-        await console.subsystems.reconciliation.verdict(day)
+        await console.platform.reconciliation.verdict(day)
     except NotFoundError:
         return CASES
     return f"{DAYS}/{day}"
@@ -148,7 +146,7 @@ def _mapping_of(request: PageRequest) -> dict[str, Any]:
 async def _page(
     console: Console, request: PageRequest, seen: Preview | None, refusal: str
 ) -> Response:
-    terms = console.subsystems.reconciliation.finance_terms
+    terms = console.platform.reconciliation.finance_terms
     return console.page(
         request, "operations/report_formats.html", kept=await terms.mappings(),
         shipped=sorted(set(await terms.shipped()) - {it.name for it in await terms.mappings()}),

@@ -56,24 +56,24 @@ Result = dict[str, str]
 
 async def simulators(console: Console, request: PageRequest) -> Response:
     """Show the simulated world: what waits in it, and which faults are scripted."""
-    control, calendar = _control(console), console.subsystems.calendar
+    control, calendar = _control(console), console.calendar
     now = (await calendar.now()).astimezone(console.settings.zone) if calendar else None
     scripted = {name: await control.faults(name) for name in control.names if name in FAULTS}
     return console.page(
         request, "operations/simulators.html", scripted=scripted, faults=FAULTS, manners=MANNERS,
         calls=CALLS, ways=list(WAYS), has_vehicles="vehicles" in control.names,
         has_partners="partners" in control.names, waiting=await control.waiting(),
-        cars=await control.cars(), now=now, has_letters=console.subsystems.letters is not None,
+        cars=await control.cars(), now=now, has_letters=console.letters is not None,
         key=new_key(), after=form_result(console, request), did=_did(console, request),
     )  # fmt: skip
 
 
 async def letters(console: Console, request: PageRequest) -> Response:
     """Show what people were sent, newest first; nobody got it by mail."""
-    if console.subsystems.letters is None:
+    if console.letters is None:
         raise NothingHereError
     before = request.query.get("before", "")
-    page = await console.subsystems.letters.newest(
+    page = await console.letters.newest(
         LETTERS_SHOWN + 1, before=before if NAME.fullmatch(before) else None
     )
     shown = page[:LETTERS_SHOWN]
@@ -139,8 +139,8 @@ async def pass_month(console: Console, request: PageRequest) -> Response:
             raise SimulatorAwayError  # Nothing is moved while the rest of the world is away.
         now = await calendar.transition_to(_after(console, month))
         await control.advance(now)
-        run = await console.subsystems.billing.run_month(month)
-        console.subsystems.jobs.wake()
+        run = await console.platform.billing.run_month(month)
+        console.platform.jobs.wake()
         return {"about": str(month), "more": str(run.invoices)}
 
     return await _acted(console, request, "month", act)
@@ -223,14 +223,14 @@ def _after(console: Console, month: Month) -> datetime:
 
 
 def _control(console: Console) -> SimulatorControl:
-    control = console.subsystems.simulators
+    control = console.simulators
     if control is None:
         raise NothingHereError
     return control
 
 
 def _calendar(console: Console) -> SimulatedCalendar:
-    calendar = console.subsystems.calendar
+    calendar = console.calendar
     if calendar is None:
         raise NothingHereError
     return calendar

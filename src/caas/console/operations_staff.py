@@ -26,7 +26,7 @@ async def staff(console: Console, request: PageRequest) -> Response:
     return console.page(
         request, "operations/staff.html", staff=await console.second_factors.staff(),
         me=request.by.account, after=form_result(console, request),
-        simulators=console.subsystems.simulators is not None,
+        simulators=console.simulators is not None,
     )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ async def reset(console: Console, request: PageRequest) -> Response:
         )  # fmt: skip
 
     async def act() -> None:
-        await console.subsystems.tables.database.in_transaction(together)
+        await console.platform.tables.database.in_transaction(together)
         await console.sessions.end_all(colleague.id)
 
     return await acted(console, request, PATH, act)

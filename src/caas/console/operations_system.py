@@ -24,7 +24,7 @@ _ONE_AT_A_TIME: Final = asyncio.Lock()
 
 async def invariants(console: Console, request: PageRequest) -> Response:
     """Show the laws: the broken ones first."""
-    checked = await invariant_checks.last_checks(console.subsystems.tables.database)
+    checked = await invariant_checks.last_checks(console.platform.tables.database)
     return console.page(
         request,
         "operations/laws.html",
@@ -36,7 +36,7 @@ async def invariants(console: Console, request: PageRequest) -> Response:
             (invariant.checked_at for invariant in checked if invariant.checked_at), default=None
         ),
         key=new_key(),
-        simulators=console.subsystems.simulators is not None,
+        simulators=console.simulators is not None,
         after=form_result(console, request),
     )
 
@@ -46,7 +46,7 @@ async def check_now(console: Console, request: PageRequest) -> Response:
 
     async def act() -> None:
         async with _ONE_AT_A_TIME:
-            await invariant_checks.checked(console.subsystems.tables.database)
+            await invariant_checks.checked(console.platform.tables.database)
 
     return await acted(console, request, "/operations/system", act)
 

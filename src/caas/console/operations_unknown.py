@@ -25,7 +25,7 @@ async def unknown_live(console: Console, request: PageRequest) -> Response:
 
 
 async def _page(console: Console, request: PageRequest, template: str) -> Response:
-    found = await operations_counts.unknown_outcomes(console.subsystems.tables.database)
+    found = await operations_counts.unknown_outcomes(console.platform.tables.database)
     version = f"{len(found)}-{sum(one.probes + 99 * one.proposed for one in found)}"
     if request.query.get("seen") == version:
         return nothing_new()

@@ -43,7 +43,7 @@ async def synchronize(console: Console, request: PageRequest) -> Response:
     async def act() -> None:
         if request.form.get("confirmed") != CONFIRMED:
             raise ConfirmationNeededError
-        await console.subsystems.ota_activation_engine.synchronize(vin)
+        await console.platform.ota_activation_engine.synchronize(vin)
 
     return await acted(console, request, f"/operations/vehicles/{vin}", act)
 
@@ -51,7 +51,7 @@ async def synchronize(console: Console, request: PageRequest) -> Response:
 async def _vin(console: Console, request: PageRequest) -> str:
     vin: str = request.ids["vin"]
     try:
-        await console.subsystems.order_management.vehicle(vin)
+        await console.platform.order_management.vehicle(vin)
     except NotFoundError as error:
         raise NothingHereError from error
     return vin

@@ -94,7 +94,7 @@ class OrderView:
 async def order_view(console: Console, order: Order) -> OrderView:
     """Return everything a page shows of an order."""
     payments = await payments_of(console, order.id)
-    timeline = await console.subsystems.order_management.order_timeline(order.id)
+    timeline = await console.platform.order_management.order_timeline(order.id)
     return OrderView(
         order=order,
         payments=[view_of(payment) for payment in payments],
@@ -106,7 +106,7 @@ async def order_view(console: Console, order: Order) -> OrderView:
 
 async def payments_of(console: Console, subject: UUID) -> list[Payment]:
     """Return the payments for one thing, newest first."""
-    return await console.subsystems.tables.payments.listed(subject=subject)
+    return await console.platform.tables.payments.listed(subject=subject)
 
 
 def steps_of(order: Order, timeline: list[OrderTransition]) -> list[Step]:

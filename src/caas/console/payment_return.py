@@ -29,14 +29,14 @@ _LEADS_TO: Final = {
 
 async def returned(console: Console, request: PageRequest) -> Response:
     """Have the gateway asked, and say so until its answer is there."""
-    found = await console.subsystems.tables.payments.listed(subject=request.ids["subject"])
+    found = await console.platform.tables.payments.listed(subject=request.ids["subject"])
     if not found:
         raise NothingHereError
     looks = _looks(request)
     if not _waits_for_the_gateway(found[0]) or looks >= LOOKS_MAX:
         return see_other(f"{_LEADS_TO[found[0].type]}/{found[0].subject}")
-    await console.subsystems.payment_processing.customer_returned(found[0].id)
-    console.subsystems.jobs.wake()
+    await console.platform.payment_processing.customer_returned(found[0].id)
+    console.platform.jobs.wake()
     return console.page(request, "returned.html", again=f"{request.path}?looks={looks + 1}")
 
 

@@ -47,12 +47,12 @@ class Subjects:
 
 async def subjects_of(console: Console, request: PageRequest) -> Subjects:
     """Return what a customer has, as far as their lists show it."""
-    subsystems, customer = console.subsystems, request.customer
-    services = await subsystems.service_catalog.names(request.language)
-    orders = await subsystems.order_management.orders(customer=customer)
-    bought = await subsystems.service_catalog.service_orders(customer=customer)
-    subscriptions = await subsystems.subscriptions.subscriptions(customer=customer)
-    invoices = await subsystems.invoices.invoices(customer=customer)
+    platform, customer = console.platform, request.customer
+    services = await platform.service_catalog.names(request.language)
+    orders = await platform.order_management.orders(customer=customer)
+    bought = await platform.service_catalog.service_orders(customer=customer)
+    subscriptions = await platform.subscriptions.subscriptions(customer=customer)
+    invoices = await platform.invoices.invoices(customer=customer)
     return Subjects(
         names={
             **{order.id: order.model for order in orders},

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from caas.billing_database.accounts import Role
-from caas.console.context import Subsystems
 from caas.console.staff import NewStaff, ensure_staff
+from caas.platform import Platform
 from caas.rules.money import Money
 
 FILE: Final = "staff.json"
@@ -47,19 +47,17 @@ KeyOf = Callable[[str], Awaitable[bytes]]
 """Make a car of this VIN, and return the public key it signs with."""
 
 
-async def first_day(
-    subsystems: Subsystems, folder: Path, *, key_of: KeyOf | None
-) -> list[NewStaff]:
+async def first_day(platform: Platform, folder: Path, *, key_of: KeyOf | None) -> list[NewStaff]:
     """Make what is missing, and return who may sign in with which password.
 
     Without `key_of` no car stands finished: it gets its key when the factory has built it.
     """
     staff = _staff(folder / FILE)
-    await ensure_staff(subsystems.tables.database, staff)
-    if not await subsystems.service_catalog.services():
-        await _offer_services(subsystems)
-    if not await subsystems.order_management.vehicles():
-        await _fill_stock(subsystems, key_of)
+    await ensure_staff(platform.tables.database, staff)
+    if not await platform.service_catalog.services():
+        await _offer_services(platform)
+    if not await platform.order_management.vehicles():
+        await _fill_stock(platform, key_of)
     return staff
 
 
@@ -78,10 +76,10 @@ def _staff(path: Path) -> list[NewStaff]:
     ]
 
 
-async def _offer_services(subsystems: Subsystems) -> None:
+async def _offer_services(platform: Platform) -> None:
     for code, name, in_english, first in ONE_TIME:
         prices = [{"duration_days": days, "amount": first * times} for days, times in DURATIONS]
-        await subsystems.service_catalog.put_service(
+        await platform.service_catalog.put_service(
             code=code,
             name=name,
             names={"en": in_english},
@@ -89,21 +87,21 @@ async def _offer_services(subsystems: Subsystems) -> None:
             currency=CURRENCY,
             prices=prices,
         )
-    await subsystems.service_catalog.put_service(
+    await platform.service_catalog.put_service(
         code="range-plus", name="Autonomía ampliada", names={"en": "Extended range"},
         kind="subscription", currency=CURRENCY,
         monthly_fee=2990, metered=[{"unit": "kWh", "unit_price": 12}],
     )  # fmt: skip
 
 
-async def _fill_stock(subsystems: Subsystems, key_of: KeyOf | None) -> None:
+async def _fill_stock(platform: Platform, key_of: KeyOf | None) -> None:
     number = 0
     for model, price in MODELS:
         for place in range(CARS_OF_A_MODEL):
             number += 1
             vin = f"VSSZZZCAS0R{number:06}"
             key = await key_of(vin) if key_of and place < FINISHED_OF_A_MODEL else None
-            await subsystems.order_management.put_vehicle(
+            await platform.order_management.put_vehicle(
                 vin=vin,
                 model=model,
                 price=Money(price, CURRENCY),

@@ -169,7 +169,7 @@ async def _judged(console: Console, request: PageRequest, asked: _Asked) -> Audi
         )  # fmt: skip
         return used
 
-    used = await console.subsystems.tables.database.in_transaction(use)
+    used = await console.platform.tables.database.in_transaction(use)
     if used is None:
         await this_try.was_wrong(factor.account)
     else:
@@ -191,7 +191,7 @@ async def _confirmed(
             )  # fmt: skip
         return done
 
-    return await console.subsystems.tables.database.in_transaction(together)
+    return await console.platform.tables.database.in_transaction(together)
 
 
 async def _let_in(console: Console, request: PageRequest, asked: _Asked) -> None:

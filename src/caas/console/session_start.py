@@ -45,7 +45,7 @@ async def let_in(
 ) -> None:
     """Begin a session that opens every page of its account."""
     await console.sessions.begin(request, who.account, also=who.also, second_factor=second_factor)
-    now = (await operations_counts.now(console.subsystems.tables.database)).timestamp()
+    now = (await operations_counts.now(console.platform.tables.database)).timestamp()
     request.set_cookies.append(console.devices.remember(request, who.login, now=now))
 
 

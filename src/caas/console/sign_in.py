@@ -122,8 +122,8 @@ async def forgotten(console: Console, request: PageRequest) -> Response:
     """Have a link sent, if the address is a customer's; nothing here depends on whether it is."""
     email = filled(request.form, "email", chars_max=EMAIL_CHARS_MAX)
     if email is not None:
-        await console.subsystems.access_links.ask(email, asked_from=request.address)
-        console.subsystems.jobs.wake()
+        await console.platform.access_links.ask(email, asked_from=request.address)
+        console.platform.jobs.wake()
     return console.page(request, "forgotten.html", asked=True)
 
 
@@ -139,7 +139,7 @@ async def choose_language(console: Console, request: PageRequest) -> Response:
 
 
 async def _audited_sign_in(console: Console, request: PageRequest, opened: list[Account]) -> None:
-    database = console.subsystems.tables.database
+    database = console.platform.tables.database
     if opened:
         await audit(
             AuditType.SIGN_IN_OK, by=opened[0].id, subject=opened[0].id, address=request.address,
@@ -158,7 +158,7 @@ async def _opened(
     token = request.ids["token"]
     customer = None
     if holder.customer is not None:
-        customer = (await console.subsystems.order_management.open_access(token)).customer
+        customer = (await console.platform.order_management.open_access(token)).customer
 
     async def use(connection: Connection) -> UUID | None:
         if customer is None:
@@ -172,7 +172,7 @@ async def _opened(
             )  # fmt: skip
         return used
 
-    account_id = await console.subsystems.tables.database.in_transaction(use)
+    account_id = await console.platform.tables.database.in_transaction(use)
     return None if account_id is None else await console.accounts.get(account_id)
 
 

@@ -45,12 +45,12 @@ class Try:
         if self.next_wait_seconds:
             await audit(
                 AuditType.SIGN_IN_SLOWED, by=Outsider.NOBODY, subject=account,
-                address=self.request.address, within=self.console.subsystems.tables.database,
+                address=self.request.address, within=self.console.platform.tables.database,
             )  # fmt: skip
 
     async def was_right(self) -> None:
         """Forget the wrong tries before it."""
-        table = SignInAttempts(self.console.subsystems.tables.database)
+        table = SignInAttempts(self.console.platform.tables.database)
         await table.forget(self.own)
         if self.address:
             await table.take_back(self.address)
@@ -64,7 +64,7 @@ async def begin(
     Raises:
         TooManyTriesError: there were too many before it.
     """
-    database = console.subsystems.tables.database
+    database = console.platform.tables.database
     now = (await operations_counts.now(database)).timestamp()
     device = console.devices.known(request, login, now=now)
     own: tuple[CountedFor, ...] = (CountedFor(f"{what}:login:{login}", OF_A_LOGIN),)

@@ -9,7 +9,7 @@ read or sent, in the reader's language; an erased customer is sent nothing; send
 twice after a crash, and never not at all.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Final, NamedTuple
@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from caas.billing_database.connection import Connection
+from caas.billing_database.customers import Customers
 from caas.billing_database.display_names import names_of
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.job_rows import Job
@@ -58,10 +59,6 @@ class Address(NamedTuple):
     language: str
 
 
-AddressOf = Callable[[UUID], Awaitable[Address | None]]
-"""A customer's address; None when the customer was erased."""
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """An entry of an inbox, written out in its reader's language."""
@@ -93,7 +90,6 @@ class Notifications:
         *,
         tables: BillingDatabase,
         channel: NotificationChannel,
-        address_of: AddressOf,
         zone: tzinfo,
         language: str = "es",
         public_url: str = "",
@@ -106,7 +102,7 @@ class Notifications:
         self._tables = tables
         self._rows = NotificationRows(tables.database)
         self._channel = channel
-        self._address_of = address_of
+        self._customers = Customers(tables.database)
         self._zone = zone
         self._language = language
 
@@ -267,6 +263,13 @@ class Notifications:
         if audience == CUSTOMER:
             return await self._address_of(UUID(recipient))
         return Address(recipient, "", self._language)
+
+    async def _address_of(self, customer: UUID) -> Address | None:
+        """Return a customer's address; None when the customer was erased."""
+        found = await self._customers.get(customer)
+        if found.name is None or found.email is None:
+            return None
+        return Address(found.name, found.email, found.language)
 
     async def _names(self, rows: Sequence[Notification], language: str) -> Mapping[str, str]:
         """Return what the orders and services that these tell of are called in a language."""

@@ -2,9 +2,8 @@
 
 A refund is written down under its payment's lock, so that refunds and disputes together never
 exceed what was received. One at a time is with the gateway; one that comes before the bank has
-confirmed waits for it, because nothing can be given back that never came (decision 6).
-
-Nothing is sent while a dispute is open or outgoing money is contradictory (decision 86).
+confirmed waits for it, because nothing can be given back that never came (decision 6). Nothing is
+sent while a dispute is open or outgoing money is contradictory (decision 86).
 
 Rules a change must keep: the gateway's key follows from the refund; a refund with an unknown
 outcome is retried under the same key and counts as refunded until it is known to have failed;
@@ -24,8 +23,8 @@ from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Transition, transition_of
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
 from caas.jobs import Answer, Done, JobQueue, RetryIn
+from caas.notifications import CUSTOMER, Notifications
 from caas.payment_processing.disputes import Disputes
-from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import Refused
 from caas.payment_processing.overtaken_refunds import OvertakenRefunds
 from caas.payment_processing.refund_calls import (
@@ -49,8 +48,6 @@ FAILED: Final = "refund_failed"
 ENDED: Final = frozenset({"succeeded", "failed"})
 _CONTRARY: Final = {"succeeded": RefundStatus.FAILED, "failed": RefundStatus.SUCCEEDED}
 
-NotifyRefunded = Callable[[Payment, Refund, Connection], Awaitable[object]]
-
 
 class Refunds:
     """Gives money back through the gateway that took it."""
@@ -61,17 +58,16 @@ class Refunds:
         tables: BillingDatabase,
         gateway: PaymentGateway,
         time_scale: TimeScale,
-        notify_refunded: NotifyRefunded,
-        alert: Alert | None = None,
+        notifications: Notifications,
     ) -> None:
-        """Refund through this gateway; `notify_refunded` tells the customer, `alert` operations."""
+        """Refund through this gateway; customers and operations are told by `notifications`."""
         self._tables = tables
         self._time_scale = time_scale
-        self._notify_refunded = notify_refunded
+        self._notifications = notifications
         self._rows = RefundRows(tables.database)
         self._disputes = Disputes(tables)
         self._overtaken = OvertakenRefunds(tables, self._rows)
-        self._alert = alert or tables.cases.open
+        self._alert = notifications.alert
         self.requests = RefundRequests(tables, self._rows, time_scale=time_scale)
         self._unmatched = UnmatchedRefunds(tables, gateway, self._rows)
         self._calls = RefundCalls(
@@ -331,7 +327,11 @@ class Refunds:
             )
 
         async def notify(within: Connection) -> None:
-            await self._notify_refunded(payment, refund, within)
+            await self._notifications.notify(
+                audience=CUSTOMER, recipient=payment.customer, template="refund_done",
+                subject=refund.id, within=within,
+                facts={it: getattr(refund, it) for it in ("amount", "currency", "reason")},
+            )  # fmt: skip
             if await self.left(payment.id, within=within) <= 0:
                 await self._tables.cases.close(
                     FAILED, payment.id, resolution="A later refund of it succeeded.", owner="caas",

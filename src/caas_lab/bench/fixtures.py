@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from caas import app, assembly
+from caas import app
 from caas.billing_database import connection
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
@@ -32,6 +32,8 @@ from caas.external_systems.vehicle_command_keys import PRIVATE_KEY_BYTES, Vehicl
 from caas.external_systems.vehicle_messages import Unusable
 from caas.local_machine import vehicles_at_hand
 from caas.order_management import OrderPartners
+from caas.platform import Platform, build_platform
+from caas.platform_inputs import Partners, Terms
 from caas.rules.money import Money
 from caas.rules.time_scale import TimeScale
 from caas.settings import DEFAULT_MARKET, data_dir, read_market
@@ -68,7 +70,7 @@ class PlatformFixture:
     """A platform, and orders to pay for."""
 
     database: Database
-    platform: assembly.Platform
+    platform: Platform
     customer: UUID
     vins: list[str]
     quick: bool = False
@@ -112,9 +114,9 @@ async def started(
         fleet.says_in_progress = False
         link = InProcessVehicleLink(fleet, now=app.now, command_keys=keys, on_refused=_fail)
         nobody = HttpClient("http://127.0.0.1:9", partner="nobody")
-        platform = assembly.assemble(
+        platform = build_platform(
             database,
-            assembly.Partners(
+            Partners(
                 gateway=gateway,
                 vehicles=link,
                 order_partners=OrderPartners(
@@ -124,7 +126,7 @@ async def started(
                 ),
                 channel=LocalOutbox(data_dir({}) / "bench-outbox"),
             ),
-            assembly.Terms(
+            Terms(
                 market=read_market(DEFAULT_MARKET),
                 time_scale=TimeScale(1.0),
                 public_url="http://127.0.0.1",
@@ -145,7 +147,7 @@ async def started(
 
 
 async def _fixture(
-    database: Database, platform: assembly.Platform, keys: Mapping[str, bytes], *, quick: bool
+    database: Database, platform: Platform, keys: Mapping[str, bytes], *, quick: bool
 ) -> PlatformFixture:
     for vin, key in keys.items():
         await platform.order_management.put_vehicle(

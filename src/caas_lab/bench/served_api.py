@@ -18,7 +18,6 @@ import uvicorn
 
 from caas.api.application import build_api
 from caas.api.configured_keys import parse_api_keys
-from caas.api.context import Subsystems
 from caas.api.settings import ApiSettings
 from caas.app import now
 from caas.billing_database.identifiers import new_id
@@ -138,24 +137,9 @@ def webhook(url: str, secret: Secret) -> bytes:
 
 
 def _api(fixture: PlatformFixture, key: str, secret: Secret) -> object:
-    platform = fixture.platform
-    subsystems = Subsystems(
-        tables=platform.tables,
-        payment_processing=platform.payment_processing,
-        reconciliation=platform.reconciliation,
-        order_management=platform.order_management,
-        service_catalog=platform.service_catalog,
-        subscriptions=platform.subscriptions,
-        usage=platform.usage,
-        ota_activation_engine=platform.ota_activation_engine,
-        erasure=platform.erasure,
-        event_delivery=platform.event_delivery,
-        billing=platform.billing,
-        invoices=platform.invoices,
-    )
     keys = parse_api_keys(f"bench:service-catalog:{key}")
     return build_api(
-        subsystems,
+        fixture.platform,
         ApiSettings(
             now=now,
             api_keys=keys,

@@ -1,0 +1,363 @@
+"""The composition root: every part of the platform, built once over one database and its partners.
+
+Nothing here reads the environment or opens a connection: what comes in is open already. Parts are
+built from the lower layers to the upper ones, each with the parts below that it works with.
+
+Rules a change must keep: no part is built twice and no part is given another one later; every call
+to the gateway about a payment is recorded; what cannot be done safely with the gateway at hand is
+refused at the start (decision 1).
+"""
+
+from dataclasses import dataclass
+
+from caas.access_links import AccessLinks
+from caas.billing import Billing
+from caas.billing.invoices import Invoices
+from caas.billing.issuing import Issuing
+from caas.billing.letterhead import Letterhead
+from caas.billing_database import tables as billing_tables
+from caas.billing_database.connection import Database
+from caas.billing_database.gateway_calls import GatewayCalls
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.erasure import Erasure
+from caas.errors import StartupError
+from caas.event_delivery import EventDelivery
+from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
+from caas.external_systems.payment_gateway import PaymentGateway, why_unsafe
+from caas.history_signing import HistorySigning
+from caas.invariant_monitor import InvariantMonitor
+from caas.jobs import JobQueue
+from caas.notifications import Notifications
+from caas.order_management import OrderManagement
+from caas.order_management import Upward as OrdersUpward
+from caas.order_management.partner_webhooks import PartnerWebhooks
+from caas.ota_activation_engine import (
+    SERVICE_PAYMENT,
+    SUBSCRIPTION,
+    OtaActivationEngine,
+    Upward,
+)
+from caas.payment_processing import PaymentProcessing
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.disputes import Disputes
+from caas.payment_processing.final_payment import FinalPayment
+from caas.payment_processing.flow import Flows
+from caas.payment_processing.gateway_audit_log import AuditedGateway
+from caas.payment_processing.promised_refunds import PromisedRefunds
+from caas.payment_processing.refunds import Refunds
+from caas.payment_processing.reservation_payment import ReservationPayment
+from caas.payment_processing.service_payment import ServicePayment
+from caas.payment_processing.service_withdrawal import ServiceWithdrawal
+from caas.payment_processing.settlement import Settlement
+from caas.payment_processing.subscription_failure import SubscriptionFailure
+from caas.payment_processing.subscription_payment import SubscriptionPayment
+from caas.payment_processing.unknown_outcomes import UnknownOutcomes
+from caas.platform_inputs import Observed, Partners, Terms
+from caas.reconciliation import Reconciliation, ReconciliationSettings
+from caas.service_catalog import ServiceCatalog
+from caas.service_catalog.subscription_delivery import SubscriptionDelivery
+from caas.service_catalog.subscriptions import Subscriptions
+from caas.service_catalog.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """Every part that the API, the console and the processes use, built once."""
+
+    tables: BillingDatabase
+    jobs: JobQueue
+    observed: Observed
+    notifications: Notifications
+    ota_activation_engine: OtaActivationEngine
+    order_management: OrderManagement
+    service_catalog: ServiceCatalog
+    subscriptions: Subscriptions
+    usage: Usage
+    payment_processing: PaymentProcessing
+    reconciliation: Reconciliation
+    billing: Billing
+    invoices: Invoices
+    issuing: Issuing
+    invariant_monitor: InvariantMonitor
+    history_signing: HistorySigning
+    erasure: Erasure
+    access_links: AccessLinks
+    event_delivery: EventDelivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What every layer works with."""
+
+    tables: BillingDatabase
+    gateway: PaymentGateway
+    notifications: Notifications
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sales:
+    """The layer of Order Management and the Service Catalog, with what lies just below it."""
+
+    ota: OtaActivationEngine
+    orders: OrderManagement
+    catalog: ServiceCatalog
+    delivery: SubscriptionDelivery
+    subscriptions: Subscriptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Payments:
+    """The layer of Payment Processing, as the layers above it use it."""
+
+    processing: PaymentProcessing
+    charges: Charges
+    settlement: Settlement
+    subscription_payment: SubscriptionPayment
+
+
+def build_platform(database: Database, partners: Partners, terms: Terms) -> Platform:
+    """Build every part over one database and one set of partners.
+
+    Raises:
+        StartupError: the gateway cannot carry a payment type safely.
+    """
+    _refuse_unsafe(partners.gateway)
+    observed = Observed(GatewayCalls(database), ObservedVehicleLink(partners.vehicles))
+    tables = billing_tables.opened(database)
+    base = _Base(
+        tables=tables,
+        gateway=AuditedGateway(partners.gateway, observed.gateway_calls),
+        notifications=Notifications(
+            tables=tables, channel=partners.channel, zone=terms.market.zone,
+            language=terms.market.language, public_url=terms.public_url,
+        ),
+        terms=terms,
+    )  # fmt: skip
+    refunds = Refunds(
+        tables=tables, gateway=base.gateway, time_scale=terms.time_scale,
+        notifications=base.notifications,
+    )  # fmt: skip
+    sales = _sales(base, partners, observed, refunds)
+    payments = _payments(base, sales, refunds)
+    platform = _platform(base, partners, observed, sales, payments)
+    for part in (
+        platform.notifications, platform.order_management, platform.ota_activation_engine,
+        platform.payment_processing, platform.reconciliation, payments.subscription_payment,
+        platform.billing, platform.invoices, platform.issuing, platform.invariant_monitor,
+        platform.erasure, platform.history_signing, platform.access_links, platform.event_delivery,
+        PartnerWebhooks(inbox=WebhookInbox(database), order_management=sales.orders),
+    ):  # fmt: skip
+        part.register(platform.jobs)
+    return platform
+
+
+def _refuse_unsafe(gateway: PaymentGateway) -> None:
+    unsafe = why_unsafe(gateway.capabilities)
+    if unsafe:
+        raise StartupError(
+            f"The gateway '{gateway.name}' cannot be used safely: {unsafe}. Declare what it can "
+            "do after all by the CAAS_GATEWAY_ settings of docs/settings.md, or name another "
+            "gateway by CAAS_GATEWAY."
+        )
+
+
+def _sales(base: _Base, partners: Partners, observed: Observed, refunds: Refunds) -> _Sales:
+    tables, time_scale, notifications = base.tables, base.terms.time_scale, base.notifications
+    catalog = ServiceCatalog(tables=tables)
+    ota = OtaActivationEngine(
+        tables=tables, link=observed.vehicles, time_scale=time_scale, alert=notifications.alert
+    )
+    delivery = SubscriptionDelivery(
+        tables=tables, ota_activation_engine=ota, notify=notifications.notify
+    )
+    subscriptions = Subscriptions(
+        tables=tables, service_catalog=catalog, delivery=delivery, time_scale=time_scale,
+        withdrawn=base.terms.withdrawn_subscription,
+    )  # fmt: skip
+    promised = PromisedRefunds(tables, refunds, time_scale=time_scale)
+    orders = OrderManagement(
+        tables=tables,
+        partners=partners.order_partners,
+        upward=OrdersUpward(
+            notify=notifications.notify,
+            alert=notifications.alert,
+            refund=lambda payment_id, reason: promised.promise_rest(
+                payment_id, reason=reason, key=reason, requested_by="order-management"
+            ),
+            access_url=lambda token: f"{base.terms.public_url}/access/{token}",
+        ),
+        time_scale=time_scale,
+        reservation_deposit_on_forfeiture=base.terms.deposit_on_forfeiture,
+    )
+    return _Sales(
+        ota=ota, orders=orders, catalog=catalog, delivery=delivery, subscriptions=subscriptions
+    )
+
+
+def _payments(base: _Base, sales: _Sales, refunds: Refunds) -> _Payments:
+    tables, gateway, terms = base.tables, base.gateway, base.terms
+    charges = Charges(
+        tables, gateway, time_scale=terms.time_scale, alert=base.notifications.alert,
+        polls=terms.polls,
+    )  # fmt: skip
+    service, subscription = _service_flows(base, sales, charges)
+    _connect_upwards(sales, service, subscription)
+    flows = Flows(
+        reservation=ReservationPayment(
+            tables=tables, charges=charges, order_management=sales.orders,
+            notifications=base.notifications,
+        ),
+        final=FinalPayment(
+            tables=tables, charges=charges, order_management=sales.orders,
+            notifications=base.notifications,
+        ),
+        service=service,
+        subscription=subscription,
+    )  # fmt: skip
+    disputes = Disputes(tables)
+    settlement = Settlement(
+        tables=tables, gateway=gateway, charges=charges, flows=flows,
+        alert=base.notifications.alert, time_scale=terms.time_scale, on_refund=refunds.on_event,
+        on_dispute=disputes.on_event, polls=terms.polls,
+    )  # fmt: skip
+    processing = PaymentProcessing(
+        tables=tables,
+        charges=charges,
+        flows=flows,
+        service_payment=service,
+        unknown_outcomes=UnknownOutcomes(
+            tables=tables, gateway=gateway, charges=charges, flows=flows,
+            time_scale=terms.time_scale,
+        ),
+        settlement=settlement,
+        refunds=refunds,
+        service_withdrawal=_service_withdrawal(base, sales, refunds, service),
+        disputes=disputes,
+        ota_activation_engine=sales.ota,
+        time_scale=terms.time_scale,
+    )  # fmt: skip
+    return _Payments(
+        processing=processing, charges=charges, settlement=settlement,
+        subscription_payment=subscription,
+    )  # fmt: skip
+
+
+def _connect_upwards(
+    sales: _Sales, service: ServicePayment, subscription: SubscriptionPayment
+) -> None:
+    sales.subscriptions.verify_with(subscription.verify_payment_method, subscription.verify_another)
+    sales.ota.report_to(
+        {
+            SERVICE_PAYMENT: Upward(service.activation_succeeded, service.activation_failed),
+            SUBSCRIPTION: Upward(
+                sales.delivery.activation_succeeded, sales.delivery.activation_failed
+            ),
+        }
+    )
+
+
+def _service_flows(
+    base: _Base, sales: _Sales, charges: Charges
+) -> tuple[ServicePayment, SubscriptionPayment]:
+    tables, notifications, time_scale = base.tables, base.notifications, base.terms.time_scale
+    service = ServicePayment(
+        tables=tables, charges=charges, ota_activation_engine=sales.ota,
+        service_catalog=sales.catalog, notifications=notifications, time_scale=time_scale,
+    )  # fmt: skip
+    subscription = SubscriptionPayment(
+        tables=tables,
+        charges=charges,
+        subscriptions=sales.subscriptions,
+        subscription_failure=SubscriptionFailure(
+            tables=tables, subscriptions=sales.subscriptions, notifications=notifications,
+            time_scale=time_scale, dunning=base.terms.dunning,
+        ),
+        notifications=notifications,
+        time_scale=time_scale,
+        public_url=base.terms.public_url,
+    )  # fmt: skip
+    return service, subscription
+
+
+def _service_withdrawal(
+    base: _Base, sales: _Sales, refunds: Refunds, service: ServicePayment
+) -> ServiceWithdrawal:
+    return ServiceWithdrawal(
+        tables=base.tables,
+        service_payment=service,
+        subscriptions=sales.subscriptions,
+        order_management=sales.orders,
+        refunds=refunds,
+        promised_refunds=PromisedRefunds(base.tables, refunds, time_scale=base.terms.time_scale),
+        ota_activation_engine=sales.ota,
+        time_scale=base.terms.time_scale,
+    )
+
+
+def _platform(
+    base: _Base, partners: Partners, observed: Observed, sales: _Sales, payments: _Payments
+) -> Platform:
+    tables, notifications, terms = base.tables, base.notifications, base.terms
+    letterhead = Letterhead.of(terms.market)
+    issuing = Issuing(
+        tables=tables, letterhead=letterhead, notifications=notifications,
+        time_scale=terms.time_scale, public_url=terms.public_url,
+    )  # fmt: skip
+    return Platform(
+        tables=tables,
+        jobs=JobQueue(tables.jobs, tables.cases, terms.time_scale),
+        observed=observed,
+        notifications=notifications,
+        ota_activation_engine=sales.ota,
+        order_management=sales.orders,
+        service_catalog=sales.catalog,
+        subscriptions=sales.subscriptions,
+        usage=Usage(tables=tables),
+        payment_processing=payments.processing,
+        reconciliation=_reconciliation(base, partners, payments),
+        billing=Billing(
+            tables=tables, subscription_payment=payments.subscription_payment,
+            notifications=notifications, letterhead=letterhead, public_url=terms.public_url,
+        ),
+        invoices=Invoices(
+            tables=tables, notifications=notifications, letterhead=letterhead,
+            refund=payments.processing.promise_refund,
+            credited_refunds=payments.processing.credited_refunds,
+            issuing=issuing, public_url=terms.public_url,
+        ),
+        issuing=issuing,
+        invariant_monitor=InvariantMonitor(tables=tables, alert=notifications.alert),
+        history_signing=HistorySigning(
+            tables=tables, alert=notifications.alert, time_scale=terms.time_scale, terms=terms.heads
+        ),
+        erasure=Erasure(
+            tables=tables, order_management=sales.orders, subscriptions=sales.subscriptions,
+            notifications=notifications, issuing=issuing, zone=str(terms.market.zone),
+        ),
+        access_links=AccessLinks(
+            tables=tables, notifications=notifications, public_url=terms.public_url
+        ),
+        event_delivery=EventDelivery(
+            tables, encryption=terms.event_secrets, alert=notifications.alert,
+            time_scale=terms.time_scale, local_subscribers=terms.local_subscribers,
+        ),
+    )  # fmt: skip
+
+
+def _reconciliation(base: _Base, partners: Partners, payments: _Payments) -> Reconciliation:
+    terms = base.terms
+    return Reconciliation(
+        tables=base.tables,
+        gateway=base.gateway,
+        charges=payments.charges,
+        settlement=payments.settlement,
+        void=payments.processing.void_payment,
+        alert=base.notifications.alert,
+        time_scale=terms.time_scale,
+        settings=ReconciliationSettings(
+            zone=terms.market.zone, folder=terms.folder, fees=terms.fees, engine=partners.engine,
+            drop_folder=terms.drop_folder,
+        ),
+    )  # fmt: skip

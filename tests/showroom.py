@@ -29,7 +29,7 @@ from caas.external_systems.transport_system import TransportSystem
 from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
 from caas.order_management import DepositOnForfeiture, OrderManagement, OrderPartners, Upward
-from caas.payment_processing.charges import Charges
+from caas.payment_processing.charges import Charges, charges_through
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
@@ -171,7 +171,7 @@ class Showroom:
         assert isinstance(accepted, Accepted)
         if not accepted.fresh:
             return accepted.payment
-        return await self.charges.process_payment(
+        return await self.charges.authorization.process_payment(
             accepted.payment,
             flow,
             patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
@@ -339,7 +339,7 @@ def _built(
         zone=ZoneInfo("Europe/Madrid"),
     )
     gateway = outside.gateway
-    charges = Charges(tables, gateway, time_scale=PACE, alert=notifications.alert)
+    charges = charges_through(gateway, tables, time_scale=PACE, alert=notifications.alert)
     refunds = Refunds(tables=tables, gateway=gateway, time_scale=PACE, notifications=notifications)
     promised = PromisedRefunds(tables, refunds, time_scale=PACE)
     partners = OrderPartners(

@@ -33,7 +33,7 @@ from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
 from caas.ota_activation_engine import SUBSCRIPTION, OtaActivationEngine, Upward
-from caas.payment_processing.charges import Charges
+from caas.payment_processing.charges import charges_through
 from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.promised_refunds import PromisedRefunds
@@ -342,7 +342,7 @@ def _built(  # noqa: PLR0913, PLR0917  # the composition root of these tests
         time_scale=time_scale,
         withdrawn=withdrawn,
     )
-    charges = Charges(tables, gateway, time_scale=time_scale, alert=notifications.alert)
+    charges = charges_through(gateway, tables, time_scale=time_scale, alert=notifications.alert)
     payment = SubscriptionPayment(
         tables=tables,
         charges=charges,

@@ -39,7 +39,7 @@ from caas.ota_activation_engine import (
     Upward,
 )
 from caas.payment_processing import PaymentProcessing
-from caas.payment_processing.charges import Charges
+from caas.payment_processing.charges import Charges, charges_through
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
@@ -198,8 +198,8 @@ def _sales(base: _Base, partners: Partners, observed: Observed, refunds: Refunds
 
 def _payments(base: _Base, sales: _Sales, refunds: Refunds) -> _Payments:
     tables, gateway, terms = base.tables, base.gateway, base.terms
-    charges = Charges(
-        tables, gateway, time_scale=terms.time_scale, alert=base.notifications.alert,
+    charges = charges_through(
+        gateway, tables, time_scale=terms.time_scale, alert=base.notifications.alert,
         polls=terms.polls,
     )  # fmt: skip
     service, subscription = _service_flows(base, sales, charges)

@@ -51,7 +51,7 @@ async def test_a_case_that_is_opened_late_ends_at_once(owner: Owner) -> None:
     await owner.installation.gateway_does("settle")
     await owner.installation.until(payment.id, lambda it: it.state is PaymentState.SETTLED)
 
-    await charges.leave_unknown(stale, "capture", "nobody answered")
+    await charges.transitions.leave_unknown(stale, "capture", "nobody answered")
     await owner.installation.rest()
 
     cases = await owner.installation.platform.tables.cases.listed(subject=payment.id)

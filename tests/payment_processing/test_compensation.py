@@ -20,7 +20,7 @@ async def voided_and_taken(installation: Installation) -> Payment:
     assert voided.gateway_transaction_id is not None
     taken = installation.gateway.store.bookings[voided.gateway_transaction_id].transaction
     taken.status, taken.captured_amount, taken.settled_amount = "settled", 1299, 1299
-    await installation.platform.payment_processing._charges.record_late_outcome(
+    await installation.platform.payment_processing._charges.transitions.record_late_outcome(
         voided, voided.gateway_transaction_id
     )
     return voided

@@ -168,7 +168,7 @@ async def test_nothing_is_undone_before_the_payment_has_chosen(installation: Ins
     await installation.gateway_does("faults", match={"operation": "find"}, action={"status": 503})
 
     for booking in (first, second):
-        await charges.record_late_outcome(payment, booking.transaction.id)
+        await charges.transitions.record_late_outcome(payment, booking.transaction.id)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await installation.database.fetchrow(LOOKED_TWICE, COMPENSATE):
             await installation.platform.jobs.run_due()
@@ -198,7 +198,9 @@ async def test_two_who_choose_at_once_choose_one(database: Database) -> None:
 
         await asyncio.gather(
             *(
-                charges.authorization_answered(payment, one, flows.of(payment.type), source="probe")
+                charges.authorization.authorization_answered(
+                    payment, one, flows.of(payment.type), source="probe"
+                )
                 for one in reported
             )
         )
@@ -274,7 +276,7 @@ async def test_what_a_payment_lives_by_is_never_undone(installation: Installatio
     payment = await asleep(installation)
     assert payment.gateway_transaction_id is not None
 
-    await installation.platform.payment_processing._charges.record_late_outcome(
+    await installation.platform.payment_processing._charges.transitions.record_late_outcome(
         payment, payment.gateway_transaction_id
     )
     await until_undone(installation)
@@ -291,7 +293,7 @@ async def test_what_another_payment_lives_by_is_never_undone(installation: Insta
     other = await installation.until(other.id, lambda p: p.state is P.AUTHORIZED)
     assert other.gateway_transaction_id is not None
 
-    await installation.platform.payment_processing._charges.record_late_outcome(
+    await installation.platform.payment_processing._charges.transitions.record_late_outcome(
         payment, other.gateway_transaction_id
     )
     await until_undone(installation)

@@ -168,7 +168,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "a code nobody knows decides nothing": Removal(
         fault="F-G15",
-        file="payment_processing/authorizing.py",
+        file="payment_processing/authorization.py",
         protection="if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:",
         without="if decline_kind(code) is GatewayErrorKind.NOT_SENT:",
         shown_by=f"{UNKNOWN}::test_a_decline_code_nobody_knows_decides_nothing",
@@ -309,7 +309,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "a dead sibling ends no payment": Removal(
         fault="F-H1",
-        file="payment_processing/choosing.py",
+        file="payment_processing/transaction_selection.py",
         protection="        if not undecided or not "
         "self._gateway.capabilities.lookup_by_reference:\n",
         without="        if undecided or not undecided:\n",

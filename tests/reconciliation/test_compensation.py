@@ -34,7 +34,7 @@ async def test_a_line_that_settles_a_voided_payment_gives_the_money_back(office:
 
 async def test_money_taken_and_given_back_in_one_report_is_no_discrepancy(office: Office) -> None:
     payment = await office.voided_but_captured()
-    await office.installation.platform.payment_processing._charges.record_late_outcome(
+    await office.installation.platform.payment_processing._charges.transitions.record_late_outcome(
         payment, payment.gateway_transaction_id or ""
     )
     await office.refunded_at_gateway(payment)

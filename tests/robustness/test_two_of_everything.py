@@ -20,7 +20,7 @@ from caas.billing_database.idempotency import InFlightError, KeyReusedError, has
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import NewPayment, Payment
 from caas.payment_processing import CallerKey, PaymentRequest
-from caas.payment_processing.charges import CaptureWonError
+from caas.payment_processing.void import CaptureWonError
 from caas.rules.payment_types import PaymentType
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.robustness.deaths import until_quiet

@@ -21,7 +21,7 @@ from caas.external_systems.vehicle_messages import Acknowledgement
 from caas.jobs import JobQueue
 from caas.ota_activation_engine import OtaActivationEngine
 from caas.payment_processing.authorization import Attempt
-from caas.payment_processing.charges import CaptureWonError, Charges
+from caas.payment_processing.charges import Charges
 from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Flows
@@ -42,6 +42,7 @@ from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal, WithdrawalPeriod
 from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
+from caas.payment_processing.void import CaptureWonError
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.time_scale import TimeScale
@@ -291,7 +292,7 @@ class PaymentProcessing:
         if not accepted.fresh or request.respond_async:
             return accepted.payment
         try:
-            return await self._charges.process_payment(
+            return await self._charges.authorization.process_payment(
                 accepted.payment,
                 flow,
                 patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,

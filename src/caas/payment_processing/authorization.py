@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, transition_of
 from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     CaptureMode,
     GatewayTransaction,
+    PaymentGateway,
     TransactionRequest,
     TransactionStatus,
 )
-from caas.payment_processing.flow import Flow
+from caas.payment_processing.flow import Alert, Flow
 from caas.payment_processing.gateway_calls import (
     AUTHORIZE,
     NO_PATIENCE,
@@ -32,12 +34,13 @@ from caas.payment_processing.gateway_calls import (
     call_with_retry,
     key_of,
 )
-from caas.payment_processing.transaction_selection import DEAD, Choosing, is_sibling
-from caas.payment_processing.transitions import ENDED, REFUSES
+from caas.payment_processing.transaction_selection import DEAD, TransactionSelection, is_sibling
+from caas.payment_processing.transitions import ENDED, REFUSES, ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
 from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
+from caas.rules.time_scale import TimeScale
 
 HOSTED_PAGE_PROBE_SECONDS: Final = 30.0
 LOOKS_MAX: Final = 5
@@ -63,8 +66,26 @@ class Attempt:
 FIRST_ATTEMPT: Final = Attempt()
 
 
-class Authorization(Choosing):
+class Authorization:
     """Asks for funds and follows the answer."""
+
+    def __init__(
+        self,
+        tables: BillingDatabase,
+        gateway: PaymentGateway,
+        transitions: ChargeTransitions,
+        selection: TransactionSelection,
+        *,
+        time_scale: TimeScale,
+        alert: Alert,
+    ) -> None:
+        """Ask this gateway; the payment follows through these transitions."""
+        self._tables = tables
+        self._gateway = gateway
+        self._transitions = transitions
+        self._selection = selection
+        self._time_scale = time_scale
+        self._alert = alert
 
     async def process_payment(
         self,
@@ -86,12 +107,12 @@ class Authorization(Choosing):
         async def doubt(because: str) -> None:
             nonlocal in_doubt, payment
             if not in_doubt:
-                await self.watch_for_siblings(payment)
+                await self._selection.watch_for_siblings(payment)
             in_doubt = True
-            payment = await self.in_doubt(payment, AUTHORIZE, because)
+            payment = await self._transitions.in_doubt(payment, AUTHORIZE, because)
 
         if in_doubt:
-            await self.watch_for_siblings(payment)
+            await self._selection.watch_for_siblings(payment)
         answer = await call_with_retry(
             lambda: self._gateway.initiate(request, key=key),
             time_scale=self._time_scale,
@@ -115,9 +136,9 @@ class Authorization(Choosing):
         """Follow an answer; a decline of one attempt says nothing of the attempts before it."""
         if in_doubt:
             try:
-                transaction = await self.weighed(payment, transaction)
+                transaction = await self._selection.weighed(payment, transaction)
             except GatewayFailure as failure:
-                return await self.leave_unknown(payment, AUTHORIZE, failure.sentence)
+                return await self._transitions.leave_unknown(payment, AUTHORIZE, failure.sentence)
         return await self.authorization_answered(payment, transaction, flow, source="gateway")
 
     async def authorization_answered(
@@ -137,7 +158,7 @@ class Authorization(Choosing):
             payment, transitioned = await self._follow(payment, transaction, flow, source=source)
         unwanted = payment.state in ENDED and not transitioned
         if (unwanted or is_sibling(payment, transaction.id)) and transaction.status not in DEAD:
-            await self.record_late_outcome(payment, transaction.id)
+            await self._transitions.record_late_outcome(payment, transaction.id)
         return payment
 
     async def _follow(
@@ -155,7 +176,7 @@ class Authorization(Choosing):
                 )
             case TransactionStatus.SETTLEMENT_FAILED | TransactionStatus.REFUNDED:
                 because = f"The gateway says {transaction.status} of what was never captured here."
-                return await self.leave_unknown(payment, AUTHORIZE, because), True
+                return await self._transitions.leave_unknown(payment, AUTHORIZE, because), True
             case _:
                 return await self._funds_reserved(payment, transaction, flow, source=source)
 
@@ -192,7 +213,7 @@ class Authorization(Choosing):
             gateway_transaction_id=transaction_id,
             done=(AUTHORIZE, PROBE),
         )
-        after, transitioned = await self.try_to_apply(payment, transition, step=step)
+        after, transitioned = await self._transitions.try_to_apply(payment, transition, step=step)
         return (await flow.advance(after) if transitioned else after), transitioned
 
     async def _funds_reserved(
@@ -212,7 +233,7 @@ class Authorization(Choosing):
             entries=postings.authorized(payment.amount),
             done=(AUTHORIZE, PROBE),
         )
-        after, transitioned = await self.try_to_apply(payment, transition, step=step)
+        after, transitioned = await self._transitions.try_to_apply(payment, transition, step=step)
         return (await flow.advance(after) if transitioned else after), transitioned
 
     async def _declined(
@@ -232,7 +253,9 @@ class Authorization(Choosing):
         """Leave it unknown; what decides nothing is chosen only where nothing else can be found."""
         by_reference = self._gateway.capabilities.lookup_by_reference
         chosen = None if by_reference else transaction.id
-        return await self.leave_unknown(payment, AUTHORIZE, because, transaction_id=chosen)
+        return await self._transitions.leave_unknown(
+            payment, AUTHORIZE, because, transaction_id=chosen
+        )
 
     async def _still_open(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow
@@ -251,16 +274,16 @@ class Authorization(Choosing):
             done=(AUTHORIZE,),
             next=(probe,),
         )
-        after, transitioned = await self.try_to_apply(payment, transition, step=step)
+        after, transitioned = await self._transitions.try_to_apply(payment, transition, step=step)
         return after, transitioned or after.gateway_transaction_id == transaction.id
 
     async def _authorization_unanswered(
         self, payment: Payment, flow: Flow, no_answer: NoAnswer, attempt: Attempt
     ) -> Payment:
         if no_answer.wait_seconds is not None or no_answer.maybe_sent or not _may_fail(payment):
-            return await self._no_answer(payment, AUTHORIZE, no_answer)
+            return await self._transitions.put_off(payment, AUTHORIZE, no_answer)
         if not await self._tables.jobs.is_held(AUTHORIZE, payment.id, fence=attempt.fence):
-            return await self.leave_unknown(payment, AUTHORIZE, no_answer.because)
+            return await self._transitions.leave_unknown(payment, AUTHORIZE, no_answer.because)
         await self._alert("gateway_unreachable", payment.id, no_answer.because)
         return await self.fail(payment, BeyondEvent.NEVER_SENT, flow, NEVER_REACHED)
 
@@ -269,9 +292,9 @@ class Authorization(Choosing):
     ) -> Payment:
         """The gateway will not even try: nobody is charged, and no card was declined."""
         if refused.maybe_done:
-            return await self.leave_unknown(payment, AUTHORIZE, refused.error.sentence)
+            return await self._transitions.leave_unknown(payment, AUTHORIZE, refused.error.sentence)
         if not _may_fail(payment):
-            return await self._refused(payment, AUTHORIZE, refused)
+            return await self._transitions.keep_asking(payment, AUTHORIZE, refused)
         await self._alert(REFUSES, payment.id, refused.error.sentence)
         return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)
 

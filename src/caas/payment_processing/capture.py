@@ -15,8 +15,9 @@ from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
+    PaymentGateway,
 )
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import (
     AUTHORIZE,
     CAPTURE,
@@ -33,13 +34,31 @@ from caas.payment_processing.transaction_selection import TAKEN
 from caas.payment_processing.transitions import ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, Remark
+from caas.rules.settlement_polls import PollTerms
+from caas.rules.time_scale import TimeScale
 
 GONE: Final = (AlreadyVoidedError, AuthorizationExpiredError)
 ALREADY_FAILED: Final = "already_failed"
 
 
-class Capture(ChargeTransitions):
+class Capture:
     """Takes what is held, once there is proof of what it is for."""
+
+    def __init__(
+        self,
+        gateway: PaymentGateway,
+        transitions: ChargeTransitions,
+        *,
+        time_scale: TimeScale,
+        alert: Alert,
+        polls: PollTerms,
+    ) -> None:
+        """Capture through this gateway; `polls` say when it is first asked about settlement."""
+        self._gateway = gateway
+        self._transitions = transitions
+        self._time_scale = time_scale
+        self._alert = alert
+        self._first_poll_seconds = time_scale.seconds(polls.wait_before(0))
 
     async def commit_charge(
         self, payment: Payment, evidence: Evidence, *, also: Step | None = None
@@ -50,7 +69,7 @@ class Capture(ChargeTransitions):
         first, nothing is charged and the payment says so.
         """
         after, won = await self._claimed(payment, evidence, also=also)
-        return (await self.capture(after) if won else after), won
+        return (await self.send_capture(after) if won else after), won
 
     async def claim_capture(
         self,
@@ -88,10 +107,12 @@ class Capture(ChargeTransitions):
             done=("activate", *step.done),
             next=(NewJob(CAPTURE, self._time_scale.seconds(SAFETY_NET_SECONDS)), *step.next),
         )
-        after, transitioned = await self._apply(payment, transition, within=within, also=step.also)
+        after, transitioned = await self._transitions.apply_with(
+            payment, transition, within=within, also=step.also
+        )
         return after, transitioned.transitioned
 
-    async def capture(
+    async def send_capture(
         self,
         payment: Payment,
         *,
@@ -106,7 +127,7 @@ class Capture(ChargeTransitions):
 
         async def doubt(because: str) -> None:
             nonlocal payment
-            payment = await self.in_doubt(payment, CAPTURE, because)
+            payment = await self._transitions.in_doubt(payment, CAPTURE, because)
 
         answer = await call_with_retry(
             lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
@@ -119,13 +140,13 @@ class Capture(ChargeTransitions):
             case NoAnswer() if answer.maybe_sent and await self._is_taken(payment):
                 return await self.capture_accepted(payment)
             case NoAnswer():
-                return await self._no_answer(payment, CAPTURE, answer, issue=issue)
+                return await self._transitions.put_off(payment, CAPTURE, answer, issue=issue)
             case Refused(AlreadyCapturedError()):
                 return await self.capture_accepted(payment)
             case Refused(error) if isinstance(error, GONE) or error.refusal == ALREADY_FAILED:
                 return await self._capture_refused(payment, error)
             case Refused():
-                return await self._refused(payment, CAPTURE, answer)
+                return await self._transitions.keep_asking(payment, CAPTURE, answer)
             case _:
                 return await self.capture_accepted(payment)
 
@@ -146,9 +167,9 @@ class Capture(ChargeTransitions):
             source="captured",
             outcome="known",
             done=(CAPTURE, PROBE),
-            next=(NewJob(POLL_SETTLEMENT, self.first_poll_seconds),),
+            next=(NewJob(POLL_SETTLEMENT, self._first_poll_seconds),),
         )
-        return (await self._apply(payment, transition))[0]
+        return (await self._transitions.apply_with(payment, transition))[0]
 
     async def _capture_refused(self, payment: Payment, refusal: RefusedByPartnerError) -> Payment:
         """Delivered, and the gateway will not pay: never charged again, CaaS takes the loss."""
@@ -163,4 +184,4 @@ class Capture(ChargeTransitions):
             next=(NewJob(AUTHORIZE),),  # its flow carries on: a subscription ends (Diagram 7)
         )
         await self._alert("capture_refused", payment.id, refusal.sentence)
-        return (await self._apply(payment, transition))[0]
+        return (await self._transitions.apply_with(payment, transition))[0]

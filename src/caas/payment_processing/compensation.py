@@ -29,11 +29,14 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.jobs import Answer, Done, JobQueue, RetryIn
-from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import COMPENSATE, KeyLifetime, key_of
-from caas.payment_processing.transaction_selection import OPEN_STILL, is_sibling
-from caas.payment_processing.transitions import ENDED
+from caas.payment_processing.transaction_selection import (
+    OPEN_STILL,
+    TransactionSelection,
+    is_sibling,
+)
+from caas.payment_processing.transitions import ENDED, ChargeTransitions
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.time_scale import TimeScale
 
@@ -59,14 +62,16 @@ class Compensation:
         *,
         tables: BillingDatabase,
         gateway: PaymentGateway,
-        charges: Charges,
+        transitions: ChargeTransitions,
+        selection: TransactionSelection,
         alert: Alert,
         time_scale: TimeScale,
     ) -> None:
         """Ask this gateway; a person is alerted when it does not give the money back."""
         self._tables = tables
         self._gateway = gateway
-        self._charges = charges
+        self._transitions = transitions
+        self._selection = selection
         self._alert = alert
         self._time_scale = time_scale
 
@@ -84,7 +89,7 @@ class Compensation:
             payment = await self._payment_of_sibling(transaction_id)
         if payment is None or not (payment.state in ENDED or is_sibling(payment, transaction_id)):
             return False
-        await self._charges.record_late_outcome(payment, transaction_id, disputed=disputed)
+        await self._transitions.record_late_outcome(payment, transaction_id, disputed=disputed)
         return True
 
     async def _payment_of_sibling(self, transaction_id: str) -> Payment | None:
@@ -123,7 +128,7 @@ class Compensation:
         another = owner is not None and owner.id != payment.id
         if another or transaction.reference != str(payment.id):
             sentence = f"{transaction.id} is of {transaction.reference}; it was not undone."
-            await self._charges.contradicts(payment, sentence)
+            await self._selection.contradicts(payment, sentence)
             return True
         return False
 
@@ -166,7 +171,7 @@ class Compensation:
         transition = transition_of(
             payment, Remark.GATEWAY_CALLED, source=source, facts={"asked": operation}
         )
-        if (await self._charges.try_to_apply(payment, transition))[1]:
+        if (await self._transitions.try_to_apply(payment, transition))[1]:
             return True
         events = await self._tables.payments.timeline(payment.id)
         asked_at = next((event.at for event in events if event.source == source), None)
@@ -203,7 +208,7 @@ class Compensation:
             facts={"transaction": transaction.id, "status": str(transaction.status)},
             gateway_transaction_id=transaction.id if adopts else None,
         )
-        _, written = await self._charges.try_to_apply(
+        _, written = await self._transitions.try_to_apply(
             payment, transition, step=Step(also=open_case)
         )
         return written or await self._is_written_down(payment, transaction.id)
@@ -232,7 +237,7 @@ class Compensation:
             source=f"undone:{transaction_id}",
             facts={"undone": transaction_id},
         )
-        await self._charges.apply(payment, transition)
+        await self._transitions.apply(payment, transition)
         events = await self._tables.payments.timeline(payment.id)
         sources = {event.source for event in events}
         late = [source for source in sources if source.startswith("late:")]

@@ -81,15 +81,15 @@ class FinalPayment:
         """Do the next thing: give the funds back, or take them and register the vehicle."""
         payment = await self._tables.payments.get(payment.id)
         if payment.state is PaymentState.AUTHORIZED:
-            return await self._charges.send_void(payment)
+            return await self._charges.void.send_void(payment)
         if payment.state is PaymentState.CAPTURING:
-            payment = await self._charges.capture(payment)
+            payment = await self._charges.capture.send_capture(payment)
             await self._orders.register_vehicle(payment.subject)
         return payment
 
     async def void(self, payment: Payment, reason: str) -> Payment:
         """Give the held funds back."""
-        return await self._charges.void_charge(payment, reason)
+        return await self._charges.void.void_charge(payment, reason)
 
     async def _mark_payment_failed(self, connection: Connection, payment: Payment) -> None:
         if decline_kind(payment.decline_code) is GatewayErrorKind.UNRECOGNISED:
@@ -103,7 +103,7 @@ class FinalPayment:
             payment.subject, paid=Money(payment.amount, payment.currency), within=connection
         )
         if not paid:
-            await self._charges.claim_void(payment, NOT_DUE, within=connection)
+            await self._charges.void.claim_void(payment, NOT_DUE, within=connection)
             await self._notifications.alert(
                 "final_payment_not_due",
                 payment.id,
@@ -112,7 +112,7 @@ class FinalPayment:
             )
             return
         evidence = Evidence(id=new_id(), kind=ORDER_CONFIRMED)
-        await self._charges.claim_capture(
+        await self._charges.capture.claim_capture(
             payment, evidence, reason=ORDER_CONFIRMED, within=connection
         )
         await self._notify("payment_confirmed", payment, within=connection)

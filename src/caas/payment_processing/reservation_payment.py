@@ -79,15 +79,15 @@ class ReservationPayment:
         """Do the next thing: give the funds back, or take them and place the factory order."""
         payment = await self._tables.payments.get(payment.id)
         if payment.state is PaymentState.AUTHORIZED:
-            return await self._charges.send_void(payment)
+            return await self._charges.void.send_void(payment)
         if payment.state is PaymentState.CAPTURING:
-            payment = await self._charges.capture(payment)
+            payment = await self._charges.capture.send_capture(payment)
             await self._orders.place_factory_order(payment.subject)
         return payment
 
     async def void(self, payment: Payment, reason: str) -> Payment:
         """Give the held funds back."""
-        return await self._charges.void_charge(payment, reason)
+        return await self._charges.void.void_charge(payment, reason)
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
         await self._orders.payment_failed(payment.subject, within=connection)
@@ -98,11 +98,11 @@ class ReservationPayment:
             payment.subject, paid=Money(payment.amount, payment.currency), within=connection
         )
         if not reserved:
-            await self._charges.claim_void(payment, NOT_POSSIBLE, within=connection)
+            await self._charges.void.claim_void(payment, NOT_POSSIBLE, within=connection)
             await self._notify_failure("reservation_not_possible", payment, within=connection)
             return
         evidence = Evidence(id=new_id(), kind=RESERVATION_RECORDED)
-        await self._charges.claim_capture(
+        await self._charges.capture.claim_capture(
             payment, evidence, reason=RESERVATION_RECORDED, within=connection
         )
 

@@ -29,9 +29,10 @@ from caas.ota_activation_engine import (
     activation_command,
     restoring_command,
 )
-from caas.payment_processing.charges import CaptureWonError, Charges
+from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
 from caas.payment_processing.initiation import Check, PaymentRequest
+from caas.payment_processing.void import CaptureWonError
 from caas.rules.activation import ActivationResult
 from caas.rules.payment_states import PaymentState
 from caas.rules.time_scale import TimeScale
@@ -131,11 +132,11 @@ class ServicePayment:
     async def advance(self, payment: Payment) -> Payment:
         """Do the next thing: trigger the activation, or finish what was claimed."""
         if payment.state is PaymentState.AUTHORIZED and await self._late_because(payment):
-            return await self._charges.send_void(payment)
+            return await self._charges.void.send_void(payment)
         if payment.state is PaymentState.AUTHORIZED:
             return await self._activate(payment)
         if payment.state is PaymentState.CAPTURING:
-            return await self._charges.capture(payment)
+            return await self._charges.capture.send_capture(payment)
         return payment
 
     async def activation_succeeded(self, payment_id: UUID, evidence: Evidence) -> ActivationResult:
@@ -143,7 +144,7 @@ class ServicePayment:
         payment = await self._tables.payments.get(payment_id)
         if payment.state is not PaymentState.AUTHORIZED:
             return _result_of(payment)
-        committed, won = await self._charges.commit_charge(
+        committed, won = await self._charges.capture.commit_charge(
             payment, evidence, also=Step(next=(NewJob(NOTIFY_ACTIVE),))
         )
         return ActivationResult.COMMITTED if won else _result_of(committed)
@@ -162,11 +163,11 @@ class ServicePayment:
         """
         order = await self._catalog.wanted(payment.subject)
         reported = self._notify_customer("service_not_activated_not_charged", order)
-        claimed = await self._charges.claim_void(
+        claimed = await self._charges.void.claim_void(
             payment, reason, command=restoring_command(self._time_scale), also=Step(also=reported)
         )
         await self._ota.send_desired_state(vin=order.vin, service=order.service)
-        return await self._charges.send_void(claimed)
+        return await self._charges.void.send_void(claimed)
 
     async def _activate(self, payment: Payment) -> Payment:
         order = await self._catalog.wanted(payment.subject)
@@ -189,7 +190,7 @@ class ServicePayment:
 
     def _void_late(self, because: str) -> Callable[[Connection, Payment], Awaitable[None]]:
         async def void(connection: Connection, payment: Payment) -> None:
-            await self._charges.claim_void(payment, because, within=connection)
+            await self._charges.void.claim_void(payment, because, within=connection)
 
         return void
 

@@ -25,10 +25,10 @@ from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.order_management import OrderManagement
 from caas.order_management.withdrawal import END_ANCILLARY_SERVICES
 from caas.ota_activation_engine import OtaActivationEngine
-from caas.payment_processing.charges import CaptureWonError
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
+from caas.payment_processing.void import CaptureWonError
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.time_scale import TimeScale

@@ -30,7 +30,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.jobs import Answer, Done, JobQueue, Pause, RetryIn
-from caas.payment_processing.charges import Charges
+from caas.payment_processing.charges import DEFAULT_POLLS, Charges
 from caas.payment_processing.compensation import Compensation
 from caas.payment_processing.flow import Alert, Flows
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT, PROBE
@@ -43,7 +43,6 @@ from caas.payment_processing.transaction_selection import (
     differences,
     is_sibling,
 )
-from caas.payment_processing.transitions import DEFAULT_POLLS
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.settlement_polls import PollTerms
 from caas.rules.time_scale import TimeScale
@@ -98,10 +97,16 @@ class Settlement:
         self._on_refund = on_refund
         self._on_dispute = on_dispute
         self._polling = SettlementPolling(polls, time_scale=time_scale)
-        self._bank = SettlementOutcomes(tables, charges, alert=alert)
-        self._compensation = Compensation(
-            tables=tables, gateway=gateway, charges=charges, alert=alert, time_scale=time_scale
+        self._bank = SettlementOutcomes(
+            tables,
+            charges.transitions,
+            alert=alert,
+            first_poll_seconds=time_scale.seconds(polls.wait_before(0)),
         )
+        self._compensation = Compensation(
+            tables=tables, gateway=gateway, transitions=charges.transitions,
+            selection=charges.selection, alert=alert, time_scale=time_scale,
+        )  # fmt: skip
         self._inbox = WebhookInbox(tables.database)
         self._outgoing = OutgoingMoney(tables)
 
@@ -169,7 +174,7 @@ class Settlement:
                     return await self._bank.reverse(payment, source=source)
             case PaymentState.FAILED | PaymentState.VOIDED:
                 if transaction.status in HELD_OR_TAKEN:
-                    await self._charges.record_late_outcome(payment, transaction.id)
+                    await self._charges.transitions.record_late_outcome(payment, transaction.id)
             case PaymentState.SETTLEMENT_FAILED:
                 return await self._on_lost(payment, transaction, source=source)
             case _:
@@ -188,7 +193,7 @@ class Settlement:
             return True
         sibling = is_sibling(payment, transaction.id)
         if sibling and transaction.status not in DEAD:
-            await self._charges.record_late_outcome(payment, transaction.id)
+            await self._charges.transitions.record_late_outcome(payment, transaction.id)
         return sibling
 
     async def _on_pending(
@@ -199,10 +204,10 @@ class Settlement:
             await self._tables.jobs.add(PROBE, payment.id)
             return payment, True
         try:
-            transaction = await self._charges.weighed(payment, transaction)
+            transaction = await self._charges.selection.weighed(payment, transaction)
         except GatewayFailure:
             return payment, False
-        after = await self._charges.authorization_answered(
+        after = await self._charges.authorization.authorization_answered(
             payment, transaction, self._flows.of(payment.type), source=source
         )
         return after, _is_no_further(payment, transaction, after)
@@ -212,7 +217,7 @@ class Settlement:
     ) -> Applied:
         if transaction.status is TransactionStatus.VOIDED:
             if await self._void_is_claimed(payment):
-                return await self._charges.voided(payment), True
+                return await self._charges.void.voided(payment), True
             flow = self._flows.of(payment.type)
             return await flow.void(payment, "voided at the gateway"), True
         if transaction.status in MONEY_TAKEN and not await self._void_is_claimed(payment):
@@ -233,7 +238,7 @@ class Settlement:
     ) -> Applied:
         match transaction.status:
             case TransactionStatus.CAPTURING:
-                return await self._charges.capture_accepted(payment), True
+                return await self._charges.capture.capture_accepted(payment), True
             case TransactionStatus.SETTLED | TransactionStatus.REFUNDED:
                 return await self._bank.confirms(payment, transaction.settled_amount, source=source)
             case TransactionStatus.SETTLEMENT_FAILED:

@@ -13,10 +13,10 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refunds
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, Transition, transition_of
-from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import AUTHORIZE, CAPTURE, POLL_SETTLEMENT, PROBE
 from caas.payment_processing.overtaken_refunds import OvertakenRefunds
+from caas.payment_processing.transitions import ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
 
@@ -29,13 +29,21 @@ Applied = tuple[Payment, bool]
 class SettlementOutcomes:
     """Books what the bank says."""
 
-    def __init__(self, tables: BillingDatabase, charges: Charges, *, alert: Alert) -> None:
+    def __init__(
+        self,
+        tables: BillingDatabase,
+        transitions: ChargeTransitions,
+        *,
+        alert: Alert,
+        first_poll_seconds: float,
+    ) -> None:
         """Move payments through these books."""
         self._tables = tables
         self._refunds = Refunds(tables.database)
         self._overtaken = OvertakenRefunds(tables, self._refunds)
-        self._charges = charges
+        self._transitions = transitions
         self._alert = alert
+        self._first_poll_seconds = first_poll_seconds
 
     async def confirms(self, payment: Payment, total: int, *, source: str) -> Applied:
         """The bank confirms, wholly or in part."""
@@ -59,7 +67,7 @@ class SettlementOutcomes:
                 "settled.",
             )
         event = PaymentEvent.BANK_CONFIRMS if whole else Remark.PARTIALLY_SETTLED
-        poll = NewJob(POLL_SETTLEMENT, self._charges.first_poll_seconds)
+        poll = NewJob(POLL_SETTLEMENT, self._first_poll_seconds)
         transition = transition_of(
             payment,
             event,
@@ -74,7 +82,7 @@ class SettlementOutcomes:
         )
         waits = any(it.state == "waiting" for it in await self._refunds.of_payment(payment.id))
         step = Step(also=self._wake) if waits else None  # without one, moves share their commits
-        return await self._charges.try_to_apply(payment, transition, step=step)
+        return await self._transitions.try_to_apply(payment, transition, step=step)
 
     async def _wake(self, connection: Connection, after: Payment) -> None:
         """Let refunds that wait for the bank go out now."""
@@ -163,7 +171,7 @@ class SettlementOutcomes:
                 "settled_after_loss", after.id, sentence, within=connection
             )
 
-        return await self._charges.apply(payment, transition, step=Step(also=open_case)), True
+        return await self._transitions.apply(payment, transition, step=Step(also=open_case)), True
 
     async def _lost(
         self, payment: Payment, transition: Transition, kind: str, sentence: str
@@ -173,7 +181,7 @@ class SettlementOutcomes:
             await self._overtaken.none_came(after, within=connection)
             await self._refunds.wake(after.id, within=connection)
 
-        return await self._charges.try_to_apply(payment, transition, step=Step(also=alert))
+        return await self._transitions.try_to_apply(payment, transition, step=Step(also=alert))
 
     async def _case(self, kind: str, payment: Payment, sentence: str) -> None:
         await self._tables.cases.open(kind, payment.id, sentence)

@@ -18,10 +18,9 @@ from caas.external_systems.http_answers import (
 )
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.jobs import Answer, Done, JobQueue, RetryIn
-from caas.payment_processing.charges import Charges
 from caas.payment_processing.gateway_calls import LOOK_FOR_SIBLINGS
 from caas.payment_processing.transaction_selection import DEAD, LOOKS_SECONDS, is_sibling
-from caas.payment_processing.transitions import ENDED
+from caas.payment_processing.transitions import ENDED, ChargeTransitions
 
 NO_ANSWER_SECONDS: Final = 30.0
 
@@ -30,12 +29,16 @@ class SiblingSearch:
     """Finds siblings and leaves their compensation to `compensation`."""
 
     def __init__(
-        self, *, tables: BillingDatabase, gateway: PaymentGateway, charges: Charges
+        self,
+        *,
+        tables: BillingDatabase,
+        gateway: PaymentGateway,
+        transitions: ChargeTransitions,
     ) -> None:
         """Ask this gateway."""
         self._tables = tables
         self._gateway = gateway
-        self._charges = charges
+        self._transitions = transitions
 
     def register(self, jobs: JobQueue) -> None:
         """Take every search."""
@@ -52,7 +55,7 @@ class SiblingSearch:
         for one in found:
             unwanted = payment.state in ENDED or is_sibling(payment, one.id)
             if unwanted and one.status not in DEAD:
-                await self._charges.record_late_outcome(payment, one.id)
+                await self._transitions.record_late_outcome(payment, one.id)
         looks = int(job.payload.get("looks", 0)) + 1
         if looks >= len(LOOKS_SECONDS):
             return Done()

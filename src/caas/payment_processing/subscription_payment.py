@@ -119,7 +119,7 @@ class SubscriptionPayment:
         assert isinstance(accepted, Accepted), "only a caller with a key gets a stored answer"
         if not accepted.fresh:
             return accepted.payment
-        return await self._charges.process_payment(
+        return await self._charges.authorization.process_payment(
             accepted.payment, self, patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
             attempt=Attempt(description=request.description or ""),
         )  # fmt: skip
@@ -184,17 +184,17 @@ class SubscriptionPayment:
                 await self._failure.advance(payment)
                 return payment
             case PaymentState.CAPTURING:
-                return await self._charges.capture(payment)
+                return await self._charges.capture.send_capture(payment)
             case PaymentState.AUTHORIZED:
                 if await self._subscriptions.find(payment.subject) is not None:
                     await self._subscriptions.activate_service(payment.subject)
-                return await self._charges.send_void(payment)
+                return await self._charges.void.send_void(payment)
             case _:
                 return payment
 
     async def void(self, payment: Payment, reason: str) -> Payment:
         """Give the held funds back."""
-        return await self._charges.void_charge(payment, reason)
+        return await self._charges.void.void_charge(payment, reason)
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
         invoice = await self._invoices.get(payment.subject, within=connection)
@@ -203,10 +203,10 @@ class SubscriptionPayment:
     async def _payment_successful(self, connection: Connection, payment: Payment) -> None:
         invoice = await self._invoices.get(payment.subject, within=connection)
         if not await self._invoices.chargeable(invoice.id, within=connection):
-            await self._charges.claim_void(payment, NOT_DUE, within=connection)
+            await self._charges.void.claim_void(payment, NOT_DUE, within=connection)
             return
         evidence = _usage_snapshot(invoice)
-        await self._charges.claim_capture(payment, evidence, within=connection)
+        await self._charges.capture.claim_capture(payment, evidence, within=connection)
         await self._subscriptions.continue_subscription(
             invoice.of_subscription, payment.id, within=connection
         )
@@ -249,7 +249,7 @@ class SubscriptionPayment:
     # -- verifying a payment method ------------------------------------------------------------
 
     async def _payment_method_verified(self, connection: Connection, payment: Payment) -> None:
-        await self._charges.claim_void(payment, VERIFIED, within=connection)
+        await self._charges.void.claim_void(payment, VERIFIED, within=connection)
         token = payment.payment_method
         if token is None:
             token = await self._methods.learnt_from(payment.id, within=connection)

@@ -14,14 +14,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.http_answers import RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
+    PaymentGateway,
     TransactionStatus,
     mismatches,
 )
 from caas.payment_processing.gateway_calls import LOOK_FOR_SIBLINGS
 from caas.payment_processing.transitions import ChargeTransitions
+from caas.rules.time_scale import TimeScale
 
 LOOKS_SECONDS: Final = (5.0, 60.0, 600.0, 3600.0, 86_400.0)
 """Waits before each look for siblings: what was sent may be done long after we hung up."""
@@ -48,8 +51,22 @@ def chosen_of(found: Sequence[GatewayTransaction]) -> GatewayTransaction:
     return min(found, key=lambda one: (_LIVELIEST_FIRST.index(one.status), one.id))
 
 
-class Choosing(ChargeTransitions):
+class TransactionSelection:
     """Looks a payment's transactions up and tells the chosen one from its siblings."""
+
+    def __init__(
+        self,
+        tables: BillingDatabase,
+        gateway: PaymentGateway,
+        transitions: ChargeTransitions,
+        *,
+        time_scale: TimeScale,
+    ) -> None:
+        """Ask this gateway."""
+        self._tables = tables
+        self._gateway = gateway
+        self._transitions = transitions
+        self._time_scale = time_scale
 
     async def look_up(self, payment: Payment) -> GatewayTransaction | None:
         """Ask the gateway what it knows of a payment; None is its word that it knows nothing.
@@ -69,7 +86,7 @@ class Choosing(ChargeTransitions):
         chosen = chosen_of(ours)
         for one in ours:
             if one is not chosen:
-                await self.record_late_outcome(payment, one.id)
+                await self._transitions.record_late_outcome(payment, one.id)
         return chosen
 
     async def weighed(

@@ -18,37 +18,24 @@ from caas.billing_database.identifiers import derived_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, Transition, TransitionResult, transition_of
-from caas.external_systems.payment_gateway import PaymentGateway
 from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import COMPENSATE, PROBE, NoAnswer, Refused
 from caas.rules.payment_states import PaymentState, Remark
-from caas.rules.settlement_polls import PollTerms
 from caas.rules.time_scale import TimeScale
 
 FIRST_PROBE_SECONDS: Final = 1.0
 REFUSED_SECONDS: Final = 300.0
 OUTCOME_UNKNOWN: Final = "gateway_outcome_unknown"
 REFUSES: Final = "gateway_refuses"
-DEFAULT_POLLS: Final = PollTerms()
 ENDED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
 
 
 class ChargeTransitions:
-    """What authorizing, committing and voiding share: the books, the gateway, and how to move."""
+    """Applies transitions, and records what the gateway did not answer."""
 
-    def __init__(
-        self,
-        tables: BillingDatabase,
-        gateway: PaymentGateway,
-        *,
-        time_scale: TimeScale,
-        alert: Alert,
-        polls: PollTerms = DEFAULT_POLLS,
-    ) -> None:
-        """Charge through this gateway and record in these books."""
-        self.first_poll_seconds = time_scale.seconds(polls.wait_before(0))
+    def __init__(self, tables: BillingDatabase, *, time_scale: TimeScale, alert: Alert) -> None:
+        """Record in this database; operations hear of unknown outcomes and refusals."""
         self._tables = tables
-        self._gateway = gateway
         self._time_scale = time_scale
         self._alert = alert
 
@@ -63,9 +50,9 @@ class ChargeTransitions:
     ) -> tuple[Payment, bool]:
         """Apply a move; return the payment as it stands, and whether this move brought it there."""
         if step is None:
-            after, transitioned = await self._apply(payment, transition)
+            after, transitioned = await self.apply_with(payment, transition)
         else:
-            after, transitioned = await self._apply(
+            after, transitioned = await self.apply_with(
                 payment, _with_step(transition, step), also=step.also
             )
         return after, transitioned.transitioned
@@ -85,7 +72,7 @@ class ChargeTransitions:
             outcome="unknown",
             facts={"operation": operation, "because": because},
         )
-        after = (await self._apply(payment, transition))[0]
+        after = (await self.apply_with(payment, transition))[0]
         return after if after.state is payment.state else payment
 
     async def leave_unknown(
@@ -113,7 +100,7 @@ class ChargeTransitions:
             done=(operation,),
             next=(NewJob(PROBE, first_probe, {"operation": operation, "issue": issue}),),
         )
-        after = (await self._apply(payment, transition))[0]
+        after = (await self.apply_with(payment, transition))[0]
         await self.close_if_known(after)
         return after
 
@@ -147,7 +134,7 @@ class ChargeTransitions:
             COMPENSATE, derived_id(payment.id, transaction_id), payload=hint
         )
 
-    async def _apply(
+    async def apply_with(
         self,
         payment: Payment,
         transition: Transition,
@@ -155,6 +142,7 @@ class ChargeTransitions:
         within: Connection | None = None,
         also: Callable[[Connection, Payment], Awaitable[None]] | None = None,
     ) -> tuple[Payment, TransitionResult]:
+        """Apply a transition and `also` in one database transaction, the caller's when given."""
         if within is not None or also is None:
             transitioned = await self._tables.transitions.apply(transition, within=within)
             after = await self._after(payment, transition, transitioned, within=within)
@@ -163,7 +151,7 @@ class ChargeTransitions:
         else:
 
             async def together(connection: Connection) -> tuple[Payment, TransitionResult]:
-                return await self._apply(payment, transition, within=connection, also=also)
+                return await self.apply_with(payment, transition, within=connection, also=also)
 
             after, transitioned = await self._tables.database.in_transaction(together)
         if within is None:
@@ -198,7 +186,7 @@ class ChargeTransitions:
             **changes,
         )
 
-    async def _no_answer(
+    async def put_off(
         self, payment: Payment, operation: str, no_answer: NoAnswer, *, issue: int = 1
     ) -> Payment:
         """Put the operation off to its next retry, or record that its outcome is unknown."""
@@ -213,7 +201,7 @@ class ChargeTransitions:
         )
         return payment
 
-    async def _refused(self, payment: Payment, operation: str, refused: Refused) -> Payment:
+    async def keep_asking(self, payment: Payment, operation: str, refused: Refused) -> Payment:
         """Tell a person that the gateway refuses what has to be done, and go on asking for it."""
         await self._alert(REFUSES, payment.id, refused.error.sentence)
         await self._tables.jobs.postpone(

@@ -24,8 +24,8 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.jobs import Answer, Done, JobQueue, RetryIn
-from caas.payment_processing.authorization import Attempt
-from caas.payment_processing.charges import NEVER_REACHED, Charges
+from caas.payment_processing.authorization import NEVER_REACHED, Attempt
+from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Flow, Flows
 from caas.payment_processing.gateway_calls import (
     AUTHORIZE,
@@ -75,7 +75,9 @@ class UnknownOutcomes:
         self._charges = charges
         self._flows = flows
         self._time_scale = time_scale
-        self._siblings = SiblingSearch(tables=tables, gateway=gateway, charges=charges)
+        self._siblings = SiblingSearch(
+            tables=tables, gateway=gateway, transitions=charges.transitions
+        )
 
     def register(self, jobs: JobQueue) -> None:
         """Take what another process began and did not finish, and every probe."""
@@ -111,11 +113,11 @@ class UnknownOutcomes:
         if not self._can_look_up(payment):
             return await self._send_blind(payment, flow, attempt)
         try:
-            transaction = await self._charges.look_up(payment)
+            transaction = await self._charges.selection.look_up(payment)
         except RefusedByPartnerError:
             return await self._send_blind(payment, flow, attempt)
         except GatewayFailure as failure:
-            await self._charges.leave_unknown(payment, AUTHORIZE, failure.sentence)
+            await self._charges.transitions.leave_unknown(payment, AUTHORIZE, failure.sentence)
             return Done()
         if transaction is not None:
             return await self._follow(job, payment, flow, transaction)
@@ -134,7 +136,7 @@ class UnknownOutcomes:
         )
 
     async def _send(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
-        await self._charges.process_payment(payment, flow, attempt=attempt)
+        await self._charges.authorization.process_payment(payment, flow, attempt=attempt)
         return Done()
 
     async def _send_blind(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
@@ -142,20 +144,20 @@ class UnknownOutcomes:
         if self._key_is_alive(payment):
             return await self._send(payment, flow, attempt)
         because = "It can neither be looked up nor be sent again: its key is forgotten by now."
-        await self._charges.leave_unknown(payment, AUTHORIZE, because)
+        await self._charges.transitions.leave_unknown(payment, AUTHORIZE, because)
         return Done()
 
     async def _resume_capture(self, job: Job) -> Answer:
         payment = await self._tables.payments.get(job.subject)
         if payment.state is PaymentState.CAPTURING:
             tries = int(job.payload.get("tries", 0))
-            await self._charges.capture(payment, earlier_tries=tries)
+            await self._charges.capture.send_capture(payment, earlier_tries=tries)
         return Done()
 
     async def _resume_void(self, job: Job) -> Answer:
         payment = await self._tables.payments.get(job.subject)
         tries = int(job.payload.get("tries", 0))
-        await self._charges.send_void(payment, earlier_tries=tries)
+        await self._charges.void.send_void(payment, earlier_tries=tries)
         return Done()
 
     # -- resolving what is unknown ---------------------------------------------------------------
@@ -170,14 +172,14 @@ class UnknownOutcomes:
             case PaymentState.AUTHORIZED if payment.outcome == "unknown":
                 return await self._resolve(job, payment, VOID)
             case _:
-                await self._charges.close_if_known(payment)
+                await self._charges.transitions.close_if_known(payment)
                 return Done()
 
     async def _resolve_pending(self, job: Job, payment: Payment, flow: Flow) -> Answer:
         if not self._can_look_up(payment):
             return await self._resolve_blind(job, payment, flow)
         try:
-            transaction = await self._charges.look_up(payment)
+            transaction = await self._charges.selection.look_up(payment)
         except RefusedByPartnerError:
             return await self._resolve_blind(job, payment, flow)
         except GatewayFailure as failure:
@@ -190,10 +192,10 @@ class UnknownOutcomes:
         """Ask by sending the same key again; past its life only a webhook or two people tell."""
         if not self._key_is_alive(payment):
             sentence = "It can neither be looked up nor be sent again."
-            await self._charges.contradicts(payment, sentence)
+            await self._charges.selection.contradicts(payment, sentence)
             return _again(job, "a webhook, the settlement report or two people must tell")
         attempt = Attempt(maybe_sent=True, issue=await self._issue(payment), fence=job.fence)
-        await self._charges.process_payment(payment, flow, attempt=attempt)
+        await self._charges.authorization.process_payment(payment, flow, attempt=attempt)
         return Done()
 
     async def _follow(
@@ -201,11 +203,11 @@ class UnknownOutcomes:
     ) -> Answer:
         different = differences(payment, transaction)
         if different:
-            await self._charges.contradicts(payment, f"It says {', '.join(different)}.")
+            await self._charges.selection.contradicts(payment, f"It says {', '.join(different)}.")
             return _again(job, "the gateway contradicts what was asked")
         if transaction.status in OPEN_STILL and payment.gateway_transaction_id:
             return _again(job, f"the gateway says {transaction.status}")
-        after = await self._charges.authorization_answered(
+        after = await self._charges.authorization.authorization_answered(
             payment, transaction, flow, source="lookup"
         )
         still_unknown = after.state is PaymentState.PENDING and after.outcome == "unknown"
@@ -229,7 +231,9 @@ class UnknownOutcomes:
         flow = self._flows.of(payment.type)
         if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:
             code = NEVER_REACHED if event is BeyondEvent.NEVER_SENT else NOT_CHARGED
-            after = await self._charges.fail(payment, event, flow, code, None, **facts)
+            after = await self._charges.authorization.fail(
+                payment, event, flow, code, None, **facts
+            )
             return after.state is PaymentState.FAILED
         issue = 1 + await self._issue(payment)
         remark = transition_of(
@@ -240,7 +244,7 @@ class UnknownOutcomes:
             outcome="known",
             facts={"absence_proved": True, "next_issue": issue, **facts},
         )
-        payment, is_ours = await self._charges.try_to_apply(payment, remark)
+        payment, is_ours = await self._charges.transitions.try_to_apply(payment, remark)
         if not is_ours or payment.state is not PaymentState.PENDING:
             return False
         await self._send(payment, flow, Attempt(issue=issue, fence=fence))
@@ -249,19 +253,23 @@ class UnknownOutcomes:
     async def _resolve(self, job: Job, payment: Payment, operation: str) -> Answer:
         """A capture or void whose outcome is unknown: look, then finish what was claimed."""
         try:
-            transaction = await self._charges.look_up(payment)
+            transaction = await self._charges.selection.look_up(payment)
         except GatewayFailure as failure:
             return _again(job, failure.sentence)
         if transaction is None:
-            await self._charges.contradicts(payment, "It knows nothing of what it had authorized.")
+            await self._charges.selection.contradicts(
+                payment, "It knows nothing of what it had authorized."
+            )
             return _again(job, "the gateway lost the transaction")
         issue = int(job.payload.get("issue", 1)) + 1  # the last key had no answer and no effect
         if operation == VOID:
             await self._resolve_void(payment, transaction, issue)
         elif transaction.status in TAKEN:
-            await self._charges.capture_accepted(payment)
+            await self._charges.capture.capture_accepted(payment)
         else:
-            await self._charges.capture(payment, issue=issue, earlier_tries=RETRIES_MAX)
+            await self._charges.capture.send_capture(
+                payment, issue=issue, earlier_tries=RETRIES_MAX
+            )
         return Done()
 
     async def _resolve_void(
@@ -269,11 +277,11 @@ class UnknownOutcomes:
     ) -> None:
         match transaction.status:
             case TransactionStatus.VOIDED | TransactionStatus.FAILED:
-                await self._charges.voided(payment)
+                await self._charges.void.voided(payment)
             case status if status in TAKEN:
-                await self._charges.captured_instead(payment)
+                await self._charges.void.captured_instead(payment)
             case _:
-                await self._charges.send_void(payment, issue=issue, earlier_tries=RETRIES_MAX)
+                await self._charges.void.send_void(payment, issue=issue, earlier_tries=RETRIES_MAX)
 
     def _can_look_up(self, payment: Payment) -> bool:
         known = payment.gateway_transaction_id is not None

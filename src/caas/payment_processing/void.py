@@ -11,6 +11,7 @@ from typing import Final
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
+from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Claim, Command, NewJob, transition_of
 from caas.errors import ConflictError
 from caas.external_systems.http_answers import RefusedByPartnerError
@@ -18,6 +19,7 @@ from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
+    PaymentGateway,
 )
 from caas.payment_processing.flow import Step
 from caas.payment_processing.gateway_calls import (
@@ -34,6 +36,7 @@ from caas.payment_processing.gateway_calls import (
 from caas.payment_processing.transitions import ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
+from caas.rules.time_scale import TimeScale
 
 ALREADY_FAILED: Final = "already_failed"
 
@@ -44,8 +47,22 @@ class CaptureWonError(ConflictError):
     code = "capture_won"
 
 
-class Void(ChargeTransitions):
+class Void:
     """Lets go of what is held."""
+
+    def __init__(
+        self,
+        tables: BillingDatabase,
+        gateway: PaymentGateway,
+        transitions: ChargeTransitions,
+        *,
+        time_scale: TimeScale,
+    ) -> None:
+        """Void through this gateway."""
+        self._tables = tables
+        self._gateway = gateway
+        self._transitions = transitions
+        self._time_scale = time_scale
 
     async def void_charge(
         self, payment: Payment, reason: str, *, command: Command | None = None
@@ -86,7 +103,9 @@ class Void(ChargeTransitions):
                 *step.next,
             ),
         )
-        after, transitioned = await self._apply(payment, transition, within=within, also=step.also)
+        after, transitioned = await self._transitions.apply_with(
+            payment, transition, within=within, also=step.also
+        )
         # A capture that was committed while the move waited for the row shows only in what is
         # read afterwards, not in the move's own answer.
         if not transitioned.transitioned and (
@@ -116,7 +135,7 @@ class Void(ChargeTransitions):
 
         async def doubt(because: str) -> None:
             nonlocal payment
-            payment = await self.in_doubt(payment, VOID, because)
+            payment = await self._transitions.in_doubt(payment, VOID, because)
 
         answer = await call_with_retry(
             lambda: self._gateway.void(transaction_id, reason, key=key),
@@ -127,13 +146,13 @@ class Void(ChargeTransitions):
         )
         match answer:
             case NoAnswer():
-                return await self._no_answer(payment, VOID, answer, issue=issue)
+                return await self._transitions.put_off(payment, VOID, answer, issue=issue)
             case Refused(AuthorizationExpiredError()):
                 return await self.voided(payment, event=BeyondEvent.AUTHORIZATION_EXPIRED)
             case Refused(AlreadyCapturedError()):
                 return await self.captured_instead(payment)
             case Refused(error) if not _holds_nothing(error):
-                return await self._refused(payment, VOID, answer)
+                return await self._transitions.keep_asking(payment, VOID, answer)
             case _:
                 return await self.voided(payment)
 
@@ -154,7 +173,7 @@ class Void(ChargeTransitions):
             done=(VOID, PROBE),
             next=next_jobs,
         )
-        return (await self._apply(payment, transition))[0]
+        return (await self._transitions.apply_with(payment, transition))[0]
 
     async def captured_instead(self, payment: Payment) -> Payment:
         """The gateway captured what is voided here: a late outcome to refund (decisions 8, 10)."""

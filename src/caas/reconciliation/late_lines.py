@@ -62,7 +62,7 @@ class LateLines:
         """Tell a payment that so much of it is settled, in all."""
         payment = await self._tables.payments.get(payment_id)
         if payment.state in NOT_CHARGED and transaction_id is not None:
-            await self._charges.record_late_outcome(payment, transaction_id)
+            await self._charges.transitions.record_late_outcome(payment, transaction_id)
             return payment
         amount = payment.amount if payment.state in SETTLEABLE else settled
         transaction = GatewayTransaction(

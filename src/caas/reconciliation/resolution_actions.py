@@ -246,7 +246,7 @@ class ResolutionActions:
         transaction_id = line.transaction_id or payment.gateway_transaction_id
         if transaction_id is None:
             return Pause("The line names no transaction; the gateway must be asked by a person.")
-        await self._charges.record_late_outcome(payment, transaction_id)
+        await self._charges.transitions.record_late_outcome(payment, transaction_id)
         return Done()
 
     async def _refund_at_gateway(self, discrepancy: Discrepancy, earlier: Earlier) -> Answer:

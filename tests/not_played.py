@@ -3,17 +3,21 @@
 from typing import Never
 
 from caas.billing_database.payments import Payment
+from caas.jobs import JobQueue
 from caas.payment_processing.initiation import PaymentRequest
 
 
 class NotPlayed:
     """No payment of this type is made in the installation."""
 
+    def register(self, jobs: JobQueue) -> None:
+        """Take nothing."""
+
     async def check_due(self, request: PaymentRequest) -> Never:
         """Fail."""
         raise AssertionError(request)
 
-    async def when_authorized(self, payment: Payment) -> Never:
+    async def on_authorized(self, payment: Payment) -> Never:
         """Fail."""
         raise AssertionError(payment)
 

@@ -34,9 +34,9 @@ from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
 from caas.ota_activation_engine import SUBSCRIPTION, OtaActivationEngine, Upward
 from caas.payment_processing.charges import charges_through
-from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.promised_refunds import PromisedRefunds
+from caas.payment_processing.refund_operations import CreditedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal
 from caas.payment_processing.settlement import Settlement

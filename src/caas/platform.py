@@ -144,8 +144,8 @@ def build_platform(database: Database, partners: Partners, terms: Terms) -> Plat
     platform = _platform(base, partners, observed, sales, payments)
     for part in (
         platform.notifications, platform.order_management, platform.ota_activation_engine,
-        platform.payment_processing, platform.reconciliation, payments.subscription_payment,
-        platform.billing, platform.invoices, platform.issuing, platform.invariant_monitor,
+        platform.payment_processing, platform.reconciliation, platform.billing, platform.invoices,
+        platform.issuing, platform.invariant_monitor,
         platform.erasure, platform.history_signing, platform.access_links, platform.event_delivery,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=sales.orders),
     ):  # fmt: skip
@@ -226,14 +226,13 @@ def _payments(base: _Base, sales: _Sales, refunds: Refunds) -> _Payments:
         tables=tables,
         charges=charges,
         flows=flows,
-        service_payment=service,
         unknown_outcomes=UnknownOutcomes(
             tables=tables, gateway=gateway, charges=charges, flows=flows,
             time_scale=terms.time_scale,
         ),
         settlement=settlement,
         refunds=refunds,
-        service_withdrawal=_service_withdrawal(base, sales, refunds, service),
+        service_withdrawal=_service_withdrawal(base, sales, refunds, flows),
         disputes=disputes,
         ota_activation_engine=sales.ota,
         time_scale=terms.time_scale,
@@ -282,11 +281,11 @@ def _service_flows(
 
 
 def _service_withdrawal(
-    base: _Base, sales: _Sales, refunds: Refunds, service: ServicePayment
+    base: _Base, sales: _Sales, refunds: Refunds, flows: Flows
 ) -> ServiceWithdrawal:
     return ServiceWithdrawal(
         tables=base.tables,
-        service_payment=service,
+        flows=flows,
         subscriptions=sales.subscriptions,
         order_management=sales.orders,
         refunds=refunds,

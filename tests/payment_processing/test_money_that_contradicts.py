@@ -22,7 +22,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.payment_processing import SettlementNotice
 from caas.payment_processing.disputes import Disputes
-from caas.payment_processing.refund_refusals import RefundMustWaitError, RefundTooLargeError
+from caas.payment_processing.refund_requests import RefundMustWaitError, RefundTooLargeError
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.installation import PATIENCE_SECONDS, VIN, Installation

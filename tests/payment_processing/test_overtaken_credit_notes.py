@@ -11,7 +11,7 @@ from caas.billing_database.covered_notes import of_note
 from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.invoices import Invoice
 from caas.billing_database.payments import Payment
-from caas.payment_processing.refund_refusals import RefundMustWaitError, RefundTooLargeError
+from caas.payment_processing.refund_requests import RefundMustWaitError, RefundTooLargeError
 from caas.rules.payment_states import PaymentState
 from tests.installation import Installation
 from tests.payment_processing.test_money_that_contradicts import LOST, OPENED, WON, reports, until

@@ -11,7 +11,7 @@ from caas.errors import RefusedError
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.payment_processing import SettlementNotice
 from caas.payment_processing.disputes import Disputes
-from caas.payment_processing.refund_refusals import (
+from caas.payment_processing.refund_requests import (
     NothingToRefundError,
     RefundMustWaitError,
     RefundTooLargeError,

@@ -7,7 +7,7 @@ from caas import dual_control
 from caas.billing_database.decisions import RefundWish, refund_decisions
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund, Refunds
-from caas.payment_processing.refund_refusals import RefundUnknownError
+from caas.payment_processing.refund_requests import RefundUnknownError
 from caas.rules.payment_states import PaymentState
 from tests.installation import Installation
 from tests.payment_processing.test_refunds import ask_back

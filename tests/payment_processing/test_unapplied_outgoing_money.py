@@ -16,7 +16,7 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
-from caas.payment_processing.refund_refusals import RefundMustWaitError
+from caas.payment_processing.refund_requests import RefundMustWaitError
 from tests.installation import VIN, Installation
 from tests.payment_processing.test_cancelled_sales import broken
 from tests.payment_processing.test_money_that_contradicts import refunds_of, until

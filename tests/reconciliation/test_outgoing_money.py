@@ -6,7 +6,7 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.external_systems.payment_gateway import DisputeStatus
 from caas.payment_processing.disputes import Disputes
-from caas.payment_processing.refund_refusals import RefundMustWaitError, RefundTooLargeError
+from caas.payment_processing.refund_requests import RefundMustWaitError, RefundTooLargeError
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
 from tests.people import COMMAND_LINE

@@ -27,8 +27,8 @@ from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import transition_of
 from caas.errors import ConflictError, RefusedError, UnavailableError
 from caas.notifications import Notifications
-from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.refund_calls import REFUND
+from caas.payment_processing.refund_operations import CreditedRefunds
 from caas.payment_processing.subscription_failure import DECLINED, LOSS_CAUSE
 from caas.rules import postings
 from caas.rules.card_numbers import contains_card_number

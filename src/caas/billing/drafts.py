@@ -9,7 +9,7 @@ and documents agree to the unit.
 """
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 from uuid import UUID
 
 from caas.billing.document_words import labels
@@ -28,13 +28,22 @@ from caas.billing_database.invoices import (
 from caas.rules.payment_types import PaymentType
 from caas.rules.taxes import tax_left
 
-KIND_OF: Final = {
-    PaymentType.RESERVATION: ADVANCE,
-    PaymentType.FINAL: VEHICLE,
-    PaymentType.SERVICE: SERVICE,
-}
 DEDUCTED: Final = "deducted advance"
 REASON_CHARS_MAX: Final = 200
+
+
+def _kind_of(payment_type: PaymentType) -> str:
+    """Return the kind of document a payment gets; a subscription's month has its invoice first."""
+    match payment_type:
+        case PaymentType.RESERVATION:
+            return ADVANCE
+        case PaymentType.FINAL:
+            return VEHICLE
+        case PaymentType.SERVICE:
+            return SERVICE
+        case PaymentType.SUBSCRIPTION:
+            raise AssertionError("a month is charged from its invoice")
+    assert_never(payment_type)
 
 
 def lacks(paid: Row) -> list[str]:
@@ -47,7 +56,7 @@ def lacks(paid: Row) -> list[str]:
 
 def of_payment(paid: Row, letterhead: Letterhead, now: datetime) -> NewDocument:
     """Draft the document of a payment, made out to its customer as known today."""
-    kind = KIND_OF[PaymentType(paid["type"])]
+    kind = _kind_of(PaymentType(paid["type"]))
     return NewDocument(
         id=new_id(),
         series=letterhead.series_of(kind, now),

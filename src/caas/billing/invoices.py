@@ -27,7 +27,7 @@ from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.billing_database.tables import BillingDatabase
 from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
-from caas.payment_processing.credited_refunds import REQUESTED_BY, CreditedRefunds
+from caas.payment_processing.refund_operations import REQUESTED_BY, CreditedRefunds
 from caas.rules.mes_vencido import Month
 
 

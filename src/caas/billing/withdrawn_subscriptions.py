@@ -13,7 +13,7 @@ from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
 from caas.billing_database.job_rows import Job
 from caas.billing_database.tables import BillingDatabase
 from caas.jobs import Answer, Done, JobQueue, RetryIn
-from caas.payment_processing.refund_refusals import (
+from caas.payment_processing.refund_requests import (
     NothingToRefundError,
     RefundMustWaitError,
     RefundTooLargeError,

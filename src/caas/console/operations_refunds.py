@@ -21,7 +21,7 @@ from caas.console.formats import written
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, post
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError, RefusedError
-from caas.payment_processing.refund_refusals import REFUNDABLE
+from caas.payment_processing.refund_requests import REFUNDABLE
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
 from caas.web.response import Response

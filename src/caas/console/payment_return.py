@@ -8,7 +8,7 @@ the page tells nothing of a payment, because whoever holds the address may open 
 after `LOOKS_MAX` looks and leads to what the payment is for.
 """
 
-from typing import Final
+from typing import Final, assert_never
 
 from caas.billing_database.payments import Payment
 from caas.console.context import Console
@@ -19,12 +19,6 @@ from caas.rules.payment_types import PaymentType
 from caas.web.response import Response, see_other
 
 LOOKS_MAX: Final = 15
-_LEADS_TO: Final = {
-    PaymentType.RESERVATION: "/paid",
-    PaymentType.FINAL: "/car",
-    PaymentType.SERVICE: "/service-orders",
-    PaymentType.SUBSCRIPTION: "/subscriptions",
-}
 
 
 async def returned(console: Console, request: PageRequest) -> Response:
@@ -34,10 +28,24 @@ async def returned(console: Console, request: PageRequest) -> Response:
         raise NothingHereError
     looks = _looks(request)
     if not _waits_for_the_gateway(found[0]) or looks >= LOOKS_MAX:
-        return see_other(f"{_LEADS_TO[found[0].type]}/{found[0].subject}")
+        return see_other(f"{_leads_to(found[0].type)}/{found[0].subject}")
     await console.platform.payment_processing.customer_returned(found[0].id)
     console.platform.jobs.wake()
     return console.page(request, "returned.html", again=f"{request.path}?looks={looks + 1}")
+
+
+def _leads_to(payment_type: PaymentType) -> str:
+    """Return the page of what payments of this type are for."""
+    match payment_type:
+        case PaymentType.RESERVATION:
+            return "/paid"
+        case PaymentType.FINAL:
+            return "/car"
+        case PaymentType.SERVICE:
+            return "/service-orders"
+        case PaymentType.SUBSCRIPTION:
+            return "/subscriptions"
+    assert_never(payment_type)
 
 
 def _waits_for_the_gateway(payment: Payment) -> bool:

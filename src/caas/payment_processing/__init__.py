@@ -22,7 +22,6 @@ from caas.jobs import JobQueue
 from caas.ota_activation_engine import OtaActivationEngine
 from caas.payment_processing.authorization import Attempt
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import PROBE, SYNCHRONOUS_PATIENCE_SECONDS
@@ -31,20 +30,19 @@ from caas.payment_processing.initiation import (
     CallerKey,
     PaymentRequest,
     accept,
+    described,
     give_up_key,
 )
 from caas.payment_processing.outcome_approval import OutcomeApproval
-from caas.payment_processing.payment_description import described
 from caas.payment_processing.promised_refunds import PromisedRefunds
-from caas.payment_processing.refund_operations import RefundOperations
+from caas.payment_processing.refund_operations import CreditedRefunds, RefundOperations
 from caas.payment_processing.refunds import Refunds
-from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal, WithdrawalPeriod
 from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.payment_processing.void import CaptureWonError
 from caas.rules.payment_states import PaymentState
-from caas.rules.payment_types import PaymentType
+from caas.rules.payment_types import PaymentType, sells_a_term
 from caas.rules.time_scale import TimeScale
 
 __all__ = ["CallerKey", "PaymentProcessing", "PaymentRequest", "PaymentStatus", "SettlementNotice"]
@@ -75,7 +73,6 @@ class PaymentProcessing:
         tables: BillingDatabase,
         charges: Charges,
         flows: Flows,
-        service_payment: ServicePayment,
         unknown_outcomes: UnknownOutcomes,
         settlement: Settlement,
         refunds: Refunds,
@@ -84,11 +81,10 @@ class PaymentProcessing:
         ota_activation_engine: OtaActivationEngine,
         time_scale: TimeScale,
     ) -> None:
-        """Offer these flows; `service_payment` leaves work for later."""
+        """Offer these flows."""
         self._tables = tables
         self._charges = charges
         self._flows = flows
-        self._service_payment = service_payment
         self._unknown_outcomes = unknown_outcomes
         self._settlement = settlement
         self._refunds = refunds
@@ -109,6 +105,7 @@ class PaymentProcessing:
 
     def register(self, jobs: JobQueue) -> None:
         """Take all work that payments leave for later."""
+        self._flows.register(jobs)
         self._unknown_outcomes.register(jobs)
         self.two_people.register(jobs)
         self.refund_operations.register(jobs)
@@ -116,7 +113,6 @@ class PaymentProcessing:
         self._refunds.register(jobs)
         self._promised_refunds.register(jobs)
         self._disputes.register(jobs)
-        self._service_payment.register(jobs)
         self._service_withdrawal.register(jobs)
 
     async def initiate_reservation_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
@@ -220,7 +216,7 @@ class PaymentProcessing:
             TermDecisionRequiredError: `term` is missing for a service that still runs.
         """
         payment = await self._tables.payments.get(payment_id)
-        if payment.type is PaymentType.SERVICE:
+        if sells_a_term(payment.type):
             return await self._service_withdrawal.refund(
                 payment, amount=amount, reason=reason, key=key, requested_by=requested_by, term=term
             )
@@ -242,11 +238,9 @@ class PaymentProcessing:
         return await self._refunds.left(payment_id)
 
     async def _check_refund(self, payment: Payment, wish: RefundWish) -> None:
-        await self._refunds.check(payment.id, wish.amount)
-        if payment.type is PaymentType.SERVICE:
-            await self._service_withdrawal.check_refund(
-                payment, amount=wish.amount, reason=wish.reason, term=wish.term
-            )
+        await self.credited_refunds.check(
+            payment.id, amount=wish.amount, reason=wish.reason, term=wish.term
+        )
 
     async def withdraw_from_service(self, service_order: UUID, *, requested_by: str) -> None:
         """Withdraw from a one-time service (desistimiento); its term ends with its money.
@@ -270,7 +264,7 @@ class PaymentProcessing:
             payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
         )
         payment = await self._tables.payments.get(payment_id)
-        if payment.type is PaymentType.SERVICE:
+        if sells_a_term(payment.type):
             await self._service_withdrawal.send_ended(payment.subject)
         return refund
 

@@ -219,7 +219,7 @@ class Authorization:
     async def _funds_reserved(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
     ) -> tuple[Payment, bool]:
-        step = await flow.when_authorized(payment)
+        step = await flow.on_authorized(payment)
         transition = transition_of(
             payment,
             PaymentEvent.FUNDS_RESERVED,

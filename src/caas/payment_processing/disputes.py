@@ -24,9 +24,7 @@ from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import transition_of
 from caas.external_systems.payment_gateway import GatewayDispute
 from caas.jobs import Answer, Done, JobQueue, RetryIn
-from caas.payment_processing import message_references
-from caas.payment_processing.cancelled_sales import CancelledSales
-from caas.payment_processing.covered_notes import CoveredNotes
+from caas.payment_processing import outgoing_money
 from caas.payment_processing.dispute_steps import (
     HELD,
     Step,
@@ -35,6 +33,7 @@ from caas.payment_processing.dispute_steps import (
     may_amend,
     steps_of,
 )
+from caas.payment_processing.overtaken_refunds import CancelledSales, CoveredNotes
 from caas.rules import postings
 from caas.rules.money import AMOUNT_MAX
 from caas.rules.payment_states import PaymentState, Remark
@@ -78,7 +77,7 @@ class Disputes:
         payment = await self._tables.payments.by_transaction(reported.transaction_id)
         if payment is None:
             return RetryIn(STRANGER_SECONDS, "the disputed payment is not known here")
-        others = await message_references.others(self._tables, payment, reported)
+        others = await outgoing_money.others(self._tables, payment, reported)
 
         async def together(connection: Connection) -> None:
             async with self.cancelled_sales.watched(payment.id, within=connection):
@@ -318,7 +317,7 @@ class Disputes:
             await self._tables.cases.open(
                 CONTRADICTION,
                 one,
-                message_references.of_several("dispute", reported),
+                outgoing_money.of_several("dispute", reported),
                 within=connection,
             )
         return True

@@ -15,6 +15,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
+from caas.jobs import JobQueue
 from caas.notifications import CUSTOMER, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
@@ -45,6 +46,9 @@ class FinalPayment:
         self._orders = order_management
         self._notifications = notifications
 
+    def register(self, jobs: JobQueue) -> None:
+        """Take nothing: this flow leaves no work of its own for later."""
+
     async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
         """Look when it is accepted: until then its order may be paid or lost."""
         return self._check_due
@@ -69,7 +73,7 @@ class FinalPayment:
         """Mark Payment Failed, Mark Vehicle Sin Asignar, Add to Stock Inventory: one commit."""
         return Step(also=self._mark_payment_failed)
 
-    async def when_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Mark Fully Paid, together with the held funds."""
         return Step(also=self._mark_fully_paid)
 

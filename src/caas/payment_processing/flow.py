@@ -17,6 +17,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
 from caas.billing_database.transitions import Command, NewJob
+from caas.jobs import JobQueue
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.payment_types import PaymentType
 
@@ -46,7 +47,10 @@ class Step:
 
 
 class Flow(Protocol):
-    """One payment type's diagram: everything in which the types differ."""
+    """One payment type's diagram: everything in which the types differ.
+
+    Six methods follow a payment; `register` takes the work that they leave for later.
+    """
 
     async def check_due(self, request: PaymentRequest) -> Check | None:
         """Refuse, by raising, a payment that can never be due.
@@ -56,7 +60,7 @@ class Flow(Protocol):
         payments be accepted many in one statement.
         """
 
-    async def when_authorized(self, payment: Payment) -> Step:
+    async def on_authorized(self, payment: Payment) -> Step:
         """Say what is committed with Funds reserved."""
 
     async def on_requires_action(self, payment: Payment) -> Step:
@@ -74,6 +78,9 @@ class Flow(Protocol):
         Raises:
             CaptureWonError: the charge was committed first.
         """
+
+    def register(self, jobs: JobQueue) -> None:
+        """Take the work this flow leaves for later, if it leaves any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +104,8 @@ class Flows:
             case PaymentType.SUBSCRIPTION:
                 return self.subscription
         assert_never(payment_type)
+
+    def register(self, jobs: JobQueue) -> None:
+        """Take the work of every flow."""
+        for payment_type in PaymentType:
+            self.of(payment_type).register(jobs)

@@ -1,15 +1,21 @@
 """How a payment begins: what the seed's four initiate calls share.
 
+Where the customer pays on the gateway's page, the request says what is bought, in the customer's
+language and by the names of that moment; it is kept with the intent, because every retry under the
+same key must say the same.
+
 Rules a change must keep: the intent, the caller's key and the work behind it are one commit; the
 same key never makes a second payment; a retry with a new key for the same thing gets the payment
 that is live already, and a different request for the same thing is refused by name.
 """
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
+from caas.billing_database import display_names
 from caas.billing_database.connection import Connection
 from caas.billing_database.idempotency import (
     IN_FLIGHT_SECONDS_MAX,
@@ -21,6 +27,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import DESCRIPTION, Acceptance, NewPayment, Payment, Verdict
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, UnavailableError
+from caas.notifications import texts
 from caas.payment_processing.gateway_calls import AUTHORIZE, SAFETY_NET_SECONDS
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
@@ -28,6 +35,7 @@ from caas.rules.payment_types import PaymentType
 from caas.rules.time_scale import TimeScale
 
 BOTH_FIRST_EVENTS: Final = 2
+METHOD: Final = "method"
 
 
 class LivePaymentError(ConflictError):
@@ -250,3 +258,16 @@ def _as_accepted(wanted: NewPayment, acceptance: Acceptance) -> Payment:
         created_at=acceptance.at,
         updated_at=acceptance.at,
     )
+
+
+async def described(tables: BillingDatabase, request: PaymentRequest, what: str) -> PaymentRequest:
+    """Return a request that says what is bought; `what` is a payment type or `METHOD`."""
+    if request.payment_method is not None or request.description is not None:
+        return request
+    found = await display_names.bought(
+        tables.database, customer=request.customer, subject=request.subject
+    )
+    if found is None or found.name is None:
+        return request
+    stated = texts.bought(what, language=found.language, name=found.name, days=found.days or 0)
+    return dataclasses.replace(request, description=stated)

@@ -1,24 +1,28 @@
-"""Webhooks about refunds and disputes: until one is followed, what it names refunds nothing.
+"""Webhooks about refunds and disputes: while one is unread, its payment refunds nothing.
 
-The obstacle is the webhook's own job, so that nothing has to be written down before it is read. A
-word that nobody can follow becomes a case of the payment that its reference names; a person who
-closes the case has decided.
+The webhook's own job is the obstacle, so that nothing has to be recorded before it is read. It
+names payments by its reference and by its transaction. One that names no payment of ours by its
+transaction becomes a case of the payment in its reference; whoever closes the case has decided.
 
-Rule a change must keep: the job ends, and the refunds that waited for it look again, in one commit.
+Rules a change must keep: the job ends, and the refunds that waited for it look again, in one
+commit; a webhook that names several payments, or an unknown transaction beside a payment of ours,
+is applied to none of them.
 """
 
 from typing import Final
+from uuid import UUID
 
 from caas.billing_database import webhook_inbox
 from caas.billing_database.connection import Connection
 from caas.billing_database.job_rows import Job
+from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.tables import BillingDatabase
-from caas.external_systems.payment_gateway import GatewayDispute
+from caas.external_systems.payment_gateway import GatewayDispute, GatewayRefund
 from caas.jobs import Answer, Done
-from caas.payment_processing import message_references
 
 APPLY_WEBHOOK: Final = "apply_webhook"
+Reported = GatewayDispute | GatewayRefund
 
 
 class OutgoingMoney:
@@ -42,13 +46,50 @@ class OutgoingMoney:
         await self._tables.database.in_transaction(together)
         return answer
 
-    async def is_a_case(self, reported: message_references.Reported) -> bool:
+    async def is_a_case(self, reported: Reported) -> bool:
         """Make a word of an unknown transaction a case of the payment its reference names."""
-        payment = await message_references.referred_to(self._tables, reported)
+        payment = await referred_to(self._tables, reported)
         if payment is None:
             return False
         what = "dispute" if isinstance(reported, GatewayDispute) else "refund"
         facts = {what: reported.id}
-        sentence = message_references.of_nobody(what, reported)
+        sentence = of_nobody(what, reported)
         await self._tables.cases.open(f"{what}_contradiction", payment.id, sentence, facts=facts)
         return True
+
+
+async def others(
+    tables: BillingDatabase, payment: Payment, reported: Reported
+) -> list[UUID] | None:
+    """Return whom else the reference of a word names; None when it names this payment or nobody."""
+    if reported.reference in ("", str(payment.id)):
+        return None
+    referred = await referred_to(tables, reported)
+    return [] if referred is None else [referred.id]
+
+
+async def referred_to(tables: BillingDatabase, reported: Reported) -> Payment | None:
+    """Return the payment that the reference of a word names, or None."""
+    try:
+        return await tables.payments.get(UUID(reported.reference))
+    except (ValueError, PaymentNotFoundError):
+        return None
+
+
+def of_several(what: str, reported: Reported) -> str:
+    """Say that a word is about several payments."""
+    return (
+        f"The gateway reports the {what} {reported.id} of {reported.amount}, transaction "
+        f"{reported.transaction_id}, reference {reported.reference or 'none'}: these belong to "
+        "more than one payment. Nothing was applied, and no refund is sent until this case is "
+        "resolved. Ask the gateway which payment it belongs to."
+    )
+
+
+def of_nobody(what: str, reported: Reported) -> str:
+    """Say that the transaction of a word is none of ours, while its reference is."""
+    return (
+        f"The gateway reports the {what} {reported.id} of {reported.amount} of this payment, with "
+        f"the transaction {reported.transaction_id}, which is not known here. Nothing was applied, "
+        "and no refund is sent until this case is resolved. Ask the gateway what it belongs to."
+    )

@@ -1,24 +1,90 @@
-"""Refunds that wait, and whose money is gone before they are sent: to a bank, or never paid by one.
+"""Refunds whose money a bank took first, and what is owed again when the bank returns it.
 
-What is left of the money is promised again; the rest is not paid a second time, and where a credit
-note named it, a loss covers it.
+While a bank holds the money of a sale that was undone, its customer has it from their bank and
+nothing is refunded. A refund that waits then ends: what is left of the money is promised again, and
+where a credit note named it a loss covers the rest. When a dispute is won or reversed, or a covered
+amount comes back, the money is with us again and is promised again.
 
-Rule a change must keep: a refund that ends so, what is promised again and what is covered are one
-commit.
+Rules a change must keep: a refund that ends so, what is promised again and what is covered are one
+commit, under the lock of the payment; never more is promised than came back, because a person may
+have settled the rest; refunds, promises and covered amounts of a credit note always come to what
+the note takes back.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
+from uuid import UUID
 
+from caas.billing_database import cancelled_sales, covered_notes
 from caas.billing_database.connection import Connection
+from caas.billing_database.covered_notes import StandingNote
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.tables import BillingDatabase
-from caas.payment_processing.covered_notes import PROMISED, CoveredNotes
+from caas.billing_database.transitions import transition_of
 from caas.payment_processing.refund_calls import REFUND
+from caas.rules import postings
+from caas.rules.payment_states import Remark
+from caas.service_catalog.subscriptions import CREDIT_WITHDRAWN
 
+PROMISED: Final = "promised_refund"
 OVERTAKEN: Final = "a dispute took the money before the refund was sent"
+REQUESTED_BY: Final = "payment-processing"
+
+
+class CoveredNotes:
+    """Books what of credit notes a loss covers."""
+
+    def __init__(self, tables: BillingDatabase) -> None:
+        """Book into these books."""
+        self._tables = tables
+
+    async def cover(
+        self, payment_id: UUID, reason: str, amount: int, *, within: Connection
+    ) -> None:
+        """Let a loss cover what a credit note's refund does not give back; the payment is locked.
+
+        Of a refund that no credit note asked for, nothing is covered.
+        """
+        note = await covered_notes.of_reason(within, payment_id, reason)
+        if note is not None and amount > 0:
+            await self._book(note, amount, within)
+
+    async def refund_order_again(
+        self, payment_id: UUID, refundable: int, *, within: Connection
+    ) -> None:
+        """Promise again what is covered and a bank returned; `refundable` is what is left."""
+        for note in await covered_notes.of_payment(within, payment_id):
+            again = min(note.covered, refundable)
+            if again <= 0:
+                continue
+            refundable -= again
+            await self._book(note, -again, within)
+            key = f"credit-note:{note.id}:again:{note.times + 1}"
+            promised = {"payment": str(payment_id), "amount": again, "reason": note.reason,
+                        "key": key, "requested_by": "billing"}  # fmt: skip
+            await self._tables.jobs.add(
+                PROMISED, derived_id(payment_id, PROMISED, key), payload=promised, within=within
+            )
+
+    async def _book(self, note: StandingNote, amount: int, within: Connection) -> None:
+        payment = await self._tables.payments.get(note.payment_id, within=within)
+        name = "covered" if amount > 0 else "uncovered"
+        entries = postings.covered_by_loss if amount > 0 else postings.covered_no_more
+        transitioned = await self._tables.transitions.apply(
+            transition_of(
+                payment,
+                Remark.LOSS_BOOKED,
+                source=f"credit-note:{note.id}:{name}:{note.times + 1}",
+                facts={"covered_note": str(note.id), name: abs(amount)},
+                entries=entries(payment.type, abs(amount)),
+            ),
+            within=within,
+        )
+        assert transitioned.transitioned, "the payment is locked, and each change is booked once"
 
 
 class OvertakenRefunds:
@@ -72,3 +138,46 @@ class OvertakenRefunds:
         because = f"the payment is {payment.state}"
         if await self._rows.set(refund.id, "failed", failed_because=because, within=connection):
             await self._covered.cover(payment.id, refund.reason, refund.amount, within=connection)
+
+
+class CancelledSales:
+    """Promises again what disputes gave back."""
+
+    def __init__(self, tables: BillingDatabase, rows: RefundRows) -> None:
+        """Promise in these books."""
+        self._tables = tables
+        self._rows = rows
+
+    @asynccontextmanager
+    async def watched(self, payment_id: UUID, *, within: Connection) -> AsyncIterator[None]:
+        """Promise what banks hold less of a payment afterwards than before; locks the payment."""
+        await self._rows.given_back(payment_id, within=within)
+        before = await cancelled_sales.held_by_banks(within, payment_id)
+        yield
+        after = await cancelled_sales.held_by_banks(within, payment_id)
+        back = {one: before.get(one, 0) - after.get(one, 0) for one in before | after}
+        if sum(back.values()) > 0:
+            await self._owed_again(payment_id, back, within)
+
+    async def _owed_again(self, payment_id: UUID, back: dict[str, int], within: Connection) -> None:
+        undone = await cancelled_sales.of_payment(within, payment_id)
+        if undone.subscription is not None:
+            await self._tables.jobs.add(CREDIT_WITHDRAWN, undone.subscription, within=within)
+        if undone.reason is None:
+            return
+        waiting = await cancelled_sales.promised_rest(within, payment_id)
+        for subject in waiting:  # a worker that looked before this commit does not end it
+            await self._tables.jobs.add(PROMISED, subject, within=within)
+        payment = await self._tables.payments.get(payment_id, within=within)
+        given_back = await self._rows.given_back(payment_id, within=within)
+        only = back.keys() if undone.only is None else back.keys() & undone.only
+        came_back = min(sum(back[one] for one in only), sum(back.values()))
+        owed = min(came_back, payment.captured_amount - given_back)
+        if waiting or owed <= 0:
+            return
+        key = f"{undone.reason}:again:{payment.version}"
+        promised = {"payment": str(payment_id), "amount": owed, "reason": undone.reason,
+                    "key": key, "requested_by": REQUESTED_BY}  # fmt: skip
+        await self._tables.jobs.add(
+            PROMISED, derived_id(payment_id, PROMISED, key), payload=promised, within=within
+        )

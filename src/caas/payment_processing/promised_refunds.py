@@ -15,13 +15,13 @@ from caas.billing_database.job_rows import Job
 from caas.billing_database.refunds import Refund
 from caas.billing_database.tables import BillingDatabase
 from caas.jobs import Answer, Done, JobQueue, RetryIn
-from caas.payment_processing.covered_notes import PROMISED, CoveredNotes
-from caas.payment_processing.refund_refusals import (
+from caas.payment_processing.overtaken_refunds import PROMISED, CoveredNotes
+from caas.payment_processing.refund_requests import (
     NothingToRefundError,
     RefundMustWaitError,
     RefundTooLargeError,
+    Together,
 )
-from caas.payment_processing.refund_requests import Together
 from caas.payment_processing.refunds import Refunds
 from caas.rules.time_scale import TimeScale
 

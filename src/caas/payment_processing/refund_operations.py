@@ -1,8 +1,8 @@
-"""Refunds that people decide in the console: by one of them, or by two above a limit.
+"""Refunds that people decide: in the console, by one or two of them, or by a credit note.
 
 Rules a change must keep: what would be refused is refused before anything is written; above the
-limit one person never decides alone; nothing is decided beside a refund whose outcome is not known;
-a decision and the work that carries it out are one commit, and one decision refunds once.
+limit one person never decides alone; nothing is decided beside a refund of unknown outcome; a
+decision, or a credit note, and the work that carries it out are one commit, and each refunds once.
 """
 
 from collections.abc import Awaitable
@@ -21,14 +21,18 @@ from caas.billing_database.tables import BillingDatabase
 from caas.errors import RefusedError
 from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS
-from caas.payment_processing.refund_refusals import RefundMustWaitError
+from caas.payment_processing.refund_requests import RefundMustWaitError, Wanted
+from caas.payment_processing.refunds import Refunds
+from caas.payment_processing.service_withdrawal import ServiceWithdrawal
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
+from caas.rules.payment_types import sells_a_term
 from caas.rules.time_scale import TimeScale
 
 APPLY_RESOLUTION: Final = "carry_out_refund_decision"
 REFUSED: Final = "refund_decision_refused"
 LOOK_AGAIN_SECONDS: Final = 300.0
+REQUESTED_BY = "billing"
 
 
 class RefundPayment(Protocol):
@@ -180,3 +184,56 @@ class RefundOperations:
             sentence = f"A refund that was decided cannot be made: {refusal.sentence}"
             await self._tables.cases.open(REFUSED, decision.payment_id, sentence)
         return Done()
+
+
+class CreditedRefunds:
+    """Writes the refunds of credit notes down."""
+
+    def __init__(
+        self, tables: BillingDatabase, refunds: Refunds, service_withdrawal: ServiceWithdrawal
+    ) -> None:
+        """Refund through this door; what is sold of services ends through the other."""
+        self._tables = tables
+        self._refunds = refunds
+        self._service_withdrawal = service_withdrawal
+
+    async def check(self, payment_id: UUID, *, amount: int, reason: str, term: str | None) -> None:
+        """Refuse what `promise` would refuse now.
+
+        Raises:
+            NothingToRefundError, RefundMustWaitError, RefundTooLargeError,
+            TermDecisionRequiredError: as for any refund.
+        """
+        await self._refunds.check(payment_id, amount)
+        payment = await self._tables.payments.get(payment_id)
+        if sells_a_term(payment.type):
+            await self._service_withdrawal.check_refund(
+                payment, amount=amount, reason=reason, term=term
+            )
+
+    async def promise(
+        self,
+        payment_id: UUID,
+        *,
+        amount: int,
+        reason: str,
+        key: str,
+        term: str | None,
+        within: Connection,
+    ) -> None:
+        """Write the refund down, and what becomes of a service that nothing is paid for then.
+
+        Raises:
+            NothingToRefundError, RefundMustWaitError, RefundTooLargeError,
+            TermDecisionRequiredError: as for any refund.
+        """
+        payment = await self._tables.payments.get(payment_id, within=within)
+
+        async def decide(connection: Connection) -> None:
+            if sells_a_term(payment.type):
+                await self._service_withdrawal.decide_term(
+                    payment, reason=reason, term=term, within=connection
+                )
+
+        wanted = Wanted(payment_id, amount, reason, key, REQUESTED_BY)
+        await self._refunds.requests.write_within(wanted, decide, within)

@@ -1,8 +1,8 @@
-"""Refunds as they are asked for: written down under the lock of their payment, once for a key.
+"""Requests for refunds: refused with a reason, or recorded under the lock of their payment.
 
-Rules a change must keep: how much is left is counted under that lock, together with what is written
-down; a key stands for one refund; what is left beside it is asked for under the next key; beside
-a refund whose outcome is not known nothing new is written down, a promise waits.
+Rules a change must keep: what is left is counted, and an obstacle looked for, under that lock,
+together with what is recorded; a key stands for one refund, and what is left beside it is requested
+under the next key; beside a refund of unknown outcome no other is recorded, a promise waits.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,24 +12,108 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
+from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refunds as RefundRows
+from caas.billing_database.refunds import UnknownRefund
 from caas.billing_database.tables import BillingDatabase
+from caas.errors import ConflictError, RefusedError
 from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS
 from caas.payment_processing.refund_calls import REFUND
-from caas.payment_processing.refund_refusals import (
-    REFUNDABLE,
-    refuse_beside,
-    refuse_impossible,
-    refuse_too_large,
-    refuse_while,
-)
 from caas.rules.payment_states import PaymentState
 from caas.rules.time_scale import TimeScale
 
+REFUNDABLE: Final = frozenset(
+    {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
+)
 RESENDS_MAX: Final = 100
 
 Together = Callable[[Connection], Awaitable[None]]
 """What is done in the commit of a promise."""
+
+
+class NothingToRefundError(ConflictError):
+    """Nothing was charged that could be given back."""
+
+    code = "nothing_to_refund"
+
+
+class RefundTooLargeError(RefusedError):
+    """The refund is more than what is left of the payment."""
+
+    code = "refund_too_large"
+
+
+class RefundMustWaitError(ConflictError):
+    """Something about money of this payment is not decided; ask again when it is."""
+
+    code = "refund_must_wait"
+
+
+class RefundUnknownError(RefundMustWaitError):
+    """The outcome of another refund of this payment is not known; it is looked up by itself.
+
+    Ask again when it is known: whoever repeats a refund because nobody knows of it pays twice.
+    """
+
+    code = "refund_unknown"
+
+
+def refuse_impossible(payment: Payment) -> None:
+    """Refuse a refund of what took no money.
+
+    Raises:
+        NothingToRefundError: the payment took none.
+    """
+    if payment.state not in REFUNDABLE:
+        raise NothingToRefundError(
+            f"A payment that is {payment.state} took no money that could be given back.",
+            state=payment.state.value,
+        )
+
+
+def refuse_while(obstacle: str | None) -> None:
+    """Refuse a refund while an obstacle stands in its way.
+
+    Raises:
+        RefundMustWaitError: there is one.
+    """
+    if obstacle is not None:
+        raise RefundMustWaitError(
+            f"Nothing is refunded while this is open: {obstacle}. Ask again when it has ended.",
+            waits_for=obstacle,
+        )
+
+
+def refuse_beside(unknown: UnknownRefund | None) -> None:
+    """Refuse a refund beside another one whose outcome is not known.
+
+    Raises:
+        RefundUnknownError: there is one.
+    """
+    if unknown is not None:
+        since = unknown.since.isoformat(timespec="seconds")
+        raise RefundUnknownError(
+            f"The outcome of the refund {unknown.id} of {unknown.amount} minor units "
+            f"{unknown.currency} of this payment has not been known since {since}. It is looked up "
+            "by itself: wait, and ask for another refund when it is known.",
+            refund=str(unknown.id),
+            amount=unknown.amount,
+            since=since,
+        )
+
+
+def refuse_too_large(payment: Payment, amount: int, given_back: int) -> None:
+    """Refuse a refund of more than is left.
+
+    Raises:
+        RefundTooLargeError: it is, or it is of nothing.
+    """
+    left = payment.captured_amount - given_back
+    if not 0 < amount <= left:
+        raise RefundTooLargeError(
+            f"At most {left} minor units {payment.currency} of this payment can be refunded.",
+            refundable=left,
+        )
 
 
 @dataclass(frozen=True, slots=True)

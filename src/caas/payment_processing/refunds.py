@@ -34,8 +34,7 @@ from caas.payment_processing.refund_calls import (
     Reported,
     retry_lookup,
 )
-from caas.payment_processing.refund_refusals import REFUNDABLE
-from caas.payment_processing.refund_requests import RefundRequests, Together, Wanted
+from caas.payment_processing.refund_requests import REFUNDABLE, RefundRequests, Together, Wanted
 from caas.payment_processing.unmatched_refunds import UnmatchedRefunds, listed_id
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState

@@ -14,6 +14,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
+from caas.jobs import JobQueue
 from caas.notifications import CUSTOMER, DEALERSHIP, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
@@ -43,6 +44,9 @@ class ReservationPayment:
         self._orders = order_management
         self._notifications = notifications
 
+    def register(self, jobs: JobQueue) -> None:
+        """Take nothing: this flow leaves no work of its own for later."""
+
     async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
         """Look when it is accepted: until then its order may be paid or lost."""
         return self._check_due
@@ -67,7 +71,7 @@ class ReservationPayment:
         """No vehicle reservation, no factory order; customer and dealership hear of it."""
         return Step(also=self._payment_failed)
 
-    async def when_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Mark Vehicle Reserved, together with the held funds."""
         return Step(also=self._mark_vehicle_reserved)
 

@@ -117,7 +117,7 @@ class ServicePayment:
         order = await self._catalog.wanted(payment.subject)
         return Step(also=self._notify_customer("service_payment_failed", order))
 
-    async def when_authorized(self, payment: Payment) -> Step:
+    async def on_authorized(self, payment: Payment) -> Step:
         """Immediate delivery: the activation command is committed with the held funds."""
         because = await self._late_because(payment)
         if because is not None:

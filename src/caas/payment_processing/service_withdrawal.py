@@ -25,12 +25,12 @@ from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.order_management import OrderManagement
 from caas.order_management.withdrawal import END_ANCILLARY_SERVICES
 from caas.ota_activation_engine import OtaActivationEngine
+from caas.payment_processing.flow import Flows
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
-from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.void import CaptureWonError
 from caas.rules.payment_states import PaymentState
-from caas.rules.payment_types import PaymentType
+from caas.rules.payment_types import sells_a_term
 from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import Subscriptions
 
@@ -85,7 +85,7 @@ class ServiceWithdrawal:
         self,
         *,
         tables: BillingDatabase,
-        service_payment: ServicePayment,
+        flows: Flows,
         subscriptions: Subscriptions,
         order_management: OrderManagement,
         refunds: Refunds,
@@ -96,7 +96,7 @@ class ServiceWithdrawal:
     ) -> None:
         """Let customers withdraw for so many seconds after they bought."""
         self._tables = tables
-        self._service_payment = service_payment
+        self._flows = flows
         self._subscriptions = subscriptions
         self._orders = order_management
         self._refunds = refunds
@@ -232,7 +232,7 @@ class ServiceWithdrawal:
                 break
             if live.state is PaymentState.AUTHORIZED:
                 try:
-                    live = await self._service_payment.void(live, DESISTIMIENTO)
+                    live = await self._flows.of(live.type).void(live, DESISTIMIENTO)
                 except CaptureWonError:
                     continue
                 if live.state is PaymentState.AUTHORIZED or not live.captured_amount:
@@ -270,9 +270,7 @@ class ServiceWithdrawal:
 
     async def _live_payment(self, service_order: UUID) -> Payment | None:
         payments = await self._tables.payments.listed(subject=service_order)
-        return next(
-            (one for one in payments if one.type is PaymentType.SERVICE and _live(one)), None
-        )
+        return next((one for one in payments if sells_a_term(one.type) and _live(one)), None)
 
     async def _refund_order(
         self, service_order: UUID, payment: Payment, *, requested_by: str, timed: bool

@@ -4,12 +4,16 @@ Webhooks are a hint and polling is the guarantee; both end here, in one function
 the gateway says of a transaction against where its payment stands. Any order and any number of
 the same truths end in the same state and the same books.
 
+At the end of a month many thousand payments are captured within minutes. Each process asks the
+gateway about them one after the other, so many a minute.
+
 Rules a change must keep: id, amount and currency must be the payment's or nothing is applied and a
 case is opened (decision 32); what cannot be followed now is kept and followed later; what is said
 of a payment that ended is asked again before anything is done about it (decision 10); what is said
 of a sibling, a second transaction of a payment, drives that sibling's compensation alone.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +40,6 @@ from caas.payment_processing.flow import Alert, Flows
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT, PROBE
 from caas.payment_processing.outgoing_money import APPLY_WEBHOOK, OutgoingMoney
 from caas.payment_processing.settlement_outcomes import Applied, SettlementOutcomes
-from caas.payment_processing.settlement_polling import SettlementPolling
 from caas.payment_processing.transaction_selection import (
     CONTRADICTION,
     DEAD,
@@ -55,6 +58,7 @@ LATER_SECONDS_MAX: Final = 300.0
 
 MONEY_TAKEN: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
 HELD_OR_TAKEN: Final = MONEY_TAKEN | {TransactionStatus.AUTHORIZED}
+SECONDS_IN_A_MINUTE: Final = 60.0
 
 
 class NothingCapturedError(ConflictError):
@@ -338,3 +342,33 @@ def _for_a_while(job: Job, answer: Answer) -> Answer:
     if job.attempts < STRANGER_ATTEMPTS_MAX:
         return RetryIn(answer.due_in * job.attempts, answer.because)
     return Pause(f"A webhook speaks of what nobody knows here: {answer.because}.")
+
+
+class SettlementPolling:
+    """Says when each payment is asked about."""
+
+    def __init__(self, terms: PollTerms, *, time_scale: TimeScale) -> None:
+        """Keep these terms at this pace."""
+        self._terms = terms
+        self._time_scale = time_scale
+        self._next_place = 0.0
+
+    def place(self, job: Job) -> RetryIn | None:
+        """Return when to come back to ask; None to ask now."""
+        if job.payload.get("has_place"):
+            return None
+        now = asyncio.get_running_loop().time()
+        place = max(now, self._next_place)
+        self._next_place = place + self._time_scale.seconds(
+            SECONDS_IN_A_MINUTE / self._terms.a_minute
+        )
+        if place <= now:
+            return None
+        wait = (place - now) * self._time_scale.scale
+        return RetryIn(wait, "many payments are asked about", payload={"has_place": True})
+
+    def again(self, job: Job, because: str | None = None) -> RetryIn:
+        """Return when to ask the next time."""
+        asked = int(job.payload.get("asked", 0)) + 1
+        payload: dict[str, object] = {"asked": asked, "has_place": False}
+        return RetryIn(self._terms.wait_before(asked), because, payload=payload)

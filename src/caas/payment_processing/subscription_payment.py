@@ -33,8 +33,14 @@ from caas.payment_processing.authorization import Attempt
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
 from caas.payment_processing.gateway_calls import AUTHORIZE, SYNCHRONOUS_PATIENCE_SECONDS
-from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
-from caas.payment_processing.payment_description import METHOD, described
+from caas.payment_processing.initiation import (
+    METHOD,
+    Accepted,
+    Check,
+    PaymentRequest,
+    accept,
+    described,
+)
 from caas.payment_processing.subscription_failure import SubscriptionFailure, invoice_facts
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import EvidenceKind, PaymentType
@@ -171,7 +177,7 @@ class SubscriptionPayment:
         is_a_month = await self._invoices.find(payment.subject) is not None
         return Step(also=self._payment_failed if is_a_month else self._payment_method_refused)
 
-    async def when_authorized(self, payment: Payment) -> Step:
+    async def on_authorized(self, payment: Payment) -> Step:
         """Say what is committed with the funds: the claim on them, and what it means."""
         is_a_month = await self._invoices.find(payment.subject) is not None
         return Step(also=self._payment_successful if is_a_month else self._payment_method_verified)

@@ -1,33 +1,38 @@
-"""Which of the gateway's transactions a payment lives by, when there are several (fault F-H1).
+"""Which of the gateway's transactions is a payment's own, when there are several (fault F-H1).
 
 A gateway that ignores keys makes a transaction of each attempt. The first that is committed in the
 payment's row is chosen for good; the database refuses another. Every other one under the same
-reference is a sibling: its news drives its own compensation and nothing else.
+reference is a sibling: its news drives its own compensation and nothing else. Webhooks find a
+sibling soonest; a job looks for it over a day, for when all of them are lost.
 
 Rules a change must keep: what is committed as chosen never changes; a transaction is chosen only
 from the version of the payment that was looked at; a dead transaction ends a payment only when the
 gateway shows no living one beside it; before anything is sent a second time, it is written down
-that siblings have to be looked for.
+that siblings have to be looked for; a look only leaves hints, and the gateway is asked again before
+anything is undone; a gateway that does not answer uses up no look.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
+from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
-from caas.external_systems.http_answers import RefusedByPartnerError
+from caas.external_systems.http_answers import NO_LOOKUP, GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     PaymentGateway,
     TransactionStatus,
     mismatches,
 )
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.gateway_calls import LOOK_FOR_SIBLINGS
-from caas.payment_processing.transitions import ChargeTransitions
+from caas.payment_processing.transitions import ENDED, ChargeTransitions
 from caas.rules.time_scale import TimeScale
 
 LOOKS_SECONDS: Final = (5.0, 60.0, 600.0, 3600.0, 86_400.0)
 """Waits before each look for siblings: what was sent may be done long after we hung up."""
+NO_ANSWER_SECONDS: Final = 30.0
 CONTRADICTION: Final = "gateway_contradiction"
 
 _S = TransactionStatus
@@ -67,6 +72,10 @@ class TransactionSelection:
         self._gateway = gateway
         self._transitions = transitions
         self._time_scale = time_scale
+
+    def register(self, jobs: JobQueue) -> None:
+        """Take every search for siblings."""
+        jobs.register(LOOK_FOR_SIBLINGS, self._look_for_siblings)
 
     async def look_up(self, payment: Payment) -> GatewayTransaction | None:
         """Ask the gateway what it knows of a payment; None is its word that it knows nothing.
@@ -114,6 +123,23 @@ class TransactionSelection:
                 due_in=self._time_scale.seconds(LOOKS_SECONDS[0]),
                 payload={"looks": 0},
             )
+
+    async def _look_for_siblings(self, job: Job) -> Answer:
+        payment = await self._tables.payments.get(job.subject)
+        try:
+            found = await self._gateway.find_by_reference(str(payment.id))
+        except GatewayFailure as failure:
+            if isinstance(failure, RefusedByPartnerError) and failure.status in NO_LOOKUP:
+                return Done()
+            return RetryIn(NO_ANSWER_SECONDS, failure.sentence)
+        for one in found:
+            unwanted = payment.state in ENDED or is_sibling(payment, one.id)
+            if unwanted and one.status not in DEAD:
+                await self._transitions.record_late_outcome(payment, one.id)
+        looks = int(job.payload.get("looks", 0)) + 1
+        if looks >= len(LOOKS_SECONDS):
+            return Done()
+        return RetryIn(LOOKS_SECONDS[looks], "a sibling may still appear", {"looks": looks})
 
     async def contradicts(self, payment: Payment, sentence: str) -> None:
         """Open the case of a gateway that says something else than was asked of it."""

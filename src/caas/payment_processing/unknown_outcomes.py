@@ -34,7 +34,6 @@ from caas.payment_processing.gateway_calls import (
     VOID,
     KeyLifetime,
 )
-from caas.payment_processing.sibling_search import SiblingSearch
 from caas.payment_processing.transaction_selection import OPEN_STILL, TAKEN, differences
 from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
@@ -75,9 +74,6 @@ class UnknownOutcomes:
         self._charges = charges
         self._flows = flows
         self._time_scale = time_scale
-        self._siblings = SiblingSearch(
-            tables=tables, gateway=gateway, transitions=charges.transitions
-        )
 
     def register(self, jobs: JobQueue) -> None:
         """Take what another process began and did not finish, and every probe."""
@@ -85,7 +81,7 @@ class UnknownOutcomes:
         jobs.register(CAPTURE, self._resume_capture, safety_net=True)
         jobs.register(VOID, self._resume_void, safety_net=True)
         jobs.register(PROBE, self._probe)
-        self._siblings.register(jobs)
+        self._charges.selection.register(jobs)
 
     async def probe_now(self, payment_id: UUID) -> None:
         """Have the gateway asked at once about an outcome nobody knows.

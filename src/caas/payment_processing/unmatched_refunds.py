@@ -15,7 +15,7 @@ from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
 from caas.jobs import RetryIn
-from caas.payment_processing import message_references
+from caas.payment_processing import outgoing_money
 
 WAIT_FOR_GATEWAY_SECONDS: Final = 30.0
 WAIT_FOR_PERSON_SECONDS: Final = 300.0
@@ -112,13 +112,13 @@ class UnmatchedRefunds:
         others = (
             None
             if payment is None
-            else await message_references.others(self._tables, payment, reported)
+            else await outgoing_money.others(self._tables, payment, reported)
         )
         named = set(others or ()) | ({refund.payment_id} if refund else set())
         if payment is None or (named <= {payment.id} and others is None):
             return False
         for one in named | {payment.id}:
-            await self.contradict(one, message_references.of_several("refund", reported), reported)
+            await self.contradict(one, outgoing_money.of_several("refund", reported), reported)
         return True
 
     async def contradict(

@@ -122,6 +122,16 @@ def evidence_kind(payment_type: PaymentType) -> EvidenceKind:
     return row_of(payment_type).evidence_kind
 
 
+def sells_a_term(payment_type: PaymentType) -> bool:
+    """Say whether payments of this type buy the term of a service, which a refund may end."""
+    match payment_type:
+        case PaymentType.SERVICE:
+            return True
+        case PaymentType.RESERVATION | PaymentType.FINAL | PaymentType.SUBSCRIPTION:
+            return False
+    assert_never(payment_type)
+
+
 def paid_for(payment_type: PaymentType) -> PaidFor:
     """Return what payments of this type are for."""
     match payment_type:

@@ -5279,7 +5279,7 @@ CREATE INDEX discrepancy_resolutions_of_bulk ON caas.discrepancy_resolutions USI
 
 CREATE INDEX disputes_of_payment ON caas.disputes USING btree (payment_id);
 
-CREATE INDEX disputes_told ON caas.webhook_inbox USING btree (((body ->> 'type'::text))) WHERE ((body ->> 'type'::text) = ANY (ARRAY['dispute.opened'::text, 'dispute.won'::text, 'dispute.lost'::text, 'charge.dispute.created'::text, 'charge.dispute.closed'::text]));
+CREATE INDEX disputes_reported ON caas.webhook_inbox USING btree (((body ->> 'type'::text))) WHERE ((body ->> 'type'::text) = ANY (ARRAY['dispute.opened'::text, 'dispute.won'::text, 'dispute.lost'::text, 'charge.dispute.created'::text, 'charge.dispute.closed'::text]));
 
 CREATE INDEX documents_due_now ON caas.documents_due USING btree (id) WHERE (NOT held);
 
@@ -5651,9 +5651,9 @@ CREATE TRIGGER changes_as_sold BEFORE UPDATE ON caas.entitlement_terms FOR EACH 
 
 ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER changes_as_sold;
 
-CREATE TRIGGER changes_only_by_a_move BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN ((((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id))) AND ((new.payment_method IS NOT NULL) OR (new.return_url IS NOT NULL) OR ((new.state IS DISTINCT FROM old.state) OR (new.came_from IS DISTINCT FROM old.came_from) OR (new.outcome IS DISTINCT FROM old.outcome) OR (new.version IS DISTINCT FROM old.version) OR (new.event_hash IS DISTINCT FROM old.event_hash) OR (new.decline_code IS DISTINCT FROM old.decline_code) OR (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id) OR (new.hosted_page_url IS DISTINCT FROM old.hosted_page_url) OR (new.capture_before IS DISTINCT FROM old.capture_before) OR (new.authorized_amount IS DISTINCT FROM old.authorized_amount) OR (new.captured_amount IS DISTINCT FROM old.captured_amount) OR (new.settled_amount IS DISTINCT FROM old.settled_amount) OR (new.refunded_amount IS DISTINCT FROM old.refunded_amount) OR (new.disputed_amount IS DISTINCT FROM old.disputed_amount) OR (new.updated_at IS DISTINCT FROM old.updated_at))))) EXECUTE FUNCTION caas.refuse_rewrite();
+CREATE TRIGGER changes_only_by_transition BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN ((((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id))) AND ((new.payment_method IS NOT NULL) OR (new.return_url IS NOT NULL) OR ((new.state IS DISTINCT FROM old.state) OR (new.came_from IS DISTINCT FROM old.came_from) OR (new.outcome IS DISTINCT FROM old.outcome) OR (new.version IS DISTINCT FROM old.version) OR (new.event_hash IS DISTINCT FROM old.event_hash) OR (new.decline_code IS DISTINCT FROM old.decline_code) OR (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id) OR (new.hosted_page_url IS DISTINCT FROM old.hosted_page_url) OR (new.capture_before IS DISTINCT FROM old.capture_before) OR (new.authorized_amount IS DISTINCT FROM old.authorized_amount) OR (new.captured_amount IS DISTINCT FROM old.captured_amount) OR (new.settled_amount IS DISTINCT FROM old.settled_amount) OR (new.refunded_amount IS DISTINCT FROM old.refunded_amount) OR (new.disputed_amount IS DISTINCT FROM old.disputed_amount) OR (new.updated_at IS DISTINCT FROM old.updated_at))))) EXECUTE FUNCTION caas.refuse_rewrite();
 
-ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER changes_only_by_a_move;
+ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER changes_only_by_transition;
 
 CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.discrepancies DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_discrepancy();
 
@@ -5917,6 +5917,10 @@ CREATE TRIGGER is_sealed BEFORE INSERT ON caas.invoices FOR EACH ROW EXECUTE FUN
 
 ALTER TABLE caas.invoices ENABLE ALWAYS TRIGGER is_sealed;
 
+CREATE TRIGGER is_sent_once BEFORE UPDATE ON caas.notifications FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.audience IS DISTINCT FROM new.audience) OR (old.recipient IS DISTINCT FROM new.recipient) OR (old.template IS DISTINCT FROM new.template) OR (old.subject IS DISTINCT FROM new.subject) OR (old.occasion IS DISTINCT FROM new.occasion) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((new.facts <> old.facts) AND (new.facts <> (old.facts || '{"access_url": ""}'::jsonb))) OR ((old.sent_at IS NOT NULL) AND (new.sent_at IS DISTINCT FROM old.sent_at)) OR ((old.read_at IS NOT NULL) AND (new.read_at IS DISTINCT FROM old.read_at)))) EXECUTE FUNCTION caas.refuse_other_notification();
+
+ALTER TABLE caas.notifications ENABLE ALWAYS TRIGGER is_sent_once;
+
 CREATE TRIGGER is_somebodys AFTER INSERT ON caas.service_orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_whose();
 
 ALTER TABLE caas.service_orders ENABLE ALWAYS TRIGGER is_somebodys;
@@ -5924,10 +5928,6 @@ ALTER TABLE caas.service_orders ENABLE ALWAYS TRIGGER is_somebodys;
 CREATE TRIGGER is_somebodys AFTER INSERT ON caas.subscriptions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_whose();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER is_somebodys;
-
-CREATE TRIGGER is_told_once BEFORE UPDATE ON caas.notifications FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.audience IS DISTINCT FROM new.audience) OR (old.recipient IS DISTINCT FROM new.recipient) OR (old.template IS DISTINCT FROM new.template) OR (old.subject IS DISTINCT FROM new.subject) OR (old.occasion IS DISTINCT FROM new.occasion) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((new.facts <> old.facts) AND (new.facts <> (old.facts || '{"access_url": ""}'::jsonb))) OR ((old.sent_at IS NOT NULL) AND (new.sent_at IS DISTINCT FROM old.sent_at)) OR ((old.read_at IS NOT NULL) AND (new.read_at IS DISTINCT FROM old.read_at)))) EXECUTE FUNCTION caas.refuse_other_notification();
-
-ALTER TABLE caas.notifications ENABLE ALWAYS TRIGGER is_told_once;
 
 CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.access_credentials FOR EACH ROW WHEN (((old.used_at IS NOT NULL) OR ((old.token_hash IS DISTINCT FROM new.token_hash) OR (old.customer IS DISTINCT FROM new.customer) OR (old.order_id IS DISTINCT FROM new.order_id) OR (old.expires_at IS DISTINCT FROM new.expires_at) OR (old.created_at IS DISTINCT FROM new.created_at)))) EXECUTE FUNCTION caas.refuse_other_link();
 
@@ -5948,22 +5948,6 @@ ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER keeps_its_creator;
 CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> 'Payment method changed'::text) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))))) EXECUTE FUNCTION caas.refuse_other_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
-
-CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.orders FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_order_transition();
-
-ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER moves_as_drawn;
-
-CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_payment_transitions();
-
-ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER moves_as_drawn;
-
-CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_subscription_transition();
-
-ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER moves_as_drawn;
-
-CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.vehicles FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_vehicle_transition();
-
-ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER moves_as_drawn;
 
 CREATE TRIGGER never_changed BEFORE UPDATE OR TRUNCATE ON caas.document_buyers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -6256,6 +6240,22 @@ ALTER TABLE caas.configured_gateway ENABLE ALWAYS TRIGGER stays_with_its_payment
 CREATE TRIGGER taxes_what_is_earned AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.tax_what_is_earned();
 
 ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER taxes_what_is_earned;
+
+CREATE TRIGGER transitions_as_drawn AFTER UPDATE ON caas.orders FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_order_transition();
+
+ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER transitions_as_drawn;
+
+CREATE TRIGGER transitions_as_drawn AFTER UPDATE ON caas.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_payment_transitions();
+
+ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER transitions_as_drawn;
+
+CREATE TRIGGER transitions_as_drawn AFTER UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_subscription_transition();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER transitions_as_drawn;
+
+CREATE TRIGGER transitions_as_drawn AFTER UPDATE ON caas.vehicles FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_vehicle_transition();
+
+ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER transitions_as_drawn;
 
 CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.api_keys FOR EACH ROW WHEN (((new.account IS NOT NULL) AND (new.activated_at IS NOT NULL) AND (new.revoked_at IS NULL) AND (new.scopes && ARRAY['operations'::text, 'any'::text]))) EXECUTE FUNCTION caas.refuse_one_person('account', 'activated_account');
 

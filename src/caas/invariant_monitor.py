@@ -35,7 +35,7 @@ class InvariantMonitor:
 
     async def begin(self) -> None:
         """Make sure that the laws are checked from now on; saying it again changes nothing."""
-        await self._tables.jobs.add_all([(CHECK_INVARIANTS, derived_id("laws"), 0.0, {})])
+        await self._tables.jobs.add_all([(CHECK_INVARIANTS, derived_id("invariants"), 0.0, {})])
 
     async def _check(self, _work: Job) -> Answer:
         clock = asyncio.get_running_loop().time

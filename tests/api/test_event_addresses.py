@@ -71,7 +71,7 @@ async def test_a_delivery_goes_to_no_address_that_became_private(
     assert event.position.id not in {it["webhook-id"] for _, it in subscriber.requests}
 
 
-async def test_an_event_subscription_leaves_its_audit_and_its_secret_is_told_once(
+async def test_an_event_subscription_leaves_its_audit_and_its_secret_is_sent_once(
     doors: Doors, subscriber: Subscriber
 ) -> None:
     headers = {"idempotency-key": "the-same-key-for-both"}

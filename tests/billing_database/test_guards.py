@@ -384,7 +384,7 @@ FOUND = {
     "a guard that sleeps": (
         "alter table caas.payments disable trigger never_removed", "every_guard_stands"),
     "a guard that a session may pass by": (
-        "alter table caas.payments enable trigger moves_as_drawn", "every_guard_stands"),
+        "alter table caas.payments enable trigger transitions_as_drawn", "every_guard_stands"),
     "a key between tables that sleeps": (
         "alter table caas.resolution_claims disable trigger all", "every_guard_stands"),
     "a guard that lets everybody pass": (

@@ -121,7 +121,7 @@ def capture_of(payment_id: UUID, epoch: int) -> Transition:
                           service=service_of(payment_id), at=SAID_AT,
                           signature=cars.signature_text(succeeded(payment_id, epoch))),
         claim=Claim("capture", "delivered", evidence, "vehicle_acknowledgement"),
-        done=("activate",), next=(NewJob("capture", 30), NewJob("tell_service_active", 30)),
+        done=("activate",), next=(NewJob("capture", 30), NewJob("notify_service_active", 30)),
     )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def test_no_form_loses_what_was_typed_when_it_is_refused() -> None:
         for form in POSTED.findall(template.read_text()):
             for field in TYPED.findall(form):
                 fields += 1
-                kept = any(way in field for way in ("visit.typed(", "filled_in.", *NOT_ECHOED))
+                kept = any(way in field for way in ("request.typed(", "filled_in.", *NOT_ECHOED))
                 forgets += [] if kept else [f"{template.name}: {field}"]
 
     assert forgets == []

@@ -73,7 +73,7 @@ def test_a_gateway_that_can_do_nothing_is_told_every_reason() -> None:
     assert "before the vehicle has confirmed" in reported
 
 
-def test_a_reason_is_told_once_with_every_type_it_is_about() -> None:
+def test_a_reason_is_sent_once_with_every_type_it_is_about() -> None:
     lacking = replace(CAPABILITIES, lookup_by_reference=False, idempotency_key_lifetime=None)
 
     reported = why_unsafe(lacking)

@@ -96,7 +96,7 @@ async def test_a_customer_is_told_in_the_customers_language(post: Post) -> None:
     assert "€12.99" in message.text
 
 
-async def test_the_same_is_told_once_however_many_tell_it(post: Post) -> None:
+async def test_the_same_is_sent_once_however_many_tell_it(post: Post) -> None:
     customer, subject = await customer_of(post), new_id()
 
     answers = await asyncio.gather(*(post.notify(customer, subject) for _ in range(20)))
@@ -255,7 +255,7 @@ async def test_an_alert_is_told_again_after_its_case_was_resolved(post: Post) ->
     assert len(await post.notifications.inbox(OPERATIONS, audience=OPERATIONS)) == 2
 
 
-async def test_an_alert_without_case_is_told_once(post: Post) -> None:
+async def test_an_alert_without_case_is_sent_once(post: Post) -> None:
     subject = new_id()
 
     answers = [

@@ -307,7 +307,7 @@ async def test_what_was_won_and_refunded_and_lost_after_all_is_excess(
     assert (lost.state, lost.amount, lost.excess) == ("lost", 0, 1299)
 
 
-async def test_a_dispute_that_is_told_before_the_capture_counts_after_it(
+async def test_a_dispute_that_is_reported_before_the_capture_counts_after_it(
     installation: Installation,
 ) -> None:
     car = installation.fleet.add(VIN, Manner(Behaviour.ASLEEP))

@@ -42,10 +42,11 @@ class UsageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written down, or `because` of what it does not count.
+    """What was recorded, or `because` of what it does not count.
 
-    `told_before`: this source told the same before. `before_activation`, `after_end`: it lies
-    outside the time in which the service was delivered; it is not kept and never billed.
+    `usage_already_recorded`: this source reported the same before. `before_activation`,
+    `after_end`: the use lies outside the time in which the service was delivered; it is not
+    stored and never billed.
     """
 
     subscription: UUID

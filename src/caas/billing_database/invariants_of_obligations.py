@@ -199,7 +199,7 @@ OBLIGATIONS: Final = (
         """select id, id from notifications where sent_at is null and not_sent_because is null""",
     ),
     Obligation(
-        "tell that a service is active", ("tell_service_active",),
+        "tell that a service is active", ("notify_service_active",),
         """select p.id, p.id from resolution_claims c join payments p on p.id = c.payment_id
              join service_orders o on o.id = p.subject
             where c.kind = 'capture' and c.payment_type = 'service'

@@ -43,7 +43,7 @@ CUSTOMER_ERASED: Final = "the customer was erased"
 NOT_THEIRS: Final = "the vehicle is not the customer's any more"
 ACTIVATION_FAILED: Final = "OTA activation failed"
 NO_TERM: Final = "the service was sold to another purchase meanwhile"
-NOTIFY_ACTIVE: Final = "tell_service_active"
+NOTIFY_ACTIVE: Final = "notify_service_active"
 
 
 class NotTheSumDueError(RefusedError):

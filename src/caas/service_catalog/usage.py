@@ -44,7 +44,7 @@ DISPUTED_BY_CHARS_MAX: Final = 200
 class NotCounted(StrEnum):
     """Why use was not counted."""
 
-    REPORTED_BEFORE = "told_before"
+    REPORTED_BEFORE = "usage_already_recorded"
     BEFORE_ACTIVATION = "before_activation"
     BEFORE_TERM = "before_term"
     AFTER_END = "after_end"

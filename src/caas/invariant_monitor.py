@@ -15,7 +15,7 @@ from caas.billing_database.tables import BillingDatabase
 from caas.jobs import Answer, JobQueue, RetryIn
 from caas.payment_processing.flow import Alert
 
-CHECK_INVARIANTS: Final = "check_laws"
+CHECK_INVARIANTS: Final = "check_invariants"
 INVARIANT_VIOLATED: Final = "invariant_violated"
 REST_SECONDS: Final = 300.0
 RESTS_PER_CHECK: Final = 10

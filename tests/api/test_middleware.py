@@ -194,7 +194,7 @@ async def test_line_breaks_in_an_address_reach_neither_headers_nor_log(
     assert "set-cookie" not in str(lines)
 
 
-async def test_liveness_readiness_metrics_and_laws(quiet_doors: Doors) -> None:
+async def test_liveness_readiness_metrics_and_invariants(quiet_doors: Doors) -> None:
     health = await quiet_doors.get("/health", caller=None)
     ready = await quiet_doors.get("/ready", caller=None)
     invariants = await quiet_doors.get("/v1/self-check", caller="operators")

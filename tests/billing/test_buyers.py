@@ -91,7 +91,7 @@ async def as_owner(database: Database, statement: str) -> None:
             await connection.execute("set role caas_app")
 
 
-async def broken_laws(database: Database) -> set[str]:
+async def violated_invariants(database: Database) -> set[str]:
     return {found.invariant.name for found in await self_check.self_check(database) if found.broken}
 
 
@@ -138,7 +138,7 @@ async def test_a_document_whose_buyer_is_unknown_waits_behind_a_case_until_they_
     with pytest.raises(DocumentHeldError):
         await issuing_of(showroom).issue_again(payment.id)
     asked = await showroom.reported(order.customer)
-    laws_while_waiting = await broken_laws(showroom.database)
+    violated_while_waiting = await violated_invariants(showroom.database)
 
     await gives_details(showroom.database, order.customer)
     (document,) = await issued(showroom, order.id)
@@ -147,11 +147,11 @@ async def test_a_document_whose_buyer_is_unknown_waits_behind_a_case_until_they_
     assert (none_yet, again) == ([], [])
     assert case.kind == BUYER_MISSING
     assert asked.count("billing_details_needed") == 1
-    assert laws_while_waiting == set()
+    assert violated_while_waiting == set()
     assert document.payment_id == payment.id
     assert closed.id == case.id
     assert (await showroom.reported(order.customer))[-1] == "document_sent"
-    assert await broken_laws(showroom.database) == set()
+    assert await violated_invariants(showroom.database) == set()
 
 
 async def test_a_deposit_above_the_limit_is_paid_only_by_a_buyer_whom_its_invoice_can_name(
@@ -271,7 +271,7 @@ async def test_a_capture_where_no_tax_rate_is_leaves_a_case_that_is_mended(
     (case,) = await tables.cases.listed(subject=payment.id)
     with pytest.raises(DocumentHeldError):
         await installation.platform.issuing.issue_again(payment.id)
-    laws_while_waiting = await broken_laws(database)
+    violated_while_waiting = await violated_invariants(database)
 
     in_tenerife = {**AT_HOME, "postcode": "38001"}
     await rows.put(payment.customer, checked_details(**in_tenerife))
@@ -279,11 +279,11 @@ async def test_a_capture_where_no_tax_rate_is_leaves_a_case_that_is_mended(
 
     (document,) = await installation.platform.invoices.invoices()
     assert (case.kind, str(payment.id) in case.sentence) == (UNTAXED, True)
-    assert laws_while_waiting == set()
+    assert violated_while_waiting == set()
     assert (document.payment_id, document.market) == (payment.id, "ES-CN")
     assert document.iva == tax_in(1299, 700)
     assert await tables.cases.listed(subject=payment.id) == []
-    assert await broken_laws(database) == set()
+    assert await violated_invariants(database) == set()
 
 
 async def test_what_cannot_be_issued_is_tried_again_and_hides_no_other_payment(
@@ -311,7 +311,7 @@ async def test_what_cannot_be_issued_is_tried_again_and_hides_no_other_payment(
     issued = await installation.platform.invoices.invoices()
     assert [one.payment_id for one in issued] == [lost.id, held.id]
     assert await installation.platform.tables.cases.listed(subject=held.id) == []
-    assert await broken_laws(database) == set()
+    assert await violated_invariants(database) == set()
 
 
 async def test_payments_of_before_documents_get_theirs_once(
@@ -337,7 +337,7 @@ async def test_payments_of_before_documents_get_theirs_once(
     assert document_of(invoice, LETTERHEAD).totals.tax == tax_in(payment.amount, 2100)
     assert (note.corrects, note.gross, note.iva) == (invoice.id, -invoice.gross, -invoice.iva)
     assert await rows.note_missing() == 0
-    assert await broken_laws(database) == set()
+    assert await violated_invariants(database) == set()
 
 
 async def test_buyers_are_kept_for_the_term_of_the_law_and_not_longer(
@@ -360,5 +360,5 @@ async def test_buyers_are_kept_for_the_term_of_the_law_and_not_longer(
     assert over.buyer is None
     assert replace(over, buyer=kept.buyer) == kept
     assert payment.customer == order.customer
-    found = await broken_laws(showroom.database)
+    found = await violated_invariants(showroom.database)
     assert not found & {"documents_are_as_issued", "full_documents_name_their_buyer"}

@@ -63,7 +63,7 @@ async def refund_order(installation: Installation, payment: Payment, amount: int
     await installation.until(payment.id, lambda p: p.refunded_amount > before)
 
 
-async def broken_laws(database: Database) -> set[str]:
+async def violated_invariants(database: Database) -> set[str]:
     return {found.invariant.name for found in await self_check.self_check(database) if found.broken}
 
 

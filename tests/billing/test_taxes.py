@@ -40,7 +40,7 @@ async def as_owner(database: Database, statement: str) -> None:
         await admin.close()
 
 
-async def broken_laws(database: Database) -> set[str]:
+async def violated_invariants(database: Database) -> set[str]:
     return {found.invariant.name for found in await self_check.self_check(database) if found.broken}
 
 
@@ -216,7 +216,7 @@ async def test_a_month_of_somebody_who_moved_away_is_a_case_and_no_invoice(
     assert await installation.invoices.listed(subject=transitioned.id) == []
     (case,) = await installation.tables.cases.listed(subject=transitioned.id)
     assert case.kind == "month_without_tax_table"
-    assert await broken_laws(database) == set()
+    assert await violated_invariants(database) == set()
 
 
 async def test_a_month_that_was_not_invoiced_is_when_its_run_is_begun_again(
@@ -236,7 +236,7 @@ async def test_a_month_that_was_not_invoiced_is_when_its_run_is_begun_again(
 
     first = await installation.billing.run_month(february)
     cases = {case.subject: case.kind for case in await installation.tables.cases.listed()}
-    broken = [await broken_laws(database)]
+    broken = [await violated_invariants(database)]
     nothing_new = await installation.billing.run_again(february)
     await database.fetch(
         "update billing_details set country = 'PT' where customer = $1", transitioned.id
@@ -246,7 +246,7 @@ async def test_a_month_that_was_not_invoiced_is_when_its_run_is_begun_again(
         "update billing_details set tax_id = '12345678Z' where customer = $1", heavy.id
     )
     again = await installation.billing.run_again(february)
-    broken.append(await broken_laws(database))
+    broken.append(await violated_invariants(database))
 
     assert (first.invoices, first.charges) == (1, 1)
     assert cases == {transitioned.id: "month_without_tax_table", heavy.id: "month_without_buyer"}

@@ -257,17 +257,17 @@ async def test_use_that_a_finished_month_left_out_in_silence_is_found(
     await put(database, [past])
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
     await installation.billing.run_month(Month.parse("2032-02"))
-    reported = await broken_laws(database)
+    reported = await violated_invariants(database)
 
     (case,) = await installation.tables.cases.listed(subject=past.id)
     await installation.tables.cases.resolve(case.id, resolution="looked away", owner="ana")
 
     assert reported == []
-    assert await broken_laws(database) == ["no_use_is_forgotten"]
+    assert await violated_invariants(database) == ["no_use_is_forgotten"]
     await installation.tables.cases.open("month_too_large", past.id, "still to be looked at")
 
 
-async def broken_laws(database: Database) -> list[str]:
+async def violated_invariants(database: Database) -> list[str]:
     findings = await self_check.self_check(database)
     return [finding.invariant.name for finding in findings if finding.broken]
 

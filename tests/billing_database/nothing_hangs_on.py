@@ -19,7 +19,9 @@ _TRIES = "a count that slows guesses, and is forgotten"
 _HEADS = "`./caas verify` compares the history with the heads that are kept elsewhere"
 _PLANNED_AGAIN = "each start of a worker plans it again"
 _EVERY_START = "every start compares it with the files or the settings"
-_SCHEDULES = "'bill_month', 'check_laws', 'reconcile_daily', 'reconcile_hourly', 'issue_documents'"
+_SCHEDULES = (
+    "'bill_month', 'check_invariants', 'reconcile_daily', 'reconcile_hourly', 'issue_documents'"
+)
 
 
 def _of(table: str, names: str, reason: str) -> dict[str, str]:

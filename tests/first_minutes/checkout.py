@@ -109,7 +109,7 @@ async def _is_up(process: asyncio.subprocess.Process) -> Up:
     assert process.stdout is not None
     stated = ""
     async with asyncio.timeout(SECONDS_MAX):
-        while "laws of the whole database" not in stated:
+        while "./caas self-check" not in stated:
             line = (await process.stdout.readline()).decode()
             if not line:
                 _, err = await process.communicate()

@@ -26,7 +26,7 @@ ANA = COMMAND_LINE
 ENDINGS: tuple[ClaimStatus, ...] = ("paid", "refused")
 
 
-async def broken_laws(database: Database) -> set[str]:
+async def violated_invariants(database: Database) -> set[str]:
     return {found.invariant.name for found in await self_check.self_check(database) if found.broken}
 
 
@@ -131,14 +131,14 @@ async def test_a_paid_claim_moves_to_the_line_that_brings_it(office: Office) -> 
         "unexplained_funds"
     )  # fmt: skip
     claims = office.reconciliation.bulk
-    before = await broken_laws(office.installation.database)
+    before = await violated_invariants(office.installation.database)
     await office.reconciliation.seal(office.today, by="Ana")
 
     await claims.claim_step(claimed.id, "paid", receipt="CASE-7", note="Came.", by=ANA)
 
     assert (owed, await office.balance("gateway_claims"), before) == (-100, 0, set())
     assert await office.balance("unexplained_funds") == unexplained + owed
-    assert await broken_laws(office.installation.database) == set()
+    assert await violated_invariants(office.installation.database) == set()
 
 
 async def test_a_refused_claim_is_a_loss_and_a_large_one_needs_two_people(office: Office) -> None:
@@ -182,7 +182,7 @@ async def test_a_refused_claim_is_a_loss_and_a_large_one_needs_two_people(office
     assert (owed, await office.balance("gateway_claims")) == (-60_000, 0)
     assert ended.status == "refused"
     assert await office.balance("risk_loss:missing_in_book") == -60_100
-    assert await broken_laws(office.installation.database) == set()
+    assert await violated_invariants(office.installation.database) == set()
 
 
 async def test_a_claim_whose_line_is_awaited_ends_with_its_line(office: Office) -> None:
@@ -201,7 +201,7 @@ async def test_a_claim_whose_line_is_awaited_ends_with_its_line(office: Office) 
     assert claim.status == "paid"
     assert await office.balance("gateway_claims") == 0
     assert await office.balance("unexplained_funds") == 0
-    assert await broken_laws(office.installation.database) == set()
+    assert await violated_invariants(office.installation.database) == set()
 
 
 async def test_a_claim_given_up_for_a_loss_leaves_nothing_owed(office: Office) -> None:
@@ -215,4 +215,4 @@ async def test_a_claim_given_up_for_a_loss_leaves_nothing_owed(office: Office) -
     assert await office.balance("gateway_claims") == 0
     assert await office.balance("gateway_receivable") == 0
     assert await office.balance("risk_loss:settlement_failed") == 1299
-    assert await broken_laws(office.installation.database) == set()
+    assert await violated_invariants(office.installation.database) == set()

@@ -158,7 +158,7 @@ class LivingWorld:
         """Put a car on the road and return its key."""
         return base64.b64decode(self.fleet.public_key(self.fleet.add(vin)))
 
-    async def broken_laws(self) -> list[str]:
+    async def violated_invariants(self) -> list[str]:
         """Check every law."""
         findings = await self_check.self_check(self.database)
         return [f"{one.invariant.name}: {one.examples}" for one in findings if one.broken]

@@ -206,7 +206,7 @@ class RealWorld:
         wait = await self.owner.fetchval(NEXT_DUE)
         return None if wait is None else float(wait)
 
-    async def broken_laws(self) -> list[str]:
+    async def violated_invariants(self) -> list[str]:
         """Check every law."""
         database = await connection.connect(self.dsn, connections_max=2)
         try:

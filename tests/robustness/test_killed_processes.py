@@ -232,7 +232,7 @@ async def test_what_a_killed_process_had_under_way_is_finished_long_before_its_l
     row = await world.owner.fetchrow(PAYMENT, payment)
     assert (row["state"], row["refunded_amount"]) == ("Settled", 300)
     assert (await world.gateway("GET", "ledger"))["refunds"] == 1
-    assert await world.broken_laws() == []
+    assert await world.violated_invariants() == []
 
 
 async def test_acknowledgements_that_died_with_their_process_are_asked_for_again(
@@ -275,7 +275,7 @@ async def test_acknowledgements_that_died_with_their_process_are_asked_for_again
     await until_row(world, ALL_SETTLED, CARS)
 
     assert (await world.gateway("GET", "ledger"))["charges_executed"] == CARS
-    assert await world.broken_laws() == []
+    assert await world.violated_invariants() == []
 
 
 async def test_a_command_that_a_dead_broker_kept_back_is_sent_when_it_is_back(
@@ -302,7 +302,7 @@ async def test_a_command_that_a_dead_broker_kept_back_is_sent_when_it_is_back(
 
     await world.pass_time(BACK_SECONDS)
     await asked
-    assert await world.broken_laws() == []
+    assert await world.violated_invariants() == []
 
 
 async def service_order(shoppers: Shoppers, manner: Manner | None = None) -> dict[str, Any]:

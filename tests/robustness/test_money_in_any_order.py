@@ -492,4 +492,4 @@ async def differences(office: Office) -> list[object]:
             " on e.discrepancy_id = d.id and e.seq = 1 where d.status <> 'resolved'"
         )
     ]
-    return found + await world.broken_laws()
+    return found + await world.violated_invariants()

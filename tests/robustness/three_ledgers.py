@@ -22,8 +22,8 @@ select e.vin, e.service, coalesce(d.on_, false) as is_on, d.until, caas.db_now()
   from caas.entitlements e left join caas.desired_state(e.id) d on true
 """
 PERPETUAL = (
-    "bill_month", "check_laws", "forget_buyers", "issue_documents", "make_head", "reconcile_daily",
-    "reconcile_hourly",
+    "bill_month", "check_invariants", "forget_buyers", "issue_documents", "make_head",
+    "reconcile_daily", "reconcile_hourly",
 )  # fmt: skip
 """Kinds of work that a running platform always has before it."""
 LEFT_WORK = """
@@ -46,7 +46,7 @@ class Witness(Protocol):
     async def gateway(self, method: str, what: str, body: object = None) -> Any:
         """Say something to the gateway's control plane."""
 
-    async def broken_laws(self) -> list[str]:
+    async def violated_invariants(self) -> list[str]:
         """Check every law."""
 
 
@@ -76,7 +76,7 @@ async def differences(world: Witness, *, cases: frozenset[str] = frozenset()) ->
         for row in await world.owner.fetch(CASES)
         if row["kind"] not in cases
     ]
-    return found + await world.broken_laws()
+    return found + await world.violated_invariants()
 
 
 def _of_payment(payment: dict[str, Any], reported: list[dict[str, Any]]) -> list[str]:

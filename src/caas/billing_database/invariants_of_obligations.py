@@ -261,7 +261,7 @@ OBLIGATIONS: Final = (
 
 HINTS: Final[dict[str, str]] = {
     "bill_month": "law `schedules_stand_together` looks for it; each start of a worker plans it",
-    "check_laws": "as `bill_month`",
+    "check_invariants": "as `bill_month`",
     "compensate": "law `one_transaction_per_payment` looks for it",
     "fit_disputes": "law `outgoing_money_is_in_rows` looks for it",
     "forget_buyers": "every start plans it again, and what is too old is gone a day later",

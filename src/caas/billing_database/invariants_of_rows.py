@@ -173,10 +173,10 @@ ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         "Whatever a worker plans when it starts is planned, where another part of it is.",
         """select planned.kind
              from unnest(array['bill_month', 'reconcile_daily', 'reconcile_hourly',
-                               'issue_documents', 'check_laws']) as planned(kind)
+                               'issue_documents', 'check_invariants']) as planned(kind)
             where not exists (select from jobs w where w.kind = planned.kind)
               and (exists (select from jobs w where w.kind = 'issue_documents')
                 or exists (select from jobs w where w.kind = 'bill_month')
-                   and exists (select from jobs w where w.kind = 'check_laws'))""",
+                   and exists (select from jobs w where w.kind = 'check_invariants'))""",
     ),
 )

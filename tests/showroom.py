@@ -383,8 +383,8 @@ def _built(
         on_refund=refunds.on_event,
         on_dispute=nobody,
     )
-    for reconciliation in (unknown, settlement, refunds, promised, orders):
-        reconciliation.register(jobs)
+    for part in (unknown, settlement, refunds, promised, orders):
+        part.register(jobs)
     return Showroom(
         database=database,
         tables=tables,

@@ -385,7 +385,7 @@ def _built(  # noqa: PLR0913, PLR0917  # the composition root of these tests
     unknown = UnknownOutcomes(
         tables=tables, gateway=gateway, charges=charges, flows=flows, time_scale=time_scale
     )
-    investigation = Invoices(
+    invoice_desk = Invoices(
         tables=tables,
         notifications=notifications,
         letterhead=LETTERHEAD,
@@ -403,16 +403,16 @@ def _built(  # noqa: PLR0913, PLR0917  # the composition root of these tests
         refunds,
         promised,
         billing,
-        investigation,
+        invoice_desk,
         unknown,
     )
-    for reconciliation in subsystems:
-        reconciliation.register(jobs)
+    for part in subsystems:
+        part.register(jobs)
     return SubscriptionInstallation(
         database=database, tables=tables, jobs=jobs, catalog=catalog,
         subscriptions=subscriptions, usage=Usage(tables=tables), payment=payment,
         settlement=settlement, billing=billing, invoices=InvoiceRows(database),
-        invoice_desk=investigation, customers=customers,
+        invoice_desk=invoice_desk, customers=customers,
         notifications=notifications, ota=ota, gateway_url="", fleet=Fleet(1), link=link,
         letterbox=letterbox,
     )  # fmt: skip

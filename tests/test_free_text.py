@@ -50,7 +50,7 @@ async def doors_about(installation: Installation, payment: Payment) -> dict[str,
         "refund note": lambda text: investigation.refund_operations.decide(
             payment.id, RefundWish(1, "goodwill", None), note=text, by=COMMAND_LINE
         ),
-        "outcome": lambda text: investigation.two_people.propose(
+        "outcome": lambda text: investigation.outcome_approval.propose(
             payment.id, note=text, by=COMMAND_LINE
         ),
         "deposit": lambda text: platform.order_management.held_deposits.decide(

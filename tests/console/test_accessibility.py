@@ -109,7 +109,7 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
     payment = (await town.platform.tables.payments.listed(subject=order))[0]
     engineer = await visitor(town, chromium)
     await engineer.sign_in(OPERATIONS)
-    await town.platform.payment_processing.two_people.propose(
+    await town.platform.payment_processing.outcome_approval.propose(
         payment.id, note="No.", by=Actor("Luis")
     )
     faults = await faults_of(engineer, f"/operations/payments/{payment.id}")

@@ -120,7 +120,7 @@ async def test_whoever_proposed_is_refused_as_the_second_person(
 ) -> None:
     """The button is not there; whoever sends the form all the same is told why not."""
     payment = await unknown(town)
-    await town.platform.payment_processing.two_people.propose(
+    await town.platform.payment_processing.outcome_approval.propose(
         payment.id, note="The gateway's word.", by=await employed(town.database, OPERATIONS)
     )
     one = await engineer(town, chromium)

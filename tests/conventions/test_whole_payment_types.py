@@ -1,10 +1,11 @@
 """A payment type is whole or it does not type-check: no branch by type has a silent default."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.conventions.sources import ROOT
+from tests.conventions.sources import ROOT, sources
 
 TYPES = "src/caas/rules/payment_types.py"
 LAST_MEMBER = '    SUBSCRIPTION = "subscription"\n'
@@ -44,6 +45,26 @@ def test_a_flow_that_lacks_a_method_does_not_type_check(tmp_path: Path) -> None:
     )
 
     assert 'Argument "service" to "Flows" has incompatible type "ServicePayment"' in complaints
+
+
+def test_no_dict_stands_for_the_payment_types() -> None:
+    """A dict without a type, or with a default, type-checks; a match does not."""
+    keyed = [
+        f"{source.path}:{node.lineno}"
+        for source in sources("src")
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Dict) and any(_is_payment_type(key) for key in node.keys)
+    ]
+
+    assert keyed == []
+
+
+def _is_payment_type(key: ast.expr | None) -> bool:
+    return (
+        isinstance(key, ast.Attribute)
+        and isinstance(key.value, ast.Name)
+        and key.value.id == "PaymentType"
+    )
 
 
 def _type_checked(*arguments: str, cache: Path) -> str:

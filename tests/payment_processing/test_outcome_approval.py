@@ -35,7 +35,7 @@ async def unknown(installation: Installation) -> Payment:
 
 async def test_two_people_decide_that_nobody_was_charged(installation: Installation) -> None:
     payment = await unknown(installation)
-    investigation = installation.platform.payment_processing.two_people
+    investigation = installation.platform.payment_processing.outcome_approval
 
     await investigation.propose(
         payment.id, note=WORD, by=await employed(installation.database, ANA)
@@ -54,7 +54,7 @@ async def test_two_people_decide_that_nobody_was_charged(installation: Installat
 
 async def test_nobody_decides_alone(installation: Installation) -> None:
     payment = await unknown(installation)
-    investigation = installation.platform.payment_processing.two_people
+    investigation = installation.platform.payment_processing.outcome_approval
     await investigation.propose(
         payment.id, note=WORD, by=await employed(installation.database, ANA)
     )
@@ -70,7 +70,9 @@ async def test_nobody_decides_alone(installation: Installation) -> None:
 async def test_the_database_refuses_one_person_who_is_both(installation: Installation) -> None:
     payment = await unknown(installation)
     ana = await employed(installation.database, ANA)
-    await installation.platform.payment_processing.two_people.propose(payment.id, note=WORD, by=ana)
+    await installation.platform.payment_processing.outcome_approval.propose(
+        payment.id, note=WORD, by=ana
+    )
 
     with pytest.raises(asyncpg.CheckViolationError, match="two people decide"):
         await installation.database.fetch(
@@ -82,7 +84,7 @@ async def test_the_database_refuses_one_person_who_is_both(installation: Install
 
 async def test_two_who_agree_at_once_decide_once(installation: Installation) -> None:
     payment = await unknown(installation)
-    investigation = installation.platform.payment_processing.two_people
+    investigation = installation.platform.payment_processing.outcome_approval
     await investigation.propose(
         payment.id, note=WORD, by=await employed(installation.database, ANA)
     )
@@ -99,7 +101,7 @@ async def test_two_who_agree_at_once_decide_once(installation: Installation) -> 
 
 async def test_what_became_known_meanwhile_is_not_decided(installation: Installation) -> None:
     payment = await unknown(installation)
-    investigation = installation.platform.payment_processing.two_people
+    investigation = installation.platform.payment_processing.outcome_approval
     await investigation.propose(
         payment.id, note=WORD, by=await employed(installation.database, ANA)
     )
@@ -117,7 +119,7 @@ async def test_what_became_known_meanwhile_is_not_decided(installation: Installa
 
 async def test_a_proposal_needs_words_and_waits_for_one_answer(installation: Installation) -> None:
     payment = await unknown(installation)
-    investigation = installation.platform.payment_processing.two_people
+    investigation = installation.platform.payment_processing.outcome_approval
 
     for note in (" ", "4111 1111 1111 1111", "x" * 1001):
         with pytest.raises(NoteRefusedError):

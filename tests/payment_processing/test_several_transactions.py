@@ -311,7 +311,7 @@ async def test_money_of_a_sibling_that_is_disputed_is_not_refunded_as_well(
     installation.gateway.transactions.capture(taken, None)
     compensation = installation.platform.payment_processing._settlement._compensation
 
-    assert await compensation.hears_of(taken.transaction.id, disputed=True)
+    assert await compensation.on_report(taken.transaction.id, disputed=True)
     await installation.rest()
 
     assert installation.gateway.store.refunds == {}
@@ -327,6 +327,6 @@ async def test_news_of_refunds_and_disputes_is_taken_for_siblings_only(
     compensation = installation.platform.payment_processing._settlement._compensation
     assert payment.gateway_transaction_id is not None
 
-    assert await compensation.hears_of(taken.transaction.id, disputed=False)
-    assert not await compensation.hears_of(payment.gateway_transaction_id, disputed=False)
-    assert not await compensation.hears_of("txn_of_nobody", disputed=False)
+    assert await compensation.on_report(taken.transaction.id, disputed=False)
+    assert not await compensation.on_report(payment.gateway_transaction_id, disputed=False)
+    assert not await compensation.on_report("txn_of_nobody", disputed=False)

@@ -101,14 +101,14 @@ async def probe_now(console: Console, request: PageRequest) -> Response:
 
 async def propose(console: Console, request: PageRequest) -> Response:
     """Propose, as the first person, that nobody was charged."""
-    payment_id, two_people = (
+    payment_id, outcome_approval = (
         request.ids["payment_id"],
-        console.platform.payment_processing.two_people,
+        console.platform.payment_processing.outcome_approval,
     )
     note = request.form.get("note", "")
     return await acted(
         console, request, _path(payment_id),
-        lambda: two_people.propose(payment_id, note=note, by=request.by.actor),
+        lambda: outcome_approval.propose(payment_id, note=note, by=request.by.actor),
     )  # fmt: skip
 
 
@@ -121,13 +121,13 @@ async def agree(console: Console, request: PageRequest) -> Response:
             console, request, "agree", back=_path(request.ids["payment_id"]),
             name=written(due, request.language),
         )  # fmt: skip
-    payment_id, two_people = (
+    payment_id, outcome_approval = (
         request.ids["payment_id"],
-        console.platform.payment_processing.two_people,
+        console.platform.payment_processing.outcome_approval,
     )
 
     async def act() -> None:
-        await two_people.agree(payment_id, by=request.by.actor)
+        await outcome_approval.agree(payment_id, by=request.by.actor)
         console.platform.jobs.wake()
 
     return await acted(console, request, _path(payment_id), act)
@@ -135,13 +135,13 @@ async def agree(console: Console, request: PageRequest) -> Response:
 
 async def withdraw(console: Console, request: PageRequest) -> Response:
     """Take a proposal back."""
-    payment_id, two_people = (
+    payment_id, outcome_approval = (
         request.ids["payment_id"],
-        console.platform.payment_processing.two_people,
+        console.platform.payment_processing.outcome_approval,
     )
     return await acted(
         console, request, _path(payment_id),
-        lambda: two_people.withdraw(payment_id, by=request.by.actor),
+        lambda: outcome_approval.withdraw(payment_id, by=request.by.actor),
     )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ async def _trail(console: Console, request: PageRequest) -> PaymentTrail:
         since=found.created_at,
     )
     calls = await GatewayCalls(platform.tables.database).of(found.id, found.gateway_transaction_id)
-    decisions = await platform.payment_processing.two_people.of(found.id)
+    decisions = await platform.payment_processing.outcome_approval.of(found.id)
     t = console.renderer.translator(request.language)
     line = moments(TimelineSource(status, record, calls, decisions), t)
     entitlements = platform.tables.entitlements

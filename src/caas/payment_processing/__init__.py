@@ -1,17 +1,16 @@
-"""The Payment Processing Subsystem (Diagram 1): the seed's seven calls, and two it needs besides.
+"""The Payment Processing Subsystem (Diagram 1): the seed's seven calls, and two more.
 
-Each initiate call makes the intent durable, asks the gateway, and answers with the payment as it
-stands then: definitive, or still open and carried on by a worker.
+Each initiate call commits the intent, calls the gateway, and returns the payment: definitive, or
+still open and finished by a worker.
 
-Rules a change must keep: the names of these functions are the seed's, in Python's spelling; no
-channel and no subsystem reaches a flow, the gateway or the ledger but through them.
+Rules a change must keep: these functions have the seed's names, in Python's spelling; no channel
+and no other subsystem reaches a flow, the gateway or the ledger except through them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from caas.billing_database.decisions import RefundWish
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.refunds import Dispute, Refund, UnknownRefund
@@ -67,7 +66,7 @@ class PaymentStatus:
 class PaymentProcessing:
     """The seed's Internal Payment API as Python functions."""
 
-    def __init__(  # each desk by its name, once, in app.py
+    def __init__(  # each part by its name, once, in platform.py
         self,
         *,
         tables: BillingDatabase,
@@ -81,7 +80,6 @@ class PaymentProcessing:
         ota_activation_engine: OtaActivationEngine,
         time_scale: TimeScale,
     ) -> None:
-        """Offer these flows."""
         self._tables = tables
         self._charges = charges
         self._flows = flows
@@ -93,21 +91,21 @@ class PaymentProcessing:
         self._disputes = disputes
         self._ota = ota_activation_engine
         self._time_scale = time_scale
-        self.two_people = OutcomeApproval(tables, unknown_outcomes)
+        self.outcome_approval = OutcomeApproval(tables, unknown_outcomes)
         self.credited_refunds = CreditedRefunds(tables, refunds, service_withdrawal)
         self.refund_operations = RefundOperations(
             tables,
             refund=self.refund_payment,
-            check=self._check_refund,
-            refuse_beside_unknown=refunds.requests.refuse_beside_unknown,
+            credited_refunds=self.credited_refunds,
+            requests=refunds.requests,
             time_scale=time_scale,
         )
 
     def register(self, jobs: JobQueue) -> None:
-        """Take all work that payments leave for later."""
+        """Register the handlers of every payment job."""
         self._flows.register(jobs)
         self._unknown_outcomes.register(jobs)
-        self.two_people.register(jobs)
+        self.outcome_approval.register(jobs)
         self.refund_operations.register(jobs)
         self._settlement.register(jobs)
         self._refunds.register(jobs)
@@ -150,7 +148,7 @@ class PaymentProcessing:
         return await self._flows.of(payment.type).void(payment, reason)
 
     async def record_settlement(self, payment_id: UUID, notice: SettlementNotice) -> Payment:
-        """Update a payment's settlement status; hearing the same notice again changes nothing.
+        """Update a payment's settlement status; the same notice counts once.
 
         Raises:
             PaymentNotFoundError: no payment has this id.
@@ -172,7 +170,7 @@ class PaymentProcessing:
         )
 
     async def probe_now(self, payment_id: UUID) -> None:
-        """Have the gateway asked at once about a payment whose outcome is unknown (decision 3).
+        """Look a payment of unknown outcome up at the gateway at once (decision 3).
 
         Raises:
             OutcomeKnownError: there is nothing to ask.
@@ -180,13 +178,13 @@ class PaymentProcessing:
         await self._unknown_outcomes.probe_now(payment_id)
 
     async def customer_returned(self, payment_id: UUID) -> None:
-        """Have the gateway asked at once about a payment whose customer has left its page."""
+        """Look a payment up at once, because its customer has left the gateway's page."""
         payment = await self._tables.payments.get(payment_id)
         if payment.state is PaymentState.PENDING:
             await self._tables.jobs.add(PROBE, payment_id)
 
     async def confirm_delivery(self, payment_id: UUID, evidence: Acknowledgement) -> Payment:
-        """Judge a vehicle's acknowledgement; what it proves commits the charge (decision 15).
+        """Verify a vehicle's acknowledgement; a valid one commits the charge (decision 15).
 
         Raises:
             EvidenceRefusedError: it proves nothing; it was recorded with the reason.
@@ -204,9 +202,9 @@ class PaymentProcessing:
         requested_by: str,
         term: str | None = None,
     ) -> Refund:
-        """Give settled money back, whole or in part; the same key is the same refund.
+        """Refund a settled payment in whole or in part; the same key is the same refund.
 
-        `term` is "end" or "keep": what becomes of a service that nothing is paid for afterwards.
+        `term` is "end" or "keep": what becomes of a service that is unpaid afterwards.
 
         Raises:
             NothingToRefundError: the payment took no money.
@@ -225,7 +223,7 @@ class PaymentProcessing:
         )
 
     async def refunds_of(self, payments: Sequence[Payment]) -> list[Refund]:
-        """Return the refunds of payments, oldest first; what took no money has none."""
+        """Return the refunds of payments, oldest first."""
         taken = [one.id for one in payments if one.captured_amount > 0]
         return [refund for one in taken for refund in await self._refunds.of(one)]
 
@@ -234,13 +232,8 @@ class PaymentProcessing:
         return await self._refunds.unknown(payment_id)
 
     async def left_to_refund(self, payment_id: UUID) -> int:
-        """Return what of a payment is neither given back, promised nor argued about."""
+        """Return what of a payment is not refunded, promised or disputed."""
         return await self._refunds.left(payment_id)
-
-    async def _check_refund(self, payment: Payment, wish: RefundWish) -> None:
-        await self.credited_refunds.check(
-            payment.id, amount=wish.amount, reason=wish.reason, term=wish.term
-        )
 
     async def withdraw_from_service(self, service_order: UUID, *, requested_by: str) -> None:
         """Withdraw from a one-time service (desistimiento); its term ends with its money.
@@ -254,7 +247,7 @@ class PaymentProcessing:
     async def promise_refund(
         self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
     ) -> Refund | None:
-        """Refund now or, while something stands in the way, when it has ended (None until then).
+        """Refund now, or once nothing stands in the way; None while it waits.
 
         Raises:
             NothingToRefundError: the payment took no money.

@@ -1,12 +1,12 @@
-"""Authorizing a charge: the funds are asked for and held, or they are not (Diagrams 2 to 6).
+"""Authorizing a charge: the gateway holds the funds, or it does not (Diagrams 2 to 6).
 
-What the gateway's answer means for a pending payment is decided here, whether it came from the
+This module decides what a gateway's answer means for a pending payment, whether it came from the
 call, a lookup, a webhook or a settlement line.
 
 Rules a change must keep: the intent is committed before the call and its outcome after it; only
-evidence turns a payment into Failed, and "never sent" is evidence only while nobody else has taken
-the work over; a decline code nobody knows decides nothing; a payment follows the transaction it
-has chosen, and what is said of another one is left to that one's compensation.
+evidence fails a payment, and "never sent" is evidence only while no other worker has the job; an
+unrecognised decline code decides nothing; a payment follows the transaction it has chosen, and
+reports of any other transaction go to compensation.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ ABANDONED: Final = "abandoned"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What is known before an attempt: the tries before it, the key's issue, who holds the work.
+    """What is known before an attempt: earlier tries, the issue of the key, the job's fence.
 
     `fence` is that of the jobs under which the attempt is made; 0 is the process that
     accepted the payment. `description` says what is bought; without it the intent is read again.
@@ -67,7 +67,7 @@ FIRST_ATTEMPT: Final = Attempt()
 
 
 class Authorization:
-    """Asks for funds and follows the answer."""
+    """Authorizes payments at the gateway and applies the answer."""
 
     def __init__(
         self,
@@ -79,7 +79,6 @@ class Authorization:
         time_scale: TimeScale,
         alert: Alert,
     ) -> None:
-        """Ask this gateway; the payment follows through these transitions."""
         self._tables = tables
         self._gateway = gateway
         self._transitions = transitions
@@ -95,7 +94,7 @@ class Authorization:
         patience_seconds: float = NO_PATIENCE,
         attempt: Attempt = FIRST_ATTEMPT,
     ) -> Payment:
-        """Ask the gateway for a pending payment's funds and follow its answer (Diagrams 2-6)."""
+        """Authorize a pending payment at the gateway and apply the answer (Diagrams 2-6)."""
         assert payment.state is PaymentState.PENDING, "only an intent that is committed is sent"
         described = attempt.description
         if described is None:
@@ -109,7 +108,7 @@ class Authorization:
             if not in_doubt:
                 await self._selection.watch_for_siblings(payment)
             in_doubt = True
-            payment = await self._transitions.in_doubt(payment, AUTHORIZE, because)
+            payment = await self._transitions.record_no_answer(payment, AUTHORIZE, because)
 
         if in_doubt:
             await self._selection.watch_for_siblings(payment)
@@ -133,10 +132,10 @@ class Authorization:
     async def _answered(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, in_doubt: bool
     ) -> Payment:
-        """Follow an answer; a decline of one attempt says nothing of the attempts before it."""
+        """Apply an answer; a decline of one attempt says nothing about earlier attempts."""
         if in_doubt:
             try:
-                transaction = await self._selection.weighed(payment, transaction)
+                transaction = await self._selection.live_transaction(payment, transaction)
             except GatewayFailure as failure:
                 return await self._transitions.leave_unknown(payment, AUTHORIZE, failure.sentence)
         return await self.authorization_answered(payment, transaction, flow, source="gateway")
@@ -144,7 +143,7 @@ class Authorization:
     async def authorization_answered(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
     ) -> Payment:
-        """Follow what the gateway says of a pending payment's transaction.
+        """Apply what the gateway reports of a pending payment's transaction.
 
         The payment chooses this transaction, unless it has chosen another by then.
         """
@@ -164,7 +163,7 @@ class Authorization:
     async def _follow(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
     ) -> tuple[Payment, bool]:
-        """Move a pending payment as its transaction says; False when it was moved meanwhile."""
+        """Apply a transaction's status to a pending payment; False if it changed meanwhile."""
         match transaction.status:
             case TransactionStatus.REQUIRES_ACTION | TransactionStatus.PENDING:
                 return await self._still_open(payment, transaction, flow)
@@ -189,7 +188,7 @@ class Authorization:
         transaction_id: str | None = None,
         **facts: object,
     ) -> Payment:
-        """End an attempt that is known not to have charged anybody (Diagram 7 follows)."""
+        """Fail a payment that is known not to have charged anybody (Diagram 7 follows)."""
         return (await self._fail(payment, event, flow, code, transaction_id, **facts))[0]
 
     async def _fail(
@@ -250,7 +249,7 @@ class Authorization:
     async def _undecided(
         self, payment: Payment, transaction: GatewayTransaction, because: str
     ) -> Payment:
-        """Leave it unknown; what decides nothing is chosen only where nothing else can be found."""
+        """Leave the outcome unknown; choose this transaction only if the gateway has no lookup."""
         by_reference = self._gateway.capabilities.lookup_by_reference
         chosen = None if by_reference else transaction.id
         return await self._transitions.leave_unknown(
@@ -281,7 +280,7 @@ class Authorization:
         self, payment: Payment, flow: Flow, no_answer: NoAnswer, attempt: Attempt
     ) -> Payment:
         if no_answer.wait_seconds is not None or no_answer.maybe_sent or not _may_fail(payment):
-            return await self._transitions.put_off(payment, AUTHORIZE, no_answer)
+            return await self._transitions.reschedule(payment, AUTHORIZE, no_answer)
         if not await self._tables.jobs.is_held(AUTHORIZE, payment.id, fence=attempt.fence):
             return await self._transitions.leave_unknown(payment, AUTHORIZE, no_answer.because)
         await self._alert("gateway_unreachable", payment.id, no_answer.because)
@@ -290,11 +289,11 @@ class Authorization:
     async def _authorization_refused(
         self, payment: Payment, flow: Flow, refused: Refused
     ) -> Payment:
-        """The gateway will not even try: nobody is charged, and no card was declined."""
+        """Fail a payment that the gateway refuses to process; no card was declined."""
         if refused.maybe_done:
             return await self._transitions.leave_unknown(payment, AUTHORIZE, refused.error.sentence)
         if not _may_fail(payment):
-            return await self._transitions.keep_asking(payment, AUTHORIZE, refused)
+            return await self._transitions.retry_refused(payment, AUTHORIZE, refused)
         await self._alert(REFUSES, payment.id, refused.error.sentence)
         return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)
 
@@ -305,14 +304,14 @@ def _chosen_at(payment: Payment) -> int | None:
 
 
 def _origin(transaction: GatewayTransaction, source: str) -> dict[str, object]:
-    """Keep who told of held funds, and the token they are held on (decision 44, mandate token)."""
+    """Return who reported the held funds, and the token they are held on (decision 44)."""
     if transaction.payment_method is None:
         return {"reported_by": source}
     return {"reported_by": source, "payment_method": transaction.payment_method}
 
 
 def _may_fail(payment: Payment) -> bool:
-    """Whether a payment that is known not to be charged may fail without a decline."""
+    """Say whether this payment may fail without a decline, once it is known not to be charged."""
     return not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
 
 

@@ -1,8 +1,8 @@
 """Committing a charge: claimed with its evidence, then captured (Diagram 8, arrow 5a).
 
-Rules a change must keep: the capture is claimed in the commit that records its evidence, before
-the gateway hears of it; a capture that is refused after delivery is never charged again, its loss
-is booked (decision 17).
+Rules a change must keep: the capture is claimed in the commit that records its evidence, before it
+is sent to the gateway; a capture that is refused after delivery is never charged again, and its
+loss is booked (decision 17).
 """
 
 from typing import Final
@@ -42,7 +42,7 @@ ALREADY_FAILED: Final = "already_failed"
 
 
 class Capture:
-    """Takes what is held, once there is proof of what it is for."""
+    """Captures held funds once delivery is proven."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Capture:
         alert: Alert,
         polls: PollTerms,
     ) -> None:
-        """Capture through this gateway; `polls` say when it is first asked about settlement."""
+        """Capture through this gateway; `polls` says when its settlement is first polled."""
         self._gateway = gateway
         self._transitions = transitions
         self._time_scale = time_scale
@@ -63,10 +63,10 @@ class Capture:
     async def commit_charge(
         self, payment: Payment, evidence: Evidence, *, also: Step | None = None
     ) -> tuple[Payment, bool]:
-        """Claim the capture with its evidence, then tell the gateway (Diagram 8, arrow 5a).
+        """Claim the capture with its evidence, then send it to the gateway (Diagram 8, arrow 5a).
 
         Returns the payment, and whether it was claimed now. When the authorization was voided
-        first, nothing is charged and the payment says so.
+        first, nothing is charged and the payment shows it.
         """
         after, won = await self._claimed(payment, evidence, also=also)
         return (await self.send_capture(after) if won else after), won
@@ -80,9 +80,9 @@ class Capture:
         within: Connection | None = None,
         also: Step | None = None,
     ) -> Payment:
-        """Commit evidence, claim and Capturing together; the gateway is told afterwards.
+        """Commit evidence, claim and Capturing together; the capture is sent afterwards.
 
-        When the authorization was voided first, nothing is charged and the payment says so.
+        When the authorization was voided first, nothing is charged and the payment shows it.
         """
         return (await self._claimed(payment, evidence, reason=reason, within=within, also=also))[0]
 
@@ -120,14 +120,14 @@ class Capture:
         earlier_tries: int = 0,
         issue: int = 1,
     ) -> Payment:
-        """Tell the gateway to capture what was claimed; safe to say twice, under any key."""
+        """Send a claimed capture to the gateway; sending it twice, under any key, captures once."""
         assert payment.gateway_transaction_id is not None, "what is captured was authorized"
         transaction_id = payment.gateway_transaction_id
         key = key_of(payment.id, CAPTURE, issue=issue)
 
         async def doubt(because: str) -> None:
             nonlocal payment
-            payment = await self._transitions.in_doubt(payment, CAPTURE, because)
+            payment = await self._transitions.record_no_answer(payment, CAPTURE, because)
 
         answer = await call_with_retry(
             lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
@@ -140,18 +140,18 @@ class Capture:
             case NoAnswer() if answer.maybe_sent and await self._is_taken(payment):
                 return await self.capture_accepted(payment)
             case NoAnswer():
-                return await self._transitions.put_off(payment, CAPTURE, answer, issue=issue)
+                return await self._transitions.reschedule(payment, CAPTURE, answer, issue=issue)
             case Refused(AlreadyCapturedError()):
                 return await self.capture_accepted(payment)
             case Refused(error) if isinstance(error, GONE) or error.refusal == ALREADY_FAILED:
                 return await self._capture_refused(payment, error)
             case Refused():
-                return await self._transitions.keep_asking(payment, CAPTURE, answer)
+                return await self._transitions.retry_refused(payment, CAPTURE, answer)
             case _:
                 return await self.capture_accepted(payment)
 
     async def _is_taken(self, payment: Payment) -> bool:
-        """Look once whether a capture without an answer has arrived; no answer says nothing."""
+        """Look up once whether an unanswered capture took effect; no answer proves nothing."""
         assert payment.gateway_transaction_id is not None, "what is captured was authorized"
         try:
             found = await self._gateway.find(payment.gateway_transaction_id)
@@ -160,7 +160,7 @@ class Capture:
         return found is not None and found.status in TAKEN
 
     async def capture_accepted(self, payment: Payment) -> Payment:
-        """Record that the gateway has the capture; the bank's word comes later."""
+        """Record that the gateway accepted the capture; the bank confirms later."""
         transition = transition_of(
             payment,
             Remark.CAPTURE_ACCEPTED,
@@ -172,7 +172,7 @@ class Capture:
         return (await self._transitions.apply_with(payment, transition))[0]
 
     async def _capture_refused(self, payment: Payment, refusal: RefusedByPartnerError) -> Payment:
-        """Delivered, and the gateway will not pay: never charged again, CaaS takes the loss."""
+        """Book the loss of a delivered charge that the gateway refuses to capture."""
         transition = transition_of(
             payment,
             BeyondEvent.CAPTURE_REFUSED,

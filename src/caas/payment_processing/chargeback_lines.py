@@ -1,12 +1,12 @@
-"""Chargebacks as lines of settlement reports tell them: without a name, and sometimes in parts.
+"""Chargebacks in settlement reports: lines without a dispute id, sometimes in parts.
 
-A line names no dispute. Providers that amend a dispute book the difference as another line, or take
-the first one back and book another; others book each dispute once. So lines and disputes of a
-payment are compared by what they come to, never one by one: a line takes only what no dispute tells
-yet, and a dispute that is told by name afterwards takes over what lines told before.
+A line names no dispute. Providers that amend a dispute book the difference as another line, or
+reverse the first line and book another; others book each dispute once. So the lines and disputes of
+a payment are compared by their totals, never one by one: a line books only what no dispute covers
+yet, and a dispute that is reported with an id afterwards takes over what lines booked before.
 
-Rules a change must keep: whatever the order, what is booked comes to the larger of what lines and
-what named disputes say; a line that is carried out twice counts once.
+Rules a change must keep: in any order, the booked total is the larger of the lines' and the
+disputes' totals; a line that is applied twice counts once.
 """
 
 from dataclasses import replace
@@ -28,16 +28,15 @@ CHARGEBACKS: Final = frozenset({"chargeback", "chargeback_reversal"})
 
 
 class ChargebackLines:
-    """Books what a line took, and what it gave back."""
+    """Books chargebacks and reversals that settlement reports list."""
 
     def __init__(self, tables: BillingDatabase) -> None:
-        """Keep disputes in these books."""
         self._tables = tables
         self._disputes = Disputes(tables)
         self._rows = RefundRows(tables.database)
 
-    async def takes(self, payment: Payment, line: StoredLine) -> bool:
-        """Lose what a line took and no dispute tells yet; False: its payment is not known."""
+    async def book_chargeback(self, payment: Payment, line: StoredLine) -> bool:
+        """Book the part of a line that no dispute covers yet; False if its payment is unknown."""
         reported = _as_dispute(payment, line)
         if line.type not in CHARGEBACKS:
             return await self._lost(reported, REFUND_LINE)
@@ -54,8 +53,8 @@ class ChargebackLines:
                  and it.state == "opened"]  # fmt: skip
         return not alike or await self._lost(replace(reported, id=alike[0].id), alike[0].origin)
 
-    async def gives_back(self, payment: Payment, line: StoredLine) -> int:
-        """Undo the losses that a line brings back; return what of it is of no dispute."""
+    async def book_reversal(self, payment: Payment, line: StoredLine) -> int:
+        """Reverse the losses that a line returns; return the part that belongs to no dispute."""
 
         async def together(connection: Connection) -> int:
             known = await self._rows.disputes_of(payment.id, within=connection)
@@ -107,7 +106,7 @@ def _as_dispute(payment: Payment, line: StoredLine) -> GatewayDispute:
 
 
 def _nearest(dispute: Dispute, line: StoredLine) -> tuple[bool, bool, bool]:
-    """Order disputes by how likely a line brings them back: of its amount, lost, without a name."""
+    """Order disputes by how well a line fits them: its amount, lost, without an id."""
     return (
         dispute.claimed_amount != line.gross,
         dispute.state != "lost",

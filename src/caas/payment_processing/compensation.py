@@ -1,15 +1,15 @@
-"""Late outcomes: the gateway holds or took money of no payment (decision 10, fault F-H1).
+"""Compensation of late outcomes: the gateway holds or took money for no payment (decision 10).
 
-It is a payment's own transaction, when the payment ended without it, or a sibling: a second
-transaction of the payment. Whatever hints at it (a webhook, a lookup, an answer that came too late)
-leaves a job here. The hint may be stale, so the gateway is asked; what is true is written
-down with a case, and undone by itself: voided while it is held, refunded once it was taken, until
-the gateway shows that nothing is kept.
+The money is in a payment's own transaction, when the payment ended without it, or in a sibling: a
+second transaction of the payment (fault F-H1). A webhook, a lookup or an answer that came too late
+schedules a job here. It may be stale, so the job looks the transaction up. A real late outcome is
+recorded with a case and undone: voided while it is held, refunded once it was captured, until the
+gateway shows that it keeps nothing.
 
-Rules a change must keep: a hint alone opens no case and undoes nothing; what is undone was written
-down before, with its case in the same commit; what a payment lives by, or may still choose, is
-never undone; a refund that may be under way is never asked for a second time; nothing here changes
-a payment's state.
+Rules a change must keep: a hint alone opens no case and undoes nothing; the record and its case are
+one commit, before anything is undone; the transaction that a payment has chosen, or may still
+choose, is never undone; a refund that may be under way is never requested again; nothing here
+changes a payment's state.
 """
 
 from typing import Final
@@ -55,7 +55,7 @@ LIVED_WITHOUT: Final = ENDED | {PaymentState.SETTLEMENT_FAILED}
 
 
 class Compensation:
-    """Undoes what the gateway should not have."""
+    """Voids or refunds transactions that no payment accounts for."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Compensation:
         alert: Alert,
         time_scale: TimeScale,
     ) -> None:
-        """Ask this gateway; a person is alerted when it does not give the money back."""
+        """Compensate at this gateway; `alert` is raised when it does not return the money."""
         self._tables = tables
         self._gateway = gateway
         self._transitions = transitions
@@ -76,13 +76,13 @@ class Compensation:
         self._time_scale = time_scale
 
     def register(self, jobs: JobQueue) -> None:
-        """Take every hint."""
+        """Register the compensation job."""
         jobs.register(COMPENSATE, self._compensate)
 
-    async def hears_of(self, transaction_id: str, *, disputed: bool) -> bool:
-        """Take a hint about a refund or a dispute; False when the transaction is not undone here.
+    async def on_report(self, transaction_id: str, *, disputed: bool) -> bool:
+        """Follow a report of a refund or dispute; False if its transaction is not compensated here.
 
-        While money is disputed it is not refunded as well: a person decides.
+        Disputed money is not refunded as well: a person decides.
         """
         payment = await self._tables.payments.by_transaction(transaction_id)
         if payment is None:
@@ -111,24 +111,24 @@ class Compensation:
         try:
             transaction = await self._gateway.find(transaction_id)
             if transaction is None or not may_keep(transaction):
-                reported = await self._undone(payment, transaction_id)
-                return Done() if reported else RetryIn(0.0, "the payment moved meanwhile")
+                reported = await self._record_undone(payment, transaction_id)
+                return Done() if reported else RetryIn(0.0, "the payment changed meanwhile")
             if await self._is_of_another(payment, transaction):
                 return Done()
-            if not await self._written_down(payment, transaction):
-                return RetryIn(0.0, "the payment moved meanwhile")
+            if not await self._record(payment, transaction):
+                return RetryIn(0.0, "the payment changed meanwhile")
             await self._undo(job, payment, transaction)
         except GatewayFailure as failure:
             return await self._again(job, payment, failure.sentence)
         return await self._again(job, payment, "the gateway still shows what is being undone")
 
     async def _is_of_another(self, payment: Payment, transaction: GatewayTransaction) -> bool:
-        """Leave a transaction alone that another payment has, whoever hinted at it."""
+        """Say whether a transaction belongs to another payment; it is then left alone."""
         owner = await self._tables.payments.by_transaction(transaction.id)
         another = owner is not None and owner.id != payment.id
         if another or transaction.reference != str(payment.id):
             sentence = f"{transaction.id} is of {transaction.reference}; it was not undone."
-            await self._selection.contradicts(payment, sentence)
+            await self._selection.open_contradiction(payment, sentence)
             return True
         return False
 
@@ -163,7 +163,7 @@ class Compensation:
     async def _may_ask(
         self, payment: Payment, operation: str, issue: int, *, looked_up: bool
     ) -> bool:
-        """Say whether a refund may be asked for: first, by one worker alone; again, when safe.
+        """Say whether a refund may be requested: first by one worker only, again only when safe.
 
         Safe is what the gateway has shown to be absent for a while, or what its key covers.
         """
@@ -184,7 +184,7 @@ class Compensation:
     async def _refunds_of(
         self, transaction: GatewayTransaction
     ) -> tuple[GatewayRefund, ...] | None:
-        """Look its refunds up; None where the gateway has no such lookup."""
+        """Look up a transaction's refunds; None where the gateway has no such lookup."""
         if not self._gateway.capabilities.lookup_of_refunds:
             return None
         try:
@@ -192,8 +192,8 @@ class Compensation:
         except RefusedByPartnerError:
             return None
 
-    async def _written_down(self, payment: Payment, transaction: GatewayTransaction) -> bool:
-        """Write it down once, with its case; False when the payment is not where it was seen."""
+    async def _record(self, payment: Payment, transaction: GatewayTransaction) -> bool:
+        """Record the late outcome once, with its case; False if the payment changed meanwhile."""
 
         async def open_case(connection: Connection, _after: Payment) -> None:
             kind, sentence = _case_of(payment, transaction)
@@ -211,9 +211,9 @@ class Compensation:
         _, written = await self._transitions.try_to_apply(
             payment, transition, step=Step(also=open_case)
         )
-        return written or await self._is_written_down(payment, transaction.id)
+        return written or await self._is_recorded(payment, transaction.id)
 
-    async def _is_written_down(self, payment: Payment, transaction_id: str) -> bool:
+    async def _is_recorded(self, payment: Payment, transaction_id: str) -> bool:
         events = await self._tables.payments.timeline(payment.id)
         return any(event.source == _source(transaction_id) for event in events)
 
@@ -224,12 +224,12 @@ class Compensation:
         wait = LOOK_AGAIN_SECONDS * 2.0 ** min(job.attempts - 1, 20)
         return RetryIn(min(wait, LOOK_AGAIN_SECONDS_MAX), because)
 
-    async def _undone(self, payment: Payment, transaction_id: str) -> bool:
-        """Write down that it is undone; False when the payment is not where it was seen.
+    async def _record_undone(self, payment: Payment, transaction_id: str) -> bool:
+        """Record that it is undone; False if the payment changed meanwhile.
 
         The case of duplicates ends with the last of them.
         """
-        if not await self._is_written_down(payment, transaction_id):
+        if not await self._is_recorded(payment, transaction_id):
             return True
         transition = transition_of(
             payment,
@@ -252,7 +252,7 @@ class Compensation:
 
 
 def may_keep(transaction: GatewayTransaction) -> bool:
-    """Say whether the gateway holds, has, or may come to hold money by a transaction."""
+    """Say whether a transaction holds or took money, or still may."""
     return transaction.status in HELD_OR_OPEN or _taken(transaction) > 0
 
 
@@ -280,7 +280,7 @@ def _source(transaction_id: str) -> str:
 
 
 def _taken(transaction: GatewayTransaction) -> int:
-    """Return how much money the gateway has by a transaction."""
+    """Return how much a transaction captured and did not refund."""
     if transaction.status in TAKEN:
         return transaction.captured_amount - transaction.refunded_amount
     return 0

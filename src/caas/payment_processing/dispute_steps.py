@@ -1,7 +1,7 @@
-"""How far a dispute is: what each word of a bank adds to what is known, and what each step does.
+"""Dispute states: what each report of a bank adds, and what each step books.
 
-Rules a change must keep: this file reads and writes nothing; a word that is older than the last one
-followed adds nothing; the amounts of a step are its entries.
+Rules a change must keep: this module does no I/O; a report older than the last one applied adds
+nothing; the amounts of a step are its entries.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from caas.rules.postings import Entry
 
 HELD: Final = ("opened", "lost")
 
-# From how far a dispute was to how far it is told to be: the remarks that lead there.
+# From a dispute's state to its reported status: the remarks that lead there.
 STEPS: Final[dict[tuple[str | None, DisputeStatus], tuple[Remark, ...]]] = {
     (None, DisputeStatus.OPENED): (Remark.DISPUTE_OPENED,),
     (None, DisputeStatus.WON): (Remark.DISPUTE_OPENED, Remark.DISPUTE_WON),
@@ -25,7 +25,7 @@ STEPS: Final[dict[tuple[str | None, DisputeStatus], tuple[Remark, ...]]] = {
     ("opened", DisputeStatus.LOST): (Remark.DISPUTE_LOST,),
     ("lost", DisputeStatus.WON): (Remark.DISPUTE_REVERSED,),
 }
-# What the bank may decide after all; believed only of a word that was said later than the last one.
+# What the bank may decide after all; applied only from a report later than the last one.
 STEPS_LATER: Final[dict[tuple[str | None, DisputeStatus], tuple[Remark, ...]]] = {
     (state, status): remarks
     for state in ("won", "reversed")
@@ -44,7 +44,7 @@ STATE_AFTER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one remark does: the dispute after it, what it adds to the loss, and its entries."""
+    """The effect of one remark: the dispute after it, the change in the loss, and its entries."""
 
     after: Dispute
     disputed: int
@@ -52,14 +52,14 @@ class Step:
 
 
 def coming_back(dispute: Dispute) -> Remark:
-    """Return the remark by which what a bank holds comes back."""
+    """Return the remark that returns what a bank holds."""
     return Remark.DISPUTE_REVERSED if dispute.state == "lost" else Remark.DISPUTE_WON
 
 
 def steps_of(
     known: Dispute | None, status: DisputeStatus, at: datetime | None
 ) -> tuple[Remark, ...]:
-    """Say what a word adds to what is known; nothing, when it is older than what was followed."""
+    """Return the remarks that a report adds; none if it is older than the last one applied."""
     state = known.state if known else None
     earlier_answer = known.reported_at if known else None
     if earlier_answer is not None and at is not None and at < earlier_answer:
@@ -70,7 +70,7 @@ def steps_of(
 
 
 def may_amend(known: Dispute, status: DisputeStatus, currency: str, at: datetime | None) -> bool:
-    """Say whether another amount is the bank's newest word on what it holds."""
+    """Say whether another amount replaces the known one as the bank's latest."""
     if known.state not in HELD or currency != known.claimed_currency:
         return False
     if known.reported_at is not None and at is not None and at != known.reported_at:
@@ -78,13 +78,13 @@ def may_amend(known: Dispute, status: DisputeStatus, currency: str, at: datetime
     return (known.state, status) in STEPS
 
 
-def after(dispute: Dispute, remark: Remark, reconciliation: int) -> Step:
-    """Say what a remark makes of a dispute, when so much of the payment is still there."""
+def after(dispute: Dispute, remark: Remark, available: int) -> Step:
+    """Return the effect of a remark, with so much of the payment still refundable."""
     now = replace(dispute, state=STATE_AFTER[remark])
     match remark:
         case Remark.DISPUTE_OPENED:
             same = dispute.claimed_currency == dispute.currency
-            counts = min(dispute.claimed_amount, reconciliation) if same else reconciliation
+            counts = min(dispute.claimed_amount, available) if same else available
             excess = dispute.claimed_amount - counts if same else 0
             entries = postings.dispute_opened(counts, excess=excess)
             taken = dispute.taken + 1

@@ -1,12 +1,12 @@
-"""Disputes: chargebacks of what was delivered (Common Discrepancy Scenarios; decision 37).
+"""Disputes: chargebacks of delivered charges (Common Discrepancy Scenarios; decision 37).
 
-CaaS accepts the loss. A dispute is a child of its payment, which keeps its state. What the bank
-took is booked as far as it fits what was received and is still there; the rest, the excess, is a
-loss at once. When something else of the payment ends, more of a dispute may fit and is counted.
+CaaS accepts the loss. A dispute belongs to a payment, which keeps its state. The disputed amount is
+booked up to what was received and is still there; the rest, the excess, is a loss at once. When
+another dispute or refund of the payment ends, more of the excess may fit and is counted.
 
-Rules a change must keep: every word about a dispute ends as a row, in any order and any number;
-lost money is counted once; a word that is older than the last one followed changes nothing; whoever
-lets money come back calls `fit_again` in the same commit, and steps of disputes are taken inside
+Rules a change must keep: every report of a dispute ends as a row, in any order and any number; lost
+money is counted once; a report older than the last one applied changes nothing; whoever returns
+money calls `fit_again` in the same commit, and steps of disputes are taken inside
 `cancelled_sales.watched`.
 """
 
@@ -53,17 +53,16 @@ PLAUSIBLE_TIMES: Final = 2
 
 
 class Disputes:
-    """Books what is argued about and what is lost."""
+    """Books disputed and lost amounts."""
 
     def __init__(self, tables: BillingDatabase) -> None:
-        """Keep disputes in these books."""
         self._tables = tables
         self._rows = RefundRows(tables.database)
         self._covered_notes = CoveredNotes(tables)
         self.cancelled_sales = CancelledSales(tables, self._rows)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the disputes that were told before their payment was captured."""
+        """Register the job for disputes that were reported before their payment was captured."""
         jobs.register(FIT, self._fit_due)
 
     async def of(self, payment: Payment) -> list[Dispute]:
@@ -73,7 +72,7 @@ class Disputes:
     async def on_event(
         self, reported: GatewayDispute, at: datetime | None = None, *, origin: str = GATEWAY
     ) -> Answer:
-        """Follow what the gateway said of a dispute; `at` is when, where that is known."""
+        """Apply the gateway's report of a dispute; `at` is its time, where known."""
         payment = await self._tables.payments.by_transaction(reported.transaction_id)
         if payment is None:
             return RetryIn(STRANGER_SECONDS, "the disputed payment is not known here")
@@ -88,13 +87,13 @@ class Disputes:
         return Done()
 
     async def fit_again(self, payment_id: UUID, *, within: Connection) -> None:
-        """Count more of the disputes that exceed what was received; the payment is locked."""
+        """Count more of the disputes that exceed what was received. The payment is locked."""
         payment = await self._tables.payments.get(payment_id, within=within)
         for dispute in await self._rows.disputes_of(payment_id, within=within):
-            reconciliation = payment.captured_amount - await self._rows.money_out(
+            available = payment.captured_amount - await self._rows.money_out(
                 payment_id, within=within
             )
-            more = min(dispute.excess, reconciliation)
+            more = min(dispute.excess, available)
             if dispute.state not in HELD or more <= 0:
                 continue
             lost = dispute.state == "lost"
@@ -104,10 +103,8 @@ class Disputes:
                 postings.dispute_counted(more, lost=lost),
             )
             await self._take(dispute, Remark.DISPUTE_COUNTED, step, within)
-        reconciliation = payment.captured_amount - await self._rows.given_back(
-            payment_id, within=within
-        )
-        await self._covered_notes.refund_order_again(payment_id, reconciliation, within=within)
+        available = payment.captured_amount - await self._rows.given_back(payment_id, within=within)
+        await self._covered_notes.promise_again(payment_id, available, within=within)
         await self._end_case(payment_id, within)
         await self._rows.wake(payment_id, within=within)
 
@@ -119,7 +116,7 @@ class Disputes:
         origin: str,
         connection: Connection,
     ) -> None:
-        """Follow a word about a dispute of a payment, which is locked."""
+        """Apply a report about a dispute. The payment is locked."""
         payment = await self._tables.payments.get(payment_id, within=connection)
         claimed = await self._believed(payment, reported, connection)
         known = await self._rows.claim_dispute(
@@ -155,7 +152,7 @@ class Disputes:
         await self._rows.report_dispute(known.id, at, gateway_id, within=connection)
         if gateway_id is not None:
             known = await self._taken_over(payment, known, connection)
-        await self._say_excess(payment, known, connection)
+        await self._report_excess(payment, known, connection)
         if known.state not in HELD:
             await self.fit_again(payment.id, within=connection)
         elif known.state == "lost":
@@ -164,7 +161,7 @@ class Disputes:
     async def _believed(
         self, payment: Payment, reported: GatewayDispute, connection: Connection
     ) -> tuple[int, str]:
-        """Return the claim that is booked: no bank takes so much more than was ever paid.
+        """Return the claim to book, limited to a plausible multiple of the payment.
 
         Exchange rates change an amount by parts of it. What is far beyond is a claim of the bank's
         that a person looks at, and no loss.
@@ -183,7 +180,7 @@ class Disputes:
     async def _taken_over(
         self, payment: Payment, known: Dispute, connection: Connection
     ) -> Dispute:
-        """Let a dispute that has a name take over what lines of reports told of it without one."""
+        """Move amounts from disputes that only report lines named to the dispute with an id."""
         over = 0
         for one in await self._rows.disputes_of(payment.id, within=connection):
             if one.gateway_dispute_id or one.origin != CHARGEBACK_LINE or one.state not in HELD:
@@ -226,7 +223,7 @@ class Disputes:
         *,
         instead: tuple[str, int] | None = None,
     ) -> Dispute:
-        """Let what is held come back, and take the amount that the bank says now instead."""
+        """Return what is held, and take the amount the bank states now."""
         lost = known.state == "lost"
         known = await self.step(payment, known, coming_back(known), connection, instead=instead)
         await self._rows.amend_dispute(known.id, claimed, within=connection)
@@ -235,7 +232,7 @@ class Disputes:
         if lost:
             known = await self.step(payment, known, Remark.DISPUTE_LOST, connection)
         await self._rows.report_dispute(known.id, at, None, within=connection)
-        await self._say_excess(payment, known, connection)
+        await self._report_excess(payment, known, connection)
         await self.fit_again(payment.id, within=connection)
         return await self._again(known, connection)
 
@@ -248,12 +245,12 @@ class Disputes:
         *,
         instead: tuple[str, int] | None = None,
     ) -> Dispute:
-        """Take one step of a dispute; `instead` names the dispute that takes over how much."""
-        reconciliation = 0
+        """Apply one remark; `instead` is the dispute that takes over, and how much."""
+        available = 0
         if remark is Remark.DISPUTE_OPENED:
             out = await self._rows.money_out(payment.id, within=connection)
-            reconciliation = max(payment.captured_amount - out, 0)
-        step = after(dispute, remark, reconciliation)
+            available = max(payment.captured_amount - out, 0)
+        step = after(dispute, remark, available)
         await self._take(dispute, remark, step, connection, instead)
         return replace(step.after, steps=dispute.steps + 1)
 
@@ -265,7 +262,7 @@ class Disputes:
         connection: Connection,
         instead: tuple[str, int] | None = None,
     ) -> None:
-        """Write a step down: the payment's event and entries, and the dispute's row."""
+        """Record a step: the payment's event and entries, and the dispute's row."""
         now = await self._tables.payments.get(dispute.payment_id, within=connection)
         facts: dict[str, object] = {
             "dispute": dispute.id,
@@ -309,7 +306,7 @@ class Disputes:
         reported: GatewayDispute,
         connection: Connection,
     ) -> bool:
-        """Say whether a dispute is told of several payments; each of them is a case then."""
+        """Open a case for each payment if a dispute names several; say whether it does."""
         first = await self._rows.disputed_already(reported.id, beside=payment_id, within=connection)
         if others is None and first is None:
             return False
@@ -322,7 +319,9 @@ class Disputes:
             )
         return True
 
-    async def _say_excess(self, payment: Payment, dispute: Dispute, connection: Connection) -> None:
+    async def _report_excess(
+        self, payment: Payment, dispute: Dispute, connection: Connection
+    ) -> None:
         if dispute.state in HELD and dispute.excess > 0:
             sentence = (
                 f"A dispute took {dispute.claimed_amount} {payment.currency}; {dispute.excess} of "
@@ -334,7 +333,7 @@ class Disputes:
                 await self._tables.jobs.add(FIT, payment.id, within=connection)
 
     async def _fit_due(self, job: Job) -> Answer:
-        """Look whether a payment that was disputed too early has been captured meanwhile."""
+        """Count the disputes of a payment that was captured after they were reported."""
 
         async def together(connection: Connection) -> None:
             await self._rows.given_back(job.subject, within=connection)

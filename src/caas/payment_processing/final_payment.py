@@ -1,11 +1,11 @@
 """Final Payment (Diagram 3).
 
-Paid, the vehicle is registered and delivered; declined, the reservation is lost at once and the
-vehicle is anybody's. Between the two there is only "not known yet", and then the vehicle is held.
+A paid vehicle is registered and delivered. A declined payment loses the reservation at once, and
+the vehicle returns to stock. While the outcome is unknown the vehicle is held.
 
-Rules a change must keep: only the gateway's decline loses the reservation (decision 19); it does so
-in the commit that makes the payment Failed; an order that is no longer there to be paid is not
-paid, its authorization is voided in the commit that learns of it.
+Rules a change must keep: only the gateway's decline loses the reservation (decision 19), in the
+commit that fails the payment; if the order can no longer be paid, the commit that finds out claims
+the void of the authorization.
 """
 
 from typing import Final
@@ -30,7 +30,7 @@ NOT_DUE: Final = "the order is no longer there to be paid"
 
 
 class FinalPayment:
-    """The flow of a final payment, from funds held to handing over, or to the lost reservation."""
+    """The flow of a final payment: from held funds to delivery, or to the lost reservation."""
 
     def __init__(
         self,
@@ -40,21 +40,20 @@ class FinalPayment:
         order_management: OrderManagement,
         notifications: Notifications,
     ) -> None:
-        """Work with these participants of the diagram."""
         self._tables = tables
         self._charges = charges
         self._orders = order_management
         self._notifications = notifications
 
     def register(self, jobs: JobQueue) -> None:
-        """Take nothing: this flow leaves no work of its own for later."""
+        """Register nothing: this flow has no jobs of its own."""
 
     async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
-        """Look when it is accepted: until then its order may be paid or lost."""
+        """Return a check that runs on acceptance: until then the order may be paid or lost."""
         return self._check_due
 
     async def _check_due(self, request: PaymentRequest, *, within: Connection) -> None:
-        """Let a payment begin only for a ready vehicle, and only for the whole rest.
+        """Accept a payment only for a ready vehicle and only for the whole remaining price.
 
         Raises:
             OrderNotFoundError: no such order.
@@ -74,15 +73,15 @@ class FinalPayment:
         return Step(also=self._mark_payment_failed)
 
     async def on_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
-        """Mark Fully Paid, together with the held funds."""
+        """Mark Fully Paid, in the commit that records the held funds."""
         return Step(also=self._mark_fully_paid)
 
     async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
-        """Tell nobody anything: the customer waits for the answer, which has the page."""
+        """Notify nobody: the waiting customer gets the page in the response."""
         return Step()
 
     async def advance(self, payment: Payment) -> Payment:
-        """Do the next thing: give the funds back, or take them and register the vehicle."""
+        """Void the held funds, or capture them and register the vehicle."""
         payment = await self._tables.payments.get(payment.id)
         if payment.state is PaymentState.AUTHORIZED:
             return await self._charges.void.send_void(payment)
@@ -92,7 +91,7 @@ class FinalPayment:
         return payment
 
     async def void(self, payment: Payment, reason: str) -> Payment:
-        """Give the held funds back."""
+        """Void the held funds."""
         return await self._charges.void.void_charge(payment, reason)
 
     async def _mark_payment_failed(self, connection: Connection, payment: Payment) -> None:

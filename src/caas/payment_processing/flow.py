@@ -1,12 +1,11 @@
-"""What a flow of one payment type adds to the moves that every payment makes.
+"""Flows: what each payment type adds to the transitions that every payment makes.
 
-`charges` knows the gateway and Diagram 9; a flow knows its own diagram. A flow answers with the
-step that is committed together with the move, and carries on after the commit.
+`charges` knows the gateway and Diagram 9; a flow knows its own diagram. It returns the step that is
+committed together with a transition, and advances the payment after the commit.
 
-Rules a change must keep: a payment type is whole or it does not type-check, so no method of `Flow`
-has a default and no type is without a flow in `Flows`; a step is committed with its move or not at
-all; carrying on looks at where the payment stands and does the next thing, so that it may run
-twice, late, or elsewhere.
+Rules a change must keep: an incomplete payment type does not type-check, so no method of `Flow` has
+a default and every type has a flow in `Flows`; a step is committed with its transition or not at
+all; `advance` starts from the payment's state, so that it may run twice, late, or on another host.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,20 +22,20 @@ from caas.rules.payment_types import PaymentType
 
 
 class Alert(Protocol):
-    """Tells operations: a kind, the subject, and a sentence a person can act on."""
+    """Alerts operations: a kind, the subject, and a sentence a person can act on."""
 
     async def __call__(
         self, kind: str, subject: UUID, sentence: str, *, within: Connection | None = None
     ) -> object:
-        """Tell, in the caller's transaction when one is given."""
+        """Raise the alert, in the caller's transaction when one is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is committed together with a move.
+    """What a flow commits together with a transition.
 
-    `also` runs in the same transaction, after the move, with the payment as moved; it may run
-    again from its start after a deadlock.
+    `also` runs in the same transaction, after the transition, with the payment after it; it may
+    run again from its start after a deadlock.
     """
 
     next: tuple[NewJob, ...] = ()
@@ -53,34 +52,34 @@ class Flow(Protocol):
     """
 
     async def check_due(self, request: PaymentRequest) -> Check | None:
-        """Refuse, by raising, a payment that can never be due.
+        """Raise if the payment can never be due.
 
-        What may change until the payment is accepted is refused by the check that is returned: it
-        runs in the transaction that accepts it. None says that nothing of it may change, and lets
-        payments be accepted many in one statement.
+        The returned check refuses what may change until the payment is accepted; it runs in the
+        transaction that accepts it. None means that nothing may change, so that many payments can
+        be accepted in one statement.
         """
 
     async def on_authorized(self, payment: Payment) -> Step:
-        """Say what is committed with Funds reserved."""
+        """Return what is committed with Funds reserved."""
 
     async def on_requires_action(self, payment: Payment) -> Step:
-        """Say what is committed when the gateway waits for the customer on its own page."""
+        """Return what is committed when the customer must act on the gateway's page."""
 
     async def on_failed(self, payment: Payment) -> Step:
-        """Say what is committed when the payment fails."""
+        """Return what is committed when the payment fails."""
 
     async def advance(self, payment: Payment) -> Payment:
-        """Do the next thing for a payment in the state it is in; return it as it stands then."""
+        """Do the next step for the payment's state; return the payment afterwards."""
 
     async def void(self, payment: Payment, reason: str) -> Payment:
-        """Let go of what is held for a payment, with all that has to be undone for it.
+        """Void the payment, and undo what was done for it.
 
         Raises:
             CaptureWonError: the charge was committed first.
         """
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the work this flow leaves for later, if it leaves any."""
+        """Register the handlers of this flow's jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +105,6 @@ class Flows:
         assert_never(payment_type)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the work of every flow."""
+        """Register the jobs of every flow."""
         for payment_type in PaymentType:
             self.of(payment_type).register(jobs)

@@ -1,11 +1,11 @@
-"""The payment gateway with a recorder: every call about a payment is written down as it ended.
+"""Audit log of gateway calls: every call about a payment is recorded with its outcome.
 
-Operations read the calls between a payment's events (the audit trail). What is written is what
-the gateway said, in short; the payment itself follows the answer as before.
+Operations see the calls between a payment's events. The record is a summary of the answer; the
+payment follows the answer itself.
 
-Rules a change must keep: whatever the gateway answers or fails with passes through unchanged; a
-call that cannot be written down disturbs no payment; pages of settlement reports are not calls
-about a payment and have their own record.
+Rules a change must keep: every answer and every failure passes through unchanged; a call that
+cannot be recorded does not disturb its payment; pages of settlement reports are recorded
+elsewhere.
 """
 
 import asyncio
@@ -41,10 +41,9 @@ _log = structlog.get_logger()
 
 
 class AuditedGateway:
-    """A gateway whose calls are written down."""
+    """A gateway that records every call."""
 
     def __init__(self, gateway: PaymentGateway, calls: GatewayCalls) -> None:
-        """Ask this gateway; keep the calls there."""
         self._gateway = gateway
         self._calls = calls
 
@@ -59,34 +58,34 @@ class AuditedGateway:
         return self._gateway.capabilities
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
-        """Ask for the funds."""
+        """Authorize a charge."""
         return await self._recorded(
             lambda: self._gateway.initiate(request, key=key), "initiate",
             payment_id=_payment(request.reference), key=key, amount=request.amount,
         )  # fmt: skip
 
     async def find(self, transaction_id: str) -> GatewayTransaction | None:
-        """Look a transaction up."""
+        """Look up a transaction."""
         return await self._recorded(
             lambda: self._gateway.find(transaction_id), "find", transaction_id=transaction_id
         )
 
     async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
-        """Look the transactions of a payment up."""
+        """Look up a payment's transactions."""
         return await self._recorded(
             lambda: self._gateway.find_by_reference(reference), "find by reference",
             payment_id=_payment(reference),
         )  # fmt: skip
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
-        """Commit a charge."""
+        """Capture a charge."""
         return await self._recorded(
             lambda: self._gateway.capture(transaction_id, amount, key=key), "capture",
             transaction_id=transaction_id, key=key, amount=amount,
         )  # fmt: skip
 
     async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
-        """Give held funds back."""
+        """Void held funds."""
         return await self._recorded(
             lambda: self._gateway.void(transaction_id, reason, key=key), "void",
             transaction_id=transaction_id, key=key,
@@ -95,14 +94,14 @@ class AuditedGateway:
     async def refund(
         self, transaction_id: str, amount: int, reason: str, *, key: str
     ) -> GatewayRefund:
-        """Give captured money back."""
+        """Refund a captured charge."""
         return await self._recorded(
             lambda: self._gateway.refund(transaction_id, amount, reason, key=key), "refund",
             transaction_id=transaction_id, key=key, amount=amount,
         )  # fmt: skip
 
     async def find_refunds(self, transaction_id: str) -> tuple[GatewayRefund, ...]:
-        """Look the refunds of a transaction up."""
+        """Look up a transaction's refunds."""
         return await self._recorded(
             lambda: self._gateway.find_refunds(transaction_id), "find refunds",
             transaction_id=transaction_id,
@@ -113,11 +112,11 @@ class AuditedGateway:
         return await self._gateway.settlements(day, cursor)
 
     async def settlement_file(self, day: date, path: Path) -> SettlementFile | None:
-        """Write a settlement report to a file, where it comes as one."""
+        """Download a settlement report, where the gateway offers files."""
         return await self._gateway.settlement_file(day, path)
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
-        """Decode a verified webhook; nothing is asked of the gateway."""
+        """Decode a verified webhook; no call is made."""
         return self._gateway.read_event(body)
 
     async def close(self) -> None:
@@ -169,7 +168,7 @@ def _outcome_of(failure: GatewayFailure) -> str:
 
 
 def _summary_of(answer: object) -> str:
-    """Return what an answer says, in short: ids, states and codes, never names."""
+    """Summarize an answer: ids, states and codes, never names."""
     match answer:
         case GatewayTransaction(id=found, status=status, decline_code=code):
             return " ".join(filter(None, (status, code, found)))

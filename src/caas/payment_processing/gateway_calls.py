@@ -1,9 +1,9 @@
 """One call to the payment gateway, with the retries of Diagram 11 (Retry Strategy table).
 
 Rules a change must keep: every attempt of an operation sends the same key; a decline or another
-definite refusal is never sent again; what an earlier attempt left unknown stays unknown, whatever
-a later attempt of the same operation says of itself; no wait goes beyond the caller's patience,
-and the time that calls took counts.
+definite refusal is never retried; an unknown outcome of an earlier attempt stays unknown, whatever
+a later attempt reports about itself; waits and calls together stay within the caller's
+patience.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class NoAnswer:
     """No usable answer within the caller's patience.
 
     `wait_seconds` is the next wait of the retry table, None when its retries are exhausted;
-    `tries` counts the attempts, `maybe_sent` tells whether any may have reached the gateway.
+    `tries` counts the attempts, with `maybe_sent`, one may have reached the gateway.
     """
 
     tries: int
@@ -57,7 +57,7 @@ class NoAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The gateway refused, definitely; an earlier attempt may have passed (`maybe_done`)."""
+    """A definite refusal; with `maybe_done`, an earlier attempt may have succeeded."""
 
     error: RefusedByPartnerError
     maybe_done: bool
@@ -71,12 +71,12 @@ class KeyLifetime:
 
     @classmethod
     def of(cls, capabilities: Capabilities) -> "KeyLifetime":
-        """Return what a gateway says of itself."""
+        """Return the lifetime that a gateway declares."""
         lifetime = capabilities.idempotency_key_lifetime
         return cls(None if lifetime is None else lifetime.total_seconds())
 
     def covers(self, age_seconds: float) -> bool:
-        """Say whether a key that was first sent so long ago is still remembered."""
+        """Say whether the gateway still remembers a key of this age."""
         return self.seconds is not None and age_seconds < self.seconds
 
 
@@ -99,10 +99,10 @@ async def call_with_retry(
     key_lifetime: KeyLifetime = KEY_NEEDS_NO_LIFE,
     on_unknown: Callable[[str], Awaitable[None]] | None = None,
 ) -> Answer | NoAnswer | Refused:
-    """Call until there is an answer, the retries are exhausted, or patience ends.
+    """Call until there is an answer, the retries are exhausted, or the patience ends.
 
-    What may have been sent is not sent again once the gateway may have forgotten its key;
-    `on_unknown` is awaited, with why, after each attempt that may have been, before anything else.
+    An operation that may have been sent is not sent again once the gateway may have forgotten its
+    key. `on_unknown` is awaited with the reason right after each such attempt.
     """
     clock = asyncio.get_running_loop().time
     first_sent = clock()

@@ -1,12 +1,12 @@
-"""How a payment begins: what the seed's four initiate calls share.
+"""Initiation of a payment: what the seed's four initiate calls share.
 
 Where the customer pays on the gateway's page, the request says what is bought, in the customer's
-language and by the names of that moment; it is kept with the intent, because every retry under the
-same key must say the same.
+language and by the names of that moment. The description is kept with the intent, because every
+retry under the same key must send the same.
 
-Rules a change must keep: the intent, the caller's key and the work behind it are one commit; the
-same key never makes a second payment; a retry with a new key for the same thing gets the payment
-that is live already, and a different request for the same thing is refused by name.
+Rules a change must keep: the intent, the caller's key and the job are one commit; the same key
+never creates a second payment; a retry with a new key for the same thing returns the live payment,
+and a different request for the same thing is refused with an error that names it.
 """
 
 import asyncio
@@ -55,11 +55,11 @@ class CallerKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRequest:
-    """What a caller asks to be charged; `amount` in minor units of `currency`.
+    """What a caller wants charged; `amount` in minor units of `currency`.
 
     Without a payment method the customer pays on the gateway's hosted page, which shows the
-    `description`: it is kept with the intent, so that every attempt says the same. With
-    `respond_async` the caller has its answer once the intent is durable, and a worker goes on.
+    `description`: it is kept with the intent, so that every attempt sends the same. With
+    `respond_async` the call returns once the intent is durable, and a worker continues.
     """
 
     subject: UUID
@@ -74,15 +74,15 @@ class PaymentRequest:
 
 
 class Check(Protocol):
-    """Refuses, by raising, a payment that is not due."""
+    """Raises if a payment is not due."""
 
     async def __call__(self, request: PaymentRequest, *, within: Connection) -> None:
-        """Look, in the transaction that would accept the payment."""
+        """Check, in the transaction that would accept the payment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A payment as it stands, and whether this very call made it."""
+    """A payment, and whether this call created it."""
 
     payment: Payment
     fresh: bool
@@ -96,10 +96,10 @@ async def accept(
     time_scale: TimeScale,
     check: Check | None,
 ) -> Accepted | StoredAnswer:
-    """Make the intent durable; a repeated call gets what the first one was given.
+    """Commit the intent; a repeated call gets the first call's answer.
 
-    What `check` refuses is not accepted: it looks in the same transaction, and only at a payment
-    that would be a new one. None is for payments of which nothing is left to be looked at then.
+    `check` runs in the same transaction, and only for a payment that would be new. Without a
+    `check`, nothing is left to verify at that moment.
 
     Raises:
         KeyReusedError: the caller's key belongs to another request.
@@ -132,7 +132,7 @@ async def _accepted(
 
 
 def give_up_key(tables: BillingDatabase, request: PaymentRequest, payment_id: UUID) -> None:
-    """Let whoever repeats a call that is over have the payment which it asked for."""
+    """Release the key of a call that ended without an answer, so that a retry gets its payment."""
     key = request.caller_key
     if key is not None:
         tables.keys.give_up(key.caller, key.key_hash, payment_id)
@@ -156,7 +156,7 @@ async def _accept_now(
 async def _came_too_early(
     tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
 ) -> bool:
-    """Whether a second look sees what the first could not.
+    """Say whether a second look can see what the first could not.
 
     Either somebody else's key or payment was committed while our statement ran, or the key was
     left by a call that died before it had an answer, for a payment that was never made.
@@ -173,7 +173,7 @@ async def _came_too_early(
 
 
 async def _forget_key(tables: BillingDatabase, request: PaymentRequest) -> None:
-    """Take back a key that names a payment which was never made; others stay."""
+    """Delete the key if it names a payment that was never created."""
     if request.caller_key is not None:
         await tables.keys.forget_phantom(request.caller_key.caller, request.caller_key.key_hash)
 
@@ -181,7 +181,7 @@ async def _forget_key(tables: BillingDatabase, request: PaymentRequest) -> None:
 async def _is_running(
     tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
 ) -> bool:
-    """Whether the call that brought the key first may still be under way."""
+    """Say whether the call that first used the key may still be running."""
     assert acceptance.key_created_at is not None, "a used key was stored"
     running = (acceptance.at - acceptance.key_created_at).total_seconds()
     if running >= IN_FLIGHT_SECONDS_MAX:
@@ -261,7 +261,7 @@ def _as_accepted(wanted: NewPayment, acceptance: Acceptance) -> Payment:
 
 
 async def described(tables: BillingDatabase, request: PaymentRequest, what: str) -> PaymentRequest:
-    """Return a request that says what is bought; `what` is a payment type or `METHOD`."""
+    """Return the request with a description; `what` is a payment type or `METHOD`."""
     if request.payment_method is not None or request.description is not None:
         return request
     found = await display_names.bought(

@@ -1,12 +1,12 @@
-"""Two people decide what no lookup can: that a payment of unknown outcome charged nobody.
+"""Dual control over unknown outcomes: two people decide that a payment charged nobody.
 
-The arrow beyond Diagram 9 that needs it is "Operators decide not charged" (decision 3). One person
-proposes it with what the gateway said; another one agrees. Then the payment follows proof of
-absence: a reservation or a service fails, a final or subscription payment is sent again under a new
-key, because nothing but a decline may cost anybody a car or a service.
+"Operators decide not charged" is an arrow beyond Diagram 9 (decision 3), for what no lookup can
+answer. One person proposes it with the gateway's statement; another approves. The payment then
+follows proof of absence: a reservation or service payment fails, a final or subscription payment is
+sent again under a new key, because only a decline may cost a customer the vehicle or the service.
 
-Rules a change must keep: one person never decides alone; what became known meanwhile is not decided
-any more; agreeing and the work that carries it out are one commit, and doing it twice is harmless.
+Rules a change must keep: one person never decides alone; an outcome that became known meanwhile is
+no longer decided; the approval and its job are one commit, and applying it twice is harmless.
 """
 
 from typing import Final
@@ -39,16 +39,15 @@ class NotDecidableError(ConflictError):
 
 
 class OutcomeApproval:
-    """The desk at which two people decide an unknown outcome."""
+    """Dual control over payments of unknown outcome."""
 
     def __init__(self, tables: BillingDatabase, unknown_outcomes: UnknownOutcomes) -> None:
-        """Keep decisions in these books; payments follow them there."""
         self._tables = tables
         self._unknown_outcomes = unknown_outcomes
         self._decisions = outcome_decisions(tables.database)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take what was agreed and is not carried out yet."""
+        """Register the job that applies an approved decision."""
         jobs.register(APPLY_RESOLUTION, self._apply_resolution)
 
     async def of(self, payment_id: UUID) -> list[OutcomeDecision]:
@@ -69,7 +68,7 @@ class OutcomeApproval:
             raise dual_control.DecisionPendingError(payment_id=str(payment_id))
 
     async def withdraw(self, payment_id: UUID, *, by: Actor) -> None:
-        """Take a proposal back, one's own or another's.
+        """Withdraw a proposal, one's own or another person's.
 
         Raises:
             NothingProposedError: none waits.
@@ -77,7 +76,7 @@ class OutcomeApproval:
         await dual_control.withdraw(self._tables.database, self._decisions, payment_id, by=by)
 
     async def agree(self, payment_id: UUID, *, by: Actor) -> Payment:
-        """Agree as the second person, and let the payment follow.
+        """Approve as the second person; the payment follows.
 
         Raises:
             NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
@@ -105,7 +104,7 @@ class OutcomeApproval:
                 note=agreed[-1].note,
             )
             if not followed:
-                return RetryIn(AGAIN_SECONDS, "the payment moved meanwhile")
+                return RetryIn(AGAIN_SECONDS, "the payment changed meanwhile")
         return Done()
 
 

@@ -26,15 +26,14 @@ Reported = GatewayDispute | GatewayRefund
 
 
 class OutgoingMoney:
-    """Ends the jobs of webhooks about outgoing money."""
+    """Ends the jobs of webhooks about refunds and disputes."""
 
     def __init__(self, tables: BillingDatabase) -> None:
-        """End them in these books."""
         self._tables = tables
         self._rows = RefundRows(tables.database)
 
     async def followed(self, job: Job, answer: Answer) -> Answer:
-        """End the job of a webhook that was followed, and wake the refunds that waited for it."""
+        """End the job of an applied webhook, and wake the refunds that waited for it."""
         if not isinstance(answer, Done):
             return answer
 
@@ -46,8 +45,8 @@ class OutgoingMoney:
         await self._tables.database.in_transaction(together)
         return answer
 
-    async def is_a_case(self, reported: Reported) -> bool:
-        """Make a word of an unknown transaction a case of the payment its reference names."""
+    async def open_case(self, reported: Reported) -> bool:
+        """Open a case on the payment that a report of an unknown transaction references."""
         payment = await referred_to(self._tables, reported)
         if payment is None:
             return False
@@ -61,7 +60,7 @@ class OutgoingMoney:
 async def others(
     tables: BillingDatabase, payment: Payment, reported: Reported
 ) -> list[UUID] | None:
-    """Return whom else the reference of a word names; None when it names this payment or nobody."""
+    """Return other payments that a report's reference names; None if it names this one or none."""
     if reported.reference in ("", str(payment.id)):
         return None
     referred = await referred_to(tables, reported)
@@ -69,7 +68,7 @@ async def others(
 
 
 async def referred_to(tables: BillingDatabase, reported: Reported) -> Payment | None:
-    """Return the payment that the reference of a word names, or None."""
+    """Return the payment that a report's reference names, or None."""
     try:
         return await tables.payments.get(UUID(reported.reference))
     except (ValueError, PaymentNotFoundError):
@@ -77,7 +76,7 @@ async def referred_to(tables: BillingDatabase, reported: Reported) -> Payment | 
 
 
 def of_several(what: str, reported: Reported) -> str:
-    """Say that a word is about several payments."""
+    """Return the sentence for a report that names several payments."""
     return (
         f"The gateway reports the {what} {reported.id} of {reported.amount}, transaction "
         f"{reported.transaction_id}, reference {reported.reference or 'none'}: these belong to "
@@ -87,7 +86,7 @@ def of_several(what: str, reported: Reported) -> str:
 
 
 def of_nobody(what: str, reported: Reported) -> str:
-    """Say that the transaction of a word is none of ours, while its reference is."""
+    """Return the sentence for a report of an unknown transaction with our reference."""
     return (
         f"The gateway reports the {what} {reported.id} of {reported.amount} of this payment, with "
         f"the transaction {reported.transaction_id}, which is not known here. Nothing was applied, "

@@ -36,16 +36,15 @@ REQUESTED_BY: Final = "payment-processing"
 
 
 class CoveredNotes:
-    """Books what of credit notes a loss covers."""
+    """Books the part of a credit note that a loss covers."""
 
     def __init__(self, tables: BillingDatabase) -> None:
-        """Book into these books."""
         self._tables = tables
 
     async def cover(
         self, payment_id: UUID, reason: str, amount: int, *, within: Connection
     ) -> None:
-        """Let a loss cover what a credit note's refund does not give back; the payment is locked.
+        """Cover by a loss what a credit note's refund does not return. The payment is locked.
 
         Of a refund that no credit note asked for, nothing is covered.
         """
@@ -53,10 +52,8 @@ class CoveredNotes:
         if note is not None and amount > 0:
             await self._book(note, amount, within)
 
-    async def refund_order_again(
-        self, payment_id: UUID, refundable: int, *, within: Connection
-    ) -> None:
-        """Promise again what is covered and a bank returned; `refundable` is what is left."""
+    async def promise_again(self, payment_id: UUID, refundable: int, *, within: Connection) -> None:
+        """Promise covered amounts again, up to what is `refundable`."""
         for note in await covered_notes.of_payment(within, payment_id):
             again = min(note.covered, refundable)
             if again <= 0:
@@ -88,26 +85,25 @@ class CoveredNotes:
 
 
 class OvertakenRefunds:
-    """Ends refunds that cannot be sent any more."""
+    """Ends refunds that can no longer be sent."""
 
     def __init__(self, tables: BillingDatabase, rows: RefundRows) -> None:
-        """End them in these rows."""
         self._tables = tables
         self._rows = rows
         self._covered = CoveredNotes(tables)
 
-    async def give_way(self, refund: Refund, reconciliation: int, *, within: Connection) -> None:
-        """Let a dispute have the money; what it leaves is promised. The payment is locked."""
+    async def fail_overtaken(self, refund: Refund, available: int, *, within: Connection) -> None:
+        """Fail a refund that a dispute overtook, and promise the rest. The payment is locked."""
         await self._rows.set(refund.id, "failed", failed_because=OVERTAKEN, within=within)
         await self._covered.cover(
-            refund.payment_id, refund.reason, refund.amount - reconciliation, within=within
+            refund.payment_id, refund.reason, refund.amount - available, within=within
         )
-        if not reconciliation:
+        if not available:
             return
         key = f"{refund.id}:rest"
         promised = {
             "payment": str(refund.payment_id),
-            "amount": reconciliation,
+            "amount": available,
             "reason": refund.reason,
             "key": key,
             "requested_by": refund.requested_by,
@@ -115,8 +111,8 @@ class OvertakenRefunds:
         subject = derived_id(refund.payment_id, PROMISED, key)
         await self._tables.jobs.add(PROMISED, subject, payload=promised, within=within)
 
-    async def never_came(self, payment: Payment, refund: Refund) -> None:
-        """End a refund of a payment that brought no money after all."""
+    async def fail_unpaid(self, payment: Payment, refund: Refund) -> None:
+        """Fail a refund of a payment that brought no money."""
 
         async def together(connection: Connection) -> None:
             await self._rows.given_back(payment.id, within=connection)
@@ -124,8 +120,8 @@ class OvertakenRefunds:
 
         await self._tables.database.in_transaction(together)
 
-    async def none_came(self, payment: Payment, *, within: Connection) -> None:
-        """End every refund that waits, as the bank takes the money of the payment, which is locked.
+    async def fail_waiting(self, payment: Payment, *, within: Connection) -> None:
+        """Fail every waiting refund of a payment that the bank takes back. The payment is locked.
 
         The customer has paid nothing, so nothing is owed; a term that a refund ended stays ended.
         """
@@ -141,16 +137,15 @@ class OvertakenRefunds:
 
 
 class CancelledSales:
-    """Promises again what disputes gave back."""
+    """Promises again what disputes returned of undone sales."""
 
     def __init__(self, tables: BillingDatabase, rows: RefundRows) -> None:
-        """Promise in these books."""
         self._tables = tables
         self._rows = rows
 
     @asynccontextmanager
     async def watched(self, payment_id: UUID, *, within: Connection) -> AsyncIterator[None]:
-        """Promise what banks hold less of a payment afterwards than before; locks the payment."""
+        """Promise what banks hold less of a payment afterwards; locks the payment."""
         await self._rows.given_back(payment_id, within=within)
         before = await cancelled_sales.held_by_banks(within, payment_id)
         yield

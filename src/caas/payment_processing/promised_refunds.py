@@ -1,9 +1,9 @@
-"""Refunds that are owed whatever happens: now, or when nothing stands in the way any more.
+"""Promised refunds: money that is owed, paid now or once nothing stands in the way.
 
-Whoever decides that money goes back, and cannot ask again, promises it: desistimiento, a factory
-that refuses. What a dispute has taken by then is not paid again, the rest is.
+A caller that decides a refund and cannot ask again promises it: desistimiento, or a factory that
+refuses an order. What a dispute has taken by then is not paid again; the rest is.
 
-Rules a change must keep: a promise is work until it is kept; the same key is the same refund.
+Rules a change must keep: a promise is a job until it is kept; the same key is the same refund.
 """
 
 from typing import Any, Final
@@ -29,17 +29,16 @@ LOOK_AGAIN_SECONDS: Final = 300.0
 
 
 class PromisedRefunds:
-    """Keeps promises of refunds."""
+    """Refunds what was promised, as soon as nothing stands in the way."""
 
     def __init__(self, tables: BillingDatabase, refunds: Refunds, *, time_scale: TimeScale) -> None:
-        """Refund through this door."""
         self._tables = tables
         self._refunds = refunds
         self._covered_notes = CoveredNotes(tables)
         self._time_scale = time_scale
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the promises that are not kept yet."""
+        """Register the job that keeps a promise."""
         jobs.register(PROMISED, self._due)
 
     async def promise(
@@ -51,7 +50,7 @@ class PromisedRefunds:
         key: str,
         requested_by: str,
     ) -> Refund | None:
-        """Refund now, or as soon as nothing stands in the way any more; None while it must wait.
+        """Refund now, or as soon as nothing stands in the way; None while it waits.
 
         Raises:
             NothingToRefundError: the payment took no money.
@@ -73,7 +72,7 @@ class PromisedRefunds:
         requested_by: str,
         together_with: Together | None = None,
     ) -> Refund | None:
-        """Refund all that is left, now or later; None while it must wait or when nothing is left.
+        """Refund all that is left, now or later; None while it waits or if nothing is left.
 
         What failed at the gateway, or is left again since a refund, is asked for. `together_with`
         is done in the commit that promises it.
@@ -105,7 +104,7 @@ class PromisedRefunds:
         await self._tables.database.in_transaction(write)
 
     async def _keep_part(self, job: Job, part: int, asked: dict[str, Any]) -> Answer:
-        """Refund what is left of a promise; a loss covers the rest where a credit note says it."""
+        """Refund what is left of a promise; a loss covers the rest of a credit note."""
         payment_id, promised = UUID(job.payload["payment"]), int(job.payload["amount"])
 
         async def ended(connection: Connection) -> None:
@@ -127,7 +126,7 @@ class PromisedRefunds:
         return Done()
 
     async def _due(self, job: Job) -> Answer:
-        """Keep a promise as far as the money is still there."""
+        """Refund a promise as far as the money is still there."""
         payment_id, amount = UUID(job.payload["payment"]), job.payload["amount"]
 
         async def ended(connection: Connection) -> None:

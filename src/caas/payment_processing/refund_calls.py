@@ -1,10 +1,9 @@
-"""One refund and the gateway: sent, looked up, sent again under the same key (decisions 2, 5).
+"""Calls about one refund: sent, looked up, sent again under the same key (decisions 2, 5).
 
 Rules a change must keep: a refund that may have been sent is looked up before it is sent again,
-where the gateway can be asked; within a key's life it is sent under that key and no other; past it
-only what is known to be absent is sent; an answer that never came is never taken for a refusal;
-what may not have gone out yet is not sent while something stands in its way, and not at all once a
-dispute has taken the money.
+where the gateway has a lookup; within the key's lifetime it is sent under that key only; after it,
+only a refund that is known to be absent is sent; a missing answer is never a refusal; a refund that
+may not be out yet is held back by any obstacle, and is not sent once a dispute took the money.
 """
 
 from typing import Final
@@ -39,7 +38,7 @@ Reported = GatewayRefund | Refused | RetryIn
 
 
 class RefundCalls:
-    """Asks the gateway for refunds and about refunds."""
+    """Sends refunds to the gateway and looks them up."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class RefundCalls:
         time_scale: TimeScale,
         alert: Alert,
     ) -> None:
-        """Ask this gateway; `alert` is told of what nobody knows."""
+        """Refund through this gateway; `alert` hears of unknown outcomes and refusals."""
         self._gateway = gateway
         self._rows = rows
         self._unmatched = strange
@@ -58,7 +57,7 @@ class RefundCalls:
         self._alert = alert
 
     async def send(self, payment: Payment, refund: Refund) -> Reported:
-        """Ask for a refund; only what was never sent, or is safe to be sent twice, comes here."""
+        """Send a refund that was never sent, or is safe to send twice."""
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
         transaction_id = payment.gateway_transaction_id
         key = key_of(payment.id, f"{REFUND}:{refund.id}", issue=refund.issue)
@@ -83,7 +82,7 @@ class RefundCalls:
                 return reported
 
     async def _refused(self, payment: Payment, refund: Refund, answer: Refused) -> Reported:
-        """Believe a refusal of what the gateway does not have: some have it, and say no."""
+        """Accept a refusal only if the gateway does not list the refund."""
         try:
             made, _ = await self._unmatched.found(payment, refund)
         except GatewayFailure as failure:
@@ -94,7 +93,7 @@ class RefundCalls:
         return made
 
     async def ask(self, payment: Payment, refund: Refund) -> Reported:
-        """Say how far a refund is that was sent, or may have been."""
+        """Look up a refund that was sent, or may have been."""
         if not self._gateway.capabilities.lookup_of_refunds:
             return await self._ask_otherwise(payment, refund)
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
@@ -115,7 +114,7 @@ class RefundCalls:
         return await self._absent(payment, refund)
 
     async def _absent(self, payment: Payment, refund: Refund) -> Reported:
-        """The gateway has no such refund: the same key again; after a quiet time, the next one.
+        """Send an absent refund under the same key; after a quiet time, under the next one.
 
         The key of a new issue is sent once and only after nothing was sent for a while, so that
         what was under way under the old one has arrived by then.
@@ -135,7 +134,7 @@ class RefundCalls:
         return await self.send(payment, refund)
 
     async def _waits(self, payment: Payment, refund: Refund) -> Reported | None:
-        """Hold back what the gateway does not have; call it off once a dispute took the money."""
+        """Hold an absent refund back for an obstacle; fail it once a dispute took the money."""
         obstacle = await self._rows.obstacle(payment.id)
         if obstacle is not None:
             return retry_lookup(refund, self._time_scale, obstacle)
@@ -154,7 +153,7 @@ class RefundCalls:
         )
 
     async def _ask_otherwise(self, payment: Payment, refund: Refund) -> Reported:
-        """Without a list of refunds the transaction's own total says that all are through."""
+        """Without a list of refunds, judge by the transaction's refunded total."""
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
         try:
             transaction = await self._gateway.find(payment.gateway_transaction_id)
@@ -175,7 +174,7 @@ class RefundCalls:
         )
 
     async def _send_blind(self, payment: Payment, refund: Refund) -> Reported:
-        """No lookup to be had: the same key answers with how far it is, while it lives."""
+        """Without a lookup, send the same key again while the gateway remembers it."""
         obstacle = await self._rows.obstacle(payment.id)
         if obstacle is not None:
             return retry_lookup(refund, self._time_scale, obstacle)
@@ -187,7 +186,7 @@ class RefundCalls:
     async def _adopted(
         self, payment: Payment, refund: Refund, known: tuple[GatewayRefund, ...]
     ) -> GatewayRefund | None:
-        """Find, among what the gateway has, the refund whose id never reached us."""
+        """Find the listed refund whose id never reached us."""
         ours = {one.gateway_refund_id for one in await self._rows.of_payment(payment.id)}
         for reported in known:
             if reported.id not in ours and reported.amount == refund.amount:
@@ -202,12 +201,12 @@ class RefundCalls:
         return retry_lookup(refund, self._time_scale, because)
 
     def _key_is_alive(self, refund: Refund) -> bool:
-        """Whether the gateway still remembers the key, by the age of the refund or of its issue."""
+        """Say whether the gateway still remembers the key."""
         age = refund.age_seconds if refund.issue == 1 else refund.unmoved_seconds
         return KeyLifetime.of(self._gateway.capabilities).covers(age)
 
 
 def retry_lookup(refund: Refund, time_scale: TimeScale, because: str) -> RetryIn:
-    """Ask again after as long as the refund has waited: within seconds at first, then slower."""
+    """Look up again after as long as the refund has waited: in seconds at first, then slower."""
     waited = refund.unmoved_seconds / time_scale.seconds(1.0)
     return RetryIn(min(max(waited, ASK_AGAIN_SECONDS_MIN), ASK_AGAIN_SECONDS_MAX), because)

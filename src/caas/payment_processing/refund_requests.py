@@ -59,7 +59,7 @@ class RefundUnknownError(RefundMustWaitError):
 
 
 def refuse_impossible(payment: Payment) -> None:
-    """Refuse a refund of what took no money.
+    """Raise if the payment took no money.
 
     Raises:
         NothingToRefundError: the payment took none.
@@ -72,7 +72,7 @@ def refuse_impossible(payment: Payment) -> None:
 
 
 def refuse_while(obstacle: str | None) -> None:
-    """Refuse a refund while an obstacle stands in its way.
+    """Raise if there is an obstacle.
 
     Raises:
         RefundMustWaitError: there is one.
@@ -85,7 +85,7 @@ def refuse_while(obstacle: str | None) -> None:
 
 
 def refuse_beside(unknown: UnknownRefund | None) -> None:
-    """Refuse a refund beside another one whose outcome is not known.
+    """Raise if the outcome of another refund is unknown.
 
     Raises:
         RefundUnknownError: there is one.
@@ -103,7 +103,7 @@ def refuse_beside(unknown: UnknownRefund | None) -> None:
 
 
 def refuse_too_large(payment: Payment, amount: int, given_back: int) -> None:
-    """Refuse a refund of more than is left.
+    """Raise if the refund is of more than is left, or of nothing.
 
     Raises:
         RefundTooLargeError: it is, or it is of nothing.
@@ -118,7 +118,7 @@ def refuse_too_large(payment: Payment, amount: int, given_back: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A refund that is asked for; `amount` None is all that is left."""
+    """A requested refund; an `amount` of None is all that is left."""
 
     payment_id: UUID
     amount: int | None
@@ -128,16 +128,15 @@ class Wanted:
 
 
 class RefundRequests:
-    """Writes refunds down."""
+    """Records refunds."""
 
     def __init__(self, tables: BillingDatabase, rows: RefundRows, *, time_scale: TimeScale) -> None:
-        """Write into these rows."""
         self._tables = tables
         self._rows = rows
         self._time_scale = time_scale
 
     async def next_key(self, payment_id: UUID, key: str) -> str:
-        """Return the key to ask for the rest with: the first whose refund has not ended."""
+        """Return the first key, of those for the rest, whose refund has not ended."""
         known = await self._rows.of_payment(payment_id)
         ended = {one.id for one in known if one.state in {"succeeded", "failed"}}
         again = key
@@ -148,7 +147,7 @@ class RefundRequests:
         return again
 
     async def write(self, wanted: Wanted, together_with: Together | None) -> UUID | None:
-        """Write a refund down, once for a key; None when the rest was wanted and nothing is left.
+        """Record a refund, once per key; None if the rest was wanted and nothing is left.
 
         Raises:
             NothingToRefundError, RefundMustWaitError (also RefundUnknownError),
@@ -164,7 +163,7 @@ class RefundRequests:
     async def write_within(
         self, wanted: Wanted, together_with: Together | None, connection: Connection
     ) -> bool:
-        """Write a refund down in a transaction of the caller's; False where `write` gives None.
+        """Record a refund in the caller's transaction; False where `write` returns None.
 
         Raises:
             NothingToRefundError, RefundMustWaitError (also RefundUnknownError),
@@ -184,7 +183,7 @@ class RefundRequests:
         return amount is not None
 
     async def check(self, payment_id: UUID, amount: int) -> None:
-        """Refuse what could not be refunded now.
+        """Raise if this could not be refunded now.
 
         Raises:
             NothingToRefundError, RefundMustWaitError, RefundTooLargeError: it could not.
@@ -197,7 +196,7 @@ class RefundRequests:
         await self._tables.database.in_transaction(look)
 
     async def refuse_beside_unknown(self, payment_id: UUID, within: Connection) -> None:
-        """Refuse a refund while another one of the payment is unknown; the payment is locked.
+        """Raise if the outcome of another refund is unknown. The payment is locked.
 
         Raises:
             RefundUnknownError: one is.
@@ -206,7 +205,7 @@ class RefundRequests:
         refuse_beside(await self._rows.unknown(payment_id, within=within))
 
     async def _allowed(self, wanted: Wanted, given_back: int, connection: Connection) -> int | None:
-        """Return how much may be refunded, None when all of it was wanted and nothing is left."""
+        """Return how much may be refunded; None if all was wanted and nothing is left."""
         payment = await self._tables.payments.get(wanted.payment_id, within=connection)
         if wanted.amount is None and payment.state not in REFUNDABLE:
             return None

@@ -1,13 +1,13 @@
-"""Refunds: settled money given back (desistimiento), several and in part (decision 5).
+"""Refunds of settled payments (desistimiento), several and partial (decision 5).
 
-A refund is written down under its payment's lock, so that refunds and disputes together never
-exceed what was received. One at a time is with the gateway; one that comes before the bank has
-confirmed waits for it, because nothing can be given back that never came (decision 6). Nothing is
-sent while a dispute is open or outgoing money is contradictory (decision 86).
+A refund is recorded under its payment's lock, so that refunds and disputes together never exceed
+what was received. One refund at a time is at the gateway; before the bank has confirmed, a refund
+waits (decision 6). Nothing is sent while a dispute is open or outgoing money is contradictory
+(decision 86).
 
-Rules a change must keep: the gateway's key follows from the refund; a refund with an unknown
-outcome is retried under the same key and counts as refunded until it is known to have failed;
-the payment is Refunding only while one is with the gateway.
+Rules a change must keep: the gateway's key follows from the refund; a refund of unknown outcome is
+retried under the same key and counts as refunded until it is known to have failed; the payment is
+Refunding only while a refund is at the gateway.
 """
 
 from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ _CONTRARY: Final = {"succeeded": RefundStatus.FAILED, "failed": RefundStatus.SUC
 
 
 class Refunds:
-    """Gives money back through the gateway that took it."""
+    """Refunds payments through the gateway that charged them."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Refunds:
         )
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the refunds that are not ended."""
+        """Register the job that advances a refund."""
         jobs.register(REFUND, self._refund_due, safety_net=True)
 
     async def of(self, payment_id: UUID) -> list[Refund]:
@@ -84,7 +84,7 @@ class Refunds:
     async def left(
         self, payment_id: UUID, *, beside: str | None = None, within: Connection | None = None
     ) -> int:
-        """Return what of a payment is neither given back, promised nor argued about, locking it.
+        """Return what of a payment is not refunded, promised or disputed; locks it.
 
         The promise of the key `beside` is left out.
         """
@@ -108,7 +108,7 @@ class Refunds:
         requested_by: str,
         together_with: Together | None = None,
     ) -> Refund:
-        """Promise a refund and begin it; the same key is the same refund.
+        """Record a refund and begin it; the same key is the same refund.
 
         `together_with` is done in the commit that promises it.
 
@@ -131,7 +131,7 @@ class Refunds:
         requested_by: str,
         together_with: Together | None = None,
     ) -> Refund | None:
-        """Refund what is left of a payment, counted under its lock; None when nothing is.
+        """Refund what is left of a payment, counted under its lock; None if nothing is.
 
         `together_with` is done in the commit that promises it, also when nothing is left.
 
@@ -142,11 +142,11 @@ class Refunds:
         return await self._requested(wanted, together_with)
 
     async def next_key(self, payment_id: UUID, key: str) -> str:
-        """Return the key to ask for the rest with: the first whose refund has not ended."""
+        """Return the first key, of those for the rest, whose refund has not ended."""
         return await self.requests.next_key(payment_id, key)
 
     async def check(self, payment_id: UUID, amount: int) -> None:
-        """Refuse what could not be refunded now, as `request` would."""
+        """Raise what `request` would raise now."""
         await self.requests.check(payment_id, amount)
 
     async def unknown(self, payment_id: UUID) -> UnknownRefund | None:
@@ -161,7 +161,7 @@ class Refunds:
         return await self._known(refund_id)
 
     async def _advance_or_postpone(self, refund_id: UUID) -> None:
-        """Do the next thing at once, and look once at what nobody knows; a worker does the rest."""
+        """Do the next step now, look an unknown outcome up once, and leave the rest to a worker."""
         answer = await self.advance(refund_id)
         if isinstance(answer, RetryIn) and (await self._known(refund_id)).outcome == "unknown":
             answer = await self.advance(refund_id)
@@ -174,7 +174,7 @@ class Refunds:
             )
 
     async def advance(self, refund_id: UUID) -> Answer:
-        """Do the next thing for a refund, whatever was done before."""
+        """Do the next step for the refund's state; repeating it is harmless."""
         refund = await self._known(refund_id)
         payment = await self._tables.payments.get(refund.payment_id)
         if refund.state in ENDED:
@@ -189,16 +189,16 @@ class Refunds:
             case PaymentState.SETTLED:
                 return await self._begin(payment, refund)
             case _:
-                await self._overtaken.never_came(payment, refund)
+                await self._overtaken.fail_unpaid(payment, refund)
                 return Done()
 
     async def on_event(self, reported: GatewayRefund) -> Answer:
-        """Follow what the gateway says of a refund by webhook, however often and late."""
+        """Apply a webhook about a refund, however often and late it comes."""
         if await self._unmatched.is_of_several(reported):
             return Done()
         refund = await self._rows.by_gateway_id(reported.id)
         if refund is None:
-            return await self._stranger(reported)
+            return await self._on_unmatched(reported)
         return await self._ours(refund, reported)
 
     async def _ours(self, refund: Refund, reported: GatewayRefund) -> Answer:
@@ -215,8 +215,8 @@ class Refunds:
         payment = await self._tables.payments.get(refund.payment_id)
         return await self._follow(payment, refund, reported)
 
-    async def _stranger(self, reported: GatewayRefund) -> Answer:
-        """A refund we know nothing of, whose answer may be under way; else nobody here made it."""
+    async def _on_unmatched(self, reported: GatewayRefund) -> Answer:
+        """Open a case for a refund we did not make, unless its answer may still be under way."""
         payment = await self._tables.payments.by_transaction(reported.transaction_id)
         failed = reported.status is RefundStatus.FAILED
         if payment is not None and payment.state in REFUNDABLE and not failed:
@@ -245,9 +245,9 @@ class Refunds:
         return refund
 
     async def _begin(self, payment: Payment, refund: Refund) -> Answer:
-        """Settled becomes Refunding and the refund is sent, in one commit before the call.
+        """Commit Refunding and the refund as sent, then call the gateway.
 
-        What the gateway has made already is taken for this refund instead of sending it.
+        A refund the gateway has already made is adopted instead of sending this one.
         """
         made = await self._unmatched.before_sending(payment, refund)
         if isinstance(made, RetryIn):
@@ -267,7 +267,7 @@ class Refunds:
                 return waits
             transitioned = await self._tables.transitions.apply(transition, within=connection)
             if not transitioned.transitioned:
-                return RetryIn(WAIT_FOR_ANOTHER_SECONDS, "the payment moved meanwhile")
+                return RetryIn(WAIT_FOR_ANOTHER_SECONDS, "the payment changed meanwhile")
             made_id = listed_id(made) if made else None
             await self._rows.set(refund.id, "sent", gateway_refund_id=made_id, within=connection)
             return None
@@ -282,7 +282,7 @@ class Refunds:
     async def _may_not_go(
         self, payment: Payment, refund: Refund, connection: Connection
     ) -> Answer | None:
-        """Say why a refund is not sent now; one that a dispute overtook becomes a promise again.
+        """Return why a refund is not sent now; one that a dispute overtook becomes a promise again.
 
         Under the payment's lock the refund is looked at again: another process may have sent it.
         """
@@ -296,8 +296,8 @@ class Refunds:
         out = await self._rows.money_out(payment.id, within=connection)
         if out + refund.amount <= payment.captured_amount:
             return None
-        reconciliation = max(payment.captured_amount - out, 0)
-        await self._overtaken.give_way(refund, reconciliation, within=connection)
+        available = max(payment.captured_amount - out, 0)
+        await self._overtaken.fail_overtaken(refund, available, within=connection)
         return Done()
 
     async def _follow(self, payment: Payment, refund: Refund, reported: Reported) -> Answer:
@@ -309,7 +309,7 @@ class Refunds:
             case GatewayRefund(status=RefundStatus.PENDING):
                 return retry_lookup(refund, self._time_scale, "the gateway has it")
             case GatewayRefund(status=RefundStatus.FAILED):
-                return await self._failed(payment, refund, "the gateway says failed")
+                return await self._failed(payment, refund, "the gateway reports it as failed")
             case GatewayRefund():
                 return await self._succeeded(payment, refund)
 
@@ -369,7 +369,7 @@ class Refunds:
         also: Callable[[Connection], Awaitable[None]],
         because: str | None = None,
     ) -> None:
-        """End a refund, move its payment and say so in one commit; once, however often asked."""
+        """End a refund and its payment's Refunding in one commit, once."""
 
         async def together(connection: Connection) -> None:
             await self._rows.given_back(refund.payment_id, within=connection)

@@ -1,10 +1,10 @@
 """Reservation Payment (Diagram 2).
 
-The dealership waits while funds are held; the vehicle is reserved and the capture claimed in the
-same commit, so that nobody has paid for a vehicle that somebody else has.
+The dealership waits for the authorization. The vehicle is reserved and the capture claimed in one
+commit, so that nobody pays for a vehicle that is reserved for someone else.
 
-Rules a change must keep: an authorized reservation leaves its commit either with a vehicle and the
-capture claimed, or with the void claimed; the factory hears of it only after that commit.
+Rules a change must keep: an authorized reservation leaves its commit either with a vehicle and a
+claimed capture, or with a claimed void; the factory order is placed only after that commit.
 """
 
 from typing import Final
@@ -28,7 +28,7 @@ NOT_POSSIBLE: Final = "the vehicle cannot be reserved any more"
 
 
 class ReservationPayment:
-    """The flow of a reservation, from funds held to vehicle reserved, or to no reservation."""
+    """The flow of a reservation: from held funds to a reserved vehicle, or to none."""
 
     def __init__(
         self,
@@ -38,21 +38,20 @@ class ReservationPayment:
         order_management: OrderManagement,
         notifications: Notifications,
     ) -> None:
-        """Work with these participants of the diagram."""
         self._tables = tables
         self._charges = charges
         self._orders = order_management
         self._notifications = notifications
 
     def register(self, jobs: JobQueue) -> None:
-        """Take nothing: this flow leaves no work of its own for later."""
+        """Register nothing: this flow has no jobs of its own."""
 
     async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
-        """Look when it is accepted: until then its order may be paid or lost."""
+        """Return a check that runs on acceptance: until then the order may be paid or lost."""
         return self._check_due
 
     async def _check_due(self, request: PaymentRequest, *, within: Connection) -> None:
-        """Let a payment begin only for an order that awaits its reservation.
+        """Accept a payment only for an order that awaits its reservation.
 
         Raises:
             OrderNotFoundError: no such order.
@@ -68,19 +67,19 @@ class ReservationPayment:
         )
 
     async def on_failed(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
-        """No vehicle reservation, no factory order; customer and dealership hear of it."""
+        """No vehicle reservation, no factory order; customer and dealership are notified."""
         return Step(also=self._payment_failed)
 
     async def on_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
-        """Mark Vehicle Reserved, together with the held funds."""
+        """Mark Vehicle Reserved, in the commit that records the held funds."""
         return Step(also=self._mark_vehicle_reserved)
 
     async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
-        """Tell nobody anything: the dealership waits for the answer, which has the page."""
+        """Notify nobody: the waiting dealership gets the page in the response."""
         return Step()
 
     async def advance(self, payment: Payment) -> Payment:
-        """Do the next thing: give the funds back, or take them and place the factory order."""
+        """Void the held funds, or capture them and place the factory order."""
         payment = await self._tables.payments.get(payment.id)
         if payment.state is PaymentState.AUTHORIZED:
             return await self._charges.void.send_void(payment)
@@ -90,7 +89,7 @@ class ReservationPayment:
         return payment
 
     async def void(self, payment: Payment, reason: str) -> Payment:
-        """Give the held funds back."""
+        """Void the held funds."""
         return await self._charges.void.void_charge(payment, reason)
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
@@ -111,7 +110,7 @@ class ReservationPayment:
         )
 
     async def _notify_failure(self, template: str, payment: Payment, *, within: Connection) -> None:
-        """Tell the customer and the dealership of this attempt (Diagram 2, the lower half)."""
+        """Notify the customer and the dealership (Diagram 2, lower half)."""
         dealership = await self._orders.dealership_of(payment.subject, within=within)
         for audience, recipient in ((CUSTOMER, payment.customer), (DEALERSHIP, dealership)):
             if recipient is not None:

@@ -1,10 +1,10 @@
 """One-Time Service Payment (Diagrams 4 and 8).
 
-Funds are held, the vehicle is told, and the charge is committed only with the vehicle's own
-signed word; if the activation fails the charge is voided. Nobody is charged for what was not
-delivered: the claim that leads to a capture cannot be written without that evidence.
+Funds are held, the vehicle is activated, and the charge is committed only with the vehicle's signed
+acknowledgement; if the activation fails, the charge is voided. The claim that leads to a capture
+cannot be recorded without that evidence.
 
-Rule a change must keep: the charge is claimed with the evidence, in one commit, or not at all.
+Rule a change must keep: the charge is claimed with its evidence, in one commit, or not at all.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -53,7 +53,7 @@ class NotTheSumDueError(RefusedError):
 
 
 class ServicePayment:
-    """The flow of a one-time service, from funds held to charge committed or voided."""
+    """The flow of a one-time service: from held funds to a committed or voided charge."""
 
     def __init__(
         self,
@@ -65,7 +65,6 @@ class ServicePayment:
         notifications: Notifications,
         time_scale: TimeScale,
     ) -> None:
-        """Work with these participants of the diagram."""
         self._tables = tables
         self._charges = charges
         self._ota = ota_activation_engine
@@ -75,11 +74,11 @@ class ServicePayment:
         self._customers = Customers(tables.database)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the work this flow leaves for later."""
+        """Register the handlers of this flow's jobs."""
         jobs.register(NOTIFY_ACTIVE, self._notify_active)
 
     async def check_due(self, request: PaymentRequest) -> Check | None:
-        """Let a payment begin only for a service order, its customer and its price.
+        """Accept a payment only for a service order, its customer and its price.
 
         None of them ever changes. An order is written with the reservation of its term; for another
         attempt to pay for it the term is reserved again, in the transaction that accepts it.
@@ -113,7 +112,7 @@ class ServicePayment:
         await self._catalog.reserve_term(await self._catalog.wanted(request.subject), within=within)
 
     async def on_failed(self, payment: Payment) -> Step:
-        """Cancel order, no activation (Diagram 7): the customer is told in the same commit."""
+        """Cancel order, no activation (Diagram 7); the customer's notice is in the same commit."""
         order = await self._catalog.wanted(payment.subject)
         return Step(also=self._notify_customer("service_payment_failed", order))
 
@@ -126,11 +125,11 @@ class ServicePayment:
         return Step(command=activation_command(self._time_scale), next=(resend,))
 
     async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
-        """Tell nobody anything: the customer waits for the answer, which has the page."""
+        """Notify nobody: the waiting customer gets the page in the response."""
         return Step()
 
     async def advance(self, payment: Payment) -> Payment:
-        """Do the next thing: trigger the activation, or finish what was claimed."""
+        """Trigger the activation, or send the claimed capture or void."""
         if payment.state is PaymentState.AUTHORIZED and await self._late_because(payment):
             return await self._charges.void.send_void(payment)
         if payment.state is PaymentState.AUTHORIZED:
@@ -140,7 +139,7 @@ class ServicePayment:
         return payment
 
     async def activation_succeeded(self, payment_id: UUID, evidence: Evidence) -> ActivationResult:
-        """Arrow 4a, then 5a: commit the charge, unless a void had come first."""
+        """Commit the charge, unless it was voided first (arrows 4a and 5a)."""
         payment = await self._tables.payments.get(payment_id)
         if payment.state is not PaymentState.AUTHORIZED:
             return _result_of(payment)
@@ -150,7 +149,7 @@ class ServicePayment:
         return ActivationResult.COMMITTED if won else _result_of(committed)
 
     async def activation_failed(self, payment_id: UUID, reason: str) -> None:
-        """Arrow 4b, then 5b: fence the vehicle off and void the charge."""
+        """Fence the vehicle off and void the charge (arrows 4b and 5b)."""
         payment = await self._tables.payments.get(payment_id)
         if payment.state is PaymentState.AUTHORIZED:
             with suppress(CaptureWonError):  # it was confirmed at the last moment
@@ -179,7 +178,7 @@ class ServicePayment:
         return await self.void(payment, f"{ACTIVATION_FAILED}: {NO_TERM}")
 
     async def _late_because(self, payment: Payment) -> str | None:
-        """Say why what was paid on a page comes too late: its customer or their vehicle is gone."""
+        """Return why a payment on the gateway's page came too late, or None."""
         if payment.hosted_page_url is None:
             return None
         if await self._customers.is_erased(payment.customer):
@@ -197,7 +196,7 @@ class ServicePayment:
     def _notify_customer(
         self, template: str, order: WantedService
     ) -> Callable[[Connection, Payment], Awaitable[None]]:
-        """Return what tells the customer in a transaction, the order read before it began."""
+        """Return a function that notifies the customer within a transaction."""
 
         async def notify(connection: Connection, payment: Payment) -> None:
             await self._notify(template, payment, order, within=connection)

@@ -1,12 +1,11 @@
-"""Undoing what was sold of a service: desistimiento, and refunds that end what they pay back.
+"""Withdrawal from a service (desistimiento), and refunds that end its term.
 
-Whatever gives the money of a term back ends the term, and orders the vehicle's new desired state,
-in the commit that decides it; the refund does not wait for the vehicle (decision 84).
+Whatever refunds a term also ends it and orders the vehicle's new desired state, in the commit that
+decides it; the refund does not wait for the vehicle (decision 84).
 
-Rules a change must keep: withdrawing again changes nothing but what failed: a refund that could not
-be made is asked for again; the amount is what is left of the payment under its lock, never the
-caller's; nothing is refunded in full while its service is left on without a
-recorded decision that says so, whoever asks for the refund.
+Rules a change must keep: a repeated withdrawal only retries a refund that failed; the amount is
+what is left of the payment under its lock, never the caller's; no service stays on after a full
+refund without a recorded decision, whoever requests the refund.
 """
 
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ class WithdrawalPeriod:
 
 
 class ServiceWithdrawal:
-    """Ends terms together with the money that paid for them."""
+    """Ends the terms of services together with the payments that paid for them."""
 
     def __init__(
         self,
@@ -94,7 +93,7 @@ class ServiceWithdrawal:
         time_scale: TimeScale,
         period_seconds: float = WITHDRAWAL_PERIOD_SECONDS,
     ) -> None:
-        """Let customers withdraw for so many seconds after they bought."""
+        """Allow withdrawal for `period_seconds` after the purchase."""
         self._tables = tables
         self._flows = flows
         self._subscriptions = subscriptions
@@ -105,7 +104,7 @@ class ServiceWithdrawal:
         self._period_seconds = time_scale.seconds(period_seconds)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the services of vehicles whose customer withdrew."""
+        """Register the job that ends the services of a vehicle whose customer withdrew."""
         jobs.register(END_ANCILLARY_SERVICES, self._end_ancillary_services)
 
     async def withdraw(self, service_order: UUID, *, requested_by: str) -> None:
@@ -144,7 +143,7 @@ class ServiceWithdrawal:
     async def check_refund(
         self, payment: Payment, *, amount: int, reason: str, term: str | None
     ) -> None:
-        """Refuse a refund that leaves nothing paid for a service and says nothing of its term.
+        """Raise if a refund leaves a service unpaid and does not say what becomes of its term.
 
         Raises:
             TermDecisionRequiredError: it does.
@@ -195,7 +194,7 @@ class ServiceWithdrawal:
     async def decide_term(
         self, payment: Payment, *, reason: str, term: str | None, within: Connection
     ) -> OrderTerm | None:
-        """Decide, after a refund was written down, what becomes of its term; return one it ended.
+        """Apply a recorded refund to its term; return the term if it ended.
 
         Raises:
             TermDecisionRequiredError: nothing is left paid for it, and `term` is missing.
@@ -214,13 +213,13 @@ class ServiceWithdrawal:
         return None
 
     async def send_ended(self, service_order: UUID) -> None:
-        """Send the vehicle what the end of an order's term left recorded for it, if it did."""
+        """Send the vehicle its desired state if the order's term has ended."""
         term = await self._tables.entitlements.of_order(service_order)
         if term is not None and term.state == ENDED:
             await self._send(term)
 
     async def _undo(self, service_order: UUID, *, requested_by: str, by_customer: bool) -> bool:
-        """Undo the payment of an order; False while it is open, which a customer is told.
+        """Void or refund an order's payment; False while its outcome is open.
 
         A charge that is committed while it is being voided is given back instead.
         """
@@ -259,7 +258,7 @@ class ServiceWithdrawal:
         )
 
     async def _is_paid_back(self, service_order: UUID) -> bool:
-        """Say whether refunds, made or promised, come to all that an order's payments took."""
+        """Say whether refunds, made or pending, add up to all that an order's payments took."""
         payments = await self._tables.payments.listed(subject=service_order)
         taken = [one for one in payments if one.captured_amount > 0]
         back = [sum(it.amount for it in await self._refunds.of(one.id) if it.state != "failed")
@@ -296,7 +295,7 @@ class ServiceWithdrawal:
         await self._send(term)
 
     async def _is_owed(self, ended: OrderTerm, payment: Payment) -> bool:
-        """Say whether the money of an ended term may still have to go back."""
+        """Say whether the money of an ended term may still have to be refunded."""
         return ended.ended_because == DESISTIMIENTO or await self._has_failed(payment)
 
     async def _has_failed(self, payment: Payment) -> bool:

@@ -1,16 +1,14 @@
-"""Settlement: what the gateway says hours or days later (Diagram 4, lower half).
+"""Settlement: what the gateway reports hours or days later (Diagram 4, lower half).
 
-Webhooks are a hint and polling is the guarantee; both end here, in one function that holds what
-the gateway says of a transaction against where its payment stands. Any order and any number of
-the same truths end in the same state and the same books.
+Webhooks are a hint and polling is the guarantee. Both end in one function that compares the
+gateway's transaction with the payment's state; the same reports in any order and number end in the
+same state and the same ledger. Each process limits its polls per minute, because at the end of a
+month many thousand payments are captured within minutes.
 
-At the end of a month many thousand payments are captured within minutes. Each process asks the
-gateway about them one after the other, so many a minute.
-
-Rules a change must keep: id, amount and currency must be the payment's or nothing is applied and a
-case is opened (decision 32); what cannot be followed now is kept and followed later; what is said
-of a payment that ended is asked again before anything is done about it (decision 10); what is said
-of a sibling, a second transaction of a payment, drives that sibling's compensation alone.
+Rules a change must keep: id, amount and currency must be the payment's, otherwise nothing is
+applied and a case is opened (decision 32); a report that cannot be applied yet is retried; a report
+about a payment that ended is looked up before anything is done (decision 10); a report of a
+sibling, a second transaction of a payment, only leads to that sibling's compensation.
 """
 
 import asyncio
@@ -69,7 +67,7 @@ class NothingCapturedError(ConflictError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementNotice:
-    """The bank's word on one payment: `settled_amount` is the total so far, in minor units."""
+    """The bank's report on one payment; `settled_amount` is the total so far, in minor units."""
 
     settlement_id: str
     settled: bool
@@ -78,7 +76,7 @@ class SettlementNotice:
 
 
 class Settlement:
-    """Applies what the gateway says to the payments it speaks of."""
+    """Applies the gateway's reports to payments."""
 
     def __init__(
         self,
@@ -93,7 +91,6 @@ class Settlement:
         on_dispute: Callable[[GatewayDispute, datetime], Awaitable[Answer]],
         polls: PollTerms = DEFAULT_POLLS,
     ) -> None:
-        """Hear this gateway; refunds and disputes go to their own desks."""
         self._tables = tables
         self._gateway = gateway
         self._charges = charges
@@ -115,7 +112,7 @@ class Settlement:
         self._outgoing = OutgoingMoney(tables)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the webhooks that were stored and the payments that wait for the bank."""
+        """Register the jobs of stored webhooks and of settlement polling."""
         jobs.register(APPLY_WEBHOOK, self._apply_webhook)
         jobs.register(POLL_SETTLEMENT, self._poll)
         self._compensation.register(jobs)
@@ -146,13 +143,13 @@ class Settlement:
     async def on_event(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
     ) -> Payment:
-        """Follow what the gateway says of a payment's transaction, whenever it says it."""
-        return (await self._hear(payment, transaction, source=source))[0]
+        """Apply the gateway's report of a payment's transaction."""
+        return (await self._apply_report(payment, transaction, source=source))[0]
 
-    async def _hear(
+    async def _apply_report(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
     ) -> Applied:
-        """Follow the gateway's word; look again when the payment moved meanwhile."""
+        """Apply a report; retry if the payment changed meanwhile."""
         applied = False
         for _ in range(LOOKS_MAX):
             if await self._contradicts(payment, transaction):
@@ -170,7 +167,7 @@ class Settlement:
             case PaymentState.PENDING:
                 return await self._on_pending(payment, transaction, source=source)
             case PaymentState.AUTHORIZED:
-                return await self._said_of_authorized(payment, transaction)
+                return await self._on_authorized(payment, transaction)
             case PaymentState.CAPTURING:
                 return await self._on_capturing(payment, transaction, source=source)
             case PaymentState.SETTLED | PaymentState.REFUNDING | PaymentState.REFUNDED:
@@ -186,7 +183,7 @@ class Settlement:
         return payment, True
 
     async def _contradicts(self, payment: Payment, transaction: GatewayTransaction) -> bool:
-        """Say whether this is not the payment's own news; a sibling's goes to its compensation."""
+        """Say whether a report is not of this payment's transaction; a sibling is compensated."""
         different = differences(payment, transaction)
         if different:
             await self._tables.cases.open(
@@ -203,12 +200,12 @@ class Settlement:
     async def _on_pending(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
     ) -> Applied:
-        """Follow what is said of a payment that may not have chosen its transaction yet."""
+        """Apply a report to a payment that may not have chosen its transaction yet."""
         if not transaction.id:  # a settlement line that names none
             await self._tables.jobs.add(PROBE, payment.id)
             return payment, True
         try:
-            transaction = await self._charges.selection.weighed(payment, transaction)
+            transaction = await self._charges.selection.live_transaction(payment, transaction)
         except GatewayFailure:
             return payment, False
         after = await self._charges.authorization.authorization_answered(
@@ -216,9 +213,7 @@ class Settlement:
         )
         return after, _is_no_further(payment, transaction, after)
 
-    async def _said_of_authorized(
-        self, payment: Payment, transaction: GatewayTransaction
-    ) -> Applied:
+    async def _on_authorized(self, payment: Payment, transaction: GatewayTransaction) -> Applied:
         if transaction.status is TransactionStatus.VOIDED:
             if await self._void_is_claimed(payment):
                 return await self._charges.void.voided(payment), True
@@ -253,7 +248,7 @@ class Settlement:
     async def _on_lost(
         self, payment: Payment, transaction: GatewayTransaction, *, source: str
     ) -> Applied:
-        """A word of money for what was booked as lost may be older than the loss: ask."""
+        """Look up a report of settled money for a booked loss: it may be older than the loss."""
         if transaction.status is not TransactionStatus.SETTLED:
             return payment, True
         try:
@@ -270,33 +265,35 @@ class Settlement:
         row = await self._inbox.get(job.subject)
         event = self._gateway.read_event(row.body)
         if event is None:
-            return Done()  # it tells nothing of a payment
+            return Done()  # it is not about a payment
         if isinstance(event.subject, GatewayRefund):
-            answer = await self._or_undone(job, event.subject, self._on_refund(event.subject))
+            answer = await self._or_compensated(job, event.subject, self._on_refund(event.subject))
             return await self._outgoing.followed(job, answer)
         if isinstance(event.subject, GatewayDispute):
             reported = self._on_dispute(event.subject, event.occurred_at)
             return await self._outgoing.followed(
-                job, await self._or_undone(job, event.subject, reported)
+                job, await self._or_compensated(job, event.subject, reported)
             )
         payment = await self._payment_of(event.subject)
         if payment is None:
             again = RetryIn(STRANGER_SECONDS, "its payment is not known here")
             return _for_a_while(job, again)
-        _, applied = await self._hear(payment, event.subject, source=f"webhook:{row.event_id}")
+        _, applied = await self._apply_report(
+            payment, event.subject, source=f"webhook:{row.event_id}"
+        )
         return Done() if applied else _later(job)
 
-    async def _or_undone(
+    async def _or_compensated(
         self, job: Job, subject: GatewayRefund | GatewayDispute, reported: Awaitable[Answer]
     ) -> Answer:
-        """Leave a word that no desk knows to the compensation of its transaction, if it has one."""
+        """Pass a report of an unknown refund or dispute to compensation, if it applies."""
         answer = await reported
         if not isinstance(answer, RetryIn):
             return answer
         disputed = isinstance(subject, GatewayDispute)
-        if await self._compensation.hears_of(subject.transaction_id, disputed=disputed):
+        if await self._compensation.on_report(subject.transaction_id, disputed=disputed):
             return Done()
-        if job.attempts >= STRANGER_ATTEMPTS_MAX and await self._outgoing.is_a_case(subject):
+        if job.attempts >= STRANGER_ATTEMPTS_MAX and await self._outgoing.open_case(subject):
             return Done()
         return _for_a_while(job, answer)
 
@@ -325,7 +322,7 @@ class Settlement:
 
 
 def _is_no_further(payment: Payment, transaction: GatewayTransaction, after: Payment) -> bool:
-    """Whether the word was followed to its end, or the payment can now follow more of it."""
+    """Say whether the report is fully applied, or the payment can now follow more of it."""
     came_further = after.state is not payment.state
     return not (came_further and transaction.status in MONEY_TAKEN)
 
@@ -336,7 +333,7 @@ def _later(job: Job) -> RetryIn:
 
 
 def _for_a_while(job: Job, answer: Answer) -> Answer:
-    """A word about nothing we know may have overtaken us: wait a while, then ask a person."""
+    """Retry a report of an unknown payment for a while, then pause it for a person."""
     if not isinstance(answer, RetryIn):
         return answer
     if job.attempts < STRANGER_ATTEMPTS_MAX:
@@ -345,16 +342,15 @@ def _for_a_while(job: Job, answer: Answer) -> Answer:
 
 
 class SettlementPolling:
-    """Says when each payment is asked about."""
+    """Spreads the lookups of captured payments over time."""
 
     def __init__(self, terms: PollTerms, *, time_scale: TimeScale) -> None:
-        """Keep these terms at this pace."""
         self._terms = terms
         self._time_scale = time_scale
         self._next_place = 0.0
 
     def place(self, job: Job) -> RetryIn | None:
-        """Return when to come back to ask; None to ask now."""
+        """Return when to look the payment up; None for now."""
         if job.payload.get("has_place"):
             return None
         now = asyncio.get_running_loop().time()
@@ -368,7 +364,7 @@ class SettlementPolling:
         return RetryIn(wait, "many payments are asked about", payload={"has_place": True})
 
     def again(self, job: Job, because: str | None = None) -> RetryIn:
-        """Return when to ask the next time."""
+        """Return when to look it up the next time."""
         asked = int(job.payload.get("asked", 0)) + 1
         payload: dict[str, object] = {"asked": asked, "has_place": False}
         return RetryIn(self._terms.wait_before(asked), because, payload=payload)

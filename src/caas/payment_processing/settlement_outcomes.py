@@ -1,7 +1,7 @@
-"""The bank's word on a captured payment: confirmed, rejected, or taken back (Diagram 9, below).
+"""Settlement outcomes: the bank confirms, rejects or reverses (Diagram 9, lower part).
 
-Rules a change must keep: amounts told are totals and are compared, never added twice; a move is
-made from the version of the payment that was looked at, so that two words at once are followed one
+Rules a change must keep: reported amounts are totals and are compared, never added twice; a
+transition names the version of the payment it was decided on, so that concurrent reports apply one
 after the other; a loss is booked by its cause, in one commit with its alert, and nobody is charged
 again (decision 17).
 """
@@ -27,7 +27,7 @@ Applied = tuple[Payment, bool]
 
 
 class SettlementOutcomes:
-    """Books what the bank says."""
+    """Books the bank's confirmations, rejections and reversals."""
 
     def __init__(
         self,
@@ -37,7 +37,6 @@ class SettlementOutcomes:
         alert: Alert,
         first_poll_seconds: float,
     ) -> None:
-        """Move payments through these books."""
         self._tables = tables
         self._refunds = Refunds(tables.database)
         self._overtaken = OvertakenRefunds(tables, self._refunds)
@@ -46,7 +45,7 @@ class SettlementOutcomes:
         self._first_poll_seconds = first_poll_seconds
 
     async def confirms(self, payment: Payment, total: int, *, source: str) -> Applied:
-        """The bank confirms, wholly or in part."""
+        """Book a full or partial settlement."""
         new = total - payment.settled_amount
         if new <= 0:
             return payment, True
@@ -81,15 +80,17 @@ class SettlementOutcomes:
             next=() if whole else (poll,),
         )
         waits = any(it.state == "waiting" for it in await self._refunds.of_payment(payment.id))
-        step = Step(also=self._wake) if waits else None  # without one, moves share their commits
+        step = (
+            Step(also=self._wake) if waits else None
+        )  # without one, transitions share their commits
         return await self._transitions.try_to_apply(payment, transition, step=step)
 
     async def _wake(self, connection: Connection, after: Payment) -> None:
-        """Let refunds that wait for the bank go out now."""
+        """Wake refunds that waited for the bank."""
         await self._refunds.wake(after.id, within=connection)
 
     async def rejects(self, payment: Payment, *, source: str) -> Applied:
-        """Delivered and not paid: never charged again, CaaS takes the loss (decision 17)."""
+        """Book the loss of a rejected settlement; nobody is charged again (decision 17)."""
         lost = payment.captured_amount - payment.settled_amount
         kept = await self._kept(payment)
         transition = transition_of(
@@ -112,7 +113,7 @@ class SettlementOutcomes:
         )
 
     async def reverse(self, payment: Payment, *, source: str) -> Applied:
-        """The bank takes settled money back; while a refund is under way that has to wait."""
+        """Book a reversed settlement; while a refund is under way, retry later."""
         if payment.state is PaymentState.REFUNDING:
             return payment, False
         is_refunded = payment.state is PaymentState.REFUNDED
@@ -151,13 +152,13 @@ class SettlementOutcomes:
         return any(event.source == REVERSED for event in events)
 
     async def _kept(self, payment: Payment) -> int:
-        """What we still have of a payment: what a dispute holds is lost or won with the dispute."""
+        """Return what is left of a settled payment beside refunds and disputes."""
         disputes = await self._refunds.disputes_of(payment.id)
         held = sum(it.amount for it in disputes if it.state in ("opened", "lost"))
         return payment.settled_amount - payment.refunded_amount - held
 
     async def confirms_after_all(self, payment: Payment, total: int, *, source: str) -> Applied:
-        """The bank paid what was booked as lost: a person corrects the loss by an entry."""
+        """Open a case: the bank paid what was booked as lost, and a person corrects the entry."""
         transition = transition_of(
             payment,
             Remark.LATE_OUTCOME,
@@ -178,7 +179,7 @@ class SettlementOutcomes:
     ) -> Applied:
         async def alert(connection: Connection, after: Payment) -> None:
             await self._alert(kind, after.id, sentence, within=connection)
-            await self._overtaken.none_came(after, within=connection)
+            await self._overtaken.fail_waiting(after, within=connection)
             await self._refunds.wake(after.id, within=connection)
 
         return await self._transitions.try_to_apply(payment, transition, step=Step(also=alert))

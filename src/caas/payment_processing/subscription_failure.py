@@ -1,11 +1,11 @@
-"""A month that cannot be charged (Diagram 6, the `else`; Diagram 7, "Cancel subscription").
+"""Failed subscription months (Diagram 6, `else`; Diagram 7, "Cancel subscription").
 
-By the seed's rule the first declined charge cancels; a market's dunning policy may charge again or
-leave the service on for a while (decision 25). In the end the month is written off to the losses of
-CaaS, the subscription is cancelled and its service switched off, all in one commit.
+By the seed's rule the first decline cancels; a market's dunning policy may charge again or leave
+the service on for a while (decision 25). Finally the month is written off as a loss of CaaS, the
+subscription is cancelled and its service switched off, in one commit.
 
-Rules a change must keep: only a charge that was declined counts; a month is written off once and
-never charged again; the running month is not billed (decision 26).
+Rules a change must keep: only a decline counts; a month is written off once and never charged
+again; the running month is not billed (decision 26).
 """
 
 from datetime import timedelta
@@ -45,7 +45,7 @@ TEMPLATES: Final = {
 
 
 class SubscriptionFailure:
-    """What follows when a month's charge fails."""
+    """Applies the dunning policy when a month's charge fails."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class SubscriptionFailure:
         time_scale: TimeScale,
         dunning: DunningPolicy | None = None,
     ) -> None:
-        """Work with these participants; without a dunning policy the seed's rule holds."""
+        """Without a dunning policy, the first decline cancels the subscription."""
         self._tables = tables
         self._subscriptions = subscriptions
         self._notifications = notifications
@@ -65,14 +65,14 @@ class SubscriptionFailure:
         self._invoices = InvoiceRows(tables.database)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take further charges and ends of grace."""
+        """Register the jobs of further charges and of the end of grace."""
         jobs.register(CHARGE_AGAIN, self._charge_again)
         jobs.register(END_OF_GRACE, self._grace_ended)
 
     async def payment_failed(
         self, invoice: Invoice, payment: Payment, *, within: Connection
     ) -> None:
-        """Follow a charge that was declined or never confirmed, as the policy says."""
+        """Apply the policy to a charge that was declined or never confirmed."""
         failed = await self._invoices.failed_charges(invoice.id, within=within)
         if payment.decline_code == ABANDONED:
             follows = after_silence(self._dunning, failed.abandoned)
@@ -87,7 +87,7 @@ class SubscriptionFailure:
                 await self._give_up(invoice, payment, within)
 
     async def advance(self, payment: Payment) -> None:
-        """Do the next thing for a failed month: cancel if the bank rejected it, switch off."""
+        """Cancel a month that the bank rejected, and switch the service off."""
         invoice = await self._invoices.find(payment.subject)
         if invoice is None:
             return
@@ -208,7 +208,7 @@ class SubscriptionFailure:
 
 
 def invoice_facts(invoice: Invoice) -> dict[str, object]:
-    """Return what the customer is told of an invoice."""
+    """Return the facts of an invoice for notifications."""
     return {
         "number": invoice.full_number,
         "invoice": str(invoice.id),

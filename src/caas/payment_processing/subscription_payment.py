@@ -1,15 +1,15 @@
-"""Subscription Payment (Diagram 6): one month's charge, and the payment method behind it.
+"""Subscription Payment (Diagram 6): one month's charge, and its payment method.
 
-A month that has ended is charged from its invoice: paid, the subscription continues and the invoice
-is sent; declined, the subscription is cancelled, the month is written off and the service is
-switched off. Before a subscription begins, a small amount is held and let go again: that is how a
-payment method is verified (decision 27), and the only time that a hold has no invoice. Another
-payment method for a running subscription is verified in the same way. Nobody watches these charges,
-so a customer whose bank asks for a confirmation is told, with the gateway's page.
+An ended month is charged from its invoice. If it is paid, the subscription continues and the
+invoice is sent; if it is declined, the subscription is cancelled, the month written off and the
+service switched off. Before a subscription begins, a small amount is held and voided to verify the
+payment method (decision 27); this is the only authorization without an invoice. Another payment
+method is verified in the same way. Customers are not present at these charges, so they are sent the
+gateway's page when their bank asks for a confirmation.
 
-Rules a change must keep: what a month's result means is one commit with that result; only a
-declined charge cancels, an unknown one never does (decision 25); an invoice that was paid or
-written off is never charged again (decision 26); a verification is voided, never captured.
+Rules a change must keep: the consequences of a month's result are one commit with that result; only
+a decline cancels, an unknown outcome never does (decision 25); an invoice that was paid or written
+off is never charged again (decision 26); a verification is voided, never captured.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ class SubscriptionPayment:
         time_scale: TimeScale,
         public_url: str | None = None,
     ) -> None:
-        """Work with these participants; what follows a failure is `subscription_failure`'s.
+        """Return customers from the gateway's page to pages at `public_url`.
 
         Customers whom the gateway asked something come back to pages at `public_url`.
         """
@@ -90,14 +90,14 @@ class SubscriptionPayment:
         self._methods = PaymentMethods(tables.database)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take what is left for later: verifications, and what follows a failed month."""
+        """Register the jobs of verifications and of failed months."""
         jobs.register(VERIFY_PAYMENT_METHOD, self._verification_due, safety_net=True)
         self._failure.register(jobs)
 
     # -- how a charge begins -------------------------------------------------------------------
 
     async def verify_payment_method(self, subscription_id: UUID) -> None:
-        """Hold a small amount on a new subscription's payment method; what follows lets it go."""
+        """Hold a small amount on a new subscription's payment method; the flow voids it."""
         subscription = await self._subscriptions.subscription(subscription_id)
         if subscription.state is not SubscriptionState.VERIFYING:
             return
@@ -106,7 +106,7 @@ class SubscriptionPayment:
     async def verify_another(
         self, subscription: Subscription, payment_method: str | None
     ) -> Payment:
-        """Hold a small amount on another payment method, or on what is typed at the gateway."""
+        """Hold a small amount on another payment method, or on one typed at the gateway."""
         return await self._verify(subscription, payment_method)
 
     async def _verify(self, subscription: Subscription, payment_method: str | None) -> Payment:
@@ -133,7 +133,7 @@ class SubscriptionPayment:
     async def charge_mes_vencido(
         self, charges: Sequence[MonthCharge], *, within: Connection
     ) -> int:
-        """Accept the charges of a month in one statement; return how many were not there yet."""
+        """Accept the charges of a month in one statement; return how many are new."""
         wanted = [
             _new_payment(charge, self._page(f"payments/{charge.payment_id}")) for charge in charges
         ]
@@ -141,11 +141,11 @@ class SubscriptionPayment:
         return sum(acceptance.verdict is Verdict.ACCEPTED for acceptance in accepted)
 
     async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
-        """Look when it is accepted: until then its invoice may be paid or written off."""
+        """Return a check that runs on acceptance: until then the invoice may be paid."""
         return self._check_due
 
     async def _check_due(self, request: PaymentRequest, *, within: Connection) -> None:
-        """Refuse a charge that no invoice stands behind (`initiateSubscriptionPayment`).
+        """Accept a charge only for an invoice that is due (`initiateSubscriptionPayment`).
 
         Raises:
             NotDueError: no such invoice is due.
@@ -166,24 +166,24 @@ class SubscriptionPayment:
     # -- Diagram 6, the result of a charge -----------------------------------------------------
 
     async def on_requires_action(self, payment: Payment) -> Step:
-        """Tell a customer who is not there; whoever changes a payment method is on the page."""
+        """Notify a customer who is not present; whoever changes a payment method is on the page."""
         if payment.payment_method is None:
             return Step()
         is_a_month = await self._invoices.find(payment.subject) is not None
         return Step(also=self._ask_for_a_month if is_a_month else self._ask_for_a_method)
 
     async def on_failed(self, payment: Payment) -> Step:
-        """Say what is committed with a declined charge: cancelled, written off, customer told."""
+        """Return what is committed with a decline: cancellation, write-off, customer notice."""
         is_a_month = await self._invoices.find(payment.subject) is not None
         return Step(also=self._payment_failed if is_a_month else self._payment_method_refused)
 
     async def on_authorized(self, payment: Payment) -> Step:
-        """Say what is committed with the funds: the claim on them, and what it means."""
+        """Return what is committed with the held funds: the claim and its consequences."""
         is_a_month = await self._invoices.find(payment.subject) is not None
         return Step(also=self._payment_successful if is_a_month else self._payment_method_verified)
 
     async def advance(self, payment: Payment) -> Payment:
-        """Do the next thing: capture or let go at the gateway, switch on or off in the vehicle."""
+        """Capture or void at the gateway, and switch the service on or off."""
         payment = await self._tables.payments.get(payment.id)
         match payment.state:
             case PaymentState.FAILED | PaymentState.SETTLEMENT_FAILED:
@@ -199,7 +199,7 @@ class SubscriptionPayment:
                 return payment
 
     async def void(self, payment: Payment, reason: str) -> Payment:
-        """Give the held funds back."""
+        """Void the held funds."""
         return await self._charges.void.void_charge(payment, reason)
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
@@ -276,7 +276,7 @@ class SubscriptionPayment:
 
 
 def _usage_snapshot(invoice: Invoice) -> Evidence:
-    """Return the proof behind a month's capture: the invoice that holds what was used."""
+    """Return the evidence for a month's capture: the invoice with its usage."""
     return Evidence(
         id=new_id(),
         kind=EvidenceKind.USAGE_SNAPSHOT.value,
@@ -289,7 +289,7 @@ def _usage_snapshot(invoice: Invoice) -> Evidence:
 
 
 def _where(payment: Payment) -> dict[str, object]:
-    """Return the gateway's page as a fact to tell; a gateway may ask without a page of its own."""
+    """Return the gateway's page as a fact, if there is one."""
     page = payment.hosted_page_url
     return {"payment_url": page} if page and page.startswith(("https://", "http://")) else {}
 

@@ -1,15 +1,14 @@
-"""Which of the gateway's transactions is a payment's own, when there are several (fault F-H1).
+"""Which gateway transaction is a payment's own, when there are several (fault F-H1).
 
-A gateway that ignores keys makes a transaction of each attempt. The first that is committed in the
-payment's row is chosen for good; the database refuses another. Every other one under the same
-reference is a sibling: its news drives its own compensation and nothing else. Webhooks find a
-sibling soonest; a job looks for it over a day, for when all of them are lost.
+A gateway that ignores keys creates a transaction for each attempt. The first one committed to the
+payment's row is chosen for good; the database rejects another. Any other transaction under the same
+reference is a sibling: it is compensated and changes nothing else. Webhooks find siblings first; a
+job looks for them over a day, in case all webhooks are lost.
 
-Rules a change must keep: what is committed as chosen never changes; a transaction is chosen only
-from the version of the payment that was looked at; a dead transaction ends a payment only when the
-gateway shows no living one beside it; before anything is sent a second time, it is written down
-that siblings have to be looked for; a look only leaves hints, and the gateway is asked again before
-anything is undone; a gateway that does not answer uses up no look.
+Rules a change must keep: a committed choice never changes; a transaction is chosen only from the
+version of the payment that was read; a dead transaction ends a payment only when the gateway shows
+no live one beside it; the search for siblings is scheduled before anything is sent a second time; a
+search only schedules compensation; an unanswered search does not count as one.
 """
 
 from collections.abc import Sequence
@@ -52,12 +51,12 @@ def is_sibling(payment: Payment, transaction_id: str) -> bool:
 
 
 def chosen_of(found: Sequence[GatewayTransaction]) -> GatewayTransaction:
-    """Choose the one to keep: what took money, then what holds it; whoever looks, the same one."""
+    """Choose the transaction to keep: one that took money, then one that holds it, then by id."""
     return min(found, key=lambda one: (_LIVELIEST_FIRST.index(one.status), one.id))
 
 
 class TransactionSelection:
-    """Looks a payment's transactions up and tells the chosen one from its siblings."""
+    """Looks up a payment's transactions and separates the chosen one from its siblings."""
 
     def __init__(
         self,
@@ -67,18 +66,17 @@ class TransactionSelection:
         *,
         time_scale: TimeScale,
     ) -> None:
-        """Ask this gateway."""
         self._tables = tables
         self._gateway = gateway
         self._transitions = transitions
         self._time_scale = time_scale
 
     def register(self, jobs: JobQueue) -> None:
-        """Take every search for siblings."""
+        """Register the search for siblings."""
         jobs.register(LOOK_FOR_SIBLINGS, self._look_for_siblings)
 
     async def look_up(self, payment: Payment) -> GatewayTransaction | None:
-        """Ask the gateway what it knows of a payment; None is its word that it knows nothing.
+        """Look up a payment at the gateway; None if the gateway does not have it.
 
         Raises:
             GatewayFailure: it gave no usable answer, or cannot look up by reference.
@@ -91,17 +89,19 @@ class TransactionSelection:
             return found[0] if found else None
         for one in found:
             if one not in ours:
-                await self.contradicts(payment, f"It says {', '.join(differences(payment, one))}.")
+                await self.open_contradiction(
+                    payment, f"It says {', '.join(differences(payment, one))}."
+                )
         chosen = chosen_of(ours)
         for one in ours:
             if one is not chosen:
                 await self._transitions.record_late_outcome(payment, one.id)
         return chosen
 
-    async def weighed(
+    async def live_transaction(
         self, payment: Payment, transaction: GatewayTransaction
     ) -> GatewayTransaction:
-        """Return what a payment follows: never a dead transaction while another one lives.
+        """Return the transaction a payment follows: never a dead one beside a live one.
 
         Raises:
             GatewayFailure: the gateway gave no usable answer to the lookup.
@@ -115,7 +115,7 @@ class TransactionSelection:
             return transaction
 
     async def watch_for_siblings(self, payment: Payment) -> None:
-        """Write down that siblings have to be looked for, where the gateway can be asked."""
+        """Schedule the search for siblings, where the gateway has a lookup."""
         if self._gateway.capabilities.lookup_by_reference:
             await self._tables.jobs.add(
                 LOOK_FOR_SIBLINGS,
@@ -141,8 +141,8 @@ class TransactionSelection:
             return Done()
         return RetryIn(LOOKS_SECONDS[looks], "a sibling may still appear", {"looks": looks})
 
-    async def contradicts(self, payment: Payment, sentence: str) -> None:
-        """Open the case of a gateway that says something else than was asked of it."""
+    async def open_contradiction(self, payment: Payment, sentence: str) -> None:
+        """Open a case: the gateway contradicts the request."""
         await self._tables.cases.open(
             CONTRADICTION,
             payment.id,
@@ -151,7 +151,7 @@ class TransactionSelection:
 
 
 def differences(payment: Payment, transaction: GatewayTransaction) -> list[str]:
-    """Tell where a transaction differs from its payment (decision 32)."""
+    """Return where a transaction differs from its payment (decision 32)."""
     return mismatches(
         transaction,
         reference=str(payment.id),

@@ -1,11 +1,11 @@
-"""How every payment's next step is applied, whichever call to the gateway it came from.
+"""Transitions of charges: how every outcome of a gateway call is applied and recorded.
 
-A move is applied alone or, with what a flow adds to it, in one transaction; what could not be
-asked of the gateway is put off, and what it did not answer is written down as unknown.
+A transition is applied alone or, with the step of a flow, in one database transaction. An operation
+that could not be sent is rescheduled; one without an answer is recorded as unknown.
 
-Rules a change must keep: a payment is described by what was committed, never by what was hoped; an
-outcome nobody knows is a remark and a probe, never another state (decision 3); what a retry needs
-to know of the attempts before it stands in its jobs.
+Rules a change must keep: a payment is described by what was committed; an unknown outcome is a
+remark and a lookup, never another state (decision 3); what a retry must know of earlier attempts is
+in its job.
 """
 
 from collections.abc import Awaitable, Callable
@@ -31,10 +31,10 @@ ENDED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
 
 
 class ChargeTransitions:
-    """Applies transitions, and records what the gateway did not answer."""
+    """Applies transitions, and records unanswered and refused calls."""
 
     def __init__(self, tables: BillingDatabase, *, time_scale: TimeScale, alert: Alert) -> None:
-        """Record in this database; operations hear of unknown outcomes and refusals."""
+        """Record in this database; `alert` hears of unknown outcomes and refusals."""
         self._tables = tables
         self._time_scale = time_scale
         self._alert = alert
@@ -42,13 +42,13 @@ class ChargeTransitions:
     async def apply(
         self, payment: Payment, transition: Transition, *, step: Step | None = None
     ) -> Payment:
-        """Apply a move with the step a flow adds to it; return the payment as it stands."""
+        """Apply a transition with a flow's step; return the payment afterwards."""
         return (await self.try_to_apply(payment, transition, step=step))[0]
 
     async def try_to_apply(
         self, payment: Payment, transition: Transition, *, step: Step | None = None
     ) -> tuple[Payment, bool]:
-        """Apply a move; return the payment as it stands, and whether this move brought it there."""
+        """Apply a transition; return the payment afterwards, and whether this call applied it."""
         if step is None:
             after, transitioned = await self.apply_with(payment, transition)
         else:
@@ -57,10 +57,10 @@ class ChargeTransitions:
             )
         return after, transitioned.transitioned
 
-    async def in_doubt(self, payment: Payment, operation: str, because: str) -> Payment:
-        """Say at once that a call had no answer, while it is still tried (decision 62).
+    async def record_no_answer(self, payment: Payment, operation: str, because: str) -> Payment:
+        """Record at once that a call had no answer, while it is still retried (decision 62).
 
-        What somebody else has moved meanwhile is left as it is.
+        A payment that changed meanwhile is left as it is.
         """
         if payment.outcome == "unknown":
             return payment
@@ -84,7 +84,7 @@ class ChargeTransitions:
         transaction_id: str | None = None,
         issue: int = 1,
     ) -> Payment:
-        """Write down that nobody knows what became of an operation; it is looked up from now on."""
+        """Record that an operation's outcome is unknown; from now on it is looked up."""
         await self._alert(OUTCOME_UNKNOWN, payment.id, because)
         first_probe = self._time_scale.seconds(FIRST_PROBE_SECONDS)
         if payment.outcome == "unknown" and transaction_id is None:
@@ -105,7 +105,7 @@ class ChargeTransitions:
         return after
 
     async def close_if_known(self, payment: Payment) -> None:
-        """Close the case of an unknown outcome once it is known, whoever opened the case late."""
+        """Close the case of an unknown outcome once the outcome is known."""
         if payment.outcome == "known":
             await self._tables.cases.close(
                 OUTCOME_UNKNOWN,
@@ -117,7 +117,7 @@ class ChargeTransitions:
     async def _probe_instead(
         self, payment: Payment, operation: str, due_in: float, issue: int
     ) -> None:
-        """Look it up from now on instead of trying it again; that it is unknown is written."""
+        """Replace the operation's job by lookups; the unknown outcome is already recorded."""
         asked = {"operation": operation, "issue": issue}
         await self._tables.jobs.postpone(PROBE, payment.id, due_in=due_in, payload=asked)
         async with self._tables.database.connection() as connection:
@@ -126,7 +126,7 @@ class ChargeTransitions:
     async def record_late_outcome(
         self, payment: Payment, transaction_id: str, *, disputed: bool = False
     ) -> None:
-        """Have it looked into whether the gateway has what it should not have (decision 10)."""
+        """Schedule compensation of a transaction the payment does not account for (decision 10)."""
         hint: dict[str, object] = {"payment": str(payment.id), "transaction": transaction_id}
         if disputed:
             hint["disputed"] = True
@@ -155,7 +155,7 @@ class ChargeTransitions:
 
             after, transitioned = await self._tables.database.in_transaction(together)
         if within is None:
-            await self._doubt_is_over(payment, after)
+            await self._close_case(payment, after)
         return after, transitioned
 
     async def _after(
@@ -186,10 +186,10 @@ class ChargeTransitions:
             **changes,
         )
 
-    async def put_off(
+    async def reschedule(
         self, payment: Payment, operation: str, no_answer: NoAnswer, *, issue: int = 1
     ) -> Payment:
-        """Put the operation off to its next retry, or record that its outcome is unknown."""
+        """Reschedule the operation, or record that its outcome is unknown."""
         if no_answer.wait_seconds is None:
             return await self.leave_unknown(payment, operation, no_answer.because, issue=issue)
         await self._tables.jobs.postpone(
@@ -201,8 +201,8 @@ class ChargeTransitions:
         )
         return payment
 
-    async def keep_asking(self, payment: Payment, operation: str, refused: Refused) -> Payment:
-        """Tell a person that the gateway refuses what has to be done, and go on asking for it."""
+    async def retry_refused(self, payment: Payment, operation: str, refused: Refused) -> Payment:
+        """Alert operations that the gateway refuses an operation, and keep retrying it."""
         await self._alert(REFUSES, payment.id, refused.error.sentence)
         await self._tables.jobs.postpone(
             operation,
@@ -213,14 +213,13 @@ class ChargeTransitions:
         )
         return payment
 
-    async def _doubt_is_over(self, payment: Payment, after: Payment) -> None:
-        """Close the case of an unknown outcome, saying what the outcome was."""
+    async def _close_case(self, payment: Payment, after: Payment) -> None:
         if payment.outcome == "unknown":
             await self.close_if_known(after)
 
 
 def _with_step(transition: Transition, step: Step) -> Transition:
-    """Add what a flow commits to the move that every payment makes."""
+    """Add a flow's step to a transition."""
     return msgspec.structs.replace(
         transition,
         facts={**(transition.facts or {}), **step.facts},

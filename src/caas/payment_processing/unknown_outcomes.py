@@ -1,12 +1,12 @@
-"""What was begun and not finished is resumed; what a time-out left open is asked, never assumed.
+"""Unknown outcomes: unfinished operations are resumed, timed-out ones looked up.
 
-A payment whose outcome is unknown keeps its state and is looked up at the gateway, by its id or by
-our reference, until there is evidence (decision 3). What another process began is looked up before
-it is sent again, under the same key. Only proof of absence lets anything be sent under a new one.
+A payment of unknown outcome keeps its state and is looked up at the gateway, by its id or by our
+reference, until there is evidence (decision 3). An operation that another process began is looked
+up before it is sent again under the same key. Only proof of absence permits a new key.
 
-Rules a change must keep: unknown never becomes Failed by the passing of time; a vehicle, a
-service or a subscription is never taken away while the outcome is unknown; past the life of an
-idempotency key nothing is sent again under it.
+Rules a change must keep: time alone never fails a payment of unknown outcome; no vehicle, service
+or subscription is taken away meanwhile; past the lifetime of its key nothing is sent again under
+it.
 """
 
 from typing import Final
@@ -57,7 +57,7 @@ class OutcomeKnownError(ConflictError):
 
 
 class UnknownOutcomes:
-    """Resumes and resolves what is not known to have ended."""
+    """Resumes unfinished operations and resolves unknown outcomes."""
 
     def __init__(
         self,
@@ -68,7 +68,6 @@ class UnknownOutcomes:
         flows: Flows,
         time_scale: TimeScale,
     ) -> None:
-        """Ask this gateway; let each payment's own flow follow the answer."""
         self._tables = tables
         self._gateway = gateway
         self._charges = charges
@@ -76,7 +75,7 @@ class UnknownOutcomes:
         self._time_scale = time_scale
 
     def register(self, jobs: JobQueue) -> None:
-        """Take what another process began and did not finish, and every probe."""
+        """Register the jobs of unfinished operations and of lookups."""
         jobs.register(AUTHORIZE, self._resume_authorization, safety_net=True)
         jobs.register(CAPTURE, self._resume_capture, safety_net=True)
         jobs.register(VOID, self._resume_void, safety_net=True)
@@ -84,7 +83,7 @@ class UnknownOutcomes:
         self._charges.selection.register(jobs)
 
     async def probe_now(self, payment_id: UUID) -> None:
-        """Have the gateway asked at once about an outcome nobody knows.
+        """Look an unknown outcome up at once.
 
         Raises:
             PaymentNotFoundError: no payment has this id.
@@ -122,7 +121,7 @@ class UnknownOutcomes:
         return await self._absent(job, payment)
 
     async def _attempt(self, job: Job, payment: Payment) -> Attempt:
-        """Say what went before; work that was claimed before may have been sent by who claimed."""
+        """Return what went before; a job that was claimed before may have been sent."""
         maybe_sent = job.attempts > 1 or bool(job.payload.get("maybe_sent", True))
         return Attempt(
             earlier_tries=int(job.payload.get("tries", 0)),
@@ -136,7 +135,7 @@ class UnknownOutcomes:
         return Done()
 
     async def _send_blind(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
-        """No lookup to be had: the same key again is safe, as long as the gateway remembers it."""
+        """Without a lookup, send the same key again while the gateway remembers it."""
         if self._key_is_alive(payment):
             return await self._send(payment, flow, attempt)
         because = "It can neither be looked up nor be sent again: its key is forgotten by now."
@@ -185,10 +184,10 @@ class UnknownOutcomes:
         return await self._follow(job, payment, flow, transaction)
 
     async def _resolve_blind(self, job: Job, payment: Payment, flow: Flow) -> Answer:
-        """Ask by sending the same key again; past its life only a webhook or two people tell."""
+        """Without a lookup, send the same key again; past its lifetime, wait for other evidence."""
         if not self._key_is_alive(payment):
             sentence = "It can neither be looked up nor be sent again."
-            await self._charges.selection.contradicts(payment, sentence)
+            await self._charges.selection.open_contradiction(payment, sentence)
             return _again(job, "a webhook, the settlement report or two people must tell")
         attempt = Attempt(maybe_sent=True, issue=await self._issue(payment), fence=job.fence)
         await self._charges.authorization.process_payment(payment, flow, attempt=attempt)
@@ -199,7 +198,9 @@ class UnknownOutcomes:
     ) -> Answer:
         different = differences(payment, transaction)
         if different:
-            await self._charges.selection.contradicts(payment, f"It says {', '.join(different)}.")
+            await self._charges.selection.open_contradiction(
+                payment, f"It says {', '.join(different)}."
+            )
             return _again(job, "the gateway contradicts what was asked")
         if transaction.status in OPEN_STILL and payment.gateway_transaction_id:
             return _again(job, f"the gateway says {transaction.status}")
@@ -210,7 +211,7 @@ class UnknownOutcomes:
         return _again(job, "the gateway's answer decides nothing") if still_unknown else Done()
 
     async def _absent(self, job: Job, payment: Payment) -> Answer:
-        """The gateway knows nothing of it: after a quiet time, that is proof (fault F-G5)."""
+        """Treat an absent payment as not charged, after a quiet time (fault F-G5)."""
         if payment.unmoved_seconds < self._time_scale.seconds(QUIESCENCE_SECONDS):
             return _again(job, "the gateway knows nothing of it yet")
         if not await self.not_charged(payment, BeyondEvent.NEVER_SENT, fence=job.fence):
@@ -220,9 +221,9 @@ class UnknownOutcomes:
     async def not_charged(
         self, payment: Payment, event: BeyondEvent, *, fence: int = 0, **facts: object
     ) -> bool:
-        """Follow proof that nobody was charged: fail, or send again what only a decline may fail.
+        """Apply proof that nobody was charged: fail, or resend what only a decline may fail.
 
-        False when somebody else has moved the payment meanwhile.
+        False if the payment changed meanwhile.
         """
         flow = self._flows.of(payment.type)
         if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:
@@ -247,13 +248,13 @@ class UnknownOutcomes:
         return True
 
     async def _resolve(self, job: Job, payment: Payment, operation: str) -> Answer:
-        """A capture or void whose outcome is unknown: look, then finish what was claimed."""
+        """Look up a capture or void of unknown outcome, then finish what was claimed."""
         try:
             transaction = await self._charges.selection.look_up(payment)
         except GatewayFailure as failure:
             return _again(job, failure.sentence)
         if transaction is None:
-            await self._charges.selection.contradicts(
+            await self._charges.selection.open_contradiction(
                 payment, "It knows nothing of what it had authorized."
             )
             return _again(job, "the gateway lost the transaction")
@@ -284,7 +285,7 @@ class UnknownOutcomes:
         return known or self._gateway.capabilities.lookup_by_reference
 
     def _key_is_alive(self, payment: Payment) -> bool:
-        """Whether the gateway still remembers the key of whatever was sent for this payment."""
+        """Say whether the gateway still remembers the payment's key."""
         return KeyLifetime.of(self._gateway.capabilities).covers(payment.age_seconds)
 
     async def _issue(self, payment: Payment) -> int:

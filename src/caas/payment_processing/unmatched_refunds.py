@@ -1,8 +1,8 @@
-"""Refunds the gateway has made of a payment that no refund of ours accounts for.
+"""Unmatched refunds: refunds at the gateway that no refund of ours accounts for.
 
-Rules a change must keep: what is at the gateway counts, whatever was said of it before; a refund is
-told of in one case, which ends by itself once the refund is known here; closing the case lets no
-refund go that the gateway's lookup contradicts.
+Rules a change must keep: the gateway's list overrides earlier reports; an unmatched refund has one
+case, which closes once the refund is matched; closing the case by hand releases no refund that the
+gateway's list contradicts.
 """
 
 from typing import Final
@@ -23,10 +23,9 @@ CONTRADICTION: Final = "refund_contradiction"
 
 
 class UnmatchedRefunds:
-    """Finds them, and tells of them."""
+    """Finds refunds at the gateway that none of ours accounts for, and opens their case."""
 
     def __init__(self, tables: BillingDatabase, gateway: PaymentGateway, rows: RefundRows) -> None:
-        """Compare this gateway's refunds with these rows."""
         self._tables = tables
         self._gateway = gateway
         self._rows = rows
@@ -34,7 +33,7 @@ class UnmatchedRefunds:
     async def before_sending(
         self, payment: Payment, refund: Refund
     ) -> GatewayRefund | RetryIn | None:
-        """Look whether the gateway has made a refund already; None: it may be sent.
+        """Return a refund the gateway already made, or when to retry; None if it may be sent.
 
         It is asked only where one has failed, or somebody else has made one.
         """
@@ -49,7 +48,7 @@ class UnmatchedRefunds:
         return same
 
     async def found(self, payment: Payment, refund: Refund) -> tuple[GatewayRefund | None, bool]:
-        """Find what can be this refund, and whether anything else went out that is a case now.
+        """Return the unmatched refund that fits this one, and whether there are others.
 
         Raises:
             GatewayFailure: the gateway cannot be asked.
@@ -91,7 +90,7 @@ class UnmatchedRefunds:
     async def _beyond_total(
         self, transaction_id: str, rows: list[Refund], noted: dict[str, int]
     ) -> list[GatewayRefund]:
-        """Without a list, what the transaction's total exceeds ours by, as one refund."""
+        """Without a list, return what the transaction's total exceeds ours by, as one refund."""
         transaction = await self._gateway.find(transaction_id)
         ours = sum(it.amount for it in rows if it.state == "succeeded") + sum(noted.values())
         beyond = 0 if transaction is None else transaction.refunded_amount - ours
@@ -106,7 +105,7 @@ class UnmatchedRefunds:
         return [total]
 
     async def is_of_several(self, reported: GatewayRefund) -> bool:
-        """Say whether a refund is told of several payments; each of them is a case then."""
+        """Open a case for each payment if a refund names several; say whether it does."""
         payment = await self._tables.payments.by_transaction(reported.transaction_id)
         refund = await self._rows.by_gateway_id(reported.id)
         others = (
@@ -124,12 +123,12 @@ class UnmatchedRefunds:
     async def contradict(
         self, payment_id: UUID, sentence: str, stranger: GatewayRefund | None = None
     ) -> None:
-        """Open the case that holds back every further refund of the payment."""
+        """Open the case that blocks further refunds of the payment."""
         facts = {"refund": stranger.id} if stranger else None
         await self._tables.cases.open(CONTRADICTION, payment_id, sentence, facts=facts)
 
     async def explained(self, payment_id: UUID, reported: GatewayRefund) -> None:
-        """End the case about a refund that nobody here had asked for: it is known now."""
+        """Close the case of an unmatched refund that is now known."""
         await self._tables.cases.close(
             CONTRADICTION,
             payment_id,
@@ -140,5 +139,5 @@ class UnmatchedRefunds:
 
 
 def listed_id(reported: GatewayRefund) -> str | None:
-    """Return a refund's own id; None when only the transaction's total told of it."""
+    """Return a refund's own id; None if only the transaction's total shows it."""
     return None if reported.id == reported.transaction_id else reported.id

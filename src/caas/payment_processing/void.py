@@ -1,10 +1,10 @@
-"""Voiding a charge: claimed, then told to the gateway until there is proof (Diagram 8, arrow 5b).
+"""Voiding a charge: claimed, then sent until there is evidence (Diagram 8, arrow 5b).
 
-What the gateway took all the same is given back by `compensation`.
+If the gateway captured instead, `compensation` refunds it.
 
-Rules a change must keep: a void is claimed before the gateway hears of it and never beside a
-capture (decision 7); it is repeated until the gateway's answer or the expiry of the authorization
-shows that nothing is held; money taken instead is refunded at once, with a case (decision 8).
+Rules a change must keep: a void is claimed before it is sent, and never beside a capture (decision
+7); it is sent until the gateway's answer or the expiry of the authorization shows that nothing is
+held; money captured instead is refunded at once, with a case (decision 8).
 """
 
 from typing import Final
@@ -48,7 +48,7 @@ class CaptureWonError(ConflictError):
 
 
 class Void:
-    """Lets go of what is held."""
+    """Voids held funds."""
 
     def __init__(
         self,
@@ -58,7 +58,6 @@ class Void:
         *,
         time_scale: TimeScale,
     ) -> None:
-        """Void through this gateway."""
         self._tables = tables
         self._gateway = gateway
         self._transitions = transitions
@@ -67,7 +66,7 @@ class Void:
     async def void_charge(
         self, payment: Payment, reason: str, *, command: Command | None = None
     ) -> Payment:
-        """Claim the void, then tell the gateway (Diagram 8, arrow 5b).
+        """Claim the void, then send it to the gateway (Diagram 8, arrow 5b).
 
         Raises:
             CaptureWonError: the charge was committed first.
@@ -106,8 +105,8 @@ class Void:
         after, transitioned = await self._transitions.apply_with(
             payment, transition, within=within, also=step.also
         )
-        # A capture that was committed while the move waited for the row shows only in what is
-        # read afterwards, not in the move's own answer.
+        # A capture that was committed while this transition waited for the row shows only in what
+        # is read afterwards, not in the transition's own result.
         if not transitioned.transitioned and (
             transitioned.claim == "capture" or after.captured_amount
         ):
@@ -122,9 +121,9 @@ class Void:
         earlier_tries: int = 0,
         issue: int = 1,
     ) -> Payment:
-        """Tell the gateway to void what was claimed, until there is evidence (decision 8).
+        """Send a claimed void to the gateway until there is evidence (decision 8).
 
-        The reason is the claim's, whoever sends it: one key stands for one request.
+        The reason is always the claim's: one key stands for one request.
         """
         if payment.state is not PaymentState.AUTHORIZED:
             return payment
@@ -135,7 +134,7 @@ class Void:
 
         async def doubt(because: str) -> None:
             nonlocal payment
-            payment = await self._transitions.in_doubt(payment, VOID, because)
+            payment = await self._transitions.record_no_answer(payment, VOID, because)
 
         answer = await call_with_retry(
             lambda: self._gateway.void(transaction_id, reason, key=key),
@@ -146,13 +145,13 @@ class Void:
         )
         match answer:
             case NoAnswer():
-                return await self._transitions.put_off(payment, VOID, answer, issue=issue)
+                return await self._transitions.reschedule(payment, VOID, answer, issue=issue)
             case Refused(AuthorizationExpiredError()):
                 return await self.voided(payment, event=BeyondEvent.AUTHORIZATION_EXPIRED)
             case Refused(AlreadyCapturedError()):
                 return await self.captured_instead(payment)
             case Refused(error) if not _holds_nothing(error):
-                return await self._transitions.keep_asking(payment, VOID, answer)
+                return await self._transitions.retry_refused(payment, VOID, answer)
             case _:
                 return await self.voided(payment)
 
@@ -163,7 +162,7 @@ class Void:
         event: AnyEvent = PaymentEvent.CANCEL_BEFORE_CAPTURE,
         next_jobs: tuple[NewJob, ...] = (),
     ) -> Payment:
-        """Record that the gateway holds nothing any more for a payment claimed for void."""
+        """Record that the gateway no longer holds the funds of a voided payment."""
         transition = transition_of(
             payment,
             event,
@@ -176,7 +175,7 @@ class Void:
         return (await self._transitions.apply_with(payment, transition))[0]
 
     async def captured_instead(self, payment: Payment) -> Payment:
-        """The gateway captured what is voided here: a late outcome to refund (decisions 8, 10)."""
+        """Void a payment that the gateway captured instead, and compensate it (decisions 8, 10)."""
         assert payment.gateway_transaction_id is not None, "what is voided was authorized"
         undo = NewJob(
             COMPENSATE,

@@ -173,14 +173,14 @@ class ResolutionActions:
 
     async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        if await self._chargeback_lines.takes(payment, line):
+        if await self._chargeback_lines.book_chargeback(payment, line):
             return Done()
         return RetryIn(AGAIN_SECONDS, "the payment is not known by its transaction")
 
     async def _reverse_dispute(self, discrepancy: Discrepancy) -> Answer:
         """What came back undoes the loss of its dispute; of no dispute, it is a loss the less."""
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        of_none = await self._chargeback_lines.gives_back(payment, line)
+        of_none = await self._chargeback_lines.book_reversal(payment, line)
         if of_none:
             entries = postings.dispute_reversed(of_none)
             facts = {"reversal": f"{line.report_id}:{line.line_no}", "amount": of_none}

@@ -9,14 +9,12 @@ the text of a protection stands in its file exactly once, so that it cannot be m
 
 from dataclasses import dataclass
 
-PAYMENTS = "billing_database/migrations/0001_payments.sql"
-ORDERS = "billing_database/migrations/0002_orders.sql"
-ENTITLEMENTS = "billing_database/migrations/0020_entitlements.sql"
+SCHEMA = "billing_database/migrations/0001_schema.sql"
 GUARDS = "billing_database/test_guards.py::test_the_database_refuses"
 UNKNOWN = "robustness/test_unknown_outcomes.py"
 TWO = "robustness/test_two_of_everything.py"
 SEVERAL = "payment_processing/test_several_transactions.py"
-OPEN_WORK = "robustness/test_jobs_outlives_trouble.py"
+OPEN_WORK = "robustness/test_jobs_survive_trouble.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +32,7 @@ REMOVALS: dict[str, Removal] = {
     # -- what is sold has one truth ---------------------------------------------------------------
     "terms follow each other": Removal(
         fault="F-E3",
-        file=ENTITLEMENTS,
+        file=SCHEMA,
         protection="           greatest(b.at, o.until) as starts_at,\n"
         "           greatest(b.at, o.until) + make_interval",
         without="           b.at as starts_at,\n           b.at + make_interval",
@@ -43,7 +41,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "a failed purchase restores what is paid for": Removal(
         fault="F-E1",
-        file=ENTITLEMENTS,
+        file=SCHEMA,
         protection="           case when d.becomes = 'activating' or d.others_on then 'activate'\n",
         without="           case when d.becomes = 'activating' then 'activate'\n",
         shown_by="payment_processing/test_entitlements.py"
@@ -51,7 +49,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "one purchase is pending at a time": Removal(
         fault="F-E2",
-        file=ENTITLEMENTS,
+        file=SCHEMA,
         protection="and (t.state in ('pending', 'activating') and t.service_order is distinct from",
         without="and (false and t.service_order is distinct from",
         shown_by="payment_processing/test_entitlements.py"
@@ -68,48 +66,48 @@ REMOVALS: dict[str, Removal] = {
     # -- one verdict, and only with proof ---------------------------------------------------------
     "one capture or one void": Removal(
         fault="F-S7",
-        file=PAYMENTS,
-        protection="  payment_id uuid primary key,\n  payment_type",
-        without="  payment_id uuid not null,\n  payment_type",
-        shown_by="billing_database/test_moves.py::test_capture_and_void_race_and_exactly_one_wins",
+        file=SCHEMA,
+        protection="alter table only resolution_claims add constraint resolution_claims_pkey "
+        "primary key (payment_id);\n",
+        without="",
+        shown_by="billing_database/test_transitions.py::test_capture_and_void_race_and_exactly_one_wins",
     ),
     "a claim names its evidence": Removal(
         fault="F-S7",
-        file=PAYMENTS,
-        protection="""),
-  foreign key (payment_id, evidence_id, evidence_kind, proves_delivery)
-    references delivery_evidence (subject, id, kind, proves_delivery)
-""",
-        without=")\n",
+        file=SCHEMA,
+        protection="alter table only resolution_claims add constraint resolution_claims_payment_id_"
+        "evidence_id_evidence_kind_pro_fkey foreign key (payment_id, evidence_id, evidence_kind, "
+        "proves_delivery) references delivery_evidence(subject, id, kind, proves_delivery);\n",
+        without="",
         shown_by=f"{GUARDS}[a charge with a refused acknowledgement]",
     ),
     "a verified acknowledgement is signed": Removal(
         fault="F-S5",
-        file=PAYMENTS,
-        protection="and signature is not null and octet_length(signature) = 64)",
-        without="and octet_length(signature) = 64)",
+        file=SCHEMA,
+        protection="and (signature is not null) and (octet_length(signature) = 64)",
+        without="and (octet_length(signature) = 64)",
         shown_by=f"{GUARDS}[an acknowledgement without a signature]",
     ),
     "a payment moves with its event": Removal(
         fault="F-P9",
-        file=PAYMENTS,
-        protection="   where a.event is null or n.came_from = 'Authorized'",
-        without="   where n.came_from = 'Authorized'",
-        shown_by="billing_database/test_moves.py::test_an_illegal_move_in_a_batch_fails_alone",
+        file=SCHEMA,
+        protection="  where a.event is null or n.came_from = 'Authorized' and n.state <>",
+        without="  where n.came_from = 'Authorized' and n.state <>",
+        shown_by="billing_database/test_transitions.py::test_an_illegal_move_in_a_batch_fails_alone",
     ),
     "the past is kept": Removal(
         fault="F-P9",
-        file=PAYMENTS,
-        protection="update or delete or truncate on ledger_entries",
-        without="truncate on ledger_entries",
+        file=SCHEMA,
+        protection="before delete or update or truncate on ledger_entries",
+        without="before truncate on ledger_entries",
         shown_by="billing_database/test_guards.py::test_the_past_is_not_changed",
     ),
     "the same source counts once": Removal(
         fault="F-G9",
-        file=ENTITLEMENTS,
+        file=SCHEMA,
         protection="where e.payment_id = p.id and e.source = w.source)",
         without="where e.payment_id = p.id and e.source = w.source and false)",
-        shown_by="billing_database/test_moves.py::test_the_same_source_moves_a_payment_once",
+        shown_by="billing_database/test_transitions.py::test_the_same_source_moves_a_payment_once",
     ),
     "the vehicle's signature": Removal(
         fault="F-S3",
@@ -122,8 +120,8 @@ REMOVALS: dict[str, Removal] = {
     "the acknowledgement is of the command": Removal(
         fault="F-S5",
         file="ota_activation_engine/__init__.py",
-        protection="        if said != meant:\n",
-        without="        if said == ():\n",
+        protection="        if stated != meant:\n",
+        without="        if stated == ():\n",
         shown_by="bad_input/test_webhooks_and_acknowledgements.py"
         "::test_an_acknowledgement_that_proves_nothing_moves_no_payment"
         "[confirmDelivery-of an old epoch]",
@@ -162,8 +160,8 @@ REMOVALS: dict[str, Removal] = {
     "an answer is compared with the question": Removal(
         fault="F-G14",
         file="external_systems/payment_gateway.py",
-        protection="differing = [name for name, value in asked.items() if value != told[name]]",
-        without="differing = [name for name, value in asked.items() if name not in told]",
+        protection="differing = [name for name, value in asked.items() if value != reported[name]]",
+        without="differing = [name for name, value in asked.items() if name not in reported]",
         shown_by=f"{UNKNOWN}::test_a_gateway_that_keeps_contradicting_itself_moves_nothing",
     ),
     "a code nobody knows decides nothing": Removal(
@@ -184,14 +182,14 @@ REMOVALS: dict[str, Removal] = {
     # -- many at once -----------------------------------------------------------------------------
     "one live payment for one thing": Removal(
         fault="F-F3",
-        file=PAYMENTS,
+        file=SCHEMA,
         protection="create unique index one_live_payment_per_subject",
         without="create index one_live_payment_per_subject",
         shown_by=f"{TWO}::test_two_keys_for_one_thing_on_two_machines_name_the_one_payment",
     ),
     "one owner for one vehicle": Removal(
         fault="F-R2",
-        file=ORDERS,
+        file=SCHEMA,
         protection="create unique index one_active_assignment_per_vehicle",
         without="create index one_active_assignment_per_vehicle",
         shown_by="billing_database/test_orders.py"
@@ -202,7 +200,7 @@ REMOVALS: dict[str, Removal] = {
         file="billing_database/idempotency.py",
         protection='if row["request_hash"] is not None and row["request_hash"] != asked:',
         without='if row["request_hash"] is None and row["request_hash"] != asked:',
-        shown_by="bad_input/test_what_nobody_has.py"
+        shown_by="bad_input/test_unknown_ids.py"
         "::test_a_key_that_was_used_for_something_else_is_refused_wherever_it_comes",
     ),
     "a key is taken by one call": Removal(
@@ -248,8 +246,8 @@ REMOVALS: dict[str, Removal] = {
     "poison is set aside": Removal(
         fault="F-W9",
         file="jobs.py",
-        protection="            if work.attempts >= ATTEMPTS_MAX:",
-        without="            if work.attempts < 0:",
+        protection="            if job.attempts >= ATTEMPTS_MAX:",
+        without="            if job.attempts < 0:",
         shown_by=f"{OPEN_WORK}::test_a_poisoned_piece_is_parked_and_the_others_are_done",
     ),
     # -- what comes from outside ------------------------------------------------------------------
@@ -270,14 +268,14 @@ REMOVALS: dict[str, Removal] = {
     ),
     "an event counts once": Removal(
         fault="F-W1",
-        file=PAYMENTS,
-        protection="  unique (gateway, event_id)\n",
-        without="  unique (gateway, event_id, id)\n",
+        file=SCHEMA,
+        protection="webhook_inbox_gateway_event_id_key unique (gateway, event_id);",
+        without="webhook_inbox_gateway_event_id_key unique (gateway, event_id, id);",
         shown_by="api/test_webhooks.py::test_the_same_event_a_hundred_times_is_stored_once",
     ),
     "no card number comes in": Removal(
         fault="F-P5",
-        file="api/card_refusal.py",
+        file="web/card_refusal.py",
         protection='    if may_hold_one(text.encode("utf-8", "replace")) and holds_one(text):',
         without="    if text is None:",
         shown_by="api/test_card_refusal.py"

@@ -18,7 +18,7 @@ from docs.generate import ROOT, documents
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from tests.first_minutes.checkout import ADDRESS, PATH, Checkout, cloned
 
-WITH_EXAMPLES = ("README.md", "docs/integrating.md")
+WITH_EXAMPLES = ("README.md", "docs/contributing/tour.md", "docs/integrating.md")
 WITH_CONSOLES = ("README.md", "docs/operations.md", "docs/auditing.md")
 EXAMPLE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)

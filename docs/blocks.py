@@ -1,4 +1,4 @@
-"""The blocks of the documents that are read off tables: states, failures, retries, laws, calls.
+"""Generated blocks of the documents: states, failures, retries, invariants, calls.
 
 Rules a change must keep: a block says what the code says, in its order; it reads the same values
 that are enforced, never a copy of them.
@@ -33,27 +33,27 @@ CREATED: Final = re.compile(
     r"(?P<said>(?:^-- [^\n]*\n)*)^create (?P<kind>table|view) (?P<name>\w+)", re.MULTILINE
 )
 SAID_HERE: Final = {
-    "payments": "A payment as it stands; its state is where its last event led.",
-    "payment_events": "Everything that happened to a payment, each event hashed onto the last.",
-    "ledger_lines": "Each entry as its two sides, so that sums can be read.",
-    "ota_commands": "What a vehicle was told to do, with its epoch and its deadline.",
-    "idempotency_keys": "A caller's key as a digest, the request it was for, the answer it got.",
-    "webhook_inbox": "Every webhook with a good signature, once, as it was taken in.",
-    "customers": "Name, address and language: the only personal data there is.",
-    "vehicle_transitions": "The legal moves of a vehicle.",
-    "order_transitions": "The legal moves of an order.",
-    "vehicle_events": "Every move of a vehicle, written by the trigger that allows it.",
-    "orders": "Who ordered what, from which dealership, and how far it has come.",
-    "order_events": "Every move of an order, written by the trigger that allows it.",
-    "services": "The catalogue: one-time services with prices, subscriptions with a fee.",
-    "subscription_transitions": "The legal moves of a subscription.",
-    "subscription_events": "Every move of a subscription, written by the trigger that allows it.",
-    "api_keys": "The digest of each caller's key, its scopes, and whom it may act for.",
-    "refunds": "Money given back of a payment, or on its way back.",
-    "disputes": "Chargebacks, with how far each has come.",
-    "notifications": "What was told to whom: facts and a template, no name and no address.",
+    "payments": "Current state of each payment; equals the fold of its events.",
+    "payment_events": "Events of each payment, hash-chained.",
+    "ledger_lines": "Each ledger entry as its debit and credit lines.",
+    "ota_commands": "Commands to vehicles, with epoch and deadline.",
+    "idempotency_keys": "Digest of each idempotency key, its request and its stored answer.",
+    "webhook_inbox": "Every webhook with a valid signature, once, as received.",
+    "customers": "Name, e-mail address and language of customers.",
+    "vehicle_transitions": "Legal transitions of a vehicle.",
+    "order_transitions": "Legal transitions of an order.",
+    "vehicle_events": "Transitions of each vehicle, written by a trigger.",
+    "orders": "Orders: customer, vehicle, dealership and state.",
+    "order_events": "Transitions of each order, written by a trigger.",
+    "services": "Catalog: one-time services with prices, subscriptions with a fee.",
+    "subscription_transitions": "Legal transitions of a subscription.",
+    "subscription_events": "Transitions of each subscription, written by a trigger.",
+    "api_keys": "Digest of each API key, its scopes and restrictions.",
+    "refunds": "Refunds of payments.",
+    "disputes": "Chargebacks and their state.",
+    "notifications": "Messages as template and facts, without name or address.",
 }
-"""For the tables of which their migration says nothing just above them."""
+"""Descriptions of the tables that have no comment in their migration."""
 
 
 def exit_statuses() -> str:
@@ -83,7 +83,7 @@ def discrepancy_kinds() -> str:
         )
         for kind, row in KINDS.items()
     ]  # fmt: skip
-    return table(("when", "kind", "what follows", "days", "what may be decided"), rows)
+    return table(("when", "kind", "effect", "days", "resolutions"), rows)
 
 
 def diagram_9() -> str:
@@ -110,22 +110,22 @@ def payment_arrows() -> str:
             for name, states in (("at rest", of_payments.AT_REST), ("live", of_payments.LIVE))
             if state in states
         ]
-        rows.append((state, ", ".join(marks), "<br>".join(leaving) or "nothing leaves it"))
-    return table(("state", "it is", "what leads out of it"), rows)
+        rows.append((state, ", ".join(marks), "<br>".join(leaving) or "none"))
+    return table(("state", "kind", "transitions"), rows)
 
 
 def vehicle_states() -> str:
-    """Draw the way of a vehicle."""
+    """Draw the states of a vehicle."""
     return drawn(of_vehicles.mermaid())
 
 
 def order_states() -> str:
-    """Draw the way of an order."""
+    """Draw the states of an order."""
     return drawn(of_orders.mermaid())
 
 
 def subscription_states() -> str:
-    """Draw the way of a subscription."""
+    """Draw the states of a subscription."""
     ids = {
         state: state.value.title().replace(" ", "") for state in of_subscriptions.SubscriptionState
     }
@@ -195,13 +195,13 @@ def tables() -> str:
             stated = stated or SAID_HERE.get(made["name"], "")
             kept = ", ".join(guards.get(made["name"], ()))
             rows.append((f"`{made['name']}`", name.removesuffix(".sql"), stated, kept))
-    return table(("table or view", "migration", "what it is", "guards"), rows)
+    return table(("table or view", "migration", "content", "triggers"), rows)
 
 
 def invariants() -> str:
     """List the invariants of the whole database."""
     return table(
-        ("law", "always true"),
+        ("invariant", "always true"),
         [(f"`{invariant.name}`", invariant.sentence) for invariant in EVERY_INVARIANT],
     )
 
@@ -219,7 +219,7 @@ def calls() -> str:
                 scopes if operation.needs_key else "no key",
             )
         )
-    return table(("call", "address", "who may"), rows)
+    return table(("call", "route", "scopes"), rows)
 
 
 def notifications() -> str:

@@ -134,7 +134,7 @@ def subscription_states() -> str:
     lines += [f'    state "{state}" as {name}' for state, name in ids.items()]
     lines += [
         f'    {ids[source]} --> {ids[target]}: "{event}"'
-        for source, event, target in of_subscriptions.payment_transitions()
+        for source, event, target in of_subscriptions.transitions()
     ]
     return drawn("\n".join(lines))
 

@@ -250,7 +250,7 @@ async def test_the_invariant_finds_what_was_done_while_the_guard_was_away(
         await connection.execute("delete from api_keys")
         await connection.execute("alter table api_keys enable always trigger never_removed")
         await connection.execute("select caas.sum_anew('api_keys')")
-    assert found["keys_of_operations_have_two_people"] == 1
+    assert found["operations_keys_have_two_people"] == 1
 
 
 async def _hash_of(database: Database, key_id: UUID | None) -> bytes:

@@ -44,7 +44,7 @@ async def test_a_broken_law_is_told_to_operations_once(
         "select sentence from caas.cases where kind = $1", INVARIANT_VIOLATED
     )
     assert [row["sentence"].partition(".")[0] for row in reported] == [
-        "No card number stands anywhere"
+        "No text column contains a card number"
     ]
     assert A_CARD not in reported[0]["sentence"]
 

@@ -49,7 +49,7 @@ class AdvanceOrder(msgspec.Struct, forbid_unknown_fields=True):
     until: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an order that says neither."""
+        """Reject an order that says neither."""
         if not self.seconds and self.until is None:
             message = "say `seconds`, or `until` when"
             raise ValueError(message)

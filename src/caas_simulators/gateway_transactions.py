@@ -250,7 +250,7 @@ def _check(request: InitiateRequest) -> None:
 
 
 def may_return_to(url: str) -> bool:
-    """Say whether a customer may be sent to this address: http or https, with a host."""
+    """Return whether a customer may be sent to this address: http or https, with a host."""
     if not (url.isascii() and url.isprintable()) or " " in url:
         return False
     parts = urlsplit(url)

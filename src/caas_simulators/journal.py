@@ -104,7 +104,7 @@ class Journal(Generic[_Record]):
         self._records, self._bytes = self.records_read, whole_bytes
 
     def compact_with(self, snapshot: Callable[[], Iterable[_Record]]) -> None:
-        """Say what the records amount to, once they were replayed; compact if it is worth it."""
+        """Return what the records amount to, once they were replayed; compact if it is worth it."""
         self._snapshot = snapshot
         if self._bytes > COMPACT_BYTES_MIN:
             self.compact()

@@ -73,7 +73,7 @@ def token_of_card(number: str) -> str:
 
 
 def card_is_valid(number: str) -> bool:
-    """Say whether this is a card number, by its length and its check digit."""
+    """Return whether this is a card number, by its length and its check digit."""
     digits = _digits(number)
     if not (digits.isascii() and digits.isdigit() and len(digits) in CARD_LENGTHS):
         return False

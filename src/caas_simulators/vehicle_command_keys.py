@@ -62,7 +62,7 @@ class CommandKeys:
         }
 
     def signed(self, vin: str, command: Command) -> bool:
-        """Tell whether the key that the command names signed it for this car."""
+        """Return whether the key that the command names signed it for this car."""
         key = self._keys.get(command.key_id)
         if key is None:
             return False

@@ -102,7 +102,7 @@ class Fleet:
         return car
 
     def give_manner(self, car: Car, manner: Manner) -> None:
-        """Say how a car behaves from now on."""
+        """Return how a car behaves from now on."""
         car.manner = manner
         self._memory.keep(car)
 

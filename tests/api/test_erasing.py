@@ -199,7 +199,7 @@ async def test_disputed_use_stands_in_the_way_and_the_erased_are_not_billed(
     more = await doors.post("/v1/usage-disputes", doubt, caller="operators")
 
     assert kinds(open_) >= {"usage dispute", "use", "last month"}, open_.body
-    assert "the_erased_have_nothing_running" in found
+    assert "erased_customers_have_nothing_active" in found
     assert (billed.status, billed.json["code"]) == (409, "customer_erased"), billed.body
     assert cancelled.status == 200, cancelled.body
     assert (late.json["counted"], more.status) == (False, 409), late.body

@@ -306,9 +306,9 @@ async def test_use_is_taken_back_disputed_and_explained_over_the_wire(doors: Doo
 
     active_method = "update subscriptions set payment_method = 'pm_other' where state = 'active'"
     for planted, invariant in (
-        ("update usage_disputes set outcome = 'billed'", "disputes_of_use_end_as_decided"),
-        ("delete from usage_records where cancels is not null", "disputes_of_use_end_as_decided"),
-        (active_method, "months_are_charged_to_what_was_verified"),
+        ("update usage_disputes set outcome = 'billed'", "usage_disputes_end_as_decided"),
+        ("delete from usage_records where cancels is not null", "usage_disputes_end_as_decided"),
+        (active_method, "months_are_charged_to_verified_methods"),
     ):
         assert invariant in await found_after(doors.installation.database, planted), planted
 

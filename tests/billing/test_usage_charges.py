@@ -263,7 +263,7 @@ async def test_use_that_a_finished_month_left_out_in_silence_is_found(
     await installation.tables.cases.resolve(case.id, resolution="looked away", owner="ana")
 
     assert reported == []
-    assert await violated_invariants(database) == ["no_use_is_forgotten"]
+    assert await violated_invariants(database) == ["no_usage_is_unbilled"]
     await installation.tables.cases.open("month_too_large", past.id, "still to be looked at")
 
 

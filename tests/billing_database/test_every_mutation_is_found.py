@@ -34,7 +34,7 @@ ROWS_A_TABLE_MAX: Final = 6
 KINDS: Final = ("type", "kind", "state", "status", "class")
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "architecture.md"
 HEADING: Final = "## Jobs"
-OF_THE_SCHEMA: Final = ("every_guard_stands", "schema_is_as_migrated")
+OF_THE_SCHEMA: Final = ("guards_are_enabled", "schema_is_as_migrated")
 ASKED: Final = tuple(invariant for invariant in INVARIANTS if invariant.name not in OF_THE_SCHEMA)
 COLUMNS: Final = """
 select c.relname as table, a.attname as column, format_type(a.atttypid, a.atttypmod) as type,
@@ -161,7 +161,7 @@ class Planting:
 
 def _comes(invariant: Invariant, table: str) -> int:
     """Say which laws are asked first: that of the sums, then those that speak of the table."""
-    if invariant.name == "tables_are_as_written":
+    if invariant.name == "tables_match_their_checksums":
         return 0 if table in SUMMED else 3
     return 1 if f" {table} " in invariant.query or f" {table}\n" in invariant.query else 2
 

@@ -380,24 +380,24 @@ async def test_the_application_writes_history_by_its_doors_alone(database: Datab
 
 FOUND = {
     "a guard that was taken away": (
-        "drop trigger append_only on caas.ledger_entries", "every_guard_stands"),
+        "drop trigger append_only on caas.ledger_entries", "guards_are_enabled"),
     "a guard that sleeps": (
-        "alter table caas.payments disable trigger never_removed", "every_guard_stands"),
+        "alter table caas.payments disable trigger never_removed", "guards_are_enabled"),
     "a guard that a session may pass by": (
-        "alter table caas.payments enable trigger transitions_as_drawn", "every_guard_stands"),
+        "alter table caas.payments enable trigger transitions_as_drawn", "guards_are_enabled"),
     "a key between tables that sleeps": (
-        "alter table caas.resolution_claims disable trigger all", "every_guard_stands"),
+        "alter table caas.resolution_claims disable trigger all", "guards_are_enabled"),
     "a guard that lets everybody pass": (
         "create or replace function caas.refuse_change() returns trigger language plpgsql as"
-        " 'begin return null; end'", "every_guard_stands"),
+        " 'begin return null; end'", "guards_are_enabled"),
     "an arrow that was added": (
         "set caas.migration = 'runs';"
         " insert into caas.payment_transitions values ('Bank confirms', 'Failed', 'Settled')",
-        "arrows_are_the_rules"),
+        "transitions_match_the_rules"),
     "random bytes for the word of a vehicle": (
         f"{HEARD} select '{new_id()}', '{HELD}', {ACK}, command_id, action, epoch, vin, service,"
         f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now() from caas.ota_commands"
-        f" where subject = '{HELD}' and action = 'activate'", "every_message_is_signed"),
+        f" where subject = '{HELD}' and action = 'activate'", "acknowledgements_are_signed"),
     "the word of a vehicle that the service was not sold for": (
         "alter table caas.service_orders disable trigger append_only;"
         " update caas.service_orders set vin = 'VIN2'"
@@ -423,16 +423,16 @@ FOUND = {
     "a vehicle that has on more than is paid for": (
         "update caas.entitlements e set reported_until = null from caas.entitlement_terms t"
         f" where t.entitlement = e.id and t.payment_id = '{TAKEN}'",
-        "vehicles_have_on_what_is_paid_for"),
+        "vehicles_match_their_entitlements"),
     "a refunded term that lasts": (
         "insert into caas.refunds (id, payment_id, amount, currency, reason, requested_by, state,"
         " created_at, updated_at) select gen_random_uuid(), id, amount, currency, 'credit note R',"
         f" 'x', 'succeeded', now(), now() from caas.payments where id = '{TAKEN}'",
-        "what_is_undone_is_off"),
+        "refunded_terms_have_ended"),
     "an account of who was erased": (
         "insert into caas.accounts (id, role, customer, password_hash, created_at,"
         f" password_set_at) values ('{new_id()}', 'customer', '{CUSTOMER}', '$argon2id$x', now(),"
-        " now())", "the_erased_have_nothing_running"),
+        " now())", "erased_customers_have_nothing_active"),
     "an event after the last one": (
         "insert into caas.payment_events select id, version + 1, 'x', state, state, 'x', '{}',"
         f" now(), 'x' from caas.payments where id = '{HELD}'", "state_is_fold_of_events"),

@@ -19,8 +19,9 @@ from tests.payment_processing.test_refunds import refund_order
 
 MONEY = {
     "ledger_agrees_with_payments", "amounts_are_folds_of_events", "outgoing_money_is_in_rows",
-    "accounts_are_the_rules", "provider_accounts_are_the_rules", "never_more_back_than_received",
-    "what_is_earned_is_taxed", "output_vat_is_the_tax_in_what_is_earned", "every_day_has_one_rate",
+    "accounts_match_the_rules", "provider_accounts_match_the_rules",
+    "never_more_back_than_received",
+    "earned_payments_are_taxed", "output_vat_is_the_tax_on_revenue", "every_day_has_one_rate",
 }  # fmt: skip
 ENTRY = (
     "insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
@@ -29,8 +30,8 @@ ENTRY = (
 LEDGER, EVENTS, ROWS = (
     "ledger_agrees_with_payments", "amounts_are_folds_of_events", "outgoing_money_is_in_rows",
 )  # fmt: skip
-PROVIDER = "provider_accounts_are_the_rules"
-TAXED, TAX = "what_is_earned_is_taxed", "output_vat_is_the_tax_in_what_is_earned"
+PROVIDER = "provider_accounts_match_the_rules"
+TAXED, TAX = "earned_payments_are_taxed", "output_vat_is_the_tax_on_revenue"
 PLANTED: list[tuple[str, set[str]]] = [
     *(
         (f"update payments set {name}_amount = {name}_amount - 1", {LEDGER, EVENTS})
@@ -52,7 +53,7 @@ PLANTED: list[tuple[str, set[str]]] = [
     (ENTRY.format("risk_loss:chargeback", "disputed_funds"), {LEDGER, ROWS}),
     (ENTRY.format("risk_loss:dispute_excess", "settled_funds"), {ROWS}),
     (ENTRY.format("disputed_funds", "settled_funds"), {ROWS}),
-    (ENTRY.format("a_pocket", "settled_funds"), {"accounts_are_the_rules"}),
+    (ENTRY.format("a_pocket", "settled_funds"), {"accounts_match_the_rules"}),
     ("delete from ledger_entries where debit = 'gateway_receivable'", {LEDGER}),
     ("update ledger_entries set amount = amount + 1 where debit = 'refunds_payable'", {LEDGER}),
     ("update refunds set amount = amount - 1", {ROWS}),
@@ -73,8 +74,8 @@ PLANTED: list[tuple[str, set[str]]] = [
         "update tax_rates set valid = daterange('2012-09-01', '2020-01-01') where market = 'ES'",
         {TAXED, "every_day_has_one_rate"},
     ),
-    ("delete from ledger_accounts where name = 'bank'", {"accounts_are_the_rules"}),
-    ("insert into ledger_accounts values ('a_pocket')", {"accounts_are_the_rules"}),
+    ("delete from ledger_accounts where name = 'bank'", {"accounts_match_the_rules"}),
+    ("insert into ledger_accounts values ('a_pocket')", {"accounts_match_the_rules"}),
     ("update provider_accounts set account = 'bank' where class = 'reserve'", {PROVIDER}),
     ("delete from provider_accounts where class = 'conversion'", {PROVIDER}),
 ]

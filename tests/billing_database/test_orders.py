@@ -23,8 +23,8 @@ async def test_the_database_knows_the_ways_that_the_rules_know(database: Databas
     vehicles = await database.fetch("select from_state, event, to_state from vehicle_transitions")
     orders = await database.fetch("select from_state, event, to_state from order_transitions")
 
-    assert {tuple(row) for row in vehicles} == set(vehicle_states.payment_transitions())
-    assert {tuple(row) for row in orders} == set(order_states.payment_transitions())
+    assert {tuple(row) for row in vehicles} == set(vehicle_states.transitions())
+    assert {tuple(row) for row in orders} == set(order_states.transitions())
 
 
 async def test_a_second_owner_is_refused_by_the_database_itself(showroom: Showroom) -> None:

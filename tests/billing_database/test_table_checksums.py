@@ -14,7 +14,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.invariants_of_rows import ROWS, SUMMED
 
 WRITERS, EACH = 6, 8
-(QUERY,) = (query for name, _, query in ROWS if name == "tables_are_as_written")
+(QUERY,) = (query for name, _, query in ROWS if name == "tables_match_their_checksums")
 PAST_THE_TRIGGERS = {
     "set session_replication_role = replica; update customers set language = 'en'"
     " where id = (select min(id::text)::uuid from customers);"

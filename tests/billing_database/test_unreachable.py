@@ -260,7 +260,7 @@ async def test_what_is_wrong_with_the_database_is_told_in_words_of_ours() -> Non
         asyncpg.ReadOnlySQLTransactionError("cannot execute UPDATE"), OSError(111, "Connect call"),
     )  # fmt: skip
 
-    assert nowhere == Heartbeat(answers=False, because="nothing listens at its address")
+    assert nowhere == Heartbeat(answers=False, because="the connection was refused")
     for error in errors:
         assert str(error) not in in_words(error)
 

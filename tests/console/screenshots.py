@@ -17,7 +17,7 @@ import asyncpg
 from playwright.async_api import Browser
 
 from caas.billing_database import connection, invariant_checks, migrations
-from caas.billing_database.discrepancies import Asked
+from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.rules.order_states import OrderState
 from caas.rules.payment_types import PaymentType
@@ -144,7 +144,9 @@ async def operations(town: Town, browser: Browser) -> None:
     await one.sign_in(OPERATIONS)
     await one.page.locator(".tile.bad").first.wait_for()
     await picture(one, "operations-home")
-    found = await town.platform.reconciliation.discrepancies.listed(Asked(unresolved=True))
+    found = await town.platform.reconciliation.discrepancies.listed(
+        DiscrepancyFilter(unresolved=True)
+    )
     payment = (await town.platform.tables.payments.listed(subject=unknown))[0]
     for name, path in (
         ("payments", "payments"), ("flight-recorder", f"payments/{service.id}"),

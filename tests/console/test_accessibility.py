@@ -5,7 +5,7 @@ from playwright.async_api import Browser, Page, expect
 
 from caas.billing_database.accounts import Role
 from caas.billing_database.actors import Actor
-from caas.billing_database.discrepancies import Asked
+from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.order_management.held_deposits import DepositDecision
 from caas.rules.discrepancies import Resolution
 from tests.console.belongings import ana_owns, path_of, whole_pages_of
@@ -118,7 +118,9 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
     today, _ = await town.platform.reconciliation.days.today()
     async with town.http.delete(f"{town.gateway_url}/_control/faults"):
         await town.platform.reconciliation.reconcile(today)
-    found = await town.platform.reconciliation.discrepancies.listed(Asked(unresolved=True))
+    found = await town.platform.reconciliation.discrepancies.listed(
+        DiscrepancyFilter(unresolved=True)
+    )
     stranger = next(one for one in found if one.payment_id is None)
     things = {
         "car": "", "service": "", "{payment_id:uuid}": str(payment.id), "{day}": str(today),

@@ -47,7 +47,7 @@ async def test_a_wrong_settlement_is_decided_by_two_people(
     await one.page.locator("td a").first.click()
     await one.page.locator("#take").click()
     await expect(one.page.locator("dd", has_text=OPERATIONS)).to_be_visible()
-    await one.page.locator("textarea#note").fill("Asked the gateway, ticket 4711.")
+    await one.page.locator("textarea#note").fill("DiscrepancyFilter the gateway, ticket 4711.")
     await one.page.locator("#add-note").click()
     await one.page.locator("#document").set_input_files(
         {"name": "answer.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 \r\n--x\r\n 1"}

@@ -1,6 +1,5 @@
 """The shape of the installation: small functions, small files, and every file says what it is."""
 
-import re
 import statistics
 
 from tests.conventions.sources import ROOT, Source, length, source, sources
@@ -81,16 +80,6 @@ def test_every_file_says_what_it_is() -> None:
     ]
 
     assert silent == []
-
-
-def test_every_module_names_the_rules_a_change_must_keep() -> None:
-    without = [
-        source.path
-        for source in (*sources(*OURS), script())
-        if any(source.functions()) and not re.search(r"\bRules?\b", source.docstring)
-    ]
-
-    assert without == []
 
 
 def test_no_file_is_a_drawer_for_whatever_has_no_place() -> None:

@@ -46,7 +46,7 @@ def test_an_outcome_nobody_knows_is_told_as_one() -> None:
 
     reported = problem_of(unknown, request_id="one").detail
 
-    assert "not known" in reported
+    assert "is unknown" in reported
     assert reported.endswith(SAFE_AGAIN)
     assert status_of(unknown) is ExitStatus.ENVIRONMENT, "refused would mean: nothing was changed"
 

@@ -183,7 +183,7 @@ async def test_the_law_sees_what_a_bank_gave_back_of_a_withdrawal(
         "update jobs set kind = 'promised_refund' where kind = 'unknown'"
     )
 
-    assert (held, len(promises), lost) == ([], 1, ["nothing_is_forgotten"])
+    assert (held, len(promises), lost) == ([], 1, ["obligations_have_a_job"])
 
 
 async def test_what_a_bank_held_when_a_refund_ended_a_service_is_paid_back(
@@ -213,7 +213,7 @@ async def test_what_a_bank_held_when_a_refund_ended_a_service_is_paid_back(
         assert await at_gateway(installation, payment) == back
     assert (len(promised), forgotten, await broken(installation)) == (
         2,
-        ["nothing_is_forgotten"],
+        ["obligations_have_a_job"],
         [],
     )
 

@@ -25,7 +25,7 @@ from tests.payment_processing.test_refunds import ask_back
 CASES_OF: Final = "select kind from cases where subject = $1 and status = 'open' order by kind"
 KIND: Final = "update jobs set kind = $1 where kind = $2"
 RESOLVE: Final = """
-update cases set status = 'resolved', resolution = 'Asked the bank.', owner = 'Ana',
+update cases set status = 'resolved', resolution = 'DiscrepancyFilter the bank.', owner = 'Ana',
        resolved_at = db_now() where subject = $1
 """
 
@@ -101,7 +101,7 @@ async def test_a_dispute_of_an_unknown_transaction_holds_back_the_payment_it_ref
     await waits(installation, payment, "not been applied")
     await ask_back(installation, other, 1)
     await installation.database.fetch(KIND, "unknown", APPLY_WEBHOOK)
-    assert await broken(installation) == ["nothing_is_forgotten"]
+    assert await broken(installation) == ["obligations_have_a_job"]
     await installation.database.fetch(KIND, APPLY_WEBHOOK, "unknown")
 
     await applied(installation)

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from caas.billing_database.discrepancies import Asked, Discrepancy
+from caas.billing_database.discrepancies import Discrepancy, DiscrepancyFilter
 from caas.billing_database.payments import Payment
 from caas.billing_database.settlement_reports import StoredLine
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
@@ -86,7 +86,7 @@ class Office:
 
     async def found(self, **asked: Any) -> list[Discrepancy]:
         """Return the discrepancies that are asked for."""
-        return await self.reconciliation.discrepancies.listed(Asked(**asked))
+        return await self.reconciliation.discrepancies.listed(DiscrepancyFilter(**asked))
 
     async def lines_of(self, payment: Payment) -> list[StoredLine]:
         """Return the stored lines of a payment, in the order they were booked."""

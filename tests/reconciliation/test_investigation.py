@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.billing_database.discrepancies import Asked, Discrepancy
+from caas.billing_database.discrepancies import Discrepancy, DiscrepancyFilter
 from caas.dual_control import DecisionPendingError, NoteRefusedError, SamePersonError
 from caas.reconciliation.investigation import Investigation
 from caas.reconciliation.validation import (
@@ -75,7 +75,7 @@ async def test_an_owner_notes_and_documents_are_steps_with_a_name(
     found = await differing(office, gross=1399, fee=45)
 
     await investigation.assign(found.id, owner="Ana", by="Luis")
-    await investigation.note(found.id, text="Asked the gateway.", by="Ana")
+    await investigation.note(found.id, text="DiscrepancyFilter the gateway.", by="Ana")
     document = await investigation.attach(
         found.id, name="mail.txt", media_type="text/plain", content=b"Our fault.", by="Ana"
     )
@@ -417,7 +417,9 @@ async def test_discrepancies_are_listed_by_what_is_asked(office: Office) -> None
     partial = await office.found(kind=Kind.PARTIAL_SETTLEMENT)
     of_payment = await office.found(payment_id=payment.id)
     everything = await office.found(unresolved=True)
-    second_page = await office.reconciliation.discrepancies.listed(Asked(), after=everything[0].id)
+    second_page = await office.reconciliation.discrepancies.listed(
+        DiscrepancyFilter(), after=everything[0].id
+    )
 
     assert [it.kind for it in partial] == [Kind.PARTIAL_SETTLEMENT]
     assert [it.id for it in of_payment] == [it.id for it in partial]

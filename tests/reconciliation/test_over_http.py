@@ -142,7 +142,7 @@ async def test_a_clerk_takes_one_notes_attaches_and_resolves_it(
 
     await doors.post(f"{path}/owner", {}, caller=CLERK)
     await doors.post(
-        f"{path}/notes", {"note": "Asked the gateway.\nThey are looking."}, caller=CLERK
+        f"{path}/notes", {"note": "DiscrepancyFilter the gateway.\nThey are looking."}, caller=CLERK
     )
     document = await doors.post(
         f"{path}/evidence",

@@ -83,7 +83,7 @@ def investigation(office: Office, tmp_path: Path) -> Operation:
 
 async def lawful(office: Office) -> bool:
     """Say whether no row is booked twice."""
-    [invariant] = [it for it in INVARIANTS if it.name == "rows_are_booked_once"]
+    [invariant] = [it for it in INVARIANTS if it.name == "provider_rows_are_posted_once"]
     return not await office.installation.database.fetch(invariant.query)
 
 
@@ -237,7 +237,7 @@ async def test_a_row_that_was_booked_from_two_reports_breaks_the_invariant(
         f" select $2, {columns}, class, at_stake from settlement_lines where report_id = $1",
         report.id, done.run.id,
     )  # fmt: skip
-    [invariant] = [it for it in INVARIANTS if it.name == "rows_are_booked_once"]
+    [invariant] = [it for it in INVARIANTS if it.name == "provider_rows_are_posted_once"]
     broken = await owner.fetch(invariant.query)
     await undone.rollback()
     await owner.close()

@@ -29,7 +29,7 @@ from uuid import UUID
 
 import pytest
 
-from caas.billing_database.discrepancies import Asked
+from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.errors import RefusedError
 from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
@@ -445,7 +445,7 @@ async def clerk(office: Office) -> int:
     if office.by_webhook:
         return 0
     found = await office.process.call(
-        lambda: reconciliation.discrepancies.listed(Asked(unresolved=True))
+        lambda: reconciliation.discrepancies.listed(DiscrepancyFilter(unresolved=True))
     )
     for one in sorted(found, key=lambda it: it.line_no or 0):
         await office.process.call(

@@ -19,7 +19,7 @@ from caas.rules.order_states import (
     can,
     mermaid,
     next_state,
-    payment_transitions,
+    transitions,
 )
 from caas.rules.vehicle_states import VehicleEvent
 
@@ -71,7 +71,7 @@ def test_a_failed_reservation_payment_may_be_followed_by_another(state: OrderSta
 
 @given(state=states, event=events)
 def test_a_move_is_an_arrow_or_refused(state: OrderState, event: OrderEvent) -> None:
-    arrows = {(source, name): target for source, name, target in payment_transitions()}
+    arrows = {(source, name): target for source, name, target in transitions()}
 
     assert can(state, event) is ((state, event) in arrows)
     if can(state, event):
@@ -84,7 +84,7 @@ def test_a_move_is_an_arrow_or_refused(state: OrderState, event: OrderEvent) -> 
 def test_an_order_and_the_vehicle_it_holds_walk_together() -> None:
     shared = {event.value for event in OrderEvent} & {event.value for event in VehicleEvent}
 
-    for source, event, target in payment_transitions():
+    for source, event, target in transitions():
         if source in VEHICLE_OF and target in VEHICLE_OF:
             assert event.value in shared
             transitioned = vehicle_states.next_state(VEHICLE_OF[source], VehicleEvent(event.value))
@@ -96,12 +96,12 @@ def test_every_state_has_its_row_and_every_event_beyond_the_seed_its_decision() 
 
     assert set(TRANSITIONS) == set(OrderState)
     assert beyond == set(DECISIONS)
-    assert {event for _, event, _ in payment_transitions()} == set(OrderEvent)
+    assert {event for _, event, _ in transitions()} == set(OrderEvent)
     assert all(not TRANSITIONS[state].keys() & row.keys() for state, row in BEYOND.items())
 
 
 def test_the_drawing_has_every_arrow() -> None:
     drawn = re.findall(r'    (\w+) --> (\w+): "(.*)"', mermaid())
 
-    assert len(drawn) == len(set(drawn)) == len(payment_transitions())
+    assert len(drawn) == len(set(drawn)) == len(transitions())
     assert "    [*] --> AwaitingReservationPayment" in mermaid()

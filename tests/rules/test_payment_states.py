@@ -148,7 +148,7 @@ def test_a_refusal_says_which_move_was_refused() -> None:
     error = IllegalTransitionError(S.VOIDED, E.INITIATE_SETTLEMENT)
 
     assert error.sentence == (
-        'A payment that is Voided has no move "Initiate settlement"; nothing was changed.'
+        'A payment that is Voided has no transition "Initiate settlement". Nothing was changed.'
     )
     assert error.facts == {"state": "Voided", "event": "Initiate settlement"}
     assert error.http_status == 409

@@ -35,8 +35,8 @@ def test_a_token_that_is_given_back_can_be_taken_again_and_no_bucket_overflows()
     buckets = TokenBuckets(RateLimit(1, 1))
     buckets.take("a", now=0.0)
 
-    buckets.refund_order("a", now=0.0)
-    buckets.refund_order("a", now=0.0)
+    buckets.give_back("a", now=0.0)
+    buckets.give_back("a", now=0.0)
 
     assert buckets.take("a", now=0.0).granted
     assert not buckets.take("a", now=0.0).granted

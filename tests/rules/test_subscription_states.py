@@ -10,7 +10,7 @@ from caas.rules.subscription_states import (
     SubscriptionEvent,
     SubscriptionState,
     next_state,
-    payment_transitions,
+    transitions,
 )
 
 
@@ -31,7 +31,7 @@ def test_the_diagrams_arrows_are_these() -> None:
 def test_active_is_reached_by_the_vehicles_word_and_from_nothing_else() -> None:
     into_active = [
         (state, event)
-        for state, event, target in payment_transitions()
+        for state, event, target in transitions()
         if target is SubscriptionState.ACTIVE and state is not target
     ]
 
@@ -41,7 +41,7 @@ def test_active_is_reached_by_the_vehicles_word_and_from_nothing_else() -> None:
 def test_what_has_ended_never_comes_back() -> None:
     ended = set(SubscriptionState) - LIVE
 
-    assert not [arrow for arrow in payment_transitions() if arrow[0] in ended and arrow[2] in LIVE]
+    assert not [arrow for arrow in transitions() if arrow[0] in ended and arrow[2] in LIVE]
 
 
 @pytest.mark.parametrize("event", SubscriptionEvent)
@@ -57,5 +57,5 @@ async def test_the_database_knows_the_same_arrows(database: Database) -> None:
     rows = await database.fetch("select from_state, event, to_state from subscription_transitions")
 
     assert {tuple(row) for row in rows} == {
-        (state.value, event.value, target.value) for state, event, target in payment_transitions()
+        (state.value, event.value, target.value) for state, event, target in transitions()
     }

@@ -54,8 +54,8 @@ def test_a_tax_id_is_kept_as_its_office_writes_it(country: str, typed: str, kept
         ("CL", "76086428-4", "no RUT of CL"),
         ("KW", "", "letters and digits"),
         ("KW", "<b>", "letters and digits"),
-        ("Spain", "12345678Z", "no country"),
-        ("iban", "x", "no country"),
+        ("Spain", "12345678Z", "not a country code"),
+        ("iban", "x", "not a country code"),
     ],
 )
 def test_what_is_wrong_with_a_tax_id_is_said(country: str, typed: str, sentence: str) -> None:

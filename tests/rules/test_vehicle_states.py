@@ -17,7 +17,7 @@ from caas.rules.vehicle_states import (
     VehicleState,
     mermaid,
     next_state,
-    payment_transitions,
+    transitions,
 )
 
 S = VehicleState
@@ -99,7 +99,7 @@ def test_a_vehicle_is_never_reserved_twice(state: VehicleState) -> None:
 
 @given(state=states, event=events)
 def test_a_move_is_an_arrow_or_refused(state: VehicleState, event: VehicleEvent) -> None:
-    arrows = {(source, name): target for source, name, target in payment_transitions()}
+    arrows = {(source, name): target for source, name, target in transitions()}
 
     if (state, event) in arrows:
         assert next_state(state, event) is arrows[state, event]
@@ -118,12 +118,12 @@ def test_every_arrow_beyond_the_seed_names_its_decision() -> None:
 
 
 def test_every_event_is_used() -> None:
-    assert {event for _, event, _ in payment_transitions()} == set(VehicleEvent)
+    assert {event for _, event, _ in transitions()} == set(VehicleEvent)
 
 
 def test_the_drawing_has_every_arrow() -> None:
     drawn = re.findall(r'    (\w+) --> (\w+): "(.*)"', mermaid())
 
-    assert len(drawn) == len(set(drawn)) == len(payment_transitions())
+    assert len(drawn) == len(set(drawn)) == len(transitions())
     assert '    state "sin asignar" as SinAsignar' in mermaid()
     assert "    [*] --> SinAsignar" in mermaid()

@@ -192,7 +192,7 @@ async def test_a_migration_changed_after_it_ran_is_named(
 
     ended = await machine.runs("serve", **settings)
 
-    ended.refused("was changed after it ran")
+    ended.refused("was changed after it was applied")
 
 
 async def test_a_database_that_was_never_migrated_is_told_so(

@@ -1,9 +1,8 @@
-"""The API (layer 8): what machines use, over the subsystems of the installation.
+"""The JSON API over the platform's subsystems (layer 8).
 
-`build_api(subsystems, settings)` is the whole of it: the seed's Internal Payment API, the
-subsystems around it, the Webhook Handler, and what it tells of itself. `server_config` says how it
-is served.
+`build_api(subsystems, settings)` builds the seed's Internal Payment API, the APIs of the subsystems
+around it, the Webhook Handler, and the status endpoints.
 
-Rules a change must keep: nothing is decided here, every call asks the room of its name; what is
-documented is read off the same values that are enforced.
+Rules a change must keep: the API takes no business decision; documentation is generated from the
+values that are enforced.
 """

@@ -1,12 +1,12 @@
-"""Who may come in, and how often: a bucket of tokens for every key and for every address.
+"""Authentication and rate limits of incoming calls.
 
-A request with a valid key costs a token of its key; every other one costs a token of its address:
-one without a valid key, the pages of the documentation, and a webhook until its signature is shown
-to be its sender's. When an address has none left, only keys that were found valid a moment ago are
-looked at, so that guessing keys does not become queries.
+A request with a valid key takes a token from the key's bucket; any other request takes one from its
+address: requests without a valid key, documentation pages, and webhooks until their signature is
+verified. Once an address has no tokens left, only recently validated keys are checked, so that
+guessing keys causes no queries.
 
-Rules a change must keep: a probe of a load balancer is never limited; whoever has a valid key is
-not shut out by strangers at the same address; nothing here waits.
+Rules a change must keep: load balancer probes are never limited; unauthenticated traffic does not
+lock out valid keys at the same address; nothing here waits.
 """
 
 import time
@@ -22,19 +22,19 @@ from caas.web.response import RawHeader
 PROBES: Final = frozenset({"/health", "/live", "/ready"})
 WEBHOOK_PATHS: Final = "/webhooks/"
 METRICS: Final = "/metrics"
-"""Is answered while the database is away: it says so."""
+"""Paths that respond while the database is down, and report it."""
 WELCOME_MAX: Final = 10_000
 POLICY: Final = "key"
 _SUCCESS_BELOW: Final = 400
 
 
 class Admission:
-    """The tokens of keys and addresses."""
+    """Token buckets of keys and addresses."""
 
     def __init__(
         self, authentication: Authentication, *, key_limit: RateLimit, address_limit: RateLimit
     ) -> None:
-        """Let callers in under these limits."""
+        """Create the buckets with these limits."""
         self._authentication = authentication
         self._keys = TokenBuckets(key_limit)
         self._addresses = AddressLimit(address_limit)
@@ -43,10 +43,10 @@ class Admission:
         self._policy = (b"ratelimit-policy", f'"{POLICY}";q={key_limit.burst};w={window}'.encode())
 
     async def admit(self, call: Call, *, needs_key: bool) -> None:
-        """Find out who calls, when that is needed, and take a token.
+        """Authenticate the call if its route requires it, and take a token.
 
         Raises:
-            UnauthenticatedError: a valid key is needed and there is none.
+            UnauthenticatedError: a valid key is required and missing.
             RateLimitedError: the key or the address has no token left.
         """
         if not needs_key:
@@ -60,12 +60,12 @@ class Admission:
         refuse_without_token(call.quota)
 
     def settle(self, call: Call, status: int) -> None:
-        """Give the token back of a webhook that was its sender's."""
+        """Return the token of a webhook whose signature is valid."""
         if call.path.startswith(WEBHOOK_PATHS) and 0 < status < _SUCCESS_BELOW:
-            self._addresses.refund_order(call)
+            self._addresses.give_back(call)
 
     def headers(self, call: Call) -> tuple[RawHeader, ...]:
-        """Return what a caller is told of its limit (draft-ietf-httpapi-ratelimit-headers)."""
+        """Return the rate limit headers (draft-ietf-httpapi-ratelimit-headers)."""
         if call.quota is None:
             return ()
         _, remaining, _, seconds = call.quota

@@ -1,7 +1,6 @@
-"""The API as one ASGI application: every call of every file, behind the web edge.
+"""The API as one ASGI application.
 
-Rule a change must keep: a call is reachable exactly when it is in `OPERATIONS`, and is documented
-exactly then.
+Rule a change must keep: a call is reachable and documented exactly when it is in `OPERATIONS`.
 """
 
 from typing import Final
@@ -77,17 +76,17 @@ API_PATHS: Final = frozenset({"/health", "/live", "/ready", "/metrics", "/openap
                               "/problems"})  # fmt: skip
 API_BEGINNINGS: Final = ("/v1/", "/webhooks/", "/problems/", "/docs/")
 OPEN_BEGINNINGS: Final = ("/webhooks/", "/problems/")
-"""Where nothing asks for a key, whether there is something or not."""
+"""Path prefixes that need no key, whether or not the path exists."""
 NO_CONTENT: Final = 204
 
 _log = structlog.get_logger()
 
 
 class ApiSite:
-    """How calls are admitted and answered.
+    """Admits and answers API calls.
 
-    In this order: who is calling and how often, does the head carry a card number, how large is the
-    body. Nothing stands between that and the call itself.
+    A call is authenticated and rate limited, its head is scanned for card numbers, its body is read
+    within its limit, and then the operation runs.
     """
 
     name = "api"
@@ -95,7 +94,7 @@ class ApiSite:
     is_secure = False
 
     def __init__(self, api: Api, operations: tuple[Operation, ...]) -> None:
-        """Answer these calls."""
+        """Serve these operations."""
         self._api = api
         self._router = Router(operations)
         self._admission = Admission(
@@ -105,19 +104,19 @@ class ApiSite:
         )
 
     async def start(self) -> None:
-        """Make the keys of the settings valid."""
+        """Activate the configured API keys."""
         await self._api.authentication.bootstrap(self._api.settings.api_keys)
 
     def begin(self, scope: Scope, headers: dict[bytes, bytes], request_id: str) -> Call:
-        """Begin a call from its head."""
+        """Create the call from its head."""
         return Call(scope, scope["method"], scope["path"], headers, request_id)
 
     async def respond(self, call: Call, receive: Receive) -> Response:
-        """Admit a call, read its body and answer it.
+        """Admit a call, read its body and return the response.
 
         Raises:
-            NoSuchRouteError: there is nothing at its address.
-            MethodNotAllowedError: its address does not take its method.
+            NoSuchRouteError: no route matches the path.
+            MethodNotAllowedError: the route does not support the method.
         """
         match = self._router.match(call.method, call.path)
         await self._admission.admit(call, needs_key=_needs_key(match, call.path))
@@ -134,15 +133,15 @@ class ApiSite:
         return await operation.answer(self._api, call)
 
     def refuse(self, call: Call, error: CaasError) -> Response:
-        """Answer a call that ended in an error."""
+        """Return the response for a call that ended in an error."""
         return error_response(error, request_id=call.request_id)
 
     def more_headers(self, call: Call) -> tuple[RawHeader, ...]:
-        """Return what a caller is told of its limit."""
+        """Return the rate limit headers."""
         return self._admission.headers(call)
 
     def finish(self, call: Call, status: int, seconds: float) -> None:
-        """Count an answered call and write a line of it into the log."""
+        """Count the call and log it."""
         self._admission.settle(call, status)
         self._api.metrics.observe(call.method, call.route, status, seconds)
         _log.info(
@@ -157,7 +156,7 @@ class ApiSite:
 
 
 def build_api(platform: Platform, settings: ApiSettings) -> WebApplication[Call]:
-    """Build the API over the subsystems; its lifespan makes the keys of the settings valid."""
+    """Build the API over the subsystems; its lifespan activates the configured keys."""
     api = Api(
         platform=platform,
         settings=settings,
@@ -171,7 +170,7 @@ def build_api(platform: Platform, settings: ApiSettings) -> WebApplication[Call]
 
 
 def is_of_api(path: str) -> bool:
-    """Say whether machines are meant by this address; everything else is a page."""
+    """Return whether a path belongs to the API; every other path is a page."""
     return path in API_PATHS or path.startswith(API_BEGINNINGS)
 
 
@@ -185,7 +184,7 @@ def _verifiers(settings: ApiSettings) -> dict[str, Verifier]:
 
 
 def _needs_key(match: Match[Operation] | None, path: str) -> bool:
-    """Say whether a key is asked for at an address: not where nothing is told without one."""
+    """Return whether a path requires a key; unknown paths do, so that they reveal nothing."""
     if match is None:
         return not path.startswith(OPEN_BEGINNINGS)
     if match.route is None:

@@ -1,6 +1,6 @@
-"""The audit log, for whoever copies it elsewhere: who made keys, accounts and links, who signed in.
+"""The audit log for export: changes to keys, accounts and links, and sign-ins.
 
-Rule a change must keep: events come in the order of their ids, so that `after` reads on.
+Rule a change must keep: events are ordered by id, so that `after` continues the list.
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ from caas.web.response import Response, json_response
 
 
 class AuditEventAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody did; `actor` is `account`, or who acted without one."""
+    """An audit event; `actor` is the account, or a label when no account acted."""
 
     id: UUID
     type: AuditType
@@ -32,14 +32,14 @@ class AuditEventAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Events, the oldest first; `next_after` where there are more."""
+    """Events, oldest first; `next_after` is present if there are more."""
 
     data: list[AuditEventAnswer]
     next_after: UUID | None
 
 
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events: those after one, and of one type."""
+    """Filters: events after an id, and of one type."""
 
     after: UUID | None = None
     type: AuditType | None = None

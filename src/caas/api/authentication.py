@@ -1,15 +1,15 @@
-"""Who is calling, and what they may do: `Authorization: Bearer <key>` and scopes.
+"""Authentication by `Authorization: Bearer <key>` and authorization by scope.
 
-The seed's "Caller" column is a scope of the caller's key (decision 18). Keys are random, of 256
-bits, so that their SHA-256 is all that needs to be stored. They come into the Billing Database from
-the setting CAAS_API_KEYS (`configured_keys`) when the API starts.
+The seed's "Caller" column is a scope of the key (decision 18). Keys are random with 256 bits, so
+only their SHA-256 is stored. At startup the API writes the keys of CAAS_API_KEYS
+(`configured_keys`) to the Billing Database.
 
-Taking a key out of the setting does not revoke it, because other processes may still start with
-it; `ApiKeys.revoke` does, for ever, and within seconds everywhere. Keys of the settings belong to
-no account: they propose, and never approve as the second person (`caas.dual_control`).
+Removing a key from the setting does not revoke it, because other processes may still start with it;
+`ApiKeys.revoke` does, permanently and within seconds everywhere. Configured keys belong to no
+account: they can propose but never approve (`caas.dual_control`).
 
-Rules a change must keep: a key is compared by its digest, in constant time; a key is looked up
-again after `REMEMBERED_SECONDS`; what the key is never reaches a log.
+Rules a change must keep: keys are compared by digest in constant time; a key is looked up again
+after `REMEMBERED_SECONDS`; key values are never logged.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _BEARER: Final = re.compile(rb"[Bb]earer +([!-~]{%d,%d})" % (KEY_CHARS_MIN, KEY_
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who made a request; with a customer or a dealership it acts for that one only."""
+    """The authenticated caller; a customer or dealership restricts it to that one."""
 
     name: str
     scopes: frozenset[str]
@@ -47,45 +47,45 @@ class Caller:
 
     @property
     def actor(self) -> Actor:
-        """Who acts with this key: the account that made it, if one did."""
+        """The actor for the audit trail: the account that created the key, if any."""
         return Actor(self.name, self.account, self.key)
 
     @property
     def is_restricted(self) -> bool:
-        """Whether the caller sees only what belongs to its customer or dealership."""
+        """Whether the caller sees only its own customer's or dealership's objects."""
         return self.customer is not None or self.dealership is not None
 
     @property
     def sells_for_any_vehicle(self) -> bool:
-        """Whether the caller sells services for vehicles that are not the customer's (`fleet`)."""
+        """Whether the caller may sell services for any vehicle (`fleet`)."""
         may = Scope.FLEET in self.scopes or Scope.ANY in self.scopes
         return may and not self.is_restricted
 
     def require(self, allowed: frozenset[str]) -> None:
-        """Refuse the call unless the key has one of these scopes (none named: any key will do).
+        """Require one of these scopes; without scopes, any key will do.
 
         Raises:
-            ScopeMissingError: it has none of them; the sentence names them.
+            ScopeMissingError: the key has none of them; the sentence names them.
         """
         if allowed and not (self.scopes & allowed or Scope.ANY in self.scopes):
             needed = " or ".join(sorted(allowed))
-            raise ScopeMissingError(f"This call needs a key with the scope {needed}.")
+            raise ScopeMissingError(f"This call requires a key with the scope {needed}.")
 
 
 class Authentication:
-    """Tells who is calling from the key they send."""
+    """Authenticates callers by their API key."""
 
     def __init__(self, keys: ApiKeys) -> None:
-        """Look keys up here."""
+        """Use this key table."""
         self._keys = keys
         self._remembered: dict[bytes, tuple[float, ApiKey | None, Caller | None]] = {}
         self._looking: dict[bytes, asyncio.Task[Caller | None]] = {}
 
     async def caller(self, authorization: bytes | None) -> Caller:
-        """Return whose key this Authorization header carries.
+        """Return the caller for an Authorization header.
 
         Raises:
-            UnauthenticatedError: there is no header, or no valid key in it.
+            UnauthenticatedError: the header is missing or holds no valid key.
         """
         match = _BEARER.fullmatch(authorization or b"")
         if match is None:
@@ -101,19 +101,19 @@ class Authentication:
         return caller
 
     async def caller_last_known(self, authorization: bytes | None) -> Caller:
-        """Return whose key this is, as it was last found while the database does not answer.
+        """Return the caller as last seen while the database is unavailable.
 
-        For what must be told just then, and no secret from a key that was revoked meanwhile.
+        Only for responses that reveal nothing secret to a key revoked in the meantime.
 
         Raises:
-            UnauthenticatedError: there is no header, or no valid key in it.
+            UnauthenticatedError: the header is missing or holds no known key.
         """
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS_MAX):
                 return await self.caller(authorization)
         except (UnavailableError, TimeoutError):
             match = _BEARER.fullmatch(authorization or b"")
-            assert match is not None, "what is no key is not looked up"
+            assert match is not None, "only a well-formed key is looked up"
             digest = hashlib.sha256(match[1]).digest()
             _, key, caller = self._remembered.get(digest, (0.0, None, None))
             if caller is not None and _is_same(key, digest):
@@ -121,7 +121,7 @@ class Authentication:
         return await self.caller(authorization)
 
     async def bootstrap(self, configured: Iterable[ConfiguredKey]) -> None:
-        """Make the keys of the settings valid, except those that were revoked."""
+        """Store the configured keys, except revoked ones."""
         for key in configured:
             digest = hashlib.sha256(key.key.encode()).digest()
             await self._keys.put(
@@ -131,10 +131,10 @@ class Authentication:
                 customer=key.customer,
                 dealership=key.dealership,
             )
-            await self._look_up(digest)  # so that it is known while the database is away
+            await self._look_up(digest)  # known even if the database is unavailable later
 
     async def _look_up_once(self, digest: bytes) -> Caller | None:
-        """Look the key up once for all who ask for it at this moment."""
+        """Look the key up once for all concurrent requests that use it."""
         looking = self._looking.get(digest)
         if looking is None:
             looking = asyncio.get_running_loop().create_task(self._look_up(digest))

@@ -1,7 +1,7 @@
-"""A customer's billing details: address and tax id, for documents that must name their customer.
+"""A customer's billing details: the address and tax id for documents that name the customer.
 
-Rule a change must keep: they are answered only to keys that may know the customer, and nothing of
-them is kept with an Idempotency-Key.
+Rule a change must keep: only keys that may see the customer read them, and they are not stored with
+an Idempotency-Key.
 """
 
 from datetime import datetime
@@ -41,13 +41,13 @@ TaxId = Annotated[
     str,
     Meta(
         min_length=3, max_length=40, pattern=WRITTEN_PATTERN,
-        description="As the customer's tax office writes it, such as 12345678Z.",
+        description="In the format of the customer's tax office, such as 12345678Z.",
     ),
 ]  # fmt: skip
 
 
 class BillingDetailsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a customer is; without a name it is the customer's own."""
+    """A billing address and tax id; `name` defaults to the customer's name."""
 
     name: PersonName | None = None
     street: Street
@@ -58,7 +58,7 @@ class BillingDetailsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class BillingDetailsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What documents are made out to from now on."""
+    """The billing details printed on future documents."""
 
     name: str
     street: str
@@ -70,7 +70,7 @@ class BillingDetailsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NoBillingDetailsError(NotFoundError):
-    """The customer has given no billing details; documents about vehicles want them."""
+    """The customer has no billing details. Add them: documents about vehicles require them."""
 
     code = "no_billing_details"
 
@@ -79,7 +79,7 @@ DETAILS: Final = BodyOf(BillingDetailsBody)
 
 
 async def put_billing_details(api: Api, call: Call) -> Response:
-    """Write down a customer's address and tax id; documents issued from now on show them."""
+    """Set a customer's billing address and tax id, printed on documents issued from now on."""
     body = DETAILS.read(call.body)
     customer = call.ids["customer_id"]
     await refuse_foreign_customer(api.platform, call.by, customer)
@@ -91,10 +91,10 @@ async def put_billing_details(api: Api, call: Call) -> Response:
 
 
 def checked(body: BillingDetailsBody) -> NewBillingDetails:
-    """Return what was sent as details that a document can be made out to.
+    """Validate the details for use on a document.
 
     Raises:
-        UnknownCountryError, InvalidTaxIdError, InvalidBillingDetailsError: it cannot be used.
+        UnknownCountryError, InvalidTaxIdError, InvalidBillingDetailsError: a field is invalid.
     """
     return checked_details(
         name=body.name or "", street=body.street, postcode=body.postcode, city=body.city,
@@ -103,7 +103,7 @@ def checked(body: BillingDetailsBody) -> NewBillingDetails:
 
 
 async def get_billing_details(api: Api, call: Call) -> Response:
-    """Return a customer's address and tax id, as they said them last."""
+    """Return a customer's current billing address and tax id."""
     customer = call.ids["customer_id"]
     await refuse_foreign_customer(api.platform, call.by, customer)
     details = await BillingDetailsRows(api.platform.tables.database).find(customer)

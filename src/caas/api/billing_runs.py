@@ -1,6 +1,7 @@
-"""Month ends (Diagram 6, "End of Month Reached"): begin one, see how far it is.
+"""Month-end billing runs (Diagram 6, "End of Month Reached"): start one, read its progress.
 
-Rule a change must keep: a month is billed once; asking again carries on or changes nothing.
+Rule a change must keep: a month is billed once; repeating the call resumes the run or changes
+nothing.
 """
 
 import re
@@ -28,13 +29,13 @@ _MONTH: Final = re.compile(MONTH_PATTERN)
 
 
 class BillingRunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which month is billed."""
+    """The month to bill."""
 
     month: MonthKey
 
 
 class BillingRunAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the run of a month is."""
+    """The progress of a month's run."""
 
     month: str
     subscriptions: int
@@ -48,7 +49,7 @@ class BillingRunAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BillingRunList(msgspec.Struct, frozen=True):
-    """The runs, the newest month first."""
+    """Billing runs, newest month first."""
 
     data: list[BillingRunAnswer]
 
@@ -57,7 +58,7 @@ RUN: Final = BodyOf(BillingRunBody)
 
 
 async def run_month(api: Api, call: Call) -> Response:
-    """Bill a month that is over; a finished run stays as it is."""
+    """Bill a month that has ended. Repeating the call resumes its run; a completed one is kept."""
     body = RUN.read(call.body)
 
     async def run() -> Response:
@@ -68,15 +69,15 @@ async def run_month(api: Api, call: Call) -> Response:
 
 
 async def get_run(api: Api, call: Call) -> Response:
-    """Return how far a month's run is."""
+    """Return the progress of a month's run."""
     month = str(call.ids["month"])
     if _MONTH.match(month) is None:
-        raise InvalidParameterError("A month is written as 2026-11.")
+        raise InvalidParameterError("The month must have the form 2026-11.")
     return json_response(200, _to_response(await api.platform.billing.run(Month.parse(month))))
 
 
 async def list_runs(api: Api, _call: Call) -> Response:
-    """List the runs, the newest month first."""
+    """List billing runs, newest month first."""
     return json_response(
         200, BillingRunList([_to_response(run) for run in await api.platform.billing.runs()])
     )

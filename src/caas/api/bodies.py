@@ -1,14 +1,13 @@
-"""Reads a request's body into the struct of its call: decoding is validation.
+"""Decodes and validates request bodies into the struct of their operation.
 
 Rules a change must keep:
 
-1. Types are strict: an amount as text, as a fraction or as a truth value is refused, and so is a
-   field nobody asked for.
-2. A body comes out of here without a card number in any text of it, or not at all.
-3. Depth needs no limit of its own: a struct's fields say how deep it is, and nothing is skipped.
-4. An object with a key twice is refused (RFC 8259, section 4; RFC 7493): readers differ in which of
-   the two they believe, and ours takes the last without a word. Keys are compared as they are read,
-   escapes undone, at every depth; what is said of one holds no card number.
+1. Types are strict: an amount as text, fraction or boolean is rejected, and so are unknown fields.
+2. A decoded body contains no card number in any text.
+3. Nesting needs no limit: the struct determines the depth, and nothing is skipped.
+4. An object with a duplicate key is rejected (RFC 8259, section 4; RFC 7493), because parsers
+   differ in which value they use. Keys are compared after unescaping, at every depth; the error
+   never echoes a card number.
 """
 
 import json
@@ -39,10 +38,10 @@ Content = TypeVar("Content", bound=msgspec.Struct)
 
 
 class BodyOf(Generic[Content]):
-    """The decoder of one kind of body."""
+    """The decoder of one body type."""
 
     def __init__(self, content: type[Content]) -> None:
-        """Read bodies of this struct."""
+        """Decode bodies into this struct."""
         assert content.__struct_config__.forbid_unknown_fields, f"{content} takes unknown fields"
         self.content = content
         self._decoder = msgspec.json.Decoder(content)
@@ -51,13 +50,13 @@ class BodyOf(Generic[Content]):
         )
 
     def read(self, body: bytes) -> Content:
-        """Return the body's content; an empty body counts as `{}`.
+        """Return the decoded body; an empty body counts as `{}`.
 
         Raises:
             MalformedRequestError: it is not JSON.
-            InvalidBodyError: it is JSON, but not what this call takes.
-            CardNumberRefusedError: there is a card number in it.
-            DuplicateKeyError: a key stands twice in one of its objects.
+            InvalidBodyError: it is JSON with missing, unknown or invalid fields.
+            CardNumberRefusedError: it contains a card number.
+            DuplicateKeyError: an object has a duplicate key.
         """
         try:
             content = self._decoder.decode(body or b"{}")
@@ -83,13 +82,13 @@ def _invalid(error: msgspec.ValidationError) -> InvalidBodyError:
     detail = in_words(found[1] if found else str(error))[:DETAIL_CHARS_MAX]
     at = found[2] if found else "$"
     return InvalidBodyError(
-        f"The body is JSON, but not what this call takes: {detail} (at {at}).",
+        f"The body does not match this call: {detail} (at {at}).",
         errors=(FieldError(at, detail),),
     )
 
 
 def in_words(detail: str) -> str:
-    """Say what a text must be, where the reader of bodies shows the pattern it did not match."""
+    """Describe the expected text where the decoder reports the pattern that did not match."""
     found = _PATTERN.fullmatch(detail)
     words = _WORDS.get(found[1]) if found else None
     return f"Expected {words}" if words else detail
@@ -104,21 +103,21 @@ def _is_json(body: bytes) -> bool:
 
 
 def _refuse_written_out(body: bytes) -> None:
-    r"""Say what matters most about a body that cannot be read: the card number in it.
+    r"""Return the card number error if an undecodable body contains a card number.
 
-    `\/` is the one escape of JSON that the reader of card numbers leaves alone.
+    `\\/` is the only JSON escape that the card number scanner does not undo.
     """
     if holds_one(body.decode("utf-8", "replace").replace("\\/", "/")):
         raise CardNumberRefusedError
 
 
 def refuse_duplicate_keys(body: bytes) -> None:
-    """Refuse a body, which is JSON, with a key twice in one of its objects.
+    """Reject a JSON body that has a duplicate key in an object.
 
     Raises:
         DuplicateKeyError: there is one; the sentence names it.
         CardNumberRefusedError: that key is a card number.
-        ValueError: it is not JSON after all.
+        ValueError: the body is not JSON.
     """
     _READER.decode(body.decode("utf-8"))
 
@@ -136,7 +135,7 @@ def _stands_twice(key: str) -> DuplicateKeyError:
     refuse_card_numbers(key)
     shown = json.dumps(key[:KEY_CHARS_SHOWN])
     return DuplicateKeyError(
-        f"The key {shown} stands twice in one object of the body; say each thing once.",
+        f"The key {shown} appears twice in one object of the body. Send each key once.",
         errors=(FieldError(shown, "stands twice"),),
     )
 
@@ -145,7 +144,7 @@ _READER: Final = json.JSONDecoder(object_pairs_hook=_refuse_pairs, parse_float=s
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """No content: the call says it all."""
+    """An empty body."""
 
 
 NOTHING: Final = BodyOf(Nothing)

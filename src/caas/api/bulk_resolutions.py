@@ -1,6 +1,6 @@
-"""Discrepancies decided by rule, and claims on the provider with their receipts.
+"""Bulk resolution of discrepancies by rule, and claims on the provider.
 
-Rules a change must keep: nothing is decided here; the same limits hold as for one discrepancy.
+Rule a change must keep: the limits for single discrepancies also apply here.
 """
 
 from datetime import date
@@ -28,7 +28,7 @@ from caas.web.response import Response, json_response
 
 
 class RuleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which discrepancies are decided, how, and why; above the limit in all that is a proposal."""
+    """A rule: which discrepancies, which resolution, and why. Above the limit it is a proposal."""
 
     kind: DiscrepancyKind
     currency: Currency
@@ -39,7 +39,7 @@ class RuleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class ClaimBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of a claim, with the provider's receipt."""
+    """The outcome of a claim, with the provider's receipt."""
 
     status: Literal["sent", "accepted", "paid", "refused"]
     receipt: Annotated[str, msgspec.Meta(min_length=1, max_length=RECEIPT_CHARS_MAX)] | None = None
@@ -47,14 +47,14 @@ class ClaimBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ClaimQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which claims are listed."""
+    """Filters for claims."""
 
     status: Literal["filed", "sent", "accepted", "paid", "refused"] | None = None
     open: bool = False
 
 
 class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the discrepancies that a rule met, by the status they have now."""
+    """The number of discrepancies that the rule matched, by their status now."""
 
     id: UUID
     met: int
@@ -65,25 +65,25 @@ class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProposedBulkList(msgspec.Struct, frozen=True):
-    """What rules proposed and waits for a second person, the oldest first."""
+    """Proposed rules that await a second person, oldest first."""
 
     data: list[ProposedBulk]
 
 
 class BulkRejected(msgspec.Struct, frozen=True):
-    """How many proposals of a rule were turned down."""
+    """The number of proposals rejected."""
 
     rejected: int
 
 
 class BulkApproved(msgspec.Struct, frozen=True):
-    """How many proposals of a rule were agreed to."""
+    """The number of proposals approved."""
 
     approved: int
 
 
 class ClaimList(msgspec.Struct, frozen=True):
-    """Claims on the provider, the soonest due first."""
+    """Claims on the provider, soonest deadline first."""
 
     data: list[GatewayClaim]
 
@@ -94,7 +94,7 @@ CLAIMS: Final = QueryOf(ClaimQuery)
 
 
 async def resolve_by_rule(api: Api, call: Call) -> Response:
-    """Decide every discrepancy that a rule meets."""
+    """Resolve every discrepancy that matches a rule."""
     body = RULE.read(call.body)
 
     async def resolve() -> Response:
@@ -110,7 +110,7 @@ async def resolve_by_rule(api: Api, call: Call) -> Response:
 
 
 async def approve_rule(api: Api, call: Call) -> Response:
-    """Agree, as the second person, to all that a rule proposed."""
+    """Approve, as the second person, everything that a rule proposed."""
     body = NO_CONTENT.read(call.body)
 
     async def approve() -> Response:
@@ -123,12 +123,12 @@ async def approve_rule(api: Api, call: Call) -> Response:
 
 
 async def list_proposed(api: Api, _call: Call) -> Response:
-    """List what rules proposed and waits for a second person."""
+    """List rules that await approval by a second person."""
     return json_response(200, ProposedBulkList(await api.platform.reconciliation.bulk.proposed()))
 
 
 async def reject_rule(api: Api, call: Call) -> Response:
-    """Turn down all that a rule proposed."""
+    """Reject everything that a rule proposed."""
     body = NOTE.read(call.body)
 
     async def reject() -> Response:
@@ -141,7 +141,7 @@ async def reject_rule(api: Api, call: Call) -> Response:
 
 
 async def list_claims(api: Api, call: Call) -> Response:
-    """List claims on the provider."""
+    """List claims on the provider, soonest deadline first."""
     query = CLAIMS.read(call.scope["query_string"])
     bulk = api.platform.reconciliation.bulk
     return json_response(
@@ -150,7 +150,7 @@ async def list_claims(api: Api, call: Call) -> Response:
 
 
 async def claim_step(api: Api, call: Call) -> Response:
-    """Write down what became of a claim."""
+    """Record the outcome of a claim."""
     body = CLAIM.read(call.body)
 
     async def step() -> Response:

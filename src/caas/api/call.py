@@ -1,7 +1,4 @@
-"""One call of the API: a request, who makes it, and what is left of their limit.
-
-Rule a change must keep: who calls is known before anything is looked up for them.
-"""
+"""One API call: the request, its caller and its rate limit."""
 
 from dataclasses import dataclass
 
@@ -12,13 +9,15 @@ from caas.web.request import Request
 
 @dataclass(slots=True)
 class Call(Request):
-    """A request of a machine; the admission fills in what it learns."""
+    """A request to the API; admission fills in the caller."""
 
     caller: Caller | None = None
     quota: Quota | None = None
 
     @property
     def by(self) -> Caller:
-        """The caller, of whom the admission made sure."""
-        assert self.caller is not None, "a call that needs a caller passed the authentication"
+        """The authenticated caller."""
+        assert self.caller is not None, (
+            "an operation that needs a caller runs only after authentication"
+        )
         return self.caller

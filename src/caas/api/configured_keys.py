@@ -1,16 +1,16 @@
-"""API keys as the setting CAAS_API_KEYS lists them.
+"""Parses the API keys in the setting CAAS_API_KEYS.
 
-    CAAS_API_KEYS = name:scope+scope:key, name:scope:key, ...
+CAAS_API_KEYS = name:scope+scope:key, name:scope:key, ...
 
-- name: letters, digits, ".", "_", "-"; the caller's name in logs and for its idempotency keys. Two
-  keys may have one name, so that a key can be replaced without a gap.
-- scope: one of `caas.rules.scopes`; `any` is every call. `customer=<id>` or `dealership=<name>`
-  among them narrows the key, unless it has the scope fleet: it then sees and touches what belongs
-  to that customer or dealership, and nothing else.
+- name: letters, digits, ".", "_", "-"; identifies the caller in logs and idempotency keys. Two keys
+  may share a name, so that a key can be rotated without downtime.
+- scope: one of `caas.rules.scopes`; `any` allows every call. `customer=<id>` or `dealership=<name>`
+  restricts the key to the objects of that customer or dealership; it cannot be combined with the
+  scope fleet.
 - key: 32 characters or more.
 
-Rules a change must keep: a key never shows in a repr or in an error; the settings read this module,
-so it imports nothing of the API.
+Rules a change must keep: a key never appears in a repr or an error; the settings import this
+module, so it imports nothing of the API.
 """
 
 import re
@@ -29,7 +29,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ConfiguredKey:
-    """A key as the settings list it."""
+    """A key as configured."""
 
     name: str
     key: str
@@ -39,10 +39,11 @@ class ConfiguredKey:
 
 
 def parse_api_keys(text: str) -> tuple[ConfiguredKey, ...]:
-    """Read CAAS_API_KEYS.
+    """Parse CAAS_API_KEYS.
 
     Raises:
-        StartupError: an entry is not `name:scope+scope:key`; the sentence says which, not its key.
+        StartupError: an entry is not `name:scope+scope:key`; the sentence says which entry, without
+            its key.
     """
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     return tuple(_configured(number, entry) for number, entry in enumerate(entries, start=1))
@@ -69,15 +70,15 @@ def _checked(number: int, key: ConfiguredKey, narrowed: dict[str, str]) -> Confi
     unknown = sorted(key.scopes - frozenset(Scope))
     if unknown or not key.scopes:
         raise StartupError(
-            f"{where}: {', '.join(unknown) or 'no scope'} is not a scope; the scopes are "
+            f"{where}: {', '.join(unknown) or 'no scope'} is not a scope. Valid scopes are "
             f"{', '.join(Scope)}."
         )
     if not narrowed.keys() <= {"customer", "dealership"}:
-        raise StartupError(f"{where}: a key is narrowed by customer=<id> or dealership=<name>.")
+        raise StartupError(f"{where}: restrict a key with customer=<id> or dealership=<name>.")
     try:
         customer = UUID(narrowed["customer"]) if "customer" in narrowed else None
     except ValueError as error:
-        raise StartupError(f"{where}: customer= needs a customer's id.") from error
+        raise StartupError(f"{where}: customer= requires a customer id.") from error
     if narrowed and Scope.FLEET in key.scopes:
-        raise StartupError(f"{where}: a key with the scope fleet is for everybody's vehicles.")
+        raise StartupError(f"{where}: the scope fleet cannot be combined with a restriction.")
     return ConfiguredKey(key.name, key.key, key.scopes, customer, narrowed.get("dealership"))

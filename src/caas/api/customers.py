@@ -1,7 +1,7 @@
-"""Customers: a name and an address behind a pseudonymous id (decision 43).
+"""Customers: personal data behind a pseudonymous id (decision 43).
 
-Rule a change must keep: a name or an address is answered only to keys that need them, and never
-stands in a path, a query, a problem or a log line.
+Rule a change must keep: names and addresses are returned only to keys that need them, and never
+appear in a path, a query, a problem or a log line.
 """
 
 from datetime import date, datetime
@@ -33,10 +33,10 @@ TAG: Final = "customers"
 
 
 class CustomerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who a customer is, and in which language they are written to.
+    """A customer and the language of their messages.
 
-    `billing_details` stand on their documents; who buys a vehicle gives them before the final
-    payment, here or with `putBillingDetails`.
+    `billing_details` appear on the customer's documents. A vehicle buyer must provide them before
+    the final payment, here or with `putBillingDetails`.
     """
 
     name: PersonName
@@ -46,7 +46,7 @@ class CustomerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CustomerAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer; without name and email once erased."""
+    """A customer; `name` and `email` are null after erasure."""
 
     id: UUID
     name: str | None
@@ -58,7 +58,7 @@ class CustomerAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptDocumentAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A full invoice, which says these things of its buyer; they are removed after `until`."""
+    """A full invoice that still names its buyer; the personal data is removed after `until`."""
 
     number: str
     fields: list[str]
@@ -67,30 +67,30 @@ class KeptDocumentAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of an erased customer, and why; nothing else says who it was."""
+    """The data retained about an erased customer, and why."""
 
     documents: list[KeptDocumentAnswer]
-    """At most 500, the oldest first."""
+    """At most 500, oldest first."""
     because: str
     evidence: list[str]
-    """Where documents attached to discrepancies are, at most 500; nobody looks into them."""
+    """Discrepancies with attached documents, at most 500; the documents are not inspected."""
     under_the_id: str
 
 
 class ErasedAnswer(CustomerAnswer, frozen=True, kw_only=True):
-    """An erased customer, with what is kept."""
+    """An erased customer and the retained data."""
 
     kept: KeptAnswer
 
 
 class ErasingQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a customer is erased: `end_open` ends subscriptions and unpaid pages first."""
+    """Erasure options: `end_open` first ends subscriptions and unpaid payment pages."""
 
     end_open: bool = False
 
 
 class OpenAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is not finished for a customer, and what to do about it."""
+    """An open item of the customer and how to close it."""
 
     kind: OpenKind
     id: str
@@ -99,16 +99,16 @@ class OpenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StillOpenAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What could be ended was ended; the customer is not erased while this is open."""
+    """Open items that prevent erasure. Items that could be ended were ended."""
 
     customer: UUID
     open: list[OpenAnswer]
 
 
 class CustomerStillOpenError(CallRefusedError):
-    """The customer is not erased while something of theirs is open; `errors` lists it.
+    """The customer still has open items, listed in `errors`, and was not erased.
 
-    `?end_open=true` ends subscriptions and unpaid pages; the rest comes to its end first.
+    Send `?end_open=true` to end subscriptions and unpaid payment pages. Close the others first.
     """
 
     code = "customer_still_open"
@@ -116,36 +116,36 @@ class CustomerStillOpenError(CallRefusedError):
 
 
 BECAUSE: Final = (
-    "A full invoice is kept as it was issued, with its buyer, until the term of its market's tax "
-    "law is over. Simplified documents name nobody any more."
+    "A full invoice is retained unchanged, with its buyer, for the period that the market's tax "
+    "law requires. Simplified invoices no longer name the customer."
 )
 UNDER_THE_ID: Final = (
-    "Orders, payments, subscriptions and documents stay under this id, with amounts and days, and "
-    "the VIN and plate of the vehicle."
+    "Orders, payments, subscriptions and documents are retained under this id, with amounts, dates "
+    "and the VIN and plate of the vehicle."
 )
 NEW: Final = BodyOf(CustomerBody)
 ERASING: Final = QueryOf(ErasingQuery)
 WHAT_TO_DO: Final = {
-    OpenKind.ORDER: "Let it be delivered, or withdraw: POST /v1/orders/{id}/withdrawal.",
+    OpenKind.ORDER: "Wait for delivery, or withdraw: POST /v1/orders/{id}/withdrawal.",
     OpenKind.UNPAID_ORDER: "Withdraw: POST /v1/orders/{id}/withdrawal, or send end_open=true.",
-    OpenKind.VEHICLE: "Have the vehicle returned.",
-    OpenKind.PAGE: "Wait until the page is paid or given up, or send end_open=true.",
-    OpenKind.PAYMENT: "Wait for the bank, or void or refund the payment.",
+    OpenKind.VEHICLE: "Return the vehicle.",
+    OpenKind.PAGE: "Wait until the payment page is paid or abandoned, or send end_open=true.",
+    OpenKind.PAYMENT: "Wait for settlement, or void or refund the payment.",
     OpenKind.SUBSCRIPTION: "End it: DELETE /v1/subscriptions/{id}, or send end_open=true.",
     OpenKind.LAST_MONTH: "Wait until its last month is billed and paid.",
     OpenKind.USAGE_DISPUTE: "Decide it: POST /v1/usage-disputes/{id}/outcome.",
-    OpenKind.USE: "Wait until the next month's run bills its use, or take the use back.",
-    OpenKind.REFUND: "Wait until the money is back with the customer.",
-    OpenKind.DISPUTE: "Wait until the bank has decided.",
+    OpenKind.USE: "Wait until the next billing run bills the usage, or cancel the usage.",
+    OpenKind.REFUND: "Wait until the refund succeeds.",
+    OpenKind.DISPUTE: "Wait until the dispute is decided.",
     OpenKind.INVOICE: "Wait until it is paid, or written off.",
-    OpenKind.DOCUMENT: "Wait until its document is issued, or settle what keeps it from being.",
+    OpenKind.DOCUMENT: "Wait until its document is issued, or resolve what blocks it.",
     OpenKind.CASE: "Resolve the case in the operations console.",
     OpenKind.DISCREPANCY: "Resolve the discrepancy.",
 }
 
 
 async def create_customer(api: Api, call: Call) -> Response:
-    """Write down a customer, known from then on by a pseudonymous id."""
+    """Create a customer and return its pseudonymous id."""
     body = NEW.read(call.body)
     refuse_customers_own(call.by)
 
@@ -165,7 +165,7 @@ async def create_customer(api: Api, call: Call) -> Response:
 
 
 async def _with_customer(api: Api, kept: Response) -> Response:
-    """Return an answer with the customer it leads to: no name is kept with an Idempotency-Key."""
+    """Return the stored response with the current customer; names are not stored with a key."""
     path = msgspec.json.decode(kept.body, type=Linked).links["self"]
     customer = await api.platform.order_management.customer(UUID(path.rsplit("/", 1)[1]))
     return Response(kept.status, encode(_to_response(customer)), kept.headers)
@@ -181,7 +181,7 @@ async def get_customer(api: Api, call: Call) -> Response:
 
 
 async def erase_customer(api: Api, call: Call) -> Response:
-    """Forget who a customer is, once nothing of them is open; the books stay whole."""
+    """Erase a customer's personal data once nothing is open. Financial records are retained."""
     query = ERASING.read(call.scope["query_string"])
     customer_id = call.ids["customer_id"]
     erasing = await api.platform.erasure.erase(customer_id, end_open=query.end_open)

@@ -1,10 +1,9 @@
-"""Discrepancies (Diagram 10, "Manual Investigation Required"): who owns one, what decides it.
+"""Discrepancies (Diagram 10, "Manual Investigation Required"): ownership, evidence, resolution.
 
-The person is the account that made the key (`caas.dual_control`): all keys of an account are one
-person, and a key of the settings, which has no account, never approves.
+All keys that an account created count as one person (`caas.dual_control`). A configured key has no
+account and cannot approve.
 
-Rules a change must keep: nothing is decided here; a document goes out as a download, never as a
-page of ours.
+Rule a change must keep: evidence is served as a download, never inline.
 """
 
 from collections.abc import Awaitable, Callable
@@ -34,7 +33,7 @@ from caas.api.reconciliation_answers import (
 )
 from caas.api.row_answers import page_of
 from caas.api.texts import Name, Note
-from caas.billing_database.discrepancies import Asked
+from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.reconciliation.investigation import Investigation
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.web.limits import DOCUMENT_BODY_BYTES_MAX
@@ -44,19 +43,19 @@ DOWNLOAD: Final = b"application/octet-stream"
 
 
 class OwnerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who owns it from now on; the caller when nobody is named."""
+    """The new owner; the caller if omitted."""
 
     owner: Name | None = None
 
 
 class NoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was found out, or why."""
+    """A finding or a reason."""
 
     note: Note
 
 
 class EvidenceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A document of five megabytes at most, in Base64."""
+    """A document of at most five megabytes, in Base64."""
 
     name: Name
     media_type: Literal[
@@ -66,14 +65,14 @@ class EvidenceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ResolutionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How it is resolved, and why; above a limit that is a proposal."""
+    """A resolution and its reason; above a limit it becomes a proposal."""
 
     resolution: Resolution
     note: Note
 
 
 class DiscrepancyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which discrepancies are listed."""
+    """Filters for discrepancies."""
 
     status: Literal["open", "proposed", "waiting", "resolved"] | None = None
     kind: DiscrepancyKind | None = None
@@ -93,9 +92,9 @@ LISTED: Final = QueryOf(DiscrepancyQuery)
 
 
 async def list_discrepancies(api: Api, call: Call) -> Response:
-    """List discrepancies, the soonest due first."""
+    """List discrepancies, soonest deadline first."""
     query = LISTED.read(call.scope["query_string"])
-    asked = Asked(
+    asked = DiscrepancyFilter(
         status=query.status, kind=query.kind, day=query.day, owner=query.owner,
         payment_id=query.payment, unresolved=query.unresolved,
     )  # fmt: skip
@@ -108,25 +107,25 @@ async def list_discrepancies(api: Api, call: Call) -> Response:
 
 
 async def get_discrepancy(api: Api, call: Call) -> Response:
-    """Return a discrepancy with its line, its steps, its documents and its entries."""
+    """Return a discrepancy with its report line, history, documents and ledger entries."""
     return await _as_it_stands(api, call)
 
 
 async def assign_discrepancy(api: Api, call: Call) -> Response:
-    """Make somebody the owner; without a name, whoever calls."""
+    """Assign a discrepancy to a person; without a name, to the caller."""
     body = OWNER.read(call.body)
     owner = body.owner or call.by.name
     return await _step(api, call, body, partial(_desk(api).assign, owner=owner))
 
 
 async def note_discrepancy(api: Api, call: Call) -> Response:
-    """Write down what was found out."""
+    """Add a note to a discrepancy."""
     body = NOTE.read(call.body)
     return await _step(api, call, body, partial(_desk(api).note, text=body.note))
 
 
 async def attach_evidence(api: Api, call: Call) -> Response:
-    """Keep a document with a discrepancy."""
+    """Attach a document to a discrepancy."""
     body = EVIDENCE.read(call.body)
 
     async def attach() -> Response:
@@ -142,32 +141,32 @@ async def attach_evidence(api: Api, call: Call) -> Response:
 
 
 async def get_evidence(api: Api, call: Call) -> Response:
-    """Return an attached document as a download."""
+    """Download an attached document."""
     name, _, content = await _desk(api).document(call.ids["evidence_id"])
     where = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
     return Response(200, content, ((b"content-type", DOWNLOAD), (b"content-disposition", where)))
 
 
 async def resolve_discrepancy(api: Api, call: Call) -> Response:
-    """Resolve a discrepancy, or propose to when a second person must agree."""
+    """Resolve a discrepancy, or propose the resolution if a second person must approve."""
     body = RESOLUTION.read(call.body)
     resolve = partial(_desk(api).resolve, resolution=body.resolution, note=body.note)
     return await _decision(api, call, body, resolve)
 
 
 async def approve_resolution(api: Api, call: Call) -> Response:
-    """Agree, as the second person, to what was proposed."""
+    """Approve a proposed resolution as the second person."""
     return await _decision(api, call, NO_CONTENT.read(call.body), _desk(api).approve)
 
 
 async def reject_resolution(api: Api, call: Call) -> Response:
-    """Turn down what was proposed; the discrepancy is open again."""
+    """Reject a proposed resolution; the discrepancy is open again."""
     body = NOTE.read(call.body)
     return await _decision(api, call, body, partial(_desk(api).reject, note=body.note))
 
 
 async def reopen_discrepancy(api: Api, call: Call) -> Response:
-    """Open a resolved discrepancy again; its entries are taken back."""
+    """Reopen a resolved discrepancy and reverse its ledger entries."""
     body = NOTE.read(call.body)
     return await _step(api, call, body, partial(_desk(api).reopen, note=body.note))
 
@@ -175,21 +174,21 @@ async def reopen_discrepancy(api: Api, call: Call) -> Response:
 async def _step(
     api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
 ) -> Response:
-    """Take a step of the investigation, with the name of whoever takes it."""
+    """Run an investigation step in the caller's name."""
     return await _once(api, call, body, partial(take, by=call.by.name))
 
 
 async def _decision(
     api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
 ) -> Response:
-    """Propose or decide, as the person whose key it is."""
+    """Propose or decide as the person behind the key."""
     return await _once(api, call, body, partial(take, by=call.by.actor))
 
 
 async def _once(
     api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
 ) -> Response:
-    """Do it once, and tell of the discrepancy as it stands."""
+    """Run the operation once and return the discrepancy."""
 
     async def taken() -> Response:
         await take(call.ids["discrepancy_id"])

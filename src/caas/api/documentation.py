@@ -1,9 +1,7 @@
-"""GET /openapi.json and GET /docs: the same document, for machines and for people.
+"""GET /openapi.json and GET /docs: the same document for programs and people.
 
-The page is written by us from the document and holds no script: the usual viewers load theirs from
-other origins, which a payment system must not.
-
-Rule a change must keep: what is documented is what is served.
+The HTML page is generated here without scripts: common viewers load theirs from other origins,
+which a payment system must not allow.
 """
 
 from collections.abc import Sequence
@@ -24,7 +22,7 @@ TAG: Final = "documentation"
 
 
 def documentation_operations(documented: Sequence[Operation]) -> tuple[Operation, ...]:
-    """Return the calls that document these operations, and themselves."""
+    """Return the operations that document these operations and themselves."""
     answers: dict[str, Response] = {}
 
     async def openapi_json(_api: Api, _call: Call) -> Response:
@@ -32,11 +30,11 @@ def documentation_operations(documented: Sequence[Operation]) -> tuple[Operation
         return answers["json"]
 
     async def docs(_api: Api, _call: Call) -> Response:
-        """Show the OpenAPI document to people."""
+        """Return the API reference as an HTML page."""
         return answers["page"]
 
     async def docs_style(_api: Api, _call: Call) -> Response:
-        """Return the style sheet of the pages."""
+        """Return the style sheet of the API pages."""
         return style()
 
     own = (

@@ -1,8 +1,7 @@
-"""Entitlements: who may use which service in a vehicle, until when, and what the vehicle has on.
+"""Entitlements: who may use which service in a vehicle, and what the vehicle has activated.
 
-Rule a change must keep: a key that is narrowed to a customer sees that customer's terms alone, one
-that is narrowed to a dealership those of its customers, and of others only until when a service is
-taken.
+Rule a change must keep: a key restricted to a customer sees only that customer's terms; a key
+restricted to a dealership sees its customers' terms, and of other terms only the end date.
 """
 
 from collections.abc import Sequence
@@ -37,10 +36,10 @@ class TermAnswer(
     kw_only=True,
     rename={"starts_at": "from", "ends_at": "until", "payment_id": "payment"},
 ):
-    """What was sold of a service: from when until when (null without end), and by what.
+    """A sold term of a service: its period (`until` is null if open-ended) and its purchase.
 
-    `state` is pending, activating, active, scheduled, expired or ended; or taken, by a customer who
-    is not the caller's: then nothing is told but until when.
+    `state` is pending, activating, active, scheduled, expired or ended. It is taken if the term
+    belongs to another customer; then only `until` is returned.
     """
 
     id: UUID | None
@@ -55,14 +54,14 @@ class TermAnswer(
 
 
 class DesiredAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the vehicle should have on now; `until` is null without end, or when it is off."""
+    """The desired state of the service now; `until` is null if open-ended or off."""
 
     on: bool
     until: datetime | None
 
 
 class ReportedAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the vehicle confirmed last, under which epoch and when."""
+    """The state that the vehicle last confirmed, with its epoch and time."""
 
     on: bool
     until: datetime | None
@@ -71,7 +70,7 @@ class ReportedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntitlementAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One service in the vehicle: its terms, what should be on, what the vehicle confirmed."""
+    """A service in the vehicle: its terms, the desired state and the reported state."""
 
     service: str
     terms: list[TermAnswer]
@@ -81,21 +80,21 @@ class EntitlementAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntitlementList(msgspec.Struct, frozen=True, kw_only=True):
-    """Every service that was sold for the vehicle."""
+    """Every service sold for the vehicle."""
 
     vin: str
     data: list[EntitlementAnswer]
 
 
 class SynchronizationAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """For how many services the vehicle was sent its desired state again."""
+    """The number of services whose desired state was sent to the vehicle again."""
 
     vin: str
     commands: int
 
 
 async def list_entitlements(api: Api, call: Call) -> Response:
-    """Return what was sold for a vehicle by service, with what the vehicle last confirmed."""
+    """List the entitlements of a vehicle by service, with the state the vehicle last confirmed."""
     vin = vin_of(call)
     await hide_foreign_vehicle(api.platform, call.by, vin)
     await api.platform.order_management.vehicle(vin)
@@ -112,7 +111,7 @@ async def list_entitlements(api: Api, call: Call) -> Response:
 
 
 async def synchronize_vehicle(api: Api, call: Call) -> Response:
-    """Send a vehicle its desired state of every service again, for one that lost its memory."""
+    """Send a vehicle the desired state of every service again, such as after a memory loss."""
     body = NOTHING.read(call.body)
     vin = vin_of(call)
 
@@ -125,7 +124,7 @@ async def synchronize_vehicle(api: Api, call: Call) -> Response:
 
 
 async def _to_response(api: Api, call: Call, terms: Sequence[Term]) -> list[tuple[str, TermAnswer]]:
-    """Return what is told of terms, each with its service; a dealership learns nobody's ids."""
+    """Return the terms by service; a dealership does not see other customers' ids."""
     known = {term.customer for term in terms}
     if call.by.dealership is not None:
         database = api.platform.tables.database

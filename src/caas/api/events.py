@@ -1,7 +1,7 @@
-"""What happened, for the rest of the company: read by position, or delivered as signed webhooks.
+"""Domain events: read by position, or delivered as signed webhooks.
 
-Rules a change must keep: a narrowed key sees its own events alone; subscriptions are for
-operations; a secret is shown once, when its subscription is made.
+Rules a change must keep: a restricted key sees only its own events; subscriptions require the
+operations scope; a secret is returned once, when its subscription is created.
 """
 
 from datetime import datetime
@@ -31,7 +31,7 @@ PATH: Final = "/v1/event-subscriptions"
 
 
 class HappenedAnswer(msgspec.Struct, frozen=True):
-    """One event; `data` has the id of what moved under the name of what it is, and its states."""
+    """A domain event; `data` holds the id of the object, keyed by its kind, and its states."""
 
     id: str
     type: str
@@ -40,7 +40,7 @@ class HappenedAnswer(msgspec.Struct, frozen=True):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """Events, the oldest first. Ask again with `next_after`, at once while `more` is true."""
+    """Events, oldest first. Continue with `next_after`, at once while `more` is true."""
 
     data: list[HappenedAnswer]
     next_after: str
@@ -48,7 +48,7 @@ class EventPage(msgspec.Struct, frozen=True):
 
 
 class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Events behind one, of a type (`payment.bank_confirms`) or of a source (`payment`)."""
+    """Filters: events after an id, of a type (`payment.bank_confirms`) or a source (`payment`)."""
 
     after: EventId | None = None
     type: EventType | None = None
@@ -56,14 +56,14 @@ class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SubscriptionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which event subscriptions are listed."""
+    """Filters for event subscriptions."""
 
     cursor: UUID | None = None
     limit: Limit = PAGE_ROWS
 
 
 class EventSubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where events are sent to; no types are all, and without `after` it begins now."""
+    """The endpoint; without `types` it gets all events, without `after` only new ones."""
 
     url: CallbackUrl
     types: Annotated[list[EventType], Meta(max_length=50)] = []
@@ -71,13 +71,13 @@ class EventSubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_un
 
 
 class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Behind which event it begins again."""
+    """The event id after which delivery restarts."""
 
     after: EventId
 
 
 class EventSubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where events are sent to."""
+    """An event subscription."""
 
     id: UUID
     url: str
@@ -89,13 +89,13 @@ class EventSubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewEventSubscriptionAnswer(EventSubscriptionAnswer, frozen=True, kw_only=True):
-    """A new subscription with its secret (Standard Webhooks); null when the call is repeated."""
+    """A new subscription; `secret` (Standard Webhooks) is null on a repeated call."""
 
     secret: str | None
 
 
 class EventSubscriptionPage(msgspec.Struct, frozen=True):
-    """A page of subscriptions, newest first; `next_cursor` asks for the one after it."""
+    """Subscriptions, newest first; pass `next_cursor` to get the next page."""
 
     data: list[EventSubscriptionAnswer]
     next_cursor: str | None
@@ -108,7 +108,7 @@ REPLAY: Final = BodyOf(ReplayBody)
 
 
 async def list_events(api: Api, call: Call) -> Response:
-    """List what happened, the oldest first; a narrowed key sees its own."""
+    """List events, oldest first. A restricted key sees only its own."""
     query = EVENTS.read(call.scope["query_string"])
     page = await api.platform.event_delivery.events.after(
         position_of(query.after) if query.after else None,
@@ -120,7 +120,7 @@ async def list_events(api: Api, call: Call) -> Response:
 
 
 async def subscribe_to_events(api: Api, call: Call) -> Response:
-    """Have events delivered to an address, in order and signed, until each was taken."""
+    """Subscribe to events. They are delivered to a URL, in order and signed, until acknowledged."""
     body = NEW.read(call.body)
 
     async def make() -> Response:
@@ -136,7 +136,7 @@ async def subscribe_to_events(api: Api, call: Call) -> Response:
 
 
 async def list_event_subscriptions(api: Api, call: Call) -> Response:
-    """List where events are delivered to, newest first."""
+    """List event subscriptions, newest first."""
     query = LISTED.read(call.scope["query_string"])
     page = await api.platform.event_delivery.subscriptions(
         before=query.cursor, rows_max=query.limit + 1
@@ -146,19 +146,19 @@ async def list_event_subscriptions(api: Api, call: Call) -> Response:
 
 
 async def get_event_subscription(api: Api, call: Call) -> Response:
-    """Return a subscription as it stands, without its secret."""
+    """Return an event subscription without its secret."""
     one = await api.platform.event_delivery.subscription(call.ids["subscription_id"])
     return json_response(200, _to_response(one))
 
 
 async def end_event_subscription(api: Api, call: Call) -> Response:
-    """Deliver no more events there; ending it again changes nothing."""
+    """Stop a subscription. Repeating the call changes nothing."""
     ended = await api.platform.event_delivery.end(call.ids["subscription_id"], by=call.by.actor)
     return json_response(200, _to_response(ended))
 
 
 async def replay_events(api: Api, call: Call) -> Response:
-    """Deliver again from behind an event on."""
+    """Deliver events again from a position."""
     body, subscription_id = REPLAY.read(call.body), call.ids["subscription_id"]
 
     async def replay() -> Response:

@@ -1,13 +1,13 @@
-"""The first answer to a payment that was asked for: definitive, still open, or declined.
+"""The response to a payment request: definitive, still open, or declined.
 
-| the payment | the answer |
+| payment | response |
 |---|---|
-| holds its funds, or is further | 201 |
-| is still open: at work, unknown, or waiting for the customer on the hosted page | 202 |
-| failed | 402, a problem with the payment inside |
+| authorized or further | 201 |
+| still open: in progress, unknown, or waiting for the customer on the hosted page | 202 |
+| failed | 402, a problem that contains the payment |
 
-Rules a change must keep: what is answered of a purchase is the order that its payment is for; an
-outcome nobody knows is 202 and never an error, because a caller who reads an error charges again.
+Rules a change must keep: a purchase returns the order its payment belongs to; an unknown outcome is
+202 and never an error, because a caller that sees an error charges again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -42,14 +42,14 @@ OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 
 
 class PaidWith(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a purchase is paid with; without a token the customer pays on the hosted page."""
+    """The means of payment; without a token the customer pays on the hosted page."""
 
     payment_method: PaymentMethod | None = None
     return_url: ReturnUrl | None = None
 
 
 async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHeader) -> Response:
-    """Return the answer to whoever asked for this payment."""
+    """Return the response for this payment."""
     if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
         return _answer(call, payment, accepted_answer(payment), *headers)
     events = await api.platform.tables.payments.timeline(payment.id)
@@ -62,7 +62,7 @@ async def purchase_answer(
     payment: Payment,
     reported: Callable[[Payment], Awaitable[tuple[msgspec.Struct, str]]],
 ) -> Response:
-    """Return the purchase with its payment: made, still open, or declined."""
+    """Return the response for a purchase with its payment: made, still open, or declined."""
     if payment.state is PaymentState.FAILED:
         return await first_answer(api, call, payment)
     content, path = await reported(payment)
@@ -83,6 +83,6 @@ def _answer(call: Call, payment: Payment, content: PaymentAnswer, *headers: RawH
 
 def _declined(call: Call, payment: Payment, content: PaymentAnswer) -> Problem:
     why = (payment.decline_code or "no reason given").replace("_", " ")
-    error = PaymentDeclinedError(f"The payment was not made ({why}); nothing was charged.")
+    error = PaymentDeclinedError(f"The payment was not made ({why}). Nothing was charged.")
     details = problem_of(error, request_id=call.request_id)
     return Problem(**msgspec.structs.asdict(details), payment=content)

@@ -1,17 +1,17 @@
-"""`Idempotency-Key`: every POST is done once, however often it is sent.
+"""`Idempotency-Key`: repeated POST requests are executed once.
 
-A key is 16 to 255 visible ASCII characters, chosen by the caller for one request and kept for its
-repetitions; a UUID will do. It belongs to the caller's name. What is compared is the request as it
-was understood: method, path and content, not the order of fields or the blanks between them.
+A key is 16 to 255 visible ASCII characters; the caller creates one per request and reuses it for
+retries, for example a UUID. Keys are scoped to the caller's name. Requests are compared by method,
+path and decoded content, not by field order or whitespace.
 
-| the key | the answer |
+| the key | the response |
 |---|---|
-| missing, or not of that shape | 400 |
-| was used for another request | 422 |
-| its first request is still running | 409 and Retry-After |
-| its first request was answered | that answer, and `Idempotency-Replayed: true` |
+| missing or malformed | 400 |
+| used for another request | 422 |
+| first request still running | 409 and Retry-After |
+| first request completed | its response, with `Idempotency-Replayed: true` |
 
-Rule a change must keep: a POST that changes something is done through `once`.
+Rule a change must keep: every POST that changes something goes through `once`.
 """
 
 import hashlib
@@ -38,21 +38,21 @@ _KEY: Final = re.compile(rb"[!-~]{%d,%d}" % (KEY_CHARS_MIN, KEY_CHARS_MAX))
 
 
 class IdempotencyKeyMissingError(CallRefusedError):
-    """Send an Idempotency-Key: a new one for each request, the same one when you repeat it."""
+    """Send an Idempotency-Key: a new one for each request, the same one for each retry."""
 
     code = "idempotency_key_missing"
     http_status = 400
 
 
 class IdempotencyKeyMalformedError(CallRefusedError):
-    """An Idempotency-Key is 16 to 255 visible ASCII characters; a UUID will do."""
+    """The Idempotency-Key must be 16 to 255 visible ASCII characters. Use a UUID."""
 
     code = "idempotency_key_malformed"
     http_status = 400
 
 
 class Linked(msgspec.Struct, frozen=True):
-    """As much of a stored answer as says where its object lies."""
+    """The part of a stored response that locates its object."""
 
     links: dict[str, str] = {}
 
@@ -64,7 +64,7 @@ def key_of(call: Call) -> str:
     """Return the caller's Idempotency-Key.
 
     Raises:
-        IdempotencyKeyMissingError: there is none.
+        IdempotencyKeyMissingError: the header is missing.
         IdempotencyKeyMalformedError: it is too short, too long, or not visible ASCII.
     """
     key = call.headers.get(HEADER)
@@ -76,10 +76,10 @@ def key_of(call: Call) -> str:
 
 
 def keyed(call: Call, content: msgspec.Struct, *, more: bytes = b"") -> KeyedRequest:
-    """Return the request of a call as it was understood, under the caller's key.
+    """Return the decoded call under the caller's key.
 
     Raises:
-        IdempotencyKeyMissingError: there is none.
+        IdempotencyKeyMissingError: the header is missing.
         IdempotencyKeyMalformedError: it is too short, too long, or not visible ASCII.
     """
     head = f"{call.method} {call.path}\n".encode()
@@ -95,9 +95,9 @@ async def once(
     *,
     kept: Callable[[Response], bytes] = attrgetter("body"),
 ) -> Response:
-    """Do the work of a POST, unless its key says that it was done; then return that answer.
+    """Run the operation of a POST once per key, or return the stored response.
 
-    `kept` returns what of an answer is kept for that, without what is shown only once.
+    `kept` converts a response for storage, without values that are shown only once.
 
     Raises:
         KeyReusedError: the key was used for another request.
@@ -107,7 +107,7 @@ async def once(
 
 
 def replayed(stored: StoredAnswer) -> Response:
-    """Return the answer that the first request with this key was given."""
+    """Return the stored response of the first request with this key."""
     kind = PROBLEM if stored.status >= ERRORS_FROM else JSON
     location = _LINKED.decode(stored.body).links.get("self") if stored.body else None
     where = () if location is None else ((b"location", location.encode()),)

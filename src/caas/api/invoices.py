@@ -1,11 +1,10 @@
-"""Documents: advance invoices, invoices of vehicles, services and months, and credit notes.
+"""Invoices and credit notes.
 
-One document has three forms, chosen by `Accept`: JSON, PDF/A-3 with the data inside, and EN 16931
-XML. A credit note gives back what was paid; for what was written off no money moves. The answer
-says which of the two it is.
+`Accept` selects the format: JSON, PDF/A-3 with embedded data, or EN 16931 XML. A credit note
+refunds what was paid; for a written-off amount no money moves. The response says which applies.
 
-Rules a change must keep: a document is shown to its customer, to the dealership that sold the
-vehicle, and to callers who are for everybody; a correction is done once for an Idempotency-Key.
+Rule a change must keep: a document is visible to its customer, to the dealership that sold the
+vehicle, and to unrestricted callers.
 """
 
 from datetime import date, datetime
@@ -46,9 +45,9 @@ class InvoiceQuery(
     forbid_unknown_fields=True,
     rename={"since": "from", "until": "to"},
 ):
-    """Which documents are listed: `from` and `to` are days of issue, both included.
+    """Filters for documents: `from` and `to` are dates of issue, both inclusive.
 
-    `number` is the whole number of one, such as 2026-000007.
+    `number` is a full document number, such as 2026-000007.
     """
 
     customer: UUID | None = None
@@ -61,9 +60,9 @@ class InvoiceQuery(
 
 
 class CreditNoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why, and how much of it with its tax; without an amount all that is left.
+    """The reason and the amount including tax; without an amount, everything that is left.
 
-    `term` says what becomes of a one-time service that still runs when nothing is left paid for it.
+    `term` says what happens to a running one-time service once nothing is left paid for it.
     """
 
     reason: Reason
@@ -82,9 +81,9 @@ class InvoiceSummary(
         "gross": "amount",
     },
 ):
-    """A document in a list; amounts of a credit note are below zero.
+    """A document in a list; amounts of a credit note are negative.
 
-    Of a vehicle's invoice they are what it adds to the advance that it deducts.
+    For a vehicle's invoice, amounts are net of the advance it deducts.
     """
 
     id: UUID
@@ -107,14 +106,14 @@ class InvoiceSummary(
 
 
 class InvoicePage(msgspec.Struct, frozen=True):
-    """A page of documents, newest first; `next_cursor` asks for the one after it."""
+    """Documents, newest first; pass `next_cursor` to get the next page."""
 
     data: list[InvoiceSummary]
     next_cursor: str | None
 
 
 class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"gross": "amount"}):
-    """A correction that waits for a second person."""
+    """A credit note that awaits approval by a second person."""
 
     invoice: UUID
     gross: int
@@ -125,11 +124,11 @@ class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"gross":
 
 
 class RepaymentAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the money of a credit note is, in minor units.
+    """How a credit note is paid out, in minor units.
 
-    `given_back` by refunds, made or under way; `promised` as soon as nothing stands in the way;
-    `covered_by_loss` where a bank took it from us (chargeback) or never paid it, so that no refund
-    gives it back a second time.
+    `given_back` is refunded, completed or in progress; `promised` will be refunded once nothing
+    blocks it; `covered_by_loss` is what a bank took back (chargeback) or never paid, so it is not
+    refunded again.
     """
 
     given_back: int
@@ -138,7 +137,7 @@ class RepaymentAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A document: where it stands, what it says, and what is proposed to be taken back of it."""
+    """A document: its status, its content and any proposed credit note."""
 
     summary: InvoiceSummary
     document: Document
@@ -147,7 +146,7 @@ class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreditNoteAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A credit note, or the proposal of one; `moves_money` says whether it is paid back."""
+    """A credit note, issued or proposed; `moves_money` says whether it is refunded."""
 
     moves_money: bool
     credit_note: InvoiceSummary | None
@@ -155,13 +154,13 @@ class CreditNoteAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SentAnswer(msgspec.Struct, frozen=True):
-    """A document was sent to its customer."""
+    """The document was sent to its customer."""
 
     invoice: UUID
 
 
 class NotAcceptableError(CallRefusedError):
-    """A document is given as application/json, application/pdf or application/xml."""
+    """Documents are available as application/json, application/pdf or application/xml."""
 
     code = "not_acceptable"
     http_status = 406
@@ -172,7 +171,7 @@ CORRECTION: Final = BodyOf(CreditNoteBody)
 
 
 async def list_invoices(api: Api, call: Call) -> Response:
-    """List documents, newest first; a narrowed key sees its own."""
+    """List documents, newest first. A restricted key sees only its own."""
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:
         refuse_other_customer(call.by, query.customer)
@@ -199,7 +198,7 @@ async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
 
 
 async def get_invoice(api: Api, call: Call) -> Response:
-    """Return a document as JSON, PDF or XML, whichever `Accept` prefers."""
+    """Return a document as JSON, PDF or XML, as `Accept` prefers."""
     form = _preferred(call.headers.get(b"accept", b"*/*").decode("latin-1"))
     invoice = await own_invoice(api.platform, call.by, call.ids["invoice_id"])
     if form == JSON:
@@ -225,9 +224,9 @@ async def get_invoice(api: Api, call: Call) -> Response:
 
 
 async def issue_credit_note(api: Api, call: Call) -> Response:
-    """Correct a document; what was paid is refunded, above the limit once a second person agrees.
+    """Issue a credit note and refund what was paid. Above the limit, a second person must approve.
 
-    201 is a credit note, 202 a proposal that waits.
+    201 returns the credit note, 202 a proposal that awaits approval.
     """
     body = CORRECTION.read(call.body)
     refuse_narrowed(call.by)
@@ -250,7 +249,7 @@ async def issue_credit_note(api: Api, call: Call) -> Response:
 
 
 async def approve_credit_note(api: Api, call: Call) -> Response:
-    """Agree to a proposed credit note, as the second person; it is issued and refunded."""
+    """Approve a proposed credit note as the second person. It is then issued and refunded."""
     body = NO_CONTENT.read(call.body)
     refuse_narrowed(call.by)
 
@@ -264,7 +263,7 @@ async def approve_credit_note(api: Api, call: Call) -> Response:
 
 
 async def reject_credit_note(api: Api, call: Call) -> Response:
-    """Take the proposal of a credit note back, one's own or another's."""
+    """Withdraw or reject a proposed credit note."""
     body = NO_CONTENT.read(call.body)
     refuse_narrowed(call.by)
 
@@ -277,7 +276,7 @@ async def reject_credit_note(api: Api, call: Call) -> Response:
 
 
 async def send_invoice(api: Api, call: Call) -> Response:
-    """Send a document to its customer, by the channel by which they are written to."""
+    """Send a document to its customer on the customer's message channel."""
     body = NO_CONTENT.read(call.body)
     refuse_narrowed(call.by)
 
@@ -289,7 +288,7 @@ async def send_invoice(api: Api, call: Call) -> Response:
 
 
 async def issue_documents(api: Api, call: Call) -> Response:
-    """Issue the documents that a payment lacks; return those it has."""
+    """Issue the documents that a payment is missing, and return all of its documents."""
     body = NO_CONTENT.read(call.body)
     refuse_narrowed(call.by)
 
@@ -310,7 +309,7 @@ def _issued(note: Invoice) -> Response:
 
 
 def _preferred(accept: str) -> str:
-    """Return the form that an `Accept` header prefers, the first of ours where it is all one."""
+    """Return the format that the `Accept` header prefers; our first one if it has no preference."""
     wanted: list[tuple[float, int, str]] = []
     for place, part in enumerate(accept.split(",")):
         media, *parameters = (one.strip().lower() for one in part.split(";"))

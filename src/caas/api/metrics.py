@@ -1,11 +1,9 @@
-"""What the API counts of itself, as Prometheus text at GET /metrics.
+"""Request metrics as Prometheus text at GET /metrics.
 
-What the whole platform counts is read from the database when somebody looks.
+Requests are counted in plain lists and become a histogram on scrape, because counting happens on
+every request. Platform metrics are read from the database on scrape.
 
-Requests are counted in plain lists and turned into a histogram when somebody looks, because
-counting happens with every request and looking seldom does.
-
-Rule a change must keep: a label's values are few and known: routes as templates, never as paths.
+Rule a change must keep: label values are few and fixed: route templates, never paths.
 """
 
 from bisect import bisect_left
@@ -24,10 +22,10 @@ LABELS: Final = ("method", "route", "status")
 
 
 class Metrics(Collector):
-    """Counts and durations of requests."""
+    """Request counts and durations."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Keep them in this registry, beside whatever else is in it."""
+        """Register with this registry."""
         self._registry = registry
         self.refused_acknowledgements: Mapping[str, int] = {}
         self._counts: dict[tuple[str, str, int], list[int]] = {}
@@ -35,7 +33,7 @@ class Metrics(Collector):
         registry.register(self)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered request."""
+        """Count one request."""
         key = (method, route, status)
         counts = self._counts.get(key)
         if counts is None:
@@ -45,9 +43,9 @@ class Metrics(Collector):
         self._seconds[key] += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """Tell what was counted, as Prometheus asks for it."""
+        """Yield the metrics for Prometheus."""
         family = HistogramMetricFamily(
-            "caas_api_request_seconds", "How long requests took.", labels=LABELS
+            "caas_api_request_seconds", "Request duration in seconds.", labels=LABELS
         )
         for (method, route, status), counts in list(self._counts.items()):
             total = 0
@@ -60,7 +58,7 @@ class Metrics(Collector):
         yield family
         refused = CounterMetricFamily(
             "caas_vehicle_acknowledgements_refused",
-            "Acknowledgements that proved nothing, in the whole platform.",
+            "Rejected vehicle acknowledgements, platform-wide.",
             labels=("reason",),
         )
         for reason, count in self.refused_acknowledgements.items():
@@ -68,5 +66,5 @@ class Metrics(Collector):
         yield refused
 
     def text(self) -> bytes:
-        """Return everything in the registry as Prometheus reads it."""
+        """Return the registry in Prometheus text format."""
         return generate_latest(self._registry)

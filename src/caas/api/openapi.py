@@ -1,10 +1,8 @@
-"""The OpenAPI document, written from the same values that route, check and decode the calls.
+"""Generates the OpenAPI document from the operations that route and validate calls.
 
-Every status a call can be answered with is in it: those of the call itself, and those the front
-door may give to any call of its kind.
+It lists every status: those of the operation, and those that the web edge can return for it.
 
-Rule a change must keep: nothing is documented here that is not read off an operation, a struct or
-the limits; a reader of the document needs no other source.
+Rule a change must keep: everything in the document derives from an operation, a struct or a limit.
 """
 
 import re
@@ -42,13 +40,13 @@ _PLACES: Final[Mapping[str, dict[str, Any]]] = {
     "day": {"type": "string", "pattern": DAY_PATTERN.replace(r"\Z", "$")},
     "problem": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$"},
 }
-"""What stands in a place of an address that is no id of ours."""
+"""Descriptions of path parameters that are not our ids."""
 
 _DESCRIPTION: Final = """
 What CaaS subsystems call (Internal Payment API), and the subsystems around it. Money is `amount`
 in minor units with `currency`; times are RFC 3339 in UTC; errors are `application/problem+json`.
 Send `Authorization: Bearer <key>`, and an `Idempotency-Key` with every POST. The seed's four
-initiate calls take `Prefer: respond-async`: 202 as soon as the payment is durable.
+initiate calls accept `Prefer: respond-async`: they return 202 as soon as the payment is stored.
 """.strip()
 
 Schema = dict[str, Any]
@@ -78,7 +76,7 @@ def document(operations: Iterable[Operation]) -> bytes:
 
 
 def _components(operations: list[Operation]) -> tuple[Schema, dict[object, Schema]]:
-    """Return every struct's schema by its name, and for each struct the reference to it."""
+    """Return every struct's schema by name, and a reference for each struct."""
     types: dict[object, None] = {Problem: None}
     for operation in operations:
         types |= {content: None for content in operation.answers.values() if content is not None}
@@ -92,7 +90,7 @@ def _components(operations: list[Operation]) -> tuple[Schema, dict[object, Schem
 
 
 def _portable(schema: Any) -> Any:  # any JSON
-    r"""Return the schema with regular expressions as every dialect reads them: `$` for `\Z`."""
+    r"""Return the schema with portable regular expressions: `$` instead of `\\Z`."""
     if isinstance(schema, dict):
         return {
             key: value.replace(r"\Z", "$") if key == "pattern" else _portable(value)
@@ -156,7 +154,7 @@ def _query_parameters(parameters: type[msgspec.Struct]) -> list[Schema]:
 
 
 def _inlined(schema: Schema, components: Mapping[str, Schema]) -> Schema:
-    """Return a parameter's schema without references, and without null: it may be left out."""
+    """Return a parameter's schema without references or null: optional parameters are omitted."""
     options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
     assert len(options) == 1, "a query parameter is of one kind"
     name = options[0].get("$ref", "").rpartition("/")[2]
@@ -211,7 +209,7 @@ _IDEMPOTENCY_KEY: Final[Schema] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": True,
-    "description": "Chosen by the caller for one request, and kept for its repetitions.",
+    "description": "Unique per request; reuse it when you retry.",
     "schema": {
         "type": "string",
         "minLength": KEY_CHARS_MIN,
@@ -222,7 +220,7 @@ _IDEMPOTENCY_KEY: Final[Schema] = {
 _PREFER: Final[Schema] = {
     "name": "Prefer",
     "in": "header",
-    "description": "respond-async: answer 202 as soon as the payment is durable.",
+    "description": "respond-async: return 202 as soon as the payment is stored.",
     "schema": {"type": "string", "enum": ["respond-async"]},
 }
 _SIGNATURE_HEADERS: Final[list[Schema]] = [

@@ -1,11 +1,11 @@
-"""One call of the API as a value: its address, who may make it, what it takes, how it answers.
+"""An API operation: its route, scopes, inputs and responses.
 
-Routing, authorization and the OpenAPI document are all read off these values, so that what is
-documented is what is enforced. Each file of calls ends in a table of them.
+Routing, authorization and the OpenAPI document all use these values, so the documentation matches
+what is enforced. Each file of operations ends with a table of them.
 
-Rules a change must keep: a call is for narrowed keys only when it says so; an operation's id is
-public (the seed's function names are such ids); a status that a call can be answered with stands in
-`answers`, or among those every call has.
+Rules a change must keep: restricted keys may make only `narrowed` calls; operation ids are public
+(the seed's function names); each status an operation can return is in `answers` or common to all
+operations.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,12 +28,11 @@ JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One call; `answers` maps each status of its own to the struct it is answered with.
+    """One operation; `answers` maps its status codes to the struct of the response.
 
-    `also` are media types in which it is answered as a file, for who accepts them.
-
-    A key that is narrowed to a customer or a dealership may make it only if it is `narrowed`: it
-    tells nothing of anybody else, because it looks whose each thing is, or because it is public.
+    `also` lists media types in which a client can request the response as a file. Keys restricted
+    to a customer or dealership may make the call only if it is `narrowed`: it checks ownership or
+    its content is public.
     """
 
     id: str
@@ -53,22 +52,22 @@ class Operation:
 
     @property
     def summary(self) -> str:
-        """What the call does, in the words of the function that does it."""
+        """The first sentence of the handler's docstring."""
         text = (self.handle.__doc__ or "").partition("\n")[0].strip()
-        assert text, f"{self.id} says what it does"
+        assert text, f"{self.id} has a docstring"
         return text
 
     @property
     def is_idempotent_post(self) -> bool:
-        """Whether it is done once for each Idempotency-Key."""
+        """Whether an Idempotency-Key is required."""
         return self.method == "POST" and self.needs_key
 
     async def answer(self, api: Api, call: Call) -> Response:
-        """Answer a call that came in at this address, if its key allows it.
+        """Run the operation if the caller's key allows it.
 
         Raises:
-            ScopeMissingError: the key has none of the scopes.
-            NotYoursError: the key is narrowed, and the call is about everybody.
+            ScopeMissingError: the key has none of the required scopes.
+            NotYoursError: the key is restricted and the call is not.
         """
         if self.needs_key:
             call.by.require(self.scopes)

@@ -1,7 +1,4 @@
-"""An order as the API tells it: what was ordered, how far it is, what happened, what was paid.
-
-Rule a change must keep: an answer is a value; nothing is looked up or decided here.
-"""
+"""API representations of orders and their timelines."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +17,7 @@ from caas.rules.order_states import OrderState
 class OrderEventAnswer(
     msgspec.Struct, frozen=True, kw_only=True, rename={"version": "seq", "to_state": "state"}
 ):
-    """One move of an order, in the words of Diagrams 2 and 3."""
+    """An order transition, with the event names of Diagrams 2 and 3."""
 
     version: int
     event: str
@@ -29,7 +26,7 @@ class OrderEventAnswer(
 
 
 class OrderSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """An order as it stands; it has no VIN while its vehicle is not built."""
+    """An order; `vin` is null until its vehicle is built."""
 
     id: UUID
     state: OrderState
@@ -52,14 +49,14 @@ class OrderSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderAnswer(OrderSummary, frozen=True, kw_only=True):
-    """An order with its timeline and its payments, the newest first."""
+    """An order with its timeline and its payments, newest first."""
 
     events: list[OrderEventAnswer]
     payments: list[PaymentSummary]
 
 
 class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Orders, newest first; `next_cursor` asks for those before them, null at the end."""
+    """Orders, newest first; pass `next_cursor` to get the next page, null at the end."""
 
     data: list[OrderSummary]
     next_cursor: str | None
@@ -68,7 +65,7 @@ class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
 def order_answer(
     order: Order, events: Sequence[OrderTransition], payments: Sequence[Payment]
 ) -> OrderAnswer:
-    """Return an order with its timeline as the API tells it."""
+    """Return an order with its timeline."""
     return answer_from(
         OrderAnswer,
         order,
@@ -79,12 +76,12 @@ def order_answer(
 
 
 def order_summary(order: Order) -> OrderSummary:
-    """Return an order as a list shows it."""
+    """Return an order for a list."""
     return answer_from(OrderSummary, order, links=_links(order))
 
 
 def order_path(order_id: UUID) -> str:
-    """Return where an order is found."""
+    """Return the path of an order."""
     return f"/v1/orders/{order_id}"
 
 

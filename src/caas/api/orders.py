@@ -1,7 +1,7 @@
 """Orders: reserve a vehicle, pay the rest, withdraw (Diagrams 2 and 3, desistimiento).
 
-Rules a change must keep: a caller names the deposit, never the price; the final payment's amount
-is what Order Management says is left; nothing is decided here.
+Rule a change must keep: a caller sets the deposit, never the price; Order Management calculates the
+final payment.
 """
 
 from typing import Final
@@ -39,7 +39,7 @@ TAG: Final = "orders"
 
 
 class OrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A vehicle by its VIN, or a model to be built; and the deposit that reserves it."""
+    """A vehicle by VIN or a model to build, and the deposit that reserves it."""
 
     customer: UUID
     dealership: Name
@@ -49,11 +49,11 @@ class OrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class FinalPaymentBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the rest is paid with."""
+    """The means of payment for the rest."""
 
 
 class OrderQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which orders are listed."""
+    """Filters for orders."""
 
     customer: UUID | None = None
     dealership: Name | None = None
@@ -103,7 +103,7 @@ async def create_order(api: Api, call: Call) -> Response:
 
 
 async def pay_final(api: Api, call: Call) -> Response:
-    """Pay what is left of a vehicle that is ready; a decline loses the reservation."""
+    """Pay the rest of the price of a ready vehicle. A decline loses the reservation."""
     body = FINAL.read(call.body)
     order_id = call.ids["order_id"]
 
@@ -127,7 +127,7 @@ async def pay_final(api: Api, call: Call) -> Response:
 
 
 async def withdraw_from_order(api: Api, call: Call) -> Response:
-    """Withdraw from an order (desistimiento): the vehicle to stock, the money back."""
+    """Withdraw from an order (desistimiento). It frees the vehicle and refunds all payments."""
     body = NOTHING.read(call.body)
     order_id = call.ids["order_id"]
 
@@ -140,14 +140,14 @@ async def withdraw_from_order(api: Api, call: Call) -> Response:
 
 
 async def get_order(api: Api, call: Call) -> Response:
-    """Return an order as it stands, with its timeline and its payments."""
+    """Return an order with its timeline and payments."""
     order_id = call.ids["order_id"]
     await own_order(api.platform, call.by, order_id)
     return json_response(200, await _to_response(api, order_id))
 
 
 async def list_orders(api: Api, call: Call) -> Response:
-    """List orders, newest first; a narrowed key sees its own."""
+    """List orders, newest first. A restricted key sees only its own."""
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:
         refuse_other_customer(call.by, query.customer)

@@ -1,9 +1,9 @@
-"""What a narrowed key may see: its own customer's or dealership's things, and no others (F-P7).
+"""Object-level authorization: restricted keys see only their own objects (F-P7).
 
-Ids are no secrets, so that every object is checked against its caller. What belongs to somebody
-else is answered as if it did not exist.
+Ids are not secrets, so every object is checked against its caller. Objects of others are reported
+as not found.
 
-Rule a change must keep: an object of a new kind is checked here before it is shown or changed.
+Rule a change must keep: every new kind of object is checked here before it is shown or changed.
 """
 
 from uuid import UUID
@@ -26,40 +26,40 @@ from caas.service_catalog import ServiceOrderNotFoundError
 
 
 def refuse_narrowed(caller: Caller) -> None:
-    """Refuse a call that is about everybody to a key that is for somebody.
+    """Reject a call that is not limited to one customer or dealership if the key is restricted.
 
     Raises:
-        NotYoursError: the key is narrowed to a customer or a dealership.
+        NotYoursError: the key is restricted to a customer or a dealership.
     """
     if caller.is_restricted:
         raise NotYoursError
 
 
 def refuse_customers_own(caller: Caller) -> None:
-    """Refuse to a customer's key what is decided about a customer: they withdraw instead.
+    """Reject a customer's key where only staff decide; customers withdraw instead.
 
     Raises:
-        NotYoursError: the key is for a customer.
+        NotYoursError: the key is restricted to a customer.
     """
     if caller.customer is not None:
         raise NotYoursError
 
 
 def refuse_other_customer(caller: Caller, customer: UUID) -> None:
-    """Refuse to act for a customer who is not the caller's.
+    """Reject acting for a customer other than the caller's.
 
     Raises:
-        NotYoursError: the key is for another customer.
+        NotYoursError: the key is restricted to another customer.
     """
     if caller.customer is not None and caller.customer != customer:
         raise NotYoursError
 
 
 def refuse_other_dealership(caller: Caller, dealership: str) -> None:
-    """Refuse to act for a dealership that is not the caller's.
+    """Reject acting for a dealership other than the caller's.
 
     Raises:
-        NotYoursError: the key is for another dealership.
+        NotYoursError: the key is restricted to another dealership.
     """
     if caller.dealership is not None and caller.dealership != dealership:
         raise NotYoursError
@@ -73,10 +73,10 @@ async def refuse_foreign_subject(
     customer: UUID,
     subject: UUID,
 ) -> None:
-    """Refuse to charge for what is not the caller's customer's or dealership's.
+    """Reject charging for a subject outside the caller's customer or dealership.
 
     Raises:
-        NotYoursError: the customer, or the thing that is paid for, is somebody else's.
+        NotYoursError: the customer or the subject belongs to somebody else.
     """
     refuse_other_customer(caller, customer)
     if not caller.is_restricted:
@@ -94,10 +94,10 @@ async def refuse_foreign_subject(
 
 
 async def own_payment(platform: Platform, caller: Caller, payment_id: UUID) -> Payment:
-    """Return a payment the caller may know of.
+    """Return a payment visible to the caller.
 
     Raises:
-        PaymentNotFoundError: there is none with this id, or none of theirs.
+        PaymentNotFoundError: no visible payment has this id.
     """
     payment = await platform.tables.payments.get(payment_id)
     if caller.is_restricted and not await _owns_payment(platform, caller, payment):
@@ -106,10 +106,10 @@ async def own_payment(platform: Platform, caller: Caller, payment_id: UUID) -> P
 
 
 async def own_order(platform: Platform, caller: Caller, order_id: UUID) -> Order:
-    """Return an order the caller may know of.
+    """Return an order visible to the caller.
 
     Raises:
-        OrderNotFoundError: there is none with this id, or none of theirs.
+        OrderNotFoundError: no visible order has this id.
     """
     order = await platform.order_management.order(order_id)
     theirs = caller.customer in {None, order.customer}
@@ -119,10 +119,10 @@ async def own_order(platform: Platform, caller: Caller, order_id: UUID) -> Order
 
 
 async def refuse_foreign_vehicle(platform: Platform, caller: Caller, vin: str) -> None:
-    """Refuse to act on a vehicle whose order is not the caller's dealership's.
+    """Reject acting on a vehicle whose order does not belong to the caller's dealership.
 
     Raises:
-        NotYoursError: the key is for a customer, or for another dealership.
+        NotYoursError: the key is restricted to a customer or to another dealership.
     """
     if not caller.is_restricted:
         return
@@ -136,10 +136,10 @@ async def refuse_foreign_vehicle(platform: Platform, caller: Caller, vin: str) -
 
 
 async def own_service_order(platform: Platform, caller: Caller, order_id: UUID) -> ServiceOrder:
-    """Return a service order the caller may know of; dealerships have none.
+    """Return a service order visible to the caller; dealerships see none.
 
     Raises:
-        ServiceOrderNotFoundError: there is none with this id, or none of theirs.
+        ServiceOrderNotFoundError: no visible service order has this id.
     """
     order = await platform.service_catalog.service_order(order_id)
     if not _is_of(caller, order.customer):
@@ -148,10 +148,10 @@ async def own_service_order(platform: Platform, caller: Caller, order_id: UUID) 
 
 
 async def own_invoice(platform: Platform, caller: Caller, invoice_id: UUID) -> Invoice:
-    """Return a document the caller may know of: their own, or of an order of their dealership.
+    """Return a document visible to the caller: their own, or of an order of their dealership.
 
     Raises:
-        InvoiceNotFoundError: there is none with this id, or none of theirs.
+        InvoiceNotFoundError: no visible document has this id.
     """
     invoice = await platform.invoices.invoice(invoice_id)
     theirs = _is_of(caller, invoice.customer)
@@ -169,10 +169,10 @@ async def own_invoice(platform: Platform, caller: Caller, invoice_id: UUID) -> I
 async def own_subscription(
     platform: Platform, caller: Caller, subscription_id: UUID
 ) -> Subscription:
-    """Return a subscription the caller may know of; dealerships have none.
+    """Return a subscription visible to the caller; dealerships see none.
 
     Raises:
-        SubscriptionNotFoundError: there is none with this id, or none of theirs.
+        SubscriptionNotFoundError: no visible subscription has this id.
     """
     subscription = await platform.subscriptions.subscription(subscription_id)
     if not _is_of(caller, subscription.customer):
@@ -181,13 +181,13 @@ async def own_subscription(
 
 
 async def refuse_foreign_customer(platform: Platform, caller: Caller, customer: UUID) -> None:
-    """Refuse to know a customer who is neither the caller's nor known to their dealership.
+    """Reject a customer who is not the caller's or not a customer of their dealership.
 
-    A dealership knows whom it created and who paid a reservation there; that it names somebody in
-    an order makes nobody its customer (decision 91).
+    A dealership sees the customers it created and those who paid a reservation there; an unpaid
+    order is not enough (decision 91).
 
     Raises:
-        CustomerNotFoundError: as if there were none.
+        CustomerNotFoundError: the customer is not visible to the caller.
     """
     theirs = caller.customer in {None, customer}
     if theirs and caller.dealership is not None:
@@ -197,10 +197,10 @@ async def refuse_foreign_customer(platform: Platform, caller: Caller, customer: 
 
 
 async def hide_foreign_vehicle(platform: Platform, caller: Caller, vin: str) -> None:
-    """Refuse to show a vehicle to a customer or a dealership that does not have or sold it.
+    """Reject a vehicle that the caller's customer does not have or their dealership did not sell.
 
     Raises:
-        VehicleNotFoundError: as if there were none.
+        VehicleNotFoundError: the vehicle is not visible to the caller.
     """
     if not caller.is_restricted:
         return
@@ -214,10 +214,10 @@ async def hide_foreign_vehicle(platform: Platform, caller: Caller, vin: str) -> 
 
 
 async def own_vehicle(platform: Platform, caller: Caller, vin: str) -> Vehicle:
-    """Return a vehicle the caller may know of: any in stock, their own, one their dealership sold.
+    """Return a vehicle visible to the caller: in stock, their own, or sold by their dealership.
 
     Raises:
-        VehicleNotFoundError: there is none with this VIN, or none of theirs.
+        VehicleNotFoundError: no visible vehicle has this VIN.
     """
     vehicle = await platform.order_management.vehicle(vin)
     if vehicle.state is VehicleState.SIN_ASIGNAR or not caller.is_restricted:

@@ -1,7 +1,4 @@
-"""The few HTML pages of the API: static, without a script, with nothing from another origin.
-
-Rule a change must keep: no script and no other origin.
-"""
+"""The HTML layout of the API's pages: static, without scripts or other origins."""
 
 from html import escape
 from typing import Final
@@ -38,7 +35,7 @@ _POLICY: Final = (
 
 
 def page(title: str, body: str) -> Response:
-    """Return a page with this title and this body, which is HTML already."""
+    """Return a page with this title and this HTML body."""
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,13 +1,12 @@
-r"""The alphabet of each kind of text that comes from outside, and what the kind is called.
+r"""Regular expressions of external text, each with a description for error messages.
 
-Rules a change must keep: \A and \Z, not ^ and $, for a trailing line feed must not pass; a pattern
-has words beside it, because whoever sent another text is told what it must be, in words.
+Rule a change must keep: use \\A and \\Z, not ^ and $, which accept a trailing line feed.
 """
 
 from typing import Final
 
-# What breaks a line, cannot be seen or turns the direction of writing makes a name look like
-# another; the joiners of Persian, Hindi and emoji (U+200C, U+200D) are kept.
+# Line breaks, invisible characters and bidirectional controls can make one name look like
+# another; the joiners of Persian, Hindi and emoji (U+200C, U+200D) are allowed.
 _UNSEEN: Final = (
     "\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f"
@@ -39,25 +38,25 @@ MONTH_PATTERN: Final = r"^(?!0000|9999)[0-9]{4}-(0[1-9]|1[0-2])\Z"
 EVENT_ID_PATTERN: Final = r"^[0-9]{1,17}(_[a-z]{1,20}_[A-Za-z0-9-]{3,36}_[0-9]{1,9})?\Z"
 EVENT_TYPE_PATTERN: Final = r"^(payment|order|subscription|vehicle|document)(\.[a-z0-9_]{1,100})?\Z"
 IN_WORDS: Final = {
-    EVENT_ID_PATTERN: "the id of an event, or next_after of a page of them",
-    EVENT_TYPE_PATTERN: "payment, order, subscription, vehicle, document, or a type of one of them",
-    CURRENCY_PATTERN: "an ISO 4217 code in capital letters, such as EUR",
-    REFERENCE_PATTERN: "letters, digits and _.:-, at most 200 of them",
-    URL_PATTERN: "an address that begins with http:// or https://",
+    EVENT_ID_PATTERN: "an event id, or next_after of a page of events",
+    EVENT_TYPE_PATTERN: "payment, order, subscription, vehicle, document, or one of their types",
+    CURRENCY_PATTERN: "an ISO 4217 code in upper case, such as EUR",
+    REFERENCE_PATTERN: "at most 200 letters, digits and _.:-",
+    URL_PATTERN: "a URL that begins with http:// or https://",
     WRITTEN_PATTERN: "text without line breaks and invisible characters",
     EMAIL_PATTERN: "an e-mail address, such as ana@example.com",
     LANGUAGE_PATTERN: "a language, such as es or en-GB",
-    LANGUAGE_CODE_PATTERN: "a language in two small letters, such as es",
+    LANGUAGE_CODE_PATTERN: "a two-letter language code, such as es",
     LINES_PATTERN: "lines of text without control characters",
     REMARK_PATTERN: "text without line breaks and invisible characters, or none",
-    INSTANT_PATTERN: "an instant with its zone, such as 2026-11-26T18:00:00Z",
+    INSTANT_PATTERN: "a timestamp with time zone, such as 2026-11-26T18:00:00Z",
     SIGNATURE_PATTERN: "an Ed25519 signature: 64 bytes in base64",
     PUBLIC_KEY_PATTERN: "an Ed25519 key: 32 bytes in base64",
-    DAY_PATTERN: "a day, such as 2026-11-26",
-    VIN_PATTERN: "a VIN: 3 to 32 capital letters, digits and -, not all digits",
-    SERVICE_CODE_PATTERN: "a code: small letters, digits and -, at most 64 of them",
+    DAY_PATTERN: "a date, such as 2026-11-26",
+    VIN_PATTERN: "a VIN: 3 to 32 upper-case letters, digits and -, not only digits",
+    SERVICE_CODE_PATTERN: "a code: at most 64 lower-case letters, digits and -",
     MONTH_PATTERN: "a month, such as 2026-11",
-    COUNTRY_PATTERN: "an ISO 3166 country in two capital letters, such as ES",
+    COUNTRY_PATTERN: "an ISO 3166 country code, such as ES",
     KIND_PATTERN: "one_time or subscription",
 }
-"""What a text must be, for whoever sent another one; a pattern is no sentence."""
+"""Descriptions of the expected text for error messages, by pattern."""

@@ -1,8 +1,8 @@
-"""A payment as the API tells it (Internal Payment API Endpoints; interfaces: Payment API).
+"""API representations of payments (Internal Payment API Endpoints; interfaces: Payment API).
 
 Rules a change must keep: fields are added, never renamed or removed; states are the seed's ten
-names; amounts are minor units of the payment's currency; nothing of the inside goes out, no
-payment method and no name of a table or a worker.
+names; amounts are minor units of the payment's currency; payment methods and internal names are
+never returned.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _PROCESSING: Final = PaymentEvent.GATEWAY_PROCESSING.value
 
 
 class Amounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What has become of the money so far, in minor units."""
+    """The payment's amounts, in minor units."""
 
     authorized: int
     captured: int
@@ -33,7 +33,7 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"to_state": "state"}):
-    """One event of the timeline (Diagram 9's arrows and what was remarked beside them)."""
+    """A timeline event: an arrow of Diagram 9 or a remark."""
 
     seq: int
     event: str
@@ -42,7 +42,7 @@ class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"to_state":
 
 
 class RefundAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"payment_id": "payment"}):
-    """Money given back of a payment, or on its way back."""
+    """A refund of the payment, completed or in progress."""
 
     id: UUID
     payment_id: UUID
@@ -57,10 +57,10 @@ class RefundAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"payment_i
 
 
 class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A chargeback that the customer's bank raised; the id is the gateway's.
+    """A chargeback; `id` is the gateway's.
 
-    `claimed_amount` is what the bank took, in `claimed_currency`; `amount` is what counts of it
-    because it was received and is still there, `excess` what is more than that.
+    `claimed_amount` is what the bank took, in `claimed_currency`. `amount` is the part of it that
+    was received and not refunded; `excess` is the rest.
     """
 
     id: str
@@ -76,7 +76,7 @@ class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentLinks(msgspec.Struct, frozen=True, kw_only=True, rename={"itself": "self"}):
-    """Where the payment and what can be done with it are found."""
+    """Links to the payment and its actions."""
 
     itself: str
     void: str
@@ -84,7 +84,7 @@ class PaymentLinks(msgspec.Struct, frozen=True, kw_only=True, rename={"itself": 
 
 
 class PaymentSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment as it stands, without its timeline."""
+    """A payment without its timeline."""
 
     id: UUID
     type: PaymentType
@@ -105,7 +105,7 @@ class PaymentSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentAnswer(PaymentSummary, frozen=True, kw_only=True):
-    """A payment as it stands, with everything that happened to it."""
+    """A payment with its timeline, refunds and disputes."""
 
     events: list[EventAnswer]
     refunds: list[RefundAnswer] = []
@@ -116,7 +116,7 @@ Reported = TypeVar("Reported", bound=PaymentSummary)
 
 
 class PaymentPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Payments, newest first; `next_cursor` asks for those before them, null at the end."""
+    """Payments, newest first; pass `next_cursor` to get the next page, null at the end."""
 
     data: list[PaymentSummary]
     next_cursor: str | None
@@ -129,7 +129,7 @@ def payment_answer(
     refunds: Sequence[Refund] = (),
     disputes: Sequence[Dispute] = (),
 ) -> PaymentAnswer:
-    """Return the payment with its timeline as the API tells it."""
+    """Return a payment with its timeline."""
     return _to_response(
         PaymentAnswer,
         payment,
@@ -140,7 +140,7 @@ def payment_answer(
 
 
 def accepted_answer(payment: Payment) -> PaymentAnswer:
-    """Return a payment that was accepted, and to which nothing else has happened yet."""
+    """Return a payment that was just accepted."""
     at = payment.created_at
     events = [
         EventAnswer(seq=1, event=_SUBMITS, to_state=PaymentState.INITIATED, at=at),
@@ -150,22 +150,22 @@ def accepted_answer(payment: Payment) -> PaymentAnswer:
 
 
 def payment_summary(payment: Payment) -> PaymentSummary:
-    """Return the payment as a list shows it."""
+    """Return a payment for a list."""
     return _to_response(PaymentSummary, payment)
 
 
 def event_answer(event: TimelineEvent) -> EventAnswer:
-    """Return one event of a timeline as the API tells it."""
+    """Return one event of a timeline."""
     return answer_from(EventAnswer, event)
 
 
 def refund_answer(refund: Refund) -> RefundAnswer:
-    """Return a refund as the API tells it."""
+    """Return a refund."""
     return answer_from(RefundAnswer, refund)
 
 
 def path_of(payment_id: UUID) -> str:
-    """Return where a payment is found."""
+    """Return the path of a payment."""
     return f"/v1/payments/{payment_id}"
 
 

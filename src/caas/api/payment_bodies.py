@@ -1,7 +1,7 @@
-"""What the calls of the Internal Payment API take.
+"""Request bodies of the Internal Payment API.
 
-Rule a change must keep: amounts are whole minor units; there is no field for a card, and a text
-that could hold one is checked before anything is done with it.
+Rule a change must keep: amounts are whole minor units; no field accepts card data, and free text is
+scanned for it.
 """
 
 import base64
@@ -34,7 +34,7 @@ from caas.rules.payment_types import PaymentType
 
 
 class InitiateBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be paid, by whom, and with what."""
+    """The subject, customer, amount and means of payment."""
 
     subject: UUID
     customer: UUID
@@ -45,16 +45,16 @@ class InitiateBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class VoidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why a payment is voided."""
+    """The reason for the void."""
 
     reason: Reason
 
 
 class RefundBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much goes back, and why (`desistimiento`, ...).
+    """The amount to refund and the reason (`desistimiento`, ...).
 
-    `term` says what becomes of a one-time service that still runs when nothing is left paid for it:
-    "end" or "keep". Needed then, but for `desistimiento`, which ends it.
+    `term` says what happens to a running one-time service once nothing is left paid for it: "end"
+    or "keep". It is required in that case, except for `desistimiento`, which ends the service.
     """
 
     amount: PositiveAmount
@@ -63,7 +63,7 @@ class RefundBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SettlementBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The bank's word on one payment; `settled_amount` is the total so far."""
+    """A bank's settlement notice for one payment; `settled_amount` is the cumulative total."""
 
     settlement_id: Reference
     settled: bool
@@ -72,7 +72,7 @@ class SettlementBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class DeliveryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a vehicle said of the command for a payment, signed with its Ed25519 key."""
+    """A vehicle's response to the command for a payment, signed with its Ed25519 key."""
 
     vin: Vin
     command_id: UUID
@@ -85,15 +85,17 @@ class DeliveryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     status_reason: Remark = ""
 
     def as_acknowledgement(self, payment_id: UUID) -> Acknowledgement:
-        """Return it as the OTA Activation Engine judges it.
+        """Return it as the OTA Activation Engine's acknowledgement.
 
         Raises:
-            InvalidBodyError: `at` is not a time.
+            InvalidBodyError: `at` is not a timestamp.
         """
         try:
             at = datetime.fromisoformat(self.at)
         except ValueError as error:
-            raise InvalidBodyError("`at` must be a time, as the vehicle signed it.") from error
+            raise InvalidBodyError(
+                "`at` must be the timestamp exactly as the vehicle signed it."
+            ) from error
         return Acknowledgement(
             vin=self.vin,
             command_id=str(self.command_id),
@@ -110,7 +112,7 @@ class DeliveryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PaymentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which payments are listed; times are half open: [created_from, created_to)."""
+    """Filters for payments; times are half open: [created_from, created_to)."""
 
     subject: UUID | None = None
     customer: UUID | None = None

@@ -1,7 +1,7 @@
-"""What is done with a payment after its first answer: void, settlement, delivery, refund.
+"""Operations on an existing payment: void, settlement, delivery, refund.
 
-Rules a change must keep: each is done once for each Idempotency-Key; each looks first whether the
-payment is the caller's; what may be done is decided by Payment Processing.
+Rules a change must keep: each runs once per Idempotency-Key and first checks that the payment is
+visible to the caller; Payment Processing decides whether it is allowed.
 """
 
 from typing import Final
@@ -35,9 +35,9 @@ REFUND: Final = BodyOf(RefundBody)
 
 
 class RefundNeedsTwoPeopleError(RefusedError):
-    """A refund above the limit is not one person's, with a session or with a key of theirs.
+    """A refund above the limit needs the approval of a second person.
 
-    Propose it on the console's page of the payment, where a colleague agrees to it.
+    Propose it on the payment's page in the console.
     """
 
     code = "refund_needs_two_people"
@@ -45,7 +45,7 @@ class RefundNeedsTwoPeopleError(RefusedError):
 
 
 async def void_payment(api: Api, call: Call) -> Response:
-    """Void a payment before its capture; voiding it again changes nothing."""
+    """Void a payment before its capture. Repeating the call changes nothing."""
     body = VOID.read(call.body)
     payment_id = call.ids["payment_id"]
 
@@ -60,7 +60,7 @@ async def void_payment(api: Api, call: Call) -> Response:
 
 
 async def record_settlement(api: Api, call: Call) -> Response:
-    """Update settlement status with the bank's word; the same notice counts once."""
+    """Record a settlement notice for a payment. A repeated notice counts once."""
     body = SETTLEMENT.read(call.body)
     payment_id = call.ids["payment_id"]
 
@@ -82,9 +82,9 @@ async def record_settlement(api: Api, call: Call) -> Response:
 
 
 async def refund_payment(api: Api, call: Call) -> Response:
-    """Give money back that was received: desistimiento, and whatever else needs it.
+    """Refund a payment in full or in part (desistimiento and other reasons).
 
-    A system decides by its own rules; a person, whose key it may be, only up to the limit.
+    System keys may refund any amount; a key that belongs to a person only up to the limit.
     """
     body = REFUND.read(call.body)
     payment_id = call.ids["payment_id"]
@@ -111,7 +111,7 @@ async def refund_payment(api: Api, call: Call) -> Response:
 
 
 async def confirm_delivery(api: Api, call: Call) -> Response:
-    """Judge a vehicle's signed acknowledgement; what it proves commits the charge."""
+    """Verify a vehicle's signed acknowledgement. A valid one captures the payment."""
     body = DELIVERY.read(call.body)
     payment_id = call.ids["payment_id"]
 

@@ -1,12 +1,11 @@
-"""The Internal Payment API (seed: Internal Payment API Endpoints): its seven calls, and two more.
+"""The Internal Payment API: the seed's seven calls and two more.
 
-`confirmDelivery` and `refundPayment` are the two the seed needs besides (decisions 5 and 15). A
-caller gets the first definitive answer within its deadline, or an answer that says it is still
-open (decision 4); a decline is an answer with a problem inside, not a failure.
+`confirmDelivery` and `refundPayment` are the additional ones (decisions 5 and 15). A caller gets
+the first definitive outcome within its deadline, or a response that the payment is still open
+(decision 4); a decline is a response with a problem body, not a failure.
 
-Rules a change must keep: ids of operations are the seed's function names; the caller's
-Idempotency-Key goes down with an initiate call and is committed together with the payment; nothing
-here decides anything about a payment.
+Rules a change must keep: operation ids are the seed's function names; the caller's Idempotency-Key
+is committed together with the payment.
 """
 
 from collections.abc import Awaitable, Callable
@@ -69,7 +68,7 @@ LISTED: Final = QueryOf(PaymentQuery)
 
 
 async def initiate_reservation_payment(api: Api, call: Call) -> Response:
-    """Process the reservation signal of a vehicle; the caller waits for the answer."""
+    """Create a reservation payment and wait for its outcome."""
     return await _initiate(
         api,
         call,
@@ -79,21 +78,21 @@ async def initiate_reservation_payment(api: Api, call: Call) -> Response:
 
 
 async def initiate_final_payment(api: Api, call: Call) -> Response:
-    """Process the final vehicle payment; the caller waits for the answer."""
+    """Create the final payment of a vehicle and wait for its outcome."""
     return await _initiate(
         api, call, PaymentType.FINAL, api.platform.payment_processing.initiate_final_payment
     )
 
 
 async def initiate_service_payment(api: Api, call: Call) -> Response:
-    """Process a one-time service payment; activation and settlement come later."""
+    """Create a one-time service payment; activation and settlement follow asynchronously."""
     return await _initiate(
         api, call, PaymentType.SERVICE, api.platform.payment_processing.initiate_service_payment
     )
 
 
 async def initiate_subscription_payment(api: Api, call: Call) -> Response:
-    """Process a month's subscription charge (mes vencido); settlement comes later."""
+    """Create a month's subscription payment (mes vencido); settlement follows asynchronously."""
     return await _initiate(
         api, call, PaymentType.SUBSCRIPTION,
         api.platform.payment_processing.initiate_subscription_payment,
@@ -101,7 +100,7 @@ async def initiate_subscription_payment(api: Api, call: Call) -> Response:
 
 
 async def query_payment_status(api: Api, call: Call) -> Response:
-    """Return a payment as it stands, with its timeline."""
+    """Return a payment with its timeline."""
     payment_id = call.ids["payment_id"]
     await own_payment(api.platform, call.by, payment_id)
     status = await api.platform.payment_processing.query_payment_status(payment_id)
@@ -112,9 +111,9 @@ async def query_payment_status(api: Api, call: Call) -> Response:
 
 
 async def list_payments(api: Api, call: Call) -> Response:
-    """List payments, newest first; a narrowed key sees its own.
+    """List payments, newest first. A restricted key sees only its own.
 
-    A page may hold fewer payments than the limit and go on all the same: follow `next_cursor`.
+    A page can hold fewer payments than the limit; continue while `next_cursor` is not null.
     """
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:

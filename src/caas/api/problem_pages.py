@@ -1,8 +1,6 @@
-"""GET /problems/{code}: what a problem means, as the page behind its `type` (RFC 9457).
+"""GET /problems/{code}: the documentation page behind a problem's `type` (RFC 9457).
 
-The pages are read off the errors themselves, so that every code has one.
-
-Rule a change must keep: every code that is told has its page.
+The pages are generated from the error classes, so every code has one.
 """
 
 from html import escape
@@ -19,19 +17,19 @@ from caas.web.response import Response
 
 TAG: Final = "documentation"
 _ADVICE: Final = {
-    400: "Mend the request and send it again.",
+    400: "Fix the request and send it again.",
     401: "Send valid credentials.",
-    402: "Nothing was charged. Ask the customer for another way to pay.",
-    403: "Use a key that may do this.",
-    404: "Check the id or the address.",
+    402: "Nothing was charged. Ask the customer for another payment method.",
+    403: "Use a key with the required scope.",
+    404: "Check the id or the path.",
     405: "Use a method from the Allow header.",
-    408: "Send it again, in one piece.",
-    409: "Look at how things stand now, then decide. An earlier request may have come first.",
+    408: "Send it again without pauses.",
+    409: "Read the current state before you retry. An earlier request may have succeeded.",
     413: "Send less.",
-    414: "Send a shorter address.",
+    414: "Send a shorter URL.",
     415: "Send JSON.",
-    422: "Mend the request; the same one will be refused again.",
-    429: "Wait as long as Retry-After says; RateLimit says how much is left.",
+    422: "Fix the request. Retrying it unchanged will fail.",
+    429: "Wait for the time in Retry-After. The RateLimit header shows what is left.",
     431: "Send fewer or shorter headers.",
     500: "It may have been done, wholly or in part. Send the same request with the same key again, "
     "or find the payment by its id or key; quote the instance to an operator.",
@@ -41,7 +39,7 @@ _ADVICE: Final = {
 
 
 def known_errors() -> dict[str, type[CaasError]]:
-    """Return every error a caller may be told of, by its code."""
+    """Return every error that callers can receive, by code."""
     found: dict[str, type[CaasError]] = {}
     families: list[type[CaasError]] = [CaasError]
     while families:
@@ -53,7 +51,7 @@ def known_errors() -> dict[str, type[CaasError]]:
 
 
 async def problem_list(_api: Api, _call: Call) -> Response:
-    """List every problem this API may tell of."""
+    """Return the list of all problems."""
     rows = "".join(
         f'<li><a href="{type_uri(code)}"><code>{escape(code)}</code></a> '
         f"{error.http_status}: {escape(_meaning(error))}</li>"
@@ -63,10 +61,10 @@ async def problem_list(_api: Api, _call: Call) -> Response:
 
 
 async def problem_page(_api: Api, call: Call) -> Response:
-    """Explain one problem."""
+    """Return the page of one problem."""
     error = known_errors().get(call.ids["problem"])
     if error is None:
-        raise NoSuchRouteError("No problem has this code; GET /problems lists them.")
+        raise NoSuchRouteError("No problem has this code. GET /problems lists them.")
     advice = _ADVICE.get(error.http_status, "")
     body = (
         f"<p><strong>{error.http_status}</strong> <code>{escape(error.code)}</code></p>"

@@ -1,6 +1,6 @@
-"""What the API alone refuses, and the payment inside a problem of a declined one.
+"""Errors that only the API raises.
 
-Rule a change must keep: codes are public: changing one is a migration.
+Rule a change must keep: codes are public; changing one is a breaking change.
 """
 
 from caas.api.payment_answers import PaymentAnswer
@@ -8,13 +8,13 @@ from caas.web.problems import CallRefusedError, ProblemDetails
 
 
 class Problem(ProblemDetails, frozen=True, kw_only=True, omit_defaults=True):
-    """What every error answer of this API looks like (RFC 9457)."""
+    """An error response of this API (RFC 9457)."""
 
     payment: PaymentAnswer | None = None
 
 
 class UnauthenticatedError(CallRefusedError):
-    """Send a valid key: "Authorization: Bearer <key>". This request has none, or one we refuse."""
+    """The API key is missing or invalid. Send "Authorization: Bearer <key>"."""
 
     code = "unauthenticated"
     http_status = 401
@@ -22,40 +22,40 @@ class UnauthenticatedError(CallRefusedError):
 
 
 class ScopeMissingError(CallRefusedError):
-    """This key may not make this call; ask an operator for a key with the scope it needs."""
+    """The key lacks the required scope. Ask an operator for a key that has it."""
 
     code = "scope_missing"
     http_status = 403
 
 
 class NotYoursError(CallRefusedError):
-    """This key acts for one customer or one dealership only, and this request is about another."""
+    """The key is restricted to one customer or dealership, and this request concerns another."""
 
     code = "not_yours"
     http_status = 403
 
 
 class DuplicateKeyError(CallRefusedError):
-    """A key stands twice in one object of the body; say each thing once."""
+    """An object in the body has a duplicate key. Send each key once."""
 
     code = "duplicate_key"
     http_status = 400
 
 
 class InvalidBodyError(CallRefusedError):
-    """The body is JSON, but a field is missing, unknown or of the wrong kind."""
+    """A field of the body is missing, unknown or invalid."""
 
     code = "invalid_body"
 
 
 class InvalidParameterError(CallRefusedError):
-    """A query parameter is unknown, repeated or not of the kind it must be."""
+    """A query parameter is unknown, repeated or invalid."""
 
     code = "invalid_parameter"
 
 
 class PaymentDeclinedError(CallRefusedError):
-    """The payment was declined and nothing was charged; the payment inside says why."""
+    """The payment was declined and nothing was charged. The enclosed payment says why."""
 
     code = "payment_declined"
     http_status = 402

@@ -1,7 +1,7 @@
-"""Reads a request's query parameters into the struct of its call, as strictly as a body.
+"""Decodes query parameters into the struct of their operation, as strictly as bodies.
 
-Rule a change must keep: an unknown or repeated parameter is refused, because a filter that is
-overlooked shows more than was asked for.
+Rule a change must keep: unknown and repeated parameters are rejected, because an ignored filter
+returns more than the caller asked for.
 """
 
 from typing import Annotated, Final, Generic, TypeVar
@@ -16,20 +16,20 @@ PAGE_ROWS_MAX: Final = 100
 PAGE_ROWS: Final = 50
 DETAIL_CHARS_MAX: Final = 200
 NOTHING: Final = "null"
-"""What a lax reader takes for a parameter that was left out."""
+"""Values that a lax decoder would treat as an omitted parameter."""
 
 Limit = Annotated[
-    int, msgspec.Meta(ge=1, le=PAGE_ROWS_MAX, description="How many rows a page has at most.")
+    int, msgspec.Meta(ge=1, le=PAGE_ROWS_MAX, description="The maximum number of items in a page.")
 ]
 
 Parameters = TypeVar("Parameters", bound=msgspec.Struct)
 
 
 class QueryOf(Generic[Parameters]):
-    """The reader of one kind of query."""
+    """The decoder of one query type."""
 
     def __init__(self, parameters: type[Parameters]) -> None:
-        """Read queries of this struct."""
+        """Decode queries into this struct."""
         assert parameters.__struct_config__.forbid_unknown_fields, f"{parameters} is not strict"
         self.parameters = parameters
 
@@ -37,7 +37,7 @@ class QueryOf(Generic[Parameters]):
         """Return the parameters.
 
         Raises:
-            InvalidParameterError: one is unknown, repeated or of the wrong kind.
+            InvalidParameterError: one is unknown, repeated or invalid.
         """
         try:
             pairs = parse_qsl(
@@ -46,10 +46,10 @@ class QueryOf(Generic[Parameters]):
             )  # fmt: skip
             values = dict(pairs)
             if len(values) != len(pairs):
-                raise InvalidParameterError("A query parameter is repeated; send each one once.")
+                raise InvalidParameterError("A query parameter is repeated. Send each one once.")
             if NOTHING in values.values():
-                raise InvalidParameterError("A query parameter that is not wanted is left out.")
+                raise InvalidParameterError("A query parameter is empty. Omit it instead.")
             return msgspec.convert(values, self.parameters, strict=False)
         except (ValueError, UnicodeDecodeError) as error:
             detail = str(error)[:DETAIL_CHARS_MAX]
-            raise InvalidParameterError(f"The query cannot be read: {detail}.") from error
+            raise InvalidParameterError(f"The query is invalid: {detail}.") from error

@@ -1,7 +1,6 @@
-"""Reconciliation (Diagram 10): run it, read a day's verdict and report, seal the day.
+"""Reconciliation (Diagram 10): runs, days, reports and seals.
 
-Rules a change must keep: nothing is decided here; a run that is asked for twice is one run; the
-three forms of a report are of one room's making.
+Rule a change must keep: repeating a request does not create a second run.
 """
 
 import re
@@ -47,14 +46,14 @@ _DAY: Final = re.compile(DAY_PATTERN)
 
 
 class ReconciliationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which day, and whether it is closed or only taken in as far as its report has grown."""
+    """The day, and whether it is closed or only loaded as far as its report has grown."""
 
     day: date
     mode: Literal["close", "incremental"] = "close"
 
 
 class ReleaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which line need not come again, by its report and its place there, and why."""
+    """The report and line number of an unreadable line to release, and why."""
 
     report: UUID
     place: Annotated[int, msgspec.Meta(ge=0, le=PLACE_MAX)]
@@ -62,11 +61,11 @@ class ReleaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class NoContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """No content: the call says it all."""
+    """An empty response."""
 
 
 class PositionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of which days losses and disputes are counted; the first and the last."""
+    """The first and last day for which losses and disputes are counted."""
 
     since: date
     until: date
@@ -79,7 +78,7 @@ POSITION: Final = QueryOf(PositionQuery)
 
 
 async def run_reconciliation(api: Api, call: Call) -> Response:
-    """Reconcile a day: fetch its report, compare both directions, update, judge."""
+    """Reconcile a day: fetch its report, compare in both directions, apply the results."""
     body = RUN.read(call.body)
 
     async def run() -> Response:
@@ -96,12 +95,12 @@ async def run_reconciliation(api: Api, call: Call) -> Response:
 
 
 async def get_reconciliation_run(api: Api, call: Call) -> Response:
-    """Return a run: what it was given, as of when, and what came out."""
+    """Return a run with its inputs, its as-of time and its results."""
     return json_response(200, run_answer(await api.platform.reconciliation.run(call.ids["run_id"])))
 
 
 async def replay_run(api: Api, call: Call) -> Response:
-    """Judge a run again from what it compared; the same input gives the same bytes."""
+    """Repeat a run's comparison on its stored input. The result must be identical byte for byte."""
     body = NO_CONTENT.read(call.body)
 
     async def replay() -> Response:
@@ -115,14 +114,14 @@ async def replay_run(api: Api, call: Call) -> Response:
 
 
 async def list_days(api: Api, _call: Call) -> Response:
-    """List the days with their verdicts, the newest first."""
+    """List days with their status, newest first."""
     return json_response(
         200, DayList([day_answer(it) for it in await api.platform.reconciliation.listed()])
     )
 
 
 async def get_day(api: Api, call: Call) -> Response:
-    """Judge a day, and return it with its runs and the lines that could not be read."""
+    """Return a day with its current status, its runs and its unreadable lines."""
     day, reconciliation = _day(call), api.platform.reconciliation
     judged = day_answer(await reconciliation.verdict(day))
     runs = [run_answer(run) for run in await reconciliation.runs_of(day)]
@@ -132,7 +131,7 @@ async def get_day(api: Api, call: Call) -> Response:
 
 
 async def seal_day(api: Api, call: Call) -> Response:
-    """Seal a closed day; nothing of it changes any more."""
+    """Seal a closed day. It becomes immutable."""
     body = NO_CONTENT.read(call.body)
     day = _day(call)
 
@@ -145,22 +144,22 @@ async def seal_day(api: Api, call: Call) -> Response:
 
 
 async def get_report(api: Api, call: Call) -> Response:
-    """Return a day's reconciliation report as data."""
+    """Return a day's reconciliation report as JSON."""
     return json_response(200, report_answer(await _report(api, call)))
 
 
 async def get_report_csv(api: Api, call: Call) -> Response:
-    """Return a day's reconciliation report as CSV, its tables one after the other."""
+    """Return a day's reconciliation report as CSV, one table after the other."""
     return await _file(api, call, "csv", b"text/csv; charset=utf-8")
 
 
 async def get_report_pdf(api: Api, call: Call) -> Response:
-    """Return a day's reconciliation report on paper."""
+    """Return a day's reconciliation report as PDF."""
     return await _file(api, call, "pdf", b"application/pdf")
 
 
 async def release_line(api: Api, call: Call) -> Response:
-    """Say why a line that could not be read need not come again."""
+    """Release an unreadable line, so that the day can close without it."""
     body = RELEASE.read(call.body)
 
     async def release() -> Response:
@@ -173,7 +172,7 @@ async def release_line(api: Api, call: Call) -> Response:
 
 
 async def get_position(api: Api, call: Call) -> Response:
-    """Return what is delivered and not settled now, and what some days lost and disputed."""
+    """Return open settlements now, and losses and disputes over a period."""
     query = POSITION.read(call.scope["query_string"])
     found = await api.platform.reconciliation.reporting.position(query.since, query.until)
     return json_response(
@@ -193,12 +192,12 @@ async def _file(api: Api, call: Call, form: str, kind: bytes) -> Response:
 
 
 def _day(call: Call) -> date:
-    """Return the day in the address, to a key that may see everybody's."""
+    """Return the date in the path; the key must be unrestricted."""
     text = str(call.ids["day"])
     try:
         return date.fromisoformat(text if _DAY.match(text) else "")
     except ValueError as error:
-        raise InvalidParameterError("A day is written as 2026-11-19.") from error
+        raise InvalidParameterError("The day must have the form 2026-11-19.") from error
 
 
 _DAY_PATH: Final = f"{ROOT}/days/{{day:str}}"

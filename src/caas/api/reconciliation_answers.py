@@ -1,8 +1,4 @@
-"""Reconciliation (Diagram 10) as the API tells it: days, runs, reports, discrepancies.
-
-Rule a change must keep: an answer is a value; nothing is looked up or decided here. Rows are told
-in the fields they have in the Billing Database, with links beside them.
-"""
+"""API representations of reconciliation days, runs, reports and discrepancies (Diagram 10)."""
 
 from datetime import date, datetime
 from uuid import UUID
@@ -28,7 +24,7 @@ ROOT = "/v1/reconciliation"
 
 
 class DayAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A day, its verdict (`incomplete`, `in progress`, `open discrepancies`, `closed`), and why."""
+    """A day's status: `incomplete`, `in progress`, `open discrepancies` or `closed`, and why."""
 
     gateway: str
     day: date
@@ -42,13 +38,13 @@ class DayAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayList(msgspec.Struct, frozen=True):
-    """The days, the newest first."""
+    """Days, newest first."""
 
     data: list[DayAnswer]
 
 
 class RunAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One comparison: what it was given, as of when, and what came out; `counts` by class."""
+    """A comparison: its inputs, its as-of time and its results; `counts` is by class."""
 
     id: UUID
     gateway: str
@@ -70,7 +66,7 @@ class RunAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReconciledAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a run, and the verdict of its day."""
+    """The result of a run, and the status of its day."""
 
     run: RunAnswer
     day: DayAnswer
@@ -78,7 +74,7 @@ class ReconciledAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayWithRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """A day with its runs, the newest first, and the lines that could not be read."""
+    """A day with its runs, newest first, and its unreadable lines."""
 
     day: DayAnswer
     runs: list[RunAnswer]
@@ -87,7 +83,7 @@ class DayWithRuns(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The digest of a run judged again, and whether it is the one that was stored."""
+    """The digest of the repeated comparison, and whether it equals the stored one."""
 
     run: UUID
     output_hash: str
@@ -95,7 +91,7 @@ class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A day's reconciliation report: what matched, what did not, and its losses."""
+    """A day's reconciliation report: matches, discrepancies and losses."""
 
     gateway: str
     day: ReconciliationDay
@@ -110,7 +106,7 @@ class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What is unsettled and how old discrepancies are now; what these days lost and disputed."""
+    """Open settlements and the age of discrepancies now; losses and disputes of the period."""
 
     since: date
     until: date
@@ -121,7 +117,7 @@ class PositionAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DiscrepancySummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A discrepancy as it stands; `amount` is what is at stake, in minor units."""
+    """A discrepancy; `amount` is the amount at stake, in minor units."""
 
     id: UUID
     gateway: str
@@ -145,14 +141,14 @@ class DiscrepancySummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DiscrepancyPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Discrepancies, the soonest due first; `next_cursor` asks for those after them."""
+    """Discrepancies, soonest deadline first; pass `next_cursor` to get the next page."""
 
     data: list[DiscrepancySummary]
     next_cursor: str | None
 
 
 class ResolutionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody proposed to do, and who decided it."""
+    """A proposed or decided resolution, and who decided it."""
 
     id: UUID
     resolution: Resolution
@@ -171,7 +167,7 @@ class ResolutionAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntryAnswer(msgspec.Struct, frozen=True):
-    """What was moved from one account of the ledger to another."""
+    """A ledger entry from one account to another."""
 
     debit: str
     credit: str
@@ -179,7 +175,7 @@ class EntryAnswer(msgspec.Struct, frozen=True):
 
 
 class DiscrepancyAnswer(DiscrepancySummary, frozen=True, kw_only=True):
-    """A discrepancy with everything known about it, and the resolutions it allows."""
+    """A discrepancy with its history, documents and entries, and the resolutions it allows."""
 
     line: StoredLine | None
     events: list[DiscrepancyEvent]
@@ -190,14 +186,14 @@ class DiscrepancyAnswer(DiscrepancySummary, frozen=True, kw_only=True):
 
 
 class EvidenceAnswer(msgspec.Struct, frozen=True):
-    """A document that was attached."""
+    """An attached document."""
 
     id: UUID
     links: dict[str, str]
 
 
 def day_answer(day: ReconciliationDay) -> DayAnswer:
-    """Return a day as the API tells it."""
+    """Return a day."""
     path = day_path(day.day)
     links = {
         "self": path,
@@ -211,25 +207,25 @@ def day_answer(day: ReconciliationDay) -> DayAnswer:
 
 
 def run_answer(run: ReconciliationRun) -> RunAnswer:
-    """Return a run as the API tells it."""
+    """Return a run."""
     path = f"{ROOT}/runs/{run.id}"
     return answer_from(RunAnswer, run, links={"self": path, "day": day_path(run.day)})
 
 
 def report_answer(report: ReconciliationReport) -> ReportAnswer:
-    """Return a report as the API tells it."""
+    """Return a report."""
     reported = as_data(report)
     whole = {name: getattr(report, name, value) for name, value in reported.items()}
     return ReportAnswer(**whole)
 
 
 def discrepancy_summary(found: Discrepancy) -> DiscrepancySummary:
-    """Return a discrepancy as a list shows it."""
+    """Return a discrepancy for a list."""
     return answer_from(DiscrepancySummary, found, links=_links(found))
 
 
 def discrepancy_answer(looked: Investigated) -> DiscrepancyAnswer:
-    """Return a discrepancy with everything known about it."""
+    """Return a discrepancy with all details."""
     found = looked.discrepancy
     known = {name: getattr(looked, name) for name in ("line", "events", "resolutions", "evidence")}
     entries = [EntryAnswer(*entry) for entry in looked.entries]
@@ -240,7 +236,7 @@ def discrepancy_answer(looked: Investigated) -> DiscrepancyAnswer:
 
 
 def evidence_answer(discrepancy_id: UUID, evidence_id: UUID) -> EvidenceAnswer:
-    """Return where a document is found."""
+    """Return the link of a document."""
     links = {
         "self": f"{ROOT}/evidence/{evidence_id}",
         "discrepancy": discrepancy_path(discrepancy_id),
@@ -249,12 +245,12 @@ def evidence_answer(discrepancy_id: UUID, evidence_id: UUID) -> EvidenceAnswer:
 
 
 def day_path(day: date) -> str:
-    """Return where a day is found."""
+    """Return the path of a day."""
     return f"{ROOT}/days/{day}"
 
 
 def discrepancy_path(discrepancy_id: UUID) -> str:
-    """Return where a discrepancy is found."""
+    """Return the path of a discrepancy."""
     return f"{ROOT}/discrepancies/{discrepancy_id}"
 
 

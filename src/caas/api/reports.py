@@ -1,7 +1,6 @@
-"""Report files, and what finance keeps about its provider: uploads, previews, mappings, fee terms.
+"""Report uploads, previews, format mappings and fee terms.
 
-Rules a change must keep: nothing is decided here; a file that is sent twice is taken once; a
-preview changes nothing.
+Rules a change must keep: a file that is sent twice is applied once; a preview changes nothing.
 """
 
 from datetime import date
@@ -29,9 +28,9 @@ Part = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)]
 
 
 class FileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A report file of five megabytes at most, in Base64; larger ones are for the command line.
+    """A report file of at most five megabytes, in Base64; use the command line for larger ones.
 
-    `lines` is how many it has after its header, `nets` what they come to, such as "24.88 EUR".
+    `lines` is the number of lines after the header, `nets` their net total, such as "24.88 EUR".
     """
 
     day: date
@@ -41,14 +40,14 @@ class FileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A report file of five megabytes at most, in Base64, and a mapping that is only tried."""
+    """A report file of at most five megabytes, in Base64, and a mapping to try."""
 
     content: bytes
     mapping: dict[str, Any] | None = None
 
 
 class MappingBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A provider's format under its name; a retired one is used no more."""
+    """A named provider format; a retired one is no longer used."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
     mapping: dict[str, Any]
@@ -56,7 +55,7 @@ class MappingBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class FeeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the provider may keep: millionths of the amount, a fixed part, a tolerance."""
+    """Agreed provider fees: parts per million of the amount, a fixed part and a tolerance."""
 
     method: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
     kind: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
@@ -68,20 +67,20 @@ class FeeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class FeeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """On which day."""
+    """The date for which fees are listed."""
 
     day: date
 
 
 class MappingList(msgspec.Struct, frozen=True):
-    """The mappings that are kept, in their newest versions, and those that come along."""
+    """The newest version of each stored mapping, and the built-in ones."""
 
     data: list[KeptMapping]
     shipped: dict[str, Any]
 
 
 class FeeList(msgspec.Struct, frozen=True):
-    """The fees that hold on a day."""
+    """The fees in force on a date."""
 
     data: list[FeeTerm]
 
@@ -94,7 +93,7 @@ FEES_ON: Final = QueryOf(FeeQuery)
 
 
 async def upload_report(api: Api, call: Call) -> Response:
-    """Reconcile a day from a file."""
+    """Reconcile a day from an uploaded report file."""
     body = FILE.read(call.body)
 
     async def upload() -> Response:
@@ -112,7 +111,7 @@ async def upload_report(api: Api, call: Call) -> Response:
 
 
 async def preview_report(api: Api, call: Call) -> Response:
-    """Say what a file would be read as; nothing of it is applied."""
+    """Parse a file without applying it, and return the result."""
     body = PREVIEW.read(call.body)
 
     async def preview() -> Response:
@@ -123,13 +122,13 @@ async def preview_report(api: Api, call: Call) -> Response:
 
 
 async def list_mappings(api: Api, _call: Call) -> Response:
-    """List the mappings that are kept, and those that come with the platform."""
+    """List stored and built-in format mappings."""
     terms = api.platform.reconciliation.finance_terms
     return json_response(200, MappingList(await terms.mappings(), dict(await terms.shipped())))
 
 
 async def keep_mapping(api: Api, call: Call) -> Response:
-    """Keep a provider's format as the newest version of its name."""
+    """Store a format mapping as the newest version of its name."""
     body = MAPPING.read(call.body)
 
     async def keep() -> Response:
@@ -142,7 +141,7 @@ async def keep_mapping(api: Api, call: Call) -> Response:
 
 
 async def list_fees(api: Api, call: Call) -> Response:
-    """List the fees that hold on a day."""
+    """List the fees in force on a date."""
     query = FEES_ON.read(call.scope["query_string"])
     return json_response(
         200, FeeList(await api.platform.reconciliation.finance_terms.fees(query.day))
@@ -150,7 +149,7 @@ async def list_fees(api: Api, call: Call) -> Response:
 
 
 async def keep_fee(api: Api, call: Call) -> Response:
-    """Keep what the provider may keep of one payment method and type of line, from a day on."""
+    """Set the agreed fee of a payment method and line type, from a date on."""
     body = FEE.read(call.body)
 
     async def keep() -> Response:

@@ -1,7 +1,4 @@
-"""Rows as answers: an answer's struct made from a row, a page made from rows.
-
-Rule a change must keep: an answer has the fields of its struct and no other of the row's.
-"""
+"""Converts database rows to response structs and pages."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -14,9 +11,9 @@ Row = TypeVar("Row")
 
 
 def answer_from(kind: type[Struct], row: object, **beside: object) -> Struct:
-    """Return this kind of answer about a row; what is not given beside it is the row's own.
+    """Return a response struct from a row and further values.
 
-    A field that is public under another name than the row's is renamed in the struct.
+    A field whose public name differs from the column is renamed in the struct.
     """
     if not beside:
         return msgspec.convert(row, kind, from_attributes=True)
@@ -35,6 +32,6 @@ def _names_of(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
 def page_of(
     rows: Sequence[Row], limit: int, cursor: Callable[[Any], object] = lambda row: row.id
 ) -> tuple[Sequence[Row], str | None]:
-    """Return so many rows, and the cursor that asks for those after them, None at the end."""
+    """Return the rows of a page and the cursor of the next one, None at the end."""
     shown = rows[:limit]
     return shown, str(cursor(shown[-1])) if len(rows) > limit else None

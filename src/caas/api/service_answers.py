@@ -1,7 +1,4 @@
-"""Services, service orders and subscriptions as the API tells them.
-
-Rule a change must keep: an answer is a value; nothing is looked up or decided here.
-"""
+"""API representations of services, service orders and subscriptions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,14 +20,14 @@ from caas.rules.subscription_states import SubscriptionState
 
 
 class PriceAnswer(msgspec.Struct, frozen=True):
-    """What a one-time service costs for a duration, in minor units."""
+    """The price of a one-time service for a duration, in minor units."""
 
     duration_days: int
     amount: int
 
 
 class MeteredAnswer(msgspec.Struct, frozen=True):
-    """What a unit of metered use costs, in minor units."""
+    """The price of a metered unit, in minor units."""
 
     unit: str
     unit_price: int
@@ -53,7 +50,7 @@ class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceList(msgspec.Struct, frozen=True):
-    """What is on offer."""
+    """The services of the catalogue."""
 
     data: list[ServiceAnswer]
 
@@ -61,11 +58,11 @@ class ServiceList(msgspec.Struct, frozen=True):
 class ServiceOrderAnswer(
     msgspec.Struct, frozen=True, kw_only=True, rename={"payment_id": "payment"}
 ):
-    """A one-time service in a vehicle, and where it stands.
+    """A one-time service ordered for a vehicle.
 
-    `refunds` are those of its payments, oldest first. One that is `failed` was told to operations;
-    the money is owed still, and withdrawing again asks for it again. `begins_at` says from when it
-    runs, where that is later than now because the service runs already, for whomever.
+    `refunds` are those of its payments, oldest first. A `failed` refund is still owed and was
+    reported to operations; withdraw again to retry it. `begins_at` is set if the term starts later
+    because the service is already running.
     """
 
     id: UUID
@@ -87,14 +84,14 @@ class ServiceOrderAnswer(
 
 
 class ServiceOrderPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Service orders, newest first; `next_cursor` asks for those before them, null at the end."""
+    """Service orders, newest first; pass `next_cursor` to get the next page, null at the end."""
 
     data: list[ServiceOrderAnswer]
     next_cursor: str | None
 
 
 class SubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription as it stands (mes vencido)."""
+    """A subscription (mes vencido)."""
 
     id: UUID
     state: SubscriptionState
@@ -113,21 +110,21 @@ class SubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Subscriptions, newest first; `next_cursor` asks for those before them, null at the end."""
+    """Subscriptions, newest first; pass `next_cursor` to get the next page, null at the end."""
 
     data: list[SubscriptionAnswer]
     next_cursor: str | None
 
 
 def service_answer(service: Service) -> ServiceAnswer:
-    """Return a service as the API tells it."""
+    """Return a service."""
     return answer_from(ServiceAnswer, service, links={"self": f"/v1/services/{service.code}"})
 
 
 def service_order_answer(
     order: ServiceOrder, payments: Sequence[Payment], refunds: Sequence[Refund] = ()
 ) -> ServiceOrderAnswer:
-    """Return a service order as the API tells it."""
+    """Return a service order."""
     path = service_order_path(order.id)
     return answer_from(
         ServiceOrderAnswer,
@@ -143,11 +140,11 @@ def service_order_answer(
 
 
 def service_order_path(order_id: UUID) -> str:
-    """Return where a service order is found."""
+    """Return the path of a service order."""
     return f"/v1/service-orders/{order_id}"
 
 
 def subscription_answer(subscription: Subscription) -> SubscriptionAnswer:
-    """Return a subscription as the API tells it; its payment method stays inside."""
+    """Return a subscription without its payment method."""
     links = {"self": f"/v1/subscriptions/{subscription.id}"}
     return answer_from(SubscriptionAnswer, subscription, links=links)

@@ -1,8 +1,4 @@
-"""Desistimiento from a one-time service, as a call of the API.
-
-Rule a change must keep: what is undone is decided by Payment Processing; this answers with what the
-order, its payments and their refunds are then; a refund that failed is told as such.
-"""
+"""Withdrawal (desistimiento) from a one-time service."""
 
 from typing import Final
 
@@ -20,7 +16,7 @@ UNDONE: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED, PaymentStat
 
 
 async def withdraw_from_service(api: Api, call: Call) -> Response:
-    """Withdraw from a one-time service (desistimiento): its money and its term end together."""
+    """Withdraw from a one-time service (desistimiento). It ends and its payments are refunded."""
     body = NOTHING.read(call.body)
     order_id = call.ids["order_id"]
 

@@ -1,7 +1,7 @@
-"""The Service Catalog and one-time services (Diagrams 4 and 8): what is on offer, and buying it.
+"""The Service Catalog and one-time services (Diagrams 4 and 8).
 
-Rules a change must keep: a caller names a service and a duration, never a price; a service order
-is answered with its payment, because its state is read off that.
+Rules a change must keep: a caller names a service and a duration, never a price; a service order is
+returned with its payment, because its state derives from it.
 """
 
 import re
@@ -56,14 +56,14 @@ _CODE: Final = re.compile(SERVICE_CODE_PATTERN)
 
 
 class PriceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a one-time service costs for a duration."""
+    """The price of a one-time service for a duration."""
 
     duration_days: Days
     amount: PositiveAmount
 
 
 class MeteredBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a unit of a subscription's metered use costs."""
+    """The price of a metered unit of a subscription."""
 
     unit: Unit
     unit_price: Amount
@@ -72,8 +72,8 @@ class MeteredBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A service: `one_time` with prices by duration, or `subscription` with a monthly fee.
 
-    Bought again for a vehicle in which it runs, a one-time service is extended, or refused if
-    `repeat_purchase` says so.
+    `repeat_purchase` says whether buying a one-time service that is already running in the vehicle
+    extends it or is rejected.
     """
 
     name: PersonName
@@ -88,7 +88,7 @@ class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ServiceOrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which service, in which vehicle, for how long ("Select Service + Duration")."""
+    """The service, the vehicle and the duration ("Select Service + Duration")."""
 
     customer: UUID
     vin: Vin
@@ -97,7 +97,7 @@ class ServiceOrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ServiceOrderQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which service orders are listed."""
+    """Filters for service orders."""
 
     customer: UUID | None = None
     vin: Vin | None = None
@@ -111,7 +111,7 @@ LISTED: Final = QueryOf(ServiceOrderQuery)
 
 
 async def put_service(api: Api, call: Call) -> Response:
-    """Put a service into the catalogue, or change it for those who buy from now on."""
+    """Create or change a service of the catalogue. Changes apply to new purchases."""
     body = PUT.read(call.body)
     service = await api.platform.service_catalog.put_service(
         code=code_of(call),
@@ -136,13 +136,13 @@ async def get_service(api: Api, call: Call) -> Response:
 
 
 async def list_services(api: Api, _call: Call) -> Response:
-    """List what is on offer."""
+    """List the services of the catalogue."""
     offered = await api.platform.service_catalog.services()
     return json_response(200, ServiceList(data=[service_answer(service) for service in offered]))
 
 
 async def create_service_order(api: Api, call: Call) -> Response:
-    """Buy a one-time service for a vehicle; it is charged when the vehicle has confirmed it."""
+    """Buy a one-time service for a vehicle. It is charged once the vehicle confirms activation."""
     body = NEW.read(call.body)
     refuse_other_customer(call.by, body.customer)
     if call.by.dealership is not None:
@@ -175,14 +175,14 @@ async def create_service_order(api: Api, call: Call) -> Response:
 
 
 async def get_service_order(api: Api, call: Call) -> Response:
-    """Return a service order as it stands, with its payments."""
+    """Return a service order with its payments."""
     order_id = call.ids["order_id"]
     await own_service_order(api.platform, call.by, order_id)
     return json_response(200, await _to_response(api, order_id))
 
 
 async def list_service_orders(api: Api, call: Call) -> Response:
-    """List service orders, newest first; a narrowed key sees its own."""
+    """List service orders, newest first. A restricted key sees only its own."""
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:
         refuse_other_customer(call.by, query.customer)
@@ -197,14 +197,14 @@ async def list_service_orders(api: Api, call: Call) -> Response:
 
 
 def code_of(call: Call) -> str:
-    """Return the service code in the address.
+    """Return the service code in the path.
 
     Raises:
-        InvalidParameterError: it cannot be one.
+        InvalidParameterError: it is not a valid code.
     """
     code = str(call.ids["service_code"])
     if _CODE.match(code) is None:
-        raise InvalidParameterError("A service's code is small letters, digits and -.")
+        raise InvalidParameterError("A service code consists of lower-case letters, digits and -.")
     return code
 
 

@@ -1,7 +1,4 @@
-"""What the API is told when it is built.
-
-Rule a change must keep: nothing here is read from the environment by itself.
-"""
+"""Settings of the API: keys, webhook secrets, rate limits and the clock."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,29 +16,28 @@ from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, DEFAULT_KEY_LIMIT, Rat
 
 
 async def _at_once() -> None:
-    """Bring nothing up to date."""
+    """Do nothing."""
 
 
 class Identified(Protocol):
-    """An event that has an id."""
+    """An event with an id."""
 
     @property
     def id(self) -> str:
-        """The id its sender gave it."""
+        """The id assigned by its sender."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """Keys, webhook secrets (newest first), the clock and the registry of metrics.
+    """Keys, webhook secrets (newest first), the clock and the metrics registry.
 
-    `gateway_verifier` believes the gateway's webhooks and `read_gateway_event` understands them,
-    both as its adapter does. `now` is the clock against which webhook timestamps are compared.
-    Without secrets for a sender its webhooks are refused. `on_webhook` is called after a webhook
-    was stored, so that a worker in the same process looks at once. `key_limit` is how often one key
-    may call, `address_limit` how often one address may without a valid key. `degraded` says which
-    parts do not answer, and `before_metrics` brings the registry up to date. `vehicle_command_keys`
-    are the public keys that vehicles are to believe.
+    `gateway_verifier` and `read_gateway_event` come from the gateway's adapter. `now` is the clock
+    for webhook timestamps. Webhooks of a sender without a secret are rejected. `on_webhook` is
+    called after a webhook was stored, so that a worker in this process runs at once. `key_limit`
+    limits each key, `address_limit` each address without a valid key. `degraded` lists unavailable
+    parts; `before_metrics` updates the registry. `vehicle_command_keys` are the public keys that
+    vehicles trust.
     """
 
     now: Callable[[], datetime]

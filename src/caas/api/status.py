@@ -1,10 +1,10 @@
-"""What the API tells about itself: alive, ready, its laws, its metrics.
+"""Status endpoints: liveness, readiness, invariants and metrics.
 
-`/health` is an older name of `/live`.
+`/health` is an alias of `/live`.
 
-Rules a change must keep: liveness asks nobody; readiness answers within two seconds, whatever the
-database does, and says no as well when it takes no writes; the laws are read by one request at a
-time, because they read the whole database.
+Rules a change must keep: liveness uses no dependency; readiness answers within two seconds and is
+false if the database is read-only; only one invariant check runs at a time, because it reads the
+whole database.
 """
 
 import asyncio
@@ -30,20 +30,20 @@ METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class StateAnswer(msgspec.Struct, frozen=True):
-    """That the process lives."""
+    """The process is alive."""
 
     status: str
 
 
 class ReadyAnswer(msgspec.Struct, frozen=True):
-    """That the process can serve; `degraded` says which parts do not answer all the same."""
+    """The process is ready; `degraded` lists parts that are unavailable nevertheless."""
 
     status: str
     degraded: list[str]
 
 
 class InvariantAnswer(msgspec.Struct, frozen=True):
-    """A law, and how many rows break it."""
+    """An invariant and the number of rows that violate it."""
 
     name: str
     sentence: str
@@ -52,7 +52,7 @@ class InvariantAnswer(msgspec.Struct, frozen=True):
 
 
 class SelfCheckAnswer(msgspec.Struct, frozen=True):
-    """Whether every invariant of the database holds, when that was checked, and each of them."""
+    """Whether all invariants hold, when they were checked, and each result."""
 
     holds: bool
     checked_at: datetime
@@ -60,12 +60,12 @@ class SelfCheckAnswer(msgspec.Struct, frozen=True):
 
 
 async def health(_api: Api, _call: Call) -> Response:
-    """Say that the process lives; asks nobody."""
+    """Return 200 while the process is alive."""
     return json_response(200, StateAnswer("alive"))
 
 
 async def ready(api: Api, _call: Call) -> Response:
-    """Say whether calls can be served: the database answers, takes writes and has our schema."""
+    """Return whether calls can be served: the database responds, is writable and has our schema."""
     because = await api.readiness.why_not()
     if because is not None:
         raise NotReadyError(because)
@@ -73,7 +73,7 @@ async def ready(api: Api, _call: Call) -> Response:
 
 
 async def invariants(api: Api, _call: Call) -> Response:
-    """Check the laws over the whole database: each with its count of broken rows."""
+    """Check all invariants over the whole database, and count the rows that violate each."""
     async with api.checking:
         findings = await invariant_checks.checked(api.platform.tables.database)
     to_response = [
@@ -87,7 +87,7 @@ async def invariants(api: Api, _call: Call) -> Response:
 
 
 async def metrics(api: Api, _call: Call) -> Response:
-    """Return counts and durations as Prometheus reads them, also while the database is away."""
+    """Return metrics in Prometheus text format, even while the database is unavailable."""
     await api.settings.before_metrics()
     with suppress(UnavailableError, TimeoutError):
         async with asyncio.timeout(METRICS_SECONDS_MAX):

@@ -1,7 +1,4 @@
-"""Subscriptions (Diagram 6, mes vencido).
-
-Rule a change must keep: nothing is charged here; the month's end does that.
-"""
+"""Subscriptions (Diagram 6, mes vencido), which are charged at month end."""
 
 from typing import Final
 from uuid import UUID
@@ -30,7 +27,7 @@ TAG: Final = "subscriptions"
 
 
 class SubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which service, in which vehicle, charged to which payment method at month's end."""
+    """The service, the vehicle and the payment method to charge at month end."""
 
     customer: UUID
     vin: Vin
@@ -39,13 +36,13 @@ class SubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class PaymentMethodBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The token to charge from now on; without one the customer types a card at the gateway."""
+    """The token to charge from now on; without one the customer uses the hosted page."""
 
     payment_method: PaymentMethod | None = None
 
 
 class SubscriptionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which subscriptions are listed."""
+    """Filters for subscriptions."""
 
     customer: UUID | None = None
     vin: Vin | None = None
@@ -55,7 +52,7 @@ class SubscriptionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class PaymentMethodRefusedError(CallRefusedError):
-    """The gateway refused the payment method, so that the subscription did not begin."""
+    """The gateway refused the payment method. The subscription did not start. Try another one."""
 
     code = "payment_method_refused"
     http_status = 402
@@ -67,7 +64,7 @@ LISTED: Final = QueryOf(SubscriptionQuery)
 
 
 async def subscribe(api: Api, call: Call) -> Response:
-    """Subscribe to a monthly service; it is active when the vehicle has said so."""
+    """Subscribe to a monthly service. It is active once the vehicle confirms the activation."""
     body = NEW.read(call.body)
     _refuse_others(call, body.customer)
 
@@ -89,7 +86,7 @@ async def subscribe(api: Api, call: Call) -> Response:
 
 
 async def change_payment_method(api: Api, call: Call) -> Response:
-    """Have another payment method verified; verified, it is charged from then on."""
+    """Verify a new payment method. Once verified, it is charged from then on."""
     body = OTHER_METHOD.read(call.body)
 
     async def change() -> Response:
@@ -105,7 +102,7 @@ async def change_payment_method(api: Api, call: Call) -> Response:
 
 
 async def end_subscription(api: Api, call: Call) -> Response:
-    """End a subscription by the customer's wish; ending it again changes nothing."""
+    """Cancel a subscription. Repeating the call changes nothing."""
     subscription_id = call.ids["subscription_id"]
     await own_subscription(api.platform, call.by, subscription_id)
     ended = await api.platform.subscriptions.end_subscription(subscription_id)
@@ -113,13 +110,13 @@ async def end_subscription(api: Api, call: Call) -> Response:
 
 
 async def get_subscription(api: Api, call: Call) -> Response:
-    """Return a subscription as it stands."""
+    """Return a subscription."""
     subscription = await own_subscription(api.platform, call.by, call.ids["subscription_id"])
     return json_response(200, subscription_answer(subscription))
 
 
 async def list_subscriptions(api: Api, call: Call) -> Response:
-    """List subscriptions, newest first; a narrowed key sees its own."""
+    """List subscriptions, newest first. A restricted key sees only its own."""
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:
         refuse_other_customer(call.by, query.customer)

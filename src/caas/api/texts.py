@@ -1,7 +1,8 @@
-"""The kinds of values that bodies and queries are made of, each with its limits.
+"""Field types of bodies and queries, with their limits.
 
-Rules a change must keep: every text has a length; a text that goes into a path, a log line or
-another system's field has an alphabet; amounts are whole minor units within `rules.money`.
+Rules a change must keep: every text has a maximum length; text used in a path, a log line or
+another system's field has a restricted alphabet; amounts are whole minor units within
+`rules.money`.
 """
 
 from datetime import datetime
@@ -54,7 +55,7 @@ PaymentMethod = Annotated[
     str,
     Meta(
         pattern=REFERENCE_PATTERN,
-        description="A token of the gateway; without one the customer pays on its hosted page.",
+        description="A gateway token; without one the customer pays on the gateway's hosted page.",
     ),
 ]
 ReturnUrl = Annotated[
@@ -62,7 +63,7 @@ ReturnUrl = Annotated[
     Meta(
         max_length=2000,
         pattern=URL_PATTERN,
-        description="Where the gateway's page sends the customer back to: host, port and path.",
+        description="The URL to which the hosted page returns the customer.",
     ),
 ]
 CallbackUrl = Annotated[
@@ -70,7 +71,7 @@ CallbackUrl = Annotated[
     Meta(
         max_length=500,
         pattern=URL_PATTERN,
-        description="Where events are sent to: https, host, port and path.",
+        description="The HTTPS URL to which events are delivered.",
     ),
 ]
 EventId = Annotated[str, Meta(pattern=EVENT_ID_PATTERN)]
@@ -78,7 +79,7 @@ EventType = Annotated[
     str,
     Meta(
         pattern=EVENT_TYPE_PATTERN,
-        description="A type, such as payment.bank_confirms, or a source, such as payment.",
+        description="An event type, such as payment.bank_confirms, or a source, such as payment.",
     ),
 ]
 Reason = Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX, pattern=WRITTEN_PATTERN)]
@@ -90,7 +91,7 @@ PersonName = Annotated[
 Email = Annotated[str, Meta(min_length=3, max_length=EMAIL_CHARS_MAX, pattern=EMAIL_PATTERN)]
 Language = Annotated[str, Meta(pattern=LANGUAGE_PATTERN)]
 LanguageCode = Annotated[
-    str, Meta(pattern=LANGUAGE_CODE_PATTERN, description="ISO 639, such as es.")
+    str, Meta(pattern=LANGUAGE_CODE_PATTERN, description="An ISO 639 code, such as es.")
 ]
 Note = Annotated[
     str,
@@ -98,11 +99,11 @@ Note = Annotated[
         min_length=1,
         max_length=NOTE_CHARS_MAX,
         pattern=LINES_PATTERN,
-        description="Lines of text.",
+        description="Multi-line text.",
     ),
 ]
 Vin = Annotated[
-    str, Meta(pattern=VIN_PATTERN, description="Letters, digits and -, not all digits.")
+    str, Meta(pattern=VIN_PATTERN, description="Letters, digits and -, not only digits.")
 ]
 ServiceCode = Annotated[str, Meta(pattern=SERVICE_CODE_PATTERN)]
 MonthKey = Annotated[str, Meta(pattern=MONTH_PATTERN, description="For example 2026-11.")]
@@ -115,7 +116,7 @@ Instant = Annotated[
     str,
     Meta(
         pattern=INSTANT_PATTERN,
-        description="RFC 3339, character by character as it was signed.",
+        description="RFC 3339, exactly as it was signed.",
     ),
 ]
 Signature = Annotated[str, Meta(pattern=SIGNATURE_PATTERN, description="Base64.")]
@@ -124,7 +125,7 @@ Days = Annotated[int, Meta(ge=1, le=DURATION_DAYS_MAX)]
 
 
 class MoneyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An amount of money: minor units and ISO 4217 currency."""
+    """An amount in minor units with its ISO 4217 currency."""
 
     amount: PositiveAmount
     currency: Currency

@@ -1,7 +1,4 @@
-"""Metered use of subscriptions: recorded, taken back, disputed.
-
-Rule a change must keep: nothing is charged here; the month's end does that.
-"""
+"""Metered usage of subscriptions: records, cancellations and disputes."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -27,10 +24,10 @@ TAG: Final = "subscriptions"
 
 
 class UsageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many units used at a moment; the same `source_id` counts once.
+    """Metered usage at a point in time; records with the same `source_id` count once.
 
-    A counter-record names in `cancels` the source id it takes back, with its unit, its moment and
-    its quantity with a minus.
+    A cancelling record names the original source id in `cancels` and repeats its unit and time with
+    the negative quantity.
     """
 
     subscription: UUID
@@ -42,11 +39,10 @@ class UsageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What was recorded, or `because` of what it does not count.
+    """The usage recorded, or in `because` why it does not count.
 
-    `usage_already_recorded`: this source reported the same before. `before_activation`,
-    `after_end`: the use lies outside the time in which the service was delivered; it is not
-    stored and never billed.
+    `usage_already_recorded`: a record with this source id exists. `before_activation`, `after_end`: the
+    service was not delivered at that time; the record is not stored and never billed.
     """
 
     subscription: UUID
@@ -57,7 +53,7 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DisputeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which use is doubted, and why."""
+    """The disputed usage, and why."""
 
     subscription: UUID
     source_id: Reference
@@ -65,13 +61,13 @@ class DisputeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What becomes of the use: `billed` with the next invoice, or `cancelled`."""
+    """The outcome: `billed` with the next invoice, or `cancelled`."""
 
     outcome: DisputeOutcome
 
 
 class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"because": "reason"}):
-    """A dispute about use; without an outcome it is open, and no invoice bills that use."""
+    """A usage dispute; while `outcome` is null it is open and the usage is not billed."""
 
     id: UUID
     subscription: UUID
@@ -90,7 +86,7 @@ OUTCOME: Final = BodyOf(OutcomeBody)
 
 
 async def record_usage(api: Api, call: Call) -> Response:
-    """Write metered use down, or take it back; it is billed at month's end."""
+    """Record or cancel metered usage. It is billed at month end."""
     body = USED.read(call.body)
 
     async def record() -> Response:
@@ -113,7 +109,7 @@ async def record_usage(api: Api, call: Call) -> Response:
 
 
 async def dispute_usage(api: Api, call: Call) -> Response:
-    """Let use wait until somebody decides; what is not disputed is billed meanwhile."""
+    """Dispute usage. It is not billed until the dispute is decided; other usage is."""
     body = DISPUTED.read(call.body)
 
     async def dispute() -> Response:
@@ -128,7 +124,7 @@ async def dispute_usage(api: Api, call: Call) -> Response:
 
 
 async def end_usage_dispute(api: Api, call: Call) -> Response:
-    """Decide a dispute about use; deciding the same again changes nothing."""
+    """Decide a usage dispute. Repeating the same decision changes nothing."""
     body = OUTCOME.read(call.body)
 
     async def end() -> Response:

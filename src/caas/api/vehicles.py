@@ -1,8 +1,8 @@
-"""Vehicles: the stock, and where each vehicle is on its way (Diagrams 2 and 3).
+"""Vehicles: the stock and the state of each vehicle (Diagrams 2 and 3).
 
-Rule a change must keep: a vehicle's public key is told by the factory, or once, with a vehicle that
-the factory has finished, by a caller for the whole company; never by whoever sells or drives it,
-because its word decides what is charged.
+Rule a change must keep: a vehicle's public key comes from the factory or, once, with a finished
+vehicle, from an unrestricted caller; never from a seller or driver, because the vehicle's signature
+triggers charges.
 """
 
 import base64
@@ -34,7 +34,7 @@ _VIN: Final = re.compile(VIN_PATTERN)
 
 
 class VehicleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A vehicle for the stock; `finished` skips the factory."""
+    """A vehicle for the stock; `finished` skips production."""
 
     model: Name
     price: MoneyBody
@@ -43,14 +43,14 @@ class VehicleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MoneyAnswer(msgspec.Struct, frozen=True):
-    """An amount of money: minor units and ISO 4217 currency."""
+    """An amount in minor units with its ISO 4217 currency."""
 
     amount: int
     currency: str
 
 
 class VehicleAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A vehicle as it stands."""
+    """A vehicle."""
 
     vin: str
     model: str
@@ -67,7 +67,7 @@ class VehicleAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class VehicleEventAnswer(
     msgspec.Struct, frozen=True, kw_only=True, rename={"version": "seq", "to_state": "state"}
 ):
-    """One move of a vehicle, in the words of Diagrams 2 and 3."""
+    """A vehicle transition, with the event names of Diagrams 2 and 3."""
 
     version: int
     event: str
@@ -82,27 +82,27 @@ class VehicleWithEvents(VehicleAnswer, frozen=True, kw_only=True):
 
 
 class VehiclePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Vehicles by VIN; `next_cursor` asks for those behind them, null at the end."""
+    """Vehicles by VIN; pass `next_cursor` to get the next page, null at the end."""
 
     data: list[VehicleAnswer]
     next_cursor: str | None
 
 
 class CommandKeyAnswer(msgspec.Struct, frozen=True):
-    """A key that may sign commands to vehicles: its id, and its Ed25519 public half in base64."""
+    """A command signing key: its id and its Ed25519 public key in base64."""
 
     key_id: str
     public_key: str
 
 
 class CommandKeysAnswer(msgspec.Struct, frozen=True):
-    """Every key that a vehicle is to believe now."""
+    """The keys that vehicles must accept now."""
 
     data: list[CommandKeyAnswer]
 
 
 class VehicleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which vehicles are listed."""
+    """Filters for vehicles."""
 
     state: VehicleState | None = None
     model: Name | None = None
@@ -115,7 +115,7 @@ LISTED: Final = QueryOf(VehicleQuery)
 
 
 async def put_vehicle(api: Api, call: Call) -> Response:
-    """Put a vehicle into stock, or tell more of a known one."""
+    """Add a vehicle to the stock, or update a known one."""
     body = PUT.read(call.body)
     vehicle = await api.platform.order_management.put_vehicle(
         vin=vin_of(call),
@@ -128,7 +128,7 @@ async def put_vehicle(api: Api, call: Call) -> Response:
 
 
 async def return_vehicle(api: Api, call: Call) -> Response:
-    """Take back a delivered vehicle whose order was withdrawn from: it is in stock again."""
+    """Record the return of a delivered vehicle after a withdrawal. It is in stock again."""
     body = NOTHING.read(call.body)
     vin = vin_of(call)
 
@@ -142,7 +142,7 @@ async def return_vehicle(api: Api, call: Call) -> Response:
 
 
 async def get_vehicle(api: Api, call: Call) -> Response:
-    """Return a vehicle as it stands, with its timeline."""
+    """Return a vehicle with its timeline."""
     vin = vin_of(call)
     vehicle = await own_vehicle(api.platform, call.by, vin)
     events = await api.platform.order_management.vehicle_history(vin)
@@ -152,7 +152,7 @@ async def get_vehicle(api: Api, call: Call) -> Response:
 
 
 async def list_vehicles(api: Api, call: Call) -> Response:
-    """List vehicles by VIN: the stock is `?state=sin asignar`, all that a narrowed key lists."""
+    """List vehicles by VIN. Restricted keys can list only the stock: `?state=sin asignar`."""
     query = LISTED.read(call.scope["query_string"])
     state = query.state
     if call.by.is_restricted:
@@ -169,7 +169,7 @@ async def list_vehicles(api: Api, call: Call) -> Response:
 
 
 async def vehicle_command_keys(api: Api, _call: Call) -> Response:
-    """Return the keys that commands to vehicles are signed with; a vehicle believes no other."""
+    """Return the public keys that sign commands to vehicles."""
     known = api.settings.vehicle_command_keys
     return json_response(
         200, CommandKeysAnswer([CommandKeyAnswer(key.key_id, key.public_key) for key in known])
@@ -177,14 +177,14 @@ async def vehicle_command_keys(api: Api, _call: Call) -> Response:
 
 
 def vin_of(call: Call) -> str:
-    """Return the VIN in the address.
+    """Return the VIN in the path.
 
     Raises:
-        InvalidParameterError: it cannot be one.
+        InvalidParameterError: it is not a valid VIN.
     """
     vin = str(call.ids["vin"])
     if _VIN.match(vin) is None:
-        raise InvalidParameterError("A VIN is 3 to 32 capital letters, digits and -.")
+        raise InvalidParameterError("A VIN consists of 3 to 32 upper-case letters, digits and -.")
     return vin
 
 

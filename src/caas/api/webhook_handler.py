@@ -1,18 +1,18 @@
-"""The Webhook Handler (seed: Internal Payment API Endpoints, Caller; Diagram 4, lower half).
+"""The Webhook Handler (Internal Payment API Endpoints, Caller; Diagram 4, lower half).
 
-A webhook is verified over its raw bytes, rid of card numbers, stored with the work that applies it,
-and only then answered (decision 31):
+A webhook's signature is verified over its raw bytes, card numbers are removed, and the webhook and
+its job are stored before the response is sent (decision 31):
 
-| what came | the answer |
+| webhook | response |
 |---|---|
-| a signature that is not theirs, or of another time | 401, nothing is stored |
-| theirs, with a key twice in one object | 400, nothing is stored: it may mean either |
-| a new event | 204, after it is durable |
+| invalid signature or timestamp | 401, nothing is stored |
+| valid, with a duplicate key in an object | 400, nothing is stored: its meaning is ambiguous |
+| new event | 204, after it is durable |
 | the same event again | 200, nothing changes |
-| the same event id with another body, or a body nobody can read | 200, set aside with a case |
+| same event id with another body, or unreadable body | 200, set aside with a case |
 
-Rules a change must keep: nothing is applied while the sender waits; nothing that was signed is
-lost; what a webhook says is believed no further than `payment_processing.settlement` does.
+Rules a change must keep: nothing is applied while the sender waits; every validly signed message is
+stored; the content is trusted no further than `payment_processing.settlement` allows.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ from caas.web.response import Response, json_response
 WEBHOOK_TAG: Final = "webhooks"
 GATEWAY: Final = "gateway"
 SIGNATURE_CHALLENGE: Final = (b"www-authenticate", b"Webhook-Signature")
-OTHER_BODY: Final = "another body came under the same event id"
+OTHER_BODY: Final = "a different body with the same event id"
 REASON_CHARS_MAX: Final = 200
 _ESCAPE: Final = "\\"
 _NUL: Final = "\\u0000"
@@ -59,13 +59,13 @@ _PERSONAL: Final = re.compile("@|" + "|".join(f'"{key}"' for key in sorted(PERSO
 
 
 class WebhookReceipt(msgspec.Struct, frozen=True):
-    """What became of a webhook that was not new."""
+    """The result for a webhook that was not new."""
 
     status: str
 
 
 class WebhookNotTheirsError(CallRefusedError):
-    """The webhook is not shown to come from its sender; nothing was stored of it."""
+    """The webhook's signature is invalid or missing. Nothing was stored."""
 
     code = "webhook_not_theirs"
     http_status = 401
@@ -73,17 +73,17 @@ class WebhookNotTheirsError(CallRefusedError):
 
 
 async def gateway_webhook(api: Api, call: Call) -> Response:
-    """Take an event of the payment gateway: settlements, refunds, disputes."""
+    """Receive a payment gateway event: settlements, refunds, disputes."""
     return await _take(api, call, GATEWAY)
 
 
 async def factory_webhook(api: Api, call: Call) -> Response:
-    """Take an event of the factory: `vehicle.ready`."""
+    """Receive a factory event: `vehicle.ready`."""
     return await _take(api, call, FACTORY)
 
 
 async def transport_webhook(api: Api, call: Call) -> Response:
-    """Take an event of the transport system: `delivery.completed`."""
+    """Receive a transport event: `delivery.completed`."""
     return await _take(api, call, TRANSPORT)
 
 
@@ -109,10 +109,10 @@ async def _take(api: Api, call: Call, sender: str) -> Response:
 
 
 def _verified(api: Api, call: Call, sender: str) -> str:
-    """Return the message's id once the signature over the raw bytes is the sender's.
+    """Verify the signature over the raw bytes and return the message id.
 
     Raises:
-        WebhookNotTheirsError: it is not, or we hold no secret of theirs.
+        WebhookNotTheirsError: it is invalid, or no secret is configured.
         WebhookRefusedError: the headers are incomplete.
     """
     verifier = api.verifiers.get(sender)
@@ -131,7 +131,7 @@ def _verified(api: Api, call: Call, sender: str) -> str:
 
 
 def _refuse_two_meanings(body: bytes) -> None:
-    """Refuse a body with a key twice; one that cannot be read at all is set aside later.
+    """Reject a body with a duplicate key; an unreadable body is set aside later.
 
     Raises:
         DuplicateKeyError: there is one.
@@ -141,10 +141,10 @@ def _refuse_two_meanings(body: bytes) -> None:
 
 
 def _incoming(api: Api, call: Call, sender: str, message_id: str) -> tuple[Incoming, str | None]:
-    """Return what is stored of a webhook, and why it must be set aside, if it must.
+    """Return the record to store, and why it must be set aside, if it must.
 
-    An event is one event however often, and in however many messages, it is sent: it goes by the
-    id in its body. The message's own id is for what names no event.
+    Events are deduplicated by the id in the body, whatever message delivers them. The message id is
+    used only for bodies without an event id.
     """
     body, event_id, unreadable = _readable(api, call.body, sender)
     incoming = Incoming(
@@ -158,7 +158,7 @@ def _incoming(api: Api, call: Call, sender: str, message_id: str) -> tuple[Incom
 
 
 def _readable(api: Api, body: bytes, sender: str) -> tuple[str, str | None, str | None]:
-    """Return the body without card and personal data, its event's id, and why it is unreadable."""
+    """Return the body without card and personal data, its event id, and why it is unreadable."""
     text = body.decode("utf-8", "replace")
     if b"\0" in body or may_hold_one(body):
         text = scrub(text.replace("\0", ""))
@@ -172,20 +172,20 @@ def _readable(api: Api, body: bytes, sender: str) -> tuple[str, str | None, str 
         return (
             _unreadable(text),
             None,
-            f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})",
+            f"it is unreadable ({scrub(str(error))[:REASON_CHARS_MAX]})",
         )
     return text, event_id, None
 
 
 def _unreadable(text: str) -> str:
-    """Return what cannot be read without personal data: it is kept for good."""
+    """Return an unreadable body without personal data, because it is stored permanently."""
     with contextlib.suppress(ValueError, RecursionError):
         return _storable(without_personal_data(msgspec.json.decode(text)))
     return without_personal_fields(text)
 
 
 def _event_id(api: Api, body: bytes, sender: str) -> str | None:
-    """Return the id the body gives its event, which it shows to be readable."""
+    """Return the event id of a readable body."""
     if sender != GATEWAY:
         return read_partner_event(sender, body).event_id
     event = api.settings.read_gateway_event(body)
@@ -193,7 +193,7 @@ def _event_id(api: Api, body: bytes, sender: str) -> str | None:
 
 
 def _storable(reported: object) -> str:
-    """Return JSON as PostgreSQL stores it: escapes undone, without the NUL it cannot hold."""
+    """Return JSON that PostgreSQL can store: unescaped, without NUL characters."""
     return scrub(msgspec.json.encode(reported).decode().replace(_NUL, ""))
 
 

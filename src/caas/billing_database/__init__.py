@@ -1,8 +1,9 @@
-"""Billing Database (Diagram 1): the only place where SQL is written.
+"""Billing Database (Diagram 1): the only package that contains SQL.
 
-Payments, orders, services, ledger, settlements and jobs are rows of one PostgreSQL, and the
-laws that protect a customer's money are constraints of it.
+Payments, orders, services, ledger, settlements and jobs are rows of one PostgreSQL database;
+constraints enforce the invariants that protect customers' money.
 
-Rules: one function is one transaction; a move of a payment, its event, its entries and its open
-work commit together; SQL is written whole, never built from strings; rows leave as typed values.
+Rules a change must keep: one function is one transaction; a transition, its event, its ledger
+entries and its jobs commit together; SQL is written whole, never built from strings; rows are
+returned as typed values.
 """

@@ -1,10 +1,10 @@
-"""Accounts as rows: the people who may sign in, as customers, for a dealership or as operations.
+"""Sign-in accounts of customers, dealerships and operations.
 
-A customer's account holds no address: the customer is found by the e-mail address in `customers`,
-so that erasing the customer closes the account (decision 43).
+A customer's account stores no e-mail address: sign-in looks it up in `customers`, so erasing the
+customer closes the account (decision 43).
 
-Rules a change must keep: a password comes here as its hash only; an account that is disabled, or
-whose customer was erased, is found by no sign-in and no session.
+Rules a change must keep: only password hashes are stored; accounts that are disabled or whose
+customer was erased match no sign-in and no session.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import columns, read_all, read_one
 
 SAME_ADDRESS_MAX: Final = 5
-"""So many accounts of one e-mail address are tried when somebody signs in."""
+"""The maximum number of accounts with one e-mail address that a sign-in tries."""
 
 OTHERS: Final = """
 select a.id, c.id as customer, c.name from accounts a join customers c on c.id = a.customer
@@ -31,7 +31,7 @@ select a.id, c.id as customer, c.name from accounts a join customers c on c.id =
 
 
 class Role(StrEnum):
-    """What an account may do."""
+    """The role of an account."""
 
     CUSTOMER = "customer"
     SALES = "sales"
@@ -40,7 +40,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Account:
-    """Somebody who may sign in."""
+    """An account that can sign in."""
 
     id: UUID
     role: Role
@@ -126,7 +126,7 @@ select c.id from customers c
 
 @dataclass(frozen=True, slots=True)
 class StaffMember:
-    """An account of somebody who works here."""
+    """A staff account."""
 
     login: str
     role: Role
@@ -136,7 +136,7 @@ class StaffMember:
 
 @dataclass(frozen=True, slots=True)
 class LinkHolder:
-    """For whom an access link was made that still works, and by which order; staff have neither."""
+    """The owner of a valid access link and the order it was sent for; both are null for staff."""
 
     customer: UUID | None
     name: str
@@ -157,7 +157,7 @@ class OtherAccount:
 
 @dataclass(frozen=True, slots=True)
 class Reachable:
-    """A customer who paid a reservation, and the last order of theirs."""
+    """A customer who paid a reservation, and their last order."""
 
     customer: UUID
     order_id: UUID
@@ -171,21 +171,21 @@ class Accounts:
         self._database = database
 
     async def by_login(self, login: str) -> list[Account]:
-        """Return the accounts that a login, or a customer's e-mail address, may stand for."""
+        """Return the accounts that match a login or a customer's e-mail address."""
         return await read_all(Account, self._database, BY_LOGIN, login.lower(), SAME_ADDRESS_MAX)
 
     async def get(self, account_id: UUID) -> Account | None:
-        """Return an account, None when there is none or it is disabled."""
+        """Return an enabled account, or None."""
         return await read_one(Account, self._database, ONE, account_id)
 
     async def others(self, accounts: Sequence[UUID], *, since: datetime) -> list[OtherAccount]:
-        """Return those of these customers' accounts whose password is older than `since`."""
+        """Return other accounts of these customers whose password is older than `since`."""
         return await read_all(OtherAccount, self._database, OTHERS, list(accounts), since)
 
     async def put_customer(
         self, customer: UUID, password_hash: str, *, within: Connection | None = None
     ) -> UUID:
-        """Give a customer an account, or the account another password; return its id."""
+        """Create a customer's account or replace its password; return its id."""
         row = await (within or self._database).fetchrow(
             PUT_CUSTOMER, new_id(), customer, password_hash
         )
@@ -195,7 +195,7 @@ class Accounts:
     async def add_staff(
         self, member: StaffMember, password_hash: str, *, within: Connection | None = None
     ) -> UUID | None:
-        """Add an account of staff; None when the login is taken, and nothing is changed."""
+        """Add a staff account; return None if the login exists."""
         return _id(
             await (within or self._database).fetchrow(
                 ADD_STAFF, new_id(), member.role, member.dealership, member.login, password_hash
@@ -203,7 +203,7 @@ class Accounts:
         )
 
     async def staff(self) -> list[StaffMember]:
-        """Return every account of staff, the disabled ones too."""
+        """Return all staff accounts, including disabled ones."""
         return await read_all(StaffMember, self._database, STAFF)
 
     async def set_password(
@@ -213,13 +213,13 @@ class Accounts:
         await within.fetch(RESET, account_id, password_hash)
 
     async def disable(self, login: str, *, within: Connection | None = None) -> UUID | None:
-        """Close an account of staff at once; None when no open one has this login."""
+        """Disable a staff account at once; return None if no enabled one has this login."""
         return _id(await (within or self._database).fetchrow(DISABLE, login.lower()))
 
     async def add_staff_link(
         self, login: str, token: str, *, valid_seconds: float, within: Connection
     ) -> UUID | None:
-        """Store the digest of a link's token, the only one that works; None without account."""
+        """Store the digest of a new access link and revoke earlier ones; None without account."""
         return _id(
             await within.fetchrow(ADD_STAFF_LINK, login.lower(), digest(token), valid_seconds)
         )
@@ -227,21 +227,21 @@ class Accounts:
     async def use_staff_link(
         self, token: str, password_hash: str, *, within: Connection
     ) -> UUID | None:
-        """Use a link of staff up and set the password; None when it does not work any more."""
+        """Use a staff access link and set the password; None if the link is no longer valid."""
         return _id(await within.fetchrow(USE_STAFF_LINK, digest(token), password_hash))
 
     async def of_link(self, token: str) -> LinkHolder | None:
-        """Return for whom an access link is, without using it up; None when it does not work."""
+        """Return the owner of a valid access link without using it, or None."""
         return await read_one(LinkHolder, self._database, OF_LINK, digest(token))
 
     async def reachable_at(self, email: str) -> list[Reachable]:
-        """Return the customers with a paid reservation who are known by this e-mail address."""
+        """Return the customers with a paid reservation and this e-mail address."""
         return await read_all(
             Reachable, self._database, CUSTOMERS_OF_ADDRESS, email.lower(), SAME_ADDRESS_MAX
         )
 
     async def has_account(self, customer: UUID) -> bool:
-        """Say whether a customer has chosen a password yet."""
+        """Return whether the customer has set a password."""
         row = await self._database.fetchrow(HAS_ACCOUNT, customer)
         assert row is not None, "exists is one row"
         return bool(row[0])
@@ -249,7 +249,7 @@ class Accounts:
     async def customer_of(
         self, dealership: str, email: str, *, within: Connection | None = None
     ) -> UUID | None:
-        """Return the dealership's own customer with this e-mail address, if it has one."""
+        """Return the dealership's customer with this e-mail address, or None."""
         row = await (within or self._database).fetchrow(OF_DEALERSHIP, email.lower(), dealership)
         return None if row is None else UUID(str(row["id"]))
 

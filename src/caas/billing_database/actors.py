@@ -1,11 +1,10 @@
-"""Who does something: a person's account, or a name without one (decision 50).
+"""Actors: a person's account, or a name without an account (decision 50).
 
-A session and every API key that an account made are one person. Keys of the settings and the
-command line give a name and belong to no account.
+A session and all API keys of an account count as one person. Configured keys and the command line
+have a name and no account.
 
-Rule a change must keep: whether somebody may approve is asked inside the transaction that decides;
-the rows asked for stay locked until it commits, so that an account that is disabled, or a key that
-is revoked, comes before the decision or after it.
+Rule a change must keep: approval rights are checked and locked in the transaction that decides, so
+that disabling an account or revoking a key takes effect before or after it.
 """
 
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ select id from api_keys
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: the name that is shown, the account that counts, the API key it acts with."""
+    """The actor's display name, account and API key."""
 
     name: str
     account: UUID | None = None
@@ -33,7 +32,7 @@ class Actor:
 
 
 async def may_approve(actor: Actor, *, within: Connection) -> bool:
-    """Say whether the account, and the key it acts with, if any, are valid now."""
+    """Return whether the account, and its key if any, are valid now."""
     if await within.fetchrow(ACCOUNT, actor.account) is None:
         return False
     return actor.key is None or await within.fetchrow(KEY, actor.key, actor.account) is not None

@@ -1,7 +1,7 @@
-"""Keys of the API's callers as rows: their digest, their scopes, for whom they may act.
+"""API keys: digest, scopes and restriction.
 
-Rules a change must keep: only the digest of a key is ever stored or compared; a revoked key stays
-revoked, also when the settings still list it; a key belongs to the account that made it, for ever.
+Rules a change must keep: only digests are stored and compared; a revoked key stays revoked even if
+it is still configured; a key always belongs to the account that created it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from caas.errors import NotFoundError, StartupError
 from caas.rules.scopes import Scope
 
 NEEDS_SECOND: Final = frozenset({Scope.OPERATIONS, Scope.ANY})
-"""With one of these a key acts as operations do, so that two people make it (decision 50)."""
+"""Scopes with which a key acts as operations, so that two people must create it (decision 50)."""
 
 FIND: Final = """
 select k.id, key_hash, name, scopes, k.customer, k.dealership, account, activated_at,
@@ -30,7 +30,7 @@ select k.id, key_hash, name, scopes, k.customer, k.dealership, account, activate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A caller's key as it is stored; the key itself is known to the caller alone."""
+    """An API key as stored; only the caller has the key itself."""
 
     id: UUID
     key_hash: bytes
@@ -45,7 +45,7 @@ class ApiKey:
 
     @property
     def proposed_account(self) -> UUID | None:
-        """Who made it, and so never activates it where two people are needed."""
+        """The account that created the key and therefore cannot activate it."""
         return self.account
 
 
@@ -85,33 +85,33 @@ update api_keys set revoked_at = db_now() where id = $1 and revoked_at is null r
 
 
 class ApiKeyNotFoundError(NotFoundError):
-    """No key that is still valid has this name."""
+    """No valid key has this name."""
 
     code = "api_key_not_found"
 
 
 class KeyKeepsScopesError(StartupError):
-    """A key keeps its scopes and whom it is narrowed to."""
+    """The scopes and the restriction of a key cannot be changed. Create a new key."""
 
     code = "key_keeps_scopes"
 
 
 def needs_second_person(scopes: frozenset[str]) -> bool:
-    """Say whether a key with these scopes works only once a second person has activated it."""
+    """Return whether a key with these scopes must be activated by a second person."""
     return bool(scopes & NEEDS_SECOND)
 
 
 class ApiKeys:
-    """The table of the callers' keys."""
+    """The table of API keys."""
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
 
     async def find(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key with this digest, unless it is unknown, not active yet or revoked.
+        """Return the active key with this digest, or None.
 
-        A key that acts as operations do ends with the account that made it.
+        A key with operations scopes ends with the account that created it.
         """
         row = await self._database.fetchrow(FIND, key_hash, sorted(NEEDS_SECOND))
         return None if row is None else _key(row)
@@ -126,7 +126,7 @@ class ApiKeys:
         account: UUID,
         within: Connection,
     ) -> UUID:
-        """Keep a key that an account made; it may wait for a second person. Return its id."""
+        """Store a key created by an account and return its id; it may need activation."""
         key_id = new_id()
         await within.execute(
             MAKE, key_id, key_hash, name, sorted(scopes), dealership, account,
@@ -135,14 +135,14 @@ class ApiKeys:
         return key_id
 
     async def proposed(self, key_id: UUID, *, within: Connection) -> ApiKey | None:
-        """Return a key that waits for a second person, locked."""
+        """Return a key that awaits activation, locked."""
         row = await within.fetchrow(ONE, key_id)
         return None if row is None else _key(row)
 
     async def decide(
         self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
     ) -> bool:
-        """Activate a key, or revoke it; False when somebody else has decided."""
+        """Activate or revoke a key; return False if it was already decided."""
         if approved:
             return await within.fetchrow(ACTIVATE, proposal_id, by.account) is not None
         return await within.fetchrow(REVOKE_ONE, proposal_id) is not None
@@ -156,10 +156,10 @@ class ApiKeys:
         customer: UUID | None = None,
         dealership: str | None = None,
     ) -> None:
-        """Make a key of the settings valid, unless it was revoked once or belongs to an account.
+        """Store a configured key, unless it was revoked or belongs to an account.
 
         Raises:
-            KeyKeepsScopesError: it is known with other scopes, or was narrowed otherwise.
+            KeyKeepsScopesError: it exists with other scopes or another restriction.
         """
         await self._database.fetch(
             PUT, new_id(), key_hash, name, sorted(scopes), customer, dealership
@@ -168,12 +168,12 @@ class ApiKeys:
             IS_ANOTHER, key_hash, sorted(scopes), customer, dealership
         ):
             raise KeyKeepsScopesError(
-                f"CAAS_API_KEYS gives the key '{name}' other scopes than it has. A key keeps its "
-                "scopes and whom it is narrowed to; give the caller another key."
+                f"CAAS_API_KEYS gives the key '{name}' other scopes or another restriction "
+                "than those stored. They cannot be changed: issue a new key."
             )
 
     async def revoke(self, name: str) -> int:
-        """Revoke every key of this name for ever; return how many those were.
+        """Revoke every key with this name permanently; return their number.
 
         Raises:
             ApiKeyNotFoundError: no valid key has this name.
@@ -184,7 +184,7 @@ class ApiKeys:
         return len(rows)
 
     async def revoke_one(self, key_id: UUID, *, within: Connection) -> None:
-        """Revoke one key for ever.
+        """Revoke one key permanently.
 
         Raises:
             ApiKeyNotFoundError: no valid key has this id.
@@ -193,7 +193,7 @@ class ApiKeys:
             raise ApiKeyNotFoundError(f"No valid key has the id {key_id}.")
 
     async def listed(self) -> list[ApiKey]:
-        """Return every key, the revoked ones too."""
+        """Return all keys, including revoked ones."""
         rows = await self._database.fetch(LISTED)
         return [_key(row) for row in rows]
 

@@ -1,7 +1,7 @@
-"""The audit log: who made keys, accounts and links, who signed in, who changed a password.
+"""The audit log: changes to keys, accounts and links, sign-ins and password changes.
 
-Rules a change must keep: an event is written in the commit of what it tells of, and never changed;
-it holds ids, never names; of an address on the network only its network is kept.
+Rules a change must keep: an event is written in the transaction it records and never changed; it
+contains ids, never names; of an IP address only the network is stored.
 """
 
 import ipaddress
@@ -44,7 +44,7 @@ union all select id, 'customer', null from customers where id = any ($1)
 
 
 class AuditType(StrEnum):
-    """What happened."""
+    """The type of an audit event."""
 
     KEY_MADE = "key made"
     KEY_ACTIVATED = "key activated"
@@ -67,7 +67,7 @@ class AuditType(StrEnum):
 
 
 class Outsider(StrEnum):
-    """Who acts without an account."""
+    """Actors without an account."""
 
     PLATFORM = "platform"
     SETTINGS = "settings"
@@ -77,7 +77,7 @@ class Outsider(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Who or what has an id: the login of staff, the name of a key; customers are not named."""
+    """A known id: a staff login or a key name; customers are not named."""
 
     kind: str
     name: str | None
@@ -85,7 +85,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """What somebody did; `subject` is the id of a key, an account or a customer."""
+    """An audit event; `subject` is the id of a key, an account or a customer."""
 
     id: UUID
     type: AuditType
@@ -104,13 +104,13 @@ async def audit(
     subject: UUID | None = None,
     address: str = "",
 ) -> None:
-    """Write an event down; `by` is an account, or who acts without one."""
+    """Write an audit event; `by` is an account, or an actor without one."""
     actor, account = (by.value, None) if isinstance(by, Outsider) else ("account", by)
     await within.fetch(WRITE, new_id(), type_, actor, account, subject, network_of(address))
 
 
 class AuditEvents:
-    """The table of audit events, to read."""
+    """Reads audit events."""
 
     def __init__(self, database: Database) -> None:
         """Read through this database."""
@@ -119,26 +119,26 @@ class AuditEvents:
     async def after(
         self, event: UUID | None = None, *, type_: AuditType | None = None, rows_max: int
     ) -> list[AuditEvent]:
-        """Return events in the order in which they happened, from the one after this on."""
+        """Return the events after this one, oldest first."""
         rows = await self._database.fetch(AFTER, event, type_, min(rows_max, PAGE_ROWS_MAX + 1))
         return [AuditEvent(**{**row, "type": AuditType(row["type"])}) for row in rows]
 
     async def before(
         self, event: UUID | None = None, *, type_: AuditType | None = None
     ) -> list[AuditEvent]:
-        """Return a page of events, the newest first."""
+        """Return a page of events, newest first."""
         rows = await self._database.fetch(BEFORE, event, type_, PAGE_ROWS_MAX)
         return [AuditEvent(**{**row, "type": AuditType(row["type"])}) for row in rows]
 
     async def known(self, events: Sequence[AuditEvent]) -> dict[UUID, Known]:
-        """Return who acted in these events and whom or what they are about, by id."""
+        """Return the actors and subjects of these events by id."""
         ids = {it for one in events for it in (one.account, one.subject) if it is not None}
         rows = await self._database.fetch(NAMES, list(ids))
         return {row["id"]: Known(row["kind"], row["name"]) for row in rows}
 
 
 def network_of(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """Return what is kept of an address on the network; None when it is none."""
+    """Return the network part of an IP address, or None if it is not one."""
     try:
         known = ipaddress.ip_address(address)
     except ValueError:

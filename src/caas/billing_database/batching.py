@@ -1,13 +1,11 @@
-"""Natural batching: callers that arrive while a statement runs share the next one.
+"""Natural batching: concurrent writes share the next statement.
 
-Nobody waits for a timer: a statement starts when everybody who can speak at this turn of the event
-loop has spoken; whoever comes while as many run as may is joined, and flushed the moment one of
-them returned. While the database works on one flush, we work on what the other told us. Every
-caller's row is durable before it gets its answer.
+There is no timer. A statement starts once every caller of this event loop turn has added its row;
+later callers are joined while the maximum number of statements runs, and are flushed as soon as one
+returns. Every row is durable before its caller gets a result.
 
-Rules a change must keep: two rows with a key in common are never under way at once; a flush that
-fails is split in two until the row that fails is alone with its error; a caller that gives up takes
-nothing from the others.
+Rules a change must keep: two rows with a common key are never in flight together; a failed batch is
+split until the failing row is alone with its error; a cancelled caller does not affect the others.
 """
 
 import asyncio
@@ -30,7 +28,7 @@ Found = TypeVar("Found")
 
 
 class OverloadedError(UnavailableError):
-    """Too many payments are being written at this moment; try again shortly."""
+    """Too many payments are being written. Retry shortly."""
 
     code = "overloaded"
 
@@ -42,7 +40,7 @@ class _Waiting(NamedTuple):
 
 
 class Batcher(Generic[Row, Answer]):
-    """Joins concurrent single-row writes into set-based ones."""
+    """Combines concurrent single-row writes into set-based statements."""
 
     def __init__(
         self,
@@ -51,7 +49,7 @@ class Batcher(Generic[Row, Answer]):
         rows_max: int = BATCH_ROWS_MAX,
         flushes_max: int = FLUSHES_MAX,
     ) -> None:
-        """Write through `execute`, which answers row by row in the order it was given."""
+        """Write through `execute`, which returns one result per row, in order."""
         self._execute = execute
         self._rows_max = rows_max
         self._flushes_max = flushes_max
@@ -61,10 +59,10 @@ class Batcher(Generic[Row, Answer]):
         self._about_to_take = False
 
     async def write(self, row: Row, *, keys: Collection[Hashable] = ()) -> Answer:
-        """Write one row, in one statement with whoever else is writing.
+        """Write one row together with concurrent ones.
 
         Raises:
-            OverloadedError: too many rows wait already; nothing was written.
+            OverloadedError: too many rows are waiting; nothing was written.
         """
         if len(self._waiting) >= WAITING_ROWS_MAX:
             raise OverloadedError(waiting=len(self._waiting))
@@ -102,7 +100,7 @@ class Batcher(Generic[Row, Answer]):
         return batch
 
     async def _flush_waiting(self) -> bool:
-        """Write who waits; False when all of them wait for a flush that is under way."""
+        """Flush waiting rows; return False if all of them wait for a flush in progress."""
         self._about_to_take = False
         batch = self._take()
         keys = {key for waiting in batch for key in waiting.keys}
@@ -134,21 +132,19 @@ class Batcher(Generic[Row, Answer]):
 
 
 def _for_a_waiter(error: BaseException) -> BaseException:
-    """A cancelled flush must not look as if the waiter itself had been cancelled."""
+    """Convert a flush's cancellation, so that it does not look like the waiter's own."""
     if isinstance(error, asyncio.CancelledError):
-        return UnavailableError(
-            "The platform is stopping; sending the same request with the same key is safe."
-        )
+        return UnavailableError("The platform is stopping. Retrying with the same key is safe.")
     return error
 
 
 def joined_reads(
     database: Database, query: str, made: Callable[[StoredRow], Found], *, by: str = "id"
 ) -> Batcher[Key, Found | None]:
-    """Return a reader of one row by its key, which joins whoever reads at the same moment.
+    """Return a reader of single rows by key that combines concurrent reads.
 
-    `query` takes the keys as its only argument and returns the rows there are, `by` among their
-    columns; what is not there is None.
+    `query` takes the keys as its only argument and returns the rows found, with `by` among their
+    columns; missing rows are None.
     """
 
     async def read(keys: Sequence[Key]) -> list[Found | None]:

@@ -1,6 +1,6 @@
-"""Where a customer is and how their tax office knows them, as they say it today (record 123).
+"""Customers' current billing details (record 123).
 
-A document keeps what stands here at its issue; erasing a customer clears it here.
+Documents copy them at issue. Erasing a customer deletes them.
 
 Rule a change must keep: an erased customer has no billing details.
 """
@@ -18,7 +18,7 @@ from caas.errors import ConflictError
 
 @dataclass(frozen=True, slots=True)
 class BillingDetails:
-    """What the law wants of a customer on a full invoice."""
+    """The customer data that the law requires on a full invoice."""
 
     name: str
     street: str
@@ -57,16 +57,16 @@ select m.buyer_tax_id from markets m where m.code = coalesce(
 
 
 class BillingDetailsRequiredError(ConflictError):
-    """The invoice must name its buyer; give the billing details, then buy.
+    """The invoice must name its buyer. Add the billing details, then buy.
 
-    PUT /v1/customers/{id}/billing-details takes them; `errors` lists what is missing.
+    Send the missing fields listed in `errors` with PUT /v1/customers/{id}/billing-details.
     """
 
     code = "billing_details_required"
 
 
 def buyer_unknown(customer: UUID, missing: Sequence[str]) -> BillingDetailsRequiredError:
-    """Return the refusal to sell what an invoice could not be made out for."""
+    """Return the error for a sale whose invoice would lack buyer data."""
     return BillingDetailsRequiredError(
         f"The invoice must name its buyer, and {', '.join(missing)} of customer {customer} are "
         f"missing. Send them with PUT /v1/customers/{customer}/billing-details, then send this "
@@ -77,7 +77,7 @@ def buyer_unknown(customer: UUID, missing: Sequence[str]) -> BillingDetailsRequi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBillingDetails:
-    """What a customer says; without a name it is the customer's own."""
+    """Billing details from a request; `name` defaults to the customer's."""
 
     name: str | None
     street: str
@@ -95,10 +95,10 @@ class BillingDetailsRows:
         self._database = database
 
     async def find(self, customer: UUID) -> BillingDetails | None:
-        """Return a customer's billing details, if they gave any."""
+        """Return a customer's billing details, or None."""
         return await read_one(BillingDetails, self._database, ONE, customer)
 
-    async def lacking(
+    async def missing_fields(
         self,
         customer: UUID,
         *,
@@ -107,21 +107,21 @@ class BillingDetailsRows:
         amount: int | None = None,
         within: Connection | None = None,
     ) -> list[str]:
-        """Return what the invoice of this sale needs of its buyer and does not have.
+        """Return the buyer data that this sale's invoice requires and does not have.
 
-        `sale` is a payment's type, `subject` what it pays for; of an `amount` up to the market's
-        limit the invoice is simplified and needs nothing.
+        `sale` is a payment type and `subject` what it pays for. An invoice for an `amount` up to
+        the market's limit is simplified and requires none.
         """
         row = await (within or self._database).fetchrow(LACKING, sale, subject, customer, amount)
         return [] if row is None else list(row["lacking"])
 
     async def needs_tax_id(self, dealership: str) -> bool:
-        """Say whether invoices of this dealership's vehicles have the buyer's tax id."""
+        """Return whether invoices for this dealership's vehicles require the buyer's tax id."""
         row = await self._database.fetchrow(NEEDS_TAX_ID, dealership)
         return row is not None and bool(row["buyer_tax_id"])
 
     async def put(self, customer: UUID, new: NewBillingDetails) -> BillingDetails | None:
-        """Write down what a customer says; None for one who was erased."""
+        """Store billing details; return None if the customer was erased."""
         return await read_one(
             BillingDetails, self._database, PUT, customer, new.name, new.street, new.postcode,
             new.city, new.country, new.tax_id,

@@ -1,12 +1,12 @@
-"""The monthly billing cycle as set-based statements (Diagram 6, decision 28).
+"""The monthly billing run as set-based statements (Diagram 6, decision 28).
 
-`INVOICE_BATCH` is `rules.mes_vencido` in SQL: the rules are the specification, and a test holds
-the two against each other. One statement works out the charges of thousands of subscriptions,
-takes their numbers, writes their invoices and marks the use they bill.
+`INVOICE_BATCH` implements `rules.mes_vencido` in SQL; a test compares the two. One statement
+calculates the charges of thousands of subscriptions, assigns numbers, writes invoices and marks the
+billed usage.
 
-Rules a change must keep: whoever bills holds the lock of the month's run, then that of the series;
-a batch and the run's new position are one commit; a subscription that has its invoice of the month
-is passed over, so that a run may be stopped and repeated anywhere.
+Rules a change must keep: lock the month's run first, then the series; a batch and the run's
+position commit together; subscriptions already invoiced for the month are skipped, so a run can be
+stopped and repeated at any point.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from caas.rules.mes_vencido import Interval, Month
 from caas.rules.money import AMOUNT_MAX
 
 CANNOT_BE_WRITTEN: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-"""What the database says to a subscription whose month it cannot hold."""
+"""SQLSTATE for a subscription whose month exceeds the limits."""
 
 ONE: Final = "select * from billing_runs where month = $1"
 LOCKED: Final = "select * from billing_runs where month = $1 for update"
@@ -193,7 +193,7 @@ update billing_runs set charged_series = coalesce($2, charged_series),
 
 @dataclass(frozen=True, slots=True)
 class BillingRun:
-    """How far the run of a month is; `seen` of `subscriptions` are worked out."""
+    """The progress of a month's run: `seen` of `subscriptions` are calculated."""
 
     month: str
     series: str
@@ -211,11 +211,11 @@ class BillingRun:
 
 
 class Batch(NamedTuple):
-    """What became of some subscriptions: what could not be billed, and who has an invoice.
+    """The result of a batch: skipped subscriptions, and those with an invoice.
 
-    The use of `unfit` comes to more than a payment may be, or to less than nothing: only their fee
-    is billed. Of the `untaxed` the customer is where we have no tax rate, of the `unnamed` an
-    invoice of this sum must name its buyer and cannot: nothing of them is billed.
+    For `unfit` subscriptions the usage exceeds a payment's limit or is negative, so only the fee is
+    billed. `untaxed` ones have no tax rate, and `unnamed` ones lack buyer data that the invoice
+    requires; neither is billed.
     """
 
     unfit: list[UUID]
@@ -226,7 +226,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What all invoices of a run share."""
+    """Values shared by all invoices of a run."""
 
     month: Month
     interval: Interval
@@ -237,7 +237,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class MonthCharge:
-    """A month's invoice that is to be charged."""
+    """A month's invoice to charge."""
 
     invoice: UUID
     series: str
@@ -253,18 +253,18 @@ class MonthCharge:
 
 
 class BillingRuns:
-    """The table of runs, and the statements that carry one forward."""
+    """Billing runs and the statements that advance them."""
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
 
     async def find(self, month: Month) -> BillingRun | None:
-        """Return the run of a month, or None when it has not begun."""
+        """Return the run of a month, or None."""
         return await read_one(BillingRun, self._database, ONE, str(month))
 
     async def listed(self) -> list[BillingRun]:
-        """Return the runs, the newest month first."""
+        """Return the runs, newest month first."""
         return await read_all(BillingRun, self._database, LISTED)
 
     async def now(self, *, within: Connection | None = None) -> datetime:
@@ -275,15 +275,15 @@ class BillingRuns:
         return moment
 
     async def begin(self, month: Month, *, series: str, zone: str) -> None:
-        """Make sure that the month has a run; its days are those of the time zone."""
+        """Create the month's run if it does not exist; its days are in the time zone."""
         await self._database.fetch(BEGIN, str(month), series, zone)
 
     async def restart(self, month: Month) -> None:
-        """Let a run that is finished look at every subscription once more."""
+        """Restart a completed run so that it checks every subscription again."""
         await self._database.fetch(RESTART, str(month))
 
     async def locked(self, month: Month, *, within: Connection) -> BillingRun:
-        """Return the month's run, which nobody else carries on until the transaction ends."""
+        """Return the month's run, locked until the transaction ends."""
         row = await within.fetchrow(LOCKED, str(month))
         assert row is not None, "a run is begun before it is carried on"
         return row_as(BillingRun, row)
@@ -291,7 +291,7 @@ class BillingRuns:
     async def invoice_batch(
         self, run: BillingRun, terms: Terms, *, rows_max: int, within: Connection
     ) -> tuple[BillingRun, Batch]:
-        """Issue the invoices of the next subscriptions; return the run as it is then."""
+        """Issue the invoices of the next subscriptions; return the updated run and the result."""
         first = await within.fetchval(LOCK_SERIES, terms.series)
         await within.execute(HOLD_OFF_CHANGES)
         ids = _ids_in_a_row()
@@ -327,7 +327,7 @@ class BillingRuns:
     async def pass_over(
         self, run: BillingRun, terms: Terms, *, within: Connection
     ) -> tuple[BillingRun, UUID]:
-        """Move the run behind the next subscription without an invoice; return which it is."""
+        """Advance the run past the next subscription without an invoice; return its id."""
         passed: UUID = await within.fetchval(NEXT, run.seen_through)
         after = await within.fetchrow(ADVANCE, run.month, terms.series, 0, passed, 1)
         assert after is not None, "the run is locked and there"
@@ -336,7 +336,7 @@ class BillingRuns:
     async def uncharged(
         self, run: BillingRun, *, rows_max: int, within: Connection
     ) -> list[MonthCharge]:
-        """Return the next invoices of the run that are to be charged."""
+        """Return the next uncharged invoices of the run."""
         rows = await within.fetch(
             UNCHARGED, run.month, run.charged_series, run.charged_number, rows_max
         )
@@ -345,7 +345,7 @@ class BillingRuns:
     async def charged(
         self, run: BillingRun, last: MonthCharge | None, *, made: int, within: Connection
     ) -> BillingRun:
-        """Move the run behind what was charged; without a last one it is finished."""
+        """Advance the run past these invoices; without a last one, complete it."""
         series, number = (last.series, last.number) if last else (None, None)
         row = await within.fetchrow(CHARGED, run.month, series, number, made)
         assert row is not None, "the run is locked and there"
@@ -358,10 +358,10 @@ def first_day(month: Month) -> date:
 
 
 def _ids_in_a_row() -> tuple[str, int]:
-    """Return how the ids of a batch begin, and the number that their ends are counted from.
+    """Return the common prefix of a batch's ids and their first counter value.
 
-    A UUIDv7 whose random part is counted up (RFC 9562, 6.2): one draw of chance for a whole batch,
-    and neighbours in every index. The number is what the last 64 bits are as a signed integer.
+    UUIDv7 with a counter in the random part (RFC 9562, 6.2): one random draw per batch, and
+    adjacent index entries. The counter is the last 64 bits as a signed integer.
     """
     drawn = new_id()
     beginning = str(drawn)[: len("tttttttt-tttt-7rrr-")]

@@ -1,8 +1,8 @@
-"""Sales that were undone, and whose money is therefore the customer's whenever it is with us.
+"""Cancelled sales, whose money must be refunded once it is received.
 
-Rule a change must keep: whether a sale was undone is read off the order, the term, the decision or
-the subscription that says so, never kept beside them. A term that a refund ended is undone as far
-as disputes held its money then; of what is disputed later a person has decided that it is kept.
+Rule a change must keep: cancellation is derived from the order, term, decision or subscription,
+never stored separately. If a refund ended a term, only disputes that held money at that time count;
+later disputes were kept by a person's decision.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from caas.billing_database.connection import Connection
 HELD: Final = """
 select id, amount from disputes where payment_id = $1 and state in ('opened', 'lost')
 """
-# A term that a refund ended, whatever its reason, and the disputes that held money at that moment:
-# what they held was the customer's already when it was decided how much more goes back.
+# A term ended by a refund, and the disputes that held money at that time:
+# that money belonged to the customer when the refund was decided.
 ENDED: Final = """
 select t.ended_because as reason, array(
        select d.id from disputes d
@@ -55,9 +55,9 @@ select w.subject as id from jobs w
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """Why the money of a payment goes back, and the subscription whose month it paid for.
+    """Why a payment is refunded, and the subscription whose month it paid for.
 
-    Where `only` names disputes, what others give back is kept: a person decided so.
+    If `only` lists disputes, money from other disputes is kept by decision.
     """
 
     reason: str | None
@@ -66,12 +66,12 @@ class Undone:
 
 
 async def held_by_banks(by: Connection, payment_id: UUID) -> dict[str, int]:
-    """Return what each dispute of a payment holds."""
+    """Return the amount that each dispute of a payment holds."""
     return {row["id"]: int(row["amount"]) for row in await by.fetch(HELD, payment_id)}
 
 
 async def of_payment(by: Connection, payment_id: UUID) -> Undone:
-    """Return whether what a payment paid for was undone."""
+    """Return whether the sale of a payment was cancelled."""
     undone = await by.fetchrow(UNDONE, payment_id)
     withdrawn = await by.fetchrow(WITHDRAWN, payment_id)
     subscription = withdrawn["id"] if withdrawn else None
@@ -84,5 +84,5 @@ async def of_payment(by: Connection, payment_id: UUID) -> Undone:
 
 
 async def promised_rest(by: Connection, payment_id: UUID) -> list[UUID]:
-    """Return the jobs that refund whatever is left of a payment."""
+    """Return the jobs that refund the rest of a payment."""
     return [row["id"] for row in await by.fetch(PROMISED_REST, payment_id)]

@@ -1,10 +1,9 @@
-"""Cases: what a person must look at, opened by the system, never closed by it in silence.
+"""Cases: findings that a person must review.
 
-A case that ends by itself (an unknown outcome that became known) is closed with what it became.
+The system closes a case only when its cause has ended (an unknown outcome became known), and
+records how. A subject has at most one open case per kind; opening it again changes nothing.
 
-At most one open case of a kind for a subject; opening it again adds nothing.
-
-Rule a change must keep: a case is closed by a person, with what was decided.
+Rule a change must keep: otherwise a person closes a case and records the decision.
 """
 
 from dataclasses import dataclass
@@ -67,7 +66,7 @@ select {columns(Case)}
 PAUSED = "jobs_parked"
 DEPOSIT_HELD = "deposit_held"
 DECIDED_OTHERWISE = (DEPOSIT_HELD,)
-"""Kinds of cases that no words close: a decision does, which moves money."""
+"""Kinds of cases that a decision about money closes, not a note."""
 
 
 class CaseNotFoundError(NotFoundError):
@@ -77,13 +76,13 @@ class CaseNotFoundError(NotFoundError):
 
 
 class CaseStillNeededError(ConflictError):
-    """Work is parked behind this case; release the work, and the case closes with it."""
+    """Jobs are paused behind this case. Release the jobs; the case then closes."""
 
     code = "case_still_needed"
 
 
 class CaseNeedsDecisionError(ConflictError):
-    """Money waits behind this case; decide what becomes of it, and the case closes with it."""
+    """Money is held behind this case. Decide what happens to it; the case then closes."""
 
     code = "case_needs_decision"
 
@@ -104,7 +103,7 @@ class Cases:
         facts: dict[str, Any] | None = None,
         within: Connection | None = None,
     ) -> bool:
-        """Open a case; return False when one of this kind is open for the subject already."""
+        """Open a case; return False if the subject already has an open one of this kind."""
         row = await (within or self.database).fetchrow(
             OPEN, new_id(), kind, subject, sentence, facts or {}
         )
@@ -131,7 +130,7 @@ class Cases:
         facts: dict[str, Any] | None = None,
         within: Connection | None = None,
     ) -> None:
-        """Close the open case of a kind for a subject, of these facts, saying how it ended."""
+        """Close the subject's open case of this kind with these facts, and record how it ended."""
         by = within or self.database
         await by.fetch(CLOSE, kind, subject, resolution, owner, facts or {})
 
@@ -147,7 +146,7 @@ class Cases:
         return row_as(Case, row)
 
     async def take(self, case_id: UUID, *, owner: str) -> None:
-        """Make somebody the owner of an open case.
+        """Assign an open case to somebody.
 
         Raises:
             CaseNotFoundError: no open case has this id.
@@ -158,12 +157,12 @@ class Cases:
     async def resolve(
         self, case_id: UUID, *, resolution: str, owner: str, within: Connection | None = None
     ) -> None:
-        """Close a case with what was decided and by whom.
+        """Close a case with the decision and its author.
 
         Raises:
             CaseNotFoundError: no open case has this id.
-            CaseStillNeededError: work is parked behind it.
-            CaseNeedsDecisionError: money waits behind it.
+            CaseStillNeededError: jobs are paused behind it.
+            CaseNeedsDecisionError: money is held behind it.
         """
         by = within or self.database
         closing = (case_id, resolution, owner, PAUSED, DECIDED_OTHERWISE)

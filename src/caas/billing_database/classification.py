@@ -1,10 +1,10 @@
-"""The classification of Diagram 10 as text, and the engine that runs it inside PostgreSQL.
+"""The reconciliation query (Diagram 10), and its engine inside PostgreSQL.
 
-The text is `classification.sql`, one for every engine. PostgreSQL runs it where a report is small,
-and in the tests, where it is the engine that the others are held against.
+`classification.sql` serves every engine. PostgreSQL runs it for small reports, and tests compare
+the other engines with it.
 
-Rule a change must keep: an engine reads the relations of `rules.compared_relations` from files in
-a folder and writes the outcome there; it never looks anywhere else.
+Rule a change must keep: an engine reads the relations of `rules.compared_relations` from files in a
+folder and writes its output there; it reads nothing else.
 """
 
 from importlib import resources
@@ -18,13 +18,13 @@ SECONDS_MAX: Final = 600
 
 
 def classification() -> str:
-    """Return the text."""
+    """Return the query."""
     folder = resources.files("caas.billing_database")
     return (folder / "classification.sql").read_text("utf-8")
 
 
 class PostgresqlEngine:
-    """Runs the classification inside the Billing Database's server, on temporary tables."""
+    """Runs the query on temporary tables of the Billing Database's server."""
 
     name: Final = "postgresql"
     file_format: Final = "csv"
@@ -34,7 +34,7 @@ class PostgresqlEngine:
         self._database = database
 
     async def classify(self, folder: Path, text: str) -> Path:
-        """Read the relations from the folder, and return the file with the outcome."""
+        """Load the relations from the folder and return the file with the output."""
         found = folder / "outcome.postgresql.csv"
         async with self._database.transaction() as connection:
             for name, columns in RELATIONS.items():

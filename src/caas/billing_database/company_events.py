@@ -1,11 +1,11 @@
-"""What happened, in one order: payments, orders, subscriptions, vehicles and documents.
+"""Domain events of payments, orders, subscriptions, vehicles and documents, in one order.
 
-Events stand in their own tables, in the order of each thing alone. Here they are read by their
-time, up to the moment before which no open transaction began: what is read is whole, and nothing
-appears behind a reader's back. An id is where a reader has got to, and the next page begins there.
+Each kind has its own table. This module reads them by time, up to the start of the oldest open
+transaction, so that no event appears later behind a reader's position. An event id is a position;
+the next page starts after it.
 
-Rules a change must keep: a page and the time it looks through have limits; a page that found
-nothing says how far it looked, so that the next one goes on from there.
+Rules a change must keep: a page and the time range it scans are bounded; an empty page reports how
+far it scanned, so that the next one continues there.
 """
 
 import re
@@ -40,14 +40,14 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EventIdRefusedError(RefusedError):
-    """This is no event's id; take `next_after` of the page before, or leave it out to begin."""
+    """The event id is invalid. Pass `next_after` of the previous page, or omit it to start over."""
 
     code = "event_id_refused"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where a reader is: behind this event, or behind everything before an instant."""
+    """A reader's position: after an event, or after a point in time."""
 
     at: datetime
     source: str = ""
@@ -63,7 +63,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class CompanyEvent:
-    """One thing that happened; ids and states, and whose they are."""
+    """A domain event with ids, states and its owner."""
 
     position: Position
     type: str
@@ -77,7 +77,7 @@ class CompanyEvent:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """A page of events, the oldest first; `more` says whether more are there already."""
+    """A page of events, oldest first; `more` says whether further events exist already."""
 
     events: list[CompanyEvent]
     until: Position
@@ -85,10 +85,10 @@ class Happened:
 
 
 def position_of(event_id: str) -> Position:
-    """Read an id.
+    """Parse an event id.
 
     Raises:
-        EventIdRefusedError: it is none.
+        EventIdRefusedError: it is not one.
     """
     read = _ID.fullmatch(event_id)
     if read is None:
@@ -102,20 +102,20 @@ def position_of(event_id: str) -> Position:
 
 
 class CompanyEvents:
-    """Reads what happened."""
+    """Reads domain events."""
 
     def __init__(self, database: Database) -> None:
         """Read through this database."""
         self._database = database
 
     async def now(self) -> Position:
-        """Return the position behind everything that has happened."""
+        """Return the position after the latest event."""
         row = await self._database.fetchrow(WHOLE_UNTIL)
         assert row is not None, "a function returns one row"
         return Position(row["until"])
 
     async def clock(self) -> datetime:
-        """Return the time of day, however far the books' clock was moved."""
+        """Return the real time, without any test offset of the database's clock."""
         row = await self._database.fetchrow(CLOCK)
         assert row is not None, "the time is one row"
         moment: datetime = row["now"]
@@ -130,7 +130,7 @@ class CompanyEvents:
         dealership: str | None = None,
         rows_max: int,
     ) -> Happened:
-        """Return the events behind a position; from the beginning where there is none."""
+        """Return the events after a position, or from the beginning."""
         place = position or await self._beginning()
         whole = (await self.now()).at
         width = FIRST_WINDOW

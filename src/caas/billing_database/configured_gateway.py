@@ -1,6 +1,6 @@
-"""Which payment gateway the payments of a Billing Database are at, said once for all of them.
+"""The payment gateway of a Billing Database.
 
-Rule a change must keep: as soon as there is a payment, the gateway stays what it is.
+Rule a change must keep: the gateway cannot change once a payment exists.
 """
 
 from typing import Final
@@ -16,7 +16,7 @@ KEPT: Final = "select name from configured_gateway"
 
 
 async def configured_gateway(database: Database, name: str) -> str:
-    """Return the gateway these books belong to, which is this one if they hold no payment yet."""
+    """Return the gateway of this database; set it to this one if no payment exists yet."""
 
     async def taken(connection: Connection) -> str:
         await connection.execute(TAKE, name)

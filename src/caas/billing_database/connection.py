@@ -1,15 +1,15 @@
-"""The Billing Database (Diagram 1): connections, transactions and nothing else.
+"""The Billing Database (Diagram 1): connections and transactions.
 
-PostgreSQL 15 or newer, embedded or elsewhere; one dialect. Few connections, prepared statements.
+PostgreSQL 15 or newer, embedded or external, through a small pool with prepared statements.
 
-A server that is frozen hangs up on nobody. So while somebody waits and nobody is answered, it is
-asked apart whether it lives (`caas.billing_database.heartbeat`); when it does not, everybody who
-waits is told so at once, and so is whoever comes, until it answers again.
+A frozen server does not close its connections. While callers wait and none is served, a separate
+probe checks the server (`caas.billing_database.heartbeat`); if it does not respond, all waiting and
+new callers fail at once until it responds again.
 
-Rules a change must keep: no network but the database's inside a transaction; a statement or a
-transaction that fails with a deadlock or a serialisation failure is run again as a whole, a bounded
-number of times; a database that cannot serve now (gone, full, read-only, too slow) is one error;
-nobody who holds a connection waits for a second one, or a full pool waits for itself.
+Rules a change must keep: no network I/O except the database's inside a transaction; after a
+deadlock or serialization failure the whole statement or transaction is retried, a bounded number of
+times; a database that cannot serve (down, full, read-only, too slow) is one error; a caller that
+holds a connection never waits for a second one, or the pool would deadlock.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ UNREACHABLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a server said its last words and has not hung up yet
+    asyncpg.InternalClientError,  # the server failed but has not closed the connection
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )
@@ -78,13 +78,13 @@ _LENT: ContextVar[tuple["Database", ...]] = ContextVar("lent", default=())
 
 
 class DatabaseUnavailableError(UnavailableError):
-    """The Billing Database cannot serve now."""
+    """The Billing Database is unavailable. Retry shortly."""
 
     code = "database_unavailable"
 
 
 class Database:
-    """A pool of connections to one Billing Database."""
+    """A connection pool for one Billing Database."""
 
     def __init__(
         self, pool: asyncpg.Pool, dsn: str, *, login_too_strong: str | None = None
@@ -107,13 +107,13 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection.
+        """Acquire a connection.
 
         Raises:
-            DatabaseUnavailableError: the database cannot be reached in time.
+            DatabaseUnavailableError: no connection was available in time.
         """
         before = _LENT.get()
-        assert self not in before, "whoever holds a connection never waits for another one"
+        assert self not in before, "a holder of a connection must not wait for a second one"
         _LENT.set((*before, self))
         try:
             connection = await self._taken()
@@ -122,7 +122,7 @@ class Database:
                 yield connection
             except BaseException as error:
                 if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                    connection.terminate()  # a new session may write again
+                    connection.terminate()  # a new session may be writable again
                 if isinstance(error, asyncio.CancelledError):
                     self._release_apart(connection)
                 else:
@@ -137,23 +137,23 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection inside one transaction, committed at the end of the block."""
+        """Acquire a connection in a transaction that commits at the end of the block."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Run work in one transaction, again from its start after a deadlock.
+        """Run an operation in one transaction, and again after a deadlock.
 
         Raises:
-            DatabaseUnavailableError: the database cannot serve now.
+            DatabaseUnavailableError: the database is unavailable.
         """
         return await self._call_with_retry(self.transaction, work)
 
     async def in_statement(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Run work, which is one statement, on a connection; again after a deadlock.
+        """Run a single-statement operation on a connection, and again after a deadlock.
 
         Raises:
-            DatabaseUnavailableError: the database cannot serve now.
+            DatabaseUnavailableError: the database is unavailable.
         """
         return await self._call_with_retry(self.connection, work)
 
@@ -175,7 +175,7 @@ class Database:
         return await self.in_statement(fetched)
 
     async def committed(self) -> int:
-        """Return how many transactions were ever committed here, as the server knows by now."""
+        """Return the number of committed transactions in the server's statistics."""
         row = await self.fetchrow(COMMITTED)
         assert row is not None, "a database has its statistics"
         return int(row["xact_commit"])
@@ -195,32 +195,32 @@ class Database:
         raise DatabaseUnavailableError(reason=str(error)) from error
 
     def begin_watch(self) -> None:
-        """Notice from now on when the database falls silent, until it is closed."""
+        """Start watching for an unresponsive database, until `close`."""
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     @property
     def is_away(self) -> bool:
-        """Whether the database has fallen silent, or left."""
+        """Whether the database is unresponsive or gone."""
         return self._away is not None
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed, or is being closed."""
+        """Whether the pool is closed or closing."""
         return self._closing
 
     @property
     def refused_because(self) -> str | None:
-        """Why the database refused to write a moment ago (a full disk, read-only), if it did."""
+        """Why the database recently rejected a write (full disk, read-only), if it did."""
         if self._refused is None or _clock() - self._refused[0] > REFUSED_WRITES_SECONDS:
             return None
         return self._refused[1]
 
     def forget_refusal(self) -> None:
-        """Take note that the database takes writes again."""
+        """Record that the database accepts writes again."""
         self._refused = None
 
     async def close(self) -> None:
-        """Close every connection, waiting a while for what is under way; then hang up."""
+        """Close all connections; wait for running statements for a while, then terminate them."""
         self._closing = True  # nothing stays at hand any more
         if self._watching is not None:
             self._watching.cancel()
@@ -250,9 +250,9 @@ class Database:
                 self.waits.add(_clock() - began)
 
     async def _given_back(self, connection: Connection) -> None:
-        """Keep a sound connection at hand for whoever comes next, unless somebody waits for it.
+        """Keep a healthy connection ready for the next caller, unless one is waiting.
 
-        The pool makes a task to lend a connection and another to take it back.
+        The pool creates a task for each acquire and release.
         """
         self._answered = _clock()
         if self._waits or self._closing or connection.is_closed():
@@ -262,7 +262,7 @@ class Database:
             self._at_hand.append(connection)
 
     async def _released(self, connection: Connection) -> None:
-        """Give a connection back; one whose server does not say that it is free is hung up on."""
+        """Release a connection; terminate it if the server does not report it as idle."""
         try:
             with suppress(TimeoutError):
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT_SECONDS)
@@ -270,17 +270,17 @@ class Database:
             self._lent.pop(connection, None)
 
     def _release_apart(self, connection: Connection) -> None:
-        """Give a connection back for whoever gave up waiting, and waits for nothing more here."""
+        """Release a connection in the background for a caller that was cancelled."""
         releasing = asyncio.get_running_loop().create_task(self._released_quietly(connection))
         self._releasing.add(releasing)
         releasing.add_done_callback(self._releasing.discard)
 
     async def _released_quietly(self, connection: Connection) -> None:
-        with suppress(*UNREACHABLE):  # nobody is left to be told
+        with suppress(*UNREACHABLE):  # the caller is gone
             await self._released(connection)
 
     async def _watch(self) -> None:
-        """Notice that the database has fallen silent, and that it speaks again."""
+        """Detect that the database became unresponsive, and that it responds again."""
         missed = 0
         while True:
             await asyncio.sleep(WATCH_SECONDS)
@@ -293,14 +293,14 @@ class Database:
                 self._send_away()
 
     def _is_silent(self) -> bool:
-        """Say whether somebody has waited for long and nobody was answered meanwhile."""
+        """Return whether a caller has waited long and none was served in the meantime."""
         since = min((*self._lent.values(), *self._waits.values()), default=None)
         return since is not None and _clock() - max(since, self._answered) > SILENCE_SECONDS
 
     def _send_away(self) -> None:
-        """End every wait for a database that does not answer."""
+        """Fail all callers that wait for an unresponsive database."""
         for connection in list(self._lent):
-            with suppress(asyncpg.InterfaceError):  # its borrower has hung up by itself
+            with suppress(asyncpg.InterfaceError):  # its caller has already closed it
                 connection.terminate()
         for wait in list(self._waits):
             wait.reschedule(asyncio.get_running_loop().time())
@@ -313,10 +313,10 @@ class Database:
 async def connect(
     dsn: str, *, connections_max: int = CONNECTIONS_MAX, read_only: bool = False
 ) -> Database:
-    """Open the Billing Database as the application's role; `read_only` refuses every write.
+    """Connect with the application's role; `read_only` rejects writes.
 
     Raises:
-        StartupError: no database answers at this address, or it is none that can be used.
+        StartupError: no usable database responds at this address.
     """
     try:
         settings, login_too_strong = await check_server(dsn)
@@ -343,7 +343,7 @@ async def connect(
 
 
 def cannot_open(dsn: str, error: Exception) -> StartupError:
-    """Return what to say when no database answers there; its password is not repeated."""
+    """Return the error message for an unreachable database, without its password."""
     where = dsn.rpartition("@")[2].partition("?")[0]
     because = " ".join(str(error).split()) or type(error).__name__
     return StartupError(
@@ -353,4 +353,4 @@ def cannot_open(dsn: str, error: Exception) -> StartupError:
 
 
 async def _keep_session(_connection: Connection) -> None:
-    """Sessions hold no state of their own, so nothing needs resetting between two uses."""
+    """Skip the reset between uses, because sessions hold no state."""

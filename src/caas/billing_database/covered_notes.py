@@ -1,6 +1,7 @@
-"""What became of the money that credit notes promise: given back, promised, or covered by a loss.
+"""Payout of credit notes: refunded, promised, or covered by a loss.
 
-Rule a change must keep: what is covered is read off the payment's events, never kept beside them.
+Rule a change must keep: the covered amount is derived from the payment's events, never stored
+separately.
 """
 
 from dataclasses import dataclass
@@ -43,10 +44,10 @@ OF_NOTE: Final = f"{STANDING} where n.id = $1"
 
 @dataclass(frozen=True, slots=True)
 class StandingNote:
-    """A credit note whose money goes back; amounts in minor units of its payment's currency.
+    """A credit note to pay out; amounts in minor units of its payment's currency.
 
-    `covered` is what a bank took, or never paid, so that no refund gives it back; `times` counts
-    how often that changed.
+    `covered` is what a bank took back or never paid and so is not refunded; `times` counts how
+    often that changed.
     """
 
     id: UUID
@@ -60,15 +61,15 @@ class StandingNote:
 
 
 async def of_reason(by: Connection, payment_id: UUID, reason: str) -> StandingNote | None:
-    """Return the credit note of a payment whose refunds are asked for with this reason."""
+    """Return the payment's credit note whose refunds have this reason."""
     return await read_one(StandingNote, by, OF_REASON, payment_id, reason)
 
 
 async def of_payment(by: Connection, payment_id: UUID) -> list[StandingNote]:
-    """Return the credit notes of a payment whose money goes back."""
+    """Return the payment's credit notes to pay out."""
     return await read_all(StandingNote, by, OF_PAYMENT, payment_id)
 
 
 async def of_note(by: Database, note_id: UUID) -> StandingNote | None:
-    """Return how far the money of a credit note is; None where none goes back."""
+    """Return the payout status of a credit note, or None if nothing is paid out."""
     return await read_one(StandingNote, by, OF_NOTE, note_id)

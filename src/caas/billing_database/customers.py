@@ -1,9 +1,9 @@
-"""Customers as rows, and the links by which they get access: the only personal data there is.
+"""Customers and their access links: the only personal data in the database.
 
-Payments, orders and assignments know a customer by a pseudonymous id (decision 43).
+Other tables refer to customers by a pseudonymous id (decision 43).
 
-Rules a change must keep: a name and an address stand here and nowhere else, so that erasing them
-leaves the books whole; of an access link only the digest is stored, it works once and not for ever.
+Rules a change must keep: names and addresses are stored only here, so that erasure leaves financial
+records intact; of an access link only the digest is stored; it works once and expires.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ returning id, name, email, language, created_at, erased_at
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer; without name and email once erased.
+    """A customer; `name` and `email` are null after erasure.
 
-    `untaxed_address` is the country and postcode of one whose address has no tax rates here.
+    `untaxed_address` is the country and postcode of an address without tax rates.
     """
 
     id: UUID
@@ -63,20 +63,20 @@ class CustomerNotFoundError(NotFoundError):
 
 
 class CustomerErasedError(ConflictError):
-    """The customer was erased and cannot buy any more."""
+    """The customer was erased and cannot make new purchases."""
 
     code = "customer_erased"
 
 
 class NoTaxTableError(ConflictError):
-    """Nothing is sold to an address whose tax rates we do not have."""
+    """There are no tax rates for the billing address, so nothing can be sold to it."""
 
     code = "no_tax_table"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What an access link opened: this customer's account, because of this order."""
+    """The customer and the order of a used access link."""
 
     customer: UUID
     order_id: UUID
@@ -101,7 +101,7 @@ class Customers:
         language: str,
         dealership: str | None = None,
     ) -> Customer:
-        """Write down a customer, known to the dealership that brought them, if one did."""
+        """Add a customer, linked to the dealership that created it, if any."""
         row = await self._database.fetchrow(ADD, customer_id, name, email, language, dealership)
         assert row is not None, "an insert returns its row"
         return row_as(Customer, row)
@@ -122,12 +122,12 @@ class Customers:
         return customer
 
     async def buyer(self, customer_id: UUID, *, within: Connection | None = None) -> Customer:
-        """Return a customer who may still buy.
+        """Return a customer who can make purchases.
 
         Raises:
             CustomerNotFoundError: no customer has this id.
-            CustomerErasedError: not any more.
-            NoTaxTableError: we have no tax rates where they are.
+            CustomerErasedError: the customer was erased.
+            NoTaxTableError: there are no tax rates for their address.
         """
         customer = await self.get(customer_id, within=within)
         if customer.erased_at is not None:
@@ -135,30 +135,30 @@ class Customers:
         if customer.untaxed_address is not None:
             raise NoTaxTableError(
                 f"The billing address of customer {customer_id} is in {customer.untaxed_address}, "
-                "and there is no table of tax rates for it, so nothing can be sold there. "
-                "Operations add the market with './caas taxes add-market' where there is none, and "
-                "a rate for each of vehicle, service and subscription with './caas taxes change'.",
+                "which has no tax rates, so nothing can be sold there. Add the market with "
+                "'./caas taxes add-market' and its rates for vehicle, service and subscription "
+                "with './caas taxes change'.",
                 address=customer.untaxed_address,
             )
         return customer
 
     async def is_erased(self, customer_id: UUID) -> bool:
-        """Say whether a customer was erased."""
+        """Return whether a customer was erased."""
         return (await self.get(customer_id)).erased_at is not None
 
     async def add_link(
         self, token: str, access: Access, *, valid_seconds: float, within: Connection
     ) -> None:
-        """Store the digest of a new access link's token."""
+        """Store the digest of a new access link."""
         await within.execute(
             ADD_LINK, digest(token), access.customer, access.order_id, valid_seconds
         )
 
     async def use_link(self, token: str) -> Access | None:
-        """Use up an access link; None when it is unknown, used, or too old."""
+        """Use an access link; None if it is unknown, used or expired."""
         return await read_one(Access, self._database, USE_LINK, digest(token))
 
 
 def digest(token: str) -> bytes:
-    """Return what is stored of a token."""
+    """Return the stored digest of a token."""
     return hashlib.sha256(token.encode()).digest()

@@ -1,14 +1,13 @@
-"""What a session at the Billing Database must be like, whichever PostgreSQL it is.
+"""Required properties of database sessions, on any PostgreSQL.
 
-The settings that statements here rely on are set by each session itself, and not by the server's
-configuration, because the server is somebody else's. They are set by statements, not in the
-handshake, which a pooler in front of the server does not let pass.
+Each session sets the parameters that statements rely on, because the server's configuration may be
+managed by others. They are set by statements, because poolers reject them in the startup packet.
 
-A pooler may lend a server's session to a client for one transaction only. Prepared statements, the
-role, advisory locks and temporary tables would then be somebody else's, so this is refused by name;
-one that lends it for as long as a client is connected is fine.
+A pooler in transaction mode shares a server session between clients. Prepared statements, the role,
+advisory locks and temporary tables would then leak, so it is rejected with an error; session mode
+works.
 
-Rule a change must keep: what is set here never weakens what an administrator has strengthened.
+Rule a change must keep: parameters set here never weaken what an administrator has tightened.
 """
 
 import asyncio
@@ -35,10 +34,10 @@ SETTINGS: Final = {
     "bytea_output": "hex",
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "60s",
-    "jit": "off",  # a plan is made once and run in milliseconds; compiling it takes longer
+    "jit": "off",  # plans are cached and run in milliseconds; JIT compilation takes longer
 }
 PROCESS: Final = "caas.process"
-"""The setting that names the process in each of its sessions."""
+"""The parameter that identifies the process in its sessions."""
 PRESENCE: Final = 1667326323
 BE_PRESENT: Final = "select pg_advisory_lock_shared($1::integer, $2::integer)"
 SET: Final = (
@@ -67,29 +66,29 @@ insert into processes (id, name, started_at) values ($1, $2, db_now()) on confli
 """
 PROCESS_ID_MAX: Final = 2**31 - 1
 STRONG_ROLES: Final = ("pg_write_all_data", "pg_write_server_files", "pg_execute_server_program")
-"""Roles of PostgreSQL with which a login passes by every grant, or by the database altogether."""
+"""PostgreSQL roles that bypass grants."""
 BACKEND: Final = "select pg_backend_pid()"
 
 NOT_OURS: Final = (asyncpg.SyntaxOrAccessError, asyncpg.ProtocolViolationError)
-"""What a statement meets that was prepared in another session."""
+"""Errors of a statement that was prepared in another session."""
 
 Session: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 
 class SharedSessionsError(StartupError):
-    """CAAS_DATABASE_URL leads to a pooler in transaction mode (PgBouncer: pool_mode = transaction).
+    """CAAS_DATABASE_URL points to a connection pooler in transaction mode.
 
-    Sessions here must be one client's own: set pool_mode = session, or name the server itself.
+    Set pool_mode = session (PgBouncer), or connect to the server directly.
     """
 
     code = "shared_sessions"
 
 
 async def check_server(dsn: str) -> tuple[dict[str, str], str | None]:
-    """Return the settings of every session there, and what is wrong with the login, if anything.
+    """Return the session parameters, and what is wrong with the login, if anything.
 
     Raises:
-        StartupError: the server is too old, or its sessions are not a client's own.
+        StartupError: the server is too old, or a pooler shares its sessions.
     """
     session = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX, statement_cache_size=0)
     try:
@@ -109,7 +108,7 @@ async def check_server(dsn: str) -> tuple[dict[str, str], str | None]:
 
 
 async def prepared(session: Session, settings: dict[str, str]) -> None:
-    """Make a fresh session what sessions here must be."""
+    """Configure a new session."""
     await session.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode
     )
@@ -120,19 +119,19 @@ async def prepared(session: Session, settings: dict[str, str]) -> None:
 
 
 def new_process_id() -> int:
-    """Return the number of a process that begins; nobody else has it."""
+    """Return a new unique process id."""
     return 1 + secrets.randbelow(PROCESS_ID_MAX)
 
 
 def process_name() -> str:
-    """Return by which name operations know this process: host and process id."""
+    """Return the process name shown to operators: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"[:200]
 
 
 async def register(pool: asyncpg.Pool, process_id: int) -> None:
-    """Write down a process that has just opened its first session.
+    """Register a process with its first session.
 
-    A database that is not migrated yet holds nothing that could be taken over.
+    Skipped if the database is not migrated yet.
     """
     try:
         await pool.execute(REGISTER, process_id, process_name())
@@ -153,13 +152,13 @@ def _too_strong(who: Any) -> str | None:  # a row
 
 
 async def _refuse_shared(session: asyncpg.Connection, dsn: str) -> None:
-    """Refuse a pooler that lends the session of a server for one transaction.
+    """Reject a pooler that shares server sessions between transactions.
 
-    The server's process is another than the handshake named only behind a pooler; whether it stays
-    ours is seen while a second client, which would be lent it next, is in a transaction.
+    A backend process id that differs from the handshake reveals a pooler; a second client in a
+    transaction then reveals whether the session stays ours.
 
     Raises:
-        SharedSessionsError: it lends them so.
+        SharedSessionsError: the session is shared.
     """
     try:
         behind = await session.fetchval(BACKEND)

@@ -1,6 +1,6 @@
-"""What a dealership has going on, counted: its orders by state, and what is sin asignar.
+"""Counts for a dealership's overview: its orders by state, and vehicles in stock.
 
-Rule a change must keep: a dealership's counts are of its own orders; the stock is everybody's.
+Rule a change must keep: only the dealership's own orders are counted; the stock is shared.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SIN_ASIGNAR: Final = "select count(*) from vehicles where state = 'sin asignar'"
 
 @dataclass(frozen=True, slots=True)
 class DealershipCounts:
-    """How many orders are in each state, and how many vehicles anybody may reserve."""
+    """The number of orders by state, and of vehicles that can be reserved."""
 
     orders: dict[OrderState, int]
     sin_asignar: int

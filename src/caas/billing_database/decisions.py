@@ -1,10 +1,10 @@
-"""What two people decide, as rows: one person proposes, or decides alone where one is enough.
+"""Decisions under dual control: proposed by one person and approved by another if required.
 
-Four tables have one life, each about its own thing: outcomes nobody knows (decision 3), deposits of
-lost reservations (21), refunds and credit notes (35).
+Four tables share this life cycle: unknown outcomes (decision 3), deposits of lost reservations
+(21), refunds and credit notes (35).
 
-Rules a change must keep: one proposal about a subject waits at a time; the database refuses that
-one person is both where two are needed; what was decided stays as it was written.
+Rules a change must keep: a subject has at most one pending proposal; the database rejects one
+person in both roles where two are required; a decision is immutable.
 """
 
 from dataclasses import dataclass, fields
@@ -39,12 +39,12 @@ LIFE: Final = frozenset(
     {"id", "state", "proposed_by", "proposed_account", "proposed_at", "decided_by",
      "decided_account", "decided_at"}
 )  # fmt: skip
-"""The columns that every decision has; the others are what it is about."""
+"""The columns common to all decisions."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeDecision:
-    """That a payment charged nobody: what somebody proposed, and who decided it."""
+    """A decision that a payment charged nobody."""
 
     id: UUID
     payment_id: UUID
@@ -60,7 +60,7 @@ class OutcomeDecision:
 
 @dataclass(frozen=True, slots=True)
 class DepositProposal:
-    """What becomes of a held deposit."""
+    """A decision about a held deposit."""
 
     id: UUID
     payment_id: UUID
@@ -74,7 +74,7 @@ class DepositProposal:
 
 @dataclass(frozen=True, slots=True)
 class RefundWish:
-    """How much goes back, in minor units, why, and what becomes of a service that runs."""
+    """The amount to refund in minor units, the reason, and what happens to a running service."""
 
     amount: int
     reason: str
@@ -83,7 +83,7 @@ class RefundWish:
 
 @dataclass(frozen=True, slots=True)
 class RefundDecision:
-    """A refund that somebody decided or proposed."""
+    """A proposed or decided refund."""
 
     id: UUID
     payment_id: UUID
@@ -100,7 +100,7 @@ class RefundDecision:
 
 @dataclass(frozen=True, slots=True)
 class CreditNoteProposal:
-    """What somebody proposed to take back of an invoice."""
+    """A proposed credit note."""
 
     id: UUID
     invoice: UUID
@@ -123,7 +123,7 @@ class Decisions(Generic[Decided]):
     def __init__(
         self, database: Database, row: type[Decided], table: str, *, subject: str = "payment_id"
     ) -> None:
-        """Read and write this table, whose decisions are each about one subject."""
+        """Use this table, whose decisions each concern one subject."""
         self.database = database
         self._row = row
         self._terms = [it.name for it in fields(row) if it.name not in LIFE]
@@ -138,17 +138,17 @@ class Decisions(Generic[Decided]):
         self._decide = DECIDE.format(table=table)
 
     async def get(self, decision_id: UUID) -> Decided:
-        """Return a decision that was written down."""
+        """Return a stored decision."""
         found = await read_one(self._row, self.database, self._one, decision_id)
         assert found is not None, "a decision is never removed"
         return found
 
     async def of(self, subject: UUID) -> list[Decided]:
-        """Return every decision about a subject, oldest first."""
+        """Return all decisions about a subject, oldest first."""
         return await read_all(self._row, self.database, self._of, subject)
 
     async def proposed(self, subject: UUID, *, within: Connection | None = None) -> Decided | None:
-        """Return the proposal that waits for a second person, if one does."""
+        """Return the proposal that awaits a second person, or None."""
         return await read_one(self._row, within or self.database, self._waiting, subject)
 
     async def write(
@@ -160,7 +160,7 @@ class Decisions(Generic[Decided]):
         within: Connection | None = None,
         **terms: object,
     ) -> bool:
-        """Write a decision down, or a proposal where two are needed; False when one is there."""
+        """Store a decision, or a proposal if two people are required; False if one is pending."""
         stated = {"needs_second": needs_second} | terms
         row = await (within or self.database).fetchrow(
             self._write, decision_id or new_id(), needs_second, by.name, by.account,
@@ -171,7 +171,7 @@ class Decisions(Generic[Decided]):
     async def decide(
         self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
     ) -> bool:
-        """Agree to a proposal, or withdraw it; False when it does not wait any more."""
+        """Approve or withdraw a proposal; return False if it is no longer pending."""
         state = "agreed" if approved else "withdrawn"
         return (
             await within.fetchrow(self._decide, proposal_id, state, by.name, by.account) is not None
@@ -179,25 +179,25 @@ class Decisions(Generic[Decided]):
 
 
 def outcome_decisions(database: Database) -> Decisions[OutcomeDecision]:
-    """Return the decisions about outcomes nobody knows."""
+    """Return the table of decisions about unknown outcomes."""
     return Decisions(database, OutcomeDecision, "outcome_decisions")
 
 
 def deposit_decisions(database: Database) -> Decisions[DepositProposal]:
-    """Return the decisions about the deposits of lost reservations."""
+    """Return the table of decisions about held deposits."""
     return Decisions(database, DepositProposal, "deposit_decisions")
 
 
 def refund_decisions(database: Database) -> Decisions[RefundDecision]:
-    """Return the decisions about refunds."""
+    """Return the table of decisions about refunds."""
     return Decisions(database, RefundDecision, "refund_decisions")
 
 
 def credit_note_decisions(database: Database) -> Decisions[CreditNoteProposal]:
-    """Return the decisions about large corrections."""
+    """Return the table of decisions about large credit notes."""
     return Decisions(database, CreditNoteProposal, "credit_note_decisions", subject="invoice")
 
 
 async def follow_policy(payment_id: UUID, decision: str, *, within: Connection) -> None:
-    """Write down what the policy decided about a deposit when the reservation was lost."""
+    """Record the policy's decision about the deposit of a lost reservation."""
     await within.execute(FOLLOW_POLICY, new_id(), payment_id, decision)

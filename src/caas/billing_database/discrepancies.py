@@ -1,8 +1,8 @@
-"""Discrepancies as rows: opened by the comparison, investigated, resolved (decision 35).
+"""Discrepancies: opened by the comparison, investigated and resolved (decision 35).
 
-Rules a change must keep: a discrepancy changes only by a step that is an event of its own, in the
-same statement; the same finding is opened once; what a resolution posts stands in entries that are
-balanced by construction and taken back by their opposites, never by an edit.
+Rules a change must keep: every change is a step with its own event in the same statement; the same
+finding is opened once; resolutions post balanced entries, reversed by opposite entries and never
+edited.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class DiscrepancyNotFoundError(NotFoundError):
 
 
 class NewDiscrepancy(msgspec.Struct, frozen=True, kw_only=True):
-    """A discrepancy to open; its id follows from what it is about."""
+    """A discrepancy to open; its id derives from its subject."""
 
     id: UUID
     gateway: str
@@ -52,7 +52,7 @@ class NewDiscrepancy(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """A discrepancy as it stands; `amount` is what is at stake, in minor units of `currency`."""
+    """A discrepancy; `amount` is the amount at stake in minor units of `currency`."""
 
     id: UUID
     gateway: str
@@ -76,7 +76,7 @@ class Discrepancy:
 
 @dataclass(frozen=True, slots=True)
 class ListedSince:
-    """A refund that no line told in time, and the last line that tells it by now."""
+    """An overdue refund, and the later line that reports it."""
 
     discrepancy: Discrepancy
     line: str
@@ -85,7 +85,7 @@ class ListedSince:
 
 @dataclass(frozen=True, slots=True)
 class DiscrepancyEvent:
-    """One step of an investigation, as it was appended."""
+    """One step of an investigation."""
 
     seq: int
     event: str
@@ -97,7 +97,7 @@ class DiscrepancyEvent:
 
 @dataclass(frozen=True, slots=True)
 class ProposedResolution:
-    """What somebody proposed to do, and who decided it."""
+    """A proposed resolution and its decision."""
 
     id: UUID
     discrepancy_id: UUID
@@ -118,7 +118,7 @@ class ProposedResolution:
 
 @dataclass(frozen=True, slots=True)
 class AttachedEvidence:
-    """A document that somebody attached."""
+    """An attached document."""
 
     id: UUID
     name: str
@@ -131,9 +131,9 @@ class AttachedEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a discrepancy: its event, the status after it, and what changes with it.
+    """One step: its event, the resulting status and further changes.
 
-    `entries` are booked with it, `decision` is the resolution that asks for them.
+    `entries` are posted with it; `decision` is the resolution that requires them.
     """
 
     event: str
@@ -149,8 +149,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """Which discrepancies are asked for; None asks for any."""
+class DiscrepancyFilter:
+    """Filters for discrepancies; None means any."""
 
     status: str | None = None
     kind: DiscrepancyKind | None = None
@@ -162,7 +162,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class ProposedBulk:
-    """What one rule proposed and nobody has decided yet: how many discrepancies, and what of."""
+    """A rule's pending proposals: their number and totals."""
 
     id: UUID
     kind: str
@@ -186,17 +186,17 @@ class Discrepancies:
     async def open(
         self, found: Sequence[NewDiscrepancy], *, within: Connection
     ) -> list[DiscrepancyKind]:
-        """Open what was found; return the kinds of those that were not there before."""
+        """Open discrepancies; return the kinds of those that are new."""
         if not found:
             return []
         rows = await within.fetch(sql.OPEN, msgspec.json.encode(found).decode())
         return [DiscrepancyKind(row["kind"]) for row in rows]
 
     async def get(self, discrepancy_id: UUID, *, within: Connection | None = None) -> Discrepancy:
-        """Return a discrepancy; inside a transaction it is locked until its end.
+        """Return a discrepancy, locked if inside a transaction.
 
         Raises:
-            DiscrepancyNotFoundError: none has this id.
+            DiscrepancyNotFoundError: no discrepancy has this id.
         """
         row = (
             await self._database.fetchrow(sql.ONE, discrepancy_id)
@@ -208,9 +208,9 @@ class Discrepancies:
         return row_as(Discrepancy, row)
 
     async def listed(
-        self, asked: Asked, *, after: UUID | None = None, rows_max: int = PAGE_ROWS_MAX
+        self, asked: DiscrepancyFilter, *, after: UUID | None = None, rows_max: int = PAGE_ROWS_MAX
     ) -> list[Discrepancy]:
-        """Return discrepancies, the soonest due first."""
+        """Return discrepancies, soonest deadline first."""
         rows = await self._database.fetch(
             sql.LISTED, asked.status, asked.kind, asked.day, asked.owner, asked.payment_id,
             asked.unresolved, after, min(rows_max, PAGE_ROWS_MAX),
@@ -218,7 +218,7 @@ class Discrepancies:
         return [row_as(Discrepancy, row) for row in rows]
 
     async def step(self, discrepancy_id: UUID, step: Step, *, within: Connection) -> None:
-        """Take a step, with its event and its entries, which the event states."""
+        """Record a step with its event and the entries that the event states."""
         entries: dict[str, Any] = {}
         if step.entries:
             entries["entries"] = [list(entry) for entry in step.entries]
@@ -234,26 +234,26 @@ class Discrepancies:
     async def events(
         self, discrepancy_id: UUID, *, within: Connection | None = None
     ) -> list[DiscrepancyEvent]:
-        """Return every step of an investigation in order."""
+        """Return all steps of an investigation in order."""
         return await read_all(
             DiscrepancyEvent, within or self._database, sql.EVENTS, discrepancy_id
         )
 
     async def refund_is_known(self, gateway_refund_id: str) -> bool:
-        """Say whether a refund at the gateway is one of a payment's, or was noted of any line."""
+        """Return whether a gateway refund belongs to the payment or was noted on a line."""
         return await self._database.fetchrow(sql.REFUND_IS_KNOWN, gateway_refund_id) is not None
 
     async def entries(
         self, discrepancy_id: UUID, *, within: Connection | None = None
     ) -> list[Entry]:
-        """Return every entry that was posted for a discrepancy."""
+        """Return all entries posted for a discrepancy."""
         rows = await (within or self._database).fetch(sql.ENTRIES, discrepancy_id)
         return [Entry(*row) for row in rows]
 
     async def propose(
         self, discrepancy: Discrepancy, proposed: ProposedResolution, *, within: Connection
     ) -> None:
-        """Write a proposal down."""
+        """Store a proposal."""
         await within.execute(
             sql.PROPOSE, proposed.id, discrepancy.id, proposed.resolution, proposed.note,
             proposed.amount, proposed.currency, proposed.needs_second_approver,
@@ -263,7 +263,7 @@ class Discrepancies:
     async def decide(
         self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
     ) -> bool:
-        """Approve or reject a proposal; False when it does not wait any more."""
+        """Approve or reject a proposal; return False if it is no longer pending."""
         state = "approved" if approved else "rejected"
         row = await within.fetchrow(sql.DECIDE, proposal_id, state, by.name, by.account)
         return row is not None
@@ -271,26 +271,26 @@ class Discrepancies:
     async def resolutions(
         self, discrepancy_id: UUID, *, within: Connection | None = None
     ) -> list[ProposedResolution]:
-        """Return what was proposed, the oldest first."""
+        """Return the proposals, oldest first."""
         return await read_all(
             ProposedResolution, within or self._database, sql.RESOLUTIONS, discrepancy_id
         )
 
     async def proposed_bulks(self, gateway: str) -> list[ProposedBulk]:
-        """Return what rules proposed and a second person has not decided, the oldest first."""
+        """Return rules' proposals that await a second person, oldest first."""
         return await read_all(
             ProposedBulk, self._database, sql.PROPOSED_BULKS, gateway, PROPOSED_BULKS_MAX
         )
 
     async def proposed_in_bulk(self, bulk_id: UUID) -> list[UUID]:
-        """Return the discrepancies for which one rule proposed what waits for a second person."""
+        """Return the discrepancies with a pending proposal of one rule."""
         rows = await self._database.fetch(sql.PROPOSED_IN_BULK, bulk_id)
         return [row["discrepancy_id"] for row in rows]
 
     async def proposed(
         self, discrepancy_id: UUID, *, within: Connection
     ) -> ProposedResolution | None:
-        """Return the proposal that waits for a decision."""
+        """Return the pending proposal, or None."""
         resolutions = await self.resolutions(discrepancy_id, within=within)
         return next((one for one in resolutions if one.state == "proposed"), None)
 
@@ -304,26 +304,26 @@ class Discrepancies:
         by: str,
         within: Connection,
     ) -> UUID:
-        """Keep a document with a discrepancy; return the document's id."""
+        """Attach a document; return its id."""
         evidence_id = new_id()
         await within.execute(sql.ATTACH, evidence_id, discrepancy_id, name, media_type, content, by)
         return evidence_id
 
     async def evidence(self, discrepancy_id: UUID) -> list[AttachedEvidence]:
-        """Return what is attached, without its content."""
+        """Return the attached documents without their content."""
         return await read_all(AttachedEvidence, self._database, sql.EVIDENCE, discrepancy_id)
 
     async def evidence_content(self, evidence_id: UUID) -> tuple[str, str, bytes] | None:
-        """Return a document: its name, its media type, its content."""
+        """Return a document's name, media type and content."""
         row = await self._database.fetchrow(sql.EVIDENCE_CONTENT, evidence_id)
         return None if row is None else (row["name"], row["media_type"], row["content"])
 
     async def reject_proposal(self, discrepancy_id: UUID, *, by: str, within: Connection) -> None:
-        """Reject what was proposed, if anything was."""
+        """Reject the pending proposal, if any."""
         await within.execute(sql.REJECT, discrepancy_id, by)
 
     async def awaited(self, path: Path) -> None:
-        """Write the payments whose settlement somebody waits for into a file."""
+        """Write the payments with awaited settlements to a file."""
         async with self._database.connection() as connection:
             await connection.copy_from_query(
                 sql.AWAITED, output=path, format="csv", timeout=COPY_SECONDS_MAX
@@ -332,23 +332,23 @@ class Discrepancies:
     async def awaiting_line(
         self, payments: Sequence[UUID], *, within: Connection
     ) -> list[Discrepancy]:
-        """Lock and return what waits for settlement lines of these payments."""
+        """Lock and return the discrepancies that await settlement lines of these payments."""
         return await read_all(Discrepancy, within, sql.AWAITING, list(payments))
 
     async def listed_since(
         self, payments: Sequence[UUID], *, within: Connection
     ) -> list[ListedSince]:
-        """Lock and return the unlisted refunds of these payments that lines tell by now."""
+        """Lock and return overdue refunds of these payments that lines report by now."""
         return [_listed(row) for row in await within.fetch(sql.LISTED_OF, list(payments))]
 
     async def listed_since_of(
         self, gateway: str, day: date, *, within: Connection
     ) -> list[ListedSince]:
-        """Lock and return the unlisted refunds of a day that lines tell by now."""
+        """Lock and return overdue refunds of a day that lines report by now."""
         return [_listed(row) for row in await within.fetch(sql.LISTED_OF_DAY, gateway, day)]
 
     async def times_listed(self, payments: Sequence[UUID], *, within: Connection) -> dict[str, int]:
-        """Count how often an unlisted refund of a payment was listed after all."""
+        """Count how often an overdue refund of a payment was reported after all."""
         rows = await within.fetch(sql.LISTED_BEFORE, list(payments))
         return {str(row["payment_id"]): row["times"] for row in rows}
 
@@ -362,7 +362,7 @@ class Discrepancies:
         return await read_all(Discrepancy, within, sql.OF_LINES, reports, numbers)
 
     async def become_missing(self, gateway: str, day: date, *, by: str, within: Connection) -> None:
-        """Turn the delayed settlements that count as missing on this day into missing ones."""
+        """Change delayed settlements that are missing as of this day to missing."""
         await within.execute(sql.BECAME_MISSING, gateway, day, by)
 
 

@@ -1,7 +1,7 @@
-"""The statements of `caas.billing_database.discrepancies`, each by what it does.
+"""SQL statements of `caas.billing_database.discrepancies`.
 
-Rules a change must keep: a discrepancy changes only together with its event; what was posted,
-proposed, decided or attached is appended, never changed.
+Rules a change must keep: a discrepancy changes only together with its event; entries, proposals,
+decisions and documents are append-only.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 from caas.rules.discrepancies import BOOKED
 
 BOOKED_KINDS: Final = "({})".format(", ".join(f"'{kind}'" for kind in BOOKED))
-"""In SQL, the kinds whose line is booked as it says, while the difference stands open."""
+"""In SQL, the kinds whose line is posted as reported while the difference stays open."""
 COLUMNS: Final = """
 d.id, d.gateway, d.day, d.kind, d.status, d.version, d.owner, d.amount, d.currency, d.payment_id,
        d.report_id, d.line_no, d.due_on, d.missing_from, d.resolution, d.opened_at, d.updated_at,
@@ -122,7 +122,7 @@ select {COLUMNS} from discrepancies d
    and d.kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
  order by d.id for update
 """
-# A refund that no line told in time; also one a person decided about, until its day is sealed.
+# An overdue refund, including one that a person decided on, until its day is sealed.
 UNLISTED: Final = """
 d.kind = 'refund_mismatch' and d.report_id is null
    and (d.status <> 'resolved' or d.resolution <> 'itself' and not exists (

@@ -1,8 +1,8 @@
-"""What things are called: the model of an order's vehicle, a service in the reader's language.
+"""Display names: the model of an order's vehicle, a service in the reader's language.
 
-Messages keep ids and codes, and are written out with the names of the moment when they are read.
+Messages store ids and codes; names are looked up when they are read.
 
-Rule a change must keep: what has no name is left out, and shown by its id.
+Rule a change must keep: objects without a name are omitted and shown by id.
 """
 
 import re
@@ -32,7 +32,7 @@ _ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a payment is for: a vehicle's model, or a service and for how long."""
+    """What a payment is for: a vehicle model, or a service and its duration."""
 
     language: str
     name: str | None
@@ -40,14 +40,14 @@ class Description:
 
 
 async def bought(database: Database, *, customer: UUID, subject: UUID) -> Description | None:
-    """Return what a customer pays for, in the customer's language; None when nobody knows."""
+    """Return what a customer pays for, in the customer's language, or None."""
     return await read_one(Description, database, BOUGHT, customer, subject)
 
 
 async def names_of(
     database: Database, *, orders: Iterable[str], services: Iterable[str], language: str
 ) -> dict[str, str]:
-    """Return the names of orders, given as text, and of services in a language."""
+    """Return the names of orders (given as text) and of services in a language."""
     ids = [UUID(order) for order in set(orders) if _ID.fullmatch(order)]
     codes = sorted(set(services))
     if not ids and not codes:

@@ -1,8 +1,8 @@
-"""Documents as rows: what is due to be documented, and the one statement that issues (record 123).
+"""Documents: what is due, and the statement that issues them (record 123).
 
-Rules a change must keep: a document, its number and the end of what was due are one commit; series
-are locked in the order of their names; a payment has one document, a refund one credit note; what
-is held has an open case.
+Rules a change must keep: a document, its number and the removal of its due row commit together;
+series are locked in name order; a payment has one document, a refund one credit note; a held
+document has an open case.
 """
 
 from collections import Counter
@@ -132,7 +132,7 @@ insert into document_buyers (invoice, buyer) select id, buyer from given where b
 
 
 class NewDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A document that is to be issued; its number is taken with it."""
+    """A document to issue; its number is assigned on issue."""
 
     id: UUID
     series: str
@@ -166,35 +166,35 @@ class NewDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class DocumentRows:
-    """The tables behind documents."""
+    """The tables of documents."""
 
     def __init__(self, database: Database) -> None:
-        """Read through this database; writes are the caller's transactions."""
+        """Read through this database; writes run in the caller's transactions."""
         self._database = database
 
     async def due(self, rows_max: int, *, within: Connection) -> list[Row]:
-        """Take what is due, the oldest first: `id`, `payment_id`, and the refund if it is one.
+        """Lock and return due documents, oldest first: `id`, `payment_id` and the refund, if any.
 
-        `case_kind` is the case behind which it was held before.
+        `case_kind` is the case for which it was held before.
         """
         return list(await within.fetch(DUE, rows_max))
 
     async def hold(self, payments: Sequence[UUID], kind: str, *, within: Connection) -> list[Row]:
-        """Hold the documents of payments whose buyers are still unknown: `id`, `customer`, ...
+        """Hold the documents of payments whose buyer data is incomplete: `id`, `customer`, ...
 
-        Buyers are locked before they are looked at, so that one who gives details at this moment
-        either is seen or releases what is held.
+        Buyers are locked before they are read, so that concurrent billing details are either seen
+        or release the hold.
         """
         await within.execute(LOCK_BUYERS, list(payments))
         return list(await within.fetch(HOLD, list(payments), kind))
 
     async def hold_untaxed(self, payments: Sequence[UUID], *, within: Connection) -> set[UUID]:
-        """Hold the documents of payments that were captured where we had no tax rate."""
+        """Hold the documents of payments captured without a tax rate."""
         rows = await within.fetch(HOLD_UNTAXED, list(payments), UNTAXED)
         return {row["payment_id"] for row in rows}
 
     async def tax_held(self) -> None:
-        """Tax what was captured where there was no rate and is held for it, if there is one now."""
+        """Calculate the tax of a held payment if there is a rate now."""
         await self._database.fetch(TAX_HELD, UNTAXED)
 
     async def hold_behind(self, due: Sequence[Row], *, within: Connection) -> list[Row]:
@@ -202,11 +202,11 @@ class DocumentRows:
         return list(await within.fetch(HOLD_BEHIND, [row["id"] for row in due]))
 
     async def hold_one(self, due: Row, kind: str, *, within: Connection) -> None:
-        """Hold what cannot be issued until a person lets it be tried again."""
+        """Hold a document that cannot be issued until a person releases it."""
         await within.execute(HOLD_ONE, due["id"], kind)
 
     async def release(self, payment_id: UUID) -> None:
-        """Let the documents of a payment be tried again, and note those that it lacks."""
+        """Release the documents of a payment, and add its missing ones."""
 
         async def together(connection: Connection) -> None:
             await connection.execute(TAX_CAPTURED, payment_id)
@@ -216,37 +216,37 @@ class DocumentRows:
         await self._database.in_transaction(together)
 
     async def held(self, payment_id: UUID) -> str | None:
-        """Return the kind of case behind which a document of a payment is held, if one is."""
+        """Return the kind of case for which a payment's document is held, or None."""
         row = await self._database.fetchrow(HELD, payment_id)
         return None if row is None else str(row["case_kind"])
 
     async def note_missing(self) -> int:
-        """Note every payment and refund without a document as due; return how many there are."""
+        """Add a due row for every payment and refund without a document; return their number."""
         row = await self._database.fetchrow(NOTE_MISSING, None)
         assert row is not None, "a count is one row"
         noted: int = row[0]
         return noted
 
     async def forget_buyers(self) -> None:
-        """Remove buyers who were erased from documents that the law wants kept no longer."""
+        """Remove erased buyers from documents past the legal retention period."""
         await self._database.fetch(FORGET_BUYERS)
 
     async def done(self, due: Sequence[Row], *, within: Connection) -> None:
-        """End what was due."""
+        """Remove due rows."""
         await within.execute(DONE, [row["id"] for row in due])
 
     async def paid(
         self, payments: Sequence[UUID], types: Sequence[str], *, within: Connection
     ) -> list[Row]:
-        """Return what documents of these payments say, those left out that have theirs."""
+        """Return the document data of these payments, except those already documented."""
         return list(await within.fetch(PAID, list(payments), list(types)))
 
     async def refunded(self, refunds: Sequence[UUID], *, within: Connection) -> list[Row]:
-        """Return refunds without a credit note, each with the document that it corrects."""
+        """Return refunds without a credit note, each with the document it corrects."""
         return list(await within.fetch(REFUNDED, list(refunds)))
 
     async def issue(self, documents: Sequence[NewDocument], *, within: Connection) -> list[str]:
-        """Issue documents under the next numbers of their series; return these, in their order."""
+        """Issue documents under the next numbers of their series; return them in order."""
         if not documents:
             return []
         counted = Counter(document.series for document in documents)

@@ -1,7 +1,7 @@
-"""To whom a vehicle was delivered, and whom a dealership knows, as the database tells it.
+"""Who holds a vehicle, and which customers a dealership knows.
 
-Rule a change must keep: both are one function of the database, so that no two places answer them
-differently.
+Rule a change must keep: each question is one database function, so that all callers get the same
+answer.
 """
 
 from typing import Final
@@ -21,30 +21,30 @@ select exists (select from vehicle_assignments a join orders o on o.id = a.order
 
 
 class VehicleNotTheirsError(RefusedError):
-    """A service is sold to the customer to whom the vehicle was delivered."""
+    """A service can be sold only to the customer who holds the vehicle."""
 
     code = "vehicle_not_theirs"
 
 
 async def has_vehicle(database: Database, customer: UUID, vin: str) -> bool:
-    """Say whether this vehicle was delivered to this customer and is theirs."""
+    """Return whether this vehicle was delivered to this customer and is still theirs."""
     return await _is_true(database, HAS_VEHICLE, customer, vin)
 
 
 async def may_still_be_sold(database: Database, service_order: UUID) -> bool:
-    """Say whether what a service order asks for may still be delivered to its customer."""
+    """Return whether a service order can still be delivered to its customer."""
     return await _is_true(database, MAY_STILL_BE_SOLD, service_order)
 
 
 async def cancel_pending_terms(
     customer: UUID, vin: str | None, because: str, *, within: Connection
 ) -> None:
-    """Free what a customer ordered and has not paid, for a vehicle or for all of them."""
+    """Cancel a customer's unpaid orders, for one vehicle or for all."""
     await within.execute(CANCEL_PENDING, customer, vin, because)
 
 
 def not_theirs(vin: str) -> VehicleNotTheirsError:
-    """Return the refusal to sell a service for somebody else's vehicle."""
+    """Return the error for selling a service for somebody else's vehicle."""
     return VehicleNotTheirsError(
         f"No vehicle {vin} was delivered to this customer, so no service is sold to them for it. "
         "A fleet operator needs a key with the scope fleet."
@@ -52,12 +52,12 @@ def not_theirs(vin: str) -> VehicleNotTheirsError:
 
 
 async def dealership_knows(database: Database, dealership: str, customer: UUID) -> bool:
-    """Say whether a dealership created this customer, or sold to them: a paid reservation."""
+    """Return whether a dealership created this customer or sold to them (a paid reservation)."""
     return await _is_true(database, DEALERSHIP_KNOWS, dealership, customer)
 
 
 async def dealership_sells(database: Database, dealership: str, vin: str) -> bool:
-    """Say whether whoever has this vehicle has it by an order of this dealership."""
+    """Return whether the vehicle's holder bought it from this dealership."""
     return await _is_true(database, DEALERSHIP_SELLS, dealership, vin)
 
 

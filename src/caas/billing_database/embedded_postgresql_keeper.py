@@ -1,12 +1,12 @@
-"""The parent of an embedded PostgreSQL: stops it when the last process that uses it is gone.
+"""The parent process of an embedded PostgreSQL: stops it after its last user is gone.
 
-Started by `embedded_postgresql` as a program of its own: `python keeper.py LOCK COMMAND...`; or
-`python keeper.py LOCK PID` beside a server that has lost its keeper and goes on (Linux).
-Every process that uses the server holds a shared lock on the file LOCK, and the kernel lets go of
-it however that process ends, kill -9 included. The keeper waits for the exclusive lock.
+Started by `embedded_postgresql` as `python keeper.py LOCK COMMAND...`, or as `python keeper.py LOCK
+PID` for a running server that lost its keeper (Linux). Every user of the server holds a shared lock
+on the file LOCK, which the kernel releases even after kill -9. The keeper waits for the exclusive
+lock.
 
-Rules: the standard library's smallest modules only, because its start is part of every start of
-the platform; it never restarts the server, since whoever uses it next does that.
+Rules a change must keep: import only small standard library modules, because this runs on every
+start; never restart the server: its next user does that.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ LOOK_MILLISECONDS = 200
 
 
 def main(lock_path: str, command: list[str]) -> None:
-    """Run the command until it ends by itself or nobody holds the lock any longer."""
+    """Run the command until it ends or nobody holds the lock."""
     signal.signal(signal.SIGCHLD, end_with_server)
     lock = os.open(lock_path, os.O_RDWR)
     server = os.posix_spawn(command[0], command, os.environ)  # noqa: TID251 - as it was given
@@ -31,8 +31,8 @@ def main(lock_path: str, command: list[str]) -> None:
 
 
 def follow(lock_path: str, server: int) -> None:
-    """Keep a server that another process has started: stop it when nobody holds the lock."""
-    assert sys.platform == "linux", "only there is a process known by more than its number"
+    """Stop a server that another process started once nobody holds the lock."""
+    assert sys.platform == "linux", "pidfd is available on Linux only"
     lock = os.open(lock_path, os.O_RDWR)
     try:
         process = os.pidfd_open(server)
@@ -51,13 +51,13 @@ def follow(lock_path: str, server: int) -> None:
 
 
 def end_with_server(*_: object) -> None:
-    """End when the server has ended; the signal also comes when it was stopped, or goes on."""
+    """Exit when the server has ended; the signal also arrives when it was stopped or continued."""
     if os.waitpid(-1, os.WNOHANG)[0]:
         os._exit(0)  # nothing is left to stop
 
 
 def stop(server: int) -> None:
-    """Ask the server for a fast shutdown, which loses nothing, and wait until it is over."""
+    """Request a fast shutdown, which loses nothing, and wait for it."""
     try:
         os.kill(server, signal.SIGINT)
         os.waitpid(server, 0)

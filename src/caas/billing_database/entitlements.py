@@ -1,8 +1,8 @@
-"""Entitlements as rows: terms of services in vehicles, desired and reported state (decision 82).
+"""Entitlements: terms of services in vehicles, with desired and reported state (decision 82).
 
-Rules a change must keep: terms are written by the functions of the schema alone, under the lock of
-their entitlement; whoever ends a term records the command that carries what is left in the same
-transaction; payments and subscriptions are locked before entitlements, never after.
+Rules a change must keep: only schema functions write terms, under the lock of their entitlement;
+ending a term records the command for the remaining state in the same transaction; lock payments and
+subscriptions before entitlements.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ select t.starts_at, (
 
 @dataclass(frozen=True, slots=True)
 class TermChange:
-    """How a term that was paid for changed afterwards, and why; None when another moved it."""
+    """How and why a paid term changed later; None if another payment caused it."""
 
     state: str
     starts_at: datetime
@@ -117,28 +117,28 @@ update cases c set status = 'resolved', resolution = $3, owner = 'caas', resolve
 
 
 class PurchasePendingError(ConflictError):
-    """Another purchase of this service for this vehicle is under way; wait for it, then extend."""
+    """Another purchase of this service for this vehicle is pending. Wait for it, then extend it."""
 
     code = "purchase_pending"
 
 
 class AlreadyRunningError(ConflictError):
-    """The service runs in this vehicle already and cannot be bought on top of that."""
+    """The service is already running in this vehicle and cannot be bought again."""
 
     code = "service_already_running"
 
 
 class OrderUsedError(ConflictError):
-    """The service order was paid for before; place a new one."""
+    """The service order already has a payment. Create a new order."""
 
     code = "service_order_used"
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What was sold of a service in a vehicle: from `starts_at` to `ends_at`, None without end.
+    """A sold term of a service in a vehicle; `ends_at` is None if open-ended.
 
-    `status` is the state, with a granted term told apart as running, scheduled or expired.
+    `status` is the state; granted terms are running, scheduled or expired.
     """
 
     service: str
@@ -156,9 +156,9 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class OrderTerm:
-    """The term of one service order; `lasts` while any of it is left.
+    """The term of a service order; `lasts` while any of it is left.
 
-    `claimed_because` says why its payment was captured or voided, `sold_at` when.
+    `claimed_because` is why its payment was captured or voided, `sold_at` when.
     """
 
     id: UUID
@@ -177,7 +177,7 @@ class OrderTerm:
 
 @dataclass(frozen=True, slots=True)
 class BillingWindow:
-    """From when a subscription is billed, and the last day that earlier terms have billed."""
+    """The start of a subscription's billing, and the last day billed for earlier terms."""
 
     starts_at: datetime | None
     billed_through: date | None
@@ -185,9 +185,9 @@ class BillingWindow:
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """What a vehicle should have on of a service, what it last confirmed, and the last command.
+    """The desired state of a service, the state last confirmed, and the last command.
 
-    `desired_until` and `reported_until` are None without end, or when the service is off.
+    `desired_until` and `reported_until` are None if open-ended or off.
     """
 
     id: UUID
@@ -208,7 +208,7 @@ class SyncState:
 
     @property
     def in_sync(self) -> bool:
-        """Whether the vehicle confirmed exactly what it should have on."""
+        """Whether the vehicle confirmed exactly the desired state."""
         if self.reported_on != self.desired_on:
             return False
         return not self.desired_on or self.reported_until == self.desired_until
@@ -233,15 +233,15 @@ class Entitlements:
         by_fleet: bool | None = None,
         within: Connection | None = None,
     ) -> None:
-        """Reserve the next term for one purchase; reserving it again changes nothing.
+        """Reserve the next term for a purchase; repeating it changes nothing.
 
-        `by_fleet` sells it for anybody's vehicle; None is as it was reserved first.
+        `by_fleet` allows any vehicle; None keeps the first reservation's value.
 
         Raises:
             VehicleNotTheirsError: the vehicle is not the customer's.
-            PurchasePendingError: another purchase is under way; it is named.
-            AlreadyRunningError: a subscription runs, or the service refuses to be bought twice.
-            OrderUsedError: the order had its term already.
+            PurchasePendingError: another purchase is pending; the error names it.
+            AlreadyRunningError: a subscription is running, or the service cannot be bought twice.
+            OrderUsedError: the order already had its term.
         """
         row = await (within or self._database).fetchrow(
             RESERVE,
@@ -260,9 +260,9 @@ class Entitlements:
     async def terms(
         self, vin: str, service: str | None = None, *, sold_only: bool = True
     ) -> list[Term]:
-        """Return the terms of a vehicle by service, oldest first; `sold_only` leaves out the rest.
+        """Return a vehicle's terms by service, oldest first; `sold_only` omits failed purchases.
 
-        A purchase that came to nothing was not sold, and neither was one whose payment never began.
+        Purchases whose payment never began are omitted too.
         """
         return await read_all(
             Term, self._database, TERMS, vin, service, TERMS_MAX, sold_only,
@@ -272,47 +272,47 @@ class Entitlements:
     async def of_order(
         self, service_order: UUID, *, within: Connection | None = None
     ) -> OrderTerm | None:
-        """Return the term of a service order, None when it never had one."""
+        """Return the term of a service order, or None."""
         return await read_one(OrderTerm, within or self._database, OF_ORDER, service_order)
 
     async def changes(self, term: UUID) -> list[TermChange]:
-        """Return what became of a term after it was paid for, oldest first."""
+        """Return the later changes of a paid term, oldest first."""
         return await read_all(TermChange, self._database, CHANGES, term, TERMS_MAX)
 
     async def vehicle_of(self, subject: UUID) -> str | None:
-        """Return the vehicle behind an entitlement, a payment, or what a payment is for."""
+        """Return the vehicle of an entitlement, a payment or a payment's subject."""
         row = await self._database.fetchrow(VEHICLE_OF, subject)
         return None if row is None else str(row["vin"])
 
     async def billing_window(self, subscription: UUID, *, zone: str) -> BillingWindow | None:
-        """Return from when a subscription is billed; None when it has no term."""
+        """Return a subscription's billing window, or None if it has no term."""
         return await read_one(BillingWindow, self._database, BILLING_WINDOW, subscription, zone)
 
     async def billed_from(self, subscription: UUID, *, within: Connection) -> datetime | None:
-        """Return when a subscription's term begins; None when it has none yet."""
+        """Return the start of a subscription's term, or None."""
         starts_at: datetime | None = await within.fetchval(BILLED_FROM, subscription)
         return starts_at
 
     async def sync_state(self, vin: str, service: str) -> SyncState | None:
-        """Return desired and reported state of a service in a vehicle."""
+        """Return the desired and reported state of a service in a vehicle."""
         return await read_one(SyncState, self._database, SYNC_OF, vin, service)
 
     async def sync_state_by_id(self, entitlement: UUID) -> SyncState | None:
-        """Return desired and reported state of an entitlement."""
+        """Return the desired and reported state of an entitlement."""
         return await read_one(SyncState, self._database, SYNC_BY_ID, entitlement)
 
     async def sync_states(self, vin: str) -> list[SyncState]:
-        """Return desired and reported state of every service that was ever sold for a vehicle."""
+        """Return the desired and reported states of every service ever sold for a vehicle."""
         return await read_all(SyncState, self._database, SYNC_OF_VEHICLE, vin, TERMS_MAX)
 
     async def close_cases(
         self, entitlement: UUID, *, kinds: Sequence[str], resolution: str
     ) -> None:
-        """Close the open cases of these kinds about the payments and subscriptions behind it."""
+        """Close open cases of these kinds about the entitlement's payments and subscriptions."""
         await self._database.fetch(CLOSE_CASES, entitlement, list(kinds), resolution)
 
     async def end_synchronization(self, state: SyncState) -> None:
-        """End the job of a command that was answered, unless a newer one was recorded since."""
+        """Complete the job of an answered command, unless a newer command exists."""
         await self._database.fetch(END_SYNCHRONIZATION, state.id, state.last_command)
 
     async def lock(self, vin: str, service: str, *, within: Connection) -> UUID:
@@ -321,16 +321,16 @@ class Entitlements:
         return entitlement
 
     async def end_term(self, term: UUID, because: str, *, within: Connection) -> bool:
-        """End a granted term now; those behind it move up. False when it is not granted."""
+        """End a granted term now and move up those after it; False if it is not granted."""
         return await within.fetchval(END_TERM, term, because) is not None
 
     async def keep_term(self, term: UUID, because: str, *, within: Connection) -> None:
-        """Record the decision that a granted term stays, with nothing left paid for it."""
+        """Record the decision to keep a granted term for which nothing is left paid."""
         await within.execute(KEEP_TERM, term, because)
 
 
 def obstacle(row: Row, *, vin: str, service: str) -> ConflictError | RefusedError:
-    """Return the refusal for what stands in the way of a reservation, with what is in the way."""
+    """Return the error for a reservation conflict, with the conflicting purchase."""
     facts = {"vin": vin, "service": service}
     match row["obstacle"]:
         case "not theirs":
@@ -341,8 +341,8 @@ def obstacle(row: Row, *, vin: str, service: str) -> ConflictError | RefusedErro
             first = row["service_order"] or row["subscription"]
             kind = "service order" if row["service_order"] else "subscription"
             return PurchasePendingError(
-                f"The {kind} {first} for '{service}' in {vin} is not concluded yet. Wait until it "
-                "is, then buy again to extend it.",
+                f"The {kind} {first} for '{service}' in {vin} is still pending. Wait until it "
+                "completes, then buy again to extend it.",
                 **facts,
                 **{kind.replace(" ", "_"): str(first)},
             )

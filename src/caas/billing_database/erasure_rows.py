@@ -1,7 +1,7 @@
-"""What stands in the way of erasing a customer, and clearing every copy of who they are.
+"""Customer erasure: open items that prevent it, and clearing of all copies.
 
-Rules a change must keep: whatever may still charge, pay back or reach the customer is open; what
-is cleared is cleared by one function of the database, `clear_customer`; what is kept is named.
+Rules a change must keep: anything that can still charge, refund or reach the customer counts as
+open; clearing is one database function, `clear_customer`; retained data is listed.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ select 'discrepancy', d.id::text, d.kind from discrepancies d join mine p on p.i
  where d.status <> 'resolved'
 order by 1, 2 limit $4
 """
-# Whom documents are made out to, and until when the law wants them kept (record 146).
+# Recipients of documents, and their legal retention (record 146).
 KEPT: Final = """
 select i.id, i.series, i.number, array(select jsonb_object_keys(b.buyer) order by 1) as fields,
        make_date(extract(year from i.issued_at at time zone m.zone)::integer
@@ -102,8 +102,8 @@ select v.id from payments p join discrepancies d on d.payment_id = p.id
  where p.customer = $1 order by v.attached_at, v.id limit $2
 """
 THE_ERASED: Final = (
-    "the_erased_have_nothing_running",
-    "Of the erased nothing runs, was billed or charged since; only full invoices name them.",
+    "erased_customers_have_nothing_active",
+    "An erased customer has nothing active, no later charge and no remaining access.",
     """select c.id from customers c where c.erased_at is not null and (
   exists (select from subscriptions s where s.customer = c.id
     and s.state in ('verifying payment method', 'activating', 'active'))
@@ -121,11 +121,11 @@ THE_ERASED: Final = (
   or exists (select from invoices i join document_buyers b on b.invoice = i.id
     where i.customer = c.id and i.simplified))""",
 )
-"""The law of erased customers (`invariants`): its name, its sentence, and what breaks it."""
+"""The invariant on erased customers: its name, sentence and query."""
 
 
 class OpenKind(StrEnum):
-    """What can be open of a customer."""
+    """Kinds of open items."""
 
     ORDER = "order"
     UNPAID_ORDER = "unpaid order"
@@ -146,7 +146,7 @@ class OpenKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpenThing:
-    """Something that is not finished for a customer; `id` is a VIN or the gateway's for some."""
+    """An open item of the customer; `id` is a VIN or a gateway id for some kinds."""
 
     kind: OpenKind
     id: str
@@ -155,7 +155,7 @@ class OpenThing:
 
 @dataclass(frozen=True, slots=True)
 class KeptDocument:
-    """A document that goes on saying who its buyer was, in these fields, to the end of a day."""
+    """A document that keeps these buyer fields until the end of a date."""
 
     id: UUID
     number: str
@@ -164,7 +164,7 @@ class KeptDocument:
 
 
 async def kept_of(by: Database, customer: UUID) -> list[KeptDocument]:
-    """Return the documents that say who a customer is, the oldest first, at most `KEPT_MAX`."""
+    """Return the documents that name a customer, oldest first, at most `KEPT_MAX`."""
     rows = await by.fetch(KEPT, customer, KEPT_MAX)
     return [
         KeptDocument(
@@ -175,14 +175,14 @@ async def kept_of(by: Database, customer: UUID) -> list[KeptDocument]:
 
 
 async def evidence_of(by: Database, customer: UUID) -> list[UUID]:
-    """Return what was attached to discrepancies of a customer's payments, at most `KEPT_MAX`."""
+    """Return documents attached to discrepancies of a customer, at most `KEPT_MAX`."""
     return [row["id"] for row in await by.fetch(EVIDENCE, customer, KEPT_MAX)]
 
 
 async def open_of(
     database: Database, customer: UUID, *, zone: str, within: Connection | None = None
 ) -> list[OpenThing]:
-    """Return what is open of a customer, at most `OPEN_MAX` of it; months end in this zone."""
+    """Return a customer's open items, at most `OPEN_MAX`; months end in this time zone."""
     rows = await (within or database).fetch(
         OPEN, customer, [state.value for state in AT_REST], zone, OPEN_MAX
     )
@@ -190,13 +190,13 @@ async def open_of(
 
 
 async def clear(customer: UUID, *, within: Connection) -> None:
-    """Clear every copy of who a customer is, in what waits to be done as well."""
+    """Clear every copy of a customer's personal data, pending jobs included."""
     await within.execute(FORGET_REQUESTS, customer)
     await cancel_pending_terms(customer, None, "its customer was erased", within=within)
     await within.execute(CLEAR, customer)
 
 
 async def lock(customer: UUID, *, within: Connection) -> bool:
-    """Lock a customer's row until the transaction ends; say whether they were erased before."""
+    """Lock a customer's row; return whether the customer was already erased."""
     row = await within.fetchrow(LOCK, customer)
     return row is not None and row["erased_at"] is not None

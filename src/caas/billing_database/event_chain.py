@@ -1,11 +1,11 @@
-"""The hash chain of the events (decision 41), read out and checked without the database's help.
+"""The hash chain of events (decision 41): export and verification without the database.
 
-An export is one JSON line for each event, in order, and a last line that says how many there are,
-what they come to, and what the newest head of the history says (decision 118). Whoever holds an
-export, or the last hash of a payment, can tell whether history was changed since.
+An export has one JSON line per event, in order, and a last line with the count, the digest and the
+newest signed head (decision 118). An export, or the last hash of a payment, proves whether history
+was changed since.
 
-Rules a change must keep: the digest here and `event_digest` in the schema are the same bytes; the
-check needs nothing but the lines; an export of an older version can still be checked.
+Rules a change must keep: the digest here equals `event_digest` in the schema byte for byte;
+verification needs only the lines; exports of older versions remain verifiable.
 """
 
 import hashlib
@@ -36,9 +36,9 @@ select payment_id::text, seq, event, from_state, to_state, source, facts::text a
 
 
 class ChainLine(msgspec.Struct, frozen=True):
-    """One event as it is exported; `facts` and `at` are the text that was hashed.
+    """An exported event; `facts` and `at` are the hashed text.
 
-    `leaf` is its place in the tree of the heads, None when no head counts it yet.
+    `leaf` is its place in the Merkle tree, None if no head covers it yet.
     """
 
     payment_id: str
@@ -55,7 +55,7 @@ class ChainLine(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class BrokenLink:
-    """Where a payment's chain does not hold, and why."""
+    """The place and reason of a broken payment chain."""
 
     payment_id: str
     seq: int
@@ -63,12 +63,12 @@ class BrokenLink:
 
     @property
     def sentence(self) -> str:
-        """Say it as a sentence."""
+        """Format as a sentence."""
         return f"broken at event {self.seq} of payment {self.payment_id}: {self.because}"
 
 
 async def exported(database: Database) -> AsyncIterator[ChainLine]:
-    """Read every event in order, on one snapshot."""
+    """Yield every event in order, from one snapshot."""
     async with (
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -80,7 +80,7 @@ async def exported(database: Database) -> AsyncIterator[ChainLine]:
 
 
 def digest_of_event(line: ChainLine) -> bytes:
-    """Return the leaf of an event in the tree of the heads."""
+    """Return an event's leaf in the Merkle tree."""
     columns = BY_NAME[EVENTS_TABLE].columns
     assert columns is not None, "an export holds what is digested"
     values = [getattr(line, name) for name in columns]
@@ -90,7 +90,7 @@ def digest_of_event(line: ChainLine) -> bytes:
 
 
 def broken_links(lines: Iterable[ChainLine]) -> Iterator[BrokenLink]:
-    """Check lines in order and tell each place where the chain breaks."""
+    """Verify lines in order and yield each break of the chain."""
     checker = ChainChecker()
     for line in lines:
         broken = checker.take(line)
@@ -99,7 +99,7 @@ def broken_links(lines: Iterable[ChainLine]) -> Iterator[BrokenLink]:
 
 
 class ChainChecker:
-    """Takes the lines of an export one by one."""
+    """Verifies the lines of an export one by one."""
 
     def __init__(self) -> None:
         """Begin before the first event."""
@@ -108,7 +108,7 @@ class ChainChecker:
         self._hash = b""
 
     def take(self, line: ChainLine) -> BrokenLink | None:
-        """Return how this line breaks the chain, None when it holds."""
+        """Return how this line breaks the chain, or None."""
         if line.payment_id != self._payment_id:
             self._payment_id, self._seq, self._hash = line.payment_id, 0, b""
         expected = _digest(self._hash, line)

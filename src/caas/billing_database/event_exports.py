@@ -1,11 +1,10 @@
-"""An export of the events as a file, and what is wrong with one, found without the database.
+"""Event export files: writing, reading and offline verification.
 
-The last line counts the events and the payments, holds the root over the lines, and the newest
-head. Lines that a head counts carry their place in its tree, so that one that is not there is
-missed, and one that is another shows.
+The last line holds the counts, the Merkle root of the lines and the newest signed head. Lines
+covered by a head carry their place in its tree, so that missing and changed lines are detected.
 
-Rule a change must keep: a file is read line by line; what it says of itself is held against what
-it holds.
+Rule a change must keep: files are processed line by line, and their summary is checked against
+their content.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,13 +27,13 @@ GAPS_NAMED_MAX: Final = 20
 
 
 class NoExportError(StartupError):
-    """This file is no export of events."""
+    """The file is not an event export."""
 
     code = "no_export"
 
 
 class ExportEnd(msgspec.Struct, frozen=True):
-    """The last line: how much there is, the root over it, and the text of the newest head."""
+    """The last line: the counts, the root and the text of the newest head."""
 
     events: int
     payments: int
@@ -47,10 +46,10 @@ class _End(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExportWriter:
-    """Writes the lines of an export, and its end."""
+    """Writes the lines of an export."""
 
     def __init__(self) -> None:
-        """Begin with the first event."""
+        """Start before the first event."""
         self._tree = GrowingTree()
         self._payments = 0
         self._payment_id = ""
@@ -77,7 +76,7 @@ class Export:
     """An export that was read."""
 
     def __init__(self, lines: Sequence[ChainLine], end: ExportEnd | None) -> None:
-        """Keep the events and what the last line says of them."""
+        """Create from the events and the last line."""
         self.lines = lines
         self.end = end
 
@@ -86,7 +85,7 @@ class Export:
         """Read a file.
 
         Raises:
-            NoExportError: it cannot be read as one.
+            NoExportError: it is not a readable export.
         """
         lines: list[ChainLine] = []
         end: ExportEnd | None = None
@@ -94,7 +93,7 @@ class Export:
             with path.open("rb") as file:
                 for line in file:
                     if end is not None:
-                        raise NoExportError(f"{path} goes on behind its end.")
+                        raise NoExportError(f"{path} continues after its last line.")
                     if line.startswith(b'{"end":'):
                         end = msgspec.json.decode(line, type=_End).end
                     else:
@@ -109,22 +108,22 @@ class Export:
         return cls(lines, end)
 
     def digest(self, line: ChainLine) -> bytes:
-        """Return the digest of an event as far as this export holds it: older ones hold less."""
+        """Return the digest of an event with the fields that this export's version holds."""
         whole = line if self.end else msgspec.structs.replace(line, from_state=None)
         return digest_of_event(whole)
 
     def problems(self) -> Iterator[str]:
-        """Tell what is wrong with the lines by themselves, and by what the end says of them."""
+        """Return inconsistencies between the lines and the last line."""
         yield from (link.sentence for link in broken_links(self.lines))
         if self.end is None:
             return
         if self.end.events != len(self.lines):
             yield f"{self.end.events} events were exported and {len(self.lines)} are here"
         elif self.end.root != root_of(map(digest_of_event, self.lines)).hex():
-            yield "the events are not those that were exported: their root is another"
+            yield "the events differ from those exported: their root does not match"
 
     def problems_with_others(self, head: SignedHead) -> Iterator[str]:
-        """Tell what differs from the events that a head counts."""
+        """Return differences from the events that a head covers."""
         counted = head.tables[EVENTS_TABLE]
         leaves = {it.leaf: it for it in self.lines if it.leaf is not None}
         gaps = [at for at in range(counted.rows) if at not in leaves]

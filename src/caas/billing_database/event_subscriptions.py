@@ -1,7 +1,7 @@
-"""Where events are sent to, as rows.
+"""Event subscriptions.
 
-Rules a change must keep: a subscription is made and ends, and never changes between, but for the
-key its secret is encrypted with; a secret comes here encrypted, and is gone when it has ended.
+Rules a change must keep: a subscription is created and ended, and otherwise unchanged except for
+re-encryption of its secret; secrets are stored encrypted and deleted at the end.
 """
 
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from caas.errors import NotFoundError
 
 @dataclass(frozen=True, slots=True)
 class EventSubscription:
-    """Where events are sent to; no types are all types.
+    """An event subscription; without types it receives all.
 
-    `secret` is one from before secrets were encrypted, `encrypted_secret` any other.
+    `secret` is set only if it was stored before secrets were encrypted.
     """
 
     id: UUID
@@ -69,7 +69,7 @@ class EventSubscriptions:
         """Return a subscription.
 
         Raises:
-            EventSubscriptionNotFoundError: none has this id.
+            EventSubscriptionNotFoundError: no subscription has this id.
         """
         row = await self._database.fetchrow(ONE, subscription_id)
         if row is None:
@@ -77,11 +77,11 @@ class EventSubscriptions:
         return row_as(EventSubscription, row)
 
     async def listed(self, *, before: UUID | None, rows_max: int) -> list[EventSubscription]:
-        """Return those that have not ended, newest first."""
+        """Return the active subscriptions, newest first."""
         return await read_all(EventSubscription, self._database, LISTED, before, rows_max)
 
     async def running(self, *, within: Connection) -> int:
-        """Count those that have not ended."""
+        """Count the active subscriptions."""
         return int(await within.fetchval(RUNNING))
 
     async def add(  # the columns of a subscription, by name
@@ -94,13 +94,13 @@ class EventSubscriptions:
         by: str,
         within: Connection,
     ) -> None:
-        """Write a new one down."""
+        """Add a subscription."""
         await within.execute(ADD, subscription_id, url, types, encrypted_secret, by)
 
     async def encrypted(self, subscription_id: UUID, encrypted_secret: bytes) -> None:
-        """Keep the secret as the newest key has encrypted it."""
+        """Store the secret encrypted with the newest key."""
         await self._database.fetch(ENCRYPTED, subscription_id, encrypted_secret)
 
     async def end(self, subscription_id: UUID, *, within: Connection) -> bool:
-        """End one, and say whether it ran until now; ended again, nothing changes."""
+        """End a subscription; return whether it was active."""
         return await within.fetchval(END, subscription_id) is not None

@@ -1,11 +1,11 @@
-"""Refuses free text that says who somebody is, where it would go into what is never changed.
+"""Rejects free text with personal data before it enters immutable records.
 
-A note, a reason, an id of another system: whatever somebody types or sends ends in an append-only
-table or a document, and stays when its customer is erased. Each is looked at here before it is
-written, whether it came by the API, the console, the command line or a file.
+Notes, reasons and external ids end up in append-only tables or documents and outlive the customer's
+erasure. They are checked here before they are written, whether they come from the API, the console,
+the command line or a file.
 
-Rule a change must keep: a free text that is new passes here; `about` is any id that leads to its
-customer, whose own name is looked for beside addresses and telephone numbers.
+Rule a change must keep: all new free text is checked here; `about` is any id that leads to its
+customer, whose name is checked as well.
 """
 
 from typing import Final
@@ -31,19 +31,19 @@ select c.name, c.email, b.name as on_documents
 
 
 class PersonalDataRefusedError(RefusedError):
-    """A text names the customer, an e-mail address, a telephone or an account number; send ids.
+    """The text contains personal data: a customer's name, e-mail address, phone or account number.
 
-    It would be kept in books that nobody can change, also after the customer is erased.
+    It would be stored permanently, even after the customer is erased. Use ids instead.
     """
 
     code = "personal_data_refused"
 
 
 def refuse_identifying(*texts: str | None) -> None:
-    """Refuse texts that hold an address or a number by which anybody can be found.
+    """Reject texts with an e-mail address, telephone or account number.
 
     Raises:
-        PersonalDataRefusedError: one does.
+        PersonalDataRefusedError: one of them does.
     """
     for text in texts:
         if text and (
@@ -57,10 +57,10 @@ def refuse_identifying(*texts: str | None) -> None:
 async def refuse_personal_data(
     by: Database | Connection, about: UUID | None, *texts: str | None
 ) -> None:
-    """Refuse texts that say who somebody is, above all the customer whom `about` leads to.
+    """Reject texts with personal data, including the name of the customer of `about`.
 
     Raises:
-        PersonalDataRefusedError: one does.
+        PersonalDataRefusedError: one of them does.
     """
     refuse_identifying(*texts)
     if about is not None and await _names_person(by, about, *texts):
@@ -68,7 +68,7 @@ async def refuse_personal_data(
 
 
 async def without_person(by: Database | Connection, about: UUID, text: str) -> str:
-    """Return what somebody outside says, masked where it says who the customer is."""
+    """Return external text with the customer's personal data masked."""
     try:
         await refuse_personal_data(by, about, text)
     except PersonalDataRefusedError:

@@ -1,10 +1,10 @@
-"""Calls to the payment gateway as rows: what was asked, what was summary, how long it took.
+"""The log of payment gateway calls: request, result and duration.
 
-They are what the audit trail of a payment shows between its events. No decision rests on them:
-a machine that loses its power may lose the last of them, and never an event.
+A payment's audit trail shows them between its events. No decision depends on them: a power failure
+may lose the latest calls, never an event.
 
-Rules a change must keep: a call is written once; nothing waits for the disk because of it; what is
-written holds no card number and no more than a sentence.
+Rules a change must keep: a call is written once, with asynchronous commit; it contains no card
+number and at most one sentence.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ ROWS_MAX: Final = 200
 BUCKETS_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ANSWERED: Final = frozenset({"answered", "refused"})
 
-# Nobody waits for the disk: a call that is lost with the server is missing from a page, no more.
+# Asynchronous commit: a call lost in a server crash is only missing from a page.
 ADD: Final = """
 with not_waited_for as materialized (select set_config('synchronous_commit', 'off', true))
 insert into gateway_calls (id, operation, payment_id, transaction_id, key, amount, outcome, summary,
@@ -44,7 +44,7 @@ select id, operation, payment_id, transaction_id, key, amount, outcome, summary,
 
 @dataclass(frozen=True, slots=True)
 class GatewayCallRecord:
-    """A call as it was written down."""
+    """A logged gateway call."""
 
     operation: str
     key: str | None
@@ -64,13 +64,13 @@ select {columns(GatewayCallRecord)}
 
 
 class CallNotRecordedError(CaasError):
-    """A call to the gateway could not be written down; the payment it was for goes on."""
+    """The gateway call could not be logged. Its payment continues."""
 
     code = "call_not_recorded"
 
 
 class GatewayCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call; `outcome` is answered, refused, not sent or unknown."""
+    """A call; `outcome` is answered, refused, not sent or unknown."""
 
     operation: str
     outcome: str
@@ -84,7 +84,7 @@ class GatewayCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatewayCalls:
-    """The table of calls."""
+    """The table of gateway calls."""
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
@@ -94,10 +94,10 @@ class GatewayCalls:
         self._added: Batcher[GatewayCall, None] = Batcher(self._add_batch)
 
     async def add(self, call: GatewayCall) -> None:
-        """Write a call down, with whoever else writes one.
+        """Log a call together with concurrent ones.
 
         Raises:
-            CallNotRecordedError: the database does not take it.
+            CallNotRecordedError: the database rejected it.
         """
         self._count(call)
         summary = masked(scrub(call.summary))[:ANSWER_CHARS_MAX]
@@ -107,13 +107,13 @@ class GatewayCalls:
             raise CallNotRecordedError(because=str(error)) from error
 
     async def of(self, payment_id: UUID, transaction_id: str | None) -> list[GatewayCallRecord]:
-        """Return the calls about a payment, in order."""
+        """Return the calls of a payment, in order."""
         return await read_all(
             GatewayCallRecord, self._database, OF_PAYMENT, payment_id, transaction_id, ROWS_MAX
         )
 
     def _count(self, call: GatewayCall) -> None:
-        """Keep how long calls take, and how many in a row were not answered."""
+        """Record call durations and consecutive unanswered calls."""
         self.durations.add(call.took_ms / 1000, call.operation, call.outcome)
         answered = call.outcome in ANSWERED
         self.no_answer = 0 if answered else self.no_answer + 1

@@ -1,10 +1,10 @@
-"""Claims on the provider as rows: filed by a decision, then what became of them, with a receipt.
+"""Claims on the provider: filed by a decision, then settled with a receipt.
 
-A claim that ends is posted (record 153): paid, to the funds that wait for the line which brings the
-money; refused, to the losses.
+The end of a claim is posted (record 153): a paid one to suspense until its line brings the money, a
+refused one to losses.
 
-Rules a change must keep: a claim changes only with its event, in the same statement; what is paid
-or refused is ended, and leaves nothing on the account of claims.
+Rules a change must keep: a claim changes only together with its event, in one statement; paid and
+refused claims are final and leave no balance on the claims account.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ ENDED: Final = ("paid", "refused")
 
 @dataclass(frozen=True, slots=True)
 class GatewayClaim:
-    """A claim as it stands; `amount` is what is claimed, in minor units.
+    """A claim; `amount` is the claimed amount in minor units.
 
-    `refusal_by` proposes to take it as refused; it is a loss once a second person agrees.
+    `refusal_by` proposed to record it as refused; it becomes a loss once a second person approves.
     """
 
     discrepancy_id: UUID
@@ -134,28 +134,28 @@ class ClaimNotFoundError(NotFoundError):
 
 
 class ClaimEndedError(ConflictError):
-    """The claim is paid or refused; nothing of it changes any more."""
+    """The claim was already paid or refused and cannot change."""
 
     code = "claim_ended"
 
 
 class LineAwaitedError(ConflictError):
-    """The line of this payment is awaited: if it comes, it brings the money and ends the claim.
+    """A settlement line is still expected for this payment. It would pay and end the claim.
 
-    If it never comes, decide the discrepancy anew, with accept_loss.
+    If the line never comes, resolve the discrepancy again with accept_loss.
     """
 
     code = "line_awaited"
 
 
 class ClaimPostedError(ConflictError):
-    """The claim is paid or refused, and that is in the ledger; its decision stands."""
+    """The claim was paid or refused and posted to the ledger. Its decision cannot change."""
 
     code = "claim_posted"
 
 
 class Refusal(NamedTuple):
-    """A refusal that waits for a second person."""
+    """A refusal that awaits a second person."""
 
     id: UUID
     proposed_account: UUID | None
@@ -165,19 +165,19 @@ class GatewayClaims:
     """The tables of claims."""
 
     def __init__(self, database: Database, *, zone: ZoneInfo) -> None:
-        """Read and write through this database; a claim is due on a day in `zone`."""
+        """Use this database; deadlines are dates in `zone`."""
         self.database = database
         self._zone = zone.key
 
     async def file(self, discrepancy_id: UUID, *, by: str, note: str, within: Connection) -> None:
-        """File a claim, in the commit of the decision; or file it anew."""
+        """File a claim, or file it again, in the transaction of the decision."""
         await within.execute(FILE, discrepancy_id, by, note, self._zone)
 
     async def end(self, discrepancy_id: UUID, *, by: str, note: str, within: Connection) -> None:
-        """End a claim, if there is one, because its discrepancy is decided anew.
+        """End a claim, if any, because its discrepancy is decided again.
 
         Raises:
-            ClaimPostedError: it has ended already, and its money is posted.
+            ClaimPostedError: it has already ended and is posted.
         """
         if await within.fetchrow(IS_POSTED, discrepancy_id) is not None:
             raise ClaimPostedError
@@ -186,11 +186,11 @@ class GatewayClaims:
     async def step(
         self, discrepancy_id: UUID, status: str, *, receipt: str | None, by: str, note: str
     ) -> GatewayClaim:
-        """Write down what became of a claim.
+        """Record a step of a claim.
 
         Raises:
-            ClaimNotFoundError, ClaimEndedError: there is none, or nothing changes any more.
-            LineAwaitedError: its line would bring the same money once more.
+            ClaimNotFoundError, ClaimEndedError: there is no open claim.
+            LineAwaitedError: its line would bring the same money again.
         """
 
         async def together(connection: Connection) -> None:
@@ -207,7 +207,7 @@ class GatewayClaims:
         return await self.get(discrepancy_id)
 
     async def propose_refusal(self, discrepancy_id: UUID, *, by: Actor, note: str) -> GatewayClaim:
-        """Propose that a claim was refused, and is a loss; another person agrees.
+        """Propose to record a claim as refused and as a loss; another person approves.
 
         Raises:
             ClaimNotFoundError, ClaimEndedError, LineAwaitedError: as for any step.
@@ -223,14 +223,14 @@ class GatewayClaims:
         return await self.get(discrepancy_id)
 
     def refusals(self, note: str) -> "Refusals":
-        """Return the refusals that wait, to be agreed to with this note."""
+        """Return the pending refusals, to be approved with this note."""
         return Refusals(note)
 
     async def get(self, discrepancy_id: UUID) -> GatewayClaim:
         """Return a claim.
 
         Raises:
-            ClaimNotFoundError: there is none.
+            ClaimNotFoundError: no claim was filed.
         """
         row = await self.database.fetchrow(ONE, discrepancy_id)
         if row is None:
@@ -240,27 +240,27 @@ class GatewayClaims:
     async def listed(
         self, gateway: str, *, status: str | None = None, open_only: bool = False
     ) -> list[GatewayClaim]:
-        """Return claims, the soonest due first."""
+        """Return claims, soonest deadline first."""
         rows = await self.database.fetch(LISTED, gateway, status, open_only)
         return [_claim(row) for row in rows]
 
 
 class Refusals:
-    """Refusals that wait for a second person, as dual control has proposals."""
+    """Pending refusals, in the form dual control requires."""
 
     def __init__(self, note: str) -> None:
-        """Agree with this note."""
+        """Approve with this note."""
         self._note = note
 
     async def proposed(self, subject: UUID, *, within: Connection) -> Refusal | None:
-        """Return the refusal of a claim that waits."""
+        """Return the pending refusal of a claim."""
         row = await within.fetchrow(PROPOSED, subject)
         return None if row is None else Refusal(row["discrepancy_id"], row["refusal_account"])
 
     async def decide(
         self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
     ) -> bool:
-        """End the claim as refused, and post the loss; any other step takes a proposal back."""
+        """Record the claim as refused and post the loss; any other step withdraws the proposal."""
         assert approved, "a refusal is taken back by the claim's next step"
         kind = await _kind_of(proposal_id, ends=True, within=within)
         if not await within.fetch(AGREED, proposal_id, by.name, by.account, self._note):
@@ -270,10 +270,10 @@ class Refusals:
 
 
 async def _kind_of(discrepancy_id: UUID, *, ends: bool, within: Connection) -> str:
-    """Return what a claim is about.
+    """Return the discrepancy kind of a claim.
 
     Raises:
-        LineAwaitedError: it is to end, and its line would bring the same money once more.
+        LineAwaitedError: the claim would end although its line is still expected.
     """
     subject = await within.fetchrow(SUBJECT, discrepancy_id)
     assert subject is not None, "a claim is about a discrepancy"
@@ -284,7 +284,7 @@ async def _kind_of(discrepancy_id: UUID, *, ends: bool, within: Connection) -> s
 
 
 async def brought_by_its_line(discrepancy_id: UUID, line: str, *, within: Connection) -> None:
-    """End the claim of a discrepancy, if there is one, because its line came after all."""
+    """End the claim of a discrepancy, if any, because its line arrived."""
     await within.execute(BROUGHT, discrepancy_id, line)
 
 

@@ -1,12 +1,12 @@
-"""Which tables the application may not write, not change, or may remove rows from.
+"""Tables that the application's role cannot write, cannot change, or may delete from.
 
-Rule a change must keep: names apart by a comma and a blank; the invariant
-`only_the_platform_writes` compares with what is granted.
+Rule a change must keep: separate names by a comma and a space; the invariant
+`only_the_platform_writes` compares them with the actual grants.
 """
 
 from typing import Final
 
-# Tables that no session of the application may write but through a door, or a trigger.
+# Tables that the application writes only through functions and triggers.
 BEHIND_DOORS: Final = (
     "payments, payment_events, resolution_claims, ledger_entries, ledger_accounts, "
     "payment_transitions, provider_accounts, clock, migrations, vehicle_transitions, "
@@ -21,7 +21,7 @@ APPEND_ONLY: Final = (
     "gateway_calls, audit_events, history_heads, history_leaves"
 )
 
-# What is done with is removed from these, and from no others.
+# Completed rows are deleted from these tables only.
 EMPTIED: Final = (
     "jobs, idempotency_keys, sessions, refused_sign_ins, sign_in_attempts, documents_due"
 )

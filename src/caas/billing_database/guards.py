@@ -1,9 +1,8 @@
-"""Whether the guards of the schema stand: what the migrations wrote, compared with what is there.
+"""Checks that the schema's triggers and their functions match the migrations.
 
-A guard is a trigger or the function behind it. Who owns the schema can take one away, put it to
-sleep, or write its function anew; this finds it.
+The schema's owner could drop or disable a trigger or replace its function; this check detects it.
 
-Rule a change must keep: what must be there is read off the migrations themselves.
+Rule a change must keep: the expected state is read from the migrations.
 """
 
 import re
@@ -26,7 +25,7 @@ FUNCTION: Final = re.compile(
 
 
 def _triggers() -> Iterator[tuple[str, str]]:
-    """Yield the triggers that the migrations leave behind, by their tables."""
+    """Yield the triggers that the migrations create, by table."""
     written = dict[tuple[str, str], None]()
     for sql in migrations.files().values():
         for found in TRIGGER.finditer(sql):
@@ -38,7 +37,7 @@ def _triggers() -> Iterator[tuple[str, str]]:
 
 
 def _functions() -> Iterator[tuple[str, str]]:
-    """Yield the functions that the migrations leave behind, with their bodies' digests."""
+    """Yield the functions that the migrations create, with the digest of each body."""
     written = dict[str, str]()
     for sql in migrations.files().values():
         for found in FUNCTION.finditer(sql):
@@ -78,4 +77,4 @@ select e.id::text, e.vin, e.command_id::text, e.epoch, e.subject::text, e.servic
           case when e.signs_action then e.action end, e.status, e.at, e.signature, v.public_key
      from delivery_evidence e left join vehicles v on v.vin = e.vin
     where e.verified and e.kind = 'vehicle_acknowledgement'"""
-"""The verified words of vehicles, with the key each must be signed with."""
+"""Verified acknowledgements, with the key that must have signed each."""

@@ -1,12 +1,11 @@
-"""Whether the Billing Database answers, and takes writes: asked on a connection of its own.
+"""Health check of the Billing Database on a separate connection.
 
-A server that is frozen, or a network that swallows everything, answers nothing and hangs up on
-nobody: whoever waits for it waits until a time limit of minutes. So it is asked apart, briefly.
+A frozen server or a network that drops packets neither answers nor disconnects, so callers would
+wait for minutes. The check is separate and short.
 
-Rules a change must keep: an answer comes within `HEARTBEAT_SECONDS_MAX`, whatever the server does;
-whoever asks while somebody is asking gets that answer; a server that says it has no room is there;
-what is wrong is said in words of ours, and the server's own are logged; a session that takes no
-writes is hung up on, since a new one may.
+Rules a change must keep: a check takes at most `HEARTBEAT_SECONDS_MAX`; concurrent callers share
+it; a server without free connections counts as present; reasons are reported in our words and the
+server's messages are logged; read-only sessions are closed, because a new one may be writable.
 """
 
 import asyncio
@@ -17,24 +16,24 @@ import asyncpg
 import structlog
 
 HEARTBEAT_SECONDS_MAX: Final = 1.5
-SILENCE: Final = "it does not answer"
-READ_ONLY: Final = "it takes no writes: it is a standby, or default_transaction_read_only is on"
+SILENCE: Final = "it does not respond"
+READ_ONLY: Final = "it is read-only: a standby, or default_transaction_read_only is on"
 WORDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
     ((asyncpg.ReadOnlySQLTransactionError,), READ_ONLY),
     ((asyncpg.DiskFullError,), "its disk is full"),
-    ((asyncpg.OutOfMemoryError,), "it has no memory left"),
-    ((asyncpg.TooManyConnectionsError,), "all its connections are taken"),
+    ((asyncpg.OutOfMemoryError,), "it is out of memory"),
+    ((asyncpg.TooManyConnectionsError,), "it has no free connections"),
     ((asyncpg.CannotConnectNowError,), "it is starting up or shutting down"),
-    ((asyncpg.AdminShutdownError, asyncpg.CrashShutdownError), "it is being stopped"),
-    ((asyncpg.InvalidAuthorizationSpecificationError,), "it refuses the login of this platform"),
+    ((asyncpg.AdminShutdownError, asyncpg.CrashShutdownError), "it is shutting down"),
+    ((asyncpg.InvalidAuthorizationSpecificationError,), "it rejects the login of this platform"),
     ((asyncpg.InvalidCatalogNameError,), "there is no database of this name"),
-    ((asyncpg.PostgresSystemError,), "its machine cannot read or write its files"),
+    ((asyncpg.PostgresSystemError,), "it cannot read or write its files"),
     ((TimeoutError,), SILENCE),
-    ((ConnectionRefusedError,), "nothing listens at its address"),
-    ((OSError,), "the connection to it cannot be made, or was lost"),
+    ((ConnectionRefusedError,), "the connection was refused"),
+    ((OSError,), "the connection failed or was lost"),
     ((asyncpg.InterfaceError, asyncpg.PostgresConnectionError), "the connection to it was lost"),
 )
-"""How errors are told; the first that fits counts."""
+"""Reasons by error; the first match counts."""
 LOOK: Final = "select current_setting('transaction_read_only')::boolean"
 FULL: Final = (asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError)
 
@@ -42,38 +41,38 @@ _log = structlog.get_logger()
 
 
 def in_words(error: BaseException) -> str:
-    """Return in plain words what keeps the database from serving."""
+    """Return the reason why the database cannot serve."""
     for kinds, words in WORDS:
         if isinstance(error, kinds):
             return words
-    return "it answers with an error that the log names"
+    return "it reports an error; see the log"
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """How the database is: `because` says what is wrong, None when nothing is."""
+    """The result of a check: `because` is the reason, None if healthy."""
 
     answers: bool
     because: str | None = None
 
 
 class HeartbeatMonitor:
-    """Asks the database how it is."""
+    """Checks the health of the database."""
 
     def __init__(self, dsn: str) -> None:
-        """Ask the one that is there."""
+        """Check the database at this address."""
         self._dsn = dsn
         self._connection: asyncpg.Connection | None = None
         self._asking: asyncio.Task[Heartbeat] | None = None
 
     async def take(self) -> Heartbeat:
-        """Ask, or wait for the answer to whoever is asking."""
+        """Run a check, or wait for the one in progress."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.get_running_loop().create_task(self._ask())
         return await asyncio.shield(self._asking)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._asking is not None:
             await self._asking
         self._hang_up()

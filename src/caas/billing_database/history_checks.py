@@ -1,10 +1,10 @@
-"""What differs between the history as it stands and as a head, or an older export, says it was.
+"""Compares the history with a signed head or an older export.
 
-The leaves that are kept are genuine when the head's root follows from them. Then each row is held
-against its leaf: it may be another, or not there. What no head counts, and is older than what the
-next one will look for, was written into the past.
+Stored leaves are genuine if they give the head's root. Each row is then compared with its leaf: it
+may be changed or missing. A row that no head covers, and that is too old for the next one, was
+inserted later.
 
-Rules a change must keep: every difference is named, as far as it can be known; nothing is written.
+Rules a change must keep: every difference is reported as precisely as possible; nothing is written.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +31,7 @@ KEPT: Final = """
 select digests from history_leaves where of_table = $1 and first_leaf < $2 order by first_leaf
 """
 LOOKED_FROM: Final = "select looked_from from history_trees where of_table = $1"
-# Each leaf beside its row. A row without a leaf matters when no head will look for it any more.
+# Each leaf with its row. A row without a leaf matters once no head will cover it.
 SIDE_BY_SIDE: Final = """
 with leaf as (
   select k.key, substr(l.digests, (k.i::integer - 1) * 32 + 1, 32) as digest, l.columns
@@ -49,7 +49,7 @@ select coalesce(l.key, p.key) as key, l.digest, l.columns, p.texts, p.too_late
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row, or a table when the key is empty, and what is wrong with it."""
+    """A row, or a table if the key is empty, and what is wrong with it."""
 
     table: str
     key: str
@@ -57,12 +57,12 @@ class Difference:
 
 
 async def differences_from_head(database: Database, head: SignedHead) -> list[Difference]:
-    """Hold every table against a head."""
+    """Compare every table with a head."""
     found: list[Difference] = []
     for name, counted in head.tables.items():
         table = BY_NAME.get(name)
         if table is None:
-            found.append(Difference(name, "", "this version knows no such table"))
+            found.append(Difference(name, "", "this version has no such table"))
             continue
         async with (
             database.connection() as connection,
@@ -123,7 +123,7 @@ def _why(row: Row, table: str, names: Sequence[str]) -> str | None:
     values = dict(zip(names, row["texts"], strict=True))
     columns: list[str] = row["columns"]
     if not values.keys() >= set(columns):
-        return "columns that were digested are there no more"
+        return "columns that were digested no longer exist"
     same = row_digest(table, columns, [values[name] for name in columns]) == row["digest"]
     return None if same else REWRITTEN
 
@@ -131,7 +131,7 @@ def _why(row: Row, table: str, names: Sequence[str]) -> str | None:
 async def differences_from_export(
     now: AsyncIterator[ChainLine], before: Export
 ) -> list[Difference]:
-    """Hold the events as they stand, in order, against those of an older export."""
+    """Compare the current events, in order, with those of an older export."""
     there = {_key(line): before.digest(line) for line in before.lines}
     found: list[Difference] = []
     async for line in now:
@@ -142,7 +142,7 @@ async def differences_from_export(
 
 
 def differences_of_exports(now: Export, before: Export) -> list[Difference]:
-    """Hold an export against an older one."""
+    """Compare an export with an older one."""
     there = {_key(line): before.digest(line) for line in now.lines}
     return [
         Difference(EVENTS_TABLE, _key(line), REWRITTEN if _key(line) in there else MISSING)
@@ -152,7 +152,7 @@ def differences_of_exports(now: Export, before: Export) -> list[Difference]:
 
 
 def payments_gone(differences: Sequence[Difference]) -> list[tuple[str, int]]:
-    """Return the payments that lack their first events, with how many of them."""
+    """Return the payments whose first events are missing, with the number missing."""
     lacking: dict[str, set[int]] = {}
     for it in differences:
         if it.table == EVENTS_TABLE and it.because == MISSING and it.key:

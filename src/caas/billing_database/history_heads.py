@@ -1,11 +1,11 @@
-"""Heads of the history: a Merkle tree for each table, whose roots are signed (decision 118).
+"""Signed heads: a Merkle tree per table, with signed roots (decision 118).
 
-A row is found by its time, and is a leaf once. A transaction that commits late is no exception: its
-rows are older than the head and come into the next one, because they are looked for from the
-beginning of the oldest transaction that ran when the head before was made, less a margin.
+Rows are found by time and become a leaf once. Rows of a transaction that commits late are covered
+by the next head: the search starts at the oldest transaction that was open at the previous head,
+less a margin.
 
-Rules a change must keep: a table's trees grow by what its leaves were never counted for, and in one
-transaction; what a head costs follows from the rows since the last one, not from all there are.
+Rules a change must keep: leaves are appended once, in one transaction; the cost of a head depends
+on the rows since the last one, not on the size of the history.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -44,13 +44,13 @@ insert into history_heads (head, body, public_key, signature, made_at) values ($
 on conflict (head) do nothing returning head
 """
 NOW: Final = "select db_now()"
-# Asked before the snapshot is taken: whoever runs then, and commits later, wrote after this.
+# Read before the snapshot: transactions open now may commit rows with later times.
 LOOK_FROM: Final = f"""
 select least(db_now(), min(a.xact_start) + (db_now() - clock_timestamp()))
        - interval '{SLACK_HOURS} hours'
   from pg_stat_activity a where a.datname = current_database()
 """
-# A lock is no query: the snapshot is taken after it, and sees what whoever held it has counted.
+# Taken before the snapshot, which then includes what the previous holder appended.
 ALONE: Final = "lock table history_trees in share row exclusive mode"
 TREE: Final = "select size, peaks from history_trees where of_table = $1"
 GROWN: Final = """
@@ -80,7 +80,7 @@ COUNTED_SINCE: Final = """l.head >= (
 
 @dataclass(frozen=True, slots=True)
 class KeptHead:
-    """A head as the database keeps it, and how long ago it was made."""
+    """A stored head and its age."""
 
     signed: SignedHead
     made_at: datetime
@@ -88,7 +88,7 @@ class KeptHead:
 
 
 async def last_heads(database: Database, *, rows_max: int = HEADS_LISTED_MAX) -> list[KeptHead]:
-    """Return the newest heads, the newest first."""
+    """Return the newest heads, newest first."""
     return [
         KeptHead(
             SignedHead(row["body"], row["public_key"], row["signature"]),
@@ -106,9 +106,9 @@ async def head(database: Database, number: int) -> SignedHead | None:
 
 
 async def made(database: Database, *, sign: Sign, also: Also | None = None) -> SignedHead | None:
-    """Count what no head counts yet, and keep the head that says so; `also` is in its commit.
+    """Append uncovered rows and store the head, with `also` in the same transaction.
 
-    None where another process kept this head meanwhile; the next one says what was counted here.
+    None if another process stored this head first; the next head covers these rows.
     """
     last = await last_heads(database, rows_max=1)
     number = last[0].signed.number + 1 if last else 1
@@ -133,7 +133,7 @@ async def made(database: Database, *, sign: Sign, also: Also | None = None) -> S
 
 
 async def _grown(database: Database, table: HistoryTable, number: int) -> TableHead:
-    """Let a table's tree grow by the rows that no head counts, one process at a time."""
+    """Append a table's uncovered rows to its tree, one process at a time."""
     async with database.connection() as connection:
         look_from = await connection.fetchval(LOOK_FROM)
         async with connection.transaction(isolation="repeatable_read"):
@@ -153,7 +153,7 @@ async def _grown(database: Database, table: HistoryTable, number: int) -> TableH
 
 
 async def columns_of(connection: Connection, table: HistoryTable) -> list[Column]:
-    """Return what of a table's rows is digested."""
+    """Return the columns of a table that are digested."""
     rows = await connection.fetch(COLUMNS, table.name)
     found = [column_of(row["name"], row["type"]) for row in rows]
     return [it for it in found if table.columns is None or it.name in table.columns]
@@ -162,7 +162,7 @@ async def columns_of(connection: Connection, table: HistoryTable) -> list[Column
 async def _fresh(
     connection: Connection, table: HistoryTable, columns: Sequence[Column]
 ) -> AsyncIterator[tuple[list[str], list[bytes]]]:
-    """Yield the keys and digests of rows that no head counts, some at a time."""
+    """Yield keys and digests of uncovered rows in batches."""
     query = FRESH.format(
         table=table.name,
         key=key_sql(table, columns),

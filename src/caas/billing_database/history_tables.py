@@ -1,8 +1,8 @@
-"""The tables whose rows are never changed, and how a row of each is digested (decision 118).
+"""The append-only tables of the history, and how their rows are digested (decision 118).
 
-Rules a change must keep: every append-only table of the schema stands here, but those that keep the
-heads themselves; what is digested of a row is what nothing legitimate ever changes; a row is the
-same text in every session, whatever its settings.
+Rules a change must keep: every append-only table of the schema is listed, except those that store
+heads; digested columns never change legitimately; the text of a row does not depend on session
+settings.
 """
 
 import json
@@ -13,16 +13,15 @@ from typing import Final
 from caas.rules.merkle import leaf_digest
 
 SLACK_HOURS: Final = 24
-"""A row is looked for that long after its time: no transaction, and no run of a report, is longer.
-"""
+"""How long after its time a row may still appear: longer than any transaction or report run."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryTable:
     """A table of the history.
 
-    `at` tells when a row was written, None where nothing does: then all rows are looked through.
-    `columns` are those that never change, None for every column; `only` says which rows are final.
+    `at` is the time column, or None to scan all rows. `columns` are those that never change, None
+    for all; `only` selects final rows.
     """
 
     name: str
@@ -49,7 +48,7 @@ HISTORY: Final = (
     HistoryTable("order_events", "at", ("order_id", "version")),
     HistoryTable("ota_commands", "created_at", ("command_id",)),
     HistoryTable(
-        "payment_events", "at", ("payment_id", "seq"),  # an export holds these, and is checked
+        "payment_events", "at", ("payment_id", "seq"),  # exports contain these and are verified
         ("payment_id", "seq", "event", "from_state", "to_state", "source", "facts", "at", "hash"),
     ),
     HistoryTable("payment_taxes", "recorded_at", ("payment_id",)),
@@ -63,7 +62,7 @@ HISTORY: Final = (
     HistoryTable("webhook_inbox", "received_at"),
     HistoryTable("webhook_quarantine", "received_at"),
     HistoryTable("written_off_invoices", "at", ("invoice",)),
-    # What moves on, as far as it never changes: what it is for, or how it was decided.
+    # Mutable rows, limited to the columns that never change.
     HistoryTable(
         "refunds", "created_at",
         columns=("id", "payment_id", "amount", "currency", "reason", "requested_by", "created_at"),
@@ -80,7 +79,7 @@ HISTORY: Final = (
 )  # fmt: skip
 BY_NAME: Final = {table.name: table for table in HISTORY}
 OF_THE_HEADS: Final = frozenset({"history_heads", "history_leaves"})
-"""Append-only as well, and covered by each other: a head holds the digest of the one before it."""
+"""Append-only tables that cover each other: each head contains the previous one's digest."""
 
 COLUMNS: Final = """
 select a.attname as name, format_type(a.atttypid, null) as type
@@ -93,14 +92,14 @@ select a.attname as name, format_type(a.atttypid, null) as type
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column, and the SQL that writes a value of it as text."""
+    """A column and the SQL expression for its text."""
 
     name: str
     text: str
 
 
 def column_of(name: str, type_name: str) -> Column:
-    """Return how a column of this type is written, in every session alike."""
+    """Return the expression for a column of this type, independent of session settings."""
     if type_name == "timestamp with time zone":
         return Column(name, f"extract(epoch from t.{name})::text")
     if type_name == "bytea":
@@ -109,13 +108,13 @@ def column_of(name: str, type_name: str) -> Column:
 
 
 def key_sql(table: HistoryTable, columns: Sequence[Column]) -> str:
-    """Return the SQL for a row's key: its key columns as they are digested, joined by a slash."""
+    """Return the SQL for a row's key: its key columns as text, joined by a slash."""
     texts = {column.name: column.text for column in columns}
     return " || '/' || ".join(texts[name] for name in table.key)
 
 
 def row_digest(table: str, columns: Sequence[str], values: Sequence[str | None]) -> bytes:
-    """Return the leaf of a row: the digest of the table and of every column with its value."""
+    """Return the leaf of a row: the digest of the table name and every column."""
     row = dict(zip(columns, values, strict=True))
     content = json.dumps([table, row], ensure_ascii=False, separators=(",", ":"))
     return leaf_digest(content.encode())

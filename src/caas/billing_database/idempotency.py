@@ -1,11 +1,11 @@
-"""Idempotency keys of our callers: the same key, the same answer; another body, a refusal.
+"""Idempotency keys: a repeated request returns the stored response.
 
-Payments put their key in when they are accepted (`payments.accept`); every other call begins and
-ends its key here. A key belongs to its caller; only its hash is stored.
+`payments.accept` stores the keys of payments; every other call begins and ends its key here. Keys
+are scoped to their caller; only hashes are stored.
 
-Rules a change must keep: a key never answers for another request; it is taken over only from a call
-that is certainly over, because its process is dead or gave it up, or it began long ago; whoever
-gives a key up names the attempt that took it.
+Rules a change must keep: a key never returns the response of another request; a key is taken over
+only from a request that has certainly ended: its process died, it gave up the key, or it began long
+ago; giving up a key names the attempt that took it.
 """
 
 import asyncio
@@ -49,14 +49,14 @@ update idempotency_keys k set answer_status = w.status, answer_body = w.body
        as w(caller, key_hash, status, body)
  where k.caller = w.caller and k.key_hash = w.key_hash and k.answer_status is null
 """
-# A key taken for a payment that was then not accepted names a payment that never was.
+# A key claimed for a payment that was not accepted refers to a payment that does not exist.
 FORGET = """
 delete from idempotency_keys k
  where k.caller = $1 and k.key_hash = $2 and k.answer_status is null
    and ($3::uuid is null or k.attempt = $3)
    and not exists (select from payments p where p.id = k.payment_id)
 """
-# A payment's id is the attempt that accepted it. A key of a payment is never done a second time.
+# A payment's id is the attempt that accepted it. A payment's key is never executed again.
 GIVE_UP = """
 update idempotency_keys k set held_by = 0
   from unnest($1::text[], $2::bytea[], $3::uuid[]) as w(caller, key_hash, attempt)
@@ -73,13 +73,13 @@ select k.payment_id from idempotency_keys k join payments p on p.id = k.payment_
 
 
 class KeyReusedError(RefusedError):
-    """This Idempotency-Key was used for another request; send a new key for a new request."""
+    """The Idempotency-Key was used for another request. Send a new key with each new request."""
 
     code = "idempotency_key_reused"
 
 
 class InFlightError(RefusedError):
-    """The first request with this Idempotency-Key is still running; ask again shortly."""
+    """The first request with this Idempotency-Key is still running. Retry shortly."""
 
     code = "idempotency_key_in_flight"
     http_status = 409
@@ -87,7 +87,7 @@ class InFlightError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """The answer that the first request with this key was given."""
+    """The stored response of the first request with this key."""
 
     status: int
     body: bytes
@@ -107,12 +107,12 @@ class _Taken(NamedTuple):
 
 
 def hashed(text: str | bytes) -> bytes:
-    """Return the digest under which a key or a request body is kept."""
+    """Return the digest that is stored for a key or a request body."""
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
 class IdempotencyKeys:
-    """The store of keys and answers."""
+    """The table of idempotency keys."""
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
@@ -124,7 +124,7 @@ class IdempotencyKeys:
     async def begin(
         self, caller: str, key: str, request: bytes, *, attempt: UUID | None = None
     ) -> StoredAnswer | None:
-        """Take the key for this attempt at the request, or return the answer it already has.
+        """Claim the key for this attempt, or return its stored response.
 
         Raises:
             KeyReusedError: the key was used with another body.
@@ -162,7 +162,7 @@ class IdempotencyKeys:
         *,
         within: Connection | None = None,
     ) -> None:
-        """Keep the answer for whoever asks again."""
+        """Store the response for repeated requests."""
         ended = _Ended(caller, hashed(key), answer.status, answer.body)
         if within is not None:
             await _end(within, [ended])
@@ -174,7 +174,7 @@ class IdempotencyKeys:
                 raise
 
     async def forget(self, caller: str, key: str, *, attempt: UUID | None = None) -> None:
-        """Give the key back after an attempt that changed nothing."""
+        """Release the key after an attempt that changed nothing."""
         try:
             await self._database.fetch(FORGET, caller, hashed(key), attempt)
         except (UnavailableError, asyncio.CancelledError):
@@ -183,25 +183,25 @@ class IdempotencyKeys:
             raise
 
     def give_up(self, caller: str, key_hash: bytes, attempt: UUID) -> None:
-        """Let whoever asks next take the key over from an attempt that is over.
+        """Allow the next request to take the key over from an attempt that ended.
 
-        An attempt to accept a payment is known by the payment's id.
+        An attempt to accept a payment is identified by the payment's id.
         """
         self._given_up.add(_Taken(caller, key_hash, attempt))
 
     async def forget_phantom(self, caller: str, key_hash: bytes) -> None:
-        """Give a key back that has no answer, and no payment was made under it."""
+        """Release a key that has neither a response nor a payment."""
         await self._database.fetch(FORGET, caller, key_hash, None)
 
     async def payment_of(self, caller: str, key_hash: bytes) -> UUID | None:
-        """Return the payment that was accepted under a key, if one was."""
+        """Return the payment accepted under a key, or None."""
         row = await self._database.fetchrow(PAYMENT_OF, caller, key_hash)
         return None if row is None else row["payment_id"]
 
     async def is_orphaned(self, caller: str, key_hash: bytes) -> bool:
-        """Say whether the process that took a key died before it answered.
+        """Return whether the process that claimed a key died before it responded.
 
-        It is silent at two looks: a server that was restarted hears nobody for a moment.
+        It must be missing in two checks, because a restarted server sees no processes at first.
         """
         if await self._database.fetchrow(ORPHANED, caller, key_hash) is None:
             return False

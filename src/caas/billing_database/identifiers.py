@@ -1,9 +1,7 @@
-"""Identifiers made by us: UUIDv7 (RFC 9562), in order of creation, so that indexes stay small.
+"""Identifiers: UUIDv7 (RFC 9562), in order of creation, which keeps indexes compact.
 
-Within a millisecond a quarter of a microsecond counts (its method 3): what one process makes one
-after the other can be listed by id, newest first.
-
-Rule a change must keep: an id is unique without asking anybody.
+Sub-millisecond precision is a quarter of a microsecond (method 3), so ids created by one process
+sort by creation time.
 """
 
 import os
@@ -15,7 +13,7 @@ _VARIANT = 0x2 << 62
 
 
 def new_id() -> UUID:
-    """Return a fresh UUIDv7."""
+    """Return a new UUIDv7."""
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     high = (rest << 12) // 1_000_000 << 64
     low = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
@@ -23,10 +21,10 @@ def new_id() -> UUID:
 
 
 def random_id() -> UUID:
-    """Return an id that nobody can guess, for what a vehicle is told to do."""
+    """Return an unpredictable id, for commands to vehicles."""
     return UUID(bytes=os.urandom(16), version=4)
 
 
 def derived_id(*parts: object) -> UUID:
-    """Return the id that follows from these parts: the same parts, the same id, on any machine."""
+    """Return an id derived from these parts: equal parts give equal ids on every machine."""
     return uuid5(NAMESPACE_URL, "|".join(str(part) for part in parts))

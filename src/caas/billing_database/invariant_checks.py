@@ -1,7 +1,7 @@
-"""What the last check of each invariant found, kept for whoever wants to see it without checking.
+"""Stores the last result of each invariant check.
 
-Rules a change must keep: a finding is written as it was found, with the time of the check; the laws
-themselves stand in `self_check`.
+Rule a change must keep: results are stored as found, with the time of the check; `self_check`
+defines the invariants.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ KEPT: Final = "select invariant, broken, examples, checked_at from invariant_che
 
 @dataclass(frozen=True, slots=True)
 class InvariantResult:
-    """A invariant and its last check; `checked_at` None when it was never checked."""
+    """An invariant and its last check; `checked_at` is None if it was never checked."""
 
     name: str
     sentence: str
@@ -35,7 +35,7 @@ class InvariantResult:
 
 
 async def checked(database: Database) -> list[Finding]:
-    """Check every invariant now, and keep what was found."""
+    """Check every invariant now and store the results."""
     findings = await self_check.self_check(database)
 
     async def keep(connection: Connection) -> None:
@@ -51,7 +51,7 @@ async def checked(database: Database) -> list[Finding]:
 
 
 async def last_checks(database: Database) -> list[InvariantResult]:
-    """Return every invariant with its last check."""
+    """Return every invariant with its last result."""
     kept = {row["invariant"]: row for row in await database.fetch(KEPT)}
     return [
         InvariantResult(

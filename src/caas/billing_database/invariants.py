@@ -1,8 +1,8 @@
-"""The invariants of the whole database: each a query that must return no row (decision 42).
+"""Invariants of the whole database: queries that must return no row (decision 42).
 
-Rules a change must keep: a law reads only; it names the rows that break it; a law is never
-weakened to let a state pass, the state is mended. A guard refuses what breaks a law at once, and
-the law finds what was done while a guard was away.
+Rules a change must keep: an invariant only reads, and returns the rows that violate it; it is never
+weakened to make a state pass: fix the state. Constraints and triggers reject violations at once;
+invariants find those that occurred while a trigger was disabled.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from caas.rules.order_states import VEHICLE_OF
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """A sentence that always holds, and the query for the rows that break it."""
+    """What must hold, and the query that returns the rows that violate it."""
 
     name: str
     sentence: str
@@ -42,7 +42,7 @@ _HOLDING = ", ".join(f"'{order}'" for order in VEHICLE_OF)
 INVARIANTS: Final = (
     Invariant(
         "no_capture_without_delivery",
-        "A captured service payment has a verified acknowledgement of its vehicle.",
+        "A captured service payment has a verified acknowledgement from its vehicle.",
         """select p.id from payments p left join service_orders o on o.id = p.subject
             where p.type = 'service' and p.captured_amount > 0
             and not exists (select from resolution_claims c
@@ -53,14 +53,14 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "capture_or_void_never_both",
-        "An authorization is captured or voided, never both, and as it was claimed.",
+        "An authorization is captured or voided, never both, and matches its recorded claim.",
         """select p.id from payments p left join resolution_claims c on c.payment_id = p.id
             where (p.state = 'Voided' and (c.kind = 'capture' or p.captured_amount > 0))
                or (p.captured_amount > 0 and c.kind is distinct from 'capture')""",
     ),
     Invariant(
         "one_live_payment",
-        "A subject has at most one live payment of a type.",
+        "A subject has at most one live payment per type.",
         """select min(id::text) from payments where live
             group by subject, type having count(*) > 1""",
     ),
@@ -86,7 +86,7 @@ INVARIANTS: Final = (
     Invariant(*NOTHING_IS_FORGOTTEN),
     Invariant(
         "state_is_fold_of_events",
-        "A payment's state is where its events lead, one legal arrow after the other.",
+        "A payment's state results from its events, and every transition is legal.",
         """select p.id from payments p left join payment_events e
              on e.payment_id = p.id and e.seq = p.version
             where e.to_state is distinct from p.state or e.hash is distinct from p.event_hash
@@ -103,7 +103,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "event_chain_holds",
-        "Every event's hash follows from the event and from the hash before it.",
+        "Every event's hash is computed from the event and the previous hash.",
         """select e.payment_id from payment_events e left join payment_events b
              on b.payment_id = e.payment_id and b.seq = e.seq - 1
             where e.hash <> event_digest(coalesce(b.hash, ''::bytea), e.payment_id, e.seq, e.event,
@@ -111,7 +111,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "one_transaction_per_payment",
-        "What a payment does not live by is undone or in work; what it lives by never is.",
+        "Any gateway transaction other than a payment's own is voided, refunded or being undone.",
         """select e.payment_id from payment_events e
             where e.event = 'Late truth' and e.source like 'late:%'
               and not exists (select from payment_events u where u.payment_id = e.payment_id
@@ -128,15 +128,15 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "one_owner_per_vehicle",
-        "A vehicle is sin asignar and in stock, or exactly one order has it (decision 20).",
+        "A vehicle is in stock (sin asignar) or assigned to exactly one order (decision 20).",
         """select v.vin from vehicles v
             where (select count(*) from vehicle_assignments a where a.vin = v.vin and a.active)
                <> case when v.state = 'sin asignar' then 0 else 1 end
                or (v.state = 'sin asignar') <> (v.in_stock_since is not null)""",
     ),
     Invariant(
-        "order_and_vehicle_walk_together",
-        "The order that has a vehicle and the vehicle are at the same place of their way.",
+        "order_and_vehicle_states_match",
+        "The states of an order and its vehicle match.",
         f"""select o.id from vehicle_assignments a join orders o on o.id = a.order_id
               join vehicles v on v.vin = a.vin
              where a.active and (o.customer <> a.customer or o.vin <> a.vin
@@ -149,7 +149,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "vehicles_are_paid_for",
-        "An order that holds a vehicle was paid for it, and nobody paid for what was never theirs.",
+        "An order with a vehicle has its payments, and no payment was captured without a vehicle.",
         f"""select o.id from orders o where o.state in ({_HOLDING}) and not exists (
               select from payments p where p.subject = o.id and p.type = 'reservation'
                  and p.captured_amount > 0)
@@ -165,20 +165,20 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "only_a_decline_loses_a_reservation",
-        "A lost reservation has a final payment that was declined (decision 19).",
+        "A lost reservation has a declined final payment (decision 19).",
         """select o.id from orders o where o.state = 'reservation lost' and not exists (
              select from payments p where p.subject = o.id and p.type = 'final'
                 and p.state = 'Failed' and p.decline_code is not null)""",
     ),
     Invariant(
         "one_invoice_per_month",
-        "A subscription has at most one invoice for a month.",
+        "A subscription has at most one invoice per month.",
         """select min(id::text) from invoices where kind = 'invoice'
             group by subscription, month having count(*) > 1""",
     ),
     Invariant(
         "no_gap_in_invoice_numbers",
-        "The invoice numbers of a series run from one to the last without a gap.",
+        "Invoice numbers of a series are consecutive from one.",
         """select s.series from invoice_series s left join (
              select series, count(*) as n, max(number) as last from invoices group by series) i
              on i.series = s.series
@@ -186,7 +186,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "every_invoice_has_its_subscription",
-        "An invoice is of a subscription, a credit note of an invoice of the same.",
+        "An invoice belongs to a subscription, and its credit notes to the same one.",
         """select i.id from invoices i left join subscriptions s on s.id = i.subscription
              left join invoices c on c.id = i.corrects
             where i.subscription is not null and s.customer is distinct from i.customer
@@ -195,7 +195,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "usage_is_billed_as_recorded",
-        "What an invoice bills as use is what was recorded, each use on one invoice.",
+        "Billed usage equals recorded usage, and each record is on one invoice.",
         """select coalesce(billed.id, used.invoice) from (
              select i.id, l->>'unit' as unit, sum((l->>'quantity')::numeric) as quantity
                from invoices i cross join lateral jsonb_array_elements(i.lines) l
@@ -210,8 +210,8 @@ INVARIANTS: Final = (
             where u.invoice is not null and i.subscription is distinct from u.subscription""",
     ),
     Invariant(
-        "use_is_taken_back_whole",
-        "What takes use back takes all of it, and no invoice bills the one without the other.",
+        "usage_is_cancelled_in_full",
+        "A usage cancellation reverses its record in full, and both are billed or neither.",
         """select c.subscription::text || ' ' || c.source_id from usage_records c
              left join usage_records u on u.subscription = c.subscription
                                       and u.source_id = c.cancels
@@ -220,8 +220,8 @@ INVARIANTS: Final = (
                    or u.invoice is distinct from c.invoice)""",
     ),
     Invariant(
-        "disputed_use_is_not_billed",
-        "No invoice bills use while it is disputed.",
+        "disputed_usage_is_not_billed",
+        "No invoice bills usage while it is disputed.",
         """select d.id from usage_disputes d
              join usage_records u on u.subscription = d.subscription and u.source_id = d.source_id
              join invoices i on i.id = u.invoice
@@ -229,8 +229,8 @@ INVARIANTS: Final = (
               and (d.ended_at is null or i.issued_at < d.ended_at)""",
     ),
     Invariant(
-        "no_use_is_forgotten",
-        "Use that a finished month should have billed is on an invoice, or has an open case.",
+        "no_usage_is_unbilled",
+        "Usage of a billed month is on an invoice or has an open case.",
         """with last as (
              select month, started_at from billing_runs where finished_at is not null
               order by month desc limit 1)
@@ -250,20 +250,20 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "every_invoice_is_charged",
-        "Once a month's run is finished, every invoice of it with an amount has a payment.",
+        "After a completed billing run, every invoice with an amount has a payment.",
         """select i.id from invoices i join billing_runs r on r.month = i.month
             where i.kind = 'invoice' and i.gross > 0 and r.finished_at is not null
               and not exists (select from payments p where p.subject = i.id)""",
     ),
     Invariant(
-        "what_is_written_off_is_never_charged",
-        "No money was taken for an invoice whose payment failed for good (decision 26).",
+        "written_off_invoices_are_not_charged",
+        "Nothing was charged for an invoice whose payment finally failed (decision 26).",
         """select w.invoice from written_off_invoices w join payments p on p.subject = w.invoice
             where w.because = 'payment failed' and p.captured_amount > 0""",
     ),
     Invariant(
-        "a_subscription_is_active_by_its_vehicle",
-        "A subscription was activated by the verified word of its vehicle on its activation.",
+        "subscriptions_are_activated_by_their_vehicle",
+        "An active subscription has a verified activation acknowledgement from its vehicle.",
         """select s.id from subscriptions s where s.activated_at is not null and not exists (
              select from delivery_evidence e join ota_commands k on k.command_id = e.command_id
               where e.id = s.activation_evidence and e.proves_delivery
@@ -271,7 +271,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "terms_never_overlap",
-        "Terms of one service in one vehicle follow each other and never overlap.",
+        "Terms of the same service and vehicle never overlap.",
         """select a.id from entitlement_terms a join entitlement_terms b
               on b.entitlement = a.entitlement and b.id <> a.id
             where a.state in ('activating', 'granted', 'ended')
@@ -281,7 +281,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "every_term_is_paid_for",
-        "A granted term has its captured payment, or its active subscription, and the reverse.",
+        "Every granted term has a captured payment or an active subscription, and vice versa.",
         """select t.id from entitlement_terms t left join payments p on p.id = t.payment_id
              left join subscriptions s on s.id = t.subscription
             where t.state = 'granted' and coalesce(p.captured_amount, 0) = 0
@@ -306,8 +306,8 @@ INVARIANTS: Final = (
               and t.ends_at - t.starts_at <> make_interval(secs => t.duration_days * 86400.0)""",
     ),
     Invariant(
-        "what_is_undone_is_off",
-        "A voided or fully refunded payment has no term that lasts, but by a decision to keep it.",
+        "refunded_terms_have_ended",
+        "A voided or fully refunded payment has no running term, unless a decision keeps it.",
         """select t.id from entitlement_terms t join payments p on p.id = t.payment_id
             where p.state = 'Voided' and t.state in ('activating', 'granted')
               and not exists (select from resolution_claims c
@@ -325,8 +325,8 @@ INVARIANTS: Final = (
               and s.state in ('cancelled', 'not activated', 'payment method refused')""",
     ),
     Invariant(
-        "vehicles_have_on_what_is_paid_for",
-        "A vehicle last confirmed what its terms say, or a job or a case says why not.",
+        "vehicles_match_their_entitlements",
+        "A vehicle's confirmed state matches its entitlements, or has a job or an open case.",
         """select e.id from entitlements e left join desired_state(e.id) d on true
             where case when coalesce(d.on_, false)
                        then not coalesce(e.reported_on, false)
@@ -343,7 +343,7 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "settlement_reports_add_up",
-        "A report's lines come to what the report says is stored of it (decision 33).",
+        "The lines of a report add up to its recorded totals (decision 33).",
         """select r.id from settlement_reports r left join (
              select report_id, count(*) as lines, sum(gross) as gross, sum(net) as net
                from settlement_lines group by report_id) l on l.report_id = r.id
@@ -351,16 +351,16 @@ INVARIANTS: Final = (
                   (coalesce(l.lines, 0), coalesce(l.gross, 0), coalesce(l.net, 0))""",
     ),
     Invariant(
-        "what_differs_is_a_discrepancy",
-        "Every settlement line agrees with our records, or has its discrepancy (decision 35).",
+        "differences_are_discrepancies",
+        "Every settlement line matches our records or has a discrepancy (decision 35).",
         f"""select l.report_id || ':' || l.line_no from settlement_lines l
             where l.class not in {tuple(sorted(AGREEING))} and not exists (
               select from discrepancies d
                where d.report_id = l.report_id and d.line_no = l.line_no)""",
     ),
     Invariant(
-        "discrepancy_is_its_events",
-        "A discrepancy stands where its last event left it.",
+        "discrepancy_state_is_fold_of_events",
+        "A discrepancy's state results from its events.",
         """select d.id from discrepancies d left join discrepancy_events e
              on e.discrepancy_id = d.id and e.seq = d.version
             where e.status is distinct from d.status
@@ -368,7 +368,7 @@ INVARIANTS: Final = (
                            where l.discrepancy_id = d.id and l.seq > d.version)""",
     ),
     Invariant(
-        "a_sealed_day_is_closed",
+        "sealed_days_are_resolved",
         "A sealed day has no unresolved discrepancy.",
         """select d.day from reconciliation_days d join discrepancies o
              on o.gateway = d.gateway and o.day = d.day
@@ -376,21 +376,21 @@ INVARIANTS: Final = (
     ),
     Invariant(*erasure_rows.THE_ERASED),
     Invariant(
-        "arrows_are_the_rules",
-        "The database lets move what the rules let move, and nothing else.",
+        "transitions_match_the_rules",
+        "The database allows exactly the state transitions that the rules allow.",
         state_transitions.DIFFER,
     ),
     Invariant(
-        "every_guard_stands",
-        "Every guard of the schema is there, awake whoever asks, and says what it was written to.",
+        "guards_are_enabled",
+        "Every trigger and constraint of the schema exists, is enabled and is unchanged.",
         guards.AWAY,
     ),
 )
 EVERY_MESSAGE_IS_SIGNED: Final = Invariant(
-    "every_message_is_signed",
-    "Every acknowledgement that counts bears the signature of its vehicle.",
+    "acknowledgements_are_signed",
+    "Every accepted acknowledgement has a valid signature of its vehicle.",
     guards.ACKNOWLEDGED,
 )
-NO_CARD_NUMBER: Final = Invariant("no_card_number", "No card number stands anywhere.", "")
+NO_CARD_NUMBER: Final = Invariant("no_card_number", "No text column contains a card number.", "")
 EVERY_INVARIANT: Final = (*INVARIANTS, EVERY_MESSAGE_IS_SIGNED, NO_CARD_NUMBER)
-"""The last two need more than a query can say; `self_check` asks them."""
+"""The last two cannot be checked by a query alone; `self_check` implements them."""

@@ -1,7 +1,4 @@
-"""The invariants of access: links, second factors, and what a database login may do.
-
-Rules a change must keep: those of `invariants`.
-"""
+"""Invariants of access: links, second factors, and database privileges."""
 
 from typing import Final
 
@@ -20,7 +17,7 @@ def _among(tables: str) -> str:
 ACCESS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "one_access_link_works",
-        "Of a person at most one access link works.",
+        "A person has at most one valid access link.",
         """select customer::text from access_credentials
             where used_at is null and expires_at > db_now() group by customer having count(*) > 1
            union all
@@ -29,7 +26,7 @@ ACCESS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "nobody_resets_their_own_second_factor",
-        "A second factor was reset by another person of operations, and codes belong to one.",
+        "A second factor is reset only by another operator, and its recovery codes belong to it.",
         """select f.id::text from second_factors f left join accounts a on a.id = f.ended_by
             where f.ended_at is not null
               and (f.ended_by = f.account or a.role is distinct from 'operations')
@@ -39,7 +36,7 @@ ACCESS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "only_the_platform_writes",
-        "Nobody but its owner may write a table of ours, and the platform only what it should.",
+        "Only the owner and the platform's role can write a table, with the intended privileges.",
         f"""select concat_ws(' ', c.relname, 'may be changed by', coalesce(r.rolname, 'everybody'),
                             lower(a.privilege_type))
              from pg_class c
@@ -64,7 +61,7 @@ ACCESS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "the_platform_cannot_undo_guards",
-        "The platform's roles at the database have no right but to use the books.",
+        "The platform's database roles have no privileges beyond reading and writing their tables.",
         f"""select rolname || ' has rights over the server' from pg_roles
             where rolname in ({OURS}) and (rolsuper or rolcreaterole or rolcreatedb
                                            or rolbypassrls or rolreplication)

@@ -1,10 +1,9 @@
-"""The invariants of copied facts: what stands in two places is the same in both.
+"""Invariants of copied facts: a value stored in two places is equal in both.
 
-Who pays what for which thing is copied from an order to its payment, from a term to its
-entitlement, from a command to the acknowledgement; each copy is compared with its source here.
+Facts are copied from an order to its payment, from a term to its entitlement, and from a command to
+its acknowledgement. Each copy is compared with its source.
 
-Rules a change must keep: those of `invariants`; whoever copies a fact into another table compares
-it.
+Rule a change must keep: a fact copied into another table is compared here.
 """
 
 from typing import Final
@@ -12,7 +11,7 @@ from typing import Final
 COPIES: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "payments_are_as_accepted",
-        "A payment is for what its first event says it was accepted for.",
+        "A payment equals what its first event records.",
         """select p.id from payments p join payment_events e on e.payment_id = p.id and e.seq = 1
             where e.facts ? 'terms' and e.facts->'terms' <> jsonb_build_object('type', p.type,
                   'subject', p.subject, 'customer', p.customer, 'amount', p.amount,
@@ -52,7 +51,7 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "refunds_are_as_promised",
-        "A refund is of the amount that its work, and then its payment's event, says.",
+        "A refund's amount equals that of its job and of its payment's event.",
         """select w.subject from jobs w left join refunds r on r.id = w.subject
             where w.kind = 'refund'
               and (r.id is null or w.payload ? 'amount'
@@ -74,7 +73,7 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "disputes_are_folds_of_events",
-        "A dispute stands where its payment's events left it, as often and for as much.",
+        "A dispute's state, count and amounts result from its payment's events.",
         """with told as (
              select e.payment_id, e.facts->>'dispute' as id, count(*) as steps,
                     count(*) filter (where e.event = 'Dispute opened') as taken,
@@ -109,8 +108,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
             where d.amended <> changed.times""",
     ),
     (
-        "nobody_is_unknown",
-        "Whoever orders is a customer, and what is ordered is a vehicle, a model, a service.",
+        "orders_reference_known_records",
+        "Every order refers to an existing customer and to an existing vehicle, model or service.",
         """with named (customer, vin, model, service) as (
              select customer, vin, model, null from orders
              union all select customer, vin, null, service from service_orders
@@ -128,8 +127,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                   and not exists (select from services s where s.code = n.service)""",
     ),
     (
-        "who_is_told_is_whom_it_concerns",
-        "A customer is told of their own payments; of what operations were told there is a case.",
+        "notifications_reach_their_subject",
+        "Customers are notified only about their own payments; each operations alert has a case.",
         """with concerned (subject, customer, dealership) as (
              select p.id, p.customer, o.dealership from payments p
                left join orders o on o.id = p.subject
@@ -152,7 +151,7 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "payments_are_for_what_was_ordered",
-        "A payment is of the customer, amount and currency of its order, invoice or subscription.",
+        "A payment has the customer, amount and currency of its order, invoice or subscription.",
         """select p.id from payments p
              left join orders o on o.id = p.subject
              left join service_orders s on s.id = p.subject
@@ -181,7 +180,7 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "orders_and_subscriptions_are_as_made",
-        "An order and a subscription have the terms that their first event states.",
+        "Orders and subscriptions have the terms recorded in their first event.",
         """select o.id from orders o
              left join order_events e on e.order_id = o.id and e.version = 1
             where e.terms is distinct from order_terms(o) or e.at is distinct from o.created_at
@@ -196,8 +195,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                or e.at is distinct from s.created_at""",
     ),
     (
-        "what_moves_stands_where_it_moved",
-        "Orders, vehicles and subscriptions stand where their last event left them, step by step.",
+        "states_are_folds_of_events",
+        "The states of orders, vehicles and subscriptions result from their events.",
         """with stood (of, id, version, event, state, transitioned_for) as (
              select 'order', id::text, version, event, state, null::uuid
                from orders
@@ -257,8 +256,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                    and coalesce(i.subscription, p.subject) <> e.subscription)""",
     ),
     (
-        "terms_are_of_their_sale",
-        "A term is of the customer, vehicle, service and length that were sold.",
+        "terms_match_their_sale",
+        "A term has the customer, vehicle, service and duration that were sold.",
         """select t.id from entitlement_terms t
              left join entitlements e on e.id = t.entitlement
              left join service_orders o on o.id = t.service_order
@@ -293,8 +292,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                   is distinct from (c.state, c.starts_at, c.ends_at, c.because)""",
     ),
     (
-        "acknowledgements_are_of_their_command",
-        "What a vehicle confirmed is what it was told, and its reported state is the newest of it.",
+        "acknowledgements_match_their_command",
+        "An acknowledgement matches its command, and the reported state is the newest one.",
         """select v.id from delivery_evidence v
              left join ota_commands k on k.command_id = v.command_id
             where v.verified and v.kind = 'vehicle_acknowledgement'
@@ -326,8 +325,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
             where (e.reported_epoch, e.reported_until) is distinct from (r.epoch, r.until)""",
     ),
     (
-        "claims_are_of_their_payment",
-        "A claim is of its payment's type, by evidence that was recorded for this payment.",
+        "claims_match_their_payment",
+        "A capture or void claim matches its payment's type and its recorded evidence.",
         """select c.payment_id from resolution_claims c left join payments p on p.id = c.payment_id
              left join delivery_evidence v on v.id = c.evidence_id
             where p.type is distinct from c.payment_type
@@ -357,8 +356,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                 or c.kind = 'void' and c.reason is distinct from e.facts->>'reason')""",
     ),
     (
-        "vehicles_are_of_their_order",
-        "Whoever had a vehicle had it by an order of theirs for it.",
+        "assignments_have_an_order",
+        "Every vehicle assignment belongs to an order of that customer for that vehicle.",
         """select a.id from vehicle_assignments a left join orders o on o.id = a.order_id
             where (a.vin, a.customer) is distinct from (o.vin, o.customer)
            union all

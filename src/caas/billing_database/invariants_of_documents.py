@@ -1,17 +1,11 @@
-"""The invariants of documents: each payment has its own, and what they say is what the books say.
-
-Each is a name, a sentence and the query for the rows that break it; `invariants` has them among its
-own.
-
-Rule a change must keep: those of `invariants`.
-"""
+"""Invariants of documents: every payment has its own, and they agree with the ledger."""
 
 from typing import Final
 
 from caas.billing_database.covered_notes import STANDING
 
 DUE: Final = "exists (select from documents_due d where d.payment_id = p.id)"
-"""Something of this payment is still to be documented: at once, or once its open case ends."""
+"""A document of this payment is still due, now or once its open case is resolved."""
 MONEY_MOVES: Final = """
   (exists (select from refunds f where f.payment_id = p.id and f.state in ('waiting', 'sent'))
    or exists (select from jobs w where w.kind = 'refund_credit_note'
@@ -20,7 +14,7 @@ MONEY_MOVES: Final = """
    or exists (select from jobs w where w.kind = 'promised_refund'
                 and w.payload->>'payment' = p.id::text))
 """
-"""Between ledger and documents: a refund is taxed when it is sent, and documented when it came."""
+"""Refunds that are taxed when sent but documented only when they succeed."""
 OF_PAYMENT: Final = """
   select i.id from invoices i where i.payment_id = p.id and i.kind <> 'invoice'
    union all select i.id from invoices i where i.id = p.subject and p.type = 'subscription'
@@ -29,7 +23,7 @@ OF_PAYMENT: Final = """
 DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "every_payment_has_its_document",
-        "A captured payment has one document of its amount, a refund its credit note.",
+        "Every captured payment has one document for its amount, and every refund a credit note.",
         f"""select p.id from payments p join payment_taxes t on t.payment_id = p.id
             where p.captured_amount > 0 and not {DUE}
               and 1 <> (select count(*) from invoices i
@@ -41,15 +35,15 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
               and not exists (select from invoices n where n.refund = f.id)""",
     ),
     (
-        "what_is_held_has_its_case",
-        "A document that waits for somebody has the open case that says for whom.",
+        "held_documents_have_a_case",
+        "Every document on hold has an open case that names who must act.",
         """select d.payment_id from documents_due d
             where d.held and not exists (select from cases c
               where c.kind = d.case_kind and c.subject = d.payment_id and c.status = 'open')""",
     ),
     (
         "full_documents_name_their_buyer",
-        "A full document of a payment names its buyer, with the tax id where its market wants it.",
+        "A full invoice names its buyer, with the tax id where the market requires it.",
         """select i.id from invoices i join markets m on m.code = i.market
              left join document_buyers b on b.invoice = i.id
             where i.issued_at > (select min(ran_at) from migrations)
@@ -60,7 +54,7 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "every_document_was_sent",
-        "A document of a payment or a refund was sent to its customer when it was issued.",
+        "Every document of a payment or refund was sent to its customer on issue.",
         """select i.id from invoices i
             where i.issued_at > (select min(ran_at) from migrations)
               and i.kind <> 'invoice'
@@ -69,7 +63,7 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "every_document_has_its_payment",
-        "A document about a payment is of a payment that was captured, to the same customer.",
+        "Every payment document belongs to a captured payment of the same customer.",
         """select i.id from invoices i left join payments p on p.id = i.payment_id
             where i.kind not in ('invoice', 'credit note')
               and (p.customer is distinct from i.customer or p.subject <> i.subject
@@ -85,7 +79,7 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "tax_on_documents_is_output_vat",
-        "The tax on a payment's documents is what stands for it on the account of output tax.",
+        "The tax on a payment's documents equals its balance on the output tax account.",
         f"""select p.id from payments p join payment_taxes t on t.payment_id = p.id
              left join lateral (
                select sum(case when e.credit = 'output_vat' then e.amount else -e.amount end) as tax
@@ -99,7 +93,7 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "credit_notes_are_paid_back",
-        "What a credit note takes back of a payment is refunded, promised or covered by a loss.",
+        "The amount of every credit note is refunded, promised or covered by a loss.",
         f"""select n.id from ({STANDING}) n
             where n.owed <> n.given_back + n.promised + n.covered
               and not exists (select from cases c
@@ -108,7 +102,7 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "documents_are_as_issued",
-        "Every document, and whom it is made out to, says what it said at its issue.",
+        "Every document and its recipient are unchanged since issue.",
         """select i.id from invoices i
             where i.digest is not null and i.digest <> digest_of_document(i)
            union all

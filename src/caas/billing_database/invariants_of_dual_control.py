@@ -1,15 +1,14 @@
-"""The invariants of dual control: nothing was approved by its proposer, or by nobody's account.
+"""Invariants of dual control: the approver has an account other than the proposer's.
 
-Rules a change must keep: those of `invariants`; every table that `caas.dual_control` decides in is
-here.
+Rule a change must keep: every table that `caas.dual_control` decides in is included.
 """
 
 from typing import Final
 
 DUAL_CONTROL: Final[tuple[tuple[str, str, str], ...]] = (
     (
-        "nobody_approves_their_own",
-        "What two people decide was approved by an account, and not by the one that proposed it.",
+        "nobody_approves_their_own_proposal",
+        "Every proposal was approved by an account other than the one that proposed it.",
         """with since (at) as (select min(ran_at) from migrations),
                 approved (id, proposer, approver, at) as (
              select id, proposed_account, decided_account, decided_at from outcome_decisions
@@ -30,8 +29,8 @@ DUAL_CONTROL: Final[tuple[tuple[str, str, str], ...]] = (
             where a.approver = a.proposer or (a.approver is null and a.at > since.at)""",
     ),
     (
-        "keys_of_operations_have_two_people",
-        "A key that acts as operations was made by one account and activated by another.",
+        "operations_keys_have_two_people",
+        "A key with operations scope was created by one account and activated by another.",
         """select id from api_keys
             where account is not null and scopes && array['operations', 'any']
               and activated_at is not null

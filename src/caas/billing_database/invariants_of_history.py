@@ -1,11 +1,11 @@
-"""The invariants of the heads of the history (decision 118): name, sentence and query of each."""
+"""Invariants of signed heads (decision 118): name, sentence and query of each."""
 
 from typing import Final
 
 HISTORY_INVARIANTS: Final = (
     (
-        "heads_follow_each_other",
-        "Each head of the history holds the digest of the one before it, and none is missing.",
+        "heads_are_chained",
+        "Every signed head contains the digest of the previous one, and none is missing.",
         """select h.head::text from history_heads h
              left join history_heads b on b.head = h.head - 1
             where h.body::jsonb ->> 'previous' is distinct from
@@ -14,8 +14,8 @@ HISTORY_INVARIANTS: Final = (
                or (h.body::jsonb ->> 'head')::bigint <> h.head""",
     ),
     (
-        "leaves_fill_their_trees",
-        "The leaves of a table's history are as many as its tree holds, without a gap.",
+        "leaves_are_complete",
+        "Every Merkle tree has all of its leaves, without gaps.",
         """select coalesce(t.of_table, l.of_table) from history_trees t
              full join (select of_table, sum(cardinality(keys)) as leaves,
                                max(first_leaf + cardinality(keys)) as behind

@@ -1,6 +1,6 @@
-"""The invariants of invoices: only what was delivered and used is billed, at agreed prices.
+"""Invariants of invoices: they bill only delivered service and recorded usage at agreed prices.
 
-Rules a change must keep: those of `invariants`; the arithmetic is `rules.mes_vencido`'s.
+Rule a change must keep: calculations are those of `rules.mes_vencido`.
 """
 
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "invoices_add_up",
-        "A month's invoice is the sum of its lines, each its quantity, and its tax is in or on it.",
+        "An invoice's total is the sum of its lines, and its tax is correct.",
         """select i.id from invoices i cross join lateral (
              select coalesce(sum((l->>'gross')::numeric), 0) as gross,
                     coalesce(sum((l->>'net')::numeric), 0) as net,
@@ -26,7 +26,7 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
            select id from invoices where gross <> net + iva""",
     ),
     (
-        "invoices_are_of_their_subscription",
+        "invoices_match_their_subscription",
         "An invoice has the vehicle, service, currency and prices of its subscription.",
         """select i.id from invoices i join subscriptions s on s.id = i.subscription
             where (i.customer, i.vin, i.service, i.currency) is distinct from
@@ -48,7 +48,7 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "taxes_are_as_documented",
-        "A payment is taxed as its document says: market, rate, day of supply and tax.",
+        "A payment's market, tax rate, day of supply and tax equal those on its document.",
         """select t.payment_id from payment_taxes t join invoices i on i.payment_id = t.payment_id
             where (t.market, t.rate, t.supplied_on, t.tax) is distinct from
                   (i.market, i.tax_rate, i.supplied_on, i.iva)
@@ -58,7 +58,7 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "months_are_billed_by_their_run",
-        "A run issued as many invoices as it says, after its month, each with its payment.",
+        "A billing run started after its month ended, and its invoices and payments are complete.",
         """select coalesce(r.month, i.month) from billing_runs r full join (
              select month, count(*) as issued from invoices where kind = 'invoice'
               group by month) i on i.month = r.month
@@ -99,8 +99,8 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
                     where n.subject = i.id and n.template = 'credit_note_sent')""",
     ),
     (
-        "disputes_of_use_end_as_decided",
-        "Use was taken back exactly where a dispute of it ended so.",
+        "usage_disputes_end_as_decided",
+        "Disputed usage is cancelled exactly when its dispute was decided that way.",
         """select d.id from usage_disputes d
             where d.outcome = 'cancelled' and not exists (
                     select from usage_records c
@@ -112,7 +112,7 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "days_are_billed_as_delivered",
-        "A month bills the days on which its service was delivered, each day once (decision 47).",
+        "A month bills exactly the days of delivered service, each day once (decision 47).",
         """with months as (
              select r.month, r.zone, (r.month || '-01')::date as first,
                     ((r.month || '-01')::date + interval '1 month')::date as next

@@ -1,10 +1,10 @@
-"""The invariants of the ledger: every entry follows from an event, and every event has its entries.
+"""Invariants of the ledger: entries and payment events correspond.
 
-`ENTRIES` is `rules.postings` as data: which entries the event of a move writes, and where their
-amounts are stated. Folding the events of a payment through it gives each account's balance; what
-the ledger holds beside or below that is a contradiction.
+`ENTRIES` is `rules.postings` as data: the entries that each event posts, and the source of their
+amounts. Replaying a payment's events through it gives the balance of each account; any deviation in
+the ledger is a violation.
 
-Rules a change must keep: those of `invariants`; a move with entries is a row of `ENTRIES`.
+Rule a change must keep: every transition with entries has a row in `ENTRIES`.
 """
 
 from typing import Final
@@ -12,13 +12,13 @@ from typing import Final
 from caas.rules.postings import LOSS_CAUSES
 
 EARNED: Final = "<earned>"
-"""Stands for the account on which charges of the payment's type are booked."""
+"""Placeholder: the revenue account of the payment's type."""
 LOST: Final = "<lost>"
-"""Stands for the account of the loss that the event names."""
+"""Placeholder: the account of the loss that the event names."""
 NOT_OWED: Final = "<not owed>"
-"""Stands for the account of the loss that a credit note takes back."""
+"""Placeholder: the account of the loss that a credit note reverses."""
 COUNTED: Final = "<counted>"
-"""Stands for where a dispute's money is: argued about, or lost."""
+"""Placeholder: the account that holds a dispute's money, open or lost."""
 
 Row = tuple[str, str, str, str]
 
@@ -147,7 +147,7 @@ _STATED: Final = f"""with since (at) as (select min(ran_at) from migrations),
 LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "entries_follow_from_events",
-        "The ledger holds exactly the entries that the payments' events lead to.",
+        "The ledger contains exactly the entries that the payments' events require.",
         f"""{_STATED},
             due as (select payment_id, seq, debit, credit, sum(amount) as amount from stated
                      where amount <> 0 group by payment_id, seq, debit, credit),
@@ -161,8 +161,8 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
              where due.amount is distinct from booked.amount""",
     ),
     (
-        "entries_are_of_their_event",
-        "An entry is of the moment of its event, or in which its payment was taxed after all.",
+        "entries_match_their_event",
+        "Every entry has the time of its event, or of the late tax calculation of its payment.",
         """select l.payment_id from ledger_entries l
              left join payments p on p.id = l.payment_id
              left join payment_events e on e.payment_id = l.payment_id and e.seq = l.seq
@@ -174,7 +174,7 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "decided_entries_follow_from_steps",
-        "What was booked for a discrepancy is what its steps say was booked, in its currency.",
+        "Entries for a discrepancy equal those of its resolution steps, in its currency.",
         """with since (at) as (select min(ran_at) from migrations),
            due as (
              select e.discrepancy_id, coalesce(e.facts->>'decision', '') as decision,

@@ -1,10 +1,6 @@
-"""The invariants of money: payments, entries, events, refunds and disputes say the same amounts.
+"""Invariants of money: payments, entries, events, refunds and disputes have the same amounts.
 
-Each is a name, a sentence and the query for the rows that break it; `invariants` has them among its
-own.
-
-Rules a change must keep: those of `invariants`; an amount that is written in two places is
-compared.
+Rule a change must keep: an amount that is stored in two places is compared.
 """
 
 from typing import Final
@@ -17,7 +13,7 @@ _OF_PROVIDER = ", ".join(f"('{kind}', '{account}')" for kind, account in OF_PROV
 MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "ledger_agrees_with_payments",
-        "What the entries say was held, captured, settled, refunded and lost is what payments say.",
+        "Ledger balances equal each payment's held, captured, settled, refunded and lost amounts.",
         """select p.id from payments p left join (
              select payment_id,
                sum(amount) filter (where debit = 'authorized_holds') as authorized,
@@ -36,7 +32,7 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "amounts_are_folds_of_events",
-        "A payment's amounts are what its events add up to, since events state amounts.",
+        "A payment's amounts result from its events.",
         """select p.id from payments p left join (
              select e.payment_id, sum((a->>'authorized')::bigint) as authorized,
                     sum((a->>'captured')::bigint) as captured,
@@ -53,7 +49,7 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "outgoing_money_is_in_rows",
-        "Refunds and disputes come to what payment and entries say; what fits of them counts.",
+        "Refunds and disputes add up to the amounts of their payment and its ledger entries.",
         """select p.id from payments p left join (
              select payment_id, sum(amount) filter (where state = 'sent') as sent,
                     sum(amount) filter (where state = 'succeeded') as done
@@ -81,8 +77,8 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
                                     where o.subject = p.id and o.kind = 'fit_disputes'))""",
     ),
     (
-        "accounts_are_the_rules",
-        "The chart of accounts is that of the rules, and no entry stands on another account.",
+        "accounts_match_the_rules",
+        "The chart of accounts equals that of the rules, and every entry uses its accounts.",
         f"""with drawn (name) as (values {_ACCOUNTS})
             select a.name from (
               (table drawn except select name from ledger_accounts)
@@ -97,15 +93,15 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
              where not exists (select from ledger_accounts a where a.name = used.name)""",
     ),
     (
-        "provider_accounts_are_the_rules",
-        "Each class of line that is no payment's money posts to the account the rules give it.",
+        "provider_accounts_match_the_rules",
+        "Every provider line class posts to the account that the rules assign.",
         f"""with drawn (class, account) as (values {_OF_PROVIDER})
             (table drawn except table provider_accounts)
             union all (table provider_accounts except table drawn)""",
     ),
     (
         "deposits_are_decided_once",
-        "The policy decided about each lost deposit or held it; who decided then is in its events.",
+        "Every lost deposit was decided or held by the policy, and each decision has an event.",
         """select coalesce(d.payment_id, e.payment_id) from (
              select payment_id from deposit_decisions
               where state = 'agreed' and not by_policy) d
@@ -123,7 +119,7 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "never_more_back_than_received",
-        "Refunds that were sent and disputes that are open or lost never exceed what was received.",
+        "Refunds plus open and lost disputes never exceed the amount received.",
         """select id from payments
             where refunded_amount + disputed_amount > captured_amount
                or settled_amount > captured_amount
@@ -136,13 +132,13 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "refunds_wait_for_money",
-        "A refund waits only while its payment's money is with us, or is still to come.",
+        "A refund waits only while its payment's money is held or expected.",
         """select r.id from refunds r join payments p on p.id = r.payment_id
             where r.state = 'waiting' and p.state not in ('Capturing', 'Settled', 'Refunding')""",
     ),
     (
         "cases_of_unknown_outcomes_end",
-        "A case says that an outcome is unknown only while it is.",
+        "A case for an unknown outcome is open only while the outcome is unknown.",
         """select c.id from cases c join payments p on p.id = c.subject
             where c.kind = 'gateway_outcome_unknown' and c.status = 'open' and p.outcome = 'known'
               and c.opened_at < db_now() - interval '1 minute' and not exists (

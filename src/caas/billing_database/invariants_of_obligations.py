@@ -1,12 +1,12 @@
-"""The law of obligations: what is decided and not done has a job, or a person looks at it.
+"""The invariant of obligations: everything still to be done has a job or an open case.
 
-`OBLIGATIONS` says for each thing that must still happen how the books show that it is owed, and
-which kinds of jobs see it through. A job that is lost is found because what it was for is
-still owed. The hints that only hasten something (other webhooks of the gateway, searches for
-siblings, probes beside other work, schedules that each start of a worker plans anew) owe nothing.
+`OBLIGATIONS` lists for each task the query that shows it is outstanding, and the kinds of jobs that
+perform it, so that a lost job is detected. Jobs that only speed something up (other gateway
+webhooks, searches for duplicate transactions, extra probes, schedules that every worker start
+recreates) are not obligations.
 
-Rules a change must keep: those of `invariants`; a new kind of work is named by an obligation here,
-or among `HINTS` with the reason why losing it loses nothing.
+Rule a change must keep: a new kind of job belongs to an obligation or to `HINTS`, with the reason
+why losing it is harmless.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Obligation:
-    """What is owed: a query for (subject of the job, subject of a case), and who sees to it."""
+    """An outstanding task: the query for (job subject, case subject), and the kinds of jobs."""
 
     name: str
     kinds: tuple[str, ...]
     query: str
 
 
-# A dispute that the gateway told, and every payment that it names.
+# Disputes reported by the gateway, with every payment that each names.
 _DISPUTES_REPORTED: Final = """select n.id, named_object(n.body) as dispute, p.id as payment
   from webhook_inbox n cross join lateral (
        select coalesce(n.body->'data'->'object'->>'payment_intent',
@@ -68,14 +68,14 @@ OBLIGATIONS: Final = (
         "select id, payment_id from refunds where state in ('waiting', 'sent')",
     ),
     Obligation(
-        "not charge what two people decided", ("carry_out_outcome_decision",),
+        "apply a decision that nothing was charged", ("carry_out_outcome_decision",),
         """select p.id, p.id from outcome_decisions o join payments p on p.id = o.payment_id
             where o.state = 'agreed' and p.state = 'Pending' and p.outcome = 'unknown'
               and not exists (select from payment_events e where e.payment_id = p.id
                     and e.source like 'absent:%' and e.at >= o.decided_at)""",
     ),
     Obligation(
-        "refund what people decided", ("carry_out_refund_decision",),
+        "apply a refund decision", ("carry_out_refund_decision",),
         """select d.id, d.payment_id from refund_decisions d where d.state = 'agreed'
               and not exists (select from refunds r where r.payment_id = d.payment_id
                     and (r.amount, r.reason) = (d.amount, d.reason))
@@ -83,7 +83,7 @@ OBLIGATIONS: Final = (
                     and c.kind = 'refund_decision_refused')""",
     ),
     Obligation(
-        "order from the factory", ("place_factory_order",),
+        "place the factory order", ("place_factory_order",),
         "select id, id from orders where state = 'reserved'",
     ),
     Obligation(
@@ -95,7 +95,7 @@ OBLIGATIONS: Final = (
         "select id, id from orders where state = 'registered'",
     ),
     Obligation(
-        "give back what an order took", ("refund_order",),
+        "refund an order", ("refund_order",),
         f"""select o.id, p.id from orders o join payments p on p.subject = o.id
              where o.state in ('withdrawn', 'factory refused') and {_LEFT}
             union all
@@ -104,14 +104,14 @@ OBLIGATIONS: Final = (
              where d.state = 'agreed' and d.decision = 'refund' and {_LEFT}""",
     ),
     Obligation(
-        "decide about a held deposit", (),
+        "decide on a held deposit", (),
         """select p.id, p.id from payments p join payment_events h on h.payment_id = p.id
               and h.event = 'Deposit held'
             where not exists (select from payment_events d
                                where d.payment_id = p.id and d.event = 'Deposit decided')""",
     ),
     Obligation(
-        "end the services of a vehicle given back", ("end_ancillary_services",),
+        "end the services of a returned vehicle", ("end_ancillary_services",),
         """select o.id, o.id from orders o
              join order_events w on w.order_id = o.id and w.to_state = 'withdrawn'
              join entitlements e on e.vin = o.vin
@@ -123,13 +123,13 @@ OBLIGATIONS: Final = (
                  and a.customer = t.customer and a.order_id <> o.id)""",
     ),
     Obligation(
-        "give back what a withdrawn service took", (),
+        "refund a withdrawn service", (),
         f"""select p.id, p.id from entitlement_terms t join payments p on p.id = t.payment_id
              where t.state = 'ended' and t.ended_because = 'desistimiento' and {_LEFT}""",
     ),
-    # What disputes held when a refund ended the term, and hold no more, was given back since.
+    # Money that disputes held when a refund ended the term, and that was returned since.
     Obligation(
-        "give back what a bank gave back of an ended service", (),
+        "refund money that a bank returned for an ended service", (),
         f"""select p.id, p.id from entitlement_terms t join payments p on p.id = t.payment_id
               join entitlement_changes c on c.term = t.id and c.state = 'ended' and c.kept is null
              where t.state = 'ended' and {_LEFT} and (
@@ -150,7 +150,7 @@ OBLIGATIONS: Final = (
                and not exists (select from disputes d where d.payment_id = p.id)""",
     ),
     Obligation(
-        "give back what a credit note takes back",
+        "refund a credit note",
         ("refund_credit_note",),
         """select n.id, n.id from invoices n
             where n.kind = 'credit note' and n.refund is not null
@@ -180,13 +180,13 @@ OBLIGATIONS: Final = (
                                        where n.corrects = i.id), 0)""",
     ),
     Obligation(
-        "give up a month that the bank rejected", ("authorize",),
+        "fail a month that the bank rejected", ("authorize",),
         """select p.id, p.id from payments p join invoices i on i.id = p.subject
             where p.state = 'SettlementFailed'
               and not exists (select from written_off_invoices w where w.invoice = i.id)""",
     ),
     Obligation(
-        "see a command through", ("synchronize",),
+        "complete a vehicle command", ("synchronize",),
         """select e.id, k.subject from entitlements e
              join ota_commands k on k.command_id = e.last_command
             where k.deadline > db_now()
@@ -195,11 +195,11 @@ OBLIGATIONS: Final = (
                     where w.kind = 'activate' and w.subject = k.subject and w.paused_at is null)""",
     ),
     Obligation(
-        "tell", ("notify",),
+        "send a notification", ("notify",),
         """select id, id from notifications where sent_at is null and not_sent_because is null""",
     ),
     Obligation(
-        "tell that a service is active", ("notify_service_active",),
+        "notify that a service is active", ("notify_service_active",),
         """select p.id, p.id from resolution_claims c join payments p on p.id = c.payment_id
              join service_orders o on o.id = p.subject
             where c.kind = 'capture' and c.payment_type = 'service'
@@ -207,7 +207,7 @@ OBLIGATIONS: Final = (
                     where n.subject = c.payment_id and n.template = 'service_active')""",
     ),
     Obligation(
-        "apply what a partner told", ("apply_partner_webhook",),
+        "apply a partner webhook", ("apply_partner_webhook",),
         """select n.id, n.id from webhook_inbox n
              join vehicles v on v.vin = n.body->'data'->>'vin'
             where n.gateway = 'factory' and not v.finished
@@ -217,7 +217,7 @@ OBLIGATIONS: Final = (
             where n.gateway = 'transport' and o.state = 'delivery scheduled'""",
     ),
     Obligation(
-        "follow a dispute that the gateway told", ("apply_webhook",),
+        "record a dispute reported by the gateway", ("apply_webhook",),
         f"""select t.id, t.payment from ({_DISPUTES_REPORTED}) t
              where not exists (select from disputes d
                                 where t.dispute in (d.id, d.gateway_dispute_id))
@@ -230,7 +230,7 @@ OBLIGATIONS: Final = (
                                 where w.kind = 'apply_webhook' and w.subject = t.id)""",
     ),
     Obligation(
-        "carry out a decision about a line", ("carry_out_resolution",),
+        "apply a decision about a line", ("carry_out_resolution",),
         """select d.id, p.id from discrepancies d join payments p on p.id = d.payment_id
              left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
             where d.status = 'resolved' and case
@@ -244,7 +244,7 @@ OBLIGATIONS: Final = (
                        < least(-l.gross, p.amount) end""",
     ),
     Obligation(
-        "give back what a withdrawn subscription was charged", ("credit_withdrawn_subscription",),
+        "refund a withdrawn subscription", ("credit_withdrawn_subscription",),
         f"""select s.id, coalesce(i.last_payment, s.id)
              from subscriptions s join invoice_states i on i.subscription = s.id
             where s.cancelled_because = 'withdrawal' and i.kind = 'invoice'
@@ -260,24 +260,24 @@ OBLIGATIONS: Final = (
 )  # fmt: skip
 
 HINTS: Final[dict[str, str]] = {
-    "bill_month": "law `schedules_stand_together` looks for it; each start of a worker plans it",
+    "bill_month": "invariant `schedules_are_complete` checks it; each worker start schedules it",
     "check_invariants": "as `bill_month`",
-    "compensate": "law `one_transaction_per_payment` looks for it",
-    "fit_disputes": "law `outgoing_money_is_in_rows` looks for it",
-    "forget_buyers": "every start plans it again, and what is too old is gone a day later",
-    "forget_messages": "an erasure that is asked for again plans it again",
-    "issue_documents": "each start of a worker plans it again; laws of documents look for each",
-    "keep_head": "the next head holds the digest of this one",
+    "compensate": "invariant `one_transaction_per_payment` checks it",
+    "fit_disputes": "invariant `outgoing_money_is_in_rows` checks it",
+    "forget_buyers": "each start schedules it; old data is deleted a day later",
+    "forget_messages": "repeating the erasure schedules it again",
+    "issue_documents": "each worker start schedules it; invariants of documents check each",
+    "keep_head": "the next head contains the digest of this one",
     "late_settlement_line": "the line's discrepancy stays open",
-    "look_for_siblings": "the settlement report shows what a sibling took",
-    "make_head": "each start of a worker plans it again",
-    "promised_refund": "what is promised is owed by its order, service or credit note",
+    "look_for_siblings": "the settlement report shows a duplicate transaction",
+    "make_head": "each worker start schedules it",
+    "promised_refund": "its order, service or credit note is the obligation",
     "reconcile_daily": "as `bill_month`",
     "reconcile_hourly": "as `bill_month`",
-    "send_access_links": "who asks for a link again gets one",
-    "take_dropped_reports": "each start of a worker plans it again",
+    "send_access_links": "requesting a link again sends one",
+    "take_dropped_reports": "each worker start schedules it",
 }
-"""Kinds of work without an obligation of their own, and why losing a row of them loses nothing."""
+"""Kinds of jobs without an obligation, and why losing one is harmless."""
 
 
 def _owed(obligation: Obligation) -> str:
@@ -289,9 +289,9 @@ def _owed(obligation: Obligation) -> str:
 
 
 NOTHING_IS_FORGOTTEN: Final = (
-    "nothing_is_forgotten",
-    "What is decided and not done has its job, or an open case.",
-    # That a withdrawn vehicle is not back says nothing of its money.
+    "obligations_have_a_job",
+    "Every outstanding obligation has a job or an open case.",
+    # A pending vehicle return is no reason for a pending refund.
     f"""with owed (what, kinds, job, about) as ({" union all ".join(map(_owed, OBLIGATIONS))})
     select o.what || ' ' || o.job from owed o
      where not exists (select from jobs w where w.subject = o.job

@@ -1,7 +1,6 @@
-"""The invariants of reconciliation: lines, discrepancies and decisions agree about the money.
+"""Invariants of reconciliation: lines, discrepancies and decisions agree on amounts.
 
-Rules a change must keep: those of `invariants`; a class of lines and the types that may be in it
-are `classification.sql`'s.
+Rule a change must keep: line classes and their types are those of `classification.sql`.
 """
 
 from typing import Final
@@ -10,8 +9,8 @@ from caas.billing_database.discrepancy_statements import BOOKED_KINDS
 
 RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     (
-        "lines_are_of_their_payment",
-        "A line that posts is in its payment's currency, by its transaction or its reference.",
+        "lines_match_their_payment",
+        "A posted line matches its payment's currency and its transaction or reference.",
         """select l.report_id from settlement_lines l left join payments p on p.id = l.payment_id
             where l.posts and l.payment_id is not null and (l.currency is distinct from p.currency
                   or not (coalesce(l.transaction_id = p.gateway_transaction_id, false)
@@ -59,8 +58,8 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
             where d.day is null""",
     ),
     (
-        "rows_are_booked_once",
-        "What identifies a provider's row is booked from one report only.",
+        "provider_rows_are_posted_once",
+        "Each provider row is posted from one report only.",
         """select min(i.report_id::text) from (
              select r.gateway, r.format, l.report_id,
                     case when r.format not in ('canonical', 'adyen') and l.line_id is not null
@@ -75,7 +74,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "refunds_are_explained_once",
-        "Nothing is booked for a refund without a line once lines tell all that was refunded.",
+        "No refund is posted without a line once lines explain the full refunded amount.",
         """select d.id from discrepancies d join payments p on p.id = d.payment_id
              join (select discrepancy_id,
                           sum(case 'settled_funds' when debit then amount when credit then -amount
@@ -86,7 +85,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                     from refund_lines_of(d.payment_id, d.currency) l) <= 0""",
     ),
     (
-        "discrepancies_are_of_their_line",
+        "discrepancies_match_their_line",
         "A discrepancy has the day, kind, payment, amount and currency of its line.",
         f"""select d.id from discrepancies d
              left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
@@ -108,8 +107,8 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                    l.reference)""",
     ),
     (
-        "claims_are_what_the_provider_owes",
-        "On the account of claims stands what open claims are about, and nothing of ended ones.",
+        "provider_claims_balance",
+        "The balance of the claims account equals the open claims on the provider.",
         """select coalesce(b.discrepancy_id, c.discrepancy_id)
              from (select discrepancy_id,
                           sum(case when debit = 'gateway_claims' then amount else -amount end)
@@ -128,7 +127,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "decisions_are_as_proposed",
-        "A decision about a discrepancy is what its steps say was proposed, and then decided.",
+        "A discrepancy's decision equals the proposal recorded in its steps.",
         """select r.id from discrepancy_resolutions r
              left join discrepancies d on d.id = r.discrepancy_id
             where (d.amount, d.currency) is distinct from (r.amount, r.currency)

@@ -1,11 +1,11 @@
-"""The invariants of rows: none was changed, added or removed but by a statement that was counted.
+"""Invariants of rows: no row was changed, added or removed by an uncounted statement.
 
-Where nothing else says what a row says, its table is summed in the commit that writes it (table
-`table_checksums`). Where that would cost the purchase a statement, another record carries the fact:
-the first event of a payment, the head of a day.
+Where no other record repeats a row's content, the writing transaction updates a checksum (table
+`table_checksums`). Where that would cost a purchase an extra statement, another record covers it: a
+payment's first event, or the daily head.
 
-Rules a change must keep: those of `invariants`; a table that is summed is in `SUMMED` and in a
-migration (`keep_checksum`); what only a head counts is found after the next head, within a day.
+Rule a change must keep: a table with a checksum is in `SUMMED` and in a migration
+(`keep_checksum`); changes that only a head covers are found after the next head, within a day.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ SUMMED: Final = (
 COUNTED_BY_HEADS: Final = (
     "gateway_calls", "webhook_inbox", "webhook_quarantine", "delivery_evidence", "report_mappings",
 )  # fmt: skip
-"""Of the tables of the history, those whose lost rows only a sum misses, or nothing else."""
+"""History tables whose lost rows only the checksum detects."""
 
 _NOW: Final = " union all ".join(
     f"select '{table}' as of_table, count(*) as rows, coalesce(sum(fixed_checksum(t)), 0) as fixed,"
@@ -34,7 +34,7 @@ _NOW: Final = " union all ".join(
 
 
 def _gone(table: HistoryTable) -> str:
-    """Return the query for the keys that a head counts, and no row of the table has."""
+    """Return the query for keys that a head covers and the table lacks."""
     (key,) = table.key if len(table.key) == 1 else ("",)
     own = f"t.{key}::text" if key else " || '/' || ".join(f"t.{name}::text" for name in table.key)
     return (
@@ -46,8 +46,8 @@ def _gone(table: HistoryTable) -> str:
 
 ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     (
-        "tables_are_as_written",
-        "The rows of a table are those that were written into it, each as it was written.",
+        "tables_match_their_checksums",
+        "Every table matches its checksum: no row was changed, added or removed from outside.",
         f"""with now as ({_NOW}), kept as (
              select of_table, sum(rows) as rows, sum(fixed) as fixed, sum(moving) as moving
                from table_checksums group by of_table)
@@ -59,13 +59,13 @@ ROWS: Final[tuple[tuple[str, str, str], ...]] = (
             where (n.rows, n.fixed, n.moving) is distinct from (k.rows, k.fixed, k.moving)""",
     ),
     (
-        "what_heads_count_is_there",
-        "Every row that a signed head counts is in its table.",
+        "counted_rows_exist",
+        "Every row covered by a signed head exists.",
         " union all ".join(_gone(BY_NAME[table]) for table in COUNTED_BY_HEADS),
     ),
     (
-        "payments_are_asked_for_as_accepted",
-        "A payment has the payment method, the caller's key and the deadline its events state.",
+        "payment_requests_match_their_events",
+        "A payment's method, idempotency key and deadline equal those in its events.",
         """select p.id from payments p join payment_events e on e.payment_id = p.id and e.seq = 1
              left join customers c on c.id = p.customer
             where e.facts ? 'accepted_with'
@@ -93,21 +93,21 @@ ROWS: Final[tuple[tuple[str, str, str], ...]] = (
               and p.created_at > (select min(ran_at) from migrations)""",
     ),
     (
-        "words_that_were_followed_are_kept",
-        "A webhook that a payment's event followed is in the inbox.",
+        "applied_webhooks_are_kept",
+        "Every webhook that caused a payment event is in the inbox.",
         """select e.payment_id from payment_events e
             where e.facts->>'reported_by' like 'webhook:%' and not exists (
               select from webhook_inbox n where n.event_id = substr(e.facts->>'reported_by', 9))""",
     ),
     (
         "cases_end_with_a_decision",
-        "A resolved case says what was decided, and by whom.",
+        "Every resolved case records the decision and who took it.",
         """select c.id from cases c
             where c.status = 'resolved' and (c.owner is null or c.resolution is null)""",
     ),
     (
-        "subscriptions_run_as_their_events_say",
-        "A subscription was activated, and was cancelled, at the moment of its event.",
+        "subscription_dates_match_their_events",
+        "A subscription's activation and cancellation times equal those of its events.",
         """select s.id from subscriptions s join subscription_events e
               on e.subscription = s.id and e.event = 'Service Active'
             where s.activated_at is null
@@ -119,8 +119,8 @@ ROWS: Final[tuple[tuple[str, str, str], ...]] = (
                or abs(extract(epoch from s.cancelled_at - e.at)) > 60""",
     ),
     (
-        "what_a_life_requires_is_there",
-        "What each row must have by how far it came is not missing from it.",
+        "states_have_their_required_data",
+        "Every row has the data that its state requires.",
         """select t.id::text from entitlement_terms t
              join payments p on p.subject = t.service_order and p.type = 'service'
              join ota_commands k on k.subject = p.id and k.action = 'activate'
@@ -169,8 +169,8 @@ ROWS: Final[tuple[tuple[str, str, str], ...]] = (
                   and (e.at at time zone m.zone)::date = t.supplied_on)""",
     ),
     (
-        "schedules_stand_together",
-        "Whatever a worker plans when it starts is planned, where another part of it is.",
+        "schedules_are_complete",
+        "If one scheduled job of a worker exists, all of them exist.",
         """select planned.kind
              from unnest(array['bill_month', 'reconcile_daily', 'reconcile_hourly',
                                'issue_documents', 'check_invariants']) as planned(kind)

@@ -1,11 +1,7 @@
-"""The invariants of sales: a service is sold for the buyer's own vehicle, or by a fleet operator.
+"""Invariants of sales: services are sold for the buyer's own vehicle or by a fleet operator.
 
-Who had the vehicle when a term was reserved decides, so that moment is compared with what was
-written beside it: the order or the subscription, the payment, and the clock.
-
-What an order of a service or an assignment says of time is compared with what happened beside it.
-
-Rules a change must keep: those of `invariants`.
+The vehicle's holder at the time of reservation decides, so that time is compared with related
+records: the order or subscription, the payment, and the clock.
 """
 
 from typing import Final
@@ -13,7 +9,7 @@ from typing import Final
 SALES: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "services_are_sold_to_owners",
-        "A term that no fleet operator sold was reserved by whoever had the vehicle then.",
+        "A term was sold to the vehicle's holder at that time, or by a fleet operator.",
         """select t.id from entitlement_terms t join entitlements e on e.id = t.entitlement
             where not t.by_fleet
               and not exists (select from vehicle_assignments a
@@ -23,7 +19,7 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "terms_are_reserved_when_they_are_sold",
-        "A term was reserved after its order was placed and before it was paid for or moved on.",
+        "A term was reserved after its order was placed and before payment or the next transition.",
         """with since (at) as (select min(ran_at) from migrations),
            sold as (
              select t.id, t.reserved_at, least(t.updated_at, p.created_at, db_now()) as by_then,
@@ -41,7 +37,7 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "pending_terms_have_their_buyer",
-        "What is ordered and not paid is of a customer who is known and still has the vehicle.",
+        "An unpaid order belongs to a known customer who still has the vehicle.",
         """select t.id from entitlement_terms t join entitlements e on e.id = t.entitlement
              join customers c on c.id = t.customer
             where t.state = 'pending' and t.service_order is not null
@@ -51,7 +47,7 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "assignments_end_with_their_vehicle",
-        "A vehicle was an order's once, until the moment of the event that took it away.",
+        "A vehicle was assigned to an order once, until the event that ended the assignment.",
         """select a.id from vehicle_assignments a
             where not a.active and not exists (
               select from vehicle_events e
@@ -62,8 +58,8 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
            having count(*) > 1""",
     ),
     (
-        "months_are_charged_to_what_was_verified",
-        "A subscription is charged to the payment method that its last verification was of.",
+        "months_are_charged_to_verified_methods",
+        "A subscription is charged to its most recently verified payment method.",
         """with verified as (
              select distinct on (e.subscription) e.subscription, coalesce(p.payment_method, (
                       select f.facts->>'payment_method' from payment_events f

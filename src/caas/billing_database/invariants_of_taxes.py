@@ -1,10 +1,4 @@
-"""The invariants of taxes: each earned payment has one rate, and its tax is booked.
-
-Each is a name, a sentence and the query for the rows that break it; `invariants` has them among its
-own.
-
-Rule a change must keep: those of `invariants`.
-"""
+"""Invariants of taxes: every earned payment has one rate, and its tax is posted."""
 
 from typing import Final
 
@@ -15,8 +9,8 @@ EARNED: Final = (
 
 TAXES: Final[tuple[tuple[str, str, str], ...]] = (
     (
-        "what_is_earned_is_taxed",
-        "A captured payment fell under the rate of its goods, market and day, or waits for one.",
+        "earned_payments_are_taxed",
+        "A captured payment has the tax rate of its goods, market and date, or waits for one.",
         """select p.id from payments p join tax_settings s on p.created_at >= s.since
              left join payment_taxes t on t.payment_id = p.id
              left join tax_rates r on r.id = t.rate
@@ -27,8 +21,8 @@ TAXES: Final[tuple[tuple[str, str, str], ...]] = (
                   case when p.type in ('reservation', 'final') then 'vehicle' else p.type end)""",
     ),
     (
-        "output_vat_is_the_tax_in_what_is_earned",
-        "On the account of output tax stands the tax in what is earned of each payment.",
+        "output_vat_is_the_tax_on_revenue",
+        "The output tax account equals the tax in each payment's revenue.",
         f"""select t.payment_id from payment_taxes t left join lateral (
              select sum(owed) as owed, sum(booked) as booked from (
                select tax_left(t.tax, greatest(-coalesce(sum(side.amount)
@@ -47,7 +41,7 @@ TAXES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "every_day_has_one_rate",
-        "Where we sell, each kind of goods has a rate today, and rates follow without a gap.",
+        "In every market, each kind of goods has a current rate, and rates have no gaps.",
         """select m.code || ' ' || g.goods from markets m
             cross join unnest(array['vehicle', 'service', 'subscription']) as g(goods)
             where m.code in (select market from tax_settings

@@ -1,8 +1,8 @@
-"""Invoices and credit notes as rows, and what was written off (decisions 26, 30).
+"""Invoices, credit notes and write-offs (decisions 26, 30).
 
-Rules a change must keep: an invoice is never changed, a credit note corrects it; a number is taken
-under the lock of its series and in the commit of its row, so that none is missing; what is written
-off is never charged again.
+Rules a change must keep: invoices are immutable and corrected by credit notes; a number is assigned
+under the lock of its series in the transaction of its row, so that there are no gaps; a written-off
+invoice is never charged.
 """
 
 import dataclasses
@@ -67,12 +67,12 @@ select i.seller->>'vat_id' as vat_id from invoice_series s
 
 
 def full_number(series: str, number: int) -> str:
-    """Return how a document is called."""
+    """Return the full number of a document."""
     return f"{series}-{number:06}"
 
 
 def series_and_number(text: str) -> tuple[str, int]:
-    """Take a whole number such as "2026-000007" apart; the number 0 is no document's."""
+    """Split a full number such as "2026-000007"; 0 is never a document's number."""
     series, _, digits = text.strip().rpartition("-")
     is_number = digits.isascii() and digits.isdecimal() and len(digits) <= NUMBER_DIGITS_MAX
     return series, int(digits) if is_number else 0
@@ -86,13 +86,12 @@ class InvoiceNotFoundError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """An invoice or a credit note, and where it stands; amounts in minor units of `currency`.
+    """An invoice or credit note with its status; amounts in minor units of `currency`.
 
-    `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "gross"}`, as `ChargeLine` says;
-    `net` in place of `gross` where prices were written without their tax.
-    `service_name` is what its service was called at its issue, `service_called` that or, for
-    documents of before, what it is called today. `credited` is what credit notes took back of it,
-    IVA included.
+    `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "gross"}`, as in `ChargeLine`;
+    `net` instead of `gross` if prices exclude tax. `service_name` is the service's name at issue;
+    `service_called` is that or, for older documents, its current name. `credited` is the total of
+    its credit notes, including tax.
     """
 
     id: UUID
@@ -136,19 +135,19 @@ class Invoice:
 
     @property
     def of_subscription(self) -> UUID:
-        """The subscription whose month it is."""
+        """The subscription of a monthly invoice."""
         assert self.subscription is not None, "a month's invoice is of a subscription"
         return self.subscription
 
     @property
     def full_number(self) -> str:
-        """How the invoice is called: its series and its number, "2026-000007"."""
+        """The full number, "2026-000007"."""
         return full_number(self.series, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class FailedCharges:
-    """How often an invoice's charge was declined, and how often its customer did not confirm it."""
+    """The number of declined charges of an invoice, and of expired confirmation requests."""
 
     declined: int
     abandoned: int
@@ -156,7 +155,7 @@ class FailedCharges:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What of an invoice no credit note has taken back, in minor units; `next` counts them."""
+    """The part of an invoice not yet credited, in minor units; `next` numbers the next note."""
 
     net: int
     iva: int
@@ -164,7 +163,7 @@ class Left:
 
     @property
     def gross(self) -> int:
-        """What of it is left to be taken back, tax included."""
+        """The amount that can still be credited, including tax."""
         return self.net + self.iva
 
 
@@ -176,15 +175,15 @@ class InvoiceRows:
         self._database = database
 
     async def find(self, invoice_id: UUID, *, within: Connection | None = None) -> Invoice | None:
-        """Return an invoice as it stands, or None."""
+        """Return an invoice, or None."""
         row = await (within or self._database).fetchrow(ONE, invoice_id)
         return None if row is None else _invoice(row)
 
     async def get(self, invoice_id: UUID, *, within: Connection | None = None) -> Invoice:
-        """Return an invoice as it stands.
+        """Return an invoice.
 
         Raises:
-            InvoiceNotFoundError: there is none with this id.
+            InvoiceNotFoundError: no invoice has this id.
         """
         invoice = await self.find(invoice_id, within=within)
         if invoice is None:
@@ -204,9 +203,9 @@ class InvoiceRows:
         rows_max: int = PAGE_ROWS_MAX,
         named: str | None = None,
     ) -> list[Invoice]:
-        """Return documents, newest first, at most a page of them; `until` is not included.
+        """Return a page of documents, newest first; `until` is exclusive.
 
-        `named` is the whole number of a document; text that is none finds nothing.
+        `named` is a full document number; an invalid one finds nothing.
         """
         series, number = (None, None) if named is None else series_and_number(named)
         rows = await self._database.fetch(
@@ -216,11 +215,11 @@ class InvoiceRows:
         return [_invoice(row) for row in rows]
 
     async def chargeable(self, invoice_id: UUID, *, within: Connection) -> bool:
-        """Say whether an invoice may still be charged: neither paid nor written off."""
+        """Return whether an invoice can still be charged: neither paid nor written off."""
         return bool(await within.fetchval(CHARGEABLE, invoice_id))
 
     async def failed_charges(self, invoice_id: UUID, *, within: Connection) -> FailedCharges:
-        """Count the charges of an invoice that were declined, or never confirmed."""
+        """Count the declined and never confirmed charges of an invoice."""
         row = await within.fetchrow(FAILED_CHARGES, invoice_id)
         assert row is not None, "a count is one row"
         return FailedCharges(*row.values())
@@ -228,7 +227,7 @@ class InvoiceRows:
     async def write_off(
         self, invoice_id: UUID, payment_id: UUID, *, because: str, within: Connection
     ) -> bool:
-        """Write an invoice off for good; False when it was already."""
+        """Write an invoice off; return False if it already was."""
         row = await within.fetchrow(WRITE_OFF, invoice_id, payment_id, because)
         return row is not None
 
@@ -240,22 +239,22 @@ class InvoiceRows:
         return moment
 
     async def lock(self, invoice_id: UUID, *, within: Connection) -> None:
-        """Let nobody else correct an invoice until the transaction ends."""
+        """Lock an invoice against other corrections until the transaction ends."""
         await within.execute(LOCKED, invoice_id)
 
     async def left(self, invoice: Invoice, *, within: Connection) -> Left:
-        """Return what of an invoice no credit note has taken back yet."""
+        """Return the part of an invoice not yet credited."""
         row = await within.fetchrow(LEFT, invoice.id)
         assert row is not None, "an invoice that was read is there"
         return Left(row["net"], row["iva"], row["next"])
 
     async def other_seller(self, series: str, vat_id: str) -> str | None:
-        """Return the VAT id of another seller whose series begin so."""
+        """Return the VAT id of another seller that uses these series, or None."""
         row = await self._database.fetchrow(OTHER_SELLER, series, vat_id)
         return None if row is None else row["vat_id"]
 
     async def written_off(self, invoice: Invoice, *, within: Connection) -> tuple[UUID, str] | None:
-        """Return the payment that failed for good, and how; None where none did."""
+        """Return the payment that finally failed, and how, or None."""
         row = await within.fetchrow(WRITTEN_OFF, invoice.id)
         return None if row is None else (row["payment_id"], row["because"])
 

@@ -1,9 +1,8 @@
-"""Jobs as rows: claiming what is due, finishing it, putting it off, parking it.
+"""The jobs table: claim, finish, reschedule and pause.
 
-Rules a change must keep: leases run on the database's clock; a claim raises the row's fence, and
-only the holder of that fence may finish or put off the row, so that a worker that was frozen past
-its lease changes nothing when it wakes; a row that only waits is held by no process;
-a claim whose answer was lost is released by its own id, once the database answers.
+Rules a change must keep: leases use the database's clock; a claim raises the row's fence, and only
+the holder of that fence can finish or reschedule it, so a worker frozen past its lease changes
+nothing; a waiting row is held by no process; a claim whose result was lost is released by its id.
 """
 
 import asyncio
@@ -39,7 +38,7 @@ update jobs o set lease_until = db_now() + make_interval(secs => $2), fence = o.
  where o.kind = due.kind and o.subject = due.subject
 returning o.kind, o.subject, o.payload, o.attempts, o.fence, o.created_at
 """
-# A claim whose rows nobody was given: they are due as if it had never been.
+# Undo a claim whose result was lost: its rows are due as before.
 UNCLAIM = """
 update jobs set lease_until = null, held_by = null, fence = fence + 1,
        attempts = greatest(attempts - 1, 0)
@@ -106,18 +105,18 @@ returning exists (select from jobs o where o.subject = $2 and o.kind <> $1
 
 
 RELEASED_AFTER = "released_after"
-"""In a payload: after how many attempts a person let parked work go on."""
+"""Payload key: the number of attempts at which a person released the paused job."""
 
 
 class NotPausedError(ConflictError):
-    """This work is not parked, so there is nothing to release."""
+    """The job is not paused, so it cannot be released."""
 
     code = "not_parked"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A piece of jobs in the hands of one worker until its lease ends."""
+    """A job held by one worker until its lease ends."""
 
     kind: str
     subject: UUID
@@ -144,7 +143,7 @@ class JobRows:
         payload: dict[str, Any] | None = None,
         within: Connection | None = None,
     ) -> None:
-        """Make sure something happens in `due_in` seconds, or earlier if so agreed already."""
+        """Schedule a job in `due_in` seconds, unless it is already due earlier."""
         await self.add_all([(kind, subject, due_in, payload or {})], within=within)
 
     async def add_all(
@@ -153,7 +152,7 @@ class JobRows:
         *,
         within: Connection | None = None,
     ) -> None:
-        """Add many job in one statement."""
+        """Schedule many jobs in one statement."""
         if not job:
             return
         columns = [list(column) for column in zip(*job, strict=True)]
@@ -166,7 +165,7 @@ class JobRows:
     async def claim(
         self, kinds: Sequence[str], *, lease_seconds: float, rows_max: int = CLAIM_ROWS_MAX
     ) -> list[Job]:
-        """Take what is due of these kinds, at most `rows_max` rows, for the length of a lease."""
+        """Claim at most `rows_max` due jobs of these kinds for one lease."""
         claim = new_id()
         try:
             rows = await self._database.fetch(CLAIM, list(kinds), lease_seconds, rows_max, claim)
@@ -179,7 +178,7 @@ class JobRows:
         ]
 
     def leave(self, job: Job) -> None:
-        """Let a claimed piece that nobody is doing any more come due once the database answers."""
+        """Release a claimed job that nobody runs once the database responds."""
         self._left.add((job.kind, job.subject, job.fence))
 
     async def _leave(self, left: Sequence[tuple[str, UUID, int]]) -> list[tuple[str, UUID, int]]:
@@ -190,7 +189,7 @@ class JobRows:
         return [row["claim"] for row in await self._database.fetch(UNCLAIM, list(claims))]
 
     async def finish(self, done: Sequence[Job]) -> None:
-        """End job, each only if this claim still holds it."""
+        """Finish jobs; each only if this claim still holds it."""
         await self._database.fetch(
             FINISH,
             [job.kind for job in done],
@@ -199,7 +198,7 @@ class JobRows:
         )
 
     async def renew(self, under_way: Sequence[Job], *, lease_seconds: float) -> None:
-        """Lengthen the leases of work that is still being done by whoever claimed it."""
+        """Extend the leases of jobs that are still running."""
         await self._database.fetch(
             RENEW,
             [job.kind for job in under_way],
@@ -217,25 +216,25 @@ class JobRows:
         payload: dict[str, Any] | None = None,
         begins_anew: bool = False,
     ) -> None:
-        """Let a claimed piece come due again later, as if for the first time if it begins anew."""
+        """Reschedule a claimed job; optionally reset its attempts."""
         await self._database.fetch(
             RESCHEDULE, job.kind, job.subject, job.fence, due_in, because, payload or {},
             begins_anew,
         )  # fmt: skip
 
     async def hasten(self, kinds: Sequence[str]) -> None:
-        """Let what waits of these kinds come due from now on: the newest, so many a second."""
+        """Make waiting jobs of these kinds due now, newest first, at a limited rate."""
         await self._database.fetch(HASTEN, list(kinds), HASTENED_PER_SECOND, HASTENED_ROWS_MAX)
 
     async def pause(self, job: Job, *, because: str) -> None:
-        """Take a piece out of circulation until a person releases it."""
+        """Pause a job until a person releases it."""
         await self._database.fetch(PARK, job.kind, job.subject, job.fence, because)
 
     async def release(self, kind: str, subject: UUID, *, within: Connection) -> bool:
-        """Let parked work come due at once; return whether other work of the subject stays parked.
+        """Release a paused job; return whether other jobs of the subject are still paused.
 
         Raises:
-            NotPausedError: nothing of this kind is parked for the subject.
+            NotPausedError: the subject has no paused job of this kind.
         """
         row = await within.fetchrow(RELEASE, kind, subject)
         if row is None:
@@ -251,18 +250,18 @@ class JobRows:
         because: str | None = None,
         payload: dict[str, Any] | None = None,
     ) -> None:
-        """Set when work that the caller was doing itself comes due, claimed or not."""
+        """Set when a job that the caller runs itself becomes due, claimed or not."""
         await self._database.fetch(POSTPONE, kind, subject, due_in, because, payload or {})
 
     async def is_held(self, kind: str, subject: UUID, *, fence: int) -> bool:
-        """Say whether nobody else has taken this work over since it had this fence."""
+        """Return whether the job still has this fence."""
         return await self._database.fetchrow(IS_HELD, kind, subject, fence) is not None
 
     async def end(self, kind: str, subject: UUID, *, within: Connection) -> None:
-        """End work that the caller's own transaction has just done."""
+        """Delete a job that the caller's transaction has completed."""
         await within.execute(END, kind, subject)
 
     async def seconds_to_next(self, kinds: Sequence[str]) -> float | None:
-        """Return how long until something of these kinds is due, None when nothing waits."""
+        """Return the seconds until a job of these kinds is due, or None."""
         row = await self._database.fetchrow(NEXT_DUE, list(kinds))
         return None if row is None or row[0] is None else float(row[0])

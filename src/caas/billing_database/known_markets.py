@@ -1,9 +1,8 @@
-"""The markets and tax rates that the project brings along: `markets.toml`, written into the books.
+"""Writes the built-in markets and tax rates (`markets.toml`) into the database.
 
-A database learns the markets that it does not know, and the rates of a kind of goods that has none
-in its market; what operations wrote since stays as it is.
+Only unknown markets and goods without a rate are added.
 
-Rule a change must keep: nothing that is there is changed.
+Rule a change must keep: existing rows are never changed.
 """
 
 import tomllib
@@ -29,7 +28,7 @@ select $1, g, daterange(f, u), c, b, n, r, db_now()
 
 
 async def write_markets(connection: Connection) -> None:
-    """Write what the project knows and the database does not."""
+    """Add missing markets and rates."""
     source = (resources.files("caas.billing_database") / "markets.toml").read_text("utf-8")
     for code, market in tomllib.loads(source).items():
         await connection.execute(

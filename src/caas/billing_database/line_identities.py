@@ -1,11 +1,11 @@
-"""Which lines of reports are stored already, whatever report or day they stand in.
+"""Detects settlement lines that are already stored from another report or day.
 
-A provider's row is one row however often it is exported: in the balance report and in the payout
-report, for one day and for another. What tells it is the provider's own id, or all that it says.
+A provider's row is the same row in the balance report and the payout report, and in exports of
+different days. It is identified by the provider's id or, without one, by all its fields.
 
-Rules a change must keep: rows are looked for by their ids, by an index, and those without one by
-the time they were booked at, so that the cost grows with the file and never with the ledger; an id
-is looked for whatever time comes with it; the digest is that of `settlement_reports.KNOWN`.
+Rules a change must keep: rows are found by an index on their id, and rows without one by their
+booking time, so that cost grows with the file and not with the ledger; ids are matched whatever
+their time; the digest is that of `settlement_reports.KNOWN`.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ select coalesce(r.late_of, r.day), l.line_no, l.line_id,
   from {found} join settlement_reports r on r.id = l.report_id
  where r.gateway = $1::text and r.format = $2::text and not (r.id = any ($3::uuid[])) and {are}
 """
-# What is known by all that it says has the time it was booked at, so that no other need be read.
+# A line identified by its content has its booking time, so only that time range is read.
 BY_TIME: Final = STORED.format(
     found="settlement_lines l",
     are="l.booked_at >= $4::timestamptz and l.booked_at <= $5::timestamptz"
     " and (not $6::boolean or l.line_id is null)",
 )
 BY_ID: Final = STORED.format(
-    found="told_ids k join settlement_lines l on l.line_id = k.line_id", are="true"
+    found="file_ids k join settlement_lines l on l.line_id = k.line_id", are="true"
 )
-REPORTED_IDS: Final = "create temp table told_ids (line_id text) on commit drop"
+REPORTED_IDS: Final = "create temp table file_ids (line_id text) on commit drop"
 SHARING: Final = """
 select regexp_replace(r.part, ' ?late of \\d{4}-\\d\\d-\\d\\d$', '') as part,
        s.stored + q.aside as rows, q.aside > 0 and s.stored >= r.lines_stored as comes_right
@@ -55,10 +55,7 @@ select regexp_replace(r.part, ' ?late of \\d{4}-\\d\\d-\\d\\d$', '') as part,
 
 
 class Sharing(NamedTuple):
-    """A part of a day's reports, how many of some rows it holds, and whether it comes whole now.
-
-    It does when they are all that are stored of it, and some that are kept aside.
-    """
+    """A partial report of a day: how many of the given rows it holds; whether it is complete."""
 
     part: str
     rows: int
@@ -66,7 +63,7 @@ class Sharing(NamedTuple):
 
 
 class LineIdentities:
-    """Finds stored lines by what identifies them."""
+    """Finds stored lines by identity."""
 
     def __init__(self, database: Database) -> None:
         """Look in this database."""
@@ -81,10 +78,10 @@ class LineIdentities:
         *,
         by_id: Path | None,
     ) -> None:
-        """Write the lines of other reports of a gateway and format that a file may have.
+        """Write a gateway's stored lines from other reports that the file may contain.
 
-        Where a format gives each line an id, these ids are looked for, whenever they were booked;
-        what has none is looked for where it was booked.
+        In formats with line ids, ids are matched whatever their booking time; lines without an id
+        are matched within the file's time range.
         """
         if by_id is not None:
             await self._by_id(source, own, by_id, path.with_suffix(".ids"))
@@ -102,9 +99,9 @@ class LineIdentities:
         async with self._database.transaction() as connection:
             await connection.execute(f"{BY_KEY}; {REPORTED_IDS}")
             await connection.copy_to_table(
-                "told_ids", source=ids, format="csv", timeout=COPY_SECONDS_MAX
+                "file_ids", source=ids, format="csv", timeout=COPY_SECONDS_MAX
             )
-            await connection.execute("analyze told_ids")
+            await connection.execute("analyze file_ids")
             await connection.copy_from_query(
                 BY_ID, *source, list(own), output=path, format="csv", timeout=COPY_SECONDS_MAX
             )
@@ -112,7 +109,7 @@ class LineIdentities:
     async def sharing(
         self, gateway: str, format_: str, day: date, ids: Sequence[str]
     ) -> list[Sharing]:
-        """Return the parts of a day that came as files of a format, those with most rows first."""
+        """Return the partial reports of a day in a format, those with most rows first."""
         rows = await self._database.fetch(SHARING, gateway, format_, day, list(ids))
         return [Sharing(row["part"], row["rows"], row["comes_right"]) for row in rows]
 

@@ -1,8 +1,8 @@
-"""What the metrics tell of the books: unknown outcomes, jobs, cases, exposure, losses, heads.
+"""Metrics from the database: unknown outcomes, jobs, cases, exposure, losses, heads.
 
-Rules a change must keep: read only; every figure is of what is open, or of the last day, and goes
-by an index of just that, whatever the size of the history; all of them together have
-`FIGURES_SECONDS_MAX`, and the database ends what takes longer.
+Rules a change must keep: read-only; each figure covers open items or the last day and uses a
+matching index, whatever the history's size; all together are limited to `FIGURES_SECONDS_MAX` by a
+statement timeout.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from caas.billing_database.connection import Connection, Database
 FIGURES_SECONDS_MAX: Final = 3
 LIMIT: Final = f"set local statement_timeout = '{FIGURES_SECONDS_MAX}s'"
 
-# A refund is unknown since it was sent, whatever was tried after that.
+# A refund's outcome is unknown since it was sent, regardless of later attempts.
 UNKNOWN: Final = """
 select p.type, count(*), extract(epoch from db_now() - min(p.updated_at))::float8
   from jobs o join payments p on p.id = o.subject
@@ -62,7 +62,7 @@ select coalesce(extract(epoch from db_now() - min(created_at)), 0)::float8 from 
 INVARIANTS: Final = """
 select invariant, broken, extract(epoch from db_now() - checked_at)::float8 from invariant_checks
 """
-# While no head was made yet, the age counts from when there was first a key to sign one.
+# Without a head, the age counts from the first signing key.
 HEADS: Final = """
 select extract(epoch from db_now() - coalesce(
          (select made_at from history_heads order by head desc limit 1), created_at))::float8
@@ -84,10 +84,10 @@ Figures = Mapping[str, list[tuple[object, ...]]]
 
 
 async def metric_queries(database: Database) -> Figures:
-    """Return every figure, in one snapshot.
+    """Return all figures from one snapshot.
 
     Raises:
-        DatabaseUnavailableError: the database cannot serve now, or takes too long for them.
+        DatabaseUnavailableError: the database is unavailable or too slow.
     """
 
     async def read(connection: Connection) -> Figures:

@@ -1,11 +1,11 @@
-"""Brings a Billing Database to the schema this code knows.
+"""Applies schema migrations.
 
-Plain numbered .sql files, each run once in a transaction of its own under an advisory lock, with
-its checksum kept: a file that changed after it ran, or a database newer than the code, is refused.
-Afterwards every guard is told to stand whoever asks, replication included.
+Numbered .sql files, each run once in its own transaction under an advisory lock, with its checksum
+stored. A file that changed after it ran, or a database newer than the code, is an error. Afterwards
+every trigger is set to fire always, even for replication sessions.
 
-Rules a change must keep: a file that ran is never changed; what may move where is written while a
-migration runs, and at no other time.
+Rules a change must keep: applied files are never changed; legal transitions are written only during
+a migration.
 """
 
 import hashlib
@@ -55,17 +55,17 @@ end $$
 
 
 def files() -> dict[str, str]:
-    """Return every migration by name, in the order they run."""
+    """Return all migrations by name, in order."""
     folder = resources.files("caas.billing_database") / "migrations"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return {name: (folder / name).read_text("utf-8") for name in names}
 
 
 async def check(dsn: str) -> None:
-    """Make sure that every migration of this code, and none of a newer one, has run.
+    """Check that all of this code's migrations, and no newer ones, were applied.
 
     Raises:
-        StartupError: the database cannot be reached, or its schema is not this code's.
+        StartupError: the database is unreachable, or its schema is not this code's.
     """
     async with _connected(dsn) as connection:
         exists = await connection.fetchval("select to_regclass('caas.migrations')")
@@ -82,10 +82,10 @@ async def check(dsn: str) -> None:
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Run every migration that has not run yet and return their names.
+    """Apply pending migrations and return their names.
 
     Raises:
-        StartupError: the database cannot be reached, or its schema is not one of ours.
+        StartupError: the database is unreachable, or its schema is not ours.
     """
     async with _connected(dsn) as connection:
         await connection.execute(f"select pg_advisory_lock({ADVISORY_LOCK})")
@@ -141,8 +141,8 @@ def _refuse_strangers(known: dict[str, str], done: dict[str, str]) -> None:
     changed = [name for name, checksum in done.items() if _sum(known[name]) != checksum]
     if changed:
         raise StartupError(
-            f"Migration {changed[0]} was changed after it ran on this database. "
-            "Restore the file and put the change into a new migration."
+            f"Migration {changed[0]} was changed after it was applied. "
+            "Restore the file and add a new migration instead."
         )
 
 
@@ -151,7 +151,7 @@ def _sum(text: str) -> str:
 
 
 async def _write_legal_arrows(connection: Connection) -> None:
-    """Make the database's copy of Diagram 9 equal to the table in `rules.payment_states`."""
+    """Copy Diagram 9 from `rules.payment_states` to the database."""
     async with connection.transaction():
         await connection.execute(f"{MIGRATING}; delete from payment_transitions")
         await connection.executemany(
@@ -161,7 +161,7 @@ async def _write_legal_arrows(connection: Connection) -> None:
 
 
 async def _write_accounts(connection: Connection) -> None:
-    """Make the database's chart of accounts equal to the one in `rules.postings`."""
+    """Copy the chart of accounts from `rules.postings` to the database."""
     accounts = sorted(ACCOUNTS)
     async with connection.transaction():
         await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; {MIGRATING}")
@@ -174,7 +174,7 @@ async def _write_accounts(connection: Connection) -> None:
 
 
 async def _grant(connection: Connection) -> None:
-    """Give the application's role what it needs: to read, to append, to use the doors."""
+    """Grant the application's role its privileges: read, append and execute."""
     if not await connection.fetchval("select 1 from pg_roles where rolname = $1", APPLICATION_ROLE):
         try:
             await connection.execute(f"create role {APPLICATION_ROLE} nologin")

@@ -1,8 +1,8 @@
-"""Notifications as rows: told once, sent durably, read in an inbox.
+"""Notifications: created once, sent by a job, read in an inbox.
 
-Rules a change must keep: a row and the work of sending it are one commit; telling the same again
-adds nothing; whoever reads or marks a row names the recipient it belongs to; a link that opens an
-account stands in its row only until it was sent.
+Rules a change must keep: a notification and its job commit together; repeating it adds nothing;
+reading and marking name the recipient; a link that opens an account is stored only until it was
+sent.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ select told.id is not null from w left join told on told.id = w.id order by w.i
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What somebody was told; its words are made from `template` and `facts`."""
+    """A notification; its text is rendered from `template` and `facts`."""
 
     id: UUID
     audience: str
@@ -81,7 +81,7 @@ update notifications n set sent_at = case when w.because is null then db_now() e
 
 
 class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to tell, and the work that will send it."""
+    """A notification to create, and the job that sends it."""
 
     id: UUID
     audience: str
@@ -107,7 +107,7 @@ class NotificationRows:
         )
 
     async def notify(self, new: NewNotification, *, within: Connection | None = None) -> bool:
-        """Write a notification with its work; False when the same was told already."""
+        """Create a notification and its job; return False if it already exists."""
         if within is not None:
             return (await _notify(within, [new]))[0]
         key = (new.template, new.subject, new.recipient, new.occasion)
@@ -126,14 +126,14 @@ class NotificationRows:
         before: UUID | None = None,
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Notification]:
-        """Return what a recipient was told, newest first, at most a page of it."""
+        """Return a page of a recipient's notifications, newest first."""
         return await read_all(
             Notification, self._database, INBOX, audience, recipient, unread_only, before,
             min(rows_max, PAGE_ROWS_MAX),
         )  # fmt: skip
 
     async def unread(self, *, audience: str, recipient: str) -> int:
-        """Count what a recipient has not read."""
+        """Count a recipient's unread notifications."""
         row = await self._database.fetchrow(UNREAD, audience, recipient)
         assert row is not None, "a count is one row"
         return int(row[0])
@@ -141,7 +141,7 @@ class NotificationRows:
     async def mark_read(
         self, *, audience: str, recipient: str, notification_id: UUID | None = None
     ) -> int:
-        """Mark one of the recipient's notifications as read, or all; return how many that were."""
+        """Mark one or all of a recipient's notifications as read; return their number."""
         return len(await self._database.fetch(READ, audience, recipient, notification_id))
 
     async def ended(self, notification_id: UUID, *, because: str | None = None) -> None:

@@ -205,7 +205,7 @@ class Payments:
         return payment
 
     async def exists(self, payment_id: UUID) -> bool:
-        """Say whether there is a payment with this id."""
+        """Return whether there is a payment with this id."""
         return await self._database.fetchrow(EXISTS, payment_id) is not None
 
     async def void_reason(self, payment_id: UUID) -> str:

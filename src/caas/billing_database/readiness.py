@@ -48,7 +48,7 @@ class Readiness:
         return None
 
     async def _writes_again(self, refused: str) -> bool:
-        """Say whether a read-only database takes writes again; a full disk is not asked so.
+        """Return whether a read-only database takes writes again; a full disk is not asked so.
 
         A row that is there finds room where a new one does not.
         """

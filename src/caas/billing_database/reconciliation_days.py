@@ -282,12 +282,12 @@ class ReconciliationDays:
         return found
 
     async def is_sealed(self, gateway: str, day: date) -> bool:
-        """Say whether a day is sealed."""
+        """Return whether a day is sealed."""
         row = await self._database.fetchrow(SEALED, gateway, day)
         return row is not None and bool(row["sealed"])
 
     async def refuse_sealed(self, gateway: str, day: date, *, within: Connection) -> None:
-        """Refuse a change of a day that is sealed.
+        """Reject a change of a day that is sealed.
 
         Raises:
             DaySealedError: nothing of this day changes any more.

@@ -252,7 +252,7 @@ class Refunds:
         return int(row["amount"])
 
     async def obstacle(self, payment_id: UUID, *, within: Connection | None = None) -> str | None:
-        """Say what must end before a refund of the payment may be sent; None when nothing must."""
+        """Return what blocks refunds of the payment, or None."""
         row = await (within or self._database).fetchrow(OBSTACLE, payment_id)
         assert row is not None, "a function returns one row"
         return None if row["what"] is None else str(row["what"])
@@ -306,12 +306,12 @@ class Refunds:
         return {str(row["id"]): int(row["amount"]) for row in rows}
 
     async def is_doubtful(self, payment_id: UUID) -> bool:
-        """Say whether the gateway may have refunded more of a payment than is known here."""
+        """Return whether the gateway may have refunded more of a payment than is known here."""
         row = await self._database.fetchrow(IS_DOUBTFUL, payment_id)
         return row is not None and bool(row["it_is"])
 
     async def was_reported(self, payment_id: UUID, gateway_refund_id: str) -> bool:
-        """Say whether a refund of nobody here was ever a case, open or closed."""
+        """Return whether a refund of nobody here was ever a case, open or closed."""
         row = await self._database.fetchrow(WAS_REPORTED, payment_id, gateway_refund_id)
         return row is not None and bool(row["it_was"])
 
@@ -325,7 +325,7 @@ class Refunds:
         failed_because: str | None = None,
         within: Connection | None = None,
     ) -> bool:
-        """Say how far a refund is; False when it had ended before."""
+        """Return how far a refund is; False when it had ended before."""
         row = await (within or self._database).fetchrow(
             SET, refund_id, state, outcome, gateway_refund_id, failed_because
         )
@@ -343,7 +343,7 @@ class Refunds:
         )  # fmt: skip
 
     async def step_dispute(self, dispute: Dispute, *, within: Connection) -> None:
-        """Say how far a dispute is, how much of it counts, how often it was taken and came back."""
+        """Set a dispute's state, its counted amount, and how often it was taken and returned."""
         await within.execute(
             STEP_DISPUTE, dispute.id, dispute.state, dispute.amount, dispute.taken, dispute.back
         )

@@ -1,8 +1,8 @@
-"""Checks the invariants of the whole database and tells which rows break one (decision 42).
+"""Checks all invariants and reports the rows that violate them (decision 42).
 
 It runs after every database test, every few minutes in operation, and from the command line.
 
-Rule a change must keep: every law is asked, whatever another one found.
+Rule a change must keep: every invariant is checked, whatever the others found.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ PREFETCH_ROWS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How many rows break a law, and the first of them."""
+    """The number of rows that violate an invariant, and the first of them."""
 
     invariant: Invariant
     broken: int
@@ -51,14 +51,14 @@ select of_table, format('select %s, concat_ws($1, %s) from caas.%I', coalesce(
       where i.indrelid = oid and i.indisprimary), 'ctid::text'), columns, of_table) as query
   from texts order by of_table
 """
-"""For every table with rows, a query of all its texts, so that a new column needs no mention."""
+"""For each non-empty table, a query for all its text columns, so that new columns are included."""
 
 APART: Final = " apart "
-"""A word that stands between two columns, so that the digits of both are not read as one number."""
+"""A word between two columns, so that their digits are not read as one number."""
 
 
 async def self_check(database: Database) -> list[Finding]:
-    """Check every law and return what was found for each, broken or not."""
+    """Check every invariant and return the finding for each."""
     async with database.connection() as connection:
         findings = [await _check(connection, invariant) for invariant in INVARIANTS]
         findings.append(await unsigned_messages(connection))
@@ -73,7 +73,7 @@ async def _check(connection: Connection, invariant: Invariant) -> Finding:
 
 
 async def unsigned_messages(connection: Connection) -> Finding:
-    """Check every verified acknowledgement against the key of its vehicle."""
+    """Check every verified acknowledgement against its vehicle's key."""
     found: list[str] = []
     async with connection.transaction(readonly=True):
         async for row in connection.cursor(EVERY_MESSAGE_IS_SIGNED.query, prefetch=PREFETCH_ROWS):
@@ -100,7 +100,7 @@ async def _look_for_card_numbers(connection: Connection) -> Finding:
 
 
 async def _with_card_numbers(connection: Connection, table: Row) -> list[str]:
-    async with connection.transaction():  # one that is refused ends nothing but itself
+    async with connection.transaction():  # a failed query affects only its own invariant
         return [
             f"{table['of_table']}: {row[0]}"
             async for row in connection.cursor(table["query"], APART, prefetch=PREFETCH_ROWS)

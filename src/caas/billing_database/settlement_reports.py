@@ -298,7 +298,7 @@ class SettlementReports:
         return await read_all(SettlementReport, self._database, LATE_PARTS, gateway, day, parts)
 
     async def shares_batch(self, report_id: UUID, batches: Sequence[str]) -> bool:
-        """Say whether a stored line of the report is of one of these batches."""
+        """Return whether a stored line of the report is of one of these batches."""
         row = await self._database.fetchrow(SHARES_BATCH, report_id, list(batches))
         return row is not None and bool(row["shares"])
 

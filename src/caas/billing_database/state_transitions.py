@@ -13,9 +13,9 @@ _ARROWS = ", ".join(
         ("payment_transitions", payment_states.payment_transitions()),
         ("payment_transitions", [(s, r, s) for s in payment_states.PaymentState
                           for r in payment_states.Remark]),
-        ("vehicle_transitions", vehicle_states.payment_transitions()),
-        ("order_transitions", order_states.payment_transitions()),
-        ("subscription_transitions", subscription_states.payment_transitions()),
+        ("vehicle_transitions", vehicle_states.transitions()),
+        ("order_transitions", order_states.transitions()),
+        ("subscription_transitions", subscription_states.transitions()),
     )
     for source, event, target in arrows
 )  # fmt: skip

@@ -167,7 +167,7 @@ class SubscriptionRows:
     async def may_withdraw(
         self, subscription_id: UUID, period_seconds: float, *, within: Connection
     ) -> bool:
-        """Say whether ending a subscription now is a withdrawal from it."""
+        """Return whether ending a subscription now is a withdrawal from it."""
         return bool(await within.fetchval(MAY_WITHDRAW, subscription_id, period_seconds))
 
     async def jobs_done(self, kind: str, subscription_id: UUID, *, within: Connection) -> None:

@@ -148,7 +148,7 @@ class UsageRecords:
         return row_as(UsageDispute, row)
 
     async def is_erased(self, subscription: UUID, *, within: Connection) -> bool:
-        """Say whether a subscription's customer was erased; it stays so until the commit."""
+        """Return whether a subscription's customer was erased; it stays so until the commit."""
         return bool(await within.fetchval(IS_ERASED, subscription))
 
     async def dispute(self, dispute_id: UUID, *, within: Connection) -> UsageDispute | None:

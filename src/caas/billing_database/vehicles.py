@@ -165,7 +165,7 @@ class Vehicles:
         self._database = database
 
     async def put_model(self, model: str, price: Money) -> None:
-        """Say what a model costs from now on."""
+        """Return what a model costs from now on."""
         await self._database.fetch(PUT_MODEL, model, price.amount, price.currency)
 
     async def price_of_model(self, model: str) -> Money | None:

@@ -16,7 +16,7 @@ import typer
 
 from caas import app, local_machine, process_environment
 from caas.billing_database.actors import Actor
-from caas.billing_database.discrepancies import Asked, Discrepancy
+from caas.billing_database.discrepancies import Discrepancy, DiscrepancyFilter
 from caas.billing_database.reconciliation_days import ReconciliationDay
 from caas.cli.commands import (
     FINDINGS,
@@ -217,7 +217,7 @@ def list_(  # a filter each
     """List what is not resolved, the soonest due first."""
 
     async def work(reconciliation: Reconciliation) -> None:
-        asked = Asked(day=day, kind=kind, owner=owner, unresolved=not everything)
+        asked = DiscrepancyFilter(day=day, kind=kind, owner=owner, unresolved=not everything)
         found = await reconciliation.discrepancies.listed(asked)
         page = found
         while page:

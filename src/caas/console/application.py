@@ -108,7 +108,7 @@ class PagesSite:
         body = b"" if reads or takes_file else await forms.read_form_body(request, receive)
         await self._console.sessions.recognise(request)
         if request.session is not None:
-            self._addresses.refund_order(request)
+            self._addresses.give_back(request)
         if not reads:
             forms.refuse_other_sites(request)
             if takes_file:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.discrepancies import Asked
+from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.console.confirmation import asks, is_confirmed, is_to_ask
 from caas.console.context import Console
@@ -38,7 +38,7 @@ STATUS_KINDS: Final = {
 MOVES_MONEY: Final = frozenset({
     Resolution.ACCEPT_LOSS, Resolution.REFUND_THE_CUSTOMER, Resolution.WRITE_OFF,
 })  # fmt: skip
-"""Asked before it is done: it books a loss, or money goes out."""
+"""DiscrepancyFilter before it is done: it books a loss, or money goes out."""
 
 Act = Callable[[Investigation, UUID], Awaitable[object]]
 """What a form does at the desk, to the discrepancy of its address."""
@@ -209,15 +209,15 @@ async def _looked(console: Console, request: PageRequest) -> Investigated:
         raise NothingHereError from error
 
 
-def _asked(show: str, kind: str, me: str) -> Asked:
+def _asked(show: str, kind: str, me: str) -> DiscrepancyFilter:
     known = DiscrepancyKind(kind) if kind in set(DiscrepancyKind) else None
     match show:
         case "resolved" | "proposed":
-            return Asked(status=show, kind=known)
+            return DiscrepancyFilter(status=show, kind=known)
         case "mine":
-            return Asked(owner=me, unresolved=True, kind=known)
+            return DiscrepancyFilter(owner=me, unresolved=True, kind=known)
         case _:
-            return Asked(unresolved=True, kind=known)
+            return DiscrepancyFilter(unresolved=True, kind=known)
 
 
 def _path(discrepancy_id: UUID) -> str:

@@ -55,7 +55,7 @@ async def end(pid: int, folder: Path) -> None:
 
 
 def is_ours(pid: int, folder: Path) -> bool:
-    """Tell whether this process runs our configuration; a number may have been used again."""
+    """Return whether this process runs our configuration; a number may have been used again."""
     if not alive(pid):
         return False
     try:
@@ -66,7 +66,7 @@ def is_ours(pid: int, folder: Path) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process with this number runs; our own child that ended is reaped."""
+    """Return whether a process with this number runs; our own child that ended is reaped."""
     try:
         ended, _ = os.waitpid(pid, os.WNOHANG)
         if ended:

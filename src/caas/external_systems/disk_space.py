@@ -45,7 +45,7 @@ def reporting_full_disk(folder: Path) -> Iterator[None]:
 
 
 def is_out_of_space(error: Exception) -> bool:
-    """Say whether this is what is told when the disk is full."""
+    """Return whether this is what is told when the disk is full."""
     return getattr(error, "errno", None) in DISK_FULL or any(
         sign in str(error) for sign in SIGNS_OF_FULL_DISK
     )

@@ -52,7 +52,7 @@ class EncryptionAtRest:
         return self._tried(encrypted, owner)[1]
 
     def is_current(self, encrypted: bytes, *, owner: UUID) -> bool:
-        """Say whether the newest key has encrypted it.
+        """Return whether the newest key has encrypted it.
 
         Raises:
             EncryptedElsewhereError: none of the keys has encrypted it for this owner.

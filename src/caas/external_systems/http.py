@@ -79,7 +79,7 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> str:
-        """Refuse to be written anywhere by pickling."""
+        """Reject to be written anywhere by pickling."""
         raise TypeError("A secret cannot be pickled.")
 
 

@@ -271,7 +271,7 @@ def _free_port(port: int) -> int:
 
 
 async def _answers(url: str) -> bool:
-    """Tell whether the broker lets us in with our password."""
+    """Return whether the broker lets us in with our password."""
     address = BrokerAddress.from_url(url)
     session = Session(
         client_id=f"caas-probe-{secrets.token_hex(4)}", expiry_seconds=0, unhandled_max=1

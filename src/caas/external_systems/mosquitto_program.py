@@ -109,7 +109,7 @@ def _unpacked(folder: Path) -> Program | None:
 
 
 async def _runs(program: Program) -> bool:
-    """Tell whether it starts at all: a missing library shows here, not later."""
+    """Return whether it starts at all: a missing library shows here, not later."""
     process = await asyncio.create_subprocess_exec(
         str(program.path),
         "-h",

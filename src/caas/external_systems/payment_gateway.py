@@ -331,7 +331,7 @@ class PaymentGateway(Protocol):
 
 
 def why_unsafe(capabilities: Capabilities) -> str:
-    """Tell what this gateway cannot do safely (decision 1); empty when it can do every type.
+    """Return what this gateway cannot do safely (decision 1); empty when it can do every type.
 
     Each reason is told once, with the payment types that it is about.
     """

@@ -183,7 +183,7 @@ class Workbench(ReportReading):
         )
 
     def take_fees(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Say what was agreed for one payment method and one type of line."""
+        """Return what was agreed for one payment method and one type of line."""
         self.fill("fee_terms", rows)
 
     def fill(self, relation: str, rows: Sequence[Mapping[str, object]]) -> None:

@@ -216,7 +216,7 @@ def _recognised(
 
 
 def _refuse_without(columns: tuple[str, ...], known: ReportFormat, at: int) -> None:
-    """Refuse a report that looks like another one of its provider, and lists no transactions."""
+    """Reject a report that looks like another one of its provider, and lists no transactions."""
     if known is STRIPE and not {"created", "created_utc"} & set(columns):
         raise BadReportError(NO_TRANSACTIONS, line=at + 1)
 

@@ -42,7 +42,7 @@ class BadReportError(RefusedError):
     code = "bad_report"
 
     def __init__(self, sentence: str, *, line: int | None = None) -> None:
-        """Say what is wrong, and on which line when it is on one."""
+        """Return what is wrong, and on which line when it is on one."""
         where = f"Line {line}: " if line is not None else ""
         super().__init__(f"{where}{sentence} Nothing was applied.", line=line)
 
@@ -138,7 +138,7 @@ def literal(text: str) -> str:
 
 
 def _is_utf_16(head: bytes) -> bool:
-    """Say whether every other byte of a beginning is zero, as Western text in UTF-16 has it."""
+    """Return whether every other byte of a beginning is zero, as Western text in UTF-16 has it."""
     sample = head[: len(head) // 2 * 2][:ENCODING_SAMPLE_BYTES]
     halves = (sample[::2], sample[1::2])
     return len(sample) > 1 and any(not any(it) for it in halves) and any(sample)

@@ -244,7 +244,7 @@ def _other_id(reported: str, asked: str) -> list[str]:
 
 
 def _decline_contradictions(answer: HttpAnswer, transaction: GatewayTransaction) -> list[str]:
-    """Tell what keeps this from being a decline: a 402, status failed and a code together."""
+    """Return what keeps this from being a decline: a 402, status failed and a code together."""
     declined = transaction.status is TransactionStatus.FAILED
     if declined != (answer.status == HTTPStatus.PAYMENT_REQUIRED):
         return [f"status {transaction.status} in an answer of {answer.status}"]

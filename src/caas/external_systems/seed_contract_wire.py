@@ -101,7 +101,7 @@ class TransactionAnswer(msgspec.Struct, frozen=True):
     payment_method: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse amounts that cannot be of one transaction, and statuses without their field."""
+        """Reject amounts that cannot be of one transaction, and statuses without their field."""
         if not self.refunded_amount <= self.captured_amount <= self.amount:
             raise ValueError("amounts contradict each other")
         if self.settled_amount > self.amount:
@@ -222,7 +222,7 @@ class SettlementLineAnswer(msgspec.Struct, frozen=True):
     reference: Id | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a line that does not add up."""
+        """Reject a line that does not add up."""
         if self.gross - self.fee != self.net:
             raise ValueError("gross - fee is not net")
 

@@ -179,7 +179,7 @@ class SimulatorControl:
         ]
 
     async def manner(self, vin: str, behaviour: str) -> None:
-        """Say how a car behaves from now on; one that wakes by it takes what waits.
+        """Return how a car behaves from now on; one that wakes by it takes what waits.
 
         Raises:
             NoSuchFaultError: there is no such car, or no such behaviour.

@@ -123,7 +123,7 @@ class StripeGateway:
         return _agreed(answer, transaction, _other_id(transaction.id, transaction_id))
 
     async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
-        """Refuse: not finding would prove nothing here."""
+        """Reject: not finding would prove nothing here."""
         self._refuse("GET", "no_lookup", f"Nothing is looked up by reference ({reference}).")
 
     async def find_refunds(self, transaction_id: str) -> tuple[GatewayRefund, ...]:
@@ -182,7 +182,7 @@ class StripeGateway:
         return _agreed(answer, refund, different)
 
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
-        """Refuse: a day's report is a file here, of any size."""
+        """Reject: a day's report is a file here, of any size."""
         del cursor
         self._refuse("GET", "no_pages", f"The report of {day} is a file.")
 
@@ -204,7 +204,7 @@ class StripeGateway:
         return await self._http.send("POST", target, body=body, key=key)
 
     def _refuse(self, method: str, refusal: str, problem: str) -> NoReturn:
-        """Refuse what this adapter cannot do, before anything is sent."""
+        """Reject what this adapter cannot do, before anything is sent."""
         raise RefusedByPartnerError(
             partner=self._http.partner,
             call=f"{method} {INTENTS}",

@@ -21,7 +21,7 @@ class AddressNotPublicError(OSError):
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Say whether an address, and one that it carries inside, is of the public internet."""
+    """Return whether an address, and one that it carries inside, is of the public internet."""
     if isinstance(address, IPv6Address):
         carried = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
         if not all(it is None or is_public(it) for it in carried):
@@ -34,7 +34,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Say whether a name is of this network by its form: one word, or a suffix kept for that."""
+    """Return whether a name is of this network by its form: one word, or a suffix kept for that."""
     name = host.lower().rstrip(".")
     literal = ":" in name or name.replace(".", "").isdigit()
     return not literal and ("." not in name or name.endswith(LOCAL_SUFFIXES))

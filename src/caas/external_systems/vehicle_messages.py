@@ -92,7 +92,7 @@ class VehicleCommand:
     deadline: datetime
 
     def __post_init__(self) -> None:
-        """Refuse what could not be addressed, or signed without a second meaning."""
+        """Reject what could not be addressed, or signed without a second meaning."""
         for field in ("command_id", "vin", "payment_id", "service"):
             if not _NAME.fullmatch(getattr(self, field)):
                 sentence = f"The {field} of a vehicle command may hold letters, digits and ._:~-"
@@ -238,7 +238,7 @@ def vehicle_of(topic: str) -> str:
 
 
 def verify_signature(acknowledgement: Acknowledgement, public_key: bytes) -> bool:
-    """Tell whether the vehicle that owns this key signed the acknowledgement."""
+    """Return whether the vehicle that owns this key signed the acknowledgement."""
     return signed_with(
         public_key, signature=acknowledgement.signature, text=acknowledgement.signed_text
     )

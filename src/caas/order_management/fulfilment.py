@@ -94,7 +94,7 @@ class Fulfilment:
         self, order: Order, *, within: Connection | None = None
     ) -> list[str]:
         """Return what the invoice of this order's vehicle needs of its buyer and does not have."""
-        return await BillingDetailsRows(self._tables.billing.database).lacking(
+        return await BillingDetailsRows(self._tables.billing.database).missing_fields(
             order.customer, sale=PaymentType.FINAL.value, subject=order.id, within=within
         )
 

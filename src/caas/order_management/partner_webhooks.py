@@ -1,7 +1,7 @@
-"""What the factory and the transport system tell, applied from the inbox (Diagrams 2 and 3).
+"""Applies webhooks of the factory and the transport system to orders (Diagrams 2 and 3).
 
-Rules a change must keep: news that is ahead of what we know comes again later, a bounded number of
-times, and is then parked with a case; applying the same news twice is harmless below.
+Rule a change must keep: an event that arrives too early is retried a bounded number of times and
+then paused with a case.
 """
 
 import base64
@@ -24,15 +24,15 @@ EARLY_ATTEMPTS_MAX: Final = 10
 
 
 class PartnerWebhooks:
-    """The jobs of partners' webhooks."""
+    """Job handlers of partners' webhooks."""
 
     def __init__(self, *, inbox: WebhookInbox, order_management: OrderManagement) -> None:
-        """Apply what is in the inbox to the orders."""
+        """Apply inbox events to orders."""
         self._inbox = inbox
         self._order_management = order_management
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the partners' webhooks that were stored."""
+        """Register the handlers of the partners' webhook jobs."""
         jobs.register(APPLY_PARTNER_WEBHOOK, self._apply)
 
     async def _apply(self, job: Job) -> Answer:
@@ -61,13 +61,13 @@ def read_partner_event(partner: str, body: bytes) -> VehicleReady | DeliveryComp
     """Decode a partner's webhook.
 
     Raises:
-        msgspec.MsgspecError: it is not what was agreed.
+        msgspec.MsgspecError: it does not match the contract.
     """
     return read_vehicle_ready(body) if partner == FACTORY else read_delivery_completed(body)
 
 
 def _order_id(reference: str | None) -> UUID | None:
-    """Return our order's id, when the partner's reference is one."""
+    """Return our order id if the partner's reference is one."""
     try:
         return UUID(reference) if reference else None
     except ValueError:

@@ -66,7 +66,7 @@ class Reservation:
             raise NotDueError(f"The order {order_id} is {order.state}; no reservation is due.")
         await self._tables.customers.buyer(customer, within=within)
         check_sum(order, order.deposit, customer=customer, amount=amount)
-        missing = await BillingDetailsRows(self._tables.billing.database).lacking(
+        missing = await BillingDetailsRows(self._tables.billing.database).missing_fields(
             customer, sale=PaymentType.RESERVATION.value, subject=order_id,
             amount=order.deposit.amount, within=within,
         )  # fmt: skip

@@ -14,9 +14,9 @@ from caas import dual_control
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import (
-    Asked,
     Discrepancies,
     Discrepancy,
+    DiscrepancyFilter,
     ProposedBulk,
 )
 from caas.billing_database.free_text import refuse_identifying
@@ -196,7 +196,7 @@ class Bulk:
         return await self._claims.get(claim.discrepancy_id)
 
     async def _met(self, rule: BulkRule) -> list[Discrepancy]:
-        asked = Asked(kind=rule.kind, day=rule.day, unresolved=True)
+        asked = DiscrepancyFilter(kind=rule.kind, day=rule.day, unresolved=True)
         met: list[Discrepancy] = []
         page = await self._discrepancies.listed(asked)
         while page:

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 import typst
 
 from caas.billing_database.connection import Database
-from caas.billing_database.discrepancies import Asked, Discrepancies, Discrepancy
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy, DiscrepancyFilter
 from caas.billing_database.reconciliation_days import (
     ReconciliationDay,
     ReconciliationDays,
@@ -145,7 +145,7 @@ class Reporting:
             await figures(
                 self._database, self._gateway, day.day, span=self._span(day.day, day.day)
             ),
-            await self._discrepancies.listed(Asked(day=day.day, unresolved=True)),
+            await self._discrepancies.listed(DiscrepancyFilter(day=day.day, unresolved=True)),
             await self._reports.quarantined(self._gateway, day.day),
         )
 

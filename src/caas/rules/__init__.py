@@ -2,8 +2,7 @@
 
 Rules a change must keep:
 
-1. Nothing here reads a clock, a file, the network, the environment or a random source: whatever
-   varies is an argument. The same arguments give the same answer, today and in a replay.
-2. A table is one literal with the seed's words in it, so that a reader can hold it beside the
-   seed. Code only looks things up in it.
+1. Modules here do no I/O and read no clock, environment or random source. Everything that varies is
+   an argument, so the same arguments always give the same result.
+2. Each table is one literal that uses the seed's words. Code only looks values up in it.
 """

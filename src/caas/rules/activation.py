@@ -1,14 +1,14 @@
-"""How an acknowledged activation is judged (Diagram 8, arrow 4a)."""
+"""Outcomes of a vehicle's activation acknowledgement (Diagram 8, arrow 4a)."""
 
 from enum import StrEnum
 
 
 class ActivationResult(StrEnum):
-    """What a vehicle's word for an activation led to."""
+    """The effect of an activation acknowledgement on its purchase."""
 
     COMMITTED = "committed"
-    """This very word made the purchase good."""
+    """This acknowledgement committed the purchase."""
     ALREADY = "already"
-    """The purchase was good before."""
+    """The purchase was already committed."""
     LATE = "late"
-    """The purchase had failed, or ended."""
+    """The purchase had already failed or ended."""

@@ -1,11 +1,11 @@
-"""Finds full IBANs in any text: a mandate is kept as a token, never as an account (decision 44).
+"""Detects full IBANs in text; mandates are stored as tokens, never as accounts (decision 44).
 
-An IBAN is recognised by its country's structure (how many digits, letters or either, in which
-order; the SWIFT registry) and by its check digits (ISO 7064, mod 97-10), with or without the
-spaces it is printed with. UUIDs are set aside: the tail of one may read like an account.
+An IBAN is recognised by its country's structure (SWIFT registry) and its check digits (ISO 7064,
+mod 97-10), with or without print spacing. UUIDs are ignored, because part of one can look like an
+account number.
 
-Rule a change must keep: a country without a row in `STRUCTURES` has no IBANs here. The registry is
-the authority; a test holds the rows against real examples of it.
+Rule a change must keep: only countries with a row in `STRUCTURES` are detected. Tests check the
+rows against real examples from the registry.
 """
 
 import re
@@ -27,7 +27,7 @@ _REGISTRY: Final = """
     VG:4a16n XK:16n YE:4a4n18c
 """
 STRUCTURES: Final[Mapping[str, str]] = dict(row.split(":") for row in _REGISTRY.split())
-"""By country, the account part after the check digits: n digits, a letters, c either."""
+"""By country, the account part after the check digits: n digit, a letter, c either."""
 
 _KINDS: Final = {"n": "[0-9]", "a": "[A-Z]", "c": "[0-9A-Z]"}
 _SEPARATOR: Final = r"[ \-./_]{0,3}"
@@ -35,12 +35,12 @@ _HEAD: Final = re.compile(rf"(?<![0-9A-Za-z])([A-Za-z]{{2}}){_SEPARATOR}[0-9]")
 
 
 def contains_iban(text: str) -> bool:
-    """Say whether a full, valid IBAN stands anywhere in the text."""
+    """Return whether the text contains a full, valid IBAN."""
     return next(iban_spans(text), None) is not None
 
 
 def iban_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the place of each full IBAN in the text, `[start, end)`."""
+    """Yield the `[start, end)` span of each full IBAN in the text."""
     plain = read_plainly(text)
     if not _HEAD.search(plain.text):
         return
@@ -54,7 +54,7 @@ def iban_spans(text: str) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=len(STRUCTURES))
 def _iban(country: str) -> re.Pattern[str]:
-    """Compile the country's structure, with room for separators between the characters."""
+    """Compile the country's structure, allowing separators between the characters."""
     parts = re.findall("([0-9]+)([nac])", "2n" + STRUCTURES[country])
     account = "".join(f"(?:{_SEPARATOR}{_KINDS[kind]}){{{count}}}" for count, kind in parts)
     return re.compile(f"{country}{account}(?![0-9A-Z])", re.IGNORECASE | re.ASCII)

@@ -1,26 +1,26 @@
-"""Finds card numbers (and full IBANs) in any text, so that none is ever stored (decisions 24, 44).
+"""Detects card numbers and full IBANs in text so that none is ever stored (decisions 24, 44).
 
-What counts as a card number: 12 to 19 digits that begin with a known issuer's range, have a length
-that issuer uses, and pass the Luhn check. They may stand alone, behind or before a word, in a
-sentence, in JSON, in HTML or in a URL; in any script's digits; split by spaces, dashes, dots,
-slashes, underscores, line feeds, tabs, any other sign but a currency's beyond ASCII, "x", tags or
-characters nobody sees. The API, the log, the books and the invariant all ask here.
+A card number has 12 to 19 digits, starts with a known issuer prefix, has a length that issuer uses,
+and passes the Luhn check. It is found alone, next to a word, in a sentence, JSON, HTML or a URL; in
+the digits of any script; and when split by spaces, dashes, dots, slashes, underscores, line feeds,
+tabs, any non-ASCII sign except a currency sign, "x", tags or invisible characters. The API, the
+logs, the database and the invariants all use this module.
 
-What must not count, because it fills our books: UUIDs and other hexadecimal ids, VINs, timestamps,
-signatures, coordinates, telephone numbers, ordinary amounts. Hence the rules of shape:
+These must not match, because stored data is full of them: UUIDs and other hexadecimal ids, VINs,
+timestamps, signatures, coordinates, telephone numbers and ordinary amounts. Hence these rules:
 
 - A number may touch letters ("card4111..."), but not letters mixed with digits (an id).
-- Split up, it is either printed as cards print it (4-4-4-4, 4-6-5, ...), or split by one and the
-  same separator throughout. Two amounts beside each other are neither.
-- What separates values in lists and tables (a comma, a line feed, a quote) splits a number that
-  stands alone into equal groups; one beside other values only into four times four digits.
-- UUIDs, decimal fractions and what follows a "+" like a telephone number are set aside.
+- A split number is either grouped as cards print it (4-4-4-4, 4-6-5, ...) or uses one separator
+  throughout. Two adjacent amounts are neither.
+- Separators of lists and tables (a comma, a line feed, a quote) may split a number that stands
+  alone into equal groups; next to other values, only into four groups of four digits.
+- UUIDs, decimal fractions and telephone numbers that begin with "+" are ignored.
 
 Rules a change must keep:
 
-1. A miss stores a card number and a false alarm destroys a record. The tests measure both.
-2. `scrub` leaves nothing that `contains_card_number` or `contains_iban` would find.
-3. `may_hold_card_number` overlooks nothing that `contains_card_number` finds.
+1. A miss stores a card number; a false positive destroys a record. The tests measure both.
+2. After `scrub`, `contains_card_number` and `contains_iban` find nothing.
+3. `may_hold_card_number` returns True for everything that `contains_card_number` finds.
 """
 
 import re
@@ -72,11 +72,11 @@ _ISSUERS: Final = (
     ("UzCard", "8600", "8600", (16,)),
     ("Visa", "4", "4", (13, 16, 19)),
 )
-"""Who issues numbers, from which first to which last prefix, and how long they are."""
+"""Issuer, first and last prefix, and number lengths."""
 
 
 def _lengths_by_prefix() -> Mapping[str, frozenset[int]]:
-    """Spread the issuers' ranges over the first four digits of a number."""
+    """Index the issuers' ranges by the first four digits of a number."""
     lengths: dict[str, frozenset[int]] = {}
     for _, first, last, allowed in _ISSUERS:
         for prefix in range(int(first.ljust(4, "0")), int(last.ljust(4, "9")) + 1):
@@ -91,7 +91,7 @@ _PRINTED_IN_UNEQUAL_GROUPS: Final = frozenset({(4, 6, 5), (4, 6, 4), (4, 3, 3, 3
 _PRINTED_IN_FOURS: Final = (4, 4, 4, 4)
 _LAST_GROUP_MAX: Final = 5
 _SPLIT_LENGTHS: Final = frozenset({14, 15, 16, 19})
-"""Lengths that may be split in any way; 12, 13, 17 and 18 digits are mostly telephone numbers."""
+"""Lengths that may be split anywhere; 12, 13, 17 and 18 digits are mostly telephone numbers."""
 
 _BETWEEN: Final = " -./_+"
 _BETWEEN_VALUES: Final = "".join(
@@ -112,15 +112,15 @@ _DOUBLED: Final = str.maketrans("0123456789", "0246813579")
 
 
 def contains_card_number(text: str) -> bool:
-    """Say whether a card number stands anywhere in the text, however it is written."""
+    """Return whether the text contains a card number in any notation."""
     return next(_card_spans(text), None) is not None
 
 
 def may_hold_card_number(text: bytes) -> bool:
-    """Look quickly at UTF-8: False is certain, True means that it must be read properly.
+    """Pre-screen UTF-8 text cheaply: False is certain, True means the text needs a full scan.
 
-    What is written plainly holds no card number without twelve digits in a row, separators and
-    "x" taken out; escapes, tags and other scripts must be read first.
+    Plain text without twelve consecutive digits (ignoring separators and "x") holds no card number.
+    Text with escapes, tags or other scripts always needs a full scan.
     """
     return bool(
         _NEEDS_READING.search(text)
@@ -129,7 +129,7 @@ def may_hold_card_number(text: bytes) -> bool:
 
 
 def scrub(text: str) -> str:
-    """Return the text with every card number and every full IBAN cut out and named."""
+    """Return the text with each card number and full IBAN replaced by a placeholder."""
     if len(text) < _DIGITS_MIN:
         return text
     found = [(start, end, CARD_NUMBER_REMOVED) for start, end in _card_spans(text)]
@@ -151,7 +151,7 @@ def passes_luhn(digits: str) -> bool:
 
 
 def _card_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the place of each card number in the text; places may overlap."""
+    """Yield the span of each card number in the text; spans may overlap."""
     if not text.isascii() and "&" not in text and sum(map(str.isdigit, text)) < _DIGITS_MIN:
         return
     plain = read_plainly(text)
@@ -164,12 +164,12 @@ def _card_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _with_dashes(text: str) -> str:
-    """Return text with each "x" between digits made a dash: "4111 x 1111"."""
+    """Return the text with each "x" between digits replaced by a dash: "4111 x 1111"."""
     return _TIMES.sub("-", text)
 
 
 def _spans_in(plain: PlainText, text: str) -> Iterator[tuple[int, int]]:
-    """Yield the place in the original of each card number in a reading of the plain text."""
+    """Yield the original span of each card number found in a form of the plain text."""
     if not _RUN.search(text):
         return
     readable = _FRACTION.sub(lambda found: "\0" * len(found[0]), without_ids(text))
@@ -181,7 +181,7 @@ def _spans_in(plain: PlainText, text: str) -> Iterator[tuple[int, int]]:
 
 
 def _card_numbers_among(text: str, groups: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield each succession of digit groups that is a card number."""
+    """Yield each run of digit groups that is a card number."""
     digits = "".join(text[start:end] for start, end in groups)
     ends = list(accumulate(end - start for start, end in groups))
     group_ending_at = {end: last for last, end in enumerate(ends)}
@@ -196,9 +196,9 @@ def _card_numbers_among(text: str, groups: Sequence[tuple[int, int]]) -> Iterato
 
 
 def _is_card_shaped(text: str, groups: Sequence[tuple[int, int]], *, alone: bool) -> bool:
-    """Say whether the digits are grouped as one number: unbroken, as printed, or evenly split.
+    """Return whether the groups look like one number: unbroken, as printed, or evenly split.
 
-    `alone` says that no other digits stand in the same list.
+    `alone` means the list contains no other digits.
     """
     lengths = tuple(end - start for start, end in groups)
     if len(lengths) == 1:
@@ -215,18 +215,18 @@ def _is_card_shaped(text: str, groups: Sequence[tuple[int, int]], *, alone: bool
 
 
 def _is_evenly_split(lengths: tuple[int, ...]) -> bool:
-    """Say whether every group is as long as the first, the last perhaps shorter; or as printed."""
+    """Return whether all groups but the last have one length, or follow a print format."""
     even = set(lengths[:-1]) == {lengths[0]} and lengths[-1] <= lengths[0]
     return lengths in _PRINTED_IN_UNEQUAL_GROUPS or (even and sum(lengths) in _SPLIT_LENGTHS)
 
 
 def _is_telephone_number(text: str, start: int, length: int) -> bool:
-    """Say whether the digits are written as a telephone number is: "+" and at most 13 of them."""
+    """Return whether the digits look like a telephone number: "+" and at most 13 digits."""
     return length <= _TELEPHONE_DIGITS_MAX and text[:start].endswith("+")
 
 
 def _touches_an_id(text: str, start: int, end: int) -> bool:
-    """Say whether the letters beside the digits belong to an id: behind them stand more digits."""
+    """Return whether the adjacent letters belong to an id, that is, more digits follow them."""
     before = start - 1
     while before >= 0 and text[before].isalpha():
         before -= 1

@@ -1,12 +1,12 @@
-"""What Diagram 10 compares, as relations: their columns, and the version of the rule itself.
+"""The relations that reconciliation compares (Diagram 10), and the version of the rule.
 
-The classification is one SQL text for three engines; the columns it reads and writes are named
-here once, so that whoever fills a relation and whoever runs the text agree.
+One SQL text classifies lines on three engines. Its input and output columns are defined once here,
+for the code that fills the relations and the code that runs the query.
 
 Rules a change must keep:
 
-1. Only text and bigint: dates and instants are ISO texts, which every engine sorts alike.
-2. A change of the text, of a column or of its meaning is a new `RULE_VERSION`.
+1. Columns are text or bigint. Dates and times are ISO text, which every engine sorts alike.
+2. Changing the query, a column or a column's meaning requires a new `RULE_VERSION`.
 """
 
 from typing import Final
@@ -44,7 +44,7 @@ REPORT_LINES: Final[Columns] = (
     ("payout_fee", "bigint"),
     ("payout_unit", "bigint"),
 )
-"""The lines to judge, and those judged before that still count, in the order of `rank`."""
+"""The lines to classify and earlier lines that still count, in order of `rank`."""
 
 KNOWN_PAYMENTS: Final[Columns] = (
     ("payment_id", "text"),
@@ -64,7 +64,7 @@ KNOWN_PAYMENTS: Final[Columns] = (
     ("missing_from", "text"),
     ("refund_expected_on", "text"),
 )
-"""What the Billing Database knew of a payment at one instant."""
+"""What the Billing Database recorded about each payment at one point in time."""
 
 RUN_TERMS: Final[Columns] = (
     ("as_of", "text"),
@@ -72,7 +72,7 @@ RUN_TERMS: Final[Columns] = (
     ("fee_fixed", "bigint"),
     ("dispute_fee", "bigint"),
 )
-"""One row: the day that is judged by, and the fees agreed with the gateway."""
+"""One row: the as-of date and the fees agreed with the gateway."""
 
 FEE_TERMS: Final[Columns] = (
     ("method", "text"),
@@ -81,7 +81,7 @@ FEE_TERMS: Final[Columns] = (
     ("fixed", "bigint"),
     ("tolerance", "bigint"),
 )
-"""What the gateway may keep by payment method (or '*') and kind of line, where it was agreed."""
+"""Agreed fees by payment method (or '*') and kind of line."""
 
 OUTCOME: Final[Columns] = (
     ("rank", "bigint"),
@@ -118,7 +118,7 @@ OUTCOME: Final[Columns] = (
     ("payout_fee", "bigint"),
     ("payout_unit", "bigint"),
 )
-"""What became of each line, and of each record that should have had one."""
+"""The result for each line, and for each payment that should have had a line."""
 
 RELATIONS: Final[dict[str, Columns]] = {
     "report_lines": REPORT_LINES,
@@ -130,20 +130,20 @@ RELATIONS: Final[dict[str, Columns]] = {
 MATCHED: Final = "matched"
 GIVEN_BACK: Final = "given_back"
 OF_PROVIDER: Final = frozenset(postings.OF_PROVIDER)
-"""Classes of what is no payment's money; each moves between the bank and an account of its own."""
+"""Classes that belong to no payment; each moves money between the bank and its own account."""
 
 AGREEING: Final = OF_PROVIDER | {MATCHED, GIVEN_BACK}
-"""Classes that are no discrepancy."""
+"""Classes that are not discrepancies."""
 
 POSTING: Final = frozenset({MATCHED, GIVEN_BACK, *BOOKED})
-"""Classes whose money moved as the line says, and stands in the ledger from then on."""
+"""Classes whose money moved as the line reports and is posted to the ledger."""
 
 
 def declared(columns: Columns) -> str:
-    """Write the columns as SQL declares them, which DuckDB and PostgreSQL do alike."""
+    """Return the column definitions in SQL that DuckDB and PostgreSQL both accept."""
     return ", ".join(f'"{name}" {kind}' for name, kind in columns)
 
 
 def names(columns: Columns) -> list[str]:
-    """Return the columns' names in their order."""
+    """Return the column names in order."""
     return [name for name, _ in columns]

@@ -1,15 +1,15 @@
-"""The decline codes of gateways and card schemes, sorted by the rows of the Retry Strategy table.
+"""Decline codes of gateways and card schemes, grouped by row of the Retry Strategy table.
 
-Written in lower case with underscores; `retry_strategy.decline_kind` is what reads them. The codes
-are those of the seed's gateway contract, of the large card gateways, of ISO 8583 (two digits), of
-Redsys (four digits) and of SEPA direct debit returns (two letters, two digits).
+Codes are lower case with underscores, as `retry_strategy.decline_kind` normalises them. They come
+from the seed's gateway contract, the large card gateways, ISO 8583 (two digits), Redsys (four
+digits) and SEPA direct debit returns (two letters, two digits).
 
 Rules a change must keep:
 
-1. A code stands here only when it says that this payment did not happen. "Issuer unavailable",
-   "processing error", "try again later", "duplicate" and their numbers (91, 96, 94) are left out on
-   purpose: they do not say so, and what is not in these sets has an unknown outcome (decision 3).
-2. No code stands in two sets.
+1. List a code only if it proves that the payment did not happen. "Issuer unavailable", "processing
+   error", "try again later", "duplicate" and their numbers (91, 96, 94) are deliberately absent:
+   their outcome is unknown (decision 3).
+2. No code appears in two sets.
 """
 
 from typing import Final

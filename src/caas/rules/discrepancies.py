@@ -1,14 +1,14 @@
-"""Diagram 10: the kinds of discrepancy, how soon each is due, and what may be done about it.
+"""Discrepancy kinds (Diagram 10), their deadlines and the resolutions each kind allows.
 
-The first four kinds are the seed's; the others are what comparing both directions also turns up
-(decision 34). A discrepancy ends in a typed resolution that posts balanced entries, never in an
-edited row (decision 35); `ALLOWED` says which resolutions fit which kind.
+The first four kinds are the seed's; the others come from comparing in both directions (decision
+34). A discrepancy ends in a typed resolution that posts balanced entries, never in an edited row
+(decision 35).
 
 Rules a change must keep:
 
-1. The kinds are a closed set: every line and every record ends in exactly one, or matches.
-2. No kind is without a way out, and no kind without its days.
-3. A currency without a limit of its own needs a second approver for every amount.
+1. The kinds are a closed set: each line and each record matches or has exactly one kind.
+2. Every kind has at least one resolution and a deadline.
+3. In a currency without its own limit, every amount needs a second approver.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from caas.rules.money import Money
 
 
 class DiscrepancyKind(StrEnum):
-    """What can be wrong between the gateway's settlement report and our records."""
+    """A difference between the gateway's settlement report and our records."""
 
     DELAYED_SETTLEMENT = "delayed_settlement"
     CHARGEBACK = "chargeback"
@@ -40,7 +40,7 @@ class DiscrepancyKind(StrEnum):
 
 
 class Resolution(StrEnum):
-    """What a person may decide about a discrepancy (decision 35)."""
+    """A decision that a person can take on a discrepancy (decision 35)."""
 
     ACCEPT_LOSS = "accept_loss"
     WAIT = "wait"
@@ -61,13 +61,13 @@ _LOSS, _WAIT, _CLAIM, _REFUND, _OFF, _ENTRY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindRow:
-    """What a kind is, what follows by itself, and what a person may decide about it.
+    """One kind: when it applies, what happens automatically, and which resolutions it allows.
 
-    `allowed` is what may be decided about the kind; `resolutions.offered` says what may be about
-    one of them. `due_days` are those until somebody must have decided, for an amount that one
-    person may decide about. `by_itself`: it closes without a person when the line or the record it
-    lacks arrives (36). `booked`: its line's money moved as the line says, and only the difference
-    stands open. `goes_back`: money taken for nothing.
+    `allowed` lists the resolutions for the kind; `resolutions.offered` narrows them for one
+    discrepancy. `due_days` is the deadline for amounts that one person may decide. `by_itself`: the
+    discrepancy closes automatically when the missing line or record arrives (36). `booked`: the
+    line's money is posted as reported and only the difference stays open. `goes_back`: money was
+    received for nothing and is returned.
     """
 
     when: str
@@ -81,87 +81,87 @@ class KindRow:
 
 KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
     _K.DELAYED_SETTLEMENT: KindRow(
-        when="a record has no line yet",
-        follows="ends when the line comes",
+        when="the payment has no settlement line yet",
+        follows="closes when the line arrives",
         due_days=5, allowed=frozenset({_WAIT, _CLAIM, _LOSS}), by_itself=True,
     ),
     _K.CHARGEBACK: KindRow(
-        when="the line takes back what the customer disputed, unless we knew",
-        follows="a loss to be accepted, or claimed",
+        when="the line charges back a payment, and no dispute is recorded",
+        follows="the loss is accepted or claimed",
         due_days=3, allowed=frozenset({_LOSS, _CLAIM, _WAIT}),
     ),
     _K.PARTIAL_SETTLEMENT: KindRow(
-        when="the line settles a part",
-        follows="what came is counted; the rest is waited for",
+        when="the line settles part of the amount",
+        follows="the received part is posted; the rest stays open",
         due_days=5, allowed=frozenset({_WAIT, _CLAIM, _LOSS, _OFF}), by_itself=True, booked=True,
     ),
     _K.FAILED_SETTLEMENT: KindRow(
-        when="the line says that a settlement failed, unless we knew",
-        follows="nothing until it is decided",
+        when="the line reports a failed settlement that is not recorded",
+        follows="nothing changes until a person decides",
         due_days=3, allowed=frozenset({_LOSS, _CLAIM, _WAIT}),
     ),
     _K.MISSING_AT_GATEWAY: KindRow(
-        when="a record has no line for long",
-        follows="ends when the line comes",
+        when="the payment's settlement line is long overdue",
+        follows="closes when the line arrives",
         due_days=3, allowed=frozenset({_WAIT, _CLAIM, _LOSS}), by_itself=True,
     ),
     _K.MISSING_IN_BOOK: KindRow(
-        when="the line speaks of nothing we know",
-        follows="judged again on the next days",
+        when="the line matches no known payment",
+        follows="compared again on the following days",
         due_days=2, allowed=frozenset({_ENTRY, _REFUND, _CLAIM, _WAIT}), by_itself=True,
     ),
     _K.AMOUNT: KindRow(
-        when="the line has another amount",
+        when="the line's amount differs",
         follows="nothing else changes",
         due_days=3, allowed=frozenset({_ENTRY, _CLAIM, _REFUND, _OFF}),
     ),
     _K.CURRENCY: KindRow(
-        when="the line has another currency",
+        when="the line's currency differs",
         follows="nothing else changes",
         due_days=2, allowed=frozenset({_CLAIM, _ENTRY}),
     ),
     _K.DUPLICATE_LINE: KindRow(
-        when="the line comes twice",
+        when="the line appears twice",
         follows="nothing else changes",
         due_days=3, allowed=frozenset({_CLAIM, _ENTRY, _OFF}),
     ),
     _K.SETTLED_THOUGH_VOIDED: KindRow(
         when="the line settles a voided or failed payment",
-        follows="evidence; the money goes back by itself",
+        follows="recorded as evidence; the money is returned automatically",
         due_days=1, allowed=frozenset({_REFUND, _ENTRY}), goes_back=True,
     ),
     _K.STATE_CONFLICT: KindRow(
         when="the line contradicts the payment's state",
-        follows="told like a webhook: it resolves what is unknown",
+        follows="applied like a webhook: it resolves an unknown outcome",
         due_days=2, allowed=frozenset({_ENTRY, _CLAIM, _WAIT}),
     ),
     _K.REFUND_MISMATCH: KindRow(
-        when="the line gives back what we did not, or otherwise",
+        when="the line refunds what we did not, or another amount",
         follows="nothing else changes",
         due_days=2, allowed=frozenset({_ENTRY, _CLAIM, _LOSS, _WAIT}), by_itself=True,
     ),
     _K.FEE_DRIFT: KindRow(
-        when="the line keeps another fee than agreed",
-        follows="posted, and the difference stands open",
+        when="the fee on the line differs from the agreed one",
+        follows="posted; the difference stays open",
         due_days=10, allowed=frozenset({_ENTRY, _CLAIM, _OFF}), booked=True,
     ),
     _K.CAPTURED_NOT_DELIVERED: KindRow(
-        when="the line settles what was never delivered",
-        follows="evidence; the money goes back by itself",
+        when="the line settles a service that was never delivered",
+        follows="recorded as evidence; the money is returned automatically",
         due_days=1, allowed=frozenset({_REFUND, _ENTRY}), goes_back=True,
     ),
     _K.DELIVERED_NOT_CAPTURED: KindRow(
-        when="a delivery was never charged",
+        when="a delivered service was never charged",
         follows="nothing until it is decided; it is never charged again",
         due_days=5, allowed=frozenset({_LOSS, _OFF}),
     ),
 }  # fmt: skip
-"""Every kind, once; the seed's four first. A delivery is never re-charged."""
+"""Every kind exactly once, the seed's four first. A delivery is never charged again."""
 
 BOOKED: Final = tuple(kind for kind, row in KINDS.items() if row.booked)
 
 DUE_DAYS_OF_A_LARGE_AMOUNT: Final = 1
-"""Days when the amount is above the limit of its currency, whatever the kind."""
+"""Deadline in days for amounts above the currency's limit, whatever the kind."""
 
 SECOND_APPROVER_ABOVE: Final[Mapping[str, int]] = {
     "EUR": 500_00,
@@ -172,22 +172,22 @@ SECOND_APPROVER_ABOVE: Final[Mapping[str, int]] = {
     "MXN": 10_000_00,
     "JPY": 80_000,
 }
-"""The most, in minor units, that one person may decide about alone, by currency."""
+"""The largest amount in minor units that one person may decide alone, by currency."""
 
 POSTS_NO_ENTRIES: Final = frozenset({_R.WAIT})
-"""Resolutions that leave the ledger as it is, and so never need a second approver."""
+"""Resolutions that post no ledger entries and so never need a second approver."""
 
 
 def due_days(kind: DiscrepancyKind, amount: Money) -> int:
-    """Return in how many days the discrepancy must be decided: sooner when much is at stake."""
+    """Return the deadline in days; larger amounts have a shorter one."""
     return DUE_DAYS_OF_A_LARGE_AMOUNT if is_large(amount) else KINDS[kind].due_days
 
 
 def needs_second_approver(resolution: Resolution, amount: Money) -> bool:
-    """Say whether somebody else must agree before the resolution is posted (decision 35)."""
+    """Return whether a second person must approve the resolution (decision 35)."""
     return resolution not in POSTS_NO_ENTRIES and is_large(amount)
 
 
 def is_large(amount: Money) -> bool:
-    """Say whether the amount, owed or owing, is above what one person may decide about."""
+    """Return whether the amount, of either sign, exceeds what one person may decide alone."""
     return abs(amount.amount) > SECOND_APPROVER_ABOVE.get(amount.currency, 0)

@@ -1,13 +1,12 @@
-"""What follows when a month's charge is declined: by default, what Diagram 6 draws.
+"""Dunning policy: what follows when a month's charge is declined (Diagram 6).
 
-The seed knows one failure: the subscription is cancelled. A market may be more patient, so the
-policy is data: how many days until each further charge, and how many days the service stays on
-after the last one (decision 25). The default is neither. A bank may also want the customer's word,
-and customers do not wait for month end: who did not give it in time is asked again for some days
-(decision 70).
+In the seed, one failure cancels the subscription; that is the default. A market can configure
+further charge attempts, each after some days, and days of grace after the last one (decision 25).
+When the bank requires the customer's confirmation and the customer does not give it, the request is
+repeated for some days (decision 70).
 
-Rules a change must keep: the default is the seed's; only a declined charge counts, one whose
-outcome is unknown never does; asking has an end.
+Rules a change must keep: the default is the seed's; only declined charges count, never charges with
+an unknown outcome; requests for confirmation end.
 """
 
 from dataclasses import dataclass
@@ -19,24 +18,24 @@ RETRIES_MAX: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class ChargeAgain:
-    """Charge the same month once more in so many days."""
+    """Charge the same month again in so many days."""
 
     in_days: int
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Cancel the subscription in so many days; none is at once."""
+    """Cancel the subscription in so many days; zero cancels at once."""
 
     in_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class DunningPolicy:
-    """The days before each further charge, then the days of grace; the days before asking again.
+    """Days before each further charge, days of grace, and days before each repeated request.
 
     Raises:
-        ValueError: a number of days is no such number, or there are too many.
+        ValueError: a number of days is out of range, or there are too many of them.
     """
 
     retry_after_days: tuple[int, ...] = ()
@@ -44,7 +43,7 @@ class DunningPolicy:
     ask_again_after_days: tuple[int, ...] = (1, 2, 4)
 
     def __post_init__(self) -> None:
-        """Refuse a policy without an end."""
+        """Reject a policy that never ends."""
         days = (*self.retry_after_days, self.grace_days, *self.ask_again_after_days)
         times = max(len(self.retry_after_days), len(self.ask_again_after_days))
         if times > RETRIES_MAX or not all(0 <= d <= DAYS_MAX for d in days):
@@ -53,7 +52,7 @@ class DunningPolicy:
 
 
 def after_decline(policy: DunningPolicy, declines: int) -> ChargeAgain | Cancel:
-    """Say what follows the n-th declined charge of a month, counted from 1."""
+    """Return what follows the n-th declined charge of a month, counted from 1."""
     assert declines >= 1, "nothing follows from a charge that was not declined"
     if declines <= len(policy.retry_after_days):
         return ChargeAgain(policy.retry_after_days[declines - 1])
@@ -61,7 +60,7 @@ def after_decline(policy: DunningPolicy, declines: int) -> ChargeAgain | Cancel:
 
 
 def after_silence(policy: DunningPolicy, times: int) -> ChargeAgain | Cancel:
-    """Say what follows when the customer has let the n-th request to confirm pass, from 1."""
+    """Return what follows when the n-th confirmation request expires unanswered, from 1."""
     assert times >= 1, "nothing follows from a request that was not let pass"
     if times <= len(policy.ask_again_after_days):
         return ChargeAgain(policy.ask_again_after_days[times - 1])

@@ -1,4 +1,4 @@
-"""The languages that people read here, each with the locale that writes its money and dates."""
+"""Supported interface languages, each with the locale that formats money and dates."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,10 +1,10 @@
-"""Merkle trees as RFC 6962 defines them, grown at their right edge (decision 118).
+"""Append-only Merkle trees as defined in RFC 6962 (decision 118).
 
-A root commits to every leaf and to their order. Of a tree that is to grow only its peaks are kept:
-the roots of the full subtrees it consists of, the largest first, one for each bit of its size.
+A root commits to every leaf and their order. A growing tree stores only its peaks: the roots of its
+full subtrees, largest first, one for each set bit of its size.
 
-Rule a change must keep: roots and leaves are those of RFC 6962, section 2.1, with SHA-256, so that
-whoever checks one needs no program of ours.
+Rule a change must keep: roots and leaves follow RFC 6962, section 2.1, with SHA-256, so that
+standard tools can verify them.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ def leaf_digest(content: bytes) -> bytes:
 
 
 class GrowingTree:
-    """A tree that takes further leaves."""
+    """A Merkle tree that supports appending leaves."""
 
     def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
-        """Go on from a tree of this size."""
+        """Resume from a tree of this size with these peaks."""
         assert len(peaks) == size.bit_count(), "a peak for each bit of the size"
         self.size = size
         self._peaks = list(peaks)
@@ -34,7 +34,7 @@ class GrowingTree:
         return tuple(self._peaks)
 
     def append(self, leaf: bytes) -> None:
-        """Take the digest of one more leaf."""
+        """Append the digest of one leaf."""
         carried, height = leaf, self.size
         while height & 1:
             carried = _node(self._peaks.pop(), carried)
@@ -44,7 +44,7 @@ class GrowingTree:
 
     @property
     def root(self) -> bytes:
-        """The root over every leaf."""
+        """The root over all leaves."""
         if not self._peaks:
             return hashlib.sha256(b"").digest()
         *others, root = self._peaks

@@ -1,25 +1,23 @@
-"""Mes vencido: the month that has ended, and what the service used in it costs (Diagram 6).
+"""Mes vencido: billing periods in arrears and the charges for usage in them (Diagram 6).
 
-A `Month` is a key such as 2026-11, never a distance between two timestamps. In a market's time zone
-it becomes a half-open interval of UTC instants, and the end of one month is the start of the next
-by construction, whatever the clocks did that night (decision 28).
+A `Month` is a key such as 2026-11, not a duration. In a market's time zone it maps to a half-open
+interval of UTC instants; each month ends exactly where the next begins, across clock changes too
+(decision 28).
 
-Only what was delivered is billed: from the vehicle's activation to its deactivation (decision 29).
-The fixed fee is shared out over the days of the month; a day on which the service was delivered at
-all counts whole, and counts once: a day that an earlier term of the same service in the vehicle has
-billed is not billed again, so that the days of a month never come to more than its fee.
+Only delivered service is billed: from the vehicle's activation to its deactivation (decision 29).
+The fixed fee is prorated by day. A day with any delivered service counts in full and is billed once
+per service and vehicle, so the shares of a month never exceed its fee.
 
-Fee and unit prices contain their tax, as consumers are told them. Rounding, both times in whole
-minor units: a share of the fee is rounded down, so that the shares of one fee never come to more
-than the fee; the tax in the sum of the lines is rounded half up (`taxes`), and net is the rest.
+Fees and unit prices include tax. Amounts are in whole minor units: shares of the fee are rounded
+down; the tax in the sum of the lines is rounded half up (`taxes`), and net is the rest.
 
-The rate is that of the day of supply, the last day of the month on which the service was delivered:
-a month is one supply, so that a rate which changes in its middle splits nothing (record 121).
+The tax rate is the one on the last day of the month with delivered service: a month is one supply,
+so a rate change within it does not split the invoice (record 121).
 
 Rules a change must keep:
 
-1. A month is over when the clock says so in the market's time zone. The clock is an argument.
-2. No line without delivered time: metered units are counted where `was_delivered` says so.
+1. A month ends by the clock of the market's time zone. The clock is an argument.
+2. A line needs delivered time: metered units count only where `was_delivered` is true.
 """
 
 import calendar
@@ -46,25 +44,25 @@ class InvalidMonthError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The instants from `start` up to, but not including, `end`; both aware."""
+    """The aware instants `[start, end)`."""
 
     start: datetime
     end: datetime
 
     def __contains__(self, instant: datetime) -> bool:
-        """Say whether the instant lies in it."""
+        """Return whether the instant lies in the interval."""
         return self.start <= instant < self.end
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveredInterval:
-    """A stretch of delivered service: activation evidence to deactivation evidence, if any yet."""
+    """A period of delivered service: activation evidence to deactivation evidence, if any yet."""
 
     activated_at: datetime
     deactivated_at: datetime | None = None
 
     def within(self, interval: Interval) -> Interval | None:
-        """Return the part that falls into the interval, or None when nothing does."""
+        """Return the part inside the interval, or None."""
         start = max(self.activated_at, interval.start)
         end = min(self.deactivated_at or interval.end, interval.end)
         return Interval(start, end) if start < end else None
@@ -72,7 +70,7 @@ class DeliveredInterval:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Month:
-    """The key of one month, the same all over the world; `interval` puts it into a time zone.
+    """A calendar month, independent of time zone; `interval` maps it to a time zone.
 
     Raises:
         InvalidMonthError: there is no such month.
@@ -82,16 +80,16 @@ class Month:
     number: int
 
     def __post_init__(self) -> None:
-        """Refuse a thirteenth month."""
+        """Reject a month number outside 1 to 12."""
         if not (date.min.year <= self.year < date.max.year and 1 <= self.number <= _MONTHS_A_YEAR):
             raise InvalidMonthError(year=self.year, number=self.number)
 
     @classmethod
     def parse(cls, key: str) -> Self:
-        """Read "2026-11".
+        """Parse "2026-11".
 
         Raises:
-            InvalidMonthError: the text is not a month's key.
+            InvalidMonthError: the text is not a month key.
         """
         match = _MONTH_KEY.fullmatch(key)
         if match is None:
@@ -100,48 +98,48 @@ class Month:
 
     @classmethod
     def containing(cls, instant: datetime, zone: tzinfo) -> Self:
-        """Return the month whose interval holds the instant."""
+        """Return the month that contains the instant in the time zone."""
         local = instant.astimezone(zone)
         month = cls(local.year, local.month)
         return month if instant < month.interval(zone).end else month.next()
 
     @property
     def days(self) -> int:
-        """How many days the calendar gives it."""
+        """The number of days in the month."""
         return calendar.monthrange(self.year, self.number)[1]
 
     def next(self) -> Self:
         """Return the month after it."""
-        return self._transition_result(1)
+        return self._shifted(1)
 
     def previous(self) -> Self:
         """Return the month before it."""
-        return self._transition_result(-1)
+        return self._shifted(-1)
 
     def interval(self, zone: tzinfo) -> Interval:
-        """Return its instants in the time zone, in UTC."""
+        """Return the month's interval in the time zone, as UTC instants."""
         return Interval(self.first_instant(zone), self.next().first_instant(zone))
 
     def first_instant(self, zone: tzinfo) -> datetime:
-        """Return its first midnight; where that hour is skipped or repeated, the earliest of it."""
+        """Return the first instant of the first day: the earlier one if that hour is repeated."""
         return datetime(self.year, self.number, 1, tzinfo=zone).astimezone(UTC)
 
     def is_over(self, now: datetime, zone: tzinfo) -> bool:
-        """Say whether the end of the month is reached (Diagram 6), and it may be charged."""
+        """Return whether the month has ended (Diagram 6) and can be charged."""
         return now >= self.interval(zone).end
 
     def __str__(self) -> str:
-        """Write its key: "2026-11"."""
+        """Format as "2026-11"."""
         return f"{self.year:04}-{self.number:02}"
 
-    def _transition_result(self, months: int) -> Self:
-        """Count months forwards or backwards."""
+    def _shifted(self, months: int) -> Self:
+        """Return the month so many months later, or earlier if negative."""
         years, number = divmod(self.number - 1 + months, _MONTHS_A_YEAR)
         return type(self)(self.year + years, number + 1)
 
 
 class ChargeKind(StrEnum):
-    """What a line of a month's charges is for."""
+    """What a charge line is for."""
 
     FIXED_FEE = "fixed fee"
     METERED_USAGE = "metered usage"
@@ -149,7 +147,7 @@ class ChargeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeteredUsage:
-    """So many units of something, each at one price."""
+    """A metered quantity at one unit price."""
 
     unit: str
     quantity: int
@@ -170,7 +168,7 @@ class ChargeLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageCharges:
-    """A month's charges: the lines, their sum, the tax in the sum, and what is left net."""
+    """A month's charges: the lines, their sum, the tax in the sum, and the net amount."""
 
     month: Month
     lines: tuple[ChargeLine, ...]
@@ -180,7 +178,7 @@ class UsageCharges:
     gross: Money
 
 
-def calculate_usage_charges(  # noqa: PLR0913  # what a month's charges follow from, by name
+def calculate_usage_charges(  # noqa: PLR0913  # all inputs of the calculation, by name
     month: Month,
     zone: tzinfo,
     *,
@@ -190,9 +188,10 @@ def calculate_usage_charges(  # noqa: PLR0913  # what a month's charges follow f
     iva_basis_points: int,
     billed_through: date | None = None,
 ) -> UsageCharges:
-    """Work out what one subscription owes for the month (Diagram 6); nothing delivered, no fee.
+    """Calculate what a subscription owes for the month (Diagram 6).
 
-    `billed_through` is the last day that an earlier term of the service in the vehicle has billed.
+    `billed_through` is the last day already billed for an earlier term of the same service in the
+    vehicle.
     """
     days = delivered_days(month, zone, delivered, billed_through=billed_through)
     lines = (*_fee_lines(month, fee, days), *map(_usage_line, usage))
@@ -215,9 +214,9 @@ def delivered_days(
     *,
     billed_through: date | None = None,
 ) -> int:
-    """Count the days of the month on which the service was delivered, if only for a moment.
+    """Count the days of the month with any delivered service.
 
-    Days up to `billed_through` are left out.
+    Days up to `billed_through` are excluded.
     """
     days: set[int] = set()
     for stretch in delivered:
@@ -232,7 +231,7 @@ def delivered_days(
 
 
 def was_delivered(at: datetime, delivered: Iterable[DeliveredInterval]) -> bool:
-    """Say whether the service was delivered at this instant, so that its use can be billed."""
+    """Return whether the service was delivered at this instant, so that usage is billable."""
     return any(
         stretch.activated_at <= at
         and (stretch.deactivated_at is None or at < stretch.deactivated_at)
@@ -241,10 +240,10 @@ def was_delivered(at: datetime, delivered: Iterable[DeliveredInterval]) -> bool:
 
 
 def prorate(fee: Money, *, days: int, out_of: int) -> Money:
-    """Share the fee out by days, rounded down to the minor unit.
+    """Return the share of the fee for so many days, rounded down to the minor unit.
 
     Raises:
-        ValueError: the days are not from none to all, or the fee is less than nothing.
+        ValueError: the days are out of range, or the fee is negative.
     """
     if not 0 <= days <= out_of or fee.amount < 0:
         message = f"{days} of {out_of} days of {fee} is no share of a fee"
@@ -253,7 +252,7 @@ def prorate(fee: Money, *, days: int, out_of: int) -> Money:
 
 
 def _fee_lines(month: Month, fee: Money, days: int) -> tuple[ChargeLine, ...]:
-    """Make the line of the fixed fee, when there is a fee and the service was delivered."""
+    """Return the fixed-fee line, if there is a fee and the service was delivered."""
     if not days or not fee.amount:
         return ()
     line = ChargeLine(
@@ -268,7 +267,7 @@ def _fee_lines(month: Month, fee: Money, days: int) -> tuple[ChargeLine, ...]:
 
 
 def _usage_line(usage: MeteredUsage) -> ChargeLine:
-    """Make the line of one kind of metered unit."""
+    """Return the line of one kind of metered unit."""
     return ChargeLine(
         kind=ChargeKind.METERED_USAGE,
         unit=usage.unit,
@@ -280,6 +279,6 @@ def _usage_line(usage: MeteredUsage) -> ChargeLine:
 
 
 def _day(instant: datetime, month: Month, zone: tzinfo) -> int:
-    """Return the day of the month; an hour repeated from the month before belongs to the first."""
+    """Return the day of the month; an hour repeated from the last month is on the first."""
     local = instant.astimezone(zone)
     return local.day if local.month == month.number else 1

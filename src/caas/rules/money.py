@@ -1,15 +1,15 @@
-"""Money: a whole number of minor units and its currency, and nothing else (decision 39).
+"""Money: an integer number of minor units and a currency (decision 39).
 
-`exponent` says how many decimals a currency has, from a table of every active ISO 4217 code that
-people can be paid in. Funds codes (CLF, USN, ...) and codes without a minor unit (XAU, XXX, ...)
-are unknown here: nobody pays for a car in them.
+`exponent` returns a currency's number of decimals, from a table of the active ISO 4217 codes that
+payments can use. Funds codes (CLF, USN, ...) and codes without a minor unit (XAU, XXX, ...) are
+excluded.
 
 Rules a change must keep:
 
-1. No float, ever: an amount comes in as an `int` or as the decimal text a person or a file wrote.
-2. Nothing is rounded on the way in. "12.345" euro is refused, not made 12.34 or 12.35.
-3. Two currencies never meet in one sum or one comparison.
-4. The table changes when ISO 4217 does; a test holds it against the published list.
+1. No floats: an amount comes in as an `int` or as decimal text.
+2. Input is never rounded: "12.345" EUR is an error.
+3. Sums and comparisons never mix currencies.
+4. The table follows ISO 4217; a test compares it with the published list.
 """
 
 import re
@@ -20,10 +20,10 @@ from typing import Final, Self
 from caas.errors import ConflictError, RefusedError
 
 AMOUNT_MAX: Final = 10**13
-"""The most that one payment may be: a car in rials fits, and 900 000 such payments in one sum."""
+"""The maximum of one payment: enough for a car in rials, and 900 000 of them fit in one sum."""
 
 TOTAL_MAX: Final = 2**63 - 1
-"""The most that the database's bigint holds, and so the most that any sum may come to."""
+"""The maximum of a PostgreSQL bigint, and so of any sum."""
 
 _TWO_DECIMALS: Final = """
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF
@@ -48,13 +48,13 @@ _DECIMAL: Final = re.compile(r"(-?)([0-9]{1,19})(?:\.([0-9]{1,4}))?")
 
 
 class UnknownCurrencyError(RefusedError):
-    """No payment can be made in this currency; an active ISO 4217 code in upper case is needed."""
+    """The currency is not supported. Send an active ISO 4217 code in upper case."""
 
     code = "unknown_currency"
 
 
 class InvalidAmountError(RefusedError):
-    """An amount of money is a whole number of minor units within the limits; this is not one."""
+    """The amount is invalid. Send a whole number of minor units within the limits."""
 
     code = "invalid_amount"
 
@@ -69,18 +69,18 @@ class CurrencyMismatchError(ConflictError):
 class Money:
     """An amount in minor units (cents for EUR, yen for JPY) and its currency.
 
-    It may be zero or negative, as ledger entries are; `payment_amount` is for what is charged.
+    It may be zero or negative, as in the ledger; use `payment_amount` for amounts to charge.
 
     Raises:
         UnknownCurrencyError: the currency is not in the table.
-        InvalidAmountError: the amount is not an integer, or more than a bigint holds.
+        InvalidAmountError: the amount is not an integer or exceeds a bigint.
     """
 
     amount: int
     currency: str
 
     def __post_init__(self) -> None:
-        """Refuse what is not money at the moment it is made."""
+        """Validate the currency and the amount."""
         exponent(self.currency)
         if type(self.amount) is not int or not -TOTAL_MAX <= self.amount <= TOTAL_MAX:
             raise InvalidAmountError(amount=str(self.amount), currency=self.currency)
@@ -94,7 +94,7 @@ class Money:
         return type(self)(self.amount - self._amount_of(other), self.currency)
 
     def __neg__(self) -> Self:
-        """Turn the amount round."""
+        """Negate the amount."""
         return type(self)(-self.amount, self.currency)
 
     def __lt__(self, other: Self) -> bool:
@@ -114,11 +114,11 @@ class Money:
         return self.amount >= self._amount_of(other)
 
     def __str__(self) -> str:
-        """Write the amount with its currency: "12.34 EUR"."""
+        """Format as "12.34 EUR"."""
         return f"{format_plain(self)} {self.currency}"
 
     def _amount_of(self, other: Self) -> int:
-        """Return the other's minor units, or refuse when they are of another currency."""
+        """Return the other's minor units; raise if its currency differs."""
         if self.currency != other.currency:
             raise CurrencyMismatchError(currency=self.currency, other=other.currency)
         return other.amount
@@ -137,7 +137,7 @@ def exponent(currency: str) -> int:
 
 
 def payment_amount(amount: int, currency: str) -> Money:
-    """Make the amount of one payment: more than nothing, at most `AMOUNT_MAX`.
+    """Return the amount of a payment: at least 1 and at most `AMOUNT_MAX` minor units.
 
     Raises:
         UnknownCurrencyError: the currency is not in the table.
@@ -150,12 +150,12 @@ def payment_amount(amount: int, currency: str) -> Money:
 
 
 def total(moneys: Iterable[Money], currency: str) -> Money:
-    """Add the amounts up; the currency is named so that an empty sum is zero of something."""
+    """Return the sum; `currency` is explicit so that an empty sum has one."""
     return sum(moneys, start=Money(0, currency))
 
 
 def parse_decimal(text: str, currency: str) -> Money:
-    """Read "12.34" as money: a point, no separators of thousands, no more decimals than there are.
+    """Parse "12.34": a decimal point, no thousands separators, no excess decimals.
 
     Raises:
         UnknownCurrencyError: the currency is not in the table.
@@ -170,7 +170,7 @@ def parse_decimal(text: str, currency: str) -> Money:
 
 
 def format_plain(money: Money) -> str:
-    """Write the amount alone, as `parse_decimal` reads it: "12.34", "1234" for JPY."""
+    """Format the amount alone, as `parse_decimal` reads it: "12.34", "1234" for JPY."""
     decimals = exponent(money.currency)
     sign = "-" if money.amount < 0 else ""
     digits = str(abs(money.amount)).rjust(decimals + 1, "0")

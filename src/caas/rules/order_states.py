@@ -1,25 +1,24 @@
-"""Diagrams 2 and 3, seen from the order: from the reservation payment to the delivered vehicle.
+"""The order state machine (Diagrams 2 and 3): from the reservation payment to delivery.
 
 Theory of operation
 -------------------
 
-An order begins awaiting its reservation payment. Paid, it holds a vehicle (or the promise of one);
-the factory order is placed, the vehicle becomes ready, the final payment makes it fully paid, and
-matriculation, transport and delivery follow. Four ends are not a delivered vehicle: no reservation
-came about, the final payment was declined and the reservation is lost, the factory refused, the
-customer withdrew (desistimiento).
+An order starts awaiting its reservation payment. Once that is paid, it holds a vehicle or a claim
+on one; the factory order is placed, the vehicle becomes ready, the final payment makes it fully
+paid, and registration, transport and delivery follow. Four terminal states are not a delivery: the
+reservation failed, the final payment was declined and the reservation is lost, the factory refused,
+or the customer withdrew (desistimiento).
 
-`TRANSITIONS` are the arrows of the two diagrams, `BEYOND` those they do not draw, each event with
-its decision in `DECISIONS`. A failed reservation payment ends an attempt and not the order: a new
-payment may still reserve it (decision 12). After a lost reservation there is no arrow at all: the
-final payment has no grace period and no second attempt.
+`TRANSITIONS` holds the arrows of the two diagrams; `BEYOND` holds further arrows, each event with
+its decision in `DECISIONS`. A failed reservation payment does not end the order: a new payment can
+still reserve it (decision 12). A lost reservation is final: the final payment has no grace period
+and no second attempt.
 
 Rules a change must keep:
 
-1. Whatever moves an order is an arrow in one of the two literals.
-2. A lost reservation, a withdrawn and a factory-refused order are ends: nothing leaves them.
-3. An order that holds a vehicle and its vehicle walk together: `VEHICLE_OF` says where the one is
-   when the other is there.
+1. Every order transition is in one of the two literals.
+2. Lost, withdrawn and factory-refused orders are terminal.
+3. An order with a vehicle and that vehicle change state together, as `VEHICLE_OF` says.
 """
 
 from enum import StrEnum
@@ -30,7 +29,7 @@ from caas.rules.vehicle_states import VehicleState
 
 
 class OrderState(StrEnum):
-    """Where an order is on its way from the reservation payment to the customer's door."""
+    """The state of an order."""
 
     AWAITING_RESERVATION_PAYMENT = "awaiting reservation payment"
     RESERVED = "reserved"
@@ -47,7 +46,7 @@ class OrderState(StrEnum):
 
 
 class OrderEvent(StrEnum):
-    """What happens to an order, in the words of Diagrams 2 and 3 and then beyond them."""
+    """Events of an order: first those of Diagrams 2 and 3, then the others."""
 
     MARK_VEHICLE_RESERVED = "Mark Vehicle Reserved"
     PAYMENT_FAILED = "Payment Failed"
@@ -132,19 +131,19 @@ VEHICLE_OF: Final[dict[OrderState, VehicleState]] = {
     _S.DELIVERY_SCHEDULED: VehicleState.DELIVERY_SCHEDULED,
     _S.DELIVERED: VehicleState.DELIVERED,
 }
-"""Where the vehicle is that an order holds, if it has its vehicle already."""
+"""The state of the order's vehicle, by state of the order."""
 
 
 class IllegalOrderTransitionError(ConflictError):
-    """The order cannot make this move from the state it is in; nothing was changed."""
+    """The order cannot make this transition from its current state. Nothing was changed."""
 
     code = "illegal_order_move"
 
     def __init__(self, state: OrderState, event: OrderEvent) -> None:
-        """Keep the state and the event that do not go together."""
+        """Record the state and the event."""
         self.state = state
         self.event = event
-        sentence = f'An order that is {state} has no move "{event}"; nothing was changed.'
+        sentence = f'An order that is {state} has no transition "{event}". Nothing was changed.'
         super().__init__(sentence, state=state.value, event=event.value)
 
 
@@ -161,12 +160,12 @@ def next_state(state: OrderState, event: OrderEvent) -> OrderState:
 
 
 def can(state: OrderState, event: OrderEvent) -> bool:
-    """Say whether an arrow with this event leaves this state."""
+    """Return whether an arrow with this event leaves this state."""
     return event in TRANSITIONS[state] or event in BEYOND.get(state, {})
 
 
-def payment_transitions() -> list[tuple[OrderState, OrderEvent, OrderState]]:
-    """List every move of both literals, the diagrams' own first."""
+def transitions() -> list[tuple[OrderState, OrderEvent, OrderState]]:
+    """Return every transition of both literals, the diagrams' first."""
     return [
         (source, event, target)
         for table in (TRANSITIONS, BEYOND)
@@ -176,9 +175,9 @@ def payment_transitions() -> list[tuple[OrderState, OrderEvent, OrderState]]:
 
 
 def mermaid() -> str:
-    """Draw the order's way as a Mermaid state diagram."""
+    """Render the state machine as a Mermaid state diagram."""
     ids = {state: state.value.title().replace(" ", "") for state in OrderState}
     lines = ["stateDiagram-v2", f"    [*] --> {ids[_S.AWAITING_RESERVATION_PAYMENT]}"]
     lines += [f'    state "{state}" as {ids[state]}' for state in OrderState]
-    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in payment_transitions()]
+    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in transitions()]
     return "\n".join(lines) + "\n"

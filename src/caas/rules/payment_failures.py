@@ -1,13 +1,13 @@
-"""Diagram 7: what a failed payment costs, by payment type.
+"""Diagram 7: the consequence of a failed payment, by payment type.
 
-`Consequence` holds the leaves of the decision tree and `consequence_of_failure` is the tree. The
-flows carry the consequence out; this module only names it. `not_sent_consequence` is the question
-the tree does not ask: what follows when the gateway never heard of the payment at all (decision 3).
+`consequence_of_failure` is the decision tree and `Consequence` holds its leaves; the flows carry
+them out. `not_sent_consequence` covers a case the tree does not have: the gateway never received
+the payment (decision 3).
 
 Rules a change must keep:
 
 1. The match is exhaustive: a payment type without a leaf does not type-check.
-2. Only a decline takes a car or a subscription away. A payment that was never sent, or whose
+2. Only a decline ends a reservation or a subscription. A payment that was never sent, or whose
    outcome is unknown, never does (decisions 19, 25).
 """
 
@@ -18,7 +18,7 @@ from caas.rules.payment_types import PaymentType
 
 
 class Consequence(StrEnum):
-    """The leaves of Diagram 7, by the first line each leaf shows."""
+    """The leaves of Diagram 7, by their first line."""
 
     NO_VEHICLE_RESERVATION = "NO vehicle reservation"
     VEHICLE_SIN_ASIGNAR = "Vehicle Sin Asignar"
@@ -37,7 +37,7 @@ class NotSentConsequence(StrEnum):
 def consequence_of_failure(
     payment_type: PaymentType, *, ota_already_activated: bool
 ) -> Consequence:
-    """Return the leaf of Diagram 7 that a failed payment of this type leads to."""
+    """Return the leaf of Diagram 7 for a failed payment of this type."""
     match payment_type:
         case PaymentType.RESERVATION:
             return Consequence.NO_VEHICLE_RESERVATION
@@ -53,10 +53,10 @@ def consequence_of_failure(
 
 
 def not_sent_consequence(payment_type: PaymentType) -> NotSentConsequence:
-    """Say whether a payment that never left may fail, or must be sent again until it is answered.
+    """Return whether an unsent payment fails or is retried until the gateway answers.
 
-    Failing a final or a subscription payment would take a car or a service away although nobody
-    declined anything, so those are kept.
+    Final and subscription payments are retried: failing them would take away a vehicle or a service
+    although nothing was declined.
     """
     match payment_type:
         case PaymentType.RESERVATION | PaymentType.SERVICE:

@@ -1,43 +1,38 @@
-"""Diagram 9: the states of a payment and the only moves between them.
+"""The payment state machine (Diagram 9).
 
 Theory of operation
 -------------------
 
-A payment is in exactly one of the ten states of Diagram 9. It moves when an *event* reaches it,
-and an event is one of three kinds:
+A payment is in exactly one of the ten states of Diagram 9. An *event* is one of three kinds:
 
-- A `PaymentEvent` is an arrow of the diagram and carries the arrow's label. The table of those
-  arrows is `DIAGRAM_9`, one literal, one row per state. A state from which nothing is drawn, other
-  than "Complete" to the end, stands there with `{}`: nothing leaves it, and the table says so.
-- A `BeyondEvent` is an arrow the seed needs but does not draw: desistimiento starts from Settled,
-  an authorization expires, a bank takes settled money back. Those arrows have a literal of their
-  own, `BEYOND_DIAGRAM_9`, and each event has the number of the decision that allows it.
-- A `Remark` is a fact worth keeping that moves nothing. "Outcome unknown" is the one that matters
-  most: after a time-out the payment stays Pending until there is evidence, because unknown never
-  decays into Failed (decision 3). Remarks are legal in every state, also in the final ones, so a
-  late outcome is never dropped (decision 10).
+- A `PaymentEvent` is an arrow of the diagram, with the arrow's label. `DIAGRAM_9` is the table of
+  those arrows, one row per state. A terminal state has the row `{}`.
+- A `BeyondEvent` is an arrow that the seed needs but does not draw: a withdrawal (desistimiento)
+  starts from Settled, an authorization expires, a bank reverses settled money. `BEYOND_DIAGRAM_9`
+  is their table, and each event names the decision that allows it.
+- A `Remark` is recorded and changes no state. After a time-out, "Outcome unknown" keeps the payment
+  Pending until there is evidence; unknown never becomes Failed by itself (decision 3). Remarks are
+  legal in every state, terminal ones too, so a late outcome is never dropped (decision 10).
 
-The first event of every payment is "Customer submits payment": the arrow out of the black dot.
-From there `next_state` is a lookup; a failed lookup is an `IllegalTransitionError` and changes
-nothing. `fold` replays a whole history by the same lookup, which is how law 5 compares what a
-payment says it is with what its events say.
+The first event of every payment is "Customer submits payment". From there `next_state` is a lookup;
+a failed lookup raises `IllegalTransitionError` and changes nothing. `fold` replays a history by the
+same lookup; invariant 5 uses it to compare a payment's state with its events.
 
-A partial refund leaves money behind, so Refunding returns to Settled ("Refund leaves remainder")
-and may start again; only the refund that leaves nothing is drawn as "Refund complete".
+A partial refund returns Refunding to Settled ("Refund leaves remainder") and can be repeated; only
+a full refund is "Refund complete".
 
-Two sets are read off the machine. `AT_REST` are the states in which a payment may stay for ever
-without anybody owing it work. `LIVE` are those that forbid a second payment for the same subject
-and type (decision 12).
+`AT_REST` are the states in which a payment can stay indefinitely without a job. `LIVE` are those
+that block a second payment for the same subject and type (decision 12).
 
-What the tables cannot say: a refund needs money that was received (decision 6), a capture needs
-evidence (decision 14), capture and void exclude one another (decision 7). Those are guards on
-amounts and rows, and they live in the database beside the move.
+The tables do not express guards on amounts and rows: a refund needs received money (decision 6), a
+capture needs evidence (decision 14), capture and void exclude each other (decision 7). The database
+checks those in the statement that applies the transition.
 
 Rules a change must keep:
 
-1. Whatever moves a payment is an arrow in one of the two literals. There is no third place.
-2. `DIAGRAM_9` holds the seed's arrows, all of them and nothing else.
-3. Names of states and events are stored for ever: renaming one is a migration.
+1. Every payment transition is in one of the two literals.
+2. `DIAGRAM_9` holds exactly the seed's arrows.
+3. Names of states and events are stored: renaming one needs a migration.
 """
 
 from collections.abc import Iterable
@@ -78,7 +73,7 @@ class PaymentEvent(StrEnum):
 
 
 class BeyondEvent(StrEnum):
-    """Arrows the seed needs and does not draw; `DECISIONS` says who allowed each."""
+    """Arrows that the seed needs and does not draw; `DECISIONS` names the decision for each."""
 
     NEVER_SENT = "Never sent"
     CUSTOMER_ABANDONS = "Customer abandons"
@@ -92,7 +87,7 @@ class BeyondEvent(StrEnum):
 
 
 class Remark(StrEnum):
-    """Facts that are recorded and move nothing."""
+    """Events that are recorded and change no state."""
 
     GATEWAY_CALLED = "Gateway called"
     OUTCOME_UNKNOWN = "Outcome unknown"
@@ -117,14 +112,14 @@ class Remark(StrEnum):
 
 
 AnyEvent = PaymentEvent | BeyondEvent | Remark
-"""Everything that can stand in a payment's history."""
+"""Every event that can appear in a payment's history."""
 
 _S = PaymentState
 _E = PaymentEvent
 _B = BeyondEvent
 
 START: Final = PaymentState.INITIATED
-"""Where "Customer submits payment" leads, out of the black dot of the diagram."""
+"""The state after "Customer submits payment"."""
 
 DIAGRAM_9: Final[dict[PaymentState, dict[PaymentEvent, PaymentState]]] = {
     _S.INITIATED: {_E.GATEWAY_PROCESSING: _S.PENDING},
@@ -167,14 +162,14 @@ DECISIONS: Final[dict[BeyondEvent, tuple[int, ...]]] = {
 AT_REST: Final = frozenset({
     _S.SETTLED, _S.FAILED, _S.VOIDED, _S.SETTLEMENT_FAILED, _S.REFUNDED,
 })  # fmt: skip
-"""States in which a payment may stay without jobs (law 7)."""
+"""States in which a payment needs no job (invariant 7)."""
 
 LIVE: Final = frozenset(PaymentState) - {_S.FAILED, _S.VOIDED, _S.REFUNDED}
-"""States that block a second payment for the same subject and type (decision 12, law 3)."""
+"""States that block a second payment for the same subject and type (decision 12, invariant 3)."""
 
 
 class Arrow(NamedTuple):
-    """One legal move, ready to be unpacked as (from, event, to)."""
+    """One legal transition as (source, event, target)."""
 
     source: PaymentState
     event: PaymentEvent | BeyondEvent
@@ -182,25 +177,25 @@ class Arrow(NamedTuple):
 
 
 class IllegalTransitionError(ConflictError):
-    """The payment cannot make this move from the state it is in; nothing was changed."""
+    """The payment cannot make this transition from its current state. Nothing was changed."""
 
     code = "illegal_transition"
 
     def __init__(self, state: PaymentState, event: AnyEvent) -> None:
-        """Keep the state and the event that do not go together."""
+        """Record the state and the event."""
         self.state = state
         self.event = event
-        sentence = f'A payment that is {state} has no move "{event}"; nothing was changed.'
+        sentence = f'A payment that is {state} has no transition "{event}". Nothing was changed.'
         super().__init__(sentence, state=state.value, event=event.value)
 
 
 class BrokenHistoryError(CaasError):
-    """The events of a payment do not make a history that Diagram 9 allows."""
+    """The payment's events are not a history that Diagram 9 allows."""
 
     code = "broken_history"
 
     def __init__(self, position: int, event: str | None, state: PaymentState | None) -> None:
-        """Keep the place in the history where it breaks, counted from zero."""
+        """Record the position of the first illegal event, counted from zero."""
         self.position = position
         self.event = event
         self.state = state
@@ -211,7 +206,7 @@ class BrokenHistoryError(CaasError):
 
 
 def payment_transitions() -> list[Arrow]:
-    """List every move of both literals, the diagram's own first."""
+    """Return every transition of both literals, the diagram's first."""
     drawn = [Arrow(s, event, to) for s, row in DIAGRAM_9.items() for event, to in row.items()]
     beyond = [Arrow(s, e, to) for s, row in BEYOND_DIAGRAM_9.items() for e, to in row.items()]
     return drawn + beyond
@@ -225,10 +220,10 @@ _REMARKS: Final[frozenset[str]] = frozenset(Remark)
 
 
 def next_state(state: PaymentState, event: AnyEvent) -> PaymentState:
-    """Return the state this event leads to; a remark leads back to the same one.
+    """Return the state this event leads to; a remark keeps the state.
 
     Raises:
-        IllegalTransitionError: no arrow of either literal leaves this state with this event.
+        IllegalTransitionError: neither literal has an arrow for this state and event.
     """
     target = _target(state, event)
     if target is None:
@@ -237,11 +232,11 @@ def next_state(state: PaymentState, event: AnyEvent) -> PaymentState:
 
 
 def fold(events: Iterable[str]) -> PaymentState:
-    """Replay the names of a payment's events, oldest first, to the state they lead to (law 5).
+    """Replay a payment's event names, oldest first, and return the final state (invariant 5).
 
     Raises:
         BrokenHistoryError: the history is empty, does not begin with "Customer submits payment",
-            holds a name nobody knows, or makes a move that no arrow allows.
+            contains an unknown name or an illegal transition.
     """
     state: PaymentState | None = None
     for position, event in enumerate(events):
@@ -255,7 +250,7 @@ def fold(events: Iterable[str]) -> PaymentState:
 
 
 def mermaid(*, beyond: bool = True) -> str:
-    """Draw the machine as a Mermaid state diagram; without `beyond` it is the seed's Diagram 9."""
+    """Render the state machine in Mermaid; without `beyond`, only the seed's Diagram 9."""
     arrows = [
         arrow for arrow in payment_transitions() if beyond or isinstance(arrow.event, PaymentEvent)
     ]
@@ -269,12 +264,12 @@ def mermaid(*, beyond: bool = True) -> str:
 
 
 def _target(state: PaymentState | None, event: str) -> PaymentState | None:
-    """Look the move up; before the first event there is no state, and no remark either."""
+    """Look up the target; before the first event there is no state, and no remark is legal."""
     return state if event in _REMARKS else _TRANSITIONS.get((state, event))
 
 
 def _label(event: PaymentEvent | BeyondEvent) -> str:
-    """Name the arrow, and the decision behind it when the seed did not draw it."""
+    """Label the arrow, with its decision when the seed does not draw it."""
     if isinstance(event, PaymentEvent):
         return event.value
     numbers = ", ".join(str(number) for number in DECISIONS[event])

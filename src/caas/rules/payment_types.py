@@ -1,14 +1,12 @@
-"""The Payment Type Matrix: the four payment types and what sets each apart.
+"""The Payment Type Matrix: one frozen row for each of the four payment types.
 
-One frozen row per type, in the seed's words, with two facts that other parts act on: whether the
-caller waits for the first definitive answer, and which evidence opens the way to a capture
-(decisions 13, 14).
+Two columns drive behaviour: whether the caller waits for the first definitive answer, and which
+evidence allows a capture (decisions 13, 14).
 
 Rules a change must keep:
 
-1. Every type has a row; a new type needs its row here and its leaf in Diagram 7 before anything
-   type-checks.
-2. No type may be captured without evidence: `evidence_kind` is not optional.
+1. Every type has a row here and a leaf in Diagram 7; otherwise nothing type-checks.
+2. Every capture needs evidence: `evidence_kind` is not optional.
 """
 
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from typing import assert_never
 
 
 class PaymentType(StrEnum):
-    """What is being paid for."""
+    """The four payment types."""
 
     RESERVATION = "reservation"
     FINAL = "final"
@@ -26,7 +24,7 @@ class PaymentType(StrEnum):
 
 
 class PaidFor(StrEnum):
-    """What the subject of a payment is the id of."""
+    """What the subject of a payment identifies."""
 
     ORDER = "order"
     SERVICE_ORDER = "service_order"
@@ -34,14 +32,14 @@ class PaidFor(StrEnum):
 
 
 class SettlementModel(StrEnum):
-    """Whether a caller waits for the bank's first word or goes on without it."""
+    """Whether a caller waits for the gateway's first definitive answer."""
 
     SYNCHRONOUS_VERIFICATION = "Synchronous verification"
     ASYNCHRONOUS = "Asynchronous"
 
 
 class RiskLevel(StrEnum):
-    """How much is lost when a payment of this type goes wrong."""
+    """The risk when a payment of this type fails."""
 
     LOW = "Low"
     MEDIUM = "Medium"
@@ -49,7 +47,7 @@ class RiskLevel(StrEnum):
 
 
 class EvidenceKind(StrEnum):
-    """The proof of delivery without which no charge is captured (decision 14)."""
+    """The evidence of delivery that a capture requires (decision 14)."""
 
     RESERVATION_RECORDED = "reservation_recorded"
     ORDER_CONFIRMED = "order_confirmed"
@@ -104,7 +102,7 @@ _SUBSCRIPTION = PaymentTypeRow(
 
 
 def row_of(payment_type: PaymentType) -> PaymentTypeRow:
-    """Return the type's row of the Payment Type Matrix."""
+    """Return the row of the Payment Type Matrix for the type."""
     match payment_type:
         case PaymentType.RESERVATION:
             return _RESERVATION
@@ -118,7 +116,7 @@ def row_of(payment_type: PaymentType) -> PaymentTypeRow:
 
 
 def evidence_kind(payment_type: PaymentType) -> EvidenceKind:
-    """Return the only kind of evidence that allows a payment of this type to be captured."""
+    """Return the kind of evidence that a capture of this type requires."""
     return row_of(payment_type).evidence_kind
 
 
@@ -133,7 +131,7 @@ def sells_a_term(payment_type: PaymentType) -> bool:
 
 
 def paid_for(payment_type: PaymentType) -> PaidFor:
-    """Return what payments of this type are for."""
+    """Return what the subject of this type identifies."""
     match payment_type:
         case PaymentType.RESERVATION | PaymentType.FINAL:
             return PaidFor.ORDER

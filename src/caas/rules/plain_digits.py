@@ -1,15 +1,15 @@
-r"""Reads text as a person would read the digits in it, and remembers where each of them stood.
+r"""Normalises text so that digits can be detected, and maps each character to its original place.
 
-Card numbers hide in full-width and Arabic-Indic digits, between zero-width characters, behind
+Card numbers can hide in full-width or Arabic-Indic digits, between zero-width characters, or behind
 JSON's `\u0034` and `\n`, a URL's `%20` and HTML's `&nbsp;` and `&#52;`. `read_plainly` undoes all
-of that, one character at a time, and keeps the place in the original text, so that what is found
-can be cut out there. `without_tags` reads once more, as a browser would show it.
+of that and keeps each character's original position, so that matches can be cut out of the
+original. `without_tags` also removes HTML tags, as a browser would.
 
 Rules a change must keep:
 
-1. One plain character for one or more original ones, in order, none invented: a place in the plain
-   text is always a place in the original.
-2. Text that is plain already costs nothing: it is returned as it is.
+1. Each plain character stands for one or more original ones, in order; none is invented. A span in
+   the plain text always maps to a span in the original.
+2. Text that is already plain is returned unchanged at no cost.
 """
 
 import re
@@ -40,7 +40,7 @@ _UUID: Final = re.compile(
 _UNSEEN: Final = frozenset({"Cf", "Mn", "Me"})
 _BLANKS: Final = {"Zs": " ", "Zl": "\n", "Zp": "\n"}
 _WORTH_LOGGING: Final = "Sc"
-"""A currency between amounts says that they are amounts: it separates no card number."""
+"""Currency signs between digits mark amounts; they never separate a card number."""
 _OTHER_SIGN: Final = ";"
 _LOOKALIKES: Final = {
     **dict.fromkeys("\N{MINUS SIGN}\N{HYPHEN BULLET}\N{MODIFIER LETTER MINUS SIGN}", "-"),
@@ -58,19 +58,19 @@ _LOOKALIKES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PlainText:
-    """Text with its digits and separators made ASCII, and where each character came from."""
+    """Text with ASCII digits and separators, and the original position of each character."""
 
     text: str
     starts: Sequence[int]
     ends: Sequence[int]
 
     def span_in_original(self, start: int, end: int) -> tuple[int, int]:
-        """Return the place in the original text of the plain characters `[start, end)`."""
+        """Return the original span of the plain characters `[start, end)`."""
         return self.starts[start], self.ends[end - 1]
 
 
 def read_plainly(text: str) -> PlainText:
-    """Make digits and separators ASCII, undo escapes, and drop what cannot be seen."""
+    """Convert digits and separators to ASCII, undo escapes and drop invisible characters."""
     if text.isascii() and not _ESCAPED.search(text):
         return PlainText(text, range(len(text)), range(1, len(text) + 1))
     plain: list[str] = []
@@ -86,7 +86,7 @@ def read_plainly(text: str) -> PlainText:
 
 
 def without_tags(plain: PlainText) -> PlainText:
-    """Return plain text without the tags of HTML, each character's place kept."""
+    """Return the plain text without HTML tags; positions are kept."""
     kept: list[int] = []
     at = 0
     for tag in _TAG.finditer(plain.text):
@@ -103,12 +103,12 @@ def without_tags(plain: PlainText) -> PlainText:
 
 
 def without_ids(plain: str) -> str:
-    """Return plain text with every UUID blanked out, each character where it stood."""
+    """Return the plain text with every UUID blanked out; positions are kept."""
     return _UUID.sub(lambda found: "\0" * len(found[0]), plain)
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield each character that is shown, and where it is written; "&no_name;" stays as it is."""
+    """Yield each visible character with its original span; "&no_name;" stays unchanged."""
     for piece in _PIECE.finditer(text):
         if piece.lastgroup == "named" and piece["named"] not in _NAMES:
             for place in range(*piece.span()):
@@ -118,7 +118,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _unescaped(piece: re.Match[str]) -> str:
-    """Return the one character that this piece of the text stands for."""
+    """Return the character that this escape stands for."""
     match piece.lastgroup:
         case "pair":
             high, low = int(piece[0][2:6], 16), int(piece[0][8:12], 16)
@@ -137,7 +137,7 @@ def _unescaped(piece: re.Match[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def _plain_character(character: str) -> str:
-    """Return the ASCII digit or separator it looks like, nothing if unseen, or itself."""
+    """Return the ASCII digit or separator, "" if invisible, or the character itself."""
     digit = unicodedata.digit(character, None)
     if digit is not None:
         return str(digit)

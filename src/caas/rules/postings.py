@@ -1,15 +1,15 @@
-"""The ledger entries behind every movement of money (decision 40).
+"""Ledger entries for every money movement (decision 40).
 
-An entry is a transfer from one account to another: `amount` minor units are added to the debit
-side and taken from the credit side, so the books sum to zero by construction. Amounts that are
-only held stand off balance, on the pair of hold accounts.
+An entry transfers `amount` minor units from the credit account to the debit account, so the ledger
+sums to zero by construction. Authorized funds that are only held are booked off balance, on the two
+hold accounts.
 
-Amounts here are gross. What is earned stands net on its account, because the database moves the
-tax in it to `OUTPUT_VAT` in the statement that posts it, whichever that is (record 122).
+Amounts here are gross. Revenue accounts hold net amounts: the database moves the tax to
+`OUTPUT_VAT` in the same statement that posts the entry (record 122).
 
-Rules a change must keep: pure; a movement of nothing has no entry; what one function posts,
-its opposite takes back exactly; `ACCOUNTS` is the whole chart of accounts, and the database takes
-entries on no other account.
+Rules a change must keep: functions are pure; a zero amount posts no entry; each function's opposite
+reverses it exactly; `ACCOUNTS` is the complete chart of accounts, and the database accepts entries
+on no other account.
 """
 
 from typing import Final, NamedTuple, assert_never
@@ -48,7 +48,7 @@ OF_PROVIDER = {
     "carried_balance": PROVIDER_BALANCE,
     "conversion": CURRENCY_CONVERSION,
 }
-"""On which account the other side of a report line stands that is no payment's money."""
+"""The counter account of each kind of report line that belongs to no payment."""
 
 CHARGEBACK: Final = "chargeback"
 DISPUTE_EXCESS: Final = "dispute_excess"
@@ -72,11 +72,11 @@ LOSS_CAUSES: Final = frozenset(
         *(kind.value for kind in DiscrepancyKind),
     }
 )
-"""Why money is lost: each cause has an account of its own, and any other is booked as `other`."""
+"""Causes of loss with their own account; any other cause is booked as `other`."""
 
 
 class Entry(NamedTuple):
-    """A transfer of `amount` minor units: `debit` grows by it, `credit` shrinks by it."""
+    """A transfer of `amount` minor units from `credit` to `debit`."""
 
     debit: str
     credit: str
@@ -84,7 +84,7 @@ class Entry(NamedTuple):
 
 
 def earned(payment_type: PaymentType) -> str:
-    """Return the account on which captured charges of this type are booked."""
+    """Return the revenue account for captured charges of this type."""
     match payment_type:
         case PaymentType.RESERVATION:
             return "customer_deposits"
@@ -98,7 +98,7 @@ def earned(payment_type: PaymentType) -> str:
 
 
 def risk_loss(cause: str) -> str:
-    """Return the account on which losses of this cause are booked."""
+    """Return the account for losses of this cause."""
     return f"{RISK_LOSS}:{cause if cause in LOSS_CAUSES else OTHER}"
 
 
@@ -121,121 +121,121 @@ ACCOUNTS: Final = frozenset(
         *(risk_loss(cause) for cause in LOSS_CAUSES),
     }
 )
-"""The chart of accounts: a migration writes it into `ledger_accounts`."""
+"""The chart of accounts; a migration writes it into `ledger_accounts`."""
 
 
 def authorized(amount: int) -> tuple[Entry, ...]:
-    """Funds are held for us at the gateway; nothing moved yet."""
+    """The gateway authorized the amount; no money has moved."""
     return _transfer(HOLDS, HOLDS_CONTRA, amount)
 
 
 def released(amount: int) -> tuple[Entry, ...]:
-    """The hold ends without a charge (void, expiry)."""
+    """The authorization ended without a capture (void, expiry)."""
     return _transfer(HOLDS_CONTRA, HOLDS, amount)
 
 
 def captured(payment_type: PaymentType, amount: int, *, held: int) -> tuple[Entry, ...]:
-    """The charge is committed: the hold ends and the gateway owes us the amount."""
+    """The payment was captured: the hold ends and the gateway owes us the amount."""
     return released(held) + _transfer(GATEWAY_RECEIVABLE, earned(payment_type), amount)
 
 
 def settled(amount: int) -> tuple[Entry, ...]:
-    """The bank confirms: what the gateway owed is ours, before fees."""
+    """The bank confirmed the settlement: the amount is ours, before fees."""
     return _transfer(SETTLED_FUNDS, GATEWAY_RECEIVABLE, amount)
 
 
 def paid_out(*, net: int, fee: int) -> tuple[Entry, ...]:
-    """A settlement line tells how the confirmed amount reached us: net to the bank, fee kept."""
+    """A settlement line reports the payout: net to the bank, fee kept by the gateway."""
     return _transfer(BANK, SETTLED_FUNDS, net) + _transfer(GATEWAY_FEES, SETTLED_FUNDS, fee)
 
 
 def lost_before_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
-    """What was delivered is never paid: CaaS takes the loss, the customer owes nothing."""
+    """A delivered service will not be paid: CaaS books the loss and the customer owes nothing."""
     return _transfer(risk_loss(cause), GATEWAY_RECEIVABLE, amount)
 
 
 def written_off(payment_type: PaymentType, cause: str, amount: int) -> tuple[Entry, ...]:
-    """What was delivered is never charged: earned, and lost beside it, so that both can be seen."""
+    """A delivered service is never charged: revenue and an equal loss are both booked."""
     return _transfer(risk_loss(cause), earned(payment_type), amount)
 
 
 def loss_not_owed(payment_type: PaymentType, cause: str, amount: int) -> tuple[Entry, ...]:
-    """A credit note says that what was written off was not owed: neither earned nor lost."""
+    """A credit note cancels a written-off amount: reverse both the revenue and the loss."""
     return _transfer(earned(payment_type), risk_loss(cause), amount)
 
 
 def covered_by_loss(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
-    """What a credit note takes back went to a bank instead: not earned, so no loss of ours."""
+    """A credit note covers an amount that a bank took back: reverse the revenue and the loss."""
     return _transfer(earned(payment_type), risk_loss(CREDITED), amount)
 
 
 def covered_no_more(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
-    """The bank gave it back after all, so that a refund can carry the credit note out."""
+    """The bank returned the amount, so a refund can pay out the credit note."""
     return _transfer(risk_loss(CREDITED), earned(payment_type), amount)
 
 
 def reversed_after_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
-    """The bank takes back what it had confirmed."""
+    """The bank reversed a confirmed settlement."""
     return _transfer(risk_loss(cause), SETTLED_FUNDS, amount)
 
 
 def refund_requested(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
-    """The customer is owed the amount back (desistimiento)."""
+    """A refund was requested: the customer is owed the amount (desistimiento)."""
     return _transfer(earned(payment_type), REFUNDS_PAYABLE, amount)
 
 
 def refund_succeeded(amount: int) -> tuple[Entry, ...]:
-    """The customer has the amount back."""
+    """The refund reached the customer."""
     return _transfer(REFUNDS_PAYABLE, SETTLED_FUNDS, amount)
 
 
 def refund_failed(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
-    """The gateway could not give it back; the money is still with us."""
+    """The gateway could not refund; the money is still ours."""
     return _transfer(REFUNDS_PAYABLE, earned(payment_type), amount)
 
 
 def dispute_opened(amount: int, *, excess: int = 0) -> tuple[Entry, ...]:
-    """The bank holds the amount while a chargeback is argued; `excess` was never received."""
+    """A chargeback was opened: the bank holds the amount; `excess` was never received."""
     return _transfer(DISPUTED_FUNDS, SETTLED_FUNDS, amount) + _transfer(
         risk_loss(DISPUTE_EXCESS), SETTLED_FUNDS, excess
     )
 
 
 def dispute_won(amount: int, *, excess: int = 0) -> tuple[Entry, ...]:
-    """What the bank held comes back to us, the excess too."""
+    """The dispute was won: the bank releases what it held, including the excess."""
     return _transfer(SETTLED_FUNDS, DISPUTED_FUNDS, amount) + _transfer(
         SETTLED_FUNDS, risk_loss(DISPUTE_EXCESS), excess
     )
 
 
 def dispute_lost(amount: int) -> tuple[Entry, ...]:
-    """The chargeback stands; the loss is accepted and booked."""
+    """The dispute was lost: the loss is booked."""
     return _transfer(risk_loss(CHARGEBACK), DISPUTED_FUNDS, amount)
 
 
 def dispute_reversed(amount: int, *, excess: int = 0) -> tuple[Entry, ...]:
-    """The bank gives a lost chargeback back; the loss is undone, the excess too."""
+    """The bank reversed a lost chargeback: the loss is undone, including the excess."""
     return _transfer(SETTLED_FUNDS, risk_loss(CHARGEBACK), amount) + _transfer(
         SETTLED_FUNDS, risk_loss(DISPUTE_EXCESS), excess
     )
 
 
 def dispute_counted(amount: int, *, lost: bool) -> tuple[Entry, ...]:
-    """More of a dispute fits what was received: it is no excess any more."""
+    """Part of a dispute's excess is now covered by received money."""
     account = risk_loss(CHARGEBACK) if lost else DISPUTED_FUNDS
     return _transfer(account, risk_loss(DISPUTE_EXCESS), amount)
 
 
 def deposit_held(amount: int) -> tuple[Entry, ...]:
-    """A lost reservation's deposit is parked until a person decides (decision 21)."""
+    """The deposit of a lost reservation is held until a person decides (decision 21)."""
     return _transfer(earned(PaymentType.RESERVATION), RESERVATION_HELD, amount)
 
 
 def deposit_released(amount: int) -> tuple[Entry, ...]:
-    """A person decided what becomes of a held deposit: it stands where it stood before."""
+    """A held deposit was decided: return the amount to its previous account."""
     return _transfer(RESERVATION_HELD, earned(PaymentType.RESERVATION), amount)
 
 
 def _transfer(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:
-    assert amount >= 0, "money moves forward; its opposite has its own function"
+    assert amount >= 0, "an amount is never negative; use the opposite function"
     return (Entry(debit, credit, amount),) if amount else ()

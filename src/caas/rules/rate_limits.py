@@ -1,10 +1,10 @@
-"""How often one caller may ask: a token bucket for each, on whatever clock the caller of it names.
+"""Rate limits: one token bucket per caller, on the clock the caller passes in.
 
-A bucket holds `burst` tokens and gains `per_second` of them; a request takes one. Buckets are kept
-in this process alone, so that with several processes a caller has the sum of them.
+A bucket holds `burst` tokens and refills at `per_second`; a request takes one. Buckets are local to
+the process, so the effective limit grows with the number of processes.
 
-Rules a change must keep: at most `OWNERS_MAX` buckets are held, those used last; addresses of one
-IPv6 network count as one, because whoever has one address of it has them all.
+Rules a change must keep: at most `OWNERS_MAX` buckets are kept, the most recently used; all
+addresses of an IPv6 network share one bucket, because one customer usually controls all of them.
 """
 
 import math
@@ -19,7 +19,7 @@ IPV6_NETWORK_BITS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """So many requests a second in the long run, and so many at once."""
+    """A sustained rate per second and a burst size."""
 
     per_second: float
     burst: int
@@ -31,7 +31,7 @@ DEFAULT_ADDRESS_LIMIT: Final = RateLimit(50, 500)
 
 
 class Quota(NamedTuple):
-    """What a request was granted: whether, how many more at once, and how long until one more."""
+    """The result for one request: allowed or not, tokens left, seconds until the next one."""
 
     granted: bool
     remaining: int
@@ -40,27 +40,27 @@ class Quota(NamedTuple):
 
 
 class TokenBuckets:
-    """The buckets of everybody who asks under one limit."""
+    """The token buckets of all callers under one limit."""
 
     def __init__(self, limit: RateLimit) -> None:
-        """Give everybody a full bucket at first."""
+        """Start every caller with a full bucket."""
         self.limit = limit
         self._held: dict[str, tuple[float, float]] = {}
 
     def take(self, owner: str, *, now: float) -> Quota:
-        """Take a token of this owner, when there is one."""
+        """Take one of the owner's tokens, if any."""
         tokens = self._tokens(owner, now)
         granted = tokens >= 1.0
         self._keep(owner, tokens - 1.0 if granted else tokens, now)
         return self._quota(tokens - 1.0 if granted else tokens, granted=granted)
 
     def look(self, owner: str, *, now: float) -> Quota:
-        """Say whether there is a token, and take none."""
+        """Return the owner's quota without taking a token."""
         tokens = self._tokens(owner, now)
         return self._quota(tokens, granted=tokens >= 1.0)
 
-    def refund_order(self, owner: str, *, now: float) -> None:
-        """Return a token that was taken for a request that turned out to be welcome."""
+    def give_back(self, owner: str, *, now: float) -> None:
+        """Return a token that was taken for a legitimate request."""
         self._keep(owner, min(self._tokens(owner, now) + 1.0, float(self.limit.burst)), now)
 
     def _tokens(self, owner: str, now: float) -> float:
@@ -87,7 +87,7 @@ class TokenBuckets:
 
 
 def owner_of(address: str) -> str:
-    """Return under which name an address of the network has its bucket."""
+    """Return the bucket key for a network address."""
     try:
         parsed = ip_address(address)
     except ValueError:

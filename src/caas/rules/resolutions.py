@@ -1,16 +1,16 @@
-"""What a decision about a discrepancy does: its entries, and what must be done elsewhere (35).
+"""The effects of a discrepancy resolution: ledger entries and follow-up actions (decision 35).
 
-A line that was not booked is *taken*: its net to the bank, its fee to the gateway's fees, its gross
-out of the settled funds. The part of it that our records do not explain goes to the account that
-the decision names: a loss, a claim on the gateway, money owed to a customer, or funds that wait
-for an explanation. Where a payment itself must change, an action says so and the payment's own
-doors do it, with their own entries.
+When an unposted line is posted, its net goes to the bank, its fee to gateway fees and its gross
+comes out of settled funds. The part that our records do not explain goes to the account that the
+decision names: a loss, a claim on the gateway, money owed to a customer, or suspense. If the
+payment itself must change, the plan names an action, and the payment's own transition posts its
+entries.
 
 Rules a change must keep:
 
-1. Pure, and total over `KINDS`: every kind and every resolution it allows has a plan.
-2. A plan never books what an action books too.
-3. Waiting ends only by itself (the line comes) or by another decision.
+1. Functions are pure and total over `KINDS`: each kind has a plan for each resolution it allows.
+2. A plan never posts what its action also posts.
+3. Waiting ends only when the line arrives or another decision replaces it.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _R = Resolution
 
 
 class Action(StrEnum):
-    """What a payment's own doors must do."""
+    """A change to the payment that the resolution requires."""
 
     LOSE_DISPUTE = "lose dispute"
     REVERSE_DISPUTE = "reverse dispute"
@@ -46,9 +46,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a decision is about: the money of its line (none without one), and the payment's.
+    """The amounts a decision concerns: those of its line (zero without one) and of its payment.
 
-    A line is evidence when its payment was told of it and books it by itself.
+    A line is evidence when it was already applied to its payment, which posts it.
     """
 
     kind: DiscrepancyKind
@@ -66,7 +66,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The entries of a decision, whether it ends the discrepancy, and what else must be done."""
+    """A decision's entries, whether it closes the discrepancy, and the follow-up actions."""
 
     entries: tuple[Entry, ...] = ()
     ends: bool = True
@@ -77,11 +77,11 @@ WAITS: Final = Plan(ends=False)
 
 
 def offered(subject: Subject) -> frozenset[Resolution]:
-    """Say what may be decided about this one: never what cannot be done, never what books twice.
+    """Return the resolutions available for this discrepancy, excluding impossible or double ones.
 
-    Money taken for nothing can only go back, where there is a charge to give it back from; a line
-    that its payment was told of is booked by the payment, and only waited for. A fee that was less
-    than agreed stands as it was kept: nothing of it is owed to us.
+    Money received for nothing can only be returned, where there is a charge to refund. A line
+    already applied to its payment is posted by the payment and can only be waited for. A fee below
+    the agreed one is final: the gateway owes us nothing.
     """
     allowed = KINDS[subject.kind].allowed
     if subject.kind is _K.STATE_CONFLICT and subject.is_evidence:
@@ -95,7 +95,7 @@ def offered(subject: Subject) -> frozenset[Resolution]:
 
 
 def plan(subject: Subject, resolution: Resolution) -> Plan:
-    """Say what this decision about this discrepancy does."""
+    """Return the plan for this decision on this discrepancy."""
     if resolution is _R.WAIT:
         return WAITS
     match subject.kind:
@@ -132,20 +132,20 @@ def plan(subject: Subject, resolution: Resolution) -> Plan:
 
 
 def taken(*, gross: int, fee: int, net: int) -> tuple[Entry, ...]:
-    """Book a line's money as the gateway tells it: what `postings.paid_out` books, of any sign."""
+    """Post a line's money as the gateway reports it, like `postings.paid_out` but of any sign."""
     assert gross - fee == net, "a line that does not add up is never taken"
-    return _transition(postings.BANK, postings.SETTLED_FUNDS, net) + _transition(
+    return _transfer(postings.BANK, postings.SETTLED_FUNDS, net) + _transfer(
         postings.GATEWAY_FEES, postings.SETTLED_FUNDS, fee
     )
 
 
 def reversed_(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """Return the entries that undo these exactly."""
+    """Return the entries that reverse these exactly."""
     return tuple(Entry(entry.credit, entry.debit, entry.amount) for entry in reversed(entries))
 
 
 def still_posted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Return what entries come to, once those that undo each other are left out."""
+    """Return the net of these entries after entries that cancel each other are removed."""
     balance: dict[tuple[str, str], int] = {}
     for debit, credit, amount in entries:
         if (credit, debit) in balance:
@@ -162,13 +162,13 @@ def still_posted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 def _unsettled(subject: Subject, resolution: Resolution) -> Plan:
     if resolution is _R.CLAIM_FROM_GATEWAY:
         owed = postings.SETTLED_FUNDS if subject.payment_settled else postings.GATEWAY_RECEIVABLE
-        return Plan(entries=_transition(GATEWAY_CLAIMS, owed, subject.at_stake), ends=False)
+        return Plan(entries=_transfer(GATEWAY_CLAIMS, owed, subject.at_stake), ends=False)
     return Plan(actions=(Action.FAIL_SETTLEMENT,))
 
 
 def _partly_settled(subject: Subject, resolution: Resolution) -> Plan:
     if resolution is _R.CLAIM_FROM_GATEWAY:
-        entries = _transition(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
+        entries = _transfer(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
         return Plan(entries=entries, ends=False)
     return Plan(actions=(Action.SETTLE_FOR_LESS,))
 
@@ -178,7 +178,7 @@ def _reversed(subject: Subject, resolution: Resolution) -> Plan:
     failed = subject.kind is _K.FAILED_SETTLEMENT
     if resolution is _R.CLAIM_FROM_GATEWAY and failed and gross == 0:
         return Plan(
-            entries=_transition(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
+            entries=_transfer(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
         )
     if resolution is _R.ACCEPT_LOSS and failed:
         return Plan(entries=_line(subject), actions=(Action.FAIL_SETTLEMENT,))
@@ -188,29 +188,29 @@ def _reversed(subject: Subject, resolution: Resolution) -> Plan:
 
 
 def _gone(subject: Subject, resolution: Resolution) -> Plan:
-    """What left a payment, or came back to it, is always the payment's own loss first.
+    """Book money that left or returned to a payment as the payment's own loss first.
 
-    So the payment knows that it is gone, whoever answers for it; a claim takes the loss over.
+    The payment then records the loss, whoever bears it; a claim takes the loss over.
     """
     gross = subject.gross or 0
     action = Action.LOSE_DISPUTE if gross < 0 else Action.REVERSE_DISPUTE
     loss, answers = postings.risk_loss(postings.CHARGEBACK), _account(subject.kind, resolution)
-    taken_over = () if answers == loss else _transition(answers, loss, -gross)
+    taken_over = () if answers == loss else _transfer(answers, loss, -gross)
     return Plan(entries=_line(subject) + taken_over, actions=(action,))
 
 
 def _given_away(subject: Subject, resolution: Resolution) -> Plan:
     assert subject.payment_type is not None, "a delivery belongs to a payment"
     earned = postings.earned(subject.payment_type)
-    return Plan(entries=_transition(_account(subject.kind, resolution), earned, subject.at_stake))
+    return Plan(entries=_transfer(_account(subject.kind, resolution), earned, subject.at_stake))
 
 
 def _fee(subject: Subject, resolution: Resolution) -> Plan:
-    """The fee is booked as it was kept; what is above the terms is claimed, lost, or stands."""
+    """Book the fee as kept; the part above the agreed terms is claimed, written off or accepted."""
     if resolution is _R.CORRECT_BY_ENTRY:
         return Plan()
     account = _account(subject.kind, resolution)
-    return Plan(entries=_transition(account, postings.GATEWAY_FEES, subject.fee_drift))
+    return Plan(entries=_transfer(account, postings.GATEWAY_FEES, subject.fee_drift))
 
 
 def _amount(subject: Subject, resolution: Resolution) -> Plan:
@@ -226,7 +226,7 @@ def _amount(subject: Subject, resolution: Resolution) -> Plan:
 def _unexplained(subject: Subject, resolution: Resolution) -> Plan:
     if subject.gross is None:
         account = _account(subject.kind, resolution)
-        return Plan(entries=_transition(postings.SETTLED_FUNDS, account, subject.at_stake))
+        return Plan(entries=_transfer(postings.SETTLED_FUNDS, account, subject.at_stake))
     if resolution is _R.REFUND_THE_CUSTOMER:
         return Plan(ends=False, actions=(Action.REFUND_AT_GATEWAY,))
     if subject.kind is _K.REFUND_MISMATCH and subject.gross < 0:
@@ -239,7 +239,7 @@ def _line(subject: Subject) -> tuple[Entry, ...]:
 
 
 def _not_explained(subject: Subject, resolution: Resolution, amount: int) -> tuple[Entry, ...]:
-    return _transition(postings.SETTLED_FUNDS, _account(subject.kind, resolution), amount)
+    return _transfer(postings.SETTLED_FUNDS, _account(subject.kind, resolution), amount)
 
 
 def _account(kind: DiscrepancyKind, resolution: Resolution) -> str:
@@ -258,8 +258,8 @@ def _account(kind: DiscrepancyKind, resolution: Resolution) -> str:
             assert_never(resolution)
 
 
-def _transition(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:
-    """Transfer an amount of either sign; nothing is no entry."""
+def _transfer(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:
+    """Transfer an amount of either sign; zero posts no entry."""
     if not amount:
         return ()
     return (Entry(debit, credit, amount),) if amount > 0 else (Entry(credit, debit, -amount),)

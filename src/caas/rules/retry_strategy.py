@@ -1,15 +1,15 @@
-"""Diagram 11 and the Retry Strategy table: which gateway errors are tried again, and when.
+"""The Retry Strategy table (Diagram 11): which gateway errors are retried, and when.
 
-The waits are data, one tuple per kind of error: as many retries as it has entries, each after that
-many seconds. What the seed's table does not name is added beneath it: a refused connection, a 429,
-and a decline code that no table knows (decisions 3, 4).
+`WAITS` holds one tuple per kind of error: one entry per retry, in seconds. Kinds that the seed's
+table does not have follow below it: a refused connection, a 429, and an unknown decline code
+(decisions 3, 4).
 
 Rules a change must keep:
 
-1. A decline is never sent again.
-2. A code nobody knows is not a decline. It is `UNRECOGNISED`: the outcome is unknown, the payment
-   stays Pending, and the gateway is asked before anything is concluded (decision 3).
-3. Exhausted retries say nothing about the outcome. They raise the seed's alert and nothing more.
+1. A decline is never retried.
+2. An unknown code is not a decline. It is `UNRECOGNISED`: the outcome is unknown, the payment stays
+   Pending and the gateway is queried first (decision 3).
+3. Exhausted retries prove nothing about the outcome. They only raise the seed's alert.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from typing import Final
 from caas.rules.decline_codes import CARD_DECLINED, INSUFFICIENT_FUNDS, INVALID_CARD_DATA
 
 CALL_TIMEOUT_SECONDS: Final = 10.0
-"""How long one call to the gateway may take before it counts as a network time-out."""
+"""The time limit of one gateway call; beyond it the call counts as a network time-out."""
 
 RETRY_AFTER_SECONDS_MAX: Final = 60.0
-"""The longest wait that a gateway's Retry-After is allowed to ask of us."""
+"""The longest Retry-After that is honoured."""
 
 
 class GatewayErrorKind(StrEnum):
-    """The error types of the seed's table, then those it does not name."""
+    """The error types of the seed's table, then further ones."""
 
     NETWORK_TIMEOUT = "Network timeout"
     GATEWAY_5XX_ERROR = "Gateway 5xx error"
@@ -39,7 +39,7 @@ class GatewayErrorKind(StrEnum):
 
 
 class Knowledge(StrEnum):
-    """What an error lets us conclude about the payment (decision 3)."""
+    """What an error proves about the payment (decision 3)."""
 
     NOT_SENT = "not sent"
     REFUSED = "refused"
@@ -92,10 +92,10 @@ _DECLINES: Final[Mapping[str, GatewayErrorKind]] = {
 def wait_before_retry(
     kind: GatewayErrorKind, *, retry: int, retry_after: float | None = None
 ) -> float | None:
-    """Return the seconds to wait before this retry, counted from 1, or None when there is none.
+    """Return the seconds before this retry (counted from 1), or None when retries are exhausted.
 
-    `retry_after` is what a 429 asked for, in seconds: it lengthens the wait, up to
-    `RETRY_AFTER_SECONDS_MAX`, and never shortens it.
+    `retry_after` is the Retry-After of a 429 in seconds: it can lengthen the wait up to
+    `RETRY_AFTER_SECONDS_MAX`, never shorten it.
 
     Raises:
         ValueError: `retry` is less than 1; the first call is not a retry.
@@ -110,17 +110,17 @@ def wait_before_retry(
 
 
 def decline_kind(code: str | None) -> GatewayErrorKind:
-    """Return which row of the table a gateway's decline code belongs to, however it is spelt."""
+    """Return the table row for a gateway's decline code, in any spelling."""
     return _DECLINES.get(_spelling(code or ""), GatewayErrorKind.UNRECOGNISED)
 
 
 def _asked_for(kind: GatewayErrorKind, retry_after: float | None) -> float:
-    """Honour Retry-After on a 429 only, within the limit; not a number counts as nothing."""
+    """Return the Retry-After of a 429 within the limit; anything but a number counts as 0."""
     if kind is not GatewayErrorKind.RATE_LIMITED or retry_after is None or not retry_after > 0:
         return 0.0
     return min(retry_after, RETRY_AFTER_SECONDS_MAX)
 
 
 def _spelling(code: str) -> str:
-    """Reduce "Do-Not-Honor" and "do not honor" to the table's `do_not_honor`."""
+    """Normalise "Do-Not-Honor" and "do not honor" to `do_not_honor`."""
     return "_".join(code.casefold().replace("-", " ").replace("_", " ").split())

@@ -1,7 +1,7 @@
-"""What a key of the API allows: the callers of the seed's Internal Payment API, and operations.
+"""API key scopes: the callers of the seed's Internal Payment API, and operations.
 
-Rule a change must keep: a scope's name is stored with every key and written in every setting, so
-that renaming one is a migration.
+Rule a change must keep: scope names are stored with keys and used in settings; renaming one needs a
+migration.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from enum import StrEnum
 class Scope(StrEnum):
     """The "Caller" column of the seed's Internal Payment API Endpoints (decision 18).
 
-    `fleet` sells services for any customer and any vehicle (decision 91).
+    `fleet` can sell services for any customer and vehicle (decision 91).
     """
 
     ORDER_MANAGEMENT = "order-management"

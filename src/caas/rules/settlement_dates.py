@@ -1,16 +1,16 @@
-"""When money should arrive, and when its absence becomes a discrepancy (decision 36).
+"""Expected settlement dates, and when a late settlement becomes a discrepancy (decision 36).
 
-A settlement is expected a number of business days after the capture, by payment method. After that
-day it is *delayed* (the seed's first discrepancy), and some business days later it is *missing*.
-Both resolve themselves when the settlement line comes.
+A settlement is expected a number of business days after the capture, depending on the payment
+method. After that day it is *delayed* (the seed's first discrepancy); some business days later it
+is *missing*. Both close when the settlement line arrives.
 
-Business days are Monday to Friday without the holidays one passes in. `target_closing_days` are
-those of the euro's own settlement system, the default of the market of Madrid.
+Business days are Monday to Friday except the holidays passed in. `target_closing_days` returns
+those of TARGET, the euro's settlement system, the default for Madrid.
 
 Rules a change must keep:
 
-1. Days are dates in the market's calendar: today's date is an argument.
-2. Searching forward has a limit, so that a calendar of nothing but holidays is an error.
+1. Dates are in the market's calendar; today's date is an argument.
+2. Searches are bounded: a calendar with only holidays raises an error.
 """
 
 from collections.abc import Mapping
@@ -21,21 +21,21 @@ from enum import StrEnum
 from typing import Final
 
 HOLIDAYS_IN_A_ROW_MAX: Final = 30
-"""No calendar closes longer; a longer one is a mistake in the settings."""
+"""The longest run of holidays; a longer one is a configuration error."""
 
 _SATURDAY: Final = 5
 _ONE_DAY: Final = timedelta(days=1)
 
 
 class PaymentMethod(StrEnum):
-    """How the customer pays, as far as it decides when the money comes."""
+    """How the customer pays, as far as it affects the settlement date."""
 
     CARD = "card"
     BANK_DEBIT = "bank_debit"
 
 
 class Punctuality(StrEnum):
-    """Where an unsettled payment stands against its expected settlement date."""
+    """How an open settlement stands against its expected date."""
 
     ON_TIME = "on time"
     DELAYED = "delayed"
@@ -59,14 +59,14 @@ TERMS: Final[Mapping[PaymentMethod, SettlementTerms]] = {
 def expected_settlement_date(
     captured_on: date, method: PaymentMethod, holidays: AbstractSet[date] = frozenset()
 ) -> date:
-    """Return the business day on which the money should arrive."""
+    """Return the business day on which the settlement is expected."""
     return add_business_days(captured_on, TERMS[method].expected_after, holidays)
 
 
 def punctuality(
     expected_on: date, today: date, method: PaymentMethod, holidays: AbstractSet[date] = frozenset()
 ) -> Punctuality:
-    """Say whether a settlement not yet seen today is on time, delayed or missing."""
+    """Return whether a settlement not yet received today is on time, delayed or missing."""
     if today <= expected_on:
         return Punctuality.ON_TIME
     missing_from = add_business_days(expected_on, TERMS[method].missing_after, holidays)
@@ -74,7 +74,7 @@ def punctuality(
 
 
 def add_business_days(start: date, days: int, holidays: AbstractSet[date] = frozenset()) -> date:
-    """Return the date that many business days after `start`, which itself is never counted.
+    """Return the date so many business days after `start`, which is not counted.
 
     Raises:
         ValueError: more than `HOLIDAYS_IN_A_ROW_MAX` days without a business day follow.
@@ -86,12 +86,12 @@ def add_business_days(start: date, days: int, holidays: AbstractSet[date] = froz
 
 
 def is_business_day(day: date, holidays: AbstractSet[date] = frozenset()) -> bool:
-    """Say whether banks settle on this day."""
+    """Return whether banks settle on this day."""
     return day.weekday() < _SATURDAY and day not in holidays
 
 
 def target_closing_days(year: int) -> frozenset[date]:
-    """Return the weekdays and feasts on which the euro's settlement system TARGET is closed."""
+    """Return the weekdays on which TARGET, the euro's settlement system, is closed."""
     easter = _easter_sunday(year)
     return frozenset(
         {

@@ -1,7 +1,7 @@
-"""What the gateway may keep of a settlement, as it was agreed: the measure of a fee drift.
+"""Agreed gateway fees, against which fee drift is measured.
 
-Rules a change must keep: whole minor units, a per mille of the gross rounded half up and a fixed
-part; without agreed terms no fee is ever a discrepancy.
+Rules a change must keep: whole minor units: a per mille of the gross, rounded half up, plus a fixed
+part. Without agreed terms no fee is a discrepancy.
 """
 
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ PARTS: Final = 3
 
 
 class FeeTermsError(StartupError):
-    """Fees are three whole numbers: per mille of a settlement, fixed part, fee of a dispute."""
+    """Fee terms are three whole numbers: per mille of a settlement, fixed part, dispute fee."""
 
     code = "fee_terms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeeTerms:
-    """Per mille of a settlement, plus a fixed part; a fixed fee for a dispute; minor units."""
+    """Per mille of a settlement plus a fixed part, and a fixed dispute fee, in minor units."""
 
     per_mille: int
     fixed: int
     dispute: int
 
     def of_settlement(self, gross: int) -> int:
-        """Return what may be kept of a settlement of this gross amount."""
+        """Return the agreed fee for a settlement of this gross amount."""
         return (gross * self.per_mille + 500) // 1000 + self.fixed
 
 
 def read_fee_terms(text: str) -> FeeTerms | None:
-    """Read "per mille,fixed,dispute"; an empty text is no agreement.
+    """Parse "per mille,fixed,dispute"; empty text means no agreement.
 
     Raises:
-        FeeTermsError: it is not three whole numbers.
+        FeeTermsError: the text is not three whole numbers.
     """
     if not text.strip():
         return None

@@ -1,10 +1,10 @@
-"""How often the gateway is asked about a settlement whose webhook did not come (decision 119).
+"""The polling schedule for settlements whose webhook did not arrive (decision 119).
 
-Soon after the capture at first, then hourly, and daily once a settlement is so late that people
-look after it. A webhook that was lost costs a minute, and nobody is asked without end.
+Polls start soon after the capture, become hourly, and then daily once the settlement is late enough
+for a person to look at it. A lost webhook costs a minute.
 
-Rule a change must keep: waits are real seconds; the last one of the terms repeats until the daily
-ones begin.
+Rule a change must keep: waits are real seconds; the last wait of the terms repeats until daily
+polls begin.
 """
 
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ WAITS_MAX: Final = 20
 A_MINUTE_MAX: Final = 60_000
 DAILY_SECONDS: Final = 86_400.0
 DAILY_AFTER_SECONDS: Final = 10 * 86_400.0
-"""From then on once a day: by then the settlement is a discrepancy, and somebody has it."""
+"""From here on, poll daily: the settlement is a discrepancy that somebody handles."""
 
 
 class PollTermsError(ValueError):
-    """These are no terms for asking."""
+    """The polling terms are invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollTerms:
-    """Seconds from the capture to the first question, and from each to the next.
+    """Seconds from the capture to the first poll, and between polls.
 
-    `a_minute` is how many questions one process asks in a minute, about all payments.
+    `a_minute` limits the polls that one process makes per minute, for all payments.
     """
 
     waits: tuple[float, ...] = (60.0, 300.0, 900.0, 3600.0)
     a_minute: int = 600
 
     def __post_init__(self) -> None:
-        """Refuse waits that would never let the gateway rest.
+        """Validate the waits.
 
         Raises:
-            PollTermsError: there is none, one is too short, or there are too many.
+            PollTermsError: there are none, one is too short, or there are too many.
         """
         sane = all(WAIT_SECONDS_MIN <= wait <= DAILY_AFTER_SECONDS for wait in self.waits)
         if not (sane and 0 < len(self.waits) <= WAITS_MAX):
@@ -45,7 +45,7 @@ class PollTerms:
             raise PollTermsError
 
     def wait_before(self, question: int) -> float:
-        """Return how long to wait before the n-th question about a payment, counted from zero."""
+        """Return the wait before the n-th poll of a payment, counted from zero."""
         wait = self.waits[min(question, len(self.waits) - 1)]
         repeated = max(0, question - len(self.waits) + 1)
         late = sum(self.waits) + repeated * self.waits[-1] > DAILY_AFTER_SECONDS
@@ -53,10 +53,10 @@ class PollTerms:
 
 
 def read_poll_terms(waits: str, a_minute: str) -> PollTerms:
-    """Read waits in seconds separated by commas, and a number; the default for what is empty.
+    """Parse comma-separated waits in seconds and a number; empty text gives the default.
 
     Raises:
-        PollTermsError: they are no terms.
+        PollTermsError: the terms are invalid.
     """
     default = PollTerms()
     try:

@@ -1,7 +1,7 @@
-"""A head of the history: what every append-only table came to on one day, signed (decision 118).
+"""Signed heads: a daily signed commitment to every append-only table (decision 118).
 
-Rules a change must keep: what is signed is the JSON of the head with its names in order and no
-space; a head names the digest of the one before it, so that the newest vouches for all.
+Rules a change must keep: the signed text is the head's JSON with sorted names and no spaces; each
+head contains the digest of the previous one, so the newest commits to all.
 """
 
 import base64
@@ -18,12 +18,12 @@ KEY_ID_CHARACTERS: Final = 16
 
 
 class NoHeadError(ValueError):
-    """This text is no head."""
+    """The text is not a signed head."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableHead:
-    """What a table came to: how many rows, and the root over their digests, in hexadecimal."""
+    """A table's row count and the Merkle root of its rows in hexadecimal."""
 
     rows: int
     root: str
@@ -32,7 +32,7 @@ class TableHead:
 NOT_READ: Final = (
     ValueError, LookupError, TypeError, AssertionError, AttributeError, RecursionError,
 )  # fmt: skip
-"""What data of another shape end in."""
+"""Exceptions that malformed data can raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class SignedHead:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the text of a file.
+        """Parse the text of a head file.
 
         Raises:
-            NoHeadError: it is no head.
+            NoHeadError: the text is not a head.
         """
         try:
             data = json.loads(text)
@@ -61,33 +61,33 @@ class SignedHead:
 
     @property
     def text(self) -> str:
-        """The text of its file."""
+        """The text of the head file."""
         data = {"head": self._data, "public_key": self.public_key, "signature": self.signature}
         return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     @property
     def number(self) -> int:
-        """Which head this is, counted from one."""
+        """The head's number, counted from one."""
         return int(self._data["head"])
 
     @property
     def made_at(self) -> str:
-        """When it was made, as it says itself."""
+        """The time of creation, as stated in the head."""
         return str(self._data["made_at"])
 
     @property
     def digest_before(self) -> str:
-        """The digest of the head before it, empty for the first."""
+        """The digest of the previous head, empty for the first."""
         return str(self._data["previous"])
 
     @property
     def digest(self) -> str:
-        """What the next head holds of this one."""
+        """The digest that the next head contains."""
         return hashlib.sha256(self.body.encode()).hexdigest()
 
     @property
     def tables(self) -> Mapping[str, TableHead]:
-        """What each table came to."""
+        """The commitment to each table."""
         return {
             str(name): TableHead(int(it["rows"]), str(it["root"]))
             for name, it in self._data["tables"].items()
@@ -95,13 +95,13 @@ class SignedHead:
 
     @property
     def key_id(self) -> str:
-        """The id of the key that should have signed it."""
+        """The id of the signing key."""
         public = base64.b64decode(self.public_key)
         return hashlib.sha256(public).hexdigest()[:KEY_ID_CHARACTERS]
 
     @property
     def is_signed(self) -> bool:
-        """Whether its key signed it."""
+        """Whether the signature is valid for the key."""
         try:
             public, signature = map(base64.b64decode, (self.public_key, self.signature))
         except binascii.Error:
@@ -115,7 +115,7 @@ class SignedHead:
 
 
 def is_public_key(text: str) -> bool:
-    """Say whether this is a public key in base64."""
+    """Return whether the text is a base64 public key."""
     try:
         return len(base64.b64decode(text, validate=True)) == PUBLIC_KEY_BYTES
     except (binascii.Error, ValueError):
@@ -125,7 +125,7 @@ def is_public_key(text: str) -> bool:
 def body_of(
     number: int, *, made_at: str, digest_before: str, tables: Mapping[str, TableHead]
 ) -> str:
-    """Return the text of a head that is to be signed."""
+    """Return the text of a head to sign."""
     return canonical(
         {
             "head": number,
@@ -137,5 +137,5 @@ def body_of(
 
 
 def canonical(data: object) -> str:
-    """Return the one text of these data that is signed."""
+    """Return the canonical JSON text that is signed."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

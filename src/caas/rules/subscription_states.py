@@ -1,22 +1,22 @@
-"""Diagram 6, seen from the subscription: from "Subscribe" to the service switched off.
+"""The subscription state machine (Diagram 6): from "Subscribe" to the service deactivated.
 
 Theory of operation
 -------------------
 
-A subscription begins with its payment method being verified, because a month is charged only after
-it was used (decision 27). Verified, the vehicle is told; the vehicle's own word makes it active.
-Every month that is paid continues it. It ends cancelled: by a month that cannot be charged, which
-is what Diagram 6 draws, or by the customer. A payment method that is refused, and a vehicle that
-does not take the service, are ends as well: nothing was delivered, nothing is charged. While it
-lives its payment method may be replaced by another one, when that is verified too.
+A subscription first verifies its payment method, because a month is charged only after it was used
+(decision 27). The vehicle is then commanded, and its acknowledgement activates the subscription.
+Each paid month continues it. It is cancelled by a month that cannot be charged (Diagram 6) or by
+the customer. A refused payment method or a vehicle that does not accept the service also ends it:
+nothing was delivered, so nothing is charged. While the subscription is live, its payment method can
+be replaced by another verified one.
 
-`TRANSITIONS` are the arrows of the diagram, `BEYOND` those it does not draw.
+`TRANSITIONS` holds the arrows of the diagram, `BEYOND` the others.
 
 Rules a change must keep:
 
-1. Whatever moves a subscription is an arrow in one of the two literals.
-2. Active is reached from the vehicle's acknowledgement and from nothing else.
-3. A cancelled subscription stays cancelled; a late outcome about its payments gives money back.
+1. Every subscription transition is in one of the two literals.
+2. Only the vehicle's acknowledgement activates a subscription.
+3. Cancelled is final; a late payment is refunded.
 """
 
 from enum import StrEnum
@@ -24,7 +24,7 @@ from typing import Final
 
 
 class SubscriptionState(StrEnum):
-    """Where a subscription stands."""
+    """The state of a subscription."""
 
     VERIFYING = "verifying payment method"
     REFUSED = "payment method refused"
@@ -35,7 +35,7 @@ class SubscriptionState(StrEnum):
 
 
 class SubscriptionEvent(StrEnum):
-    """What happens to a subscription, in the words of Diagram 6 and then beyond them."""
+    """Events of a subscription: first those of Diagram 6, then the others."""
 
     SERVICE_ACTIVE = "Service Active"
     CONTINUE_SUBSCRIPTION = "Continue Subscription"
@@ -84,16 +84,16 @@ BEYOND: Final[dict[SubscriptionState, dict[SubscriptionEvent, SubscriptionState]
 }
 
 LIVE: Final = frozenset({_S.VERIFYING, _S.ACTIVATING, _S.ACTIVE})
-"""States that forbid a second subscription to the same service in the same vehicle."""
+"""States that block a second subscription to the same service in the same vehicle."""
 
 
 def next_state(state: SubscriptionState, event: SubscriptionEvent) -> SubscriptionState | None:
-    """Return the state this event leads to, or None when no arrow leaves this state with it."""
+    """Return the state this event leads to, or None when the transition is illegal."""
     return TRANSITIONS.get(state, {}).get(event) or BEYOND.get(state, {}).get(event)
 
 
-def payment_transitions() -> list[tuple[SubscriptionState, SubscriptionEvent, SubscriptionState]]:
-    """List every move of both literals, the diagram's own first."""
+def transitions() -> list[tuple[SubscriptionState, SubscriptionEvent, SubscriptionState]]:
+    """Return every transition of both literals, the diagram's first."""
     return [
         (source, event, target)
         for table in (TRANSITIONS, BEYOND)

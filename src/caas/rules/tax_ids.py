@@ -1,10 +1,9 @@
-"""Tax ids: the number by which a country's tax office knows a person or a company.
+"""Validates and formats tax ids.
 
-Each country has its own form and check digits; where none is known to the library, letters, digits
-and separators are taken as they are.
+Each country has its own format and check digits; for a country unknown to the library, letters,
+digits and separators are accepted as they are.
 
-Rules a change must keep: pure; an id is refused with a sentence that says what is wrong with it,
-and kept without separators and without its country's prefix.
+Rules a change must keep: functions are pure; ids are stored without separators and country prefix.
 """
 
 import re
@@ -23,19 +22,21 @@ _NAMES: Final = {"ES": "NIF", "PT": "NIF", "CL": "RUT"}
 
 
 class InvalidTaxIdError(RefusedError):
-    """This is no tax id of that country; look at the document that it is from."""
+    """The tax id is not valid in that country. Check it against the document it comes from."""
 
     code = "invalid_tax_id"
 
 
 def checked_tax_id(country: str, tax_id: str) -> str:
-    """Return a tax id as its country's office writes it, without separators.
+    """Validate a tax id and return it in the country's form, without separators.
 
     Raises:
-        InvalidTaxIdError: it is none; the sentence says what is wrong.
+        InvalidTaxIdError: it is not valid; the sentence says why.
     """
     if not _COUNTRY.fullmatch(country):
-        raise _refused(country, tax_id, f"{country!r:.10} is no country; an example is ES")
+        raise _refused(
+            country, tax_id, f"{country!r:.10} is not a country code. Send one such as ES"
+        )
     office = get_cc_module(country, "vat")
     if office is None:
         if not _ANYWHERE.fullmatch(tax_id):
@@ -52,9 +53,9 @@ def checked_tax_id(country: str, tax_id: str) -> str:
 
 
 def written_tax_id(country: str, tax_id: str, *, otherwise: str) -> str:
-    """Return a tax id as a document shows it, after its name: "RUT 12.345.678-5".
+    """Format a tax id for a document, after its name: "RUT 12.345.678-5".
 
-    `otherwise` is the reader's word for the tax id of a country that has no name for it here.
+    `otherwise` is the label for countries without a named tax id.
     """
     office = get_cc_module(country, "vat") if _COUNTRY.fullmatch(country) else None
     written = getattr(office, "format", str)(tax_id)

@@ -1,22 +1,21 @@
-"""The tax in a price, and what of a sale falls under which rate (decision 58, record 121).
+"""Tax included in prices, and the tax categories of sales (decision 58, record 121).
 
-Consumers are told prices that contain their tax. What is paid is the gross amount; the tax in it is
-rounded half up in whole minor units, and the net amount is the rest, so that both always come to
-what was paid, in currencies without decimals as well as with three.
+Consumer prices include tax. The payment is the gross amount; its tax is rounded half up in whole
+minor units and net is the rest, so that net plus tax always equals the payment, whatever the
+currency's decimals.
 
-What is earned of a payment shrinks when something is refunded. Its tax shrinks in the same measure,
-worked out from what is left and not from each refund, so that no sequence of refunds leaves a unit
-of tax behind.
+A refund reduces the revenue of a payment. The tax is then calculated from the remainder, not from
+each refund, so that no sequence of refunds leaves a unit of tax behind.
 
-Rules a change must keep: pure; whole minor units in and out; `billing_database` has the same three
-lines as functions of the database, and a test holds them against each other.
+Rules a change must keep: functions are pure, in whole minor units; the database has the same three
+calculations as SQL functions, and a test compares them.
 """
 
 from enum import StrEnum
 from typing import Final
 
 BASIS_POINTS: Final = 10_000
-"""One whole, as tax rates are written: 21 % is 2100."""
+"""One whole, in basis points: 21 % is 2100."""
 
 
 class Goods(StrEnum):
@@ -28,7 +27,7 @@ class Goods(StrEnum):
 
 
 class TaxCategory(StrEnum):
-    """How a supply is taxed: the codes of UNCL 5305 that EN 16931 names."""
+    """UNCL 5305 tax category codes used by EN 16931."""
 
     STANDARD = "S"
     ZERO = "Z"
@@ -43,16 +42,16 @@ NEEDS_A_REASON: Final = frozenset({TaxCategory.EXEMPT, TaxCategory.NOT_SUBJECT})
 
 
 def half_up(dividend: int, divisor: int) -> int:
-    """Divide whole numbers and round half away from zero; the divisor is above zero."""
+    """Divide and round half away from zero; the divisor is positive."""
     rounded = (2 * abs(dividend) + divisor) // (2 * divisor)
     return -rounded if dividend < 0 else rounded
 
 
 def tax_in(gross: int, basis_points: int) -> int:
-    """Return the tax that a gross amount contains, rounded half up; the net amount is the rest."""
+    """Return the tax included in a gross amount, rounded half up."""
     return half_up(gross * basis_points, BASIS_POINTS + basis_points)
 
 
 def tax_left(tax: int, *, left: int, of: int) -> int:
-    """Return the tax in what is `left` of a gross amount that contained `tax`."""
+    """Return the tax in the remainder `left` of a gross amount `of` that included `tax`."""
     return half_up(tax * left, of) if of else 0

@@ -1,7 +1,7 @@
-"""How long nobody may try again after wrong tries: longer each time, and never for ever.
+"""Sign-in throttling: waits that grow with each failed attempt, up to a limit.
 
-Rules a change must keep: the wait doubles with each wrong try past the free ones, up to a limit;
-what went wrong long ago is forgotten.
+Rules a change must keep: the wait doubles with each failure beyond the free ones, up to a limit;
+old failures expire.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ _DOUBLINGS_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Slowing:
-    """How many wrong tries are free before the waits begin."""
+    """How many failures are free before waits begin."""
 
     free_tries: int
 
     def wait_seconds(self, failures: int) -> float:
-        """Return how long to wait after so many wrong tries."""
+        """Return the wait after so many failures."""
         past = failures - self.free_tries
         if past < 0:
             return 0.0

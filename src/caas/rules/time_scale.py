@@ -1,9 +1,9 @@
-"""How fast time passes for waits and deadlines: 1 in operation, faster in tests and the demo.
+"""Time scale for waits and deadlines: 1 in operation, larger in tests and the demo.
 
-Every wait the platform keeps is written down in real seconds and goes through `TimeScale.seconds`.
-What comes from outside (an authorization's expiry, a webhook's timestamp) is never scaled.
+Waits are defined in real seconds and pass through `TimeScale.seconds`.
 
-Rule a change must keep: what others measure by their own clocks is never scaled.
+Rule a change must keep: times that others measure (an authorization's expiry, a webhook's
+timestamp) are never scaled.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class TimeScale:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a clock that stands still or runs backwards."""
+        """Reject a scale that is not positive."""
         if not self.scale > 0:
-            message = f"a time scale is above zero, not {self.scale}"
+            message = f"a time scale must be positive, not {self.scale}"
             raise ValueError(message)
 
     def seconds(self, wait_seconds: float) -> float:
-        """Return how long a wait of so many real seconds takes at this pace."""
+        """Return the scaled duration of a wait in real seconds."""
         return wait_seconds / self.scale

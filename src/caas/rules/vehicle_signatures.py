@@ -1,11 +1,10 @@
-"""What a vehicle signs when it confirms a command, and whether it did (Diagram 8, decision 15).
+"""Verifies vehicles' signatures on command acknowledgements (Diagram 8, decision 15).
 
-Whoever receives an acknowledgement asks here before it is recorded, and whoever reads it later in
-the books asks again.
+Acknowledgements are verified before they are recorded and again when the record is audited.
 
-Rules a change must keep: a key with which anybody can sign signs nothing here; the text under a
-signature is public; none of its fields may hold the separator. Words recorded before decision 105
-were signed without the action, and are read so.
+Rules a change must keep: low-order keys, with which anyone can sign, are rejected; the signed text
+is public, and no field contains the separator; messages recorded before decision 105 were signed
+without the action and still verify.
 """
 
 import functools
@@ -27,14 +26,14 @@ _ORDER_EIGHT: Final = int.from_bytes(
 _LOW_ORDER: Final = frozenset({
     0, 1, _ORDER_EIGHT, _FIELD - _ORDER_EIGHT, _FIELD - 1, _FIELD, _FIELD + 1,
 })  # fmt: skip
-"""What the points of order 1, 2, 4 and 8 are written as, but for the sign (RFC 8032, 5.1.2)."""
+"""Encodings of the points of order 1, 2, 4 and 8, without the sign (RFC 8032, 5.1.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedMessage:
-    """What a vehicle says under its signature; `at` is the instant as the vehicle wrote it.
+    """The fields a vehicle signs; `at` is the timestamp as the vehicle wrote it.
 
-    `action` is None in what was signed before vehicles signed the action.
+    `action` is None in messages signed before the action was part of the text.
     """
 
     vin: str
@@ -57,7 +56,7 @@ class SignedMessage:
 
 
 def signed_with(public_key: bytes, *, signature: bytes, text: str) -> bool:
-    """Tell whether the owner of this Ed25519 key signed the text."""
+    """Return whether the owner of this Ed25519 key signed the text."""
     key = _public_key(public_key)
     if key is None:
         return False
@@ -69,7 +68,7 @@ def signed_with(public_key: bytes, *, signature: bytes, text: str) -> bool:
 
 
 def has_low_order(public_key: bytes) -> bool:
-    """Tell whether anybody can sign with this key: it is a point of one of the smallest orders."""
+    """Return whether the key is a low-order point, with which anyone can sign."""
     return int.from_bytes(public_key, "little") % _SIGN_BIT in _LOW_ORDER
 
 

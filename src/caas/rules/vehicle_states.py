@@ -1,28 +1,28 @@
-"""Diagrams 2 and 3, seen from the vehicle: from stock to the customer's door, and back to stock.
+"""The vehicle state machine (Diagrams 2 and 3): from stock to delivery, and back to stock.
 
 Theory of operation
 -------------------
 
-A vehicle that belongs to nobody's order is *sin asignar*: it is in stock and anyone may reserve it.
-The reservation payment marks it reserved, the factory confirms and builds it, it becomes ready,
-the final payment marks it fully paid; then matriculation, transport, delivery. A vehicle that
-stands finished in stock skips the factory: it goes from reserved to ready.
+A vehicle without an order is *sin asignar*: it is in stock and can be reserved. The reservation
+payment marks it reserved, the factory confirms and builds it, it becomes ready, the final payment
+marks it fully paid; registration, transport and delivery follow. A finished vehicle in stock goes
+from reserved straight to ready.
 
-Three things bring it back to stock: the reservation is lost because the final payment was declined
-(Diagram 3, "Mark Vehicle Sin Asignar"), the factory refuses the order (decision 22), or the
-customer withdraws (desistimiento). A delivered vehicle stands in the customer's street, so there
-desistimiento alone moves nothing: the vehicle is in stock again when it has been returned.
+Three events return it to stock: the final payment is declined and the reservation is lost (Diagram
+3, "Mark Vehicle Sin Asignar"), the factory refuses the order (decision 22), or the customer
+withdraws (desistimiento). Withdrawal alone does not move a delivered vehicle: it is in stock again
+once it was returned.
 
-`TRANSITIONS` are the arrows of the two diagrams, `BEYOND` those the diagrams do not draw, each
-event with its decision in `DECISIONS`. A ready vehicle that nobody has reserved stays sin asignar:
-a factory finishes what it began even when the reservation was lost meanwhile.
+`TRANSITIONS` holds the arrows of the two diagrams; `BEYOND` holds further arrows, each event with
+its decision in `DECISIONS`. A ready vehicle without a reservation stays sin asignar: a factory
+finishes what it began even when the reservation was lost meanwhile.
 
 Rules a change must keep:
 
-1. Whatever moves a vehicle is an arrow in one of the two literals.
-2. Only a decline or desistimiento takes a vehicle away from a customer. There is no arrow for an
-   unknown outcome, and none must be added (decision 19).
-3. From fully paid on, a payment cannot lose the vehicle any more.
+1. Every vehicle transition is in one of the two literals.
+2. Only a decline or a withdrawal takes a vehicle away from a customer, never an unknown outcome
+   (decision 19).
+3. Once fully paid, a vehicle cannot be lost through a payment.
 """
 
 from enum import StrEnum
@@ -32,7 +32,7 @@ from caas.errors import ConflictError
 
 
 class VehicleState(StrEnum):
-    """Where a vehicle is on its way to a customer."""
+    """The state of a vehicle."""
 
     SIN_ASIGNAR = "sin asignar"
     RESERVED = "reserved"
@@ -45,7 +45,7 @@ class VehicleState(StrEnum):
 
 
 class VehicleEvent(StrEnum):
-    """What happens to a vehicle, in the words of Diagrams 2 and 3 and then beyond them."""
+    """Events of a vehicle: first those of Diagrams 2 and 3, then the others."""
 
     MARK_VEHICLE_RESERVED = "Mark Vehicle Reserved"
     ORDER_CONFIRMATION = "Order Confirmation"
@@ -107,24 +107,24 @@ DECISIONS: Final[dict[VehicleEvent, tuple[int, ...]]] = {
 }
 
 ASSIGNED: Final = frozenset(VehicleState) - {_S.SIN_ASIGNAR}
-"""States in which the vehicle has exactly one active assignment (decision 20, law 8)."""
+"""States in which the vehicle has exactly one active assignment (decision 20, invariant 8)."""
 
 RESERVATION_CAN_BE_LOST: Final = frozenset(
     state for state, row in TRANSITIONS.items() if _E.MARK_VEHICLE_SIN_ASIGNAR in row
 )
-"""States in which a declined final payment, or a late reservation failure, takes the vehicle."""
+"""States in which a declined final payment or a late reservation failure frees the vehicle."""
 
 
 class IllegalVehicleTransitionError(ConflictError):
-    """The vehicle cannot make this move from the state it is in; nothing was changed."""
+    """The vehicle cannot make this transition from its current state. Nothing was changed."""
 
     code = "illegal_vehicle_move"
 
     def __init__(self, state: VehicleState, event: VehicleEvent) -> None:
-        """Keep the state and the event that do not go together."""
+        """Record the state and the event."""
         self.state = state
         self.event = event
-        sentence = f'A vehicle that is {state} has no move "{event}"; nothing was changed.'
+        sentence = f'A vehicle that is {state} has no transition "{event}". Nothing was changed.'
         super().__init__(sentence, state=state.value, event=event.value)
 
 
@@ -140,8 +140,8 @@ def next_state(state: VehicleState, event: VehicleEvent) -> VehicleState:
     return target
 
 
-def payment_transitions() -> list[tuple[VehicleState, VehicleEvent, VehicleState]]:
-    """List every move of both literals, the diagrams' own first."""
+def transitions() -> list[tuple[VehicleState, VehicleEvent, VehicleState]]:
+    """Return every transition of both literals, the diagrams' first."""
     return [
         (source, event, target)
         for table in (TRANSITIONS, BEYOND)
@@ -151,9 +151,9 @@ def payment_transitions() -> list[tuple[VehicleState, VehicleEvent, VehicleState
 
 
 def mermaid() -> str:
-    """Draw the vehicle's way as a Mermaid state diagram."""
+    """Render the state machine as a Mermaid state diagram."""
     ids = {state: state.value.title().replace(" ", "") for state in VehicleState}
     lines = ["stateDiagram-v2", f"    [*] --> {ids[_S.SIN_ASIGNAR]}"]
     lines += [f'    state "{state}" as {ids[state]}' for state in VehicleState]
-    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in payment_transitions()]
+    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in transitions()]
     return "\n".join(lines) + "\n"

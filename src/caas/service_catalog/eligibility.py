@@ -35,6 +35,6 @@ async def check_buyer(database: Database, *, customer: UUID, price: int) -> None
         BillingDetailsRequiredError: it could not.
     """
     rows = BillingDetailsRows(database)
-    missing = await rows.lacking(customer, sale=PaymentType.SERVICE.value, amount=price)
+    missing = await rows.missing_fields(customer, sale=PaymentType.SERVICE.value, amount=price)
     if missing:
         raise buyer_unknown(customer, missing)

@@ -1,5 +1,5 @@
-"""The web edge: what the API and the pages share of HTTP, knowing neither of them.
+"""The HTTP edge shared by the API and the pages; it depends on neither.
 
-A request comes in through `WebApplication`, is matched by `Router`, and leaves as a `Response`;
-`server_config` says how it is served.
+A request enters through `WebApplication`, `Router` matches it, and a `Response` leaves.
+`server_config` configures uvicorn.
 """

@@ -1,11 +1,11 @@
-"""The one way in for every request and the one way out for every response, of API and pages alike.
+"""The outermost ASGI application of the API and of the pages.
 
-A site (the API, the pages) says how its requests are admitted and answered; here they are counted,
-given an id, kept from failing without an answer, and sent with their security headers.
+It counts requests, assigns request ids, turns unhandled exceptions into responses and adds security
+headers. A site (the API, the pages) admits and answers its own requests.
 
-Rules a change must keep: nothing behind this reads the network but through `caas.web.limits`; what
-is not expected is answered here, logged, and says nothing of the inside; a log line holds ids,
-never names of persons, bodies, queries or paths as they came.
+Rules a change must keep: request bodies are read only through `caas.web.limits`; an unexpected
+exception is logged and answered without internal details; log lines contain ids, never names of
+persons, bodies, queries or raw paths.
 """
 
 import os
@@ -51,9 +51,9 @@ FOR_BROWSERS: Final[tuple[RawHeader, ...]] = (
     (b"referrer-policy", b"same-origin"),
     NO_SNIFFING,
 )
-"""No page runs a script or a style that is not a file of ours, and none is shown elsewhere."""
+"""Pages load scripts and styles only from our own files and cannot be framed."""
 NO_STATUS: Final = 0
-"""Of a request that was not answered."""
+"""The status of a request that got no response."""
 REQUEST_ID_BYTES: Final = 8
 
 _log = structlog.get_logger()
@@ -62,35 +62,35 @@ SitesRequest = TypeVar("SitesRequest", bound=Request)
 
 
 class Site(Protocol[SitesRequest]):
-    """What answers requests behind this."""
+    """What an application must provide to be served."""
 
     name: str
     security_headers: tuple[RawHeader, ...]
     is_secure: bool
-    """Whether every request came by https, whatever it looks like."""
+    """Whether every request counts as https, for example behind a TLS proxy."""
 
     async def start(self) -> None:
-        """Get ready before the first request."""
+        """Prepare before the first request."""
         ...
 
     def begin(self, scope: Scope, headers: dict[bytes, bytes], request_id: str) -> SitesRequest:
-        """Begin a request from its head."""
+        """Create the request from its head."""
         ...
 
     async def respond(self, request: SitesRequest, receive: Receive) -> Response:
-        """Admit a request, read its body and answer it."""
+        """Admit the request, read its body and return the response."""
         ...
 
     def refuse(self, request: SitesRequest, error: CaasError) -> Response:
-        """Answer a request that ended in an error."""
+        """Return the response for a request that ended in an error."""
         ...
 
     def more_headers(self, request: SitesRequest) -> tuple[RawHeader, ...]:
-        """Return what stands on every response to this request."""
+        """Return headers to add to every response to this request."""
         ...
 
     def finish(self, request: SitesRequest, status: int, seconds: float) -> None:
-        """Note that a request was answered."""
+        """Record that the request was answered."""
         ...
 
 
@@ -106,7 +106,7 @@ class WebApplication(Generic[SitesRequest]):
         self._request_ids = (f"{process}-{number:08x}" for number in count(1))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one request from its arrival to its response."""
+        """Handle one ASGI connection: a request or the lifespan."""
         if scope["type"] != "http":
             await self._lifespan(receive, send)
             return
@@ -135,7 +135,7 @@ class WebApplication(Generic[SitesRequest]):
             return self._refuse(request, InternalError(), error)
 
     def _refuse(self, request: SitesRequest, known: CaasError, error: Exception | None) -> Response:
-        """Return the response that tells of an error; what is our fault is logged."""
+        """Return the error response; log it if the fault is ours."""
         if known.http_status >= FAILURES_FROM:
             _log.error(
                 f"{self._site.name}.failed",
@@ -173,7 +173,7 @@ class WebApplication(Generic[SitesRequest]):
 def side_by_side(
     machines: Application, people: Application, *, is_for_machines: Callable[[str], bool]
 ) -> Application:
-    """Return one application of two on one port; the lifespan is that of the first."""
+    """Return one application that serves two on one port; the first one handles the lifespan."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         first = scope["type"] != "http" or is_for_machines(scope["path"])

@@ -1,15 +1,14 @@
-"""Refuses every request that carries a card number or a full IBAN, wherever it stands.
+"""Rejects every request that contains a card number or a full IBAN.
 
 Card data belongs on the gateway's hosted page (decision 24); here it would bring every log, dump
-and backup into the scope of PCI-DSS. So the path, the query, the headers and every text of the
-body are read before anything is done with them; what is found is neither stored nor echoed.
+and backup into PCI-DSS scope. The path, the query, the headers and all text in the body are scanned
+first; a match is neither stored nor echoed.
 
-Most requests hold nothing that looks like either, and that is found out first, at little cost:
-`may_hold_card_number` says where there is no card number; without a country's two letters and two
-digits at the beginning of a word there is no IBAN.
+A cheap pre-screen runs first: `may_hold_card_number` rules out card numbers, and text without a
+country's two letters and two digits at the start of a word holds no IBAN.
 
-Rules a change must keep: the quick look may only say "perhaps" too often, never too seldom; text
-is read as a decoder will read it; only headers with secrets or signatures are left out.
+Rules a change must keep: the pre-screen may give false positives, never false negatives; text is
+scanned as a decoder would read it; only headers with secrets or signatures are skipped.
 """
 
 import base64
@@ -33,7 +32,7 @@ from caas.rules.card_numbers import (
 from caas.web.problems import CallRefusedError
 
 TEXT_CHARS_MIN: Final = 12
-"""No card number and no IBAN is shorter than this."""
+"""The minimum length of a card number or an IBAN."""
 
 _NOT_SCANNED: Final = frozenset({
     b"authorization", b"cookie", b"webhook-signature", b"webhook-timestamp", b"content-length",
@@ -45,11 +44,11 @@ _WORD_BEGINS: Final = re.compile(rb"[,-]aa-{0,3}0-{0,3}0")
 
 
 WRITTEN_BYTES_MAX: Final = 32
-"""So many bytes may be a number that was written where base64 is expected."""
+"""The maximum length of a base64 field that could hold a number in plain text."""
 
 
 def _kind(byte: int) -> int:
-    """Return what a byte is to an IBAN: a letter, a digit, a separator, or something else."""
+    """Classify a byte for IBAN detection: letter, digit, separator or other."""
     character = chr(byte)
     if byte.bit_length() <= 7 and character.isalnum():  # noqa: PLR2004  # ASCII has seven bits
         return ord("0" if character.isdigit() else "a")
@@ -63,26 +62,26 @@ _NEVER_TEXT: Final = frozenset({UUID, int, bool, NoneType, datetime})
 
 
 class CardNumberRefusedError(CallRefusedError):
-    """The request holds a card number or an IBAN; send the gateway's token for it instead."""
+    """The request contains a card number or an IBAN. Send the gateway's token instead."""
 
     code = "card_number_refused"
 
 
 def refuse_card_numbers(text: str) -> None:
-    """Refuse text with a card number or an IBAN in it.
+    """Reject text that contains a card number or an IBAN.
 
     Raises:
-        CardNumberRefusedError: there is one.
+        CardNumberRefusedError: the text contains one.
     """
     if may_hold_one(text.encode("utf-8", "replace")) and holds_one(text):
         raise CardNumberRefusedError
 
 
 def refuse_in_value(value: object) -> None:
-    """Refuse a decoded value when a text in it, however deep, is a card number.
+    """Reject a decoded value if any text in it, at any depth, contains a card number.
 
     Raises:
-        CardNumberRefusedError: there is one.
+        CardNumberRefusedError: the value contains one.
     """
     if isinstance(value, str | bytes):
         text = _written(value)
@@ -92,20 +91,20 @@ def refuse_in_value(value: object) -> None:
         for part in msgspec.structs.astuple(value):
             refuse_in_value(part)
     elif isinstance(value, (list, tuple, dict)):
-        refuse_card_numbers(msgspec.json.encode(value, enc_hook=str).decode())  # as it is kept
+        refuse_card_numbers(msgspec.json.encode(value, enc_hook=str).decode())  # as it is stored
         for part in [*value, *value.values()] if isinstance(value, dict) else value:
             refuse_in_value(part)
 
 
 def _written(value: str | bytes) -> str:
-    """Return a value as it was written; a file is longer, its lines are looked at when read."""
+    """Return the value as the client wrote it; files are longer and scanned when parsed."""
     if isinstance(value, str):
         return value
     return base64.b64encode(value).decode() if len(value) <= WRITTEN_BYTES_MAX else ""
 
 
 def may_be_text(kind: object) -> bool:
-    """Say whether values of this type may hold a text of the caller's own."""
+    """Return whether values of this type can contain free text."""
     options = getattr(kind, "__args__", None) or (kind,)
     if get_origin(kind) is Annotated:
         options = (options[0],)
@@ -117,10 +116,10 @@ def _is_enumeration(kind: object) -> bool:
 
 
 def refuse_in_head(path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
-    """Refuse a path, a query or a header with a card number in it.
+    """Reject a path, a query or a header that contains a card number.
 
     Raises:
-        CardNumberRefusedError: there is one.
+        CardNumberRefusedError: one of them contains one.
     """
     if len(path) >= TEXT_CHARS_MIN:
         refuse_card_numbers(path)
@@ -133,7 +132,7 @@ def refuse_in_head(path: str, query: bytes, headers: Mapping[bytes, bytes]) -> N
 
 
 def may_hold_one(text: bytes) -> bool:
-    """Look quickly: False is certain, True means that it must be read properly."""
+    """Pre-screen: False is certain, True means the text needs a full scan."""
     if may_hold_card_number(text):
         return True
     for begins in _WORD_BEGINS.finditer((b"," + text).translate(_KINDS)):
@@ -143,5 +142,5 @@ def may_hold_one(text: bytes) -> bool:
 
 
 def holds_one(text: str) -> bool:
-    """Say whether a card number or an IBAN stands anywhere in the text."""
+    """Return whether the text contains a card number or an IBAN."""
     return contains_card_number(text) or contains_iban(text)

@@ -1,8 +1,8 @@
-"""Forms and what stands in addresses: text fields and a file, checked before anybody reads them.
+"""Parses and validates forms, uploads and query strings.
 
-Rules a change must keep: no field takes a card number or an IBAN, whatever the field is for
-(decision 24); what was refused is neither stored, nor logged, nor shown again; every text has a
-limit; nobody's file is read before it is known who sends it.
+Rules a change must keep: no field accepts a card number or an IBAN (decision 24); rejected input is
+neither stored, logged nor shown again; every text has a length limit; a file is read only after its
+sender is authenticated.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,14 +29,14 @@ MEDIA_TYPE_CHARS_MAX: Final = 100
 
 
 class MalformedFormError(RefusedError):
-    """This is not a form of ours."""
+    """The form is malformed. Reload the page and submit it again."""
 
     code = "malformed_form"
     http_status = 400
 
 
 class ForeignFormError(RefusedError):
-    """The form is too old, or was not one of ours."""
+    """The form has expired or was not issued by this site. Reload the page and try again."""
 
     code = "foreign_form"
     http_status = 403
@@ -44,7 +44,7 @@ class ForeignFormError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file as it was sent."""
+    """An uploaded file."""
 
     name: str
     media_type: str
@@ -52,7 +52,7 @@ class Upload:
 
 
 def media_type_of(request: Request) -> bytes:
-    """Return the media type of a request's body, without its parameters."""
+    """Return the media type of the request body, without parameters."""
     return request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
 
@@ -60,8 +60,8 @@ async def read_form_body(request: Request, receive: Receive) -> bytes:
     """Return the body of a form without a file.
 
     Raises:
-        MalformedFormError: it is something else.
-        BodyTooLargeError: it is larger than any form.
+        MalformedFormError: the body is not a form.
+        BodyTooLargeError: the body exceeds the limit.
     """
     if media_type_of(request) != URL_ENCODED:
         raise MalformedFormError
@@ -69,11 +69,11 @@ async def read_form_body(request: Request, receive: Receive) -> bytes:
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """Return the fields of a form that was sent.
+    """Return the fields of a form.
 
     Raises:
-        MalformedFormError: it cannot be read, has a field twice, or is more than any of ours.
-        CardNumberRefusedError: there is a card number or an IBAN in a field.
+        MalformedFormError: it is unreadable, repeats a field or exceeds a limit.
+        CardNumberRefusedError: a field contains a card number or an IBAN.
     """
     try:
         pairs = parse_qsl(
@@ -86,11 +86,11 @@ def read_form(body: bytes) -> dict[str, str]:
 
 
 async def read_upload(request: Request, receive: Receive) -> tuple[dict[str, str], Upload | None]:
-    """Return the fields of a form and its file, None when none was chosen.
+    """Return the fields of a form and its file, or None if no file was chosen.
 
     Raises:
-        MalformedFormError: it cannot be read, or is more than any form of ours.
-        CardNumberRefusedError: there is a card number or an IBAN in a field.
+        MalformedFormError: it is unreadable or exceeds a limit.
+        CardNumberRefusedError: a field contains a card number or an IBAN.
     """
     body = await read_body(request, receive, bytes_max=UPLOAD_BYTES_MAX, passed_max=0)
     fields: list[tuple[str, str]] = []
@@ -129,10 +129,10 @@ async def read_upload(request: Request, receive: Receive) -> tuple[dict[str, str
 
 
 def read_query(query: bytes) -> dict[str, str]:
-    """Return what stands behind the question mark of an address; too much of it is left out.
+    """Return the query parameters; those beyond the limits are dropped.
 
     Raises:
-        CardNumberRefusedError: there is a card number or an IBAN in it.
+        CardNumberRefusedError: a parameter contains a card number or an IBAN.
     """
     try:
         pairs = parse_qsl(query.decode("latin-1"), max_num_fields=FIELDS_MAX)
@@ -143,20 +143,20 @@ def read_query(query: bytes) -> dict[str, str]:
 
 
 def refuse_card_numbers(texts: Iterable[str]) -> None:
-    """Refuse texts with a card number or an IBAN among them.
+    """Reject texts that contain a card number or an IBAN.
 
     Raises:
-        CardNumberRefusedError: there is one.
+        CardNumberRefusedError: a text contains one.
     """
     for text in texts:
         card_refusal.refuse_card_numbers(text)
 
 
 def refuse_other_sites(request: Request) -> None:
-    """Refuse a form that another site has sent (its token is asked for besides).
+    """Reject a form submitted from another site, in addition to checking its token.
 
     Raises:
-        ForeignFormError: it comes from another origin.
+        ForeignFormError: the form comes from another origin.
     """
     site = request.headers.get(b"sec-fetch-site", b"same-origin")
     origin = request.headers.get(b"origin")
@@ -168,7 +168,7 @@ def refuse_other_sites(request: Request) -> None:
 
 
 def filled(form: Mapping[str, str], name: str, *, chars_max: int) -> str | None:
-    """Return a field's text without blanks around it; None when it is empty or too long."""
+    """Return the field's trimmed text, or None if it is empty or too long."""
     text = " ".join(form.get(name, "").split())
     return text if 0 < len(text) <= chars_max else None
 

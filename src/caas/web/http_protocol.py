@@ -1,20 +1,20 @@
-"""HTTP/1.1 with limits that uvicorn does not have, on every byte of a message (F-W8, F-T1).
+"""HTTP/1.1 for uvicorn with limits on every part of a message (F-W8, F-T1).
 
-A client that sends ten thousand headers, endless chunk extensions or trailers, or one byte a
-minute, must not hold memory or a connection. The limits are kept where the bytes arrive, so a
-request that comes in one piece costs nothing for them.
+A client that sends ten thousand headers, endless chunk extensions or trailers, or one byte a minute
+must not tie up memory or a connection. Limits are checked as bytes arrive, so a request that
+arrives in one piece pays nothing for them.
 
-The parser hands trailers to `on_header`, exactly as it does headers; uvicorn then adds them to the
-headers of a request whose authorization is being looked at. So trailers are refused altogether.
+The parser passes trailers to `on_header` like headers, and uvicorn would add them to the headers of
+a request that is already being authorized. Trailers are therefore rejected.
 
-Whatever stands in front of us (a proxy, a firewall) may have read the other one of two
-`Authorization` headers, or another length of the body: then a request is smuggled past it. The
-parser refuses two lengths by itself; a head that says something twice is refused here (RFC 9110).
+A proxy in front may have used the other one of two `Authorization` headers, or another body length,
+which allows request smuggling. The parser rejects two lengths; this module rejects other duplicates
+(RFC 9110).
 
-Rules a change must keep: a header whose last value alone is read stands in `SINGLE`; bytes reach
-the parser `FEED_BYTES_MAX` at a time and are counted in between, so that no limit is passed by more
-than that; whoever began a request has `ARRIVAL_SECONDS_MAX` for all of it; what is refused here is
-told as a problem like everywhere else, and the connection is closed.
+Rules a change must keep: a header of which only the last value is used is listed in `SINGLE`; bytes
+are fed to the parser `FEED_BYTES_MAX` at a time and counted in between; a request must arrive
+completely within `ARRIVAL_SECONDS_MAX`; a rejected request gets a problem response and its
+connection is closed.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ from caas.web.problems import (
 from caas.web.response import Response
 
 CONNECTED: Final = "caas_connected"
-"""Under which name a request keeps who connected, until it is known who sent it."""
+"""The request state key for the peer's address until the caller is known."""
 NO_REQUEST: Final = "unread"
 BACKLOG: Final = 2048
 SHUTDOWN_SECONDS_MAX: Final = 20
@@ -69,7 +69,7 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~%:\[\]-]{0,255}")
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on httptools, with bounds on a message and on its arrival."""
+    """uvicorn's httptools protocol with limits on message size and arrival time."""
 
     cycle: Any = None
     _received = 0
@@ -83,7 +83,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal: CallRefusedError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first request, not for ever; a connection too many is closed at once."""
+        """Start the timer for the first request; close the connection if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS_MAX:
             transport.abort()
@@ -91,31 +91,31 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(IDLE_SECONDS_MAX, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the current request, within the limits."""
+        """Feed bytes to the parser within the limits."""
         for begins in range(0, len(data), FEED_BYTES_MAX):
             if not self.transport.is_closing():
                 self._feed(data[begins : begins + FEED_BYTES_MAX])
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection and its timer."""
+        """Cancel the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        """Begin to count a request's head."""
+        """Start counting the request head."""
         super().on_message_begin()
         self._head_from = self._received
         self._in_head = True
         self._arriving = True
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the request's address, within its limit."""
+        """Add a part of the request target, within its limit."""
         if len(self.url) + len(url) > ADDRESS_BYTES_MAX:
             raise self._refused(AddressTooLongError())
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; what comes after the body is none."""
+        """Add a header; reject trailers."""
         if not self._in_head:
             raise self._refused(TrailersRefusedError())
         if len(self.headers) == HEADERS_MAX:
@@ -123,14 +123,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request over, unless its head is too large or says two things."""
+        """Start the request, unless its head is too large or ambiguous."""
         self._in_head = False
         self._body_from, self._body_bytes = self._received, 0
         size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
         if size > HEADER_BYTES_MAX:
             raise self._refused(HeadersTooLargeError())
         if len(self.pipeline) >= PIPELINED_MAX:
-            raise self._refused(MalformedRequestError("Too many requests wait on a connection."))
+            raise self._refused(
+                MalformedRequestError("Too many pipelined requests on one connection.")
+            )
         try:
             refuse_ambiguous_head(self.headers, version=self.parser.get_http_version())
         except CallRefusedError as error:
@@ -138,18 +140,18 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Add a part of the body."""
         if self._received > self._body_from:
             self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the count."""
+        """Stop the arrival timer."""
         self._arriving = False
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Tell of a request that is not HTTP, or was refused while it was read, as a problem."""
+        """Answer a malformed or rejected request with a problem."""
         del msg
         self._refuse(self._refusal or MalformedRequestError("The request is not valid HTTP."))
 
@@ -168,17 +170,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stop_timer()
 
     def _excess(self) -> CallRefusedError | None:
-        """Return what there is too much of in the message that is arriving."""
+        """Return which limit the arriving message exceeds."""
         if self._in_head:
             too_large = self._received - self._head_from > HEADER_BYTES_MAX
             return HeadersTooLargeError() if too_large else None
         beside_body = self._received - self._body_from - self._body_bytes
         if beside_body > FRAMING_BYTES_MAX:
-            return BodyTooLargeError("The body comes in too many chunks, or they say too much.")
+            return BodyTooLargeError(
+                "The body has too many chunks, or its chunk extensions are too large."
+            )
         return BodyTooLargeError() if self._body_bytes > MESSAGE_BODY_BYTES_MAX else None
 
     def _refused(self, error: CallRefusedError) -> CallRefusedError:
-        """Keep an error to raise through the parser, which swallows it."""
+        """Keep the error, because the parser swallows exceptions."""
         self._refusal = error
         return error
 
@@ -187,7 +191,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(RequestTooSlowError())
 
     def _refuse(self, error: CallRefusedError) -> None:
-        """Close the connection, with a word why unless an answer is due or begun on it."""
+        """Close the connection; send the problem first unless a response has started or is due."""
         if self.transport.is_closing():
             return
         owes_an_answer = (
@@ -207,24 +211,28 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def refuse_ambiguous_head(headers: Sequence[tuple[bytes, bytes]], *, version: str) -> None:
-    """Refuse a head that two readers might read differently.
+    """Reject a head that two HTTP implementations could interpret differently.
 
     Raises:
-        AmbiguousRequestError: a header that counts once stands twice, or the body has a coding
-            that this API does not undo.
-        MalformedRequestError: there is no host, or it is none.
+        AmbiguousRequestError: a single-value header is repeated, or the transfer coding is not
+            supported.
+        MalformedRequestError: the Host header is missing or invalid.
     """
     reported: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in reported and name in SINGLE:
-            raise AmbiguousRequestError(f"The header {name.decode()} stands twice; send it once.")
+            raise AmbiguousRequestError(
+                f"The header {name.decode()} appears more than once. Send it once."
+            )
         reported[name] = value
     coding = reported.get(b"transfer-encoding")
     if coding is not None and (coding.lower() != CHUNKED or version != NEEDS_HOST):
-        raise AmbiguousRequestError("The only Transfer-Encoding read here is chunked, in HTTP/1.1.")
+        raise AmbiguousRequestError(
+            "The Transfer-Encoding is not supported. Send chunked over HTTP/1.1."
+        )
     host = reported.get(b"host")
     if (host is None and version == NEEDS_HOST) or _HOST.fullmatch(host or b"") is None:
-        raise MalformedRequestError("The request names no host, or none that can be.")
+        raise MalformedRequestError("The Host header is missing or invalid.")
 
 
 def _written_out(answer: Response) -> bytes:
@@ -234,7 +242,7 @@ def _written_out(answer: Response) -> bytes:
 
 
 def behind_proxies(app: Any, trusted_proxies: Sequence[str]) -> Any:
-    """Return the application as it sees callers through these proxies."""
+    """Return the application wrapped to read client addresses from these proxies."""
 
     async def seen(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -269,10 +277,10 @@ def server_config(
     trusted_proxies: Sequence[str] = (),
     **more: object,
 ) -> uvicorn.Config:
-    """Return how uvicorn serves the API: bounded, without a server header or a log of its own.
+    """Return the uvicorn configuration: limits, no server header, no access log.
 
-    X-Forwarded-For and X-Forwarded-Proto are believed from `trusted_proxies` (addresses and
-    networks) and from nobody else; an address that cannot be read leaves the proxy's own.
+    X-Forwarded-For and X-Forwarded-Proto are trusted only from `trusted_proxies` (addresses and
+    networks); if the forwarded address is invalid, the proxy's own is used.
     """
     if trusted_proxies:
         app = behind_proxies(app, trusted_proxies)

@@ -1,13 +1,13 @@
-"""A request is done once, however often it is sent, and so is what is bought with it.
+"""Idempotent requests, and idempotent purchases within them.
 
-A request belongs to a caller and carries a key; what is compared is the request as it was
-understood, by its digest. A purchase inside it is an order, written down first, and its payment,
-asked for under a key that follows from the request's: a request that was cut and comes again looks
-for that payment first, and an order that was left without a payment is charged to nobody.
+A request belongs to a caller and carries a key; repeated requests are compared by the digest of
+their decoded content. A purchase first stores an order and then requests its payment under a key
+derived from the request's. After an interruption, the retry finds that payment; an order without a
+payment charges nobody.
 
-Rules a change must keep: a request that was refused changed nothing and gives its key back; one
-that failed in an unknown way keeps it, until the first is certainly over; the payment that a
-purchase returns is that of its order.
+Rules a change must keep: a rejected request changes nothing and releases its key; a request with an
+unknown outcome keeps its key until it has certainly ended; a purchase returns the payment of its
+own order.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Initiate = Callable[[PaymentRequest], Awaitable[Payment | StoredAnswer]]
 
 
 class KeyedRequest(NamedTuple):
-    """Whose request it is, the key they gave it, and the digest of what it asks for."""
+    """The caller, the idempotency key and the digest of the request's content."""
 
     caller: str
     key: str
@@ -40,12 +40,12 @@ class KeyedRequest(NamedTuple):
 
     @property
     def payment_key(self) -> CallerKey:
-        """The key of the payment inside the request."""
+        """The idempotency key of the payment inside the request."""
         return CallerKey(self.caller, hashed(self.key + _ITS_PAYMENT), self.digest)
 
     @property
     def order_key(self) -> bytes:
-        """The key under which the order inside the request is placed, once."""
+        """The idempotency key of the order inside the request."""
         return hashed(f"{self.caller}\n{self.payment_key.key_hash.hex()}")
 
 
@@ -58,13 +58,13 @@ async def once(
     kept: Callable[[Response], bytes] = attrgetter("body"),
     wait_seconds: float = 0.0,
 ) -> Response:
-    """Do the work of a request, unless its key says that it was done; then return that response.
+    """Run the operation once per key, or return the stored response.
 
-    `kept` returns what of a response is kept, and `replayed` makes a response of it again. While
-    the first request is still running, this one waits at most `wait_seconds` for it.
+    `kept` converts a response for storage and `replayed` restores it. If the first request is still
+    running, wait for it for at most `wait_seconds`.
 
     Raises:
-        KeyReusedError: the key was used for another request.
+        KeyReusedError: the key was used for a different request.
         InFlightError: the first request with this key is still running.
     """
     attempt = new_id()
@@ -86,10 +86,10 @@ async def checkout(
     initiate: Initiate,
     ordered: Callable[[], Awaitable[PaymentRequest]],
 ) -> Payment:
-    """Write the order down and ask for its payment; a repeated request gets the payment it made.
+    """Store the order and request its payment; a retry returns the payment it created.
 
     Raises:
-        LivePaymentError: what is bought is being paid for already; the key is given back.
+        LivePaymentError: a live payment exists for the subject; the key is released.
     """
     key = request.payment_key
     payment_id = await tables.keys.payment_of(key.caller, key.key_hash)
@@ -100,14 +100,14 @@ async def checkout(
     except LivePaymentError:
         await tables.keys.forget(request.caller, request.key + _ITS_PAYMENT)
         raise
-    assert isinstance(payment, Payment), "the key inside a request has no answer of its own"
+    assert isinstance(payment, Payment), "a key inside a request has no stored response"
     return payment
 
 
 async def _begun(
     keys: IdempotencyKeys, request: KeyedRequest, attempt: UUID, wait_seconds: float
 ) -> StoredAnswer | None:
-    """Take the key, or wait for the answer of whoever has it."""
+    """Claim the key, or wait for the response of the request that holds it."""
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_seconds
     while True:

@@ -1,11 +1,11 @@
-"""How much of a request is read, and when reading stops (faults F-W8 and F-T1).
+"""Limits on request sizes, and functions that read bodies within them (faults F-W8 and F-T1).
 
-Every byte of a message counts against one of these limits: its head against `HEADER_BYTES_MAX`, its
-body against that of its address, and whatever else is sent with a body (chunk sizes, chunk
-extensions, trailers) against `FRAMING_BYTES_MAX`.
+Every byte of a message counts against one limit: its head against `HEADER_BYTES_MAX`, its body
+against the limit of its route, and chunk sizes, chunk extensions and trailers against
+`FRAMING_BYTES_MAX`.
 
-Rules a change must keep: every limit has a name here; what is too large is refused before it is
-held in memory; nothing is ever decompressed.
+Rules a change must keep: every limit is a named constant here; oversized input is rejected before
+it is held in memory; nothing is decompressed.
 """
 
 import time
@@ -24,24 +24,24 @@ from caas.web.request import Request
 
 BODY_BYTES_MAX: Final = 64 * 1024
 DOCUMENT_BODY_BYTES_MAX: Final = 7 * 1024 * 1024
-"""Of a call that brings a document: five megabytes of it in Base64."""
+"""For a call with a document: five megabytes in Base64."""
 UPLOAD_BYTES_MAX: Final = 5 * 1024 * 1024 + 64 * 1024
-"""Of a form with a file: the largest document, and room for the other fields."""
+"""For a form with a file: the largest document plus the other fields."""
 PASSED_BYTES_MAX: Final = 1024 * 1024
 MESSAGE_BODY_BYTES_MAX: Final = DOCUMENT_BODY_BYTES_MAX + PASSED_BYTES_MAX
-"""Of a body at any address: beyond it the connection is closed, whoever reads or does not."""
+"""For any body; beyond it the connection is closed."""
 FRAMING_BYTES_MAX: Final = 64 * 1024
-"""Of a message beside its head and its body."""
+"""For the bytes of a message outside its head and body."""
 ADDRESS_BYTES_MAX: Final = 8 * 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 64
 PIPELINED_MAX: Final = 32
-"""Requests of one connection that wait for the answer to the one before them."""
+"""Pipelined requests per connection."""
 CONNECTIONS_MAX: Final = 4_000
 ARRIVAL_SECONDS_MAX: Final = 10.0
 IDLE_SECONDS_MAX: Final = 30
 IN_FLIGHT_MAX: Final = 2_000
-"""Requests that one application answers at the same time."""
+"""Concurrent requests per application."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -51,11 +51,11 @@ _UTF_8: Final = frozenset({b"charset=utf-8", b'charset="utf-8"'})
 
 
 async def read_json(request: Request, receive: Receive, *, bytes_max: int) -> bytes:
-    """Return the body of a request, which is JSON, as much as its address may bring.
+    """Return the JSON body of a request within the route's limit.
 
     Raises:
-        BodyTooLargeError: it is longer; it was not read to its end.
-        UnsupportedMediaTypeError: it is something else than plain JSON.
+        BodyTooLargeError: the body exceeds the limit and was not read completely.
+        UnsupportedMediaTypeError: the body is not uncompressed JSON.
     """
     if request.method in _WITHOUT_BODY:
         return b""
@@ -68,10 +68,10 @@ async def read_json(request: Request, receive: Receive, *, bytes_max: int) -> by
 async def read_body(
     request: Request, receive: Receive, *, bytes_max: int, passed_max: int = PASSED_BYTES_MAX
 ) -> bytes:
-    """Return the body of a request; of what is beyond its limit so much is let go.
+    """Return the body of a request; up to `drain` bytes beyond the limit are discarded.
 
     Raises:
-        BodyTooLargeError: it is longer; it was not read to its end.
+        BodyTooLargeError: the body exceeds the limit and was not read completely.
     """
     _refuse_by_length(request.headers, bytes_max, passed_max)
     message = await receive()
@@ -87,14 +87,14 @@ async def read_body(
 
 def _too_large(bytes_max: int) -> BodyTooLargeError:
     return BodyTooLargeError(
-        f"The body is larger than the {bytes_max // 1024} KiB read here; send less."
+        f"The body is larger than the {bytes_max // 1024} KiB limit. Send a smaller one."
     )
 
 
 async def _read_on(begun: bytes, receive: Receive, bytes_max: int, passed_max: int) -> bytes:
-    """Read the rest of a body; what is beyond the limit is let go, up to a limit of its own.
+    """Read the rest of a body and discard what exceeds the limit, up to a second limit.
 
-    A client that is still sending when the connection closes would not hear the answer.
+    A client that is still sending when the connection closes would not receive the response.
     """
     body = bytearray(begun)
     passed = 0
@@ -135,34 +135,34 @@ def _refuse_by_type(headers: dict[bytes, bytes]) -> None:
 
 
 class AddressLimit:
-    """How often one address on the network may ask for something without saying who it is."""
+    """A rate limit per network address for unauthenticated requests."""
 
     def __init__(self, limit: RateLimit) -> None:
-        """Keep a bucket of tokens for each address."""
+        """Start with no buckets."""
         self._buckets = TokenBuckets(limit)
 
     def look(self, request: Request) -> Quota:
-        """Return what an address has left."""
+        """Return what the address has left."""
         return self._buckets.look(owner_of(request.address), now=time.monotonic())
 
     def take(self, request: Request) -> None:
         """Take a token.
 
         Raises:
-            RateLimitedError: the address has none left.
+            RateLimitedError: the address has no token left.
         """
         refuse_without_token(self._buckets.take(owner_of(request.address), now=time.monotonic()))
 
-    def refund_order(self, request: Request) -> None:
-        """Give the token back of somebody who said who they are."""
-        self._buckets.refund_order(owner_of(request.address), now=time.monotonic())
+    def give_back(self, request: Request) -> None:
+        """Return the token of a request that was authenticated."""
+        self._buckets.give_back(owner_of(request.address), now=time.monotonic())
 
 
 def refuse_without_token(quota: Quota) -> None:
-    """Refuse whoever had no token left.
+    """Reject a request without a token.
 
     Raises:
-        RateLimitedError: there was none.
+        RateLimitedError: the address has no token left.
     """
     if not quota.granted:
         wait = (b"retry-after", b"%d" % max(quota.wait_seconds, 1))

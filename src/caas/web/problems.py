@@ -1,15 +1,15 @@
-"""Every refusal and failure in one shape: `application/problem+json` (RFC 9457).
+"""Errors as `application/problem+json` (RFC 9457).
 
-A problem's `type` is a stable relative URI, `/problems/{code}`, and a page there explains it; its
-`detail` is a sentence a person can act on; its `instance` names the request, so that an operator
-finds it in the logs.
+A problem's `type` is a stable relative URI, `/problems/{code}`, with a page that explains it;
+`detail` says what happened and what to do; `instance` is the request id, which operators can search
+in the logs.
 
 Rules a change must keep:
 
-1. What a caller reads comes from a `CaasError` or from this file. Anything else that is raised is a
-   bug and answers 500 with one sentence that says nothing of the inside.
-2. A problem never repeats what the caller sent: a refused card number is not echoed, nor logged.
-3. Codes are public: changing one is a migration.
+1. Error responses come from a `CaasError` or from this file. Any other exception is a bug: the
+   response is 500 without internal details.
+2. A problem never repeats input: a rejected card number is neither echoed nor logged.
+3. Codes are public: changing one is a breaking change.
 """
 
 from typing import ClassVar, Final
@@ -29,14 +29,14 @@ CLOSE: Final[RawHeader] = (b"connection", b"close")
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """Where in the request something is wrong, and what."""
+    """An invalid field: its path in the request and what is wrong."""
 
     at: str
     detail: str
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What every error response to a machine looks like (RFC 9457)."""
+    """An error response (RFC 9457)."""
 
     type: str
     title: str
@@ -48,7 +48,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class CallRefusedError(RefusedError):
-    """The API does not take this request as it is; nothing was changed."""
+    """The request was rejected. Nothing was changed."""
 
     code = "call_refused"
     standing_headers: ClassVar[tuple[RawHeader, ...]] = ()
@@ -60,28 +60,28 @@ class CallRefusedError(RefusedError):
         headers: tuple[RawHeader, ...] = (),
         errors: tuple[FieldError, ...] = (),
     ) -> None:
-        """Keep the headers the answer must have, and which fields are wrong."""
+        """Record extra response headers and the invalid fields."""
         self.headers = (*self.standing_headers, *headers)
         self.errors = errors
         super().__init__(sentence)
 
 
 class NoSuchRouteError(CallRefusedError):
-    """There is nothing at this address; GET /docs lists every call."""
+    """No route matches this path. GET /docs lists every call."""
 
     code = "no_such_route"
     http_status = 404
 
 
 class MethodNotAllowedError(CallRefusedError):
-    """This address does not take this method; the Allow header lists the ones it takes."""
+    """This path does not support the method. The Allow header lists those it supports."""
 
     code = "method_not_allowed"
     http_status = 405
 
 
 class RequestTooSlowError(CallRefusedError):
-    """The request did not arrive in time; send it again in one piece."""
+    """The request did not arrive in time. Send it again without pauses."""
 
     code = "request_too_slow"
     http_status = 408
@@ -89,7 +89,7 @@ class RequestTooSlowError(CallRefusedError):
 
 
 class BodyTooLargeError(CallRefusedError):
-    """The body is larger than the 64 KiB this API reads; send less."""
+    """The body exceeds the 64 KiB limit. Send a smaller one."""
 
     code = "body_too_large"
     http_status = 413
@@ -97,14 +97,14 @@ class BodyTooLargeError(CallRefusedError):
 
 
 class UnsupportedMediaTypeError(CallRefusedError):
-    """The body must be JSON: send it with "Content-Type: application/json", not compressed."""
+    """The body must be uncompressed JSON. Send "Content-Type: application/json"."""
 
     code = "unsupported_media_type"
     http_status = 415
 
 
 class HeadersTooLargeError(CallRefusedError):
-    """The request's headers are more, or larger, than this API reads."""
+    """The request has too many headers, or they are too large. Send fewer or smaller ones."""
 
     code = "headers_too_large"
     http_status = 431
@@ -112,7 +112,7 @@ class HeadersTooLargeError(CallRefusedError):
 
 
 class AddressTooLongError(CallRefusedError):
-    """The address of the request is longer than this API reads."""
+    """The request target is too long. Send a shorter one."""
 
     code = "address_too_long"
     http_status = 414
@@ -127,7 +127,7 @@ class MalformedRequestError(CallRefusedError):
 
 
 class AmbiguousRequestError(CallRefusedError):
-    """The request may be read in two ways, so that it is read in none; say each thing once."""
+    """The request is ambiguous: a header is repeated or contradictory. Send each header once."""
 
     code = "ambiguous_request"
     http_status = 400
@@ -135,7 +135,7 @@ class AmbiguousRequestError(CallRefusedError):
 
 
 class TrailersRefusedError(CallRefusedError):
-    """The request has fields behind its body; this API reads none there. Send them as headers."""
+    """Trailers are not supported. Send them as headers."""
 
     code = "trailers_refused"
     http_status = 400
@@ -143,40 +143,40 @@ class TrailersRefusedError(CallRefusedError):
 
 
 class RateLimitedError(CallRefusedError):
-    """Too many requests of this key, or from this address; wait as long as Retry-After says."""
+    """Too many requests from this key or address. Wait for the time given in Retry-After."""
 
     code = "rate_limited"
     http_status = 429
 
 
 class InternalError(CaasError):
-    """Something went wrong on our side, and how far the request came is not known here.
+    """An internal error occurred, and the outcome of the request is unknown.
 
-    Quote the instance to an operator.
+    Quote the instance when you contact support.
     """
 
     code = "internal_error"
 
 
 class NotReadyError(UnavailableError):
-    """This process cannot serve yet: its database does not answer, or is not of its version."""
+    """This process is not ready: its database is unreachable or has another schema version."""
 
     code = "not_ready"
 
 
 class TooManyCallsError(UnavailableError):
-    """Too many requests are under way at this moment; try again shortly."""
+    """Too many concurrent requests. Retry shortly."""
 
     code = "too_many_calls"
 
 
 def error_response(error: CaasError, *, request_id: str) -> Response:
-    """Return the response to a request that ended in this error."""
+    """Return the response for this error."""
     return problem_response(problem_of(error, request_id=request_id), *_headers_of(error))
 
 
 def problem_response(problem: ProblemDetails, *headers: RawHeader) -> Response:
-    """Return a response that tells of a problem."""
+    """Return the response for a problem."""
     return Response(problem.status, encode(problem), (PROBLEM, *headers))
 
 
@@ -187,7 +187,7 @@ def _headers_of(error: CaasError) -> tuple[RawHeader, ...]:
 
 
 def problem_of(error: CaasError, *, request_id: str) -> ProblemDetails:
-    """Return the problem that tells a caller of an error; failures of ours say nothing of why."""
+    """Return the problem for an error; internal failures reveal no cause."""
     reported = error if is_deliverable(error) else InternalError()
     return ProblemDetails(
         type=type_uri(reported.code),
@@ -201,16 +201,16 @@ def problem_of(error: CaasError, *, request_id: str) -> ProblemDetails:
 
 
 def _errors(error: CaasError) -> tuple[FieldError, ...]:
-    """Return the fields that are wrong, or that an error of a lower layer says are missing."""
+    """Return the invalid fields, or those that a lower layer reports as missing."""
     if isinstance(error, CallRefusedError):
         return error.errors
     missing = error.facts.get("missing")
     fields = missing if isinstance(missing, tuple) else ()
-    return tuple(FieldError(str(field), "It is missing.") for field in fields)
+    return tuple(FieldError(str(field), "This field is required.") for field in fields)
 
 
 def _detail(error: CaasError) -> str:
-    """Return the sentence; a failure claims nothing that is not known, and says what is safe."""
+    """Return the error's sentence; for server failures, add that a retry is safe."""
     is_reported_whole = isinstance(error, NotReadyError) or SAFE_AGAIN in error.sentence
     if error.http_status < FAILURES_FROM or is_reported_whole:
         return error.sentence
@@ -218,21 +218,21 @@ def _detail(error: CaasError) -> str:
 
 
 def is_deliverable(error: CaasError) -> bool:
-    """Say whether the error's sentence is meant for callers: a refusal, or a part that is away."""
+    """Return whether the error may be shown to callers: a client error or an unavailable part."""
     return is_deliverable_class(type(error))
 
 
 def is_deliverable_class(error: type[CaasError]) -> bool:
-    """Say whether errors of this class are told as they are, and so have a page."""
+    """Return whether callers see errors of this class, and so need their documentation."""
     known = (UnavailableError, InternalError)
     return error.http_status < FAILURES_FROM or issubclass(error, known)
 
 
 def type_uri(code: str) -> str:
-    """Return the stable `type` of a problem with this code."""
+    """Return the stable `type` URI of a problem code."""
     return f"/problems/{code}"
 
 
 def title_of(code: str) -> str:
-    """Return the code as words: "payment_not_found" is "Payment not found"."""
+    """Return the code as a title: "payment_not_found" is "Payment not found"."""
     return code.replace("_", " ").capitalize()

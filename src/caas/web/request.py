@@ -1,9 +1,9 @@
-"""One request as both the API and the pages see it: who sent what, under which id.
+"""A request as the API and the pages see it.
 
-`route` is the address as a template, and `ids` are the values of its places.
+`route` is the path template; `ids` are the path parameters.
 
-Rule a change must keep: the request id of a caller is taken over only when it is harmless in a log
-line and in a header.
+Rule a change must keep: a client's request id is accepted only if it is safe in log lines and
+headers.
 """
 
 import re
@@ -20,7 +20,7 @@ Scope = dict[str, Any]
 
 @dataclass(slots=True)
 class Request:
-    """A request under way, filled in as more is known of it."""
+    """A request, completed step by step while it is handled."""
 
     scope: Scope
     method: str
@@ -33,13 +33,13 @@ class Request:
 
     @property
     def address(self) -> str:
-        """Where on the network the request comes from."""
+        """The client's network address."""
         client = self.scope.get("client")
         return str(client[0]) if client else ""
 
 
 def given_request_id(headers: dict[bytes, bytes]) -> str | None:
-    """Return the id a caller gave its request; None when there is none, or it may do harm."""
+    """Return the request id sent by the client, or None if it is absent or unsafe."""
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         text = given.decode("ascii")

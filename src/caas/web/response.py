@@ -1,9 +1,9 @@
-"""A response on its way out: status, body, headers, and nothing of any framework.
+"""Framework-independent HTTP responses.
 
-Rules a change must keep: what a response says about itself (its media type, where it lies, how long
-to wait) follows from its status and its body, so that a stored one is sent like a fresh one; a page
-of a signed-in person is kept by no cache; a redirect leads to a path of our own and never to an
-address that came in with the request.
+Rules a change must keep: headers that describe a response (media type, location, retry delay)
+derive from its status and body, so that a stored response is sent like a fresh one; pages of a
+signed-in person are never cached; redirects go to our own paths only, never to an address from the
+request.
 """
 
 import re
@@ -30,46 +30,46 @@ encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is sent back."""
+    """A response: status, body and headers."""
 
     status: int
     body: bytes = b""
     headers: tuple[RawHeader, ...] = ()
     shows_again: str = ""
-    """The page that a refused form stood on, to be shown again with what was typed."""
+    """The path of the page that shows a rejected form again with its input."""
 
     def with_headers(self, *headers: RawHeader) -> "Response":
-        """Return the same response with more headers."""
+        """Return a copy with additional headers."""
         return replace(self, headers=(*self.headers, *headers))
 
 
 def json_response(status: int, content: object, *headers: RawHeader) -> Response:
-    """Return a response with this content as JSON."""
+    """Return a JSON response."""
     return Response(status, encode(content), (JSON, *headers))
 
 
 def html(text: str, *, status: int = OK) -> Response:
-    """Return a page, or a part of one."""
+    """Return an HTML page or fragment."""
     return Response(status, text.encode(), (HTML, NO_STORE))
 
 
 def see_other(path: str) -> Response:
-    """Send the browser to another of our pages, with GET."""
+    """Redirect the browser to one of our pages with GET."""
     assert is_own_path(path), path
     return Response(SEE_OTHER, b"", ((b"location", path.encode()), NO_STORE))
 
 
 def refused(path: str, code: str) -> Response:
-    """Show the page of a form again: what was refused, and what was typed."""
+    """Redirect to the form's page, which shows the error and the input."""
     again = f"{path}?refused={code}"
     return replace(see_other(again), shows_again=again)
 
 
 def nothing_new() -> Response:
-    """Tell a live part of a page that nothing has changed."""
+    """Return "no content" to a polling part of a page: nothing has changed."""
     return Response(NOTHING_NEW, b"", (NO_STORE,))
 
 
 def is_own_path(path: str) -> bool:
-    """Say whether this is a path of ours that a browser may be sent to."""
+    """Return whether the path is one of ours and safe to redirect to."""
     return _OWN_PATH.fullmatch(path) is not None and "//" not in path

@@ -1,9 +1,9 @@
-"""Finds the route of an address: one table and one syntax for the API and for the pages.
+"""Routes paths to handlers, with one table and one syntax for the API and the pages.
 
-Addresses are compiled by Starlette; addresses without a place are found by a look-up, and others
-among those with as many segments, so that no other middleware stands between a call and its route.
+Starlette compiles the path templates. Paths without parameters are found by lookup, others among
+the templates with as many segments; no other middleware is involved.
 
-Rule a change must keep: an address has one spelling; nothing is added, cut off or redirected.
+Rule a change must keep: a path has one spelling; nothing is normalised or redirected.
 """
 
 import re
@@ -16,7 +16,7 @@ from starlette.routing import compile_path
 
 
 class WordConvertor(StringConvertor):
-    """A short word: a code, a day, a token."""
+    """A short path parameter: a code, a day, a token."""
 
     regex = "[A-Za-z0-9_-]{1,64}"
 
@@ -27,16 +27,16 @@ OPTIONS: Final = "OPTIONS"
 
 
 class Routable(Protocol):
-    """What a route has to say of itself."""
+    """What a route must provide."""
 
     @property
     def method(self) -> str:
-        """The method it takes."""
+        """The HTTP method."""
         ...
 
     @property
     def path(self) -> str:
-        """Its address, with places as Starlette writes them."""
+        """The path template in Starlette's syntax."""
         ...
 
 
@@ -45,7 +45,7 @@ Route = TypeVar("Route", bound=Routable)
 
 @dataclass(frozen=True, slots=True)
 class Match(Generic[Route]):
-    """What stands at an address; no `route` means that it does not take the method."""
+    """The routes at a path; `route` is None if the method is not supported."""
 
     route: Route | None
     template: str
@@ -54,7 +54,7 @@ class Match(Generic[Route]):
 
     @property
     def allow(self) -> bytes:
-        """The methods the address takes, as the Allow header lists them."""
+        """The supported methods, as in the Allow header."""
         return ", ".join(sorted({*self.routes, OPTIONS})).encode()
 
 
@@ -73,10 +73,10 @@ class _Pattern(Generic[Route]):
 
 
 class Router(Generic[Route]):
-    """The routes of an application, by method and address."""
+    """An application's routes by method and path."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        """Compile the addresses of these routes."""
+        """Compile the path templates."""
         self._exact: dict[str, dict[str, Route]] = {}
         patterns: dict[str, _Pattern[Route]] = {}
         for route in routes:
@@ -91,7 +91,7 @@ class Router(Generic[Route]):
             self._patterns.setdefault(path.count("/"), []).append(pattern)
 
     def match(self, method: str, path: str) -> Match[Route] | None:
-        """Return what stands at an address, preferring what takes the method; None: nothing."""
+        """Return the match for the path, preferring one that supports the method, or None."""
         other: Match[Route] | None = None
         routes = self._exact.get(path)
         if routes is not None:
@@ -109,5 +109,5 @@ class Router(Generic[Route]):
 
 
 def template_of(path: str) -> str:
-    """Return an address with the names of its places, without their kinds."""
+    """Return the path template with parameter names only, without converters."""
     return compile_path(path)[1]

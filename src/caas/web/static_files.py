@@ -1,7 +1,7 @@
-"""Style, script and pictures: read once, named by their content, kept by browsers for a year.
+"""Static files, addressed by content digest and cached by browsers for a year.
 
-Rules a change must keep: every file comes from a package; an address with a content's digest never
-shows another content.
+Rules a change must keep: every file comes from a package; a URL with a digest never serves other
+content.
 """
 
 import gzip
@@ -32,7 +32,7 @@ _NOT_FOUND: Final = 404
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """A file as it is sent."""
+    """A static file with its plain and compressed content."""
 
     media_type: bytes
     digest: str
@@ -41,15 +41,15 @@ class StaticFile:
 
 
 class StaticFiles:
-    """The files in the folder `static` of a package."""
+    """The files in a package's `static` folder."""
 
     def __init__(self, package: str) -> None:
-        """Read nothing before the first of them is asked for."""
+        """Remember the package; files are read on first use."""
         self._package = package
 
     @cached_property
     def files(self) -> dict[str, StaticFile]:
-        """Every file by its name."""
+        """All files by name."""
         known: dict[str, StaticFile] = {}
         for entry in (resources.files(self._package) / "static").iterdir():
             kind = entry.name.rpartition(".")[2]
@@ -64,13 +64,13 @@ class StaticFiles:
         return known
 
     def address_of(self, name: str) -> str:
-        """Return the address under which this content of a file may be kept for ever."""
+        """Return the content-addressed URL of a file."""
         return f"{PREFIX}{self.files[name].digest}/{name}"
 
     def response(self, request: Request) -> Response | None:
-        """Return the file at a static address, None elsewhere.
+        """Return the file at a static path, or None for any other path.
 
-        An old digest is answered with what there is now.
+        An outdated digest gets the current content, without long caching.
         """
         if not request.path.startswith(PREFIX):
             return None

@@ -248,7 +248,7 @@ async def test_readiness_says_in_plain_words_that_writes_are_refused_and_at_once
 
     assert (before, after) == (None, None)
     assert while_read_only == (
-        "The Billing Database cannot serve: it takes no writes: it is a standby, or "
+        "The Billing Database is unavailable: it is read-only: a standby, or "
         "default_transaction_read_only is on."
     )
 

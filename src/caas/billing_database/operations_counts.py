@@ -1,7 +1,7 @@
-"""What needs a person at this moment, counted: cases, unknown outcomes, jobs, discrepancies.
+"""Counts of items that need attention: cases, unknown outcomes, jobs, discrepancies.
 
-Rules a change must keep: read only; every count is of something that is open, and goes by the index
-of what is open, so that a page may ask for it every few seconds whatever the size of the history.
+Rule a change must keep: read-only; each count uses an index on open items, so that a page can
+refresh it every few seconds.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from caas.billing_database.payments import Payment, columns_of_payment, payment_
 from caas.billing_database.rows import read_all
 
 OVERDUE_SECONDS: Final = 60.0
-"""Work that nobody has begun a minute after it was due is overdue."""
+"""A job that has not started within a minute of its due time is overdue."""
 
 ROWS_MAX: Final = 200
 
@@ -62,7 +62,7 @@ select case when a.age <= 1 then 1 when a.age <= 3 then 3 when a.age <= 7 then 7
 
 @dataclass(frozen=True, slots=True)
 class OpenCases:
-    """How many cases of a kind are open, and since when."""
+    """The number of open cases of a kind, and the oldest."""
 
     kind: str
     cases: int
@@ -71,7 +71,7 @@ class OpenCases:
 
 @dataclass(frozen=True, slots=True)
 class JobsOfKind:
-    """How much jobs of a kind there is, how much of it stands still."""
+    """The number of jobs of a kind, and how many are paused."""
 
     kind: str
     pieces: int
@@ -83,7 +83,7 @@ class JobsOfKind:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One piece of jobs; `due_in` seconds, negative when that is over."""
+    """A job; `due_in` is in seconds, negative when overdue."""
 
     kind: str
     subject: UUID
@@ -98,7 +98,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class UnknownOutcome:
-    """A payment whose outcome nobody knows, and when it is asked about next."""
+    """A payment with an unknown outcome, and when it is queried next."""
 
     payment: Payment
     next_probe: datetime
@@ -110,7 +110,7 @@ class UnknownOutcome:
 
 @dataclass(frozen=True, slots=True)
 class AgedDiscrepancies:
-    """Unresolved discrepancies of at most so many days (31: older), in one currency."""
+    """Unresolved discrepancies up to this age in days (31: older), in one currency."""
 
     days: int
     currency: str
@@ -128,7 +128,7 @@ async def now(database: Database) -> datetime:
 
 
 async def open_cases(database: Database) -> list[OpenCases]:
-    """Count open cases by kind, the most first."""
+    """Count open cases by kind, most first."""
     return [OpenCases(*row) for row in await database.fetch(CASES)]
 
 
@@ -140,12 +140,12 @@ async def jobs(database: Database) -> list[JobsOfKind]:
 async def pieces(
     database: Database, *, kind: str | None = None, paused: bool = False, overdue: bool = False
 ) -> list[Piece]:
-    """Return pieces of jobs: what is parked first, then the longest due."""
+    """Return jobs: paused ones first, then by due time."""
     return await read_all(Piece, database, PIECES, kind, paused, overdue, OVERDUE_SECONDS, ROWS_MAX)
 
 
 async def unknown_outcomes(database: Database) -> list[UnknownOutcome]:
-    """Return the payments whose outcome is unknown, the oldest first."""
+    """Return payments with an unknown outcome, oldest first."""
     return [_unknown(dict(row)) for row in await database.fetch(UNKNOWN, ROWS_MAX)]
 
 

@@ -1,8 +1,8 @@
-"""Orders as rows: what was ordered, and how far it has come on the way of Diagrams 2 and 3.
+"""Orders and their transitions (Diagrams 2 and 3).
 
-Rules a change must keep: an order moves only while it is locked, from the state it is in, and the
-database refuses any move that is no arrow; what an order is for never changes; the jobs an
-order leaves is written in the transaction of the move that makes it necessary.
+Rules a change must keep: an order changes only while it is locked, and the database rejects illegal
+transitions; what was ordered never changes; follow-up jobs are written in the transaction of the
+transition.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from caas.rules.order_states import OrderEvent, OrderState, next_state
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as it stands; it has no VIN while its vehicle is not built."""
+    """An order; `vin` is null until its vehicle is built."""
 
     id: UUID
     customer: UUID
@@ -42,7 +42,7 @@ class Order:
 
     @property
     def rest(self) -> Money:
-        """What the final payment must come to: the price without the deposit."""
+        """The final payment: the price less the deposit."""
         return self.price - self.deposit
 
 
@@ -85,7 +85,7 @@ update orders set factory_order_id = $2 where id = $1 and factory_order_id is nu
 
 @dataclass(frozen=True, slots=True)
 class OrderTransition:
-    """One move of an order's history."""
+    """A transition in an order's history."""
 
     version: int
     event: str
@@ -108,7 +108,7 @@ class OrderNotFoundError(NotFoundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
-    """An order to write down; its price is the one of this moment."""
+    """A new order at the current price."""
 
     id: UUID
     customer: UUID
@@ -121,7 +121,7 @@ class NewOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """What a move of an order tells beside its event."""
+    """Data that a transition adds to the order."""
 
     vin: str | None = None
     factory_order_id: str | None = None
@@ -142,7 +142,7 @@ class Orders:
         self._database = database
 
     async def add(self, order: NewOrder, *, within: Connection | None = None) -> Order:
-        """Write down an order that awaits its reservation payment."""
+        """Add an order that awaits its reservation payment."""
         row = await (within or self._database).fetchrow(
             ADD,
             order.id,
@@ -169,11 +169,11 @@ class Orders:
         return row_as(Order, row)
 
     async def locked(self, order_id: UUID, *, within: Connection) -> Order | None:
-        """Return an order that nobody else moves until the transaction ends; None if unknown."""
+        """Return the order locked until the transaction ends, or None."""
         return await read_one(Order, within, LOCKED, order_id)
 
     async def get_locked(self, order_id: UUID, *, within: Connection) -> Order:
-        """Return an order that nobody else moves until the transaction ends.
+        """Return the order locked until the transaction ends.
 
         Raises:
             OrderNotFoundError: no order has this id.
@@ -184,11 +184,11 @@ class Orders:
         return order
 
     async def of_factory_order(self, factory_order_id: str) -> Order | None:
-        """Return the last order that the factory knows by this id, if there is one."""
+        """Return the latest order with this factory order id, or None."""
         return await read_one(Order, self._database, BY_FACTORY_ORDER, factory_order_id)
 
     async def of_delivery(self, delivery_id: str) -> Order | None:
-        """Return the order that the transport knows by this delivery, if there is one."""
+        """Return the order with this delivery id, or None."""
         return await read_one(Order, self._database, BY_DELIVERY, delivery_id)
 
     async def listed(
@@ -200,7 +200,7 @@ class Orders:
         before: UUID | None = None,
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Order]:
-        """Return orders, newest first, at most a page of them; `before` is the last id seen."""
+        """Return a page of orders, newest first; `before` is the last id of the previous page."""
         return await read_all(
             Order, self._database, LISTED, customer, dealership, state, before,
             min(rows_max, PAGE_ROWS_MAX),
@@ -209,10 +209,10 @@ class Orders:
     async def transition(
         self, order: Order, event: OrderEvent, *, within: Connection, learnt: Learnt = NOTHING
     ) -> Order:
-        """Move a locked order, with what was learnt about it.
+        """Apply a transition to a locked order, with the data it adds.
 
         Raises:
-            IllegalOrderTransitionError: no arrow leaves its state with this event.
+            IllegalOrderTransitionError: the state does not allow this event.
         """
         target = next_state(order.state, event)
         row = await within.fetchrow(
@@ -234,9 +234,9 @@ class Orders:
     async def remember_factory_order(
         self, order_id: UUID, factory_order_id: str, *, within: Connection
     ) -> None:
-        """Keep the factory's id of an order that has gone on without it meanwhile."""
+        """Store the factory's id of an order that has moved on without it."""
         await within.execute(REMEMBER_FACTORY_ORDER, order_id, factory_order_id)
 
     async def timeline(self, order_id: UUID) -> list[OrderTransition]:
-        """Return every move of an order, in order."""
+        """Return every transition of an order, oldest first."""
         return await read_all(OrderTransition, self._database, TIMELINE, order_id)

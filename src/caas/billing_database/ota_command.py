@@ -1,4 +1,4 @@
-"""A command for a vehicle, as it was recorded before it was sent (Diagram 4)."""
+"""A vehicle command, recorded before it is sent (Diagram 4)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class OtaCommand:
-    """A command for a vehicle, as it was recorded before it was sent."""
+    """A command and the state it requests."""
 
     command_id: UUID
     subject: UUID

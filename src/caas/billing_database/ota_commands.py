@@ -1,9 +1,8 @@
-"""Commands to vehicles and what vehicles answered, as rows (OTA Activation Engine).
+"""Vehicle commands and acknowledgements (OTA Activation Engine).
 
-Rules a change must keep: both tables are append-only; of an acknowledgement that proves nothing no
-word is kept, it is counted with the reason in a limited number of rows (decision 106); reads of the
-hot path are joined like its writes; what is remembered of a command is what the database answered
-when it was committed, and is used once.
+Rules a change must keep: both tables are append-only; the content of an invalid acknowledgement is
+not stored: it is counted by reason in a bounded number of rows (decision 106); hot-path reads are
+batched like writes; a cached command is what the database returned on commit, and is used once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,7 +95,7 @@ PUBLIC_KEYS: Final = "select vin, public_key from vehicles where vin = any ($1)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VehicleAnswer:
-    """What a vehicle said under its signature."""
+    """A signed message from a vehicle."""
 
     subject: UUID
     command_id: UUID
@@ -111,9 +110,9 @@ class VehicleAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedAnswer:
-    """An acknowledgement that proves nothing: a digest, and nothing it says.
+    """An invalid acknowledgement: its digest and no content.
 
-    `vin` is the topic's; it is kept if a vehicle of ours has it. The command is one of ours.
+    `vin` comes from the topic and is stored only for a known vehicle. The command is one of ours.
     """
 
     vin: str
@@ -124,7 +123,7 @@ class RefusedAnswer:
 
 
 async def count_unusable(database: Database, counts: Mapping[tuple[str, str], int]) -> None:
-    """Add how many messages of a VIN were unusable, by the reason: a row a vehicle and hour."""
+    """Count unusable messages of a VIN by reason, in one row per vehicle and hour."""
     await database.fetch(
         COUNT_UNUSABLE,
         [vin for vin, _ in counts],
@@ -152,7 +151,7 @@ class OtaCommands:
         self._no_answer: dict[UUID, OtaCommand] = {}
 
     def keep_at_hand(self, command: OtaCommand) -> None:
-        """Keep a command that was committed until it is sent, and until it is answered."""
+        """Cache a committed command until it is sent and answered."""
         for at_hand in (self._unsent, self._no_answer):
             if len(at_hand) >= COMMANDS_AT_HAND_MAX:
                 at_hand.clear()
@@ -160,12 +159,12 @@ class OtaCommands:
         self._no_answer[command.command_id] = command
 
     async def command(self, command_id: UUID) -> OtaCommand | None:
-        """Return a command, or None when we never made it; the second look is a fresh one."""
+        """Return a command, or None if it does not exist; a second lookup bypasses the cache."""
         at_hand = self._no_answer.pop(command_id, None)
         return at_hand or await self._commands.write(command_id)
 
     async def public_key(self, vin: str) -> bytes | None:
-        """Return the vehicle's public key, or None when we know none; a known key never changes."""
+        """Return the vehicle's public key, or None; a known key never changes."""
         known = self._known_keys.get(vin)
         if known is not None:
             return known
@@ -177,7 +176,7 @@ class OtaCommands:
         return key
 
     async def to_send(self, vin: str, service: str) -> OtaCommand | None:
-        """Return the newest command about a service; one that was just committed is at hand."""
+        """Return the newest command for a service; a command just committed is cached."""
         return self._unsent.pop((vin, service), None) or await self._newest.write((vin, service))
 
     async def last_of(self, subject: UUID, action: str) -> OtaCommand | None:
@@ -193,10 +192,10 @@ class OtaCommands:
         resend_in: float,
         within: Connection | None = None,
     ) -> OtaCommand | None:
-        """Record a command that carries the desired state, and the job that sees it through.
+        """Record a command for the desired state and its job.
 
-        None when nothing was ever sold of the service. Times in seconds from now; the first is the
-        deadline while a purchase waits for the vehicle.
+        None if the service was never sold. Times are in seconds from now; the first is the deadline
+        while a purchase waits.
         """
         return await read_one(
             OtaCommand, within or self._database, COMMAND_DESIRED_STATE, entitlement,
@@ -206,7 +205,7 @@ class OtaCommands:
     async def record(
         self, answer: VehicleAnswer, *, within: Connection | None = None
     ) -> UUID | None:
-        """Keep what a vehicle said; None when exactly this was kept already."""
+        """Store a vehicle's message; None if it is already stored."""
         row = await (within or self._database).fetchrow(
             RECORD,
             new_id(),
@@ -223,7 +222,7 @@ class OtaCommands:
         return None if row is None else row["id"]
 
     async def count_refused(self, answer: RefusedAnswer) -> None:
-        """Count an acknowledgement that proves nothing; most vehicles never have a row of these."""
+        """Count an invalid acknowledgement."""
         await self._database.fetch(
             COUNT_REFUSED,
             answer.vin,
@@ -235,12 +234,12 @@ class OtaCommands:
         )
 
     async def refused_by_reason(self) -> dict[str, int]:
-        """Return how many acknowledgements proved nothing, by the reason."""
+        """Return the number of invalid acknowledgements by reason."""
         rows = await self._database.fetch(REFUSED_BY_REASON)
         return {row["reason"]: row["times"] for row in rows}
 
     async def answers(self, subject: UUID) -> list[dict[str, object]]:
-        """Return everything vehicles said about a subject, in order."""
+        """Return all messages from vehicles about a subject, in order."""
         return [dict(row) for row in await self._database.fetch(ANSWERS, subject)]
 
     async def _read_last(self, wanted: Sequence[tuple[UUID, str]]) -> list[OtaCommand | None]:

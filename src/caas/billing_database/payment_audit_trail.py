@@ -1,7 +1,6 @@
-"""Everything that was written down about one payment, table by table: its audit trail.
+"""The audit trail of a payment: its rows in every table.
 
-Rules a change must keep: read only, each query by an index and with a limit; what a page shows in
-one line of time is put together where it is shown.
+Rule a change must keep: read-only; every query uses an index and has a limit.
 """
 
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ select kind, subject, due_at, attempts, last_error, paused_at, created_at,
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """A piece of jobs of a payment; `due_in` seconds, negative when it is overdue."""
+    """A job of a payment; `due_in` is in seconds, negative when overdue."""
 
     kind: str
     subject: UUID
@@ -94,7 +93,7 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentAuditTrail:
-    """What each table knows of a payment, rows by the names of their columns."""
+    """The rows about a payment by table, with column names."""
 
     entries: list[dict[str, Any]]
     claim: dict[str, Any] | None
@@ -117,10 +116,10 @@ async def record_of(
     transaction_id: str | None,
     since: datetime,
 ) -> PaymentAuditTrail:
-    """Read a payment's audit trail, in one snapshot.
+    """Read a payment's audit trail from one snapshot.
 
-    `subjects` are the payment, its refunds and what it pays for; what was told or asked about
-    these before `since` belongs to something else.
+    `subjects` are the payment, its refunds and what it pays for; older records before `since`
+    belong to something else.
     """
     async with (
         database.connection() as connection,

@@ -1,9 +1,9 @@
-"""What customers have paid with before: the gateway's tokens, never a card (decision 44).
+"""Payment methods that customers have used: gateway tokens, never cards (decision 44).
 
-A token is learnt when funds were held on it. It can carry a subscription when its customer says so.
+A token is learnt when funds were authorized with it. The customer can choose it for a subscription.
 
-Rules a change must keep: a token is shown to nobody, its customer chooses by when and for what it
-was used; somebody else's token is found by no customer.
+Rules a change must keep: tokens are never displayed, only when and for what they were used; a
+customer sees only their own.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ select facts->>'payment_method' from payment_events
 
 @dataclass(frozen=True, slots=True)
 class UsedMethod:
-    """A token that funds were held on, and the last payment it was used for."""
+    """A token with an authorization, and its last payment."""
 
     token: str
     payment_id: UUID
@@ -44,18 +44,18 @@ class UsedMethod:
 
 
 class PaymentMethods:
-    """The payment methods that customers have used."""
+    """The payment methods customers have used."""
 
     def __init__(self, database: Database) -> None:
         """Read from this database."""
         self._database = database
 
     async def used_by(self, customer: UUID) -> list[UsedMethod]:
-        """Return what a customer has paid with, the last first."""
+        """Return a customer's payment methods, most recent first."""
         rows = await self._database.fetch(OF_CUSTOMER, customer, METHODS_MAX)
         return [UsedMethod(**{**row, "type": PaymentType(row["type"])}) for row in rows]
 
     async def learnt_from(self, payment_id: UUID, *, within: Connection) -> str | None:
-        """Return the token that funds were held on; None when the gateway names none."""
+        """Return the token of an authorized payment, or None if the gateway reports none."""
         token: str | None = await within.fetchval(LEARNT, payment_id)
         return token

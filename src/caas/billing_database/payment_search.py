@@ -1,11 +1,11 @@
-"""Finding payments: by any id that a person may have at hand, and by what they are like.
+"""Payment search by id or by attributes.
 
-An id is looked up in the index of each table that may know it. A list of somebody's or something's
-payments reads their index. Any other walks back from the newest payment, and looks at no more than
-`WINDOW_ROWS_MAX` of them for one page; the last one it has looked at is where the next page begins.
+An id is looked up in the index of each table that may contain it. Payments of a customer or subject
+use their index. Other filters scan back from the newest payment, at most `WINDOW_ROWS_MAX` per
+page; the next page continues there.
 
-Rules a change must keep: every branch of the search has an index and a limit, so that no search
-reads the table of payments from end to end; nothing is searched by a name or an address.
+Rules a change must keep: every branch uses an index and has a limit; nothing is searched by name or
+address.
 """
 
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ select min(id::text)::uuid as seen_to, count(*) as seen_rows from (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What payments are asked for; None asks for any. Times are half open: [since, until)."""
+    """Filters for payments; None means any. Times are half open: [since, until)."""
 
     subject: UUID | None = None
     customer: UUID | None = None
@@ -111,18 +111,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of payments, newest first, and the id it goes on below (None: that was all)."""
+    """A page of payments, newest first, and the id where the next page starts, or None."""
 
     payments: list[Payment]
     below: UUID | None
 
 
 async def found_by(database: Database, text: str) -> list[Payment]:
-    """Return the payments that an id leads to, whatever it is the id of.
+    """Return the payments related to an id of any kind.
 
-    A payment, what it pays for (order, service order, invoice, subscription), its customer, a
-    refund, a command, a case or a discrepancy; a gateway's transaction, refund or dispute; a VIN;
-    an invoice's number, as `series-number`.
+    A payment, its subject (order, service order, invoice, subscription), customer, refund, command,
+    case or discrepancy; a gateway transaction, refund or dispute; a VIN; an invoice number as
+    `series-number`.
     """
     try:
         rows = await database.fetch(BY_ID, UUID(text))
@@ -139,7 +139,7 @@ async def found_by(database: Database, text: str) -> list[Payment]:
 async def listed(
     database: Database, wanted: Wanted, *, below: UUID | None = None, rows_max: int = PAGE_ROWS
 ) -> Found:
-    """Return a page of the payments that are like this, newest first."""
+    """Return a page of matching payments, newest first."""
     belongs = _belonging(wanted)
     if belongs:
         return await _belonging_to(database, wanted, belongs, below, rows_max)
@@ -184,7 +184,7 @@ async def _belonging_to(
 
 
 def _id_at(at: datetime | None) -> UUID | None:
-    """Return the smallest id that can be made at an instant: ids are in order of creation."""
+    """Return the smallest id that can be created at this time."""
     if at is None:
         return None
     return UUID(int=max(int(at.timestamp() * 1000), 0) << 80)

@@ -1,7 +1,7 @@
-"""Payments as rows: accepting a new one, reading one, its timeline, lists of them.
+"""Payments: accept, read, list, and their timelines.
 
-Rules a change must keep: a payment is accepted in one commit, with its first events, its caller's
-idempotency key and the work that will carry it on; reading never locks.
+Rule a change must keep: a payment is accepted in one transaction with its first events, its
+idempotency key and its next job; reads never lock.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 
 DESCRIPTION = "description"
-"""The fact of a payment's first event that says what is bought, in the customer's words."""
+"""The first event's fact with the customer-facing description."""
 
 TERMS = ("type", "subject", "customer", "amount", "currency")
-"""What a payment is for; its first event states the same (law `payments_are_as_accepted`)."""
+"""The terms of a payment, repeated in its first event (invariant `payments_are_as_accepted`)."""
 
 DIGEST_CHARS = 32
-"""How much of a digest the first event states of a payment method and of a caller's key."""
+"""How much of the digests of a payment method and an idempotency key the first event states."""
 
 ACCEPT = "select * from accept_payments($1) order by i"
 
@@ -41,7 +41,7 @@ class PaymentNotFoundError(NotFoundError):
 
 
 class Verdict(StrEnum):
-    """What became of a request to accept a payment."""
+    """The result of a request to accept a payment."""
 
     ACCEPTED = "accepted"
     KEY_USED = "key used"
@@ -49,7 +49,7 @@ class Verdict(StrEnum):
 
 
 class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment to accept; `pending` when the gateway is called right after the commit."""
+    """A payment to accept; `pending` if the gateway is called right after the commit."""
 
     id: UUID
     type: PaymentType
@@ -69,7 +69,7 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Acceptance(msgspec.Struct, frozen=True):
-    """The verdict, the payment it is about, what is stored under the caller's key, and when."""
+    """The verdict, the payment, the stored idempotent response, and the time."""
 
     verdict: Verdict
     payment_id: UUID | None
@@ -81,9 +81,9 @@ class Acceptance(msgspec.Struct, frozen=True):
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment as it stands (Key States); amounts in minor units of `currency`.
+    """A payment (Key States); amounts in minor units of `currency`.
 
-    What is not given is as of one that was just accepted.
+    Defaults are those of a payment that was just accepted.
     """
 
     id: UUID
@@ -114,7 +114,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """One event of a payment's life, as it was appended."""
+    """An event of a payment."""
 
     seq: int
     event: str
@@ -130,7 +130,7 @@ UNMOVED: Final = "extract(epoch from {now} - {of}updated_at)::float8"
 
 
 def columns_of_payment(of: str = "", now: str = "db_now()") -> str:
-    """Return the columns of a payment in this table, with its ages as of this moment."""
+    """Return the payment columns of this table, with ages as of now."""
     prefix = f"{of}." if of else ""
     return columns(
         Payment, of, age_seconds=OLD.format(now=now, of=prefix),
@@ -173,7 +173,7 @@ class Payments:
         self._timelines: Batcher[UUID, list[TimelineEvent]] = Batcher(self._read_timelines)
 
     async def accept(self, payment: NewPayment, *, within: Connection | None = None) -> Acceptance:
-        """Make the intent to charge durable, or say what stands in its way."""
+        """Store the intent to charge, or return what prevents it."""
         if within is not None:
             return (await _accept(within, [payment]))[0]
         keys: list[Hashable] = [(payment.subject, payment.type)]
@@ -184,13 +184,13 @@ class Payments:
     async def accept_all(
         self, payments: Sequence[NewPayment], *, within: Connection | None = None
     ) -> list[Acceptance]:
-        """Accept many at once, in one commit (month end)."""
+        """Accept many payments in one transaction (month end)."""
         if within is not None:
             return await _accept(within, payments)
         return await self._accept_batch(payments)
 
     async def get(self, payment_id: UUID, *, within: Connection | None = None) -> Payment:
-        """Return a payment as it stands.
+        """Return a payment.
 
         Raises:
             PaymentNotFoundError: no payment has this id.
@@ -209,13 +209,13 @@ class Payments:
         return await self._database.fetchrow(EXISTS, payment_id) is not None
 
     async def void_reason(self, payment_id: UUID) -> str:
-        """Return why a void was claimed."""
+        """Return the reason of a void."""
         row = await self._database.fetchrow(VOID_REASON, payment_id)
         assert row is not None, "nothing is voided that was not claimed"
         return str(row["reason"])
 
     async def by_transaction(self, gateway_transaction_id: str) -> Payment | None:
-        """Return the payment of a gateway's transaction, or None."""
+        """Return the payment of a gateway transaction, or None."""
         row = await self._database.fetchrow(BY_TRANSACTION, gateway_transaction_id)
         return None if row is None else payment_of(row)
 
@@ -228,19 +228,19 @@ class Payments:
         rows_max: int = PAGE_ROWS_MAX,
         within: Connection | None = None,
     ) -> list[Payment]:
-        """Return payments, newest first, at most a page of them; `before` is the last id seen."""
+        """Return a page of payments, newest first; `before` is the last id of the previous page."""
         rows = await (within or self._database).fetch(
             LISTED, subject, customer, before, min(rows_max, PAGE_ROWS_MAX)
         )
         return [payment_of(row) for row in rows]
 
     async def description(self, payment_id: UUID) -> str | None:
-        """Return what is bought, in the customer's words, as it was written with the intent."""
+        """Return the customer-facing description stored with the payment."""
         row = await self._database.fetchrow(DESCRIBED, payment_id, DESCRIPTION)
         return None if row is None else row["description"]
 
     async def timeline(self, payment_id: UUID) -> list[TimelineEvent]:
-        """Return every event of the payment in order."""
+        """Return every event of the payment, oldest first."""
         return await self._timelines.write(payment_id)
 
     async def _read_timelines(self, ids: Sequence[UUID]) -> list[list[TimelineEvent]]:
@@ -261,10 +261,10 @@ async def _accept(connection: Connection, payments: Sequence[NewPayment]) -> lis
 
 
 def _with_terms(payment: NewPayment) -> NewPayment:
-    """State in the first event's facts what the payment is for; the event is chained by a hash.
+    """Add the payment's terms to the facts of its first event, which the hash chain covers.
 
-    Of the payment method and of the caller's key it states the digests: an erasure clears the one,
-    and time the other.
+    Payment method and idempotency key are stated as digests, because the originals are deleted
+    later.
     """
     stated: dict[str, Any] = {"terms": {name: getattr(payment, name) for name in TERMS}}
     accepted_with = {}

@@ -1,12 +1,12 @@
-"""Processes of the platform, and which of them are dead.
+"""The platform's processes, and detection of dead ones.
 
-Every session of a process holds a shared advisory lock in its name, from before its first statement
-until PostgreSQL ends the session. A process without one is dead, or has lost all that it had under
-way in the database. A frozen process keeps its sessions: only the end of its leases tells of it.
+Every session of a process holds a shared advisory lock in its name from its first statement on. A
+process without one is dead or has lost all work in the database. A frozen process keeps its
+sessions; only its leases expire.
 
-Rules a change must keep: a process is in the table before it writes anything; it is taken for dead
-only when it is silent at two looks in a row, because a server that was restarted hears nobody for a
-moment; what is taken from it gets another fence.
+Rules a change must keep: a process is registered before it writes anything; it is dead only if it
+is missing in two consecutive checks, because a restarted server sees no processes at first; jobs
+taken from it get a new fence.
 """
 
 from collections.abc import Collection
@@ -21,18 +21,18 @@ NAMES: Final = "select names_of_dead($1) as name"
 
 
 class Processes:
-    """Which processes are dead, and what they left under way."""
+    """Detects dead processes and the jobs they held."""
 
     def __init__(self, database: Database) -> None:
         """Look through this database."""
         self._database = database
 
     async def silent(self) -> frozenset[int]:
-        """Return the processes of which no session is left."""
+        """Return the processes without a session."""
         return frozenset(row["id"] for row in await self._database.fetch(SILENT))
 
     async def names_of_dead(self, processes: Collection[int]) -> list[str]:
-        """Return the names of dead processes that no living one bears."""
+        """Return names of dead processes that no living one uses."""
         return [row["name"] for row in await self._database.fetch(NAMES, list(processes))]
 
     async def free_jobs_of(
@@ -41,10 +41,10 @@ class Processes:
         kinds: Collection[str],
         awaited: Collection[str] = (),
     ) -> int:
-        """Make what dead processes had under way due; return how many pieces that were.
+        """Make jobs held by dead processes due; return their number.
 
-        `kinds` are those of which a row that nobody claimed is the safety net of its writer;
-        `awaited` are those that a message ends which any process may have received, and lost.
+        `kinds` are those whose unclaimed rows are their writer's safety net; `awaited` are those
+        that end with a message which a dead process may have lost.
         """
         row = await self._database.fetchrow(FREE, list(processes), list(kinds), list(awaited))
         assert row is not None, "a count is one row"

@@ -1,7 +1,7 @@
-"""Whether a process can serve over its database: it answers, takes writes and has our schema.
+"""Readiness: the database responds, is writable and has our schema.
 
-Rules a change must keep: the answer comes within two seconds, whatever the database does; it is a
-sentence of ours, with no words of a driver; a refusal to write that is over is seen to be over.
+Rules a change must keep: a check takes at most two seconds; reasons are our own sentences, without
+driver messages; recovery from a read-only state is detected.
 """
 
 import asyncio
@@ -19,38 +19,38 @@ WRITE: Final = "update processes set name = name where id = this_process()"
 
 
 class Readiness:
-    """Looks whether the database can be served over."""
+    """Checks whether the database can serve."""
 
     def __init__(self, database: Database) -> None:
         """Look at this one."""
         self._database = database
 
     async def why_not(self) -> str | None:
-        """Return why this process cannot serve; None when it can."""
+        """Return why this process is not ready, or None."""
         try:
             async with asyncio.timeout(READY_SECONDS_MAX):
                 return await self._looked_at()
         except TimeoutError:
-            return "The Billing Database cannot serve: it is busy."
+            return "The Billing Database is unavailable: it is busy."
         except UnavailableError as error:
-            return f"The Billing Database cannot serve: {in_words(error.__cause__ or error)}."
+            return f"The Billing Database is unavailable: {in_words(error.__cause__ or error)}."
 
     async def _looked_at(self) -> str | None:
         heartbeat = await self._database.heartbeat.take()
         if not heartbeat.answers or heartbeat.because:
-            return f"The Billing Database cannot serve: {heartbeat.because}."
+            return f"The Billing Database is unavailable: {heartbeat.because}."
         refused = self._database.refused_because
         if refused is not None and not await self._writes_again(refused):
-            return f"The Billing Database cannot serve: {refused}."
+            return f"The Billing Database is unavailable: {refused}."
         different = await schema_state.differences(self._database)
         if different:
             return f"The database's schema is not this version's: {different[0]}."
         return None
 
     async def _writes_again(self, refused: str) -> bool:
-        """Return whether a read-only database takes writes again; a full disk is not asked so.
+        """Return whether a read-only database is writable again; not used for a full disk.
 
-        A row that is there finds room where a new one does not.
+        Updating an existing row can succeed where an insert does not.
         """
         if refused != READ_ONLY:
             return False

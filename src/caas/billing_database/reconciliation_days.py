@@ -1,11 +1,11 @@
-"""Runs of the reconciliation and the verdicts of its days, as rows.
+"""Reconciliation runs and the status of each day.
 
-A day is `incomplete` until every report of it is closed, whole and compared; before it is over, it
-is `in progress` unless something is unresolved. Then it has `open discrepancies`, or is `closed`: a
-closed day may be sealed with its report; nothing of it changes any more.
+A day is `incomplete` until all of its reports are closed, complete and compared; before it is over
+it is `in progress` unless something is unresolved. Then it has `open discrepancies` or is `closed`.
+A closed day can be sealed with its report and is then immutable.
 
-Rules a change must keep: a verdict is computed when it is asked for, and only a seal is stored; a
-missing report is never a clean day; one run at a time for a gateway.
+Rules a change must keep: the status is computed on read, and only the seal is stored; a missing
+report never counts as clean; one run at a time per gateway.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -122,7 +122,7 @@ select content, encode(digest, 'hex') as digest from sealed_reports
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationRun:
-    """One comparison: what it was given, as of when, and what came out."""
+    """A comparison: its inputs, its as-of time and its results."""
 
     id: UUID
     gateway: str
@@ -150,38 +150,38 @@ RUNS_OF_DAY: Final = RUN + " where gateway = $1 and day = $2 order by started_at
 
 
 class AlreadyReconcilingError(ConflictError):
-    """Another reconciliation of this gateway is running; wait until it has ended."""
+    """Another reconciliation of this gateway is running. Wait until it has ended."""
 
     code = "already_reconciling"
 
 
 class DayNotFoundError(NotFoundError):
-    """This day was never compared."""
+    """This day was never reconciled."""
 
     code = "reconciliation_day_not_found"
 
 
 class RunNotFoundError(NotFoundError):
-    """No run of the reconciliation has this id."""
+    """No reconciliation run has this id."""
 
     code = "reconciliation_run_not_found"
 
 
 class DaySealedError(ConflictError):
-    """The day is sealed; nothing of it changes any more."""
+    """The day is sealed and cannot change."""
 
     code = "day_sealed"
 
 
 class DayNotClosedError(ConflictError):
-    """Only a closed day can be sealed: complete, and without open discrepancies."""
+    """Only a closed day can be sealed: complete and without open discrepancies."""
 
     code = "day_not_closed"
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationDay:
-    """A day's verdict, and its seal."""
+    """A day's status and its seal."""
 
     gateway: str
     day: date
@@ -195,7 +195,7 @@ class ReconciliationDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """How a run ended."""
+    """The end of a run."""
 
     state: str
     engine: str | None = None
@@ -221,10 +221,10 @@ class ReconciliationDays:
 
     @asynccontextmanager
     async def alone(self, gateway: str, *, patience_seconds: float = 0.0) -> AsyncIterator[None]:
-        """Be the only one who reconciles this gateway until the block is left.
+        """Hold the gateway's reconciliation lock for the block.
 
         Raises:
-            AlreadyReconcilingError: somebody else is, for longer than one has patience.
+            AlreadyReconcilingError: another run holds it for too long.
         """
         session = await _session(self._database.dsn)
         try:
@@ -254,10 +254,10 @@ class ReconciliationDays:
         *,
         late_of: date | None = None,
     ) -> None:
-        """Write down that a run has begun, and that those before it have ended.
+        """Record that a run started and that earlier ones ended.
 
         Raises:
-            DaySealedError: nothing of this day changes any more.
+            DaySealedError: the day is sealed.
         """
         async with self._database.transaction() as connection:
             await self.refuse_sealed(gateway, day, within=connection)
@@ -265,12 +265,12 @@ class ReconciliationDays:
             await connection.execute(BEGIN, run_id, gateway, day, mode, rule, late_of)
 
     async def open_day(self, gateway: str, day: date) -> None:
-        """Have a day that takes lines; saying it again changes nothing."""
+        """Create the day for new lines, if it does not exist."""
         async with self._database.connection() as connection:
             await connection.execute(BEGIN_DAY, gateway, day)
 
     async def day_of_lines(self, gateway: str, day: date) -> date:
-        """Return the day that takes the lines of this one: itself, or the next that is open."""
+        """Return the day that receives lines of this one: itself, or the next unsealed day."""
         if not await self.is_sealed(gateway, day):
             return day
         today, _ = await self.today()
@@ -287,17 +287,17 @@ class ReconciliationDays:
         return row is not None and bool(row["sealed"])
 
     async def refuse_sealed(self, gateway: str, day: date, *, within: Connection) -> None:
-        """Reject a change of a day that is sealed.
+        """Reject a change of a sealed day.
 
         Raises:
-            DaySealedError: nothing of this day changes any more.
+            DaySealedError: the day is sealed.
         """
         row = await within.fetchrow(SEALED, gateway, day)
         if row is not None and row["sealed"]:
-            raise DaySealedError(f"The day {day} is sealed; nothing of it changes any more.")
+            raise DaySealedError(f"The day {day} is sealed and cannot change.")
 
     async def end(self, run_id: UUID, end: RunEnd) -> None:
-        """Write down how a run ended."""
+        """Record the end of a run."""
         async with self._database.connection() as connection:
             await connection.execute(
                 END, run_id, end.state, end.engine, end.as_of, end.lines, end.input_hash,
@@ -305,47 +305,47 @@ class ReconciliationDays:
             )  # fmt: skip
 
     async def compared(self, gateway: str, day: date, run_id: UUID, *, within: Connection) -> None:
-        """Write down that both directions of a day were compared."""
+        """Record that a day was compared in both directions."""
         await within.execute(CLOSE, gateway, day, run_id)
 
     async def get(self, gateway: str, day: date) -> ReconciliationDay:
         """Return a day.
 
         Raises:
-            DayNotFoundError: it was never compared.
+            DayNotFoundError: it was never reconciled.
         """
         row = await self._database.fetchrow(ONE, gateway, self._zone, day)
         if row is None:
-            raise DayNotFoundError(f"The day {day} was never compared.")
+            raise DayNotFoundError(f"The day {day} was never reconciled.")
         return row_as(ReconciliationDay, row)
 
     async def listed(self, gateway: str) -> list[ReconciliationDay]:
-        """Return the days, the newest first."""
+        """Return days, newest first."""
         return await read_all(ReconciliationDay, self._database, LISTED, gateway, self._zone)
 
     async def last_compared(
         self, gateway: str, before: date
     ) -> tuple[date | None, datetime | None]:
-        """Return the last day before this one that was compared, and as of when."""
+        """Return the last compared day before this one, and its as-of time."""
         row = await self._database.fetchrow(LAST_CLOSED, gateway, before)
         return (None, None) if row is None else (row["day"], row["as_of"])
 
     async def last_run_as_of(self, gateway: str) -> datetime | None:
-        """Return as of when the last run that ended well compared."""
+        """Return the as-of time of the last successful run."""
         row = await self._database.fetchrow(LAST_RUN, gateway)
         return None if row is None else row["as_of"]
 
     async def first(self, gateway: str) -> date | None:
-        """Return the first day that was ever looked at."""
+        """Return the first day ever reconciled."""
         row = await self._database.fetchrow(FIRST, gateway)
         return None if row is None else row["day"]
 
     async def seal(self, gateway: str, day: date, *, by: str, forms: Forms) -> ReconciliationDay:
-        """Seal a closed day together with its report in each of its forms.
+        """Seal a closed day with its report in each format.
 
         Raises:
-            DayNotFoundError: it was never compared.
-            DayNotClosedError: it is incomplete, has open discrepancies, or is sealed already.
+            DayNotFoundError: it was never reconciled.
+            DayNotClosedError: it is incomplete, has open discrepancies, or is already sealed.
         """
         for _ in range(SEALINGS_MAX):
             judged = await self.get(gateway, day)
@@ -365,10 +365,10 @@ class ReconciliationDays:
                 for form, content in written.items():
                     await connection.execute(KEEP_SEALED, gateway, day, form, content, now)
             return await self.get(gateway, day)
-        raise DayNotClosedError(f"The day {day} changes while it is being sealed; try again.")
+        raise DayNotClosedError(f"The day {day} changed while it was being sealed. Try again.")
 
     async def sealed_report(self, gateway: str, day: date, form: str) -> tuple[bytes, str] | None:
-        """Return the report that was sealed in this form, with its digest; None if none was."""
+        """Return the sealed report in this format with its digest, or None."""
         row = await self._database.fetchrow(SEALED_REPORT, gateway, day, form)
         return None if row is None else (row["content"], row["digest"])
 
@@ -384,12 +384,12 @@ class ReconciliationDays:
         return row_as(ReconciliationRun, row)
 
     async def runs_of(self, gateway: str, day: date) -> list[ReconciliationRun]:
-        """Return a day's runs, the newest first."""
+        """Return a day's runs, newest first."""
         return await read_all(ReconciliationRun, self._database, RUNS_OF_DAY, gateway, day)
 
 
 async def _session(dsn: str) -> asyncpg.Connection:
-    """Open a session beside the pool; the lock it takes ends with it, however it ends."""
+    """Open a session outside the pool; its lock ends with the session."""
     try:
         return await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
     except (TimeoutError, *UNREACHABLE) as error:

@@ -1,6 +1,7 @@
-"""Subscriptions as rows (Diagram 6).
+"""Subscriptions (Diagram 6).
 
-Rules a change must keep: a subscription moves only along an arrow, from the state it was seen in.
+Rule a change must keep: a subscription changes only by a legal transition from the state that was
+read.
 """
 
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class SubscriptionNotFoundError(NotFoundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSubscription:
-    """A subscription to write, with the terms of this moment."""
+    """A subscription to add, with its current terms."""
 
     id: UUID
     customer: UUID
@@ -76,7 +77,7 @@ class NewSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription as it stands; money in minor units of `currency`."""
+    """A subscription; money in minor units of `currency`."""
 
     id: UUID
     customer: UUID
@@ -102,7 +103,7 @@ class SubscriptionRows:
         self._database = database
 
     async def add(self, new: NewSubscription, *, within: Connection) -> Subscription | None:
-        """Write a subscription; None when the vehicle has a live one to the same service."""
+        """Add a subscription; None if the vehicle has a live one to the same service."""
         return await read_one(
             Subscription, within, ADD, new.id, new.customer, new.vin, new.service, new.currency,
             new.monthly_fee, new.metered, new.payment_method,
@@ -115,19 +116,19 @@ class SubscriptionRows:
         return await read_one(Subscription, within or self._database, ONE, subscription_id)
 
     async def get(self, subscription_id: UUID, *, within: Connection | None = None) -> Subscription:
-        """Return a subscription as it stands.
+        """Return a subscription.
 
         Raises:
-            SubscriptionNotFoundError: there is none with this id.
+            SubscriptionNotFoundError: no subscription has this id.
         """
         row = await (within or self._database).fetchrow(ONE, subscription_id)
         return _found(row, subscription_id)
 
     async def locked(self, subscription_id: UUID, *, within: Connection) -> Subscription:
-        """Return a subscription that nobody else moves until the transaction ends.
+        """Return a subscription locked until the transaction ends.
 
         Raises:
-            SubscriptionNotFoundError: there is none with this id.
+            SubscriptionNotFoundError: no subscription has this id.
         """
         return _found(await within.fetchrow(LOCKED, subscription_id), subscription_id)
 
@@ -155,7 +156,7 @@ class SubscriptionRows:
         cancelled_because: str | None = None,
         payment_method: str | None = None,
     ) -> Subscription | None:
-        """Move a subscription along an arrow; None when none leaves the state it is in."""
+        """Apply a transition; None if the current state does not allow it."""
         target = next_state(subscription.state, event)
         if target is None:
             return None
@@ -167,15 +168,15 @@ class SubscriptionRows:
     async def may_withdraw(
         self, subscription_id: UUID, period_seconds: float, *, within: Connection
     ) -> bool:
-        """Return whether ending a subscription now is a withdrawal from it."""
+        """Return whether ending a subscription now counts as a withdrawal."""
         return bool(await within.fetchval(MAY_WITHDRAW, subscription_id, period_seconds))
 
     async def jobs_done(self, kind: str, subscription_id: UUID, *, within: Connection) -> None:
-        """End jobs that an answer has made needless."""
+        """Delete jobs that a response made unnecessary."""
         await within.execute(DONE, kind, subscription_id)
 
     async def events(self, subscription_id: UUID) -> list[dict[str, Any]]:
-        """Return everything that happened to a subscription, in order."""
+        """Return all events of a subscription, in order."""
         return [dict(row) for row in await self._database.fetch(EVENTS, subscription_id)]
 
 

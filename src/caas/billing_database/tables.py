@@ -1,7 +1,4 @@
-"""The Billing Database as the layers above hold it: one object for each of its tables' doors.
-
-Rule a change must keep: one object for each door; nothing is decided here.
-"""
+"""The table objects of one Billing Database."""
 
 from dataclasses import dataclass
 
@@ -17,7 +14,7 @@ from caas.billing_database.transitions import PaymentTransitions
 
 @dataclass(frozen=True, slots=True)
 class BillingDatabase:
-    """The doors of one Billing Database; each joins the writes of all who share it."""
+    """All table objects, shared so that concurrent writes are batched."""
 
     database: Database
     payments: Payments
@@ -30,7 +27,7 @@ class BillingDatabase:
 
 
 def opened(database: Database) -> BillingDatabase:
-    """Open every door of a Billing Database."""
+    """Create the table objects of a Billing Database."""
     commands = OtaCommands(database)
     return BillingDatabase(
         database=database,

@@ -1,12 +1,11 @@
-"""The one door through which a payment changes (Diagram 9).
+"""Applies payment transitions (Diagram 9); the only module that writes payments and their events.
 
-A move is a guarded state change, its event, the claim and evidence behind it, its ledger entries,
-the jobs it ends and the jobs it begins: all in one statement and one commit, together
-with the moves of whoever else is writing at that moment.
+A transition is a guarded state change with its event, claim, evidence, ledger entries, finished
+jobs and new jobs, in one statement and transaction, batched with concurrent ones.
 
-Rules a change must keep: a move whose guard fails changes nothing and is told so; the same source
-never moves a payment twice; nothing outside this module writes to payments or payment_events; the
-event of a move states the amounts that the move adds, so that the amounts follow from the events.
+Rules a change must keep: a transition whose guard fails changes nothing and reports that; one
+source never applies twice; the event states the amounts that the transition adds, so that amounts
+derive from events.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,16 +26,16 @@ if TYPE_CHECKING:
     from caas.billing_database.payments import Payment
 
 AMOUNTS: Final = ("authorized", "captured", "settled", "refunded", "disputed")
-"""What a move may add to, by the names of the payment's `<name>_amount` columns."""
+"""The amounts a transition can add to: the payment's `<name>_amount` columns."""
 
 STATED = ("gateway_transaction_id", "decline_code", "capture_before")
-"""What of a payment its event states as well, because money or a reservation hangs on it."""
+"""Payment columns repeated in the event, because money or a reservation depends on them."""
 
 APPLY = "select * from apply_transitions($1) order by i"
 
 
 class NewJob(msgspec.Struct, frozen=True):
-    """Something that must still happen, `due_in` seconds from the commit of the move."""
+    """A job to create, due `due_in` seconds after the commit."""
 
     kind: str
     due_in: float = 0.0
@@ -53,7 +52,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What proves a delivery; `signature` is base64, `at` the text the vehicle signed."""
+    """Evidence of delivery; `signature` is base64, `at` the text the vehicle signed."""
 
     id: UUID
     kind: str
@@ -68,10 +67,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A command for the vehicle, carrying the desired state that the move leaves (decision 82).
+    """A vehicle command for the desired state after the transition (decision 82).
 
-    Which action, for whom and until when is worked out in the commit. With `resend_in` a job sends
-    it again until the vehicle has answered. Times in seconds from the commit.
+    Action and term are determined on commit. With `resend_in`, a job resends it until the vehicle
+    responds. Times are in seconds from the commit.
     """
 
     command_id: UUID
@@ -80,7 +79,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One guarded step of one payment; amounts are added to the payment's own, in minor units."""
+    """A guarded transition of one payment; amounts are added, in minor units."""
 
     payment_id: UUID
     event: str
@@ -108,9 +107,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TransitionResult(msgspec.Struct, frozen=True):
-    """What became of a move: whether it happened, and where the payment stands now.
+    """The result: whether the transition was applied, and the payment's state.
 
-    `command` is the vehicle command that was committed with it, if there is one.
+    `command` is the vehicle command committed with it, if any.
     """
 
     transitioned: bool
@@ -123,10 +122,10 @@ class TransitionResult(msgspec.Struct, frozen=True):
 def transition_of(
     payment: "Payment", event: PaymentEvent | BeyondEvent | Remark, *, source: str, **step: Any
 ) -> Transition:
-    """Build the move that `event` makes from where the payment was last seen.
+    """Build the transition for `event` from the payment's last known state.
 
     Raises:
-        IllegalTransitionError: no arrow with this event leaves the payment's state.
+        IllegalTransitionError: the state does not allow this event.
     """
     return Transition(
         payment_id=payment.id,
@@ -139,7 +138,7 @@ def transition_of(
 
 
 def _ignore(_command: OtaCommand) -> None:
-    """Nobody sends commands from here."""
+    """Ignore committed commands."""
 
 
 class PaymentTransitions:
@@ -148,7 +147,7 @@ class PaymentTransitions:
     def __init__(
         self, database: Database, *, commanded: Callable[[OtaCommand], None] = _ignore
     ) -> None:
-        """Write through this database; `commanded` hears of each vehicle command once committed."""
+        """Write through this database; call `commanded` with each committed vehicle command."""
         self._database = database
         self._commanded = commanded
         self._batcher = Batcher(self._apply_batch)
@@ -156,7 +155,7 @@ class PaymentTransitions:
     async def apply(
         self, transition: Transition, *, within: Connection | None = None
     ) -> TransitionResult:
-        """Apply one move; inside the caller's transaction when one is given."""
+        """Apply one transition, in the caller's transaction if one is given."""
         if within is not None:
             return (await _apply(within, [transition]))[0]
         transitioned = await self._batcher.write(transition, keys=(transition.payment_id,))
@@ -167,7 +166,7 @@ class PaymentTransitions:
     async def apply_all(
         self, transitions: Sequence[Transition], *, within: Connection
     ) -> list[TransitionResult]:
-        """Apply many moves in one statement of the caller's transaction (reconciliation)."""
+        """Apply many transitions in one statement of the caller's transaction (reconciliation)."""
         return await _apply(within, transitions) if transitions else []
 
     async def _apply_batch(self, transitions: Sequence[Transition]) -> list[TransitionResult]:
@@ -184,14 +183,14 @@ async def _apply(
 
 
 def _transition_result(_i: int, transitioned: object, state: str, *rest: Any) -> TransitionResult:
-    """Read a row of apply_transitions: its columns in their order, those of the command last."""
+    """Convert a row of apply_transitions; the command's columns come last."""
     version, claim, *command = rest
     sent = None if command[0] is None else OtaCommand(*command)
     return TransitionResult(bool(transitioned), PaymentState(state), version, claim, sent)
 
 
 def _stating(transition: Transition) -> Transition:
-    """State in the event's facts what the move adds to the payment's amounts, and writes once."""
+    """Add the transition's amounts and first-time values to the event's facts."""
     added = {name: amount for name in AMOUNTS if (amount := getattr(transition, name))}
     stated = {name: stated for name in STATED if (stated := getattr(transition, name)) is not None}
     if added:

@@ -1,8 +1,7 @@
-"""Vehicles and their assignments as rows: where each is on its way, and who has it.
+"""Vehicles and their assignments.
 
-Rules a change must keep: a vehicle moves only from the state it is believed to be in, and the
-database refuses any move that is no arrow; a second active assignment of a vehicle cannot be
-written; what ended stays as history.
+Rules a change must keep: a vehicle changes only from the expected state, and the database rejects
+illegal transitions; a vehicle has at most one active assignment; ended assignments are kept.
 """
 
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ returning vin
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """A vehicle as it stands; `finished` once the factory said that it is ready."""
+    """A vehicle; `finished` once the factory reported it ready."""
 
     vin: str
     model: str
@@ -93,7 +92,7 @@ update vehicles set in_stock_since = db_now()
 
 @dataclass(frozen=True, slots=True)
 class VehicleTransition:
-    """One move of a vehicle's history, and the order it was made for."""
+    """A transition in a vehicle's history, and its order."""
 
     version: int
     event: str
@@ -119,7 +118,7 @@ update vehicle_assignments set active = false, until = db_now(), ended_because =
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who has a vehicle, or had it until `until`."""
+    """A vehicle's holder, until `until` if it has ended."""
 
     vin: str
     order_id: UUID
@@ -148,7 +147,7 @@ class VehicleNotFoundError(NotFoundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVehicle:
-    """A vehicle to put into the books; what is known already stays unless it is given."""
+    """A vehicle to add or update; omitted fields keep their values."""
 
     vin: str
     model: str
@@ -158,23 +157,23 @@ class NewVehicle:
 
 
 class Vehicles:
-    """The tables of vehicles, their models and their assignments."""
+    """The tables of vehicles, models and assignments."""
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
 
     async def put_model(self, model: str, price: Money) -> None:
-        """Return what a model costs from now on."""
+        """Set the price of a model."""
         await self._database.fetch(PUT_MODEL, model, price.amount, price.currency)
 
     async def price_of_model(self, model: str) -> Money | None:
-        """Return what a model costs, None when it is not sold."""
+        """Return the price of a model, or None if it is not sold."""
         row = await self._database.fetchrow(PRICE_OF_MODEL, model)
         return None if row is None else Money(row["price"], row["currency"])
 
     async def put(self, vehicle: NewVehicle, *, within: Connection) -> bool:
-        """Put a vehicle into stock, or tell more of a known one; False when its model differs."""
+        """Add a vehicle to stock or update it; False if its model differs."""
         price = vehicle.price
         await within.execute(KNOW_MODEL, vehicle.model, price.amount, price.currency)
         row = await within.fetchrow(
@@ -200,11 +199,11 @@ class Vehicles:
         return row_as(Vehicle, row)
 
     async def locked(self, vin: str, *, within: Connection) -> Vehicle | None:
-        """Return a vehicle that nobody else moves until the transaction ends; None if unknown."""
+        """Return the vehicle locked until the transaction ends, or None."""
         return await read_one(Vehicle, within, LOCKED, vin)
 
     async def from_stock(self, model: str, *, within: Connection) -> Vehicle | None:
-        """Return a vehicle of the model that is sin asignar, locked, a finished one first."""
+        """Return and lock a vehicle of the model in stock, preferring a finished one."""
         return await read_one(Vehicle, within, FROM_STOCK, model)
 
     async def listed(
@@ -215,7 +214,7 @@ class Vehicles:
         after: str | None = None,
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Vehicle]:
-        """Return vehicles by VIN, at most a page of them; `after` is the last VIN seen."""
+        """Return a page of vehicles by VIN; `after` is the last VIN of the previous page."""
         return await read_all(
             Vehicle, self._database, LISTED, state, model, after, min(rows_max, PAGE_ROWS_MAX)
         )
@@ -229,10 +228,10 @@ class Vehicles:
         within: Connection,
         reported: tuple[bytes | None, str | None] = (None, None),
     ) -> Vehicle:
-        """Move a locked vehicle; `reported` is the public key and the factory's id of its order.
+        """Apply a transition to a locked vehicle; `reported` is the factory's key and order id.
 
         Raises:
-            IllegalVehicleTransitionError: no arrow leaves its state with this event.
+            IllegalVehicleTransitionError: the state does not allow this event.
         """
         target = next_state(vehicle.state, event)
         row = await within.fetchrow(
@@ -242,31 +241,31 @@ class Vehicles:
         return row_as(Vehicle, row)
 
     async def add_to_stock(self, vin: str, *, within: Connection) -> None:
-        """Put a vehicle that is sin asignar where anybody can buy it."""
+        """Make an unassigned vehicle available for sale."""
         await within.execute(ADD_TO_STOCK, vin)
 
     async def history(self, vin: str) -> list[VehicleTransition]:
-        """Return every move of a vehicle, in order."""
+        """Return every transition of a vehicle, oldest first."""
         return await read_all(VehicleTransition, self._database, HISTORY, vin)
 
     async def assign(self, vin: str, *, order_id: UUID, customer: UUID, within: Connection) -> bool:
-        """Give a vehicle to an order; False when somebody has it already."""
+        """Assign a vehicle to an order; False if it is already assigned."""
         row = await within.fetchrow(ASSIGN, new_id(), vin, order_id, customer)
         return row is not None
 
     async def end_assignment(self, vin: str, *, because: str, within: Connection) -> UUID | None:
-        """End a vehicle's active assignment and return whose order it was."""
+        """End a vehicle's active assignment and return its order."""
         row = await within.fetchrow(END, vin, because)
         return None if row is None else row["order_id"]
 
     async def assignment(self, vin: str, *, within: Connection | None = None) -> Assignment | None:
-        """Return who has a vehicle, None when it is sin asignar."""
+        """Return the active assignment of a vehicle, or None."""
         return await read_one(Assignment, within or self._database, ACTIVE, vin)
 
     async def assignments(
         self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = False
     ) -> list[Assignment]:
-        """Return who had a vehicle, or which vehicles a customer had, newest first."""
+        """Return assignments of a vehicle or a customer, newest first."""
         return await read_all(
             Assignment, self._database, ASSIGNMENTS, vin, customer, active_only, PAGE_ROWS_MAX
         )

@@ -1,11 +1,11 @@
-"""Webhooks as rows: stored before they are answered, each once, with the work that applies them.
+"""The webhook inbox: webhooks are stored once, with their job, before the response.
 
-A webhook is durable, together with its jobs, before its sender hears 2xx (decision 31). Its
-sender's name and its event id make it one row for ever, so that a repetition changes nothing; the
-same id with another body is set aside in quarantine with a case, and never applied.
+A webhook and its job are durable before its sender gets 2xx (decision 31). Sender and event id
+identify it, so repetitions change nothing; the same id with another body is quarantined with a case
+and never applied.
 
-Rules a change must keep: bodies come in free of card numbers; the digest is of the bytes as they
-were signed; a row and its jobs are one commit.
+Rules a change must keep: bodies contain no card numbers; the digest covers the signed bytes; a row
+and its job commit together.
 """
 
 from collections.abc import Sequence
@@ -74,13 +74,13 @@ class WebhookNotFoundError(NotFoundError):
 
 
 class UnstorableWebhookError(RefusedError):
-    """The webhook is JSON that PostgreSQL cannot hold, a number beyond all bounds perhaps."""
+    """The webhook is JSON that PostgreSQL cannot store, such as an out-of-range number."""
 
     code = "webhook_unstorable"
 
 
 class Storing(StrEnum):
-    """What became of a webhook that was to be stored."""
+    """The result of storing a webhook."""
 
     FRESH = "fresh"
     DUPLICATE = "duplicate"
@@ -89,7 +89,7 @@ class Storing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """A verified webhook: `body` is JSON text without card numbers, `body_hash` of what came."""
+    """A verified webhook: `body` is JSON without card numbers, `body_hash` covers the raw bytes."""
 
     gateway: str
     event_id: str
@@ -100,7 +100,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How it was stored, and the id of the row that holds the event."""
+    """The result, and the id of the event's row."""
 
     storing: Storing
     id: UUID
@@ -108,7 +108,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
-    """A webhook as it was stored, its body as JSON."""
+    """A stored webhook with its JSON body."""
 
     id: UUID
     gateway: str
@@ -128,10 +128,10 @@ class WebhookInbox:
         self._reader: Batcher[UUID, InboxRow | None] = joined_reads(database, SEVERAL, _inbox_row)
 
     async def store(self, incoming: Incoming) -> Stored:
-        """Make a webhook durable with the work that applies it, once.
+        """Store a webhook and its job once.
 
         Raises:
-            UnstorableWebhookError: the database cannot hold its body; nothing was stored.
+            UnstorableWebhookError: the database cannot store its body; nothing was stored.
         """
         try:
             return await self._batcher.write(incoming, keys=[(incoming.gateway, incoming.event_id)])
@@ -152,10 +152,10 @@ class WebhookInbox:
     async def quarantine(
         self, incoming: Incoming, *, reason: str, contradicts: UUID | None = None
     ) -> None:
-        """Set a webhook aside that must not be applied, and open a case for a person to look."""
+        """Quarantine a webhook that must not be applied, and open a case."""
         kind = UNREADABLE if contradicts is None else CONTRADICTION
         which = f"{incoming.event_id} from {incoming.gateway}"
-        sentence = f"The webhook {which} was set aside: {reason}"
+        sentence = f"The webhook {which} was quarantined: {reason}"
 
         async def together(connection: Connection) -> None:
             quarantined = new_id()
@@ -186,7 +186,7 @@ class WebhookInbox:
 
 
 async def payments_waiting(by: Connection, inbox_id: UUID) -> list[UUID]:
-    """Return the payments that a webhook names, and of which a refund waits or is promised."""
+    """Return the payments that a webhook names and that have a waiting or promised refund."""
     return [row["id"] for row in await by.fetch(WAITING, inbox_id)]
 
 

@@ -35,7 +35,6 @@ ALLOWED: Final[dict[str, str]] = {
     "caas.billing_database.vehicles.Vehicles.put_model": "behind the one below",
     "caas.order_management.OrderManagement.put_model": "people at a Python prompt; no call yet",
     "caas.jobs.JobQueue.run_due": "what a worker does once; tests do it by hand",
-    "caas.rules.mes_vencido.Month.previous": "the opposite of `next`, by which tests check it",
     "caas.rules.payment_states.fold": SPECIFIES,
     "caas.rules.postings.paid_out": SPECIFIES,
     "caas.rules.settlement_dates.punctuality": SPECIFIES,

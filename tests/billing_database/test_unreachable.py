@@ -221,7 +221,7 @@ async def test_a_database_that_takes_no_writes_says_so(database_dsn: str) -> Non
 
     await database.close()
     assert heartbeat.answers
-    assert "no writes" in (heartbeat.because or "")
+    assert "read-only" in (heartbeat.because or "")
 
 
 async def test_readiness_says_in_plain_words_that_writes_are_refused_and_at_once_when_they_are_not(

@@ -352,5 +352,5 @@ async def test_a_key_of_the_settings_with_other_scopes_than_before_ends_the_star
     wider = {**settings, "CAAS_API_KEYS": f"operators:any:{OUR_KEY}"}
     ended = await machine.runs("serve", "--port", str(free_port()), **wider)
 
-    ended.refused("CAAS_API_KEYS", "'operators'", "keeps its scopes")
+    ended.refused("CAAS_API_KEYS", "'operators'", "cannot be changed")
     assert OUR_KEY not in ended.stated

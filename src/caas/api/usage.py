@@ -41,8 +41,8 @@ class UsageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The usage recorded, or in `because` why it does not count.
 
-    `usage_already_recorded`: a record with this source id exists. `before_activation`, `after_end`: the
-    service was not delivered at that time; the record is not stored and never billed.
+    `usage_already_recorded`: a record with this source id exists. `before_activation`,
+    `after_end`: the service was not delivered at that time; the record is not stored or billed.
     """
 
     subscription: UUID

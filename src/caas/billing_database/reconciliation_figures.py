@@ -1,8 +1,8 @@
-"""The figures of the reconciliation report: what matched, what did not, what is at risk or lost.
+"""Figures of the reconciliation report: matches, differences, exposure and losses.
 
-Rules a change must keep: read only; every sum is per currency; exposure is what was delivered and
-is not settled, found by the jobs and the cases that every such payment has (law "nothing is
-forgotten"), so that it never costs a walk through the whole ledger.
+Rules a change must keep: read-only; every sum is per currency; exposure (delivered and not settled)
+is found through the jobs and cases of payments (invariant `obligations_have_a_job`), so that it
+never scans the ledger.
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ select state, currency, count(*) as disputes, sum(amount)::bigint as amount
 
 @dataclass(frozen=True, slots=True)
 class ClassFigure:
-    """The lines of one class and currency, and what they come to."""
+    """The lines of one class and currency, and their totals."""
 
     line_class: str
     currency: str
@@ -104,7 +104,7 @@ class DayFigure:
 
 @dataclass(frozen=True, slots=True)
 class ExposureFigure:
-    """What was delivered and is not settled, by payment type and currency."""
+    """Delivered and unsettled amounts, by payment type and currency."""
 
     payment_type: str
     currency: str
@@ -114,7 +114,7 @@ class ExposureFigure:
 
 @dataclass(frozen=True, slots=True)
 class LossFigure:
-    """What was lost in a span of time, by cause and currency."""
+    """Losses in a period, by cause and currency."""
 
     cause: str
     currency: str
@@ -123,7 +123,7 @@ class LossFigure:
 
 @dataclass(frozen=True, slots=True)
 class DisputeFigure:
-    """Disputes that came into one state in a span of time, by currency."""
+    """Disputes that entered a state in a period, by currency."""
 
     state: str
     currency: str
@@ -133,7 +133,7 @@ class DisputeFigure:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What is at risk at this moment, and what was disputed and lost in a span of time."""
+    """Current exposure, and losses and disputes in a period."""
 
     exposure: list[ExposureFigure]
     ageing: list[AgeFigure]
@@ -143,7 +143,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything the report counts."""
+    """All figures of the report."""
 
     lines: list[ClassFigure]
     of_day: list[DayFigure]
@@ -153,7 +153,7 @@ class Figures:
 async def figures(
     database: Database, gateway: str, day: date, *, span: tuple[datetime, datetime]
 ) -> Figures:
-    """Count a day, in one snapshot."""
+    """Return a day's figures from one snapshot."""
     async with (
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -166,14 +166,14 @@ async def figures(
 
 
 async def exposure(database: Database) -> list[ExposureFigure]:
-    """Return what is delivered and not settled at this moment."""
+    """Return what is delivered and not settled now."""
     return [ExposureFigure(*row) for row in await database.fetch(EXPOSURE)]
 
 
 async def position(
     database: Database, gateway: str, *, span: tuple[datetime, datetime], zone: str
 ) -> Position:
-    """Count exposure, ages, losses and disputes, in one snapshot."""
+    """Return exposure, ages, losses and disputes from one snapshot."""
     async with (
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -187,5 +187,5 @@ async def position(
 
 
 async def losses(database: Database, *, since: datetime, until: datetime) -> list[LossFigure]:
-    """Return what was lost in a span of time, by cause."""
+    """Return the losses in a period, by cause."""
     return [LossFigure(*row) for row in await database.fetch(LOSSES, since, until)]

@@ -1,8 +1,8 @@
-"""Refunds and disputes as rows: what is given back of a payment, and what is argued about.
+"""Refunds and disputes.
 
-Rules a change must keep: every write that lets more be given back locks the payment's row first;
-the database refuses what would exceed the money received, and a refund that is sent while something
-stands in its way; what stands in the way is said in one place, `obstacle_to_refund` of the schema.
+Rules a change must keep: every write that allows a further refund locks the payment's row first;
+the database rejects refunds beyond the received money, and refunds sent while something blocks
+them; `obstacle_to_refund` in the schema defines what blocks a refund.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ values ($1, $2, $3, $4, $5, $6, 'waiting', db_now(), db_now()) on conflict (id) 
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money given back of a payment; `amount` in minor units of `currency`."""
+    """A refund; `amount` in minor units of `currency`."""
 
     id: UUID
     payment_id: UUID
@@ -127,10 +127,10 @@ update disputes set reported_at = $2, gateway_dispute_id = coalesce(gateway_disp
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A chargeback the customer's bank raised; `id` is the gateway's, or that of a report's line.
+    """A chargeback; `id` is the gateway's, or derived from a report line.
 
-    `claimed_amount` is what the bank took, `amount` what of it counts because it was received and
-    is still there, `excess` the rest of it.
+    `claimed_amount` is what the bank took; `amount` is the part that was received and not refunded;
+    `excess` is the rest.
     """
 
     id: str
@@ -192,7 +192,7 @@ DISPUTES_OF_PAYMENT: Final = DISPUTE_COLUMNS + " where payment_id = $1 order by 
 
 @dataclass(frozen=True, slots=True)
 class UnknownRefund:
-    """A refund that was sent, and whose outcome nobody knows since then."""
+    """A sent refund with an unknown outcome, and since when."""
 
     id: UUID
     amount: int
@@ -202,7 +202,7 @@ class UnknownRefund:
 
 @dataclass(frozen=True, slots=True)
 class LinesAndDisputes:
-    """What banks took of a payment and gave back, by lines of reports and by disputes."""
+    """What banks took and returned, by report lines and by disputes."""
 
     lines_taken: int
     lines_back: int
@@ -212,17 +212,17 @@ class LinesAndDisputes:
 
     @property
     def unreported(self) -> int:
-        """What lines took that no dispute tells."""
+        """What lines took without a dispute."""
         return max(self.lines_taken - self.taken, 0)
 
     @property
     def reversals_unreported(self) -> int:
-        """What lines gave back that no dispute tells."""
+        """What lines returned without a dispute."""
         return max(self.lines_back - self.back, 0)
 
     @property
     def reported_twice(self) -> int:
-        """What disputes of lines took that the named ones account for."""
+        """What disputes from lines took that named disputes also cover."""
         return max(self.taken - max(self.lines_taken, self.named), 0)
 
 
@@ -236,9 +236,9 @@ class Refunds:
     async def given_back(
         self, payment_id: UUID, *, beside: str | None = None, within: Connection
     ) -> int:
-        """Lock the payment and return what of it is given back, promised or argued about.
+        """Lock the payment and return what is refunded, promised or disputed.
 
-        The promise of the key `beside` is left out: it is about to be kept.
+        The promise with the key `beside` is excluded, because it is about to be fulfilled.
         """
         await within.fetchrow(LOCK_PAYMENT, payment_id)
         row = await within.fetchrow(GIVEN_BACK, payment_id, beside)
@@ -246,7 +246,7 @@ class Refunds:
         return int(row["amount"])
 
     async def money_out(self, payment_id: UUID, *, within: Connection) -> int:
-        """Return what has gone out, is on its way or is held by a bank; promises do not count."""
+        """Return what is refunded, in progress or held by a bank; promises do not count."""
         row = await within.fetchrow(MONEY_OUT, payment_id)
         assert row is not None, "a sum is one row"
         return int(row["amount"])
@@ -260,15 +260,15 @@ class Refunds:
     async def unknown(
         self, payment_id: UUID, *, within: Connection | None = None
     ) -> UnknownRefund | None:
-        """Return the refund of a payment whose outcome is not known; None when there is none."""
+        """Return the payment's refund with an unknown outcome, or None."""
         return await read_one(UnknownRefund, within or self._database, UNKNOWN, payment_id)
 
     async def wake(self, payment_id: UUID, *, within: Connection) -> None:
-        """Let the refunds of a payment that wait look again now."""
+        """Make the payment's waiting refunds due now."""
         await self.wake_all([payment_id], within=within)
 
     async def wake_all(self, payment_ids: Sequence[UUID], *, within: Connection) -> None:
-        """Let the refunds of payments that wait look again now."""
+        """Make the waiting refunds of these payments due now."""
         if payment_ids:
             await within.execute(WAKE, list(payment_ids))
 
@@ -283,7 +283,7 @@ class Refunds:
         requested_by: str,
         within: Connection,
     ) -> None:
-        """Write down that money is to be given back; the same id is written once."""
+        """Add a refund; repeating the id changes nothing."""
         await within.execute(ADD, refund_id, payment_id, amount, currency, reason, requested_by)
 
     async def get(self, refund_id: UUID, *, within: Connection | None = None) -> Refund | None:
@@ -291,7 +291,7 @@ class Refunds:
         return await read_one(Refund, within or self._database, ONE, refund_id)
 
     async def by_gateway_id(self, gateway_refund_id: str) -> Refund | None:
-        """Return the refund the gateway knows by this id, or None."""
+        """Return the refund with this gateway id, or None."""
         return await read_one(Refund, self._database, BY_GATEWAY_ID, gateway_refund_id)
 
     async def of_payment(
@@ -301,17 +301,17 @@ class Refunds:
         return await read_all(Refund, within or self._database, OF_PAYMENT, payment_id)
 
     async def noted(self, payment_id: UUID) -> dict[str, int]:
-        """Return the amounts of the refunds of a payment that reconciliation made, by their id."""
+        """Return the amounts of the refunds that reconciliation recorded, by id."""
         rows = await self._database.fetch(NOTED, payment_id)
         return {str(row["id"]): int(row["amount"]) for row in rows}
 
     async def is_doubtful(self, payment_id: UUID) -> bool:
-        """Return whether the gateway may have refunded more of a payment than is known here."""
+        """Return whether the gateway may have refunded more than is recorded."""
         row = await self._database.fetchrow(IS_DOUBTFUL, payment_id)
         return row is not None and bool(row["it_is"])
 
     async def was_reported(self, payment_id: UUID, gateway_refund_id: str) -> bool:
-        """Return whether a refund of nobody here was ever a case, open or closed."""
+        """Return whether a case for an unknown refund exists or existed."""
         row = await self._database.fetchrow(WAS_REPORTED, payment_id, gateway_refund_id)
         return row is not None and bool(row["it_was"])
 
@@ -325,18 +325,18 @@ class Refunds:
         failed_because: str | None = None,
         within: Connection | None = None,
     ) -> bool:
-        """Return how far a refund is; False when it had ended before."""
+        """Set a refund's state; return False if it had already ended."""
         row = await (within or self._database).fetchrow(
             SET, refund_id, state, outcome, gateway_refund_id, failed_because
         )
         return row is not None
 
     async def next_issue(self, refund_id: UUID) -> None:
-        """Give a refund that is known to be absent at the gateway another key."""
+        """Assign a new idempotency key to a refund that the gateway never received."""
         await self._database.fetch(NEXT_ISSUE, refund_id)
 
     async def add_dispute(self, dispute: Dispute, *, within: Connection) -> None:
-        """Write down that a dispute exists, before its first step: nothing of it counts yet."""
+        """Add a dispute before its first step; nothing of it counts yet."""
         await within.execute(
             ADD_DISPUTE, dispute.id, dispute.payment_id, dispute.currency, dispute.claimed_amount,
             dispute.claimed_currency, dispute.reason, dispute.origin,
@@ -349,7 +349,7 @@ class Refunds:
         )
 
     async def amend_dispute(self, dispute_id: str, claimed: int, *, within: Connection) -> None:
-        """Let a dispute of which nothing is held be of another amount."""
+        """Change the amount of a dispute that holds nothing."""
         await within.execute(AMEND_DISPUTE, dispute_id, claimed)
 
     async def report_dispute(
@@ -367,7 +367,7 @@ class Refunds:
         by_gateway: bool,
         within: Connection,
     ) -> Dispute | None:
-        """Return the dispute of this id; told by the gateway, also a line's that is the same."""
+        """Return the dispute with this id, adopting the one of a report line if it matches."""
         return await read_one(
             Dispute, within, CLAIM_DISPUTE, payment_id, dispute_id, *claimed, by_gateway
         )
@@ -375,14 +375,14 @@ class Refunds:
     async def disputed_already(
         self, dispute_id: str, *, beside: UUID, within: Connection
     ) -> UUID | None:
-        """Return the other payment of which a dispute of this id was told; None when none was."""
+        """Return another payment that has a dispute with this id, or None."""
         other: UUID | None = await within.fetchval(DISPUTE_OF_ANOTHER, beside, dispute_id)
         return other
 
     async def lines_and_disputes(
         self, payment_id: UUID, currency: str, *, within: Connection | None = None
     ) -> LinesAndDisputes:
-        """Return what lines and disputes say of a payment in a currency, in all."""
+        """Return the totals of a payment's lines and disputes in a currency."""
         row = await (within or self._database).fetchrow(LINES_AND_DISPUTES, payment_id, currency)
         assert row is not None, "sums are one row"
         return LinesAndDisputes(*row.values())

@@ -1,7 +1,7 @@
-"""What finance keeps as data about a provider: formats of its files, and what it may keep as fees.
+"""Provider settings stored as data: file format mappings and agreed fees.
 
-Rules a change must keep: nothing is overwritten; a mapping has versions, a fee has the day from
-which it holds; each says who kept it and when.
+Rules a change must keep: nothing is overwritten; mappings have versions, fees have a start date;
+each records its author and time.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FEE_TERMS_MAX: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class KeptMapping:
-    """A mapping as it was kept last; a retired one is used no more."""
+    """The newest version of a mapping; a retired one is no longer used."""
 
     name: str
     version: int
@@ -52,7 +52,7 @@ select distinct on (provider, method, kind) provider, method, kind, valid_from, 
 
 @dataclass(frozen=True, slots=True)
 class FeeTerm:
-    """What may be kept of one type of line, by provider and payment method ('*' is any other)."""
+    """The agreed fee of a line type, by provider and payment method ('*' is any other)."""
 
     provider: str
     method: str
@@ -75,7 +75,7 @@ class ReportTerms:
     async def keep_mapping(
         self, name: str, mapping: dict[str, Any], *, by: str, retired: bool = False
     ) -> KeptMapping:
-        """Keep a mapping as the newest version of its name."""
+        """Store a mapping as the newest version of its name."""
         row = await self._database.fetchrow(KEEP_MAPPING, name, mapping, by, retired)
         assert row is not None, "an insert returns its row"
         return row_as(KeptMapping, row)
@@ -95,18 +95,18 @@ class ReportTerms:
         provider: str,
         by: str,
     ) -> None:
-        """Keep a fee: millionths of the amount, a fixed part and a tolerance, in minor units."""
+        """Store a fee: parts per million of the amount, a fixed part and a tolerance."""
         await self._database.fetch(
             KEEP_FEE, gateway, provider, method, kind, valid_from, *amounts, by
         )
 
     async def today(self, zone: str) -> date:
-        """Return which day it is in a time zone."""
+        """Return the current date in a time zone."""
         row = await self._database.fetchrow(TODAY, zone)
         assert row is not None, "there is always a today"
         today: date = row["today"]
         return today
 
     async def fees(self, gateway: str, day: date) -> list[FeeTerm]:
-        """Return the fees that hold on a day."""
+        """Return the fees in force on a date."""
         return await read_all(FeeTerm, self._database, FEES, gateway, day)

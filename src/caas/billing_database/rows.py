@@ -1,7 +1,4 @@
-"""Rows and their structs: the fields of a struct are its columns in SQL, and reading makes it.
-
-Rule a change must keep: a column that is read stands in the struct of its row, and in no list.
-"""
+"""Maps rows to structs: a struct's fields are the columns to select."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -14,13 +11,13 @@ from caas.rules.money import Money
 
 Kind = TypeVar("Kind")
 PAGE_ROWS_MAX: Final = 200
-"""Rows that one read of a list returns at most."""
+"""The maximum number of rows a list query returns."""
 CURRENCY: Final = "currency"
-"""The column beside every amount that its struct holds as money."""
+"""The currency column that belongs to every amount held as Money."""
 
 
 def columns(kind: type, of: str = "", **computed: str) -> str:
-    """Return the columns of a struct as SQL lists them, each `of` a table or as it is computed."""
+    """Return a struct's columns as a SQL list, each `of` a table or computed."""
     hints = get_type_hints(kind)
     also = [CURRENCY] if Money in hints.values() and CURRENCY not in hints else []
     prefix = f"{of}." if of else ""
@@ -31,7 +28,7 @@ def columns(kind: type, of: str = "", **computed: str) -> str:
 
 
 def row_as(kind: type[Kind], row: Mapping[str, Any] | Row) -> Kind:
-    """Return a row as its struct, with its enums and its money; what else it has is left out."""
+    """Convert a row to its struct, with enums and money; other columns are ignored."""
     known: Any = kind
     names, made = _fields_of(known)
     values = {name: value for name, value in row.items() if name in names}
@@ -44,7 +41,7 @@ def row_as(kind: type[Kind], row: Mapping[str, Any] | Row) -> Kind:
 async def read_one(
     kind: type[Kind], by: Connection | Database, query: str, *arguments: object
 ) -> Kind | None:
-    """Return the first row that a query reads, as its struct."""
+    """Return the first row of a query as a struct."""
     row = await by.fetchrow(query, *arguments)
     return None if row is None else row_as(kind, row)
 
@@ -52,7 +49,7 @@ async def read_one(
 async def read_all(
     kind: type[Kind], by: Connection | Database, query: str, *arguments: object
 ) -> list[Kind]:
-    """Return every row that a query reads, as its struct."""
+    """Return all rows of a query as structs."""
     return [row_as(kind, row) for row in await by.fetch(query, *arguments)]
 
 

@@ -1,7 +1,7 @@
-"""Second factors as rows: a time-based one-time password of an account, and its recovery codes.
+"""Second factors: an account's TOTP secret and recovery codes.
 
-Rules a change must keep: the secret comes here encrypted; a code counts once, which the row decides
-when two tries come at one moment; of a recovery code only the digest is stored.
+Rules a change must keep: secrets are stored encrypted; a code counts once, enforced by the row when
+two attempts race; only digests of recovery codes are stored.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ select a.id, a.login, a.role, a.dealership, a.disabled_at, f.confirmed_at as sec
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SecondFactor:
-    """An account's second factor; `now` is the real time, since 1970, as telephones have it."""
+    """An account's second factor; `now` is the real Unix time that authenticator apps use."""
 
     id: UUID
     account: UUID
@@ -72,7 +72,7 @@ class SecondFactor:
 
 @dataclass(frozen=True, slots=True)
 class Colleague:
-    """An account of staff, and since when it has a second factor."""
+    """A staff account, and since when it has a second factor."""
 
     id: UUID
     login: str
@@ -90,37 +90,37 @@ class SecondFactors:
         self._database = database
 
     async def begin(self, account: UUID, sealed_secret: bytes) -> bool:
-        """Keep a secret to be confirmed, instead of one that was not; False: one was."""
+        """Store a secret to confirm, replacing an unconfirmed one; False if one is confirmed."""
         row = await self._database.fetchrow(BEGIN, new_id(), account, sealed_secret)
         return row is not None
 
     async def of(self, account: UUID) -> SecondFactor | None:
-        """Return an account's second factor, confirmed or not; None when it has none."""
+        """Return an account's second factor, confirmed or not, or None."""
         return await read_one(SecondFactor, self._database, OF, account)
 
     async def confirm(
         self, factor: UUID, *, step: int, codes: Sequence[str], within: Connection
     ) -> bool:
-        """Let a second factor count from now on; False when it did already."""
+        """Confirm a second factor; False if it is already confirmed."""
         if await within.fetchrow(CONFIRM, factor, step) is None:
             return False
         await within.execute(ADD_CODES, factor, [_digest(code) for code in codes])
         return True
 
     async def take_step(self, factor: UUID, step: int, *, within: Connection) -> bool:
-        """Use the code of a time step up; False when it, or a later one, was used before."""
+        """Use the code of a time step; False if it or a later one was used."""
         return await within.fetchrow(TAKE_STEP, factor, step) is not None
 
     async def use_code(self, factor: UUID, code: str, *, within: Connection) -> bool:
-        """Use a recovery code up; False when there is no such code left."""
+        """Use a recovery code; False if there is none left that matches."""
         return await within.fetchrow(USE_CODE, factor, _digest(code)) is not None
 
     async def end(self, account: UUID, *, by: UUID, within: Connection) -> bool:
-        """Take an account's second factor away, as another person; False when it has none."""
+        """Remove an account's second factor as another person; False if it has none."""
         return await within.fetchrow(END, account, by) is not None
 
     async def staff(self) -> list[Colleague]:
-        """Return every account of staff, the open ones first."""
+        """Return all staff accounts, enabled ones first."""
         return await read_all(Colleague, self._database, STAFF)
 
 

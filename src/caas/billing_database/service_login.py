@@ -1,9 +1,9 @@
-"""The platform's login at the server that it starts itself: it uses the books and owns nothing.
+"""The platform's login at the embedded server, which owns nothing.
 
-Whoever owns the schema can put a guard to sleep, and `reset role` gives a login everything it is.
-So the platform signs in as a role that is a member of the application's role and nothing else.
+The schema's owner could disable triggers, and `reset role` gives a login all its privileges. The
+platform therefore signs in with a role whose only membership is the application's role.
 
-Rule a change must keep: the login is given nothing but that membership.
+Rule a change must keep: the login gets nothing but that membership.
 """
 
 from typing import Final
@@ -32,10 +32,10 @@ end $$
 
 
 async def made(owner_dsn: str) -> str:
-    """Make the login at a server whose socket asks for no password, and return its address.
+    """Create the login through the server's local socket and return its DSN.
 
     Raises:
-        StartupError: the server does not answer.
+        StartupError: the server does not respond.
     """
     try:
         owner = await asyncpg.connect(owner_dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)

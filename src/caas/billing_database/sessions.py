@@ -1,8 +1,7 @@
-"""Sessions of the channels as rows, and the count of links that were asked for.
+"""Browser sessions, and limits on requested access links.
 
-Rules a change must keep: of a session's token only the digest is stored; a session is valid until
-it was idle too long, and never longer than it was begun for; what is counted against an attacker
-is kept as a digest, so that neither a login nor an address on the network stands here.
+Rules a change must keep: only token digests are stored; a session ends when idle too long, and at
+its maximum age; counters are keyed by digest, so that neither logins nor addresses are stored.
 """
 
 import hashlib
@@ -18,7 +17,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.customers import digest
 
 SEEN_AGAIN_SECONDS: Final = 60.0
-"""A session in use is written to no more often than this."""
+"""The minimum seconds between updates of a session in use."""
 
 SWEPT_AT_ONCE: Final = 100
 
@@ -69,10 +68,10 @@ returning counted_for, times
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A signed-in browser, and whose it is; `name` is a login, or the customer's name.
+    """A signed-in browser; `name` is a login or the customer's name.
 
-    `also` are other accounts that the same address and password opened when it began;
-    `second_factor` says that one was given then, `has_second_factor` that the account has one now.
+    `also` are further accounts with the same e-mail address and password; `second_factor` says that
+    one was used at sign-in, `has_second_factor` that the account has one now.
     """
 
     token_hash: bytes
@@ -90,7 +89,7 @@ class Session:
 
     @property
     def actor(self) -> Actor:
-        """Who acts with this session."""
+        """The actor of this session."""
         return Actor(self.name, self.account)
 
 
@@ -111,7 +110,7 @@ class Sessions:
         also: Sequence[UUID] = (),
         second_factor: bool = False,
     ) -> None:
-        """Begin a session, and forget some that have long ended."""
+        """Start a session, and delete some that ended long ago."""
         await self._database.fetch(
             BEGIN,
             digest(token),
@@ -124,25 +123,25 @@ class Sessions:
         )
 
     async def find(self, token: str) -> Session | None:
-        """Return the session with this token while it is valid, otherwise None."""
+        """Return the valid session with this token, or None."""
         row = await self._database.fetchrow(FIND, digest(token), SEEN_AGAIN_SECONDS)
         return None if row is None else Session(**{**row, "role": Role(row["role"])})
 
     async def seen(self, session: Session, *, idle_seconds: float) -> None:
-        """Note that a session is in use."""
+        """Record that a session is in use."""
         await self._database.fetch(SEEN, session.token_hash, idle_seconds)
 
     async def end(self, token: str) -> None:
-        """End a session for ever."""
+        """End a session."""
         await self._database.fetch(END, digest(token))
 
     async def end_others(self, account: UUID, *, but: bytes | None = None) -> int:
-        """End every session of an account but one; return how many those were."""
+        """End every other session of an account; return their number."""
         return len(await self._database.fetch(END_OTHERS, account, but))
 
 
 class RefusedSignIns:
-    """How often something was asked for of late: links."""
+    """Counts recent requests for access links."""
 
     def __init__(self, database: Database, *, window_seconds: float) -> None:
         """Count over this window."""
@@ -150,9 +149,9 @@ class RefusedSignIns:
         self._window_seconds = window_seconds
 
     async def tried(self, *counted_for: str) -> list[int]:
-        """Count one more try for each of these, before it is judged; return their counts.
+        """Count an attempt for each of these before it is decided; return the counts.
 
-        Counting first leaves no room for many tries at the same moment.
+        Counting first prevents concurrent attempts from passing together.
         """
         hashes = [_hash(who) for who in counted_for]
         rows = await self._database.fetch(

@@ -1,9 +1,9 @@
-"""Wrong tries as rows: how many there were for whom, and until when nothing is tried for them.
+"""Failed sign-in attempts, and when the next one is allowed.
 
-They stand in the database, so that every process slows the same tries down.
+They are stored in the database, so that all processes share the limit.
 
-Rules a change must keep: a try is counted before it is judged, so that many at one moment are not
-all free; what is counted for stands here as a digest, so that neither a login nor an address does.
+Rules a change must keep: an attempt is counted before it is checked, so that concurrent ones are
+limited; keys are digests, so that neither logins nor addresses are stored.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ FORGET: Final = "delete from sign_in_attempts where counted_for = any ($1)"
 
 @dataclass(frozen=True, slots=True)
 class CountedFor:
-    """For whom a try is counted, and how tries for them are slowed down."""
+    """What an attempt is counted for, and its throttling."""
 
     who: str
     slowing: Slowing
@@ -57,21 +57,21 @@ class CountedFor:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A try that was counted: how long until it may be made, and the wait if it goes wrong."""
+    """A counted attempt: the wait before it, and the wait after it if it fails."""
 
     wait_seconds: float
     next_wait_seconds: float
 
 
 class SignInAttempts:
-    """The table of wrong tries."""
+    """The table of failed attempts."""
 
     def __init__(self, database: Database) -> None:
         """Count in this database."""
         self._database = database
 
     async def count(self, counted_for: Sequence[CountedFor]) -> Counted:
-        """Count a try for all of these as wrong, unless one of them has to wait."""
+        """Count an attempt as failed for all of these, unless one of them must wait."""
 
         async def counted(connection: Connection) -> Counted:
             by_digest = {one.digest: one.slowing for one in counted_for}
@@ -93,9 +93,9 @@ class SignInAttempts:
         return await self._database.in_transaction(counted)
 
     async def take_back(self, counted_for: Sequence[CountedFor]) -> None:
-        """Count a try that was right no longer; the wrong ones before it stay."""
+        """Uncount a successful attempt; earlier failures stay."""
         await self._database.fetch(TAKE_BACK, [one.digest for one in counted_for])
 
     async def forget(self, counted_for: Sequence[CountedFor]) -> None:
-        """Begin from nothing."""
+        """Reset the counters."""
         await self._database.fetch(FORGET, [one.digest for one in counted_for])

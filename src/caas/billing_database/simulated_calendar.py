@@ -1,9 +1,9 @@
-"""The calendar of a platform with a simulated world: a month passes when somebody says so.
+"""The calendar of a simulated installation: time can be moved forward.
 
-The database's clock is moved forward by its owner; the platform's own sessions may not do it.
+The database's owner moves the clock; the platform's own sessions cannot.
 
-Rules a change must keep: only `caas up` makes one, over the database that it started itself; time
-goes forward only; whoever is signed in stays so, because nobody waited for a month.
+Rules a change must keep: only `caas up` creates one, for the database it started; time only moves
+forward; signed-in sessions stay valid.
 """
 
 from datetime import datetime
@@ -24,14 +24,14 @@ update caas.sessions
 
 
 class SimulatedCalendar:
-    """The clock of one database, which its owner moves."""
+    """The movable clock of a database."""
 
     def __init__(self, owner_dsn: str) -> None:
         """Move the clock of this database, as the one who owns it."""
         self._dsn = owner_dsn
 
     async def now(self) -> datetime:
-        """Return the moment it is for the platform."""
+        """Return the platform's current time."""
         owner = await asyncpg.connect(self._dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
         try:
             moment: datetime = await owner.fetchval(NOW)
@@ -40,7 +40,7 @@ class SimulatedCalendar:
             await owner.close()
 
     async def transition_to(self, moment: datetime) -> datetime:
-        """Let it be this moment; one that is over already moves nothing. Return what it is now."""
+        """Move the clock to this time, unless it has passed; return the current time."""
         owner = await asyncpg.connect(self._dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
         try:
             async with owner.transaction():

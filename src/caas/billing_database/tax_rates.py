@@ -1,7 +1,7 @@
-"""Markets and their tax rates as rows (decision 58, record 121).
+"""Markets and tax rates (decision 58, record 121).
 
-Rules a change must keep: a rate that has begun never changes, another follows it on a day to come;
-every market that sells has a rate for each kind of goods on every day from today on.
+Rules a change must keep: a rate in force never changes; another one replaces it on a future date;
+every market that sells has a rate for each kind of goods from today on.
 """
 
 from dataclasses import dataclass
@@ -44,9 +44,9 @@ select r.market, r.goods, lower(r.valid) as first_day, upper(r.valid) as next_be
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Where we sell; `postcodes` are beginnings, none for all of the country.
+    """A market; `postcodes` are prefixes, empty for the whole country.
 
-    `buyer_tax_id` says that a full invoice has the buyer's tax id.
+    `buyer_tax_id`: a full invoice includes the buyer's tax id.
     """
 
     code: str
@@ -91,19 +91,19 @@ select g as goods from unnest($2::text[]) as g
 
 
 class UnknownMarketError(NotFoundError):
-    """No market has this code; './caas taxes markets' lists those that there are."""
+    """No market has this code. List markets with './caas taxes markets'."""
 
     code = "unknown_market"
 
 
 class MarketKnownError(RefusedError):
-    """There is a market with this code already."""
+    """A market with this code already exists."""
 
     code = "market_known"
 
 
 class InvalidTaxRateError(RefusedError):
-    """The tax rate contradicts itself or what is there."""
+    """The tax rate is inconsistent with itself or with existing rates."""
 
     code = "invalid_tax_rate"
 
@@ -134,33 +134,33 @@ class TaxRates:
         return await read_all(Market, self._database, MARKETS)
 
     async def listed(self, market: str | None = None) -> list[TaxRate]:
-        """Return the rates of a market, or of all, in the order in which they hold."""
+        """Return the rates of one or all markets in order of validity."""
         return [_rate(row) for row in await self._database.fetch(LISTED, market)]
 
     async def on(self, market: str, goods: Goods, day: date | None = None) -> TaxRate | None:
-        """Return the rate of a day, today without one."""
+        """Return the rate on a date, by default today."""
         row = await self._database.fetchrow(ON, market, goods, day)
         return None if row is None else _rate(row)
 
     async def of_customer(self, customer: object, goods: Goods) -> TaxRate | None:
-        """Return the rate that a customer's services fall under today."""
+        """Return the current rate for a customer's services."""
         row = await self._database.fetchrow(OF_CUSTOMER, customer, goods)
         return None if row is None else _rate(row)
 
     async def without_rate(self, market: str) -> list[str]:
-        """Return the kinds of goods that a market has no rate for today."""
+        """Return the kinds of goods without a current rate in a market."""
         rows = await self._database.fetch(WITHOUT_RATE, market, [goods.value for goods in Goods])
         return [row["goods"] for row in rows]
 
     async def sell_in(self, market: str) -> None:
-        """Make a market the one where sales belong of which nothing else says it."""
+        """Set the default market for sales."""
         await self._database.fetch(DEFAULT, market)
 
     async def add_market(self, market: Market) -> None:
-        """Write down a market; it sells once it has its rates.
+        """Add a market; it can sell once it has its rates.
 
         Raises:
-            MarketKnownError: its code is taken.
+            MarketKnownError: the code exists.
         """
         row = await self._database.fetchrow(
             ADD_MARKET, market.code, market.name, market.country, market.postcodes, market.zone,
@@ -171,11 +171,11 @@ class TaxRates:
             raise MarketKnownError(market=market.code)
 
     async def change(self, rate: TaxRate) -> None:
-        """Let a rate begin on a day to come; the one before it ends there.
+        """Add a rate from a future date; the previous one ends then.
 
         Raises:
-            UnknownMarketError: there is no such market.
-            InvalidTaxRateError: the rate contradicts itself, or begins too early.
+            UnknownMarketError: no market has this code.
+            InvalidTaxRateError: the rate is inconsistent or begins too early.
         """
         _check(rate)
         refuse_identifying(rate.name, rate.reason)
@@ -198,10 +198,10 @@ class TaxRates:
             ) from error
 
     async def dealership_sells_in(self, dealership: str, market: str) -> None:
-        """Write down the market of a dealership's sales from now on.
+        """Set the market of a dealership's future sales.
 
         Raises:
-            UnknownMarketError: there is no such market.
+            UnknownMarketError: no market has this code.
         """
         try:
             await self._database.fetch(SELLS_IN, dealership, market)

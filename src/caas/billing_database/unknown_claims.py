@@ -1,12 +1,11 @@
-"""Claims whose outcome this process was not told: settled as soon as the database answers.
+"""Claims with an unknown result, which are released once the database responds.
 
-A statement that reached a frozen server is run when the server goes on, although its caller was
-told long ago that the database is away. What it claimed then would be held by nobody until its
-lease ends. So whoever lost an answer leaves its claim here, and it is settled again and again until
-it was found, or cannot come any more.
+A statement that reached a frozen server runs when the server continues, although its caller has
+failed. Its claim would block the rows until the lease ends. The caller therefore registers the
+claim here, and it is released repeatedly until it was found or can no longer appear.
 
-Rules a change must keep: a claim is settled by the id of its own attempt and no other's; how many
-are kept, and for how long, has a limit, after which the lease ends them.
+Rules a change must keep: a claim is released only by its own attempt's id; number and age of claims
+are limited; after that the lease ends them.
 """
 
 import asyncio
@@ -30,17 +29,17 @@ _log = structlog.get_logger()
 
 
 class UnknownClaims(Generic[Claim]):
-    """The claims of one kind whose outcome is not known here."""
+    """Claims of one kind with an unknown result."""
 
     def __init__(self, database: Database, settle: Settle[Claim]) -> None:
-        """Settle with `settle`, which returns the claims it found."""
+        """Release with `settle`, which returns the claims it found."""
         self._database = database
         self._settle = settle
         self._looks: dict[Claim, int] = {}
         self._settling: asyncio.Task[None] | None = None
 
     def add(self, claim: Claim) -> None:
-        """Settle this claim once the database answers; nobody acts under it any more."""
+        """Release this claim once the database responds; its caller has given it up."""
         if len(self._looks) >= CLAIMS_MAX:
             self._looks.pop(next(iter(self._looks)))  # its lease ends it
         self._looks[claim] = 0

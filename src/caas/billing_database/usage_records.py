@@ -1,8 +1,7 @@
-"""Metered use as rows: recorded, taken back, disputed (Diagram 6).
+"""Metered usage: records, cancellations and disputes (Diagram 6).
 
-Rules a change must keep: the same source counts once; what was billed is never changed; whoever
-takes use back or disputes it holds off the batches of a month end, so that no invoice bills what
-is being taken off it.
+Rules a change must keep: a source id counts once; billed usage never changes; cancelling or
+disputing usage blocks billing batches until the transaction ends.
 """
 
 from dataclasses import dataclass
@@ -29,9 +28,9 @@ returning source_id
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """So many units used at one moment; `invoice` is the one that bills them, if any yet.
+    """Units used at a point in time; `invoice` is the one that bills them, if any.
 
-    A record that takes another one back has its quantity with a minus and `cancels` it.
+    A cancelling record has the negative quantity and the cancelled id in `cancels`.
     """
 
     source_id: str
@@ -81,7 +80,7 @@ update usage_disputes set outcome = $2, ended_by = $3, ended_at = db_now()
 
 @dataclass(frozen=True, slots=True)
 class UsageDispute:
-    """Somebody's doubt about one use; while it is open no invoice bills that use."""
+    """A usage dispute; while it is open, the usage is not billed."""
 
     id: UUID
     subscription: UUID
@@ -95,18 +94,18 @@ class UsageDispute:
 
 
 class UsageRecords:
-    """The tables of use and of the disputes about it."""
+    """The tables of usage and its disputes."""
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
 
     async def hold_off_invoices(self, *, within: Connection) -> None:
-        """Let no batch of invoices begin until the transaction ends; wait for one that has."""
+        """Block billing batches until the transaction ends; wait for a running one."""
         await within.execute(HOLD_OFF_INVOICES)
 
     async def add(self, subscription: UUID, use: Use, *, within: Connection) -> bool:
-        """Write use down; False when its moment lies in the future."""
+        """Add a usage record; False if its time is in the future."""
         row = await within.fetchrow(
             ADD,
             subscription,
@@ -120,45 +119,45 @@ class UsageRecords:
         return row is not None
 
     async def find(self, subscription: UUID, source_id: str, *, within: Connection) -> Use | None:
-        """Return what a source told, or None."""
+        """Return the record with this source id, or None."""
         return _use(await within.fetchrow(ONE, subscription, source_id))
 
     async def cancelled_by(
         self, subscription: UUID, source_id: str, *, within: Connection
     ) -> Use | None:
-        """Return the record that takes this one back, or None."""
+        """Return the record that cancels this one, or None."""
         return _use(await within.fetchrow(CANCELLED_BY, subscription, source_id))
 
     async def waiting(self, subscription: UUID, *, within: Connection) -> dict[str, int]:
-        """Return how much of each unit no invoice bills yet."""
+        """Return the unbilled quantity of each unit."""
         rows = await within.fetch(WAITING, subscription)
         return {row["unit"]: int(row["quantity"]) for row in rows}
 
     async def listed(self, subscription: UUID, *, before: datetime | None = None) -> list[Use]:
-        """Return what was used, newest first, at most a page of it."""
+        """Return a page of usage, newest first."""
         return await read_all(Use, self._database, LISTED, subscription, before, PAGE_ROWS_MAX)
 
     async def open_dispute(
         self, subscription: UUID, source_id: str, *, because: str, by: str, within: Connection
     ) -> UsageDispute:
-        """Open a dispute, or return the one that is open already."""
+        """Open a dispute, or return the open one."""
         row = await within.fetchrow(OPEN_DISPUTE, new_id(), subscription, source_id, because, by)
         row = row or await within.fetchrow(DISPUTE_OF, subscription, source_id)
         assert row is not None, "it was written, or another one is open"
         return row_as(UsageDispute, row)
 
     async def is_erased(self, subscription: UUID, *, within: Connection) -> bool:
-        """Return whether a subscription's customer was erased; it stays so until the commit."""
+        """Return whether the subscription's customer was erased, locked until the commit."""
         return bool(await within.fetchval(IS_ERASED, subscription))
 
     async def dispute(self, dispute_id: UUID, *, within: Connection) -> UsageDispute | None:
-        """Return a dispute that nobody else ends until the transaction does, or None."""
+        """Return a dispute locked until the transaction ends, or None."""
         return await read_one(UsageDispute, within, DISPUTE, dispute_id)
 
     async def dispute_of(
         self, subscription: UUID, source_id: str, *, within: Connection
     ) -> UsageDispute | None:
-        """Return the open dispute of one use, or None."""
+        """Return the open dispute of a record, or None."""
         return await read_one(UsageDispute, within, DISPUTE_OF, subscription, source_id)
 
     async def end_dispute(

@@ -1,1 +1,1 @@
-"""One client for each system outside the platform (Diagram 1); a client never retries by itself."""
+"""One client per external system (Diagram 1). Clients do not retry."""

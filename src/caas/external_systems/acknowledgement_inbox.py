@@ -1,13 +1,14 @@
-"""What becomes of an acknowledgement between the wire and whoever records it.
+"""Delivers acknowledgements from the vehicle link to their handler.
 
-Seed: "Activation Successful" of Diagram 4, arrow 3 of Diagram 8. Both vehicle links use it.
+"Activation Successful" of Diagram 4; arrow 3 of Diagram 8. Both vehicle links use it.
 
 Rules a change must keep:
-- It is confirmed to the wire only after `on_acknowledgement` returned, or after it was reported to
-  `on_refused` (which must not raise).
-- A handler that fails is called again, with growing waits, a limited number of times: MQTT itself
-  would deliver again only on the next connection.
-- No message ends the listener. Acknowledgements are handled side by side, in any order.
+
+- A message is confirmed to the broker only after `on_acknowledgement` returned, or after
+  `on_refused` was called (which must not raise).
+- A failing handler is retried a limited number of times with growing waits, because MQTT redelivers
+  only on the next connection.
+- No message stops the listener. Acknowledgements are handled concurrently, in any order.
 """
 
 import asyncio
@@ -29,22 +30,22 @@ WAIT_SECONDS: Final = (0.1, 30.0)
 OnAcknowledgement = Callable[[Acknowledgement], Awaitable[None]]
 OnReturn = Callable[[], Awaitable[None]]
 OnRefused = Callable[[str, Unusable, str], None]
-"""Told of the topic, as what the message is counted, and a sentence about it."""
+"""Called with the topic, the reason for counting, and a description."""
 Confirm = Callable[[], None]
 
 
 class AcknowledgementInbox:
-    """Decodes what comes, has it handled, confirms it."""
+    """Decodes messages, runs their handler and confirms them."""
 
     def __init__(self, on_acknowledgement: OnAcknowledgement, on_refused: OnRefused) -> None:
-        """Keep who handles an acknowledgement, and who is told of what is none."""
+        """Use these handlers for valid and invalid messages."""
         self._on_acknowledgement = on_acknowledgement
         self._on_refused = on_refused
         self._handling: set[asyncio.Future[None]] = set()
         self._closed = False
 
     def receive(self, topic: str, payload: bytes, confirm: Confirm) -> None:
-        """Take in one message from a response topic."""
+        """Handle one message from a response topic."""
         try:
             acknowledgement = vehicle_messages.decode_acknowledgement(topic, payload)
         except MalformedAcknowledgementError as error:
@@ -54,7 +55,7 @@ class AcknowledgementInbox:
         self._handle(acknowledgement, confirm, 0)
 
     async def close(self) -> None:
-        """Give up what is in hand; unconfirmed, it comes again."""
+        """Cancel running handlers; unconfirmed messages are redelivered."""
         self._closed = True
         handling = tuple(self._handling)
         for task in handling:
@@ -94,7 +95,7 @@ class AcknowledgementInbox:
 
 
 def growing_wait(attempt: int, bounds_seconds: tuple[float, float]) -> float:
-    """Return how long to wait after this attempt: doubling, bounded, never twice the same."""
+    """Return the wait after this attempt: exponential, bounded and randomised."""
     first, longest = bounds_seconds
     doubled = min(longest, first * 2.0 ** min(attempt, 30))
-    return doubled * random.uniform(0.5, 1.0)  # noqa: S311  # Spreads load, hides nothing.
+    return doubled * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not security

@@ -1,11 +1,7 @@
-"""Admin Registration API: the matriculation of a paid vehicle.
+"""Client of the Admin Registration API ("Register Vehicle (Matriculation)", Diagram 3).
 
-Seed: "Register Vehicle (Matriculation)" of Diagram 3.
-
-Rules a change must keep:
-- One order is registered once: the key is the order's id and the operation.
-- A failure never touches the payment: it stays, and the matriculation is tried durably
-  (decision 23).
+Rules a change must keep: one registration per order, keyed by order id and operation; a failure
+never affects the payment: registration is retried by a job (decision 23).
 """
 
 from dataclasses import dataclass
@@ -18,7 +14,7 @@ from caas.external_systems.order_partner import PartnerAnswer, Plate, Utc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatriculationRequest:
-    """The vehicle to be registered, and the pseudonymous customer it is for."""
+    """The vehicle to register and its customer's pseudonymous id."""
 
     order_id: str
     vin: str
@@ -27,7 +23,7 @@ class MatriculationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matriculation:
-    """The vehicle's plate, and since when."""
+    """The plate and the time of registration."""
 
     plate: str
     registered_at: datetime
@@ -44,14 +40,14 @@ class _RegistrationAnswer(PartnerAnswer, frozen=True, kw_only=True):
 
 
 class AdminRegistration:
-    """The administration that registers vehicles."""
+    """The registration authority."""
 
     def __init__(self, http: HttpClient) -> None:
-        """Speak over a client that carries the address."""
+        """Use this HTTP client."""
         self._http = http
 
     async def register_vehicle(self, request: MatriculationRequest) -> Matriculation:
-        """Have a vehicle registered.
+        """Register a vehicle.
 
         Raises:
             GatewayFailure: refused, not sent, or unknown.
@@ -69,12 +65,12 @@ class AdminRegistration:
         return reported.as_matriculation()
 
     async def find_matriculations(self, order_id: str) -> tuple[Matriculation, ...]:
-        """Return the matriculations of an order: none is proof that there is none."""
+        """Return the registrations of an order; an empty result proves that there is none."""
         found = await order_partner.look_up(
             self._http, "/registrations", order_id, answer=_RegistrationAnswer
         )
         return tuple(it.as_matriculation() for it in found)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._http.close()

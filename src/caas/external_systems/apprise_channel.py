@@ -1,11 +1,8 @@
-"""Messages to people, over any service that apprise knows (mail, chat, telephone).
+"""Sends messages through any service that apprise supports (mail, chat, SMS).
 
-Seed: the notifications of Diagrams 2, 3, 4 and 6, and "Alert Operations" of Diagram 11.
-
-Rules a change must keep:
-- apprise waits for its service in a thread; a thread that takes too long counts as not delivered,
-  and there are only a few of them.
-- The address of the service holds passwords: it is a secret, and no error repeats it.
+Rules a change must keep: apprise blocks, so it runs in a small thread pool, and a thread that takes
+too long counts as not delivered; the service URL contains credentials and never appears in an
+error.
 """
 
 import asyncio
@@ -33,13 +30,13 @@ PLACE_OF_RECIPIENT: Final = "{recipient}"
 
 
 class AppriseChannel:
-    """One apprise address; `{recipient}` in it stands for the recipient of each message."""
+    """An apprise URL; `{recipient}` in it is replaced for each message."""
 
     def __init__(self, address: Secret, *, send_seconds_max: float = SEND_SECONDS_MAX) -> None:
-        """Check the address.
+        """Validate the URL.
 
         Raises:
-            StartupError: apprise does not know such an address.
+            StartupError: apprise does not support it.
         """
         self._address = address
         self._send_seconds_max = send_seconds_max
@@ -51,10 +48,10 @@ class AppriseChannel:
             )
 
     async def send(self, message: OutgoingMessage) -> None:
-        """Hand a message to the service.
+        """Send a message.
 
         Raises:
-            NotDeliveredError: the service refused it, or did not answer in time.
+            NotDeliveredError: the service refused it or did not respond in time.
         """
         loop = asyncio.get_running_loop()
         fulfilment = loop.run_in_executor(self._threads, self._hand_over, message)
@@ -66,10 +63,10 @@ class AppriseChannel:
             raise NotDeliveredError(message_id=message.id)
 
     async def forget(self, message_ids: frozenset[str]) -> None:
-        """Keep nothing: what was handed over is the service's and its reader's."""
+        """Do nothing: sent messages are not stored here."""
 
     async def close(self) -> None:
-        """Drop what no thread has begun."""
+        """Cancel messages that have not started."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _hand_over(self, message: OutgoingMessage) -> bool:
@@ -86,7 +83,7 @@ class AppriseChannel:
             )
 
     def _body_of(self, message: OutgoingMessage) -> str:
-        """Name the recipient where the service's address cannot."""
+        """Add the recipient to the body if the service's URL cannot address it."""
         if PLACE_OF_RECIPIENT in self._address.reveal():
             return message.text
         return f"{message.recipient}\n\n{message.text}"

@@ -1,11 +1,11 @@
-"""Who may say what at this machine's MQTT broker: its accounts and their access control list.
+"""Accounts and access control of the local MQTT broker (IoT Gateway, decision 105).
 
-Seed: the IoT Gateway of Diagram 1. Decision 105: only the platform publishes requests; a vehicle
-reads its own requests and publishes its own responses. The simulated vehicles stand behind one
-telecom gateway, whose account reads every request and publishes every response.
+Only the platform publishes requests; a vehicle reads its own requests and publishes its own
+responses. The simulated vehicles share one gateway account that reads all requests and publishes
+all responses.
 
-Rules a change must keep: nobody without an account; every file is for its owner alone; a vehicle's
-account is named by its VIN, which is what the pattern's %u stands for.
+Rules a change must keep: no anonymous access; files are readable by their owner only; a vehicle's
+account name is its VIN, which the %u of the pattern stands for.
 """
 
 import base64
@@ -39,15 +39,15 @@ _VIN: Final = re.compile(r"[A-Z0-9-]{3,32}")
 
 
 class NoVehicleNameError(RefusedError):
-    """A broker account was asked for what is no VIN."""
+    """The name is not a VIN, so no broker account can be created for it."""
 
     code = "no_vehicle_name"
 
 
 def password_of(folder: Path, account: str) -> str:
-    """Return an account's password; the account is made when it is new.
+    """Return an account's password; create the account if it is new.
 
-    It outlives a restart, so that clients find their way back.
+    Passwords survive a restart, so that clients can reconnect.
     """
     kept = _kept(folder)
     if account not in kept:
@@ -57,10 +57,10 @@ def password_of(folder: Path, account: str) -> str:
 
 
 def password_of_vehicle(folder: Path, vin: str) -> str:
-    """Return the password of a vehicle's account; the account is made when it is new.
+    """Return the password of a vehicle's account; create the account if it is new.
 
     Raises:
-        NoVehicleNameError: it is no VIN.
+        NoVehicleNameError: the name is not a VIN.
     """
     if _VIN.fullmatch(vin) is None:
         raise NoVehicleNameError("A VIN is 3 to 32 capital letters, digits and -.")
@@ -68,14 +68,14 @@ def password_of_vehicle(folder: Path, vin: str) -> str:
 
 
 def write_for_mosquitto(folder: Path) -> None:
-    """Write the accounts' password hashes and the access control list as mosquitto reads them."""
+    """Write the password hashes and the access control list in mosquitto's format."""
     hashed = "".join(f"{name}:{_hashed(password)}\n" for name, password in _kept(folder).items())
     write_privately(folder / "passwords", hashed.encode())
     write_privately(folder / "access", ACCESS.encode())
 
 
 def write_privately(path: Path, content: bytes) -> None:
-    """Write a file that its owner alone may read."""
+    """Write a file readable by its owner only."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

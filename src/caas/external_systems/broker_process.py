@@ -1,12 +1,8 @@
-"""The operating system's side of our own broker: its process, and the locks of its folder.
+"""Process and lock handling of the local MQTT broker.
 
-Seed: the IoT Gateway of Diagram 1; `local_broker` is what others use.
-
-Rules a change must keep:
-- Only a process whose command line names our own configuration is ever ended: the number of a
-  process that is gone may be another's by now.
-- The broker is started in a session of its own, so that Ctrl-C reaches only the platform.
-- Every wait has a limit.
+Rules a change must keep: only a process whose command line names our configuration is terminated,
+because process ids are reused; the broker runs in its own session, so that Ctrl-C does not reach
+it; every wait has a limit.
 """
 
 import asyncio
@@ -25,12 +21,12 @@ POLL_SECONDS: Final = 0.02
 
 
 def configuration(folder: Path) -> Path:
-    """Return where the broker's configuration stands; it also tells our broker from others."""
+    """Return the path of the broker's configuration, which also identifies our broker."""
     return folder / "mosquitto.conf"
 
 
 def spawn(program: Program, folder: Path) -> int:
-    """Start it in a session of its own, so that Ctrl-C reaches only the platform."""
+    """Start the broker in its own session, so that Ctrl-C does not reach it."""
     return os.posix_spawn(
         program.path,
         [str(program.path), "-c", str(configuration(folder))],
@@ -45,7 +41,7 @@ def spawn(program: Program, folder: Path) -> int:
 
 
 async def end(pid: int, folder: Path) -> None:
-    """End our broker: in order first, so that it stores its sessions."""
+    """Terminate our broker, gracefully at first so that it stores its sessions."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = asyncio.get_running_loop().time() + STOP_SECONDS_MAX
         if is_ours(pid, folder):
@@ -55,7 +51,7 @@ async def end(pid: int, folder: Path) -> None:
 
 
 def is_ours(pid: int, folder: Path) -> bool:
-    """Return whether this process runs our configuration; a number may have been used again."""
+    """Return whether this process id runs our configuration."""
     if not alive(pid):
         return False
     try:
@@ -66,7 +62,7 @@ def is_ours(pid: int, folder: Path) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process with this number runs; our own child that ended is reaped."""
+    """Return whether a process with this id runs; reap it if it is our own child."""
     try:
         ended, _ = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -100,7 +96,7 @@ async def locked(path: Path, kind: int) -> int:
 
 
 def lock_now(lock: int, kind: int) -> bool:
-    """Take or change the lock without waiting; tell whether that could be."""
+    """Try to take or change the lock without waiting; return whether it succeeded."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,10 +1,9 @@
-"""What the gateway behind the documented contract can do, as its settings declare it (decision 1).
+"""Capabilities of the contract gateway as declared in the settings (decision 1).
 
-The contract is spoken by gateways that differ: some forget keys, some cannot look up by reference.
-What is not declared is as the contract says.
+Gateways that implement the contract differ: some do not honour idempotency keys, some cannot look
+up by reference. Undeclared capabilities are as in the contract.
 
-Rules a change must keep: pure, the environment comes as a mapping; a capability that is declared
-and not understood is an error, never the contract's own value.
+Rule a change must keep: an invalid declaration is an error, never the default.
 """
 
 import re
@@ -34,16 +33,16 @@ _DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([mhd])")
 
 
 class CapabilityTextError(CaasError):
-    """A capability is declared in words that are not understood."""
+    """A declared capability has an invalid value."""
 
     code = "capability_text"
 
 
 def declared_capabilities(environment: Mapping[str, str], contract: Capabilities) -> Capabilities:
-    """Return what the settings declare, and the contract's own for the rest.
+    """Return the declared capabilities, with the contract's defaults.
 
     Raises:
-        CapabilityTextError: a declaration is not understood; the sentence names it.
+        CapabilityTextError: a declaration is invalid; the sentence names it.
     """
     declared: dict[str, Any] = {}
     for name, capability in SWITCHES.items():

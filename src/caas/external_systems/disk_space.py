@@ -1,7 +1,4 @@
-"""A full disk, told as a sentence, whoever noticed it first: the workbench or the system.
-
-Rule a change must keep: whatever else goes wrong passes as it is.
-"""
+"""Reports a full disk as one error, whether DuckDB or the operating system detects it."""
 
 import errno
 from collections.abc import Iterator
@@ -19,17 +16,17 @@ SIGNS_OF_FULL_DISK: Final = (
 
 
 class DiskFullError(UnavailableError):
-    """There is no room left on the disk for the workbench."""
+    """The disk is full, so the reconciliation workbench cannot continue. Free some space."""
 
     code = "disk_full"
 
 
 @contextmanager
 def reporting_full_disk(folder: Path) -> Iterator[None]:
-    """Say plainly that the disk is full, whoever noticed it.
+    """Convert errors that mean a full disk.
 
     Raises:
-        DiskFullError: it is.
+        DiskFullError: the disk is full.
     """
     import duckdb  # noqa: PLC0415  # slow to import, and only a comparison needs it
 
@@ -45,7 +42,7 @@ def reporting_full_disk(folder: Path) -> Iterator[None]:
 
 
 def is_out_of_space(error: Exception) -> bool:
-    """Return whether this is what is told when the disk is full."""
+    """Return whether the error means that the disk is full."""
     return getattr(error, "errno", None) in DISK_FULL or any(
         sign in str(error) for sign in SIGNS_OF_FULL_DISK
     )

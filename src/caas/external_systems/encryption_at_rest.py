@@ -1,10 +1,10 @@
-"""Encryption of secrets that stand in the database, with keys that do not (AES-256-GCM).
+"""Encrypts secrets in the database with keys from the settings (AES-256-GCM).
 
-From each key of the settings another is derived for each purpose (HKDF-SHA256). The first key
-encrypts what is new; every key still decrypts what it has encrypted.
+For each purpose a key is derived from each configured key (HKDF-SHA256). The first key encrypts;
+all keys decrypt.
 
-Rules a change must keep: a key leaves this module in no form; what was encrypted for one owner or
-one purpose is of no use to another.
+Rules a change must keep: keys never leave this module; ciphertext is bound to its owner and
+purpose.
 """
 
 import os
@@ -26,16 +26,16 @@ SECOND_FACTORS: Final = b"caas second factor"
 
 
 class EncryptedElsewhereError(CaasError):
-    """A secret was encrypted with a key that CAAS_SIGN_IN_KEYS no longer lists; list it again."""
+    """The secret was encrypted with a key that is no longer in CAAS_SIGN_IN_KEYS. Add it again."""
 
     code = "encrypted_elsewhere"
 
 
 class EncryptionAtRest:
-    """Encrypts secrets of one purpose, each for its owner."""
+    """Encrypts secrets of one purpose for their owners."""
 
     def __init__(self, keys: Sequence[bytes], purpose: bytes) -> None:
-        """Derive from these keys, the newest first."""
+        """Derive from these keys, newest first."""
         self._keys = [AESGCM(derived(key, purpose)) for key in keys]
 
     def encrypt(self, secret: bytes, *, owner: UUID) -> bytes:
@@ -44,18 +44,18 @@ class EncryptionAtRest:
         return nonce + self._keys[0].encrypt(nonce, secret, owner.bytes)
 
     def decrypt(self, encrypted: bytes, *, owner: UUID) -> bytes:
-        """Return a secret.
+        """Decrypt a secret.
 
         Raises:
-            EncryptedElsewhereError: none of the keys has encrypted it for this owner.
+            EncryptedElsewhereError: no key decrypts it for this owner.
         """
         return self._tried(encrypted, owner)[1]
 
     def is_current(self, encrypted: bytes, *, owner: UUID) -> bool:
-        """Return whether the newest key has encrypted it.
+        """Return whether the newest key encrypted it.
 
         Raises:
-            EncryptedElsewhereError: none of the keys has encrypted it for this owner.
+            EncryptedElsewhereError: no key decrypts it for this owner.
         """
         return self._tried(encrypted, owner)[0] == 0
 
@@ -70,5 +70,5 @@ class EncryptionAtRest:
 
 
 def derived(key: bytes, purpose: bytes) -> bytes:
-    """Return the key for a purpose; no purpose's key tells another's."""
+    """Return the derived key for a purpose."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)

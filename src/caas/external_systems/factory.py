@@ -1,10 +1,7 @@
-"""Factory API: places the factory order, and reads that a vehicle is ready.
+"""Client of the Factory API: places factory orders and reads `vehicle.ready` (Diagrams 2, 3).
 
-Seed: "POST /orders (Place Factory Order)" of Diagram 2, the vehicle ready of Diagram 3.
-
-Rules a change must keep:
-- One order of ours is one factory order: the key is the order's id and the operation (F-R3).
-- A refusal is `RefusedByPartnerError`; what is then compensated is decision 22.
+Rules a change must keep: one factory order per order, keyed by order id and operation (F-R3); a
+refusal is `RefusedByPartnerError`, handled as in decision 22.
 """
 
 import base64
@@ -23,7 +20,7 @@ VEHICLE_READY = "vehicle.ready"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactoryOrder:
-    """The vehicle to be built for an order; without a VIN the factory gives one."""
+    """The vehicle to build; without a VIN the factory assigns one."""
 
     order_id: str
     model: str
@@ -33,7 +30,7 @@ class FactoryOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactoryOrderConfirmation:
-    """The factory's own id of the order, and the vehicle's VIN where it tells it."""
+    """The factory's order id, and the VIN if known."""
 
     factory_order_id: str
     vin: str | None = None
@@ -41,7 +38,7 @@ class FactoryOrderConfirmation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VehicleReady:
-    """The factory's word that a vehicle is built, with the key that its answers are signed by."""
+    """The factory's notice that a vehicle is built, with the vehicle's public key."""
 
     event_id: str
     occurred_at: datetime
@@ -66,11 +63,11 @@ class Factory:
     """The factory that builds the vehicles."""
 
     def __init__(self, http: HttpClient) -> None:
-        """Speak over a client that carries the address."""
+        """Use this HTTP client."""
         self._http = http
 
     async def place_factory_order(self, order: FactoryOrder) -> FactoryOrderConfirmation:
-        """Have a vehicle built for an order.
+        """Place a factory order.
 
         Raises:
             GatewayFailure: refused, not sent, or unknown.
@@ -89,7 +86,7 @@ class Factory:
         )
 
     async def find_factory_orders(self, order_id: str) -> tuple[FactoryOrderConfirmation, ...]:
-        """Return the factory orders of an order: none is proof that none was placed."""
+        """Return the factory orders of an order; an empty result proves that there is none."""
         found = await order_partner.look_up(self._http, "/orders", order_id, answer=_OrderAnswer)
         return tuple(
             FactoryOrderConfirmation(factory_order_id=it.factory_order_id, vin=it.vin)
@@ -97,15 +94,15 @@ class Factory:
         )
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._http.close()
 
 
 def read_vehicle_ready(body: bytes) -> VehicleReady:
-    """Decode the factory's webhook, after its signature was verified.
+    """Decode a factory webhook whose signature was verified.
 
     Raises:
-        msgspec.MsgspecError: it is not what was agreed; store it, park it, do not apply it.
+        msgspec.MsgspecError: it does not match the contract; store it, but do not apply it.
     """
     event = order_partner.read_event(body)
     if event.type != VEHICLE_READY:

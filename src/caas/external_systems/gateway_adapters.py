@@ -1,9 +1,7 @@
-"""Which payment gateways there are an adapter for, by the name that a setting gives them.
+"""Payment gateway adapters by the name used in the setting CAAS_GATEWAY.
 
-Seed: the payment gateway is an external provider; which one is a setting (CAAS_GATEWAY).
-
-Rules a change must keep: an adapter brings its own way of believing its webhooks, and never borrows
-another's; only an adapter of a contract that many speak lets settings say what its gateway can do.
+Rules a change must keep: each adapter verifies its own webhooks; only adapters of a shared contract
+let settings declare capabilities.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +24,9 @@ from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayAdapter:
-    """How one gateway is spoken to, what it can do, and how its webhooks are believed.
+    """An adapter: its client, its capabilities and its webhook verification.
 
-    `is_contract`: many gateways speak it, and settings declare what this one can do.
+    `is_contract`: several gateways implement it, and settings declare this one's capabilities.
     """
 
     over: Callable[[HttpClient, Capabilities], PaymentGateway]
@@ -57,4 +55,4 @@ ADAPTERS: Final[Mapping[str, GatewayAdapter]] = {
     ),
 }
 STORED_NAMES: Final[Mapping[str, str]] = {SeedContractGateway.name: CONTRACT}
-"""Adapters that the Billing Database knows by another name; a setting may use either."""
+"""Adapters stored in the Billing Database under another name; a setting can use either."""

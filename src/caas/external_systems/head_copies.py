@@ -1,7 +1,7 @@
-"""Where heads of the history are kept outside the database: a folder, an address, people.
+"""Stores copies of signed heads outside the database: in a folder, at a URL, or by mail.
 
-Rules a change must keep: a head that is there already is never written over; one that is there and
-is another is told, because somebody rewrote one of the two.
+Rule a change must keep: an existing head is never overwritten; a different one with the same number
+is reported as tampering.
 """
 
 import asyncio
@@ -24,44 +24,44 @@ HTTP_SCHEMES: Final = ("http://", "https://")
 
 
 class CopyNotKeptError(UnavailableError):
-    """A copy of a head was not confirmed; it is sent again."""
+    """The copy of the head was not confirmed. It will be sent again."""
 
     code = "copy_not_kept"
 
 
 class OtherHeadError(CaasError):
-    """A head of this number is kept already, and is another."""
+    """A different head with this number is already stored there."""
 
     code = "other_head"
 
 
 class HeadCopies(Protocol):
-    """One place where heads are kept."""
+    """A place for copies of heads."""
 
     async def keep(self, head: SignedHead) -> None:
-        """Keep a copy; the same head once more changes nothing.
+        """Store a copy; repeating it changes nothing.
 
         Raises:
-            CopyNotKeptError: it is not known to be kept; send it again.
-            OtherHeadError: there is another one of this number.
+            CopyNotKeptError: storage is not confirmed; send it again.
+            OtherHeadError: a different head with this number exists.
         """
         ...
 
 
 def file_name(head: SignedHead) -> str:
-    """Return what the file of a head is called."""
+    """Return the file name of a head."""
     return f"head-{head.number:08}.json"
 
 
 class HeadFolder:
-    """A folder with one file for each head."""
+    """A folder with one file per head."""
 
     def __init__(self, folder: Path) -> None:
-        """Write into this folder; it is made with the first head."""
+        """Use this folder; it is created with the first head."""
         self._folder = folder
 
     async def keep(self, head: SignedHead) -> None:
-        """Write the head's file, whole or not at all."""
+        """Write the head's file atomically."""
         try:
             await asyncio.to_thread(self._write, head)
         except OSError as error:
@@ -87,7 +87,7 @@ class HeadFolder:
 
 
 class HeadAddress:
-    """An address that takes each head as a POST, under a key that is the same every time."""
+    """A URL that receives each head by POST with a stable idempotency key."""
 
     def __init__(self, url: str) -> None:
         """Post to this address."""
@@ -104,7 +104,7 @@ class HeadAddress:
 
 
 class HeadMail:
-    """People, by any address apprise knows; the head is attached."""
+    """Recipients at an apprise URL; the head is attached."""
 
     def __init__(self, address: Secret) -> None:
         """Write to this address."""
@@ -131,10 +131,10 @@ class HeadMail:
 
 
 def copies_at(places: Sequence[str]) -> tuple[HeadCopies, ...]:
-    """Return where heads are kept: a folder, an address of http(s), or any that apprise knows.
+    """Return the configured places: folders, HTTP URLs and apprise URLs.
 
     Raises:
-        StartupError: a place cannot be used.
+        StartupError: a place is invalid.
     """
     return tuple(_copies_at(place) for place in places)
 

@@ -1,16 +1,14 @@
-"""HTTP to one external system: a few kept-alive connections, hard limits, failures classified.
+"""HTTP client for one external system: few connections, hard limits, classified failures.
 
-Seed: "API-based request-response" of the integration characteristics, and Diagram 11.
-
-Not aiohttp, which costs about four times the CPU per call, and which gives an answer that came
-unasked on an idle connection to the next request: money would follow somebody else's answer.
+aiohttp is not used: it costs about four times the CPU per call, and it assigns an unsolicited
+response on an idle connection to the next request.
 
 Rules a change must keep:
-- It never retries and never follows a redirect; who waits and tries again is the caller.
-- `NotSentError` only before the first byte was written. From then on every failure is unknown,
-  also on a connection that was kept alive: the other side may have read the request before it
-  hung up.
-- Everything has a limit: connections, seconds, bytes.
+
+- The client never retries and never follows redirects; that is up to the caller.
+- `NotSentError` is raised only before the first byte was written. After that every failure is
+  unknown, even on a reused connection: the server may have read the request before it disconnected.
+- Connections, seconds and bytes are limited.
 """
 
 import asyncio
@@ -54,26 +52,26 @@ LookUp = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Secret:
-    """A key or password that does not show itself in a repr, a log line or an error."""
+    """A secret that is hidden in reprs, logs and errors."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        """Keep the value.
+        """Store the value.
 
         Raises:
-            StartupError: it is empty, or cannot stand in a header.
+            StartupError: it is empty or not valid in a header.
         """
         if not value or not value.isascii() or not value.isprintable() or " " in value:
             raise StartupError("A secret must be visible ASCII characters without a space.")
         self._value = value
 
     def reveal(self) -> str:
-        """Return the value, for the one place that sends it."""
+        """Return the value, to send it."""
         return self._value
 
     def __repr__(self) -> str:
-        """Stars, whatever the value."""
+        """Return stars."""
         return "Secret('****')"
 
     __str__ = __repr__
@@ -85,7 +83,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """How much one external system may take from us."""
+    """Limits of the connection to one external system."""
 
     total_seconds: float = 10.0
     connect_seconds: float = 3.0
@@ -96,14 +94,14 @@ class HttpLimits:
     idle_seconds_max: float = 4.0
 
     def __post_init__(self) -> None:
-        """Check that connecting leaves time for an answer."""
+        """Check that the connect timeout is shorter than the total."""
         assert 0 < self.connect_seconds < self.total_seconds
         assert self.connections_max > 0
         assert self.answer_bytes_max > 0
 
 
 class HttpClient:
-    """One external system over a few kept-alive connections."""
+    """A client of one external system over a few kept-alive connections."""
 
     def __init__(  # noqa: PLR0913  # how a connection is made, by name
         self,
@@ -140,11 +138,11 @@ class HttpClient:
     async def send(
         self, method: str, target: str, *, body: bytes | None = None, key: str | None = None
     ) -> HttpAnswer:
-        """Send one request and return the whole answer, whatever its status.
+        """Send a request and return the complete response, whatever its status.
 
         Raises:
             NotSentError: no connection could be made.
-            OutcomeUnknownError: it was sent, and no whole answer within the limits came back.
+            OutcomeUnknownError: it was sent, and no complete response arrived within the limits.
         """
         return await self._exchanged(f"{method} {target}", body=body, key=key)
 
@@ -162,14 +160,14 @@ class HttpClient:
             return await self._exchanged(f"GET {target}", into=file)
 
     def beside(self, base_url: str, *, headers: Mapping[str, str]) -> "HttpClient":
-        """Return a client of another address of the same external system, with the same key."""
+        """Return a client for another URL of the same system, with the same key."""
         return HttpClient(
             base_url, partner=self.partner, api_key=self._api_key, limits=self._limits,
             tls=self._tls, headers=self._headers | dict(headers),
         )  # fmt: skip
 
     async def close(self) -> None:
-        """Close the idle connections; those in use close when their answer is there."""
+        """Close idle connections; those in use close after their response."""
         while self._idle:
             self._idle.pop().drop()
 

@@ -1,13 +1,13 @@
-"""What an external system answered, and the closed family of ways it can fail us.
+"""Responses of external systems, and their three kinds of failure (Diagram 11).
 
-Seed: Diagram 11 and the retry table (network time-out, gateway 5xx, refusals). Decision 3 tells the
-three kinds apart: *not sent* (known), *refused* (known), *unknown* (everything else).
+Decision 3 distinguishes *not sent* (known), *refused* (known) and *unknown* (everything else).
 
 Rules a change must keep:
-- Unknown is the default: only what is listed here as known is known.
-- A failure speaks of one attempt only. When an earlier attempt with the same key ended unknown, a
-  later `NotSentError` or `RefusedByPartnerError` does not make the operation known.
-- No failure carries a header, a key or more than a short scrubbed excerpt of a body.
+
+- Unknown is the default: only what is listed here is known.
+- A failure describes one attempt. After an attempt with the same key ended unknown, a later
+  `NotSentError` or `RefusedByPartnerError` does not make the operation known.
+- Failures contain no headers or keys, and only a short scrubbed excerpt of a body.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class UnknownReason(StrEnum):
-    """Why an answer could not be used as evidence."""
+    """Why a response is not evidence."""
 
     TIMED_OUT = "timed out"
     CUT = "connection cut"
@@ -148,7 +148,7 @@ class RefusedByPartnerError(GatewayFailure):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """The part of an RFC 9457 answer that we read."""
+    """The fields of an RFC 9457 response that we read."""
 
     code: str
     title: str = ""
@@ -157,7 +157,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """One complete answer, of whatever status, before anything in it is believed."""
+    """A complete response of any status, not yet validated."""
 
     partner: str
     call: str
@@ -167,17 +167,17 @@ class HttpAnswer:
     retry_after_seconds: float | None = None
 
     def unknown(self, reason: UnknownReason, detail: str = "") -> OutcomeUnknownError:
-        """Return the error that says this answer is no evidence."""
+        """Return the error for a response that is not evidence."""
         return OutcomeUnknownError(
             partner=self.partner, call=self.call, reason=reason, status=self.status, detail=detail
         )
 
 
 def checked(answer: HttpAnswer, *, expected: frozenset[int] = OK_OR_CREATED) -> HttpAnswer:
-    """Return the answer if its status is one the caller expects and it is JSON.
+    """Return the response if its status is expected and it is JSON.
 
     Raises:
-        GatewayFailure: one of the family, by status and body.
+        GatewayFailure: one of its subclasses, by status and body.
     """
     if answer.status in expected:
         if answer.content_type == "application/json":
@@ -190,7 +190,7 @@ def decoded(answer: HttpAnswer, decoder: msgspec.json.Decoder[T]) -> T:
     """Decode the body strictly.
 
     Raises:
-        OutcomeUnknownError: the body is not what the contract says.
+        OutcomeUnknownError: the body does not match the contract.
     """
     try:
         return decoder.decode(answer.body)
@@ -200,12 +200,12 @@ def decoded(answer: HttpAnswer, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def excerpt(body: bytes) -> str:
-    """Return the first characters of a body, fit for an error sentence, card numbers scrubbed."""
+    """Return the start of a body for an error message, with card numbers scrubbed."""
     return scrub(body[: EXCERPT_CHARS_MAX * 4].decode("utf-8", "replace"))[:EXCERPT_CHARS_MAX]
 
 
 def failure_of(answer: HttpAnswer) -> GatewayFailure:
-    """Return what an answer means that was not expected, by its status and its problem."""
+    """Return the failure for an unexpected response, by status and problem code."""
     status = answer.status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer.unknown(UnknownReason.SERVER_ERROR)
@@ -223,9 +223,9 @@ def failure_of(answer: HttpAnswer) -> GatewayFailure:
 
 
 def no_lookup(answer: HttpAnswer) -> RefusedByPartnerError:
-    """Return the error of a lookup that is not there, whoever says so and in whatever words.
+    """Return the error for a missing lookup endpoint.
 
-    It proves nothing of what was looked up; it only says to find out in another way.
+    It proves nothing about the object; use another way to find out.
     """
     return RefusedByPartnerError(
         partner=answer.partner,

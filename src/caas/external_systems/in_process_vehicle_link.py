@@ -1,12 +1,10 @@
-"""The vehicle link of a machine without a broker: the cars stand in our own process.
+"""A vehicle link to simulated vehicles in this process, for machines without a broker.
 
-Seed: the IoT Gateway of Diagram 4. Topics, payloads, signatures, expiry and refusals are those of
-`iot_gateway`; one contract test holds both to the same behaviour.
+Topics, payloads, signatures, expiry and refusals are those of `iot_gateway`; one contract test
+covers both.
 
-Rules a change must keep:
-- What passes is bytes on topics, in both directions; no object of ours reaches a vehicle.
-- Nothing outlives the process: what was in hand when it died is asked for again by whoever keeps
-  the command.
+Rules a change must keep: only bytes on topics pass in either direction; nothing survives the
+process: the owner of a command sends it again.
 """
 
 import asyncio
@@ -27,13 +25,13 @@ from caas.external_systems.vehicle_messages import VehicleCommand
 
 
 class VehiclesAtHand(Protocol):
-    """Cars in this process: they take requests, and answer through what they were given."""
+    """Vehicles in this process: they receive requests and publish responses."""
 
     def attach(self, publish: Callable[[str, bytes], None]) -> None:
-        """Answer through `publish(topic, payload)` from now on."""
+        """Publish responses through `publish(topic, payload)`."""
 
     def receive(self, topic: str, payload: bytes, expiry_seconds: float | None) -> None:
-        """Take a request."""
+        """Receive a request."""
 
 
 class InProcessVehicleLink:
@@ -56,7 +54,7 @@ class InProcessVehicleLink:
 
     @property
     def connected(self) -> bool:
-        """Whether a command could be sent now."""
+        """Whether a command can be sent now."""
         return self._inbox is not None
 
     async def start(
@@ -64,13 +62,13 @@ class InProcessVehicleLink:
         on_acknowledgement: OnAcknowledgement,
         on_return: OnReturn | None = None,  # noqa: ARG002 - the port's
     ) -> None:
-        """Listen from now on; this way is never lost, and so never returns."""
+        """Start listening; this link never reconnects."""
         assert self._inbox is None
         self._inbox = AcknowledgementInbox(on_acknowledgement, self._on_refused)
         self._vehicles.attach(self._receive)
 
     async def send(self, command: VehicleCommand) -> None:
-        """Give the command to its vehicle.
+        """Send the command to its vehicle.
 
         Raises:
             VehicleLinkUnavailableError: the link was not started, or is closed.
@@ -85,7 +83,7 @@ class InProcessVehicleLink:
         await asyncio.sleep(0)  # As on a network, the answer may be there before we return.
 
     async def end_sessions_of(self, processes: Sequence[str]) -> None:
-        """Nothing is kept for a process that is gone."""
+        """Do nothing: there are no stored sessions."""
 
     async def close(self) -> None:
         """Stop listening."""
@@ -99,4 +97,4 @@ class InProcessVehicleLink:
 
 
 def _nothing_to_confirm() -> None:
-    """No broker waits for our word."""
+    """Do nothing: there is no broker."""

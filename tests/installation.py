@@ -232,7 +232,7 @@ async def standing(
                 local_subscribers=True,
             ),
         )
-        await platform.ota_activation_engine.start()
+        await platform.vehicle_responses.start(platform.jobs)
         for opened in (partner_http, http, link):
             stack.push_async_callback(opened.close)
         yield Installation(platform, world, server.url, fleet, letterbox, database, link)

@@ -28,12 +28,13 @@ from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
-from caas.order_management import DepositOnForfeiture, OrderManagement, OrderPartners, Upward
+from caas.order_management import DepositOnForfeiture, OrderManagement, OrderPartners, OrderTerms
 from caas.payment_processing.charges import Charges, charges_through
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
+from caas.payment_processing.order_refunds import OrderRefunds
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
@@ -125,7 +126,7 @@ class Showroom:
     access_tokens: list[str]
 
     async def customer(self, name: str = "Ana") -> UUID:
-        customer = await self.orders.create_customer(
+        customer = await self.orders.ordering.create_customer(
             name=name, email=f"{name.lower()}@example.com", language="es"
         )
         await gives_details(self.database, customer.id)
@@ -139,7 +140,7 @@ class Showroom:
 
     async def ordered(self, vin: str | None = None, *, customer: UUID | None = None) -> Order:
         """Make an order of a vehicle, or of the model when no VIN is given."""
-        return await self.orders.create_order(
+        return await self.orders.ordering.create_order(
             customer=customer or await self.customer(),
             vin=vin,
             model=None if vin else MODEL,
@@ -187,7 +188,7 @@ class Showroom:
         """Return an order whose vehicle is ready."""
         order = await self.reserved(vin or await self.stock())
         assert order.vin is not None
-        return await self.orders.vehicle_ready(
+        return await self.orders.partner_events.vehicle_ready(
             vin=order.vin, public_key=KEY, factory_order_id=order.factory_order_id
         )
 
@@ -350,16 +351,16 @@ def _built(
     orders = OrderManagement(
         tables=tables,
         partners=partners,
-        upward=Upward(
-            notify=notifications.notify,
-            alert=notifications.alert,
-            refund=lambda payment_id, reason: promised.promise_rest(
-                payment_id, reason=reason, key=reason, requested_by="order-management"
-            ),
+        notifications=notifications,
+        jobs=jobs,
+        terms=OrderTerms(
+            time_scale=PACE,
             access_url=access_url,
+            reservation_deposit_on_forfeiture=deposit_on_forfeiture,
         ),
-        time_scale=PACE,
-        reservation_deposit_on_forfeiture=deposit_on_forfeiture,
+    )
+    order_refunds = OrderRefunds(
+        tables=tables, promised_refunds=promised, notifications=notifications
     )
     reservation = ReservationPayment(
         tables=tables, charges=charges, order_management=orders, notifications=notifications
@@ -383,7 +384,7 @@ def _built(
         on_refund=refunds.on_event,
         on_dispute=nobody,
     )
-    for part in (unknown, settlement, refunds, promised, orders):
+    for part in (unknown, settlement, refunds, promised, order_refunds, orders):
         part.register(jobs)
     return Showroom(
         database=database,

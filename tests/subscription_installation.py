@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -15,7 +17,6 @@ import asyncpg
 
 from caas.billing import Billing
 from caas.billing.invoices import Invoices
-from caas.billing.issuing import Issuing
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.cases import Case
 from caas.billing_database.connection import Database
@@ -24,32 +25,29 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.payments import Payment
 from caas.billing_database.subscriptions import Subscription
-from caas.billing_database.tables import BillingDatabase, opened
+from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.vehicles import NewVehicle, Vehicles
+from caas.external_systems.admin_registration import AdminRegistration
+from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.notification_channel import OutgoingMessage
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
-from caas.jobs import Answer, Done, JobQueue
+from caas.external_systems.transport_system import TransportSystem
+from caas.jobs import JobQueue
 from caas.notifications import Notifications
-from caas.ota_activation_engine import SUBSCRIPTION, OtaActivationEngine, Upward
-from caas.payment_processing.charges import charges_through
-from caas.payment_processing.flow import Flows
-from caas.payment_processing.promised_refunds import PromisedRefunds
-from caas.payment_processing.refund_operations import CreditedRefunds
-from caas.payment_processing.refunds import Refunds
-from caas.payment_processing.service_withdrawal import ServiceWithdrawal
+from caas.order_management import OrderPartners
 from caas.payment_processing.settlement import Settlement
-from caas.payment_processing.subscription_failure import SubscriptionFailure
 from caas.payment_processing.subscription_payment import SubscriptionPayment
-from caas.payment_processing.unknown_outcomes import UnknownOutcomes
+from caas.platform import Platform, build_platform
+from caas.platform_inputs import Partners, Terms
 from caas.rules.dunning import DunningPolicy
+from caas.rules.market import Market, Seller
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.time_scale import TimeScale
 from caas.service_catalog import ServiceCatalog
-from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 from caas.service_catalog.subscriptions import Subscriptions, WithdrawnSubscription
 from caas.service_catalog.usage import Usage
 from caas_simulators import payment_gateway
@@ -57,7 +55,7 @@ from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
 from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES, is_answered
-from tests.not_played import NotPlayed
+from tests.ways_in import SIGN_IN_KEYS
 
 MADRID = ZoneInfo("Europe/Madrid")
 PATIENCE_SECONDS = 120.0
@@ -65,11 +63,11 @@ TIME_SCALE = 1000.0
 VIN = "WVWZZZ1JZXW000001"
 FEE = 2990
 SERVICE = "range-plus"
-LETTERHEAD = Letterhead(
+SELLER = Seller(
     name="CaaS Movilidad S.A.", vat_id="ESA12345674", street="Calle de Alcalá 1",
-    postcode="28014", city="Madrid", country="ES", zone=MADRID, language="es",
-    payment_terms="By the card on file.",
+    postcode="28014", city="Madrid", country="ES", payment_terms="By the card on file.",
 )  # fmt: skip
+LETTERHEAD = Letterhead.of(Market(zone=MADRID, currency="EUR", language="es", seller=SELLER))
 
 Seen = TypeVar("Seen")
 
@@ -101,6 +99,7 @@ class Letterbox:
 class SubscriptionInstallation:
     """Diagram 6's participants and the world around them."""
 
+    platform: Platform
     database: Database
     tables: BillingDatabase
     jobs: JobQueue
@@ -114,7 +113,6 @@ class SubscriptionInstallation:
     invoice_desk: Invoices
     customers: Customers
     notifications: Notifications
-    ota: OtaActivationEngine
     gateway_url: str
     fleet: Fleet
     link: InProcessVehicleLink
@@ -146,7 +144,7 @@ class SubscriptionInstallation:
 
     async def subscribes(self, method: str = "pm_ok", vin: str = VIN) -> Subscription:
         """Subscribe as a new customer."""
-        return await self.subscriptions.subscribe(
+        return await self.platform.payment_processing.subscribe(
             customer=await self.customer(),
             vin=vin,
             service=SERVICE,
@@ -273,10 +271,6 @@ async def set_clock(database: Database, moment: datetime) -> None:
     await admin.close()
 
 
-async def _nothing_of_ours(*_: object) -> Answer:
-    return Done()
-
-
 @asynccontextmanager
 async def standing(
     database: Database,
@@ -292,17 +286,29 @@ async def standing(
             fleet, now=_now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
         )
         http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
-        installation = _built(
-            database,
-            SeedContractGateway(http),
-            link,
-            letterbox,
-            TimeScale(scale),
-            dunning,
-            withdrawn,
+        nobody = HttpClient("http://127.0.0.1:9", partner="nobody")
+        partners = Partners(
+            gateway=SeedContractGateway(http),
+            vehicles=link,
+            order_partners=OrderPartners(
+                factory=Factory(nobody),
+                admin_registration=AdminRegistration(nobody),
+                transport_system=TransportSystem(nobody),
+            ),
+            channel=letterbox,
         )
+        terms = Terms(
+            market=Market(zone=MADRID, currency="EUR", language="en", seller=SELLER),
+            time_scale=TimeScale(scale),
+            public_url="http://caas.example",
+            folder=Path(tempfile.gettempdir()),
+            event_secrets=SIGN_IN_KEYS.event_secrets,
+            withdrawn_subscription=withdrawn,
+            dunning=dunning,
+        )
+        installation = _built(database, partners, terms, link)
         installation.gateway_url, installation.fleet = server.url, fleet
-        await installation.ota.start()
+        await installation.platform.vehicle_responses.start(installation.jobs)
         try:
             yield installation
         finally:
@@ -314,105 +320,18 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _built(  # noqa: PLR0913, PLR0917  # the composition root of these tests
-    database: Database,
-    gateway: SeedContractGateway,
-    link: InProcessVehicleLink,
-    letterbox: Letterbox,
-    time_scale: TimeScale,
-    dunning: DunningPolicy | None,
-    withdrawn: WithdrawnSubscription,
+def _built(
+    database: Database, partners: Partners, terms: Terms, link: InProcessVehicleLink
 ) -> SubscriptionInstallation:
-    tables = opened(database)
-    jobs = JobQueue(tables.jobs, tables.cases, time_scale)
-    customers = Customers(database)
-
-    notifications = Notifications(tables=tables, channel=letterbox, zone=MADRID, language="en")
-    catalog = ServiceCatalog(tables=tables)
-    ota = OtaActivationEngine(
-        tables=tables, link=link, time_scale=time_scale, alert=notifications.alert
-    )
-    delivery = SubscriptionDelivery(
-        tables=tables, ota_activation_engine=ota, notify=notifications.notify
-    )
-    subscriptions = Subscriptions(
-        tables=tables,
-        service_catalog=catalog,
-        delivery=delivery,
-        time_scale=time_scale,
-        withdrawn=withdrawn,
-    )
-    charges = charges_through(gateway, tables, time_scale=time_scale, alert=notifications.alert)
-    payment = SubscriptionPayment(
-        tables=tables,
-        charges=charges,
-        subscriptions=subscriptions,
-        subscription_failure=SubscriptionFailure(
-            tables=tables,
-            subscriptions=subscriptions,
-            notifications=notifications,
-            time_scale=time_scale,
-            dunning=dunning,
-        ),
-        notifications=notifications,
-        time_scale=time_scale,
-    )
-    subscriptions.verify_with(payment.verify_payment_method, payment.verify_another)
-    ota.report_to({SUBSCRIPTION: Upward(delivery.activation_succeeded, delivery.activation_failed)})
-    flows = Flows(
-        reservation=NotPlayed(), final=NotPlayed(), service=NotPlayed(), subscription=payment
-    )
-    refunds = Refunds(
-        tables=tables, gateway=gateway, time_scale=time_scale, notifications=notifications
-    )
-    promised = PromisedRefunds(tables, refunds, time_scale=time_scale)
-    settlement = Settlement(
-        tables=tables,
-        gateway=gateway,
-        charges=charges,
-        flows=flows,
-        alert=notifications.alert,
-        time_scale=time_scale,
-        on_refund=refunds.on_event,
-        on_dispute=_nothing_of_ours,
-    )
-    billing = Billing(
-        tables=tables,
-        subscription_payment=payment,
-        notifications=notifications,
-        letterhead=LETTERHEAD,
-    )
-    unknown = UnknownOutcomes(
-        tables=tables, gateway=gateway, charges=charges, flows=flows, time_scale=time_scale
-    )
-    invoice_desk = Invoices(
-        tables=tables,
-        notifications=notifications,
-        letterhead=LETTERHEAD,
-        refund=promised.promise,
-        credited_refunds=CreditedRefunds(tables, refunds, cast("ServiceWithdrawal", None)),
-        issuing=Issuing(
-            tables=tables, letterhead=LETTERHEAD, notifications=notifications, time_scale=time_scale
-        ),
-    )
-    subsystems = (
-        notifications,
-        ota,
-        payment,
-        settlement,
-        refunds,
-        promised,
-        billing,
-        invoice_desk,
-        unknown,
-    )
-    for part in subsystems:
-        part.register(jobs)
+    platform = build_platform(database, partners, terms)
+    processing = platform.payment_processing
+    assert isinstance(partners.channel, Letterbox)
     return SubscriptionInstallation(
-        database=database, tables=tables, jobs=jobs, catalog=catalog,
-        subscriptions=subscriptions, usage=Usage(tables=tables), payment=payment,
-        settlement=settlement, billing=billing, invoices=InvoiceRows(database),
-        invoice_desk=invoice_desk, customers=customers,
-        notifications=notifications, ota=ota, gateway_url="", fleet=Fleet(1), link=link,
-        letterbox=letterbox,
+        platform=platform, database=database, tables=platform.tables, jobs=platform.jobs,
+        catalog=platform.service_catalog, subscriptions=platform.subscriptions,
+        usage=platform.usage, payment=processing._subscription_payment,
+        settlement=processing._settlement, billing=platform.billing,
+        invoices=InvoiceRows(database), invoice_desk=platform.invoices,
+        customers=Customers(database), notifications=platform.notifications, gateway_url="",
+        fleet=Fleet(1), link=link, letterbox=partners.channel,
     )  # fmt: skip

@@ -100,7 +100,7 @@ async def opened(
             await platform.issuing.begin()
             await platform.history_signing.begin()
             await platform.invariant_monitor.begin()  # the last, because it looks for the others
-            await platform.ota_activation_engine.start()
+            await platform.vehicle_responses.start(platform.jobs)
             stack.push_async_callback(partners.vehicles.close)
         yield platform
 

@@ -128,7 +128,7 @@ class Erasure:
             case OpenKind.SUBSCRIPTION:
                 await self._subscriptions.end_subscription(UUID(thing.id))
             case OpenKind.UNPAID_ORDER:
-                await self._orders.withdraw(UUID(thing.id))
+                await self._orders.withdrawal.withdraw(UUID(thing.id))
             case _:
                 return
 

@@ -23,27 +23,24 @@ from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.erasure import Erasure
 from caas.errors import StartupError
 from caas.event_delivery import EventDelivery
+from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
 from caas.external_systems.payment_gateway import PaymentGateway, why_unsafe
 from caas.history_signing import HistorySigning
 from caas.invariant_monitor import InvariantMonitor
 from caas.jobs import JobQueue
 from caas.notifications import Notifications
-from caas.order_management import OrderManagement
-from caas.order_management import Upward as OrdersUpward
+from caas.order_management import OrderManagement, OrderTerms
 from caas.order_management.partner_webhooks import PartnerWebhooks
-from caas.ota_activation_engine import (
-    SERVICE_PAYMENT,
-    SUBSCRIPTION,
-    OtaActivationEngine,
-    Upward,
-)
+from caas.ota_activation_engine import SERVICE_PAYMENT, SUBSCRIPTION, OtaActivationEngine
+from caas.ota_activation_engine.vehicle_responses import VehicleResponses
 from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.charges import Charges, charges_through
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_audit_log import AuditedGateway
+from caas.payment_processing.order_refunds import OrderRefunds
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
@@ -70,6 +67,7 @@ class Platform:
     observed: Observed
     notifications: Notifications
     ota_activation_engine: OtaActivationEngine
+    vehicle_responses: VehicleResponses
     order_management: OrderManagement
     service_catalog: ServiceCatalog
     subscriptions: Subscriptions
@@ -91,6 +89,7 @@ class _Base:
     """What every layer works with."""
 
     tables: BillingDatabase
+    jobs: JobQueue
     gateway: PaymentGateway
     notifications: Notifications
     terms: Terms
@@ -108,10 +107,21 @@ class _Sales:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Flows:
+    """The four flows, and the charges they share."""
+
+    charges: Charges
+    service: ServicePayment
+    subscription: SubscriptionPayment
+    by_type: Flows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Payments:
     """The layer of Payment Processing, as the layers above it use it."""
 
     processing: PaymentProcessing
+    vehicle_responses: VehicleResponses
     charges: Charges
     settlement: Settlement
     subscription_payment: SubscriptionPayment
@@ -128,6 +138,7 @@ def build_platform(database: Database, partners: Partners, terms: Terms) -> Plat
     tables = billing_tables.opened(database)
     base = _Base(
         tables=tables,
+        jobs=JobQueue(tables.jobs, tables.cases, terms.time_scale),
         gateway=AuditedGateway(partners.gateway, observed.gateway_calls),
         notifications=Notifications(
             tables=tables, channel=partners.channel, zone=terms.market.zone,
@@ -135,17 +146,13 @@ def build_platform(database: Database, partners: Partners, terms: Terms) -> Plat
         ),
         terms=terms,
     )  # fmt: skip
-    refunds = Refunds(
-        tables=tables, gateway=base.gateway, time_scale=terms.time_scale,
-        notifications=base.notifications,
-    )  # fmt: skip
-    sales = _sales(base, partners, observed, refunds)
-    payments = _payments(base, sales, refunds)
+    sales = _sales(base, partners, observed.vehicles)
+    payments = _payments(base, observed.vehicles, sales)
     platform = _platform(base, partners, observed, sales, payments)
     for part in (
-        platform.notifications, platform.order_management, platform.ota_activation_engine,
-        platform.payment_processing, platform.reconciliation, platform.billing, platform.invoices,
-        platform.issuing, platform.invariant_monitor,
+        platform.notifications, platform.order_management, platform.vehicle_responses,
+        platform.payment_processing, platform.reconciliation,
+        platform.billing, platform.invoices, platform.issuing, platform.invariant_monitor,
         platform.erasure, platform.history_signing, platform.access_links, platform.event_delivery,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=sales.orders),
     ):  # fmt: skip
@@ -163,104 +170,39 @@ def _refuse_unsafe(gateway: PaymentGateway) -> None:
         )
 
 
-def _sales(base: _Base, partners: Partners, observed: Observed, refunds: Refunds) -> _Sales:
+def _sales(base: _Base, partners: Partners, link: VehicleLink) -> _Sales:
     tables, time_scale, notifications = base.tables, base.terms.time_scale, base.notifications
     catalog = ServiceCatalog(tables=tables)
-    ota = OtaActivationEngine(
-        tables=tables, link=observed.vehicles, time_scale=time_scale, alert=notifications.alert
-    )
+    ota = OtaActivationEngine(tables=tables, link=link, time_scale=time_scale)
     delivery = SubscriptionDelivery(
-        tables=tables, ota_activation_engine=ota, notify=notifications.notify
+        tables=tables, ota_activation_engine=ota, notifications=notifications
     )
     subscriptions = Subscriptions(
         tables=tables, service_catalog=catalog, delivery=delivery, time_scale=time_scale,
         withdrawn=base.terms.withdrawn_subscription,
     )  # fmt: skip
-    promised = PromisedRefunds(tables, refunds, time_scale=time_scale)
     orders = OrderManagement(
         tables=tables,
         partners=partners.order_partners,
-        upward=OrdersUpward(
-            notify=notifications.notify,
-            alert=notifications.alert,
-            refund=lambda payment_id, reason: promised.promise_rest(
-                payment_id, reason=reason, key=reason, requested_by="order-management"
-            ),
+        notifications=notifications,
+        jobs=base.jobs,
+        terms=OrderTerms(
+            time_scale=time_scale,
             access_url=lambda token: f"{base.terms.public_url}/access/{token}",
+            reservation_deposit_on_forfeiture=base.terms.deposit_on_forfeiture,
         ),
-        time_scale=time_scale,
-        reservation_deposit_on_forfeiture=base.terms.deposit_on_forfeiture,
     )
     return _Sales(
         ota=ota, orders=orders, catalog=catalog, delivery=delivery, subscriptions=subscriptions
     )
 
 
-def _payments(base: _Base, sales: _Sales, refunds: Refunds) -> _Payments:
-    tables, gateway, terms = base.tables, base.gateway, base.terms
-    charges = charges_through(
-        gateway, tables, time_scale=terms.time_scale, alert=base.notifications.alert,
-        polls=terms.polls,
-    )  # fmt: skip
-    service, subscription = _service_flows(base, sales, charges)
-    _connect_upwards(sales, service, subscription)
-    flows = Flows(
-        reservation=ReservationPayment(
-            tables=tables, charges=charges, order_management=sales.orders,
-            notifications=base.notifications,
-        ),
-        final=FinalPayment(
-            tables=tables, charges=charges, order_management=sales.orders,
-            notifications=base.notifications,
-        ),
-        service=service,
-        subscription=subscription,
-    )  # fmt: skip
-    disputes = Disputes(tables)
-    settlement = Settlement(
-        tables=tables, gateway=gateway, charges=charges, flows=flows,
-        alert=base.notifications.alert, time_scale=terms.time_scale, on_refund=refunds.on_event,
-        on_dispute=disputes.on_event, polls=terms.polls,
-    )  # fmt: skip
-    processing = PaymentProcessing(
-        tables=tables,
-        charges=charges,
-        flows=flows,
-        unknown_outcomes=UnknownOutcomes(
-            tables=tables, gateway=gateway, charges=charges, flows=flows,
-            time_scale=terms.time_scale,
-        ),
-        settlement=settlement,
-        refunds=refunds,
-        service_withdrawal=_service_withdrawal(base, sales, refunds, flows),
-        disputes=disputes,
-        ota_activation_engine=sales.ota,
-        time_scale=terms.time_scale,
-    )  # fmt: skip
-    return _Payments(
-        processing=processing, charges=charges, settlement=settlement,
-        subscription_payment=subscription,
-    )  # fmt: skip
-
-
-def _connect_upwards(
-    sales: _Sales, service: ServicePayment, subscription: SubscriptionPayment
-) -> None:
-    sales.subscriptions.verify_with(subscription.verify_payment_method, subscription.verify_another)
-    sales.ota.report_to(
-        {
-            SERVICE_PAYMENT: Upward(service.activation_succeeded, service.activation_failed),
-            SUBSCRIPTION: Upward(
-                sales.delivery.activation_succeeded, sales.delivery.activation_failed
-            ),
-        }
-    )
-
-
-def _service_flows(
-    base: _Base, sales: _Sales, charges: Charges
-) -> tuple[ServicePayment, SubscriptionPayment]:
+def _flows(base: _Base, sales: _Sales) -> _Flows:
     tables, notifications, time_scale = base.tables, base.notifications, base.terms.time_scale
+    charges = charges_through(
+        base.gateway, tables, time_scale=time_scale, alert=notifications.alert,
+        polls=base.terms.polls,
+    )  # fmt: skip
     service = ServicePayment(
         tables=tables, charges=charges, ota_activation_engine=sales.ota,
         service_catalog=sales.catalog, notifications=notifications, time_scale=time_scale,
@@ -277,22 +219,63 @@ def _service_flows(
         time_scale=time_scale,
         public_url=base.terms.public_url,
     )  # fmt: skip
-    return service, subscription
+    by_type = Flows(
+        reservation=ReservationPayment(
+            tables=tables, charges=charges, order_management=sales.orders,
+            notifications=notifications,
+        ),
+        final=FinalPayment(
+            tables=tables, charges=charges, order_management=sales.orders,
+            notifications=notifications,
+        ),
+        service=service,
+        subscription=subscription,
+    )  # fmt: skip
+    return _Flows(charges=charges, service=service, subscription=subscription, by_type=by_type)
 
 
-def _service_withdrawal(
-    base: _Base, sales: _Sales, refunds: Refunds, flows: Flows
-) -> ServiceWithdrawal:
-    return ServiceWithdrawal(
-        tables=base.tables,
-        flows=flows,
-        subscriptions=sales.subscriptions,
-        order_management=sales.orders,
-        refunds=refunds,
-        promised_refunds=PromisedRefunds(base.tables, refunds, time_scale=base.terms.time_scale),
-        ota_activation_engine=sales.ota,
-        time_scale=base.terms.time_scale,
+def _payments(base: _Base, link: VehicleLink, sales: _Sales) -> _Payments:
+    tables, gateway, time_scale = base.tables, base.gateway, base.terms.time_scale
+    flows, disputes = _flows(base, sales), Disputes(tables)
+    refunds = Refunds(
+        tables=tables, gateway=gateway, time_scale=time_scale, notifications=base.notifications
     )
+    settlement = Settlement(
+        tables=tables, gateway=gateway, charges=flows.charges, flows=flows.by_type,
+        alert=base.notifications.alert, time_scale=time_scale, on_refund=refunds.on_event,
+        on_dispute=disputes.on_event, polls=base.terms.polls,
+    )  # fmt: skip
+    vehicle_responses = VehicleResponses(
+        tables=tables, link=link, ota_activation_engine=sales.ota,
+        listeners={SERVICE_PAYMENT: flows.service, SUBSCRIPTION: sales.delivery},
+        alert=base.notifications.alert,
+    )  # fmt: skip
+    promised_refunds = PromisedRefunds(tables, refunds, time_scale=time_scale)
+    return _Payments(
+        charges=flows.charges,
+        settlement=settlement,
+        vehicle_responses=vehicle_responses,
+        subscription_payment=flows.subscription,
+        processing=PaymentProcessing(
+            tables=tables, charges=flows.charges, flows=flows.by_type,
+            subscription_payment=flows.subscription,
+            unknown_outcomes=UnknownOutcomes(
+                tables=tables, gateway=gateway, charges=flows.charges, flows=flows.by_type,
+                time_scale=time_scale,
+            ),
+            settlement=settlement, refunds=refunds, promised_refunds=promised_refunds,
+            order_refunds=OrderRefunds(
+                tables=tables, promised_refunds=promised_refunds, notifications=base.notifications
+            ),
+            service_withdrawal=ServiceWithdrawal(
+                tables=tables, flows=flows.by_type, subscriptions=sales.subscriptions,
+                order_management=sales.orders, refunds=refunds, promised_refunds=promised_refunds,
+                ota_activation_engine=sales.ota, time_scale=time_scale,
+            ),
+            disputes=disputes, subscriptions=sales.subscriptions,
+            vehicle_responses=vehicle_responses, time_scale=time_scale,
+        ),
+    )  # fmt: skip
 
 
 def _platform(
@@ -306,10 +289,11 @@ def _platform(
     )  # fmt: skip
     return Platform(
         tables=tables,
-        jobs=JobQueue(tables.jobs, tables.cases, terms.time_scale),
+        jobs=base.jobs,
         observed=observed,
         notifications=notifications,
         ota_activation_engine=sales.ota,
+        vehicle_responses=payments.vehicle_responses,
         order_management=sales.orders,
         service_catalog=sales.catalog,
         subscriptions=sales.subscriptions,

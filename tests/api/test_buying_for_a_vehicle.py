@@ -67,7 +67,7 @@ async def test_a_purchase_that_a_withdrawal_from_the_vehicle_overtakes_is_refuse
     owner = await owner_of(doors, order)
     async with holding(doors.installation.database.dsn, REFUND_ORDER, UUID(order)) as holder:
         withdrawing = asyncio.create_task(
-            doors.installation.platform.order_management.withdraw(UUID(order))
+            doors.installation.platform.order_management.withdrawal.withdraw(UUID(order))
         )
         await holder.waiting(1)
         buying = asyncio.create_task(buys(doors, owner))
@@ -110,7 +110,7 @@ async def test_a_returned_vehicle_keeps_nothing_of_its_former_owner(doors: Doors
     owner = await owner_of(doors, order)
     unpaid = await pays(doors, owner, "pm_settlement_fails")
     paid = await pays(doors, owner, "pm_ok", service="navigation")
-    subscription = await doors.installation.platform.subscriptions.subscribe(
+    subscription = await doors.installation.platform.payment_processing.subscribe(
         customer=owner, vin=VIN, service="range-plus", payment_method="pm_ok"
     )
     for one in (unpaid, paid):

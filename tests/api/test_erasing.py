@@ -157,7 +157,7 @@ async def delivered(zenobia: Zenobia, **more: str) -> str:
     management = doors.installation.platform.order_management
     delivery = (await management.order(UUID(order))).delivery_id
     assert delivery is not None, "a scheduled delivery has an id"
-    await management.delivery_completed(delivery)
+    await management.partner_events.delivery_completed(delivery)
     return str(order)
 
 

@@ -83,7 +83,7 @@ class Market:
         await until(self.doors, order, OrderState.DELIVERY_SCHEDULED)
         delivery = (await management.order(UUID(order))).delivery_id
         assert delivery is not None, "a scheduled delivery has an id"
-        await management.delivery_completed(delivery)
+        await management.partner_events.delivery_completed(delivery)
         await until(self.doors, order, OrderState.DELIVERED)
         return order
 

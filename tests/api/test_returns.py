@@ -30,7 +30,7 @@ async def bought(doors: Doors) -> str:
     assert paid.status == 201, paid.body
     await until(doors, order["id"], OrderState.DELIVERY_SCHEDULED)
     scheduled = await doors.installation.platform.order_management.order(UUID(order["id"]))
-    await doors.installation.platform.order_management.delivery_completed(
+    await doors.installation.platform.order_management.partner_events.delivery_completed(
         scheduled.delivery_id or ""
     )
     return str(order["id"])

@@ -68,8 +68,10 @@ SMALL = Money(40_000, "EUR")
 
 async def stranger_orders(showroom: Showroom, deposit: Money = SMALL) -> Order:
     """Let somebody order of whom nobody knows where they are."""
-    made = await showroom.orders.create_customer(name="Ana", email="a@b.example", language="es")
-    return await showroom.orders.create_order(
+    made = await showroom.orders.ordering.create_customer(
+        name="Ana", email="a@b.example", language="es"
+    )
+    return await showroom.orders.ordering.create_order(
         customer=made.id, vin=await showroom.stock(), model=None, dealership=DEALERSHIP,
         deposit=deposit,
     )  # fmt: skip
@@ -101,7 +103,7 @@ async def test_the_rest_of_a_vehicle_is_paid_only_by_a_buyer_whom_its_invoice_ca
     order = await stranger_orders(showroom)
     await showroom.reserve(order)
     known = await showroom.orders.order(order.id)
-    await showroom.orders.vehicle_ready(
+    await showroom.orders.partner_events.vehicle_ready(
         vin=known.vin or "", public_key=KEY, factory_order_id=known.factory_order_id
     )
 
@@ -230,7 +232,7 @@ async def test_nothing_is_sold_to_an_address_without_tax_rates(
     order = await stranger_orders(showroom)
     await showroom.reserve(order)
     known = await showroom.orders.order(order.id)
-    await showroom.orders.vehicle_ready(
+    await showroom.orders.partner_events.vehicle_ready(
         vin=known.vin or "", public_key=KEY, factory_order_id=known.factory_order_id
     )
     catalog, database = installation.platform.service_catalog, installation.platform.tables.database
@@ -244,7 +246,7 @@ async def test_nothing_is_sold_to_an_address_without_tax_rates(
     with pytest.raises(NoTaxTableError, match="FR, postcode 75001"):
         await showroom.pay_rest(order)
     with pytest.raises(NoTaxTableError):
-        await showroom.orders.create_order(
+        await showroom.orders.ordering.create_order(
             customer=customer, vin=await showroom.stock(), model=None, dealership=DEALERSHIP,
             deposit=DEPOSIT,
         )  # fmt: skip

@@ -179,7 +179,7 @@ async def test_withdrawing_from_a_vehicle_credits_both_of_its_documents(
     order = await showroom.ready()
     await showroom.pay_rest(order)
     await showroom.work_until_order(order.id, OrderState.DELIVERY_SCHEDULED)
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
     payments = await showroom.tables.payments.listed(subject=order.id)
     for state in (PaymentState.REFUNDING, PaymentState.REFUNDED):
         for payment in payments:

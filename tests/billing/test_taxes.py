@@ -13,7 +13,7 @@ from caas.billing_database.customers import Customers, NoTaxTableError
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.tax_rates import (
     InvalidTaxRateError,
-    Market,
+    TaxMarket,
     TaxRate,
     TaxRates,
     UnknownMarketError,
@@ -137,7 +137,7 @@ async def test_a_market_without_rates_does_not_start(database: Database) -> None
     with pytest.raises(StartupError, match="Atlantic/Cape_Verde"):
         await startup_checks.check_market(database, cape_verde)
 
-    added = Market("CV", "Cape Verde", "CV", [], "Atlantic/Cape_Verde", "EUR", 0,
+    added = TaxMarket("CV", "Cape Verde", "CV", [], "Atlantic/Cape_Verde", "EUR", 0,
                    buyer_tax_id=False, documents_kept_years=10)  # fmt: skip
     await TaxRates(database).add_market(added)
     with pytest.raises(StartupError, match="CV has no tax rate for: service, subscription"):
@@ -177,7 +177,7 @@ async def test_a_market_that_operations_wrote_sells_where_ours_has_no_rates(
     database: Database,
 ) -> None:
     rates = TaxRates(database)
-    await rates.add_market(Market("ES-ZZ", "Ceuta", "ES", ["51"], "Africa/Ceuta", "EUR", 0,
+    await rates.add_market(TaxMarket("ES-ZZ", "Ceuta", "ES", ["51"], "Africa/Ceuta", "EUR", 0,
                                   buyer_tax_id=True, documents_kept_years=6))  # fmt: skip
     customers, buyer = Customers(database), new_id()
     await customers.add(buyer, name="Ana", email="ana@example.com", language="es")

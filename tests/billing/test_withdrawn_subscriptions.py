@@ -27,7 +27,7 @@ async def installation(database: Database) -> AsyncIterator[SubscriptionInstalla
 
 async def subscribed(installation: SubscriptionInstallation, customer: UUID) -> Subscription:
     """Subscribe as this customer, and wait for the vehicle."""
-    made = await installation.subscriptions.subscribe(
+    made = await installation.platform.payment_processing.subscribe(
         customer=customer, vin=VIN, service=SERVICE, payment_method="pm_ok", by_fleet=True
     )
     return await installation.until(made.id, lambda s: s.activated_at is not None)

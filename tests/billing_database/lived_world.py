@@ -66,11 +66,11 @@ async def lived(installation: Installation) -> None:
 async def _ordered(installation: Installation, vin: str) -> Order:
     await installation.car(vin)
     management = installation.platform.order_management
-    customer = await management.create_customer(
+    customer = await management.ordering.create_customer(
         name="Ana", email=f"{vin.lower()}@example.com", language="es", dealership=DEALERSHIP
     )
     await gives_details(installation.database, customer.id)
-    return await management.create_order(
+    return await management.ordering.create_order(
         customer=customer.id, vin=vin, model=None, dealership=DEALERSHIP,
         deposit=Money(50_000, "EUR"),
     )  # fmt: skip
@@ -98,7 +98,7 @@ async def _until_order(installation: Installation, order_id: UUID, state: OrderS
             return order
         if order.state is OrderState.FACTORY_ORDER_PLACED:
             assert order.vin is not None, "these orders have their vehicle"
-            await installation.platform.order_management.vehicle_ready(
+            await installation.platform.order_management.partner_events.vehicle_ready(
                 vin=order.vin, public_key=None, order_id=order.id
             )
         await installation.platform.jobs.run_due()
@@ -120,7 +120,7 @@ async def _vehicles(installation: Installation) -> None:
     await platform.payment_processing.initiate_final_payment(_paid(order, order.rest))
     order = await _until_order(installation, order.id, OrderState.DELIVERY_SCHEDULED)
     assert order.delivery_id is not None, "a scheduled delivery has an id"
-    await platform.order_management.delivery_completed(order.delivery_id)
+    await platform.order_management.partner_events.delivery_completed(order.delivery_id)
     for vin in (KEPT, LOST):
         lost = await _reserved(installation, vin)
         declined = _paid(lost, lost.rest, "pm_declined")
@@ -128,7 +128,7 @@ async def _vehicles(installation: Installation) -> None:
         if vin == KEPT:
             await _decided(installation)
     withdrawn = await _reserved(installation, WITHDRAWN)
-    await platform.order_management.withdraw(withdrawn.id)
+    await platform.order_management.withdrawal.withdraw(withdrawn.id)
 
 
 async def _services(installation: Installation) -> None:
@@ -185,7 +185,7 @@ async def _subscribed(installation: Installation) -> UUID:
 async def _active(installation: Installation, vin: str) -> Subscription:
     await installation.car(vin)
     subscriptions = installation.platform.subscriptions
-    made = await subscriptions.subscribe(
+    made = await installation.platform.payment_processing.subscribe(
         customer=await installation.customer(),
         vin=vin,
         service="range-plus",

@@ -117,7 +117,7 @@ async def test_a_vehicle_and_its_assignment_never_part(showroom: Showroom, state
 
 async def test_an_assignment_that_has_ended_stays_as_it_is(showroom: Showroom) -> None:
     order = await showroom.reserved(await showroom.stock())
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
 
     for change in ("active = true, until = null, ended_because = null", "until = now()"):
         with pytest.raises(REFUSED, match="ends once"):

@@ -24,7 +24,7 @@ async def ana_owns(town: Town, enter: Callable[[], Awaitable[object]]) -> dict[s
     service = await town.platform.service_catalog.create_service_order(
         customer=order.customer, vin=STOCK[0][0], service="heated-seats", duration_days=30
     )
-    subscription = await town.platform.subscriptions.subscribe(
+    subscription = await town.platform.payment_processing.subscribe(
         customer=order.customer, vin=STOCK[0][0], service=MONTHLY, payment_method="pm_ok"
     )
 

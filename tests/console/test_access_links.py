@@ -93,7 +93,9 @@ async def test_asking_for_a_link_does_the_same_for_known_and_unknown_addresses(
     try:
         async with standing(alone) as installation:
             customers = installation.platform.order_management
-            known = await customers.create_customer(name="Ana Ruiz", email=ANA, language="es")
+            known = await customers.ordering.create_customer(
+                name="Ana Ruiz", email=ANA, language="es"
+            )
             await _reserved(installation, known.id)
             seen: list[str] = []
             async with alone.connection() as session:
@@ -122,7 +124,7 @@ async def test_asking_for_a_link_does_the_same_for_known_and_unknown_addresses(
 
 async def test_erasing_forgets_the_address_of_a_request_that_waits(database: Database) -> None:
     async with standing(database) as installation:
-        ana = await installation.platform.order_management.create_customer(
+        ana = await installation.platform.order_management.ordering.create_customer(
             name="Ana Ruiz", email=ANA, language="es"
         )
         await installation.platform.access_links.ask(ANA.upper(), asked_from="192.0.2.7")
@@ -135,7 +137,7 @@ async def test_erasing_forgets_the_address_of_a_request_that_waits(database: Dat
 async def _reserved(installation: Installation, customer: UUID) -> None:
     """Let a customer pay a reservation, and read the first link."""
     vin = await installation.car()
-    order = await installation.platform.order_management.create_order(
+    order = await installation.platform.order_management.ordering.create_order(
         customer=customer, vin=vin, model=None, dealership="Autos Sol",
         deposit=Money(40_000, "EUR"),
     )  # fmt: skip

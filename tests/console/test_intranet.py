@@ -323,7 +323,7 @@ async def test_a_vehicle_that_comes_back_is_sold_to_somebody_else(
     town: Town, chromium: Browser, tongue: Tongue, button: str
 ) -> None:
     order = await town.delivered(FINISHED, email=ANA)
-    await town.platform.order_management.withdraw(order)
+    await town.platform.order_management.withdrawal.withdraw(order)
     sales = await visitor(town, chromium, tongue)
     await sales.sign_in(SALES)
 

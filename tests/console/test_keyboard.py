@@ -54,7 +54,7 @@ async def test_a_service_is_bought_and_a_subscription_ended(
 ) -> None:
     order = await town.delivered(VIN, email=ANA)
     customer = (await town.platform.order_management.order(order)).customer
-    await town.platform.subscriptions.subscribe(
+    await town.platform.payment_processing.subscribe(
         customer=customer, vin=VIN, service="range-plus", payment_method="pm_ok"
     )
     ana = await visitor(town, chromium, tongue, **DESK)

@@ -151,7 +151,7 @@ async def test_a_dealership_sees_the_name_of_nobody_who_has_not_paid_there(
     management = town.platform.order_management
     known = await town.reserved(BRISA[0], email=SHARED, name="Ana Ruiz", dealership=NORTE)
     customer = (await management.order(known)).customer
-    order = await management.create_order(
+    order = await management.ordering.create_order(
         customer=customer, vin=DUNA[0], model=None, dealership="Autos Sol",
         deposit=(await management.order(known)).deposit,
     )  # fmt: skip

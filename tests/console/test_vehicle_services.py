@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from playwright.async_api import Browser, expect
 
-from caas.ota_activation_engine import GOODWILL, NOT_DELIVERED
+from caas.ota_activation_engine.vehicle_responses import GOODWILL, NOT_DELIVERED
 from tests.console.journeys import ANA, DESK, ENGLISH, OPERATIONS, PHONE, SALES, visitor
 from tests.console.test_entitlements_seen import SEATS, VIN, bought, pictured
 from tests.console.town import Town, eventually

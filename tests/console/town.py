@@ -155,12 +155,12 @@ class Town:
         Who is not `known` has not said where they are.
         """
         management = self.platform.order_management
-        customer = await management.create_customer(
+        customer = await management.ordering.create_customer(
             name=name, email=email, language="es", dealership=dealership
         )
         if known:
             await gives_details(self.database, customer.id)
-        order = await management.create_order(
+        order = await management.ordering.create_order(
             customer=customer.id, vin=vin, model=None, dealership=dealership,
             deposit=Money(deposit, "EUR"),
         )  # fmt: skip
@@ -295,7 +295,7 @@ async def founded(database: Database) -> AsyncIterator[Town]:
             event_secrets=SIGN_IN_KEYS.event_secrets,
         )
         platform = build_platform(database, outside, terms)
-        await platform.ota_activation_engine.start()
+        await platform.vehicle_responses.start(platform.jobs)
         stack.push_async_callback(outside.vehicles.close)
         letters = OutboxLetters(letterbox.folder)
         await _at_work(stack, platform, (settings, letters), listener)

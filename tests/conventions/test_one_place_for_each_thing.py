@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 
 from tests.conventions.sources import Source, sources
 
@@ -12,6 +13,37 @@ SQL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 COMMITTING = {"commit", "rollback"}
+SHARED = {
+    "Aside",
+    "Dispute",
+    "DisputeAnswer",
+    "Found",
+    "Interval",
+    "Line",
+    "NoAnswer",
+    "NotDeliveredError",
+    "NotDueError",
+    "NotTheSumDueError",
+    "Payment",
+    "Position",
+    "Problem",
+    "Refund",
+    "RefundAnswer",
+    "RefundBody",
+    "RefundList",
+    "Refunds",
+    "Refused",
+    "RunNotFoundError",
+    "Session",
+    "Situation",
+    "Step",
+    "SubscriptionQuery",
+    "Terms",
+    "VehicleAnswer",
+    "VoidBody",
+    "Wanted",
+}
+"""Class names that two modules have so far; no other may become one of them."""
 MONEY = re.compile(r"(^|_)(amount|price|fee|gross|net|deposit)s?(_|$)")
 
 
@@ -48,6 +80,17 @@ def test_sql_is_written_in_the_billing_database_only() -> None:
     ]
 
     assert elsewhere == []
+
+
+def test_a_class_name_stands_once_in_the_platform() -> None:
+    named = Counter(
+        node.name
+        for source in sources("src/caas")
+        for node in source.tree.body
+        if isinstance(node, ast.ClassDef)
+    )
+
+    assert {name for name, times in named.items() if times > 1} == SHARED
 
 
 def test_no_amount_of_money_is_a_float() -> None:

@@ -66,7 +66,7 @@ async def lives(
     bought = await reconciliation.ordered(await reconciliation.stock())
     await reconciliation.reserve(bought, method)
     bought = await reconciliation.orders.order(bought.id)
-    bought = await reconciliation.orders.vehicle_ready(
+    bought = await reconciliation.orders.partner_events.vehicle_ready(
         vin=bought.vin or "", public_key=bytes(32), factory_order_id=bought.factory_order_id
     )
     [deposit] = await reconciliation.tables.payments.listed(subject=bought.id)

@@ -35,6 +35,7 @@ async def test_a_factory_that_refuses_ends_the_order_and_gives_the_deposit_back(
     order = await showroom.ordered(vin)
 
     payment = await showroom.reserve(order)
+    await showroom.jobs.run_due()
 
     vehicle = await showroom.orders.vehicle(vin)
     assert (await showroom.orders.order(order.id)).state is OrderState.FACTORY_REFUSED
@@ -140,7 +141,9 @@ async def test_a_vehicle_may_be_ready_before_the_factory_has_answered(showroom: 
     await showroom.reserve(order)
     vin = order.vin or ""
 
-    ready = await showroom.orders.vehicle_ready(vin=vin, public_key=KEY, order_id=order.id)
+    ready = await showroom.orders.partner_events.vehicle_ready(
+        vin=vin, public_key=KEY, order_id=order.id
+    )
     await showroom.pass_time(100)
     await showroom.jobs.run_due()
 
@@ -154,10 +157,10 @@ async def test_a_released_vehicle_that_is_being_built_is_not_ordered_again(
     showroom: Showroom,
 ) -> None:
     first = await showroom.reserved(await showroom.stock())
-    await showroom.orders.withdraw(first.id)
+    await showroom.orders.withdrawal.withdraw(first.id)
 
     second = await showroom.reserved(first.vin)
-    ready = await showroom.orders.vehicle_ready(
+    ready = await showroom.orders.partner_events.vehicle_ready(
         vin=first.vin or "", public_key=KEY, order_id=first.id
     )
 
@@ -172,10 +175,12 @@ async def test_a_vehicle_built_for_a_withdrawn_order_is_stock(showroom: Showroom
     await showroom.orders.put_model(MODEL, PRICE)
     order = await showroom.ordered()
     await showroom.reserve(order)
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
 
     for _ in range(2):
-        await showroom.orders.vehicle_ready(vin=VIN, public_key=KEY, order_id=order.id)
+        await showroom.orders.partner_events.vehicle_ready(
+            vin=VIN, public_key=KEY, order_id=order.id
+        )
 
     vehicle = await showroom.orders.vehicle(VIN)
     assert (vehicle.state, vehicle.finished) == (VehicleState.SIN_ASIGNAR, True)

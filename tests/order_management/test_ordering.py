@@ -56,7 +56,7 @@ async def test_a_deposit_is_less_than_the_price_and_in_its_currency(
     vin, customer = await showroom.stock(), await showroom.customer()
 
     with pytest.raises(DepositError):
-        await showroom.orders.create_order(
+        await showroom.orders.ordering.create_order(
             customer=customer, vin=vin, model=None, dealership=DEALERSHIP, deposit=deposit
         )
 
@@ -65,7 +65,7 @@ async def test_what_is_ordered_must_exist(showroom: Showroom) -> None:
     customer = await showroom.customer()
 
     async def order(vin: str | None, model: str | None, customer: UUID = customer) -> None:
-        await showroom.orders.create_order(
+        await showroom.orders.ordering.create_order(
             customer=customer, vin=vin, model=model, dealership=DEALERSHIP, deposit=DEPOSIT
         )
 
@@ -130,7 +130,7 @@ async def test_erasing_a_customer_leaves_the_books_whole(showroom: Showroom) -> 
         order.customer
     }
     with pytest.raises(AccessLinkError):
-        await showroom.orders.open_access(showroom.access_tokens[0])
+        await showroom.orders.ordering.open_access(showroom.access_tokens[0])
     with pytest.raises(CustomerErasedError):
         await showroom.ordered(await showroom.stock(), customer=order.customer)
 

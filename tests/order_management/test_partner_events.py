@@ -31,7 +31,7 @@ async def test_a_vehicle_that_is_ready_is_told_to_its_customer_once(showroom: Sh
     vin = order.vin or ""
 
     reported = [
-        await showroom.orders.vehicle_ready(
+        await showroom.orders.partner_events.vehicle_ready(
             vin=vin, public_key=KEY, factory_order_id=order.factory_order_id
         )
         for _ in range(3)
@@ -55,26 +55,30 @@ async def test_the_letter_says_what_a_declined_final_payment_costs(showroom: Sho
 
 async def test_news_of_a_factory_order_nobody_knows_is_refused_by_name(showroom: Showroom) -> None:
     with pytest.raises(FactoryOrderNotFoundError):
-        await showroom.orders.vehicle_ready(vin=VIN, public_key=KEY, factory_order_id="fac_unknown")
+        await showroom.orders.partner_events.vehicle_ready(
+            vin=VIN, public_key=KEY, factory_order_id="fac_unknown"
+        )
 
 
 async def test_news_of_a_delivery_nobody_knows_is_refused_by_name(showroom: Showroom) -> None:
     with pytest.raises(DeliveryNotFoundError):
-        await showroom.orders.delivery_completed("del_unknown")
+        await showroom.orders.partner_events.delivery_completed("del_unknown")
 
 
 async def test_no_vehicle_is_ready_for_an_order_that_is_not_paid(showroom: Showroom) -> None:
     order = await showroom.ordered(await showroom.stock())
 
     with pytest.raises(NotYetPossibleError):
-        await showroom.orders.vehicle_ready(vin=order.vin or "", public_key=KEY, order_id=order.id)
+        await showroom.orders.partner_events.vehicle_ready(
+            vin=order.vin or "", public_key=KEY, order_id=order.id
+        )
 
 
 async def test_another_vehicle_than_was_ordered_is_refused(showroom: Showroom) -> None:
     order = await showroom.reserved(await showroom.stock())
 
     with pytest.raises(VehicleDiffersError):
-        await showroom.orders.vehicle_ready(
+        await showroom.orders.partner_events.vehicle_ready(
             vin=OTHER_VIN, public_key=KEY, factory_order_id=order.factory_order_id
         )
 
@@ -85,7 +89,7 @@ async def test_another_factory_order_than_was_confirmed_is_refused(showroom: Sho
     order = await showroom.reserved(await showroom.stock())
 
     with pytest.raises(VehicleDiffersError):
-        await showroom.orders.vehicle_ready(
+        await showroom.orders.partner_events.vehicle_ready(
             vin=order.vin or "", public_key=KEY, order_id=order.id, factory_order_id="fac_other"
         )
 
@@ -96,7 +100,9 @@ async def test_another_key_than_is_known_is_refused(showroom: Showroom) -> None:
     vin = order.vin or ""
 
     with pytest.raises(VehicleDiffersError):
-        await showroom.orders.vehicle_ready(vin=vin, public_key=OTHER_KEY, order_id=order.id)
+        await showroom.orders.partner_events.vehicle_ready(
+            vin=vin, public_key=OTHER_KEY, order_id=order.id
+        )
 
     assert (await showroom.orders.vehicle(vin)).public_key == KEY
 
@@ -108,7 +114,9 @@ async def test_the_factory_cannot_give_somebody_elses_vehicle(showroom: Showroom
     await showroom.reserve(order)
 
     with pytest.raises(VehicleDiffersError):
-        await showroom.orders.vehicle_ready(vin=taken.vin or "", public_key=KEY, order_id=order.id)
+        await showroom.orders.partner_events.vehicle_ready(
+            vin=taken.vin or "", public_key=KEY, order_id=order.id
+        )
 
     [assignment] = await showroom.orders.assignments(vin=taken.vin)
     assert assignment.order_id == taken.id
@@ -117,7 +125,7 @@ async def test_the_factory_cannot_give_somebody_elses_vehicle(showroom: Showroom
 async def test_a_key_that_comes_later_is_learnt(showroom: Showroom) -> None:
     order = await showroom.reserved(await showroom.stock())
     vin = order.vin or ""
-    await showroom.orders.vehicle_ready(vin=vin, public_key=None, order_id=order.id)
+    await showroom.orders.partner_events.vehicle_ready(vin=vin, public_key=None, order_id=order.id)
 
     vehicle = await showroom.orders.put_vehicle(vin=vin, model=MODEL, price=PRICE, public_key=KEY)
 

@@ -42,7 +42,8 @@ async def test_whoever_withdraws_before_the_final_payment_has_the_deposit_back(
     order = await showroom.ready()
     vin = order.vin or ""
 
-    withdrawn = await showroom.orders.withdraw(order.id)
+    withdrawn = await showroom.orders.withdrawal.withdraw(order.id)
+    await showroom.jobs.run_due()
 
     vehicle = await showroom.orders.vehicle(vin)
     assert withdrawn.state is OrderState.WITHDRAWN
@@ -59,7 +60,8 @@ async def test_whoever_withdraws_after_the_final_payment_has_all_of_it_back(
     order = await showroom.ready()
     await showroom.pay_rest(order)
 
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
+    await showroom.jobs.run_due()
 
     assert sorted(await refunded(showroom)) == sorted([DEPOSIT.amount, order.rest.amount])
     assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.SIN_ASIGNAR
@@ -69,8 +71,8 @@ async def test_whoever_withdraws_after_the_final_payment_has_all_of_it_back(
 async def test_withdrawing_twice_gives_back_once(showroom: Showroom) -> None:
     order = await showroom.reserved(await showroom.stock())
 
-    first = await showroom.orders.withdraw(order.id)
-    second = await showroom.orders.withdraw(order.id)
+    first = await showroom.orders.withdrawal.withdraw(order.id)
+    second = await showroom.orders.withdrawal.withdraw(order.id)
     await showroom.pass_time(1)
     await showroom.jobs.run_due()
 
@@ -81,7 +83,8 @@ async def test_withdrawing_twice_gives_back_once(showroom: Showroom) -> None:
 async def test_an_unpaid_order_is_withdrawn_without_any_money(showroom: Showroom) -> None:
     order = await showroom.ordered(await showroom.stock())
 
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
+    await showroom.jobs.run_due()
 
     assert await refunded(showroom) == []
 
@@ -92,7 +95,7 @@ async def test_a_payment_that_is_authorized_after_the_withdrawal_is_voided(
     """Late truth (decision 10): the hosted page is paid although the order is gone."""
     order = await showroom.ordered(await showroom.stock())
     payment = await showroom.reserve(order, None)
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
 
     await pay_on_the_page(showroom, payment.hosted_page_url or "")
     voided = await showroom.work_until_payment(payment.id, PaymentState.VOIDED)
@@ -110,7 +113,7 @@ async def test_nobody_withdraws_while_the_final_payment_is_not_known(showroom: S
     assert payment.state is PaymentState.PENDING
 
     with pytest.raises(FinalPaymentOpenError):
-        await showroom.orders.withdraw(order.id)
+        await showroom.orders.withdrawal.withdraw(order.id)
 
     assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.READY
 
@@ -120,7 +123,7 @@ async def test_a_lost_reservation_cannot_be_withdrawn(showroom: Showroom) -> Non
     await showroom.pay_rest(order, "pm_declined")
 
     with pytest.raises(CannotWithdrawError):
-        await showroom.orders.withdraw(order.id)
+        await showroom.orders.withdrawal.withdraw(order.id)
 
 
 async def test_a_delivered_vehicle_is_stock_again_when_it_has_been_returned(
@@ -129,15 +132,16 @@ async def test_a_delivered_vehicle_is_stock_again_when_it_has_been_returned(
     order = await delivered(showroom)
     vin = order.vin or ""
 
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
+    await showroom.jobs.run_due()
     before = await showroom.orders.vehicle(vin)
-    after = await showroom.orders.vehicle_returned(vin)
+    after = await showroom.orders.withdrawal.vehicle_returned(vin)
 
     assert before.state is VehicleState.DELIVERED
     assert after.state is VehicleState.SIN_ASIGNAR
     assert sum(await refunded(showroom)) == order.price.amount
     with pytest.raises(NotDeliveredError):
-        await showroom.orders.vehicle_returned(vin)
+        await showroom.orders.withdrawal.vehicle_returned(vin)
     assert await showroom.cases() == []
     assert (await showroom.reported(order.customer))[-1] == "vehicle_returned"
     assert (await showroom.reported(DEALERSHIP, "dealership"))[-1] == "vehicle_returned"
@@ -147,7 +151,7 @@ async def test_a_vehicle_that_nobody_withdrew_from_is_not_returned(showroom: Sho
     order = await delivered(showroom)
 
     with pytest.raises(NotWithdrawnError):
-        await showroom.orders.vehicle_returned(order.vin or "")
+        await showroom.orders.withdrawal.vehicle_returned(order.vin or "")
 
 
 async def test_after_the_legal_window_nobody_withdraws(showroom: Showroom) -> None:
@@ -156,16 +160,16 @@ async def test_after_the_legal_window_nobody_withdraws(showroom: Showroom) -> No
     await showroom.pass_time(SCALED_WINDOW_SECONDS + 1)
 
     with pytest.raises(CannotWithdrawError):
-        await showroom.orders.withdraw(order.id)
+        await showroom.orders.withdrawal.withdraw(order.id)
 
 
 async def test_a_vehicle_delivered_after_its_withdrawal_is_a_case(showroom: Showroom) -> None:
     order = await showroom.ready()
     await showroom.pay_rest(order)
     scheduled = await showroom.orders.order(order.id)
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
 
-    news = await showroom.orders.delivery_completed(scheduled.delivery_id or "")
+    news = await showroom.orders.partner_events.delivery_completed(scheduled.delivery_id or "")
 
     assert news.state is OrderState.WITHDRAWN
     assert "delivered_after_withdrawal" in await showroom.cases()
@@ -185,7 +189,7 @@ async def test_what_is_disputed_waits_and_is_not_paid_twice(showroom: Showroom) 
     investigation = Disputes(showroom.tables)
     await investigation.on_event(reported)
 
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
     meanwhile = await refunded(showroom)
     await investigation.on_event(replace(reported, status=DisputeStatus.WON))
     await showroom.world.gateway("POST", "settle", {})
@@ -217,7 +221,7 @@ async def test_the_price_of_a_withdrawn_order_goes_back_when_a_lost_dispute_is_r
     )  # fmt: skip
     for what in reported:
         if what == "withdrawn":
-            await showroom.orders.withdraw(order.id)
+            await showroom.orders.withdrawal.withdraw(order.id)
             await gives_back_all_it_can(showroom, order)
         else:
             await investigation.on_event(replace(word, status=DisputeStatus(what)))
@@ -248,7 +252,7 @@ async def delivered(showroom: Showroom) -> Order:
     order = await showroom.ready()
     await showroom.pay_rest(order)
     scheduled = await showroom.orders.order(order.id)
-    return await showroom.orders.delivery_completed(scheduled.delivery_id or "")
+    return await showroom.orders.partner_events.delivery_completed(scheduled.delivery_id or "")
 
 
 async def refunded(showroom: Showroom) -> list[int]:

@@ -41,7 +41,7 @@ async def owner(installation: Installation) -> Owner:
 
 
 async def subscribes(owner: Owner) -> Subscription:
-    subscription = await owner.installation.platform.subscriptions.subscribe(
+    subscription = await owner.installation.platform.payment_processing.subscribe(
         customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok", by_fleet=True
     )
     return await stands(owner, subscription.id, SubscriptionState.ACTIVE)
@@ -151,7 +151,7 @@ async def test_a_subscription_that_a_sleeping_car_never_takes_leaves_the_paid_te
     await owner.buys(30)
     await sold_monthly(owner.installation)
     owner.car_does(Behaviour.ASLEEP)
-    subscription = await owner.installation.platform.subscriptions.subscribe(
+    subscription = await owner.installation.platform.payment_processing.subscribe(
         customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok", by_fleet=True
     )
     await stands(owner, subscription.id, SubscriptionState.NOT_ACTIVATED)

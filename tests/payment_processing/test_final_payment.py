@@ -71,8 +71,8 @@ async def test_a_delivered_vehicle_ends_the_order(showroom: Showroom) -> None:
     await showroom.pay_rest(order)
     delivery_id = (await showroom.orders.order(order.id)).delivery_id or ""
 
-    delivered = await showroom.orders.delivery_completed(delivery_id)
-    again = await showroom.orders.delivery_completed(delivery_id)
+    delivered = await showroom.orders.partner_events.delivery_completed(delivery_id)
+    again = await showroom.orders.partner_events.delivery_completed(delivery_id)
 
     assert delivered.state is again.state is OrderState.DELIVERED
     assert delivered.version == again.version
@@ -255,6 +255,7 @@ async def test_two_people_give_a_held_deposit_back(showroom: Showroom) -> None:
     with pytest.raises(SamePersonError):
         await investigation.agree(payment, by=await employed(showroom.database, "carla"))
     await investigation.agree(payment, by=await employed(showroom.database, "luis"))
+    await showroom.jobs.run_due()
     with pytest.raises(NoHeldDepositError):
         await investigation.agree(payment, by=await employed(showroom.database, "luis"))
 

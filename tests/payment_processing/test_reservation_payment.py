@@ -204,7 +204,7 @@ async def test_only_the_deposit_is_due(showroom: Showroom) -> None:
 
 async def test_a_withdrawn_order_awaits_no_reservation(showroom: Showroom) -> None:
     order = await showroom.ordered(await showroom.stock())
-    await showroom.orders.withdraw(order.id)
+    await showroom.orders.withdrawal.withdraw(order.id)
 
     with pytest.raises(NotDueError):
         await showroom.reserve(order)
@@ -233,7 +233,7 @@ async def test_an_order_of_a_model_without_stock_is_built_by_the_factory(
     await showroom.reserve(order)
     placed = await showroom.orders.order(order.id)
 
-    ready = await showroom.orders.vehicle_ready(
+    ready = await showroom.orders.partner_events.vehicle_ready(
         vin=VIN, public_key=KEY, factory_order_id=placed.factory_order_id
     )
 
@@ -263,11 +263,11 @@ async def test_the_access_link_works_once_and_only_its_digest_is_kept(showroom: 
     order = await showroom.reserved(await showroom.stock())
     [token] = showroom.access_tokens
 
-    access = await showroom.orders.open_access(token)
+    access = await showroom.orders.ordering.open_access(token)
 
     assert (access.customer, access.order_id) == (order.customer, order.id)
     with pytest.raises(AccessLinkError):
-        await showroom.orders.open_access(token)
+        await showroom.orders.ordering.open_access(token)
     kept = await showroom.database.fetch("select encode(token_hash, 'hex') as h from"
                                          " access_credentials")  # fmt: skip
     assert token not in str([row["h"] for row in kept])
@@ -280,4 +280,4 @@ async def test_an_access_link_grows_too_old(showroom: Showroom) -> None:
     await showroom.pass_time(8 * 24 * 3600)
 
     with pytest.raises(AccessLinkError):
-        await showroom.orders.open_access(token)
+        await showroom.orders.ordering.open_access(token)

@@ -166,7 +166,7 @@ async def test_another_payment_method_is_verified_before_it_is_used(
     installation: SubscriptionInstallation,
 ) -> None:
     subscription = await installation.active()
-    payment = await installation.subscriptions.change_payment_method(
+    payment = await installation.platform.payment_processing.change_payment_method(
         subscription.id, payment_method="pm_3ds"
     )
     unverified = await installation.subscriptions.subscription(subscription.id)
@@ -189,7 +189,7 @@ async def test_a_new_card_is_typed_at_the_gateway_and_its_token_is_charged_from_
 ) -> None:
     subscription = await installation.active("pm_late_settlement")
 
-    payment = await installation.subscriptions.change_payment_method(
+    payment = await installation.platform.payment_processing.change_payment_method(
         subscription.id, payment_method=None
     )
     await on_the_page(await waits(installation, payment.id), action="pay", **CARD)
@@ -209,11 +209,11 @@ async def test_a_payment_method_that_is_not_verified_changes_nothing(
     subscription = await installation.active()
 
     if how == "declined":
-        payment = await installation.subscriptions.change_payment_method(
+        payment = await installation.platform.payment_processing.change_payment_method(
             subscription.id, payment_method="pm_declined"
         )
     else:
-        payment = await installation.subscriptions.change_payment_method(
+        payment = await installation.platform.payment_processing.change_payment_method(
             subscription.id, payment_method=None
         )
         await on_the_page(await waits(installation, payment.id), action="leave")
@@ -228,7 +228,7 @@ async def test_what_has_ended_takes_no_payment_method(
     installation: SubscriptionInstallation,
 ) -> None:
     subscription = await installation.active()
-    payment = await installation.subscriptions.change_payment_method(
+    payment = await installation.platform.payment_processing.change_payment_method(
         subscription.id, payment_method=None
     )
     await installation.subscriptions.end_subscription(subscription.id)
@@ -240,7 +240,7 @@ async def test_what_has_ended_takes_no_payment_method(
     after = await installation.subscriptions.subscription(subscription.id)
     assert (after.state, after.payment_method) == (SubscriptionState.CANCELLED, "pm_ok")
     with pytest.raises(SubscriptionEndedError):
-        await installation.subscriptions.change_payment_method(
+        await installation.platform.payment_processing.change_payment_method(
             subscription.id, payment_method="pm_ok"
         )
 
@@ -249,7 +249,7 @@ async def test_a_card_number_is_no_payment_method(installation: SubscriptionInst
     subscription = await installation.active()
 
     with pytest.raises(InvalidPaymentMethodError):
-        await installation.subscriptions.change_payment_method(
+        await installation.platform.payment_processing.change_payment_method(
             subscription.id, payment_method="4111 1111 1111 1111"
         )
 

@@ -208,7 +208,7 @@ class LivingWorld:
                 event_secrets=SIGN_IN_KEYS.event_secrets,
             ),
         )
-        await platform.ota_activation_engine.start()
+        await platform.vehicle_responses.start(platform.jobs)
         stack.push_async_callback(link.close)
         return platform
 

@@ -49,7 +49,7 @@ async def customer_of(process: Process) -> UUID:
     """Make a customer."""
     orders = process.platform.order_management
     made = await process.call(
-        lambda: orders.create_customer(name="Ana", email="ana@example.com", language="es")
+        lambda: orders.ordering.create_customer(name="Ana", email="ana@example.com", language="es")
     )
     await process.call(lambda: gives_details(process.platform.tables.database, made.id))
     return made.id
@@ -212,7 +212,7 @@ async def ordered(
     customer = await customer_of(process)
     await process.call(lambda: orders.put_vehicle(vin=vin, model=MODEL, price=PRICE))
     order = await process.call(
-        lambda: orders.create_order(
+        lambda: orders.ordering.create_order(
             customer=customer, vin=vin, model=None, dealership="Autos Sol", deposit=deposit
         )
     )
@@ -267,7 +267,7 @@ def final(name: str, method: str, ends: Ends, cases: frozenset[str] = frozenset(
         await until_quiet(world, process)
         order = await process.call(lambda: orders.order(deposit.subject))
         await process.call(
-            lambda: orders.vehicle_ready(
+            lambda: orders.partner_events.vehicle_ready(
                 vin=VIN,
                 public_key=world.public_key(VIN),
                 factory_order_id=order.factory_order_id,
@@ -363,7 +363,7 @@ async def subscribes(
 ) -> object:
     """Subscribe; asking again is told that it is done."""
     try:
-        return await platform.subscriptions.subscribe(
+        return await platform.payment_processing.subscribe(
             customer=subscriber.customer,
             vin=vin,
             service="range-plus",

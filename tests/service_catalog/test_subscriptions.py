@@ -96,7 +96,7 @@ async def test_only_subscriptions_on_offer_are_sold(installation: SubscriptionIn
 
     for service, error in (("gone", NotSoldLikeThisError), ("none", ServiceNotFoundError)):
         with pytest.raises(error):
-            await installation.subscriptions.subscribe(
+            await installation.platform.payment_processing.subscribe(
                 customer=customer, vin=VIN, service=service, payment_method="pm_ok", by_fleet=True
             )
 

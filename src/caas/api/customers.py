@@ -152,7 +152,7 @@ async def create_customer(api: Api, call: Call) -> Response:
     details = checked(body.billing_details) if body.billing_details else None
 
     async def create() -> Response:
-        customer = await api.platform.order_management.create_customer(
+        customer = await api.platform.order_management.ordering.create_customer(
             name=body.name, email=body.email, language=body.language,
             dealership=call.by.dealership,
         )  # fmt: skip

@@ -81,7 +81,7 @@ async def create_order(api: Api, call: Call) -> Response:
         await refuse_personal_data(
             api.platform, body.customer, body.dealership, body.model, body.payment_method
         )
-        made = await api.platform.order_management.create_order(
+        made = await api.platform.order_management.ordering.create_order(
             customer=body.customer, vin=body.vin, model=body.model, dealership=body.dealership,
             deposit=deposit,
         )  # fmt: skip
@@ -133,7 +133,7 @@ async def withdraw_from_order(api: Api, call: Call) -> Response:
 
     async def withdraw() -> Response:
         await own_order(api.platform, call.by, order_id)
-        await api.platform.order_management.withdraw(order_id)
+        await api.platform.order_management.withdrawal.withdraw(order_id)
         return json_response(200, await _to_response(api, order_id))
 
     return await once(api.platform.tables.keys, call, body, withdraw)

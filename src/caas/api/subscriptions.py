@@ -70,7 +70,7 @@ async def subscribe(api: Api, call: Call) -> Response:
 
     async def begin() -> Response:
         await refuse_named_token(api.platform, body.customer, body.payment_method)
-        subscription = await api.platform.subscriptions.subscribe(
+        subscription = await api.platform.payment_processing.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
             payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
         )  # fmt: skip
@@ -92,7 +92,7 @@ async def change_payment_method(api: Api, call: Call) -> Response:
     async def change() -> Response:
         subscription = await own_subscription(api.platform, call.by, call.ids["subscription_id"])
         await refuse_named_token(api.platform, subscription.customer, body.payment_method)
-        verifying = await api.platform.subscriptions.change_payment_method(
+        verifying = await api.platform.payment_processing.change_payment_method(
             subscription.id, payment_method=body.payment_method
         )
         to_response = payment_summary(verifying)

@@ -135,7 +135,7 @@ async def return_vehicle(api: Api, call: Call) -> Response:
     async def back() -> Response:
         await refuse_foreign_vehicle(api.platform, call.by, vin)
         return json_response(
-            200, _to_response(await api.platform.order_management.vehicle_returned(vin))
+            200, _to_response(await api.platform.order_management.withdrawal.vehicle_returned(vin))
         )
 
     return await once(api.platform.tables.keys, call, body, back)

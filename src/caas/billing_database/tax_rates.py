@@ -43,7 +43,7 @@ select r.market, r.goods, lower(r.valid) as first_day, upper(r.valid) as next_be
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class TaxMarket:
     """A market; `postcodes` are prefixes, empty for the whole country.
 
     `buyer_tax_id`: a full invoice includes the buyer's tax id.
@@ -61,7 +61,7 @@ class Market:
 
 
 MARKETS: Final = f"""
-select {columns(Market)}
+select {columns(TaxMarket)}
   from markets order by code
 """
 ADD_MARKET: Final = """
@@ -129,9 +129,9 @@ class TaxRates:
         """Read and write through this database."""
         self._database = database
 
-    async def markets(self) -> list[Market]:
+    async def markets(self) -> list[TaxMarket]:
         """Return every market."""
-        return await read_all(Market, self._database, MARKETS)
+        return await read_all(TaxMarket, self._database, MARKETS)
 
     async def listed(self, market: str | None = None) -> list[TaxRate]:
         """Return the rates of one or all markets in order of validity."""
@@ -156,7 +156,7 @@ class TaxRates:
         """Set the default market for sales."""
         await self._database.fetch(DEFAULT, market)
 
-    async def add_market(self, market: Market) -> None:
+    async def add_market(self, market: TaxMarket) -> None:
         """Add a market; it can sell once it has its rates.
 
         Raises:

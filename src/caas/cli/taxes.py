@@ -15,7 +15,7 @@ import typer
 
 from caas import local_machine, process_environment
 from caas.billing_database import connection
-from caas.billing_database.tax_rates import Market, TaxRate, TaxRates
+from caas.billing_database.tax_rates import TaxMarket, TaxRate, TaxRates
 from caas.cli.commands import INTERRUPTED, AsJson, run_command
 from caas.rules.taxes import Goods, TaxCategory
 from caas.settings import read_market
@@ -124,7 +124,7 @@ def add_market(  # noqa: PLR0913  # the columns of a market, by name
 ) -> None:
     """Write down a market; it sells once it has a rate for everything."""
     read_market(f"{zone},{currency},en")
-    market = Market(
+    market = TaxMarket(
         code, name, country, postcode or [], zone, currency, simplified_up_to, buyer_tax_id,
         documents_kept_years,
     )  # fmt: skip

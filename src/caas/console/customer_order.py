@@ -91,14 +91,14 @@ async def _refused_buyer(
 async def withdrawal_form(console: Console, request: PageRequest) -> Response:
     """Say what desistimiento means for this order."""
     view = await order_view(console, await own_order(console, request))
-    if not console.platform.order_management.may_withdraw(view.order):
+    if not console.platform.order_management.withdrawal.may_withdraw(view.order):
         raise CannotWithdrawError
     return console.page(
         request,
         "customer/withdrawal.html",
         view=view,
         order=view.order,
-        ends=console.platform.order_management.withdrawal_ends(view.order),
+        ends=console.platform.order_management.withdrawal.withdrawal_ends(view.order),
         key=new_key(),
     )
 
@@ -108,7 +108,7 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
     order = await own_order(console, request)
 
     async def work() -> str:
-        await console.platform.order_management.withdraw(order.id)
+        await console.platform.order_management.withdrawal.withdraw(order.id)
         return f"/car/{order.id}"
 
     return await once(console, request, work)
@@ -145,9 +145,9 @@ async def _page(
         view=view,
         order=view.order,
         services=services,
-        may_withdraw=console.platform.order_management.may_withdraw(view.order)
+        may_withdraw=console.platform.order_management.withdrawal.may_withdraw(view.order)
         and not view.is_being_paid,
-        withdrawal_ends=console.platform.order_management.withdrawal_ends(view.order),
+        withdrawal_ends=console.platform.order_management.withdrawal.withdrawal_ends(view.order),
     )
 
 
@@ -160,7 +160,7 @@ async def _final_page(
     refusal: RefusedError | None = None,
 ) -> Response:
     stated, known = typed(request.form), await known_buyer(console, view.order.customer)
-    lacking = await console.platform.order_management.lacking_of_buyer(view.order)
+    lacking = await console.platform.order_management.fulfilment.lacking_of_buyer(view.order)
     return console.page(
         request,
         "customer/final_payment.html",

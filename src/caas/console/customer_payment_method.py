@@ -38,7 +38,7 @@ async def change_payment_method(console: Console, request: PageRequest) -> Respo
         return await _page(console, request, view, nothing_chosen=True)
 
     async def work() -> str:
-        payment = await console.platform.subscriptions.change_payment_method(
+        payment = await console.platform.payment_processing.change_payment_method(
             view.subscription.id, payment_method=tokens.get(chosen)
         )
         return f"/pay/{payment.id}"

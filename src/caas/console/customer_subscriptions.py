@@ -124,7 +124,7 @@ async def subscribe(console: Console, request: PageRequest) -> Response:
         return await _form_page(console, request, offer, vin=vin, nothing_chosen=True)
 
     async def work() -> str:
-        subscription = await console.platform.subscriptions.subscribe(
+        subscription = await console.platform.payment_processing.subscribe(
             customer=request.customer, vin=vin, service=offer.code, payment_method=chosen[0]
         )
         return f"/subscriptions/{subscription.id}"

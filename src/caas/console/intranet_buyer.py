@@ -30,7 +30,7 @@ async def buyer(console: Console, request: PageRequest) -> Response:
         after=form_result(console, request),
         key=new_key(),
         details=filled_in(request, request.path, known),
-        lacking=await console.platform.order_management.lacking_of_buyer(order),
+        lacking=await console.platform.order_management.fulfilment.lacking_of_buyer(order),
     )
 
 

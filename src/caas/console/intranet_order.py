@@ -100,7 +100,9 @@ async def about_to_take_back(console: Console, request: PageRequest) -> Response
     """Say what taking a vehicle back does, and ask."""
     order = await own_order(console, request)
     back = f"/intranet/orders/{order.id}"
-    if order.vin is None or not await console.platform.order_management.awaits_return(order):
+    if order.vin is None or not await console.platform.order_management.withdrawal.awaits_return(
+        order
+    ):
         return see_other(back)
     return asks(console, request, "take_back", back=back, name=order.vin)
 
@@ -112,7 +114,7 @@ async def vehicle_returned(console: Console, request: PageRequest) -> Response:
         raise NothingHereError
 
     async def work() -> str:
-        await console.platform.order_management.vehicle_returned(order.vin or "")
+        await console.platform.order_management.withdrawal.vehicle_returned(order.vin or "")
         return f"/intranet/orders/{order.id}"
 
     return await once(console, request, work)
@@ -152,7 +154,7 @@ async def _seen(console: Console, request: PageRequest) -> SalesView:
         customer=await known_customer(console, order),
         has_access=await console.accounts.has_account(order.customer),
         credentials=next((one for one in reported if one.template == CREDENTIALS), None),
-        awaits_return=await console.platform.order_management.awaits_return(order),
+        awaits_return=await console.platform.order_management.withdrawal.awaits_return(order),
     )
 
 

@@ -116,13 +116,13 @@ async def _reserved(
     checked_details(**filled_in.buyer)
     customer = await console.accounts.customer_of(request.dealership, filled_in.email)
     if customer is None:
-        created = await management.create_customer(
+        created = await management.ordering.create_customer(
             name=filled_in.name, email=filled_in.email, language=filled_in.language,
             dealership=request.dealership,
         )  # fmt: skip
         customer = created.id
     await put_buyer(console, customer, filled_in.buyer)
-    order = await management.create_order(
+    order = await management.ordering.create_order(
         customer=customer,
         vin=vehicle.vin,
         model=None,

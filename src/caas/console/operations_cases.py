@@ -20,7 +20,7 @@ from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, ge
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError, RefusedError
 from caas.order_management.held_deposits import DepositDecision
-from caas.ota_activation_engine import DRIFTS
+from caas.ota_activation_engine.vehicle_responses import DRIFTS
 from caas.web.forms import filled
 from caas.web.response import Response
 

@@ -158,7 +158,7 @@ async def _opened(
     token = request.ids["token"]
     customer = None
     if holder.customer is not None:
-        customer = (await console.platform.order_management.open_access(token)).customer
+        customer = (await console.platform.order_management.ordering.open_access(token)).customer
 
     async def use(connection: Connection) -> UUID | None:
         if customer is None:

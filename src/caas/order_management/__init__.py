@@ -1,12 +1,12 @@
 """The Order Management Subsystem (Diagrams 1, 2 and 3): customers, vehicles, orders, partners.
 
-The functions are the arrows that end at Order Management; `OrderManagement` gathers them from the
-modules beside this one. Those a payment causes run in the payment's own transaction (`within`);
-those a partner causes are asked at once and, when that fails, durably later.
+The arrows that end at Order Management are functions of its parts, one module each. Those a payment
+causes run in the payment's own transaction (`within`); those a partner causes are asked at once
+and, when that fails, durably later.
 
 Rules a change must keep: one vehicle, one owner, refused by the database itself (decision 20); only
 a decline or desistimiento takes a vehicle from a customer (decision 19); nothing here moves a
-payment, money is given back through a callable of the layer above.
+payment, that money goes back is a job for the layer above.
 """
 
 from collections.abc import Callable
@@ -29,12 +29,12 @@ from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.transport_system import TransportSystem
 from caas.jobs import JobQueue
+from caas.notifications import Notifications
 from caas.order_management.factory_orders import FactoryOrders
 from caas.order_management.forfeiture import DepositOnForfeiture, Forfeiture
 from caas.order_management.fulfilment import REGISTER_VEHICLE, SCHEDULE_DELIVERY, Fulfilment
 from caas.order_management.held_deposits import HeldDeposits
-from caas.order_management.order_refunds import REFUND_ORDER, OrderRefunds, Refund
-from caas.order_management.order_tables import Alert, Notify, OrderTables
+from caas.order_management.order_tables import OrderTables
 from caas.order_management.ordering import Ordering, UnsafeVehicleKeyError
 from caas.order_management.partner_events import PartnerEvents
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
@@ -45,7 +45,7 @@ from caas.rules.time_scale import TimeScale
 from caas.rules.vehicle_signatures import has_low_order
 from caas.rules.vehicle_states import VehicleState
 
-__all__ = ["DepositOnForfeiture", "OrderManagement", "OrderPartners", "Upward"]
+__all__ = ["DepositOnForfeiture", "OrderManagement", "OrderPartners", "OrderTerms"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,100 +58,62 @@ class OrderPartners:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upward:
-    """What Order Management needs of its neighbours and of the layers above.
+class OrderTerms:
+    """What vehicles are sold under; `access_url` makes the link of an access token.
 
-    `notify` and `alert` are the notifications', `refund` is Payment Processing's, `access_url`
-    makes the link of an access token.
+    `reservation_deposit_on_forfeiture` is the policy of decision 21.
     """
 
-    notify: Notify
-    alert: Alert
-    refund: Refund
+    time_scale: TimeScale
     access_url: Callable[[str], str]
+    reservation_deposit_on_forfeiture: DepositOnForfeiture = DepositOnForfeiture.HOLD
 
 
 class OrderManagement:
-    """Order Management as the layers above use it."""
+    """Order Management as the layers above use it: its parts, and what it knows."""
 
     def __init__(
         self,
         *,
         tables: BillingDatabase,
         partners: OrderPartners,
-        upward: Upward,
-        time_scale: TimeScale,
-        reservation_deposit_on_forfeiture: DepositOnForfeiture = DepositOnForfeiture.HOLD,
+        notifications: Notifications,
+        jobs: JobQueue,
+        terms: OrderTerms,
     ) -> None:
-        """Sell through these partners; the last argument is the policy of decision 21."""
+        """Sell through these partners."""
         self._tables = OrderTables(
             billing=tables,
             customers=Customers(tables.database),
             vehicles=Vehicles(tables.database),
             orders=Orders(tables.database),
-            notify=upward.notify,
-            alert=upward.alert,
-            time_scale=time_scale,
+            notifications=notifications,
+            queue=jobs,
+            time_scale=terms.time_scale,
         )
-        self._order_refunds = OrderRefunds(self._tables, refund=upward.refund)
-        self._reservation = Reservation(self._tables, access_url=upward.access_url)
-        self._factory_orders = FactoryOrders(
-            self._tables,
-            factory=partners.factory,
-            reservation=self._reservation,
-            order_refunds=self._order_refunds,
+        self.ordering = Ordering(self._tables)
+        self.reservation = Reservation(self._tables, access_url=terms.access_url)
+        self.factory_orders = FactoryOrders(
+            self._tables, factory=partners.factory, reservation=self.reservation
         )
-        self._fulfilment = Fulfilment(
+        self.fulfilment = Fulfilment(
             self._tables,
             admin_registration=partners.admin_registration,
             transport_system=partners.transport_system,
         )
-        self._forfeiture = Forfeiture(
+        self.forfeiture = Forfeiture(
             self._tables,
-            order_refunds=self._order_refunds,
-            reservation_deposit_on_forfeiture=reservation_deposit_on_forfeiture,
+            reservation_deposit_on_forfeiture=terms.reservation_deposit_on_forfeiture,
         )
-        self._gather()
-
-    def _gather(self) -> None:
-        """Offer the arrows of all parts in one place, under the names the diagrams give them."""
-        ordering = Ordering(self._tables)
-        self.create_customer = ordering.create_customer
-        self.open_access = ordering.open_access
-        self.create_order = ordering.create_order
-        self._put_vehicle = ordering.put_vehicle
-        # Diagram 2
-        self.check_reservation_due = self._reservation.check_due
-        self.mark_vehicle_reserved = self._reservation.mark_vehicle_reserved
-        self.payment_failed = self._reservation.payment_failed
-        self.place_factory_order = self._factory_orders.place
-        # Diagram 3
-        self.check_final_due = self._fulfilment.check_due
-        self.lacking_of_buyer = self._fulfilment.lacking_of_buyer
-        self.mark_fully_paid = self._fulfilment.mark_fully_paid
-        self.register_vehicle = self._fulfilment.register_vehicle
-        self.schedule_delivery = self._fulfilment.schedule_delivery
-        self.mark_payment_failed = self._forfeiture.mark_payment_failed
-        self.mark_vehicle_sin_asignar = self._tables.mark_vehicle_sin_asignar
-        self.add_to_stock_inventory = self._tables.add_to_stock_inventory
-        self.held_deposits = HeldDeposits(self._tables, order_refunds=self._order_refunds)
-        # What partners and customers tell by themselves
-        news = PartnerEvents(self._tables, reservation=self._reservation)
-        self.vehicle_ready = news.vehicle_ready
-        self.delivery_completed = news.delivery_completed
-        withdrawal = Withdrawal(self._tables, order_refunds=self._order_refunds)
-        self.withdraw = withdrawal.withdraw
-        self.may_withdraw = withdrawal.may_withdraw
-        self.withdrawal_ends = withdrawal.withdrawal_ends
-        self.vehicle_returned = withdrawal.vehicle_returned
-        self.awaits_return = withdrawal.awaits_return
+        self.held_deposits = HeldDeposits(self._tables)
+        self.partner_events = PartnerEvents(self._tables, reservation=self.reservation)
+        self.withdrawal = Withdrawal(self._tables)
 
     def register(self, jobs: JobQueue) -> None:
         """Take the work that orders leave for later."""
-        jobs.register(PLACE_FACTORY_ORDER, self._factory_orders.due, safety_net=True)
-        jobs.register(REGISTER_VEHICLE, self._fulfilment.registration_due, safety_net=True)
-        jobs.register(SCHEDULE_DELIVERY, self._fulfilment.delivery_due, safety_net=True)
-        jobs.register(REFUND_ORDER, self._order_refunds.due, safety_net=True)
+        jobs.register(PLACE_FACTORY_ORDER, self.factory_orders.due, safety_net=True)
+        jobs.register(REGISTER_VEHICLE, self.fulfilment.registration_due, safety_net=True)
+        jobs.register(SCHEDULE_DELIVERY, self.fulfilment.delivery_due, safety_net=True)
 
     async def customer(self, customer_id: UUID) -> Customer:
         """Return a customer.
@@ -183,7 +145,7 @@ class OrderManagement:
         refuse_identifying(model)
         if public_key is not None and has_low_order(public_key):
             raise UnsafeVehicleKeyError
-        return await self._put_vehicle(
+        return await self.ordering.put_vehicle(
             NewVehicle(vin=vin, model=model, price=price, public_key=public_key, finished=finished)
         )
 

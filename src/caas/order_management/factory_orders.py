@@ -13,7 +13,7 @@ from caas.billing_database.orders import Learnt, Order
 from caas.external_systems.factory import Factory, FactoryOrder, FactoryOrderConfirmation
 from caas.jobs import Answer, Done
 from caas.order_management import partner_calls
-from caas.order_management.order_refunds import FACTORY_REFUSED, OrderRefunds
+from caas.order_management.order_refunds import FACTORY_REFUSED, will_refund
 from caas.order_management.order_tables import OrderTables, amount_of
 from caas.order_management.partner_calls import Confirmed, Refused
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
@@ -30,13 +30,11 @@ class FactoryOrders:
         *,
         factory: Factory,
         reservation: Reservation,
-        order_refunds: OrderRefunds,
     ) -> None:
         """Order from this factory."""
         self._tables = order_tables
         self._factory = factory
         self._reservation = reservation
-        self._order_refunds = order_refunds
 
     async def place(self, order_id: UUID) -> None:
         """Place the factory order of a reserved vehicle at once; if that fails, later again."""
@@ -91,7 +89,7 @@ class FactoryOrders:
 
         await self._tables.billing.database.in_transaction(confirm)
         if copies > 1:
-            await self._tables.alert(
+            await self._tables.notifications.alert(
                 "factory_order_twice",
                 order_id,
                 f"The factory has {copies} orders for the order {order_id}; one is one too many.",
@@ -136,8 +134,8 @@ class FactoryOrders:
             await self._tables.notify_dealership(
                 order, FACTORY_REFUSED, within=connection, **deposit
             )
-            await self._order_refunds.will_refund(order, FACTORY_REFUSED, within=connection)
+            await will_refund(self._tables, order, FACTORY_REFUSED, within=connection)
 
         await self._tables.billing.database.in_transaction(end)
-        await self._order_refunds.refund_order(order_id, FACTORY_REFUSED)
-        await self._tables.alert(FACTORY_REFUSED, order_id, because, case=False)
+        self._tables.queue.wake()
+        await self._tables.notifications.alert(FACTORY_REFUSED, order_id, because, case=False)

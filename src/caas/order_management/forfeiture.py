@@ -17,7 +17,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import follow_policy
 from caas.billing_database.orders import Order
 from caas.order_management.held_deposits import deposit_of, remark
-from caas.order_management.order_refunds import RESERVATION_LOST, OrderRefunds
+from caas.order_management.order_refunds import RESERVATION_LOST, will_refund
 from caas.order_management.order_tables import OrderTables
 from caas.rules import postings
 from caas.rules.order_states import OrderEvent, OrderState
@@ -40,12 +40,10 @@ class Forfeiture:
         self,
         order_tables: OrderTables,
         *,
-        order_refunds: OrderRefunds,
         reservation_deposit_on_forfeiture: DepositOnForfeiture,
     ) -> None:
         """Follow this policy."""
         self._tables = order_tables
-        self._order_refunds = order_refunds
         self._policy = reservation_deposit_on_forfeiture
 
     async def mark_payment_failed(self, order_id: UUID, *, within: Connection) -> Order | None:
@@ -71,14 +69,12 @@ class Forfeiture:
         if self._policy is not DepositOnForfeiture.HOLD:
             await follow_policy(deposit.id, self._policy, within=within)
         if self._policy is DepositOnForfeiture.REFUND:
-            await self._order_refunds.will_refund(
-                order, RESERVATION_LOST, due_in=0.0, within=within
-            )
+            await will_refund(self._tables, order, RESERVATION_LOST, within=within)
         if self._policy is not DepositOnForfeiture.HOLD:
             return
         entries = postings.deposit_held(deposit.captured_amount)
         await remark(self._tables, deposit, Remark.DEPOSIT_HELD, entries, within=within)
-        await self._tables.alert(
+        await self._tables.notifications.alert(
             DEPOSIT_HELD,
             deposit.id,
             f"The reservation {order.id} is lost; decide whether its deposit of {order.deposit} "

@@ -21,7 +21,7 @@ from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
 from caas.billing_database.transitions import TransitionResult, transition_of
 from caas.errors import ConflictError, UnavailableError
-from caas.order_management.order_refunds import RESERVATION_LOST, OrderRefunds
+from caas.order_management.order_refunds import RESERVATION_LOST, will_refund
 from caas.order_management.order_tables import OrderTables
 from caas.rules import postings
 from caas.rules.discrepancies import is_large
@@ -70,10 +70,9 @@ class HeldDeposit:
 class HeldDeposits:
     """The desk at which held deposits are decided about."""
 
-    def __init__(self, order_tables: OrderTables, *, order_refunds: OrderRefunds) -> None:
-        """Keep decisions in these books; money goes back through this door."""
+    def __init__(self, order_tables: OrderTables) -> None:
+        """Keep decisions in this database."""
         self._tables = order_tables
-        self._order_refunds = order_refunds
         self._decisions = deposit_decisions(order_tables.billing.database)
 
     async def of(self, payment_id: UUID) -> HeldDeposit:
@@ -116,8 +115,7 @@ class HeldDeposits:
                 await self._apply_resolution(held, decision, by=by, within=connection)
 
         await self._tables.billing.database.in_transaction(together)
-        if not held.needs_second:
-            await self._refund_order(held, decision)
+        self._tables.queue.wake()
 
     async def agree(self, payment_id: UUID, *, by: Actor) -> None:
         """Agree as the second person.
@@ -129,16 +127,15 @@ class HeldDeposits:
         """
         held = await self.of(payment_id)
 
-        async def together(connection: Connection) -> DepositDecision:
+        async def together(connection: Connection) -> None:
             proposal = await dual_control.approve(
                 self._decisions, payment_id, by=by, within=connection
             )
             decision = DepositDecision(proposal.decision)
             await self._apply_resolution(held, decision, by=by, within=connection)
-            return decision
 
-        decision = await self._tables.billing.database.in_transaction(together)
-        await self._refund_order(held, decision)
+        await self._tables.billing.database.in_transaction(together)
+        self._tables.queue.wake()
 
     async def withdraw(self, payment_id: UUID, *, by: Actor) -> None:
         """Take a proposal back, one's own or another's.
@@ -164,11 +161,7 @@ class HeldDeposits:
             DEPOSIT_HELD, held.payment.id, resolution=decision, owner=by.name, within=within
         )
         if decision is DepositDecision.REFUND:
-            await self._order_refunds.will_refund(held.order, RESERVATION_LOST, within=within)
-
-    async def _refund_order(self, held: HeldDeposit, decision: DepositDecision) -> None:
-        if decision is DepositDecision.REFUND:
-            await self._order_refunds.refund_order(held.payment.subject, RESERVATION_LOST)
+            await will_refund(self._tables, held.order, RESERVATION_LOST, within=within)
 
 
 async def deposit_of(

@@ -6,9 +6,8 @@ Rules a change must keep: a vehicle leaves its order in one way only, `release`;
 the transaction of what they are told about, so that no crash lies between the two.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
@@ -17,6 +16,8 @@ from caas.billing_database.orders import Order, Orders
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.vehicles import Vehicle, Vehicles
+from caas.jobs import JobQueue
+from caas.notifications import Notifications
 from caas.rules.money import Money
 from caas.rules.payment_types import PaymentType
 from caas.rules.time_scale import TimeScale
@@ -26,54 +27,23 @@ CUSTOMER: Final = "customer"
 DEALERSHIP: Final = "dealership"
 
 
-class Notify(Protocol):
-    """Tells somebody something once; False when it was told already."""
-
-    async def __call__(
-        self,
-        *,
-        audience: str,
-        recipient: str | UUID,
-        template: str,
-        facts: Mapping[str, Any],
-        subject: UUID,
-        within: Connection | None = None,
-    ) -> bool:
-        """Tell."""
-
-
-class Alert(Protocol):
-    """Alerts operations, with a case; False while one of this kind is open already."""
-
-    async def __call__(
-        self,
-        kind: str,
-        subject: UUID,
-        sentence: str,
-        *,
-        case: bool = True,
-        within: Connection | None = None,
-    ) -> bool:
-        """Alert."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTables:
-    """The tables of a vehicle purchase, and the two ways to reach a person."""
+    """The tables of a vehicle purchase, the way to reach people, and the queue to wake."""
 
     billing: BillingDatabase
     customers: Customers
     vehicles: Vehicles
     orders: Orders
-    notify: Notify
-    alert: Alert
+    notifications: Notifications
+    queue: JobQueue
     time_scale: TimeScale
 
     async def notify_customer(
         self, order: Order, template: str, *, within: Connection, **facts: object
     ) -> bool:
         """Tell the customer of an order, once in its life."""
-        return await self.notify(
+        return await self.notifications.notify(
             audience=CUSTOMER,
             recipient=order.customer,
             template=template,
@@ -86,7 +56,7 @@ class OrderTables:
         self, order: Order, template: str, *, within: Connection, **facts: object
     ) -> bool:
         """Tell the dealership that sold an order, once in the order's life."""
-        return await self.notify(
+        return await self.notifications.notify(
             audience=DEALERSHIP,
             recipient=order.dealership,
             template=template,

@@ -79,7 +79,7 @@ async def alert_and_pause(
 ) -> Answer:
     """Leave it to a person."""
     sentence = f"'{kind}' of the order {order_id} needs a person; its payment stays. {because}"
-    await order_tables.alert(f"{kind}_stuck", order_id, sentence)
+    await order_tables.notifications.alert(f"{kind}_stuck", order_id, sentence)
     return Pause(because)
 
 

@@ -99,7 +99,7 @@ class PartnerEvents:
             if order.state is OrderState.DELIVERY_SCHEDULED:
                 return await self._delivered(order, within=connection)
             if order.state is not OrderState.DELIVERED and order.delivered_at is None:
-                await self._tables.alert(
+                await self._tables.notifications.alert(
                     "delivered_after_withdrawal",
                     order.id,
                     f"The vehicle {order.vin} was delivered although the order {order.id} is "

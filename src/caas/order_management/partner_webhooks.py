@@ -47,9 +47,9 @@ class PartnerWebhooks:
 
     async def _notify(self, event: VehicleReady | DeliveryCompleted) -> None:
         if isinstance(event, DeliveryCompleted):
-            await self._order_management.delivery_completed(event.delivery_id)
+            await self._order_management.partner_events.delivery_completed(event.delivery_id)
             return
-        await self._order_management.vehicle_ready(
+        await self._order_management.partner_events.vehicle_ready(
             vin=event.vin,
             public_key=base64.b64decode(event.public_key) if event.public_key else None,
             factory_order_id=event.factory_order_id,

@@ -17,7 +17,7 @@ from caas.billing_database.eligibility import cancel_pending_terms
 from caas.billing_database.orders import Order
 from caas.billing_database.vehicles import Vehicle
 from caas.errors import ConflictError
-from caas.order_management.order_refunds import DESISTIMIENTO, OrderRefunds
+from caas.order_management.order_refunds import DESISTIMIENTO, will_refund
 from caas.order_management.order_tables import OrderTables
 from caas.rules.order_states import OrderEvent, OrderState, can
 from caas.rules.payment_states import PaymentState
@@ -67,12 +67,10 @@ class Withdrawal:
         self,
         order_tables: OrderTables,
         *,
-        order_refunds: OrderRefunds,
         window_seconds: float = WITHDRAWAL_WINDOW_SECONDS,
     ) -> None:
         """Allow it for so many seconds after the delivery."""
         self._tables = order_tables
-        self._order_refunds = order_refunds
         self._window_seconds = order_tables.time_scale.seconds(window_seconds)
 
     def may_withdraw(self, order: Order) -> bool:
@@ -103,7 +101,7 @@ class Withdrawal:
             return await self._end(order, within=connection)
 
         order = await self._tables.billing.database.in_transaction(end)
-        await self._order_refunds.refund_order(order_id, DESISTIMIENTO)
+        self._tables.queue.wake()
         return order
 
     async def vehicle_returned(self, vin: str) -> Vehicle:
@@ -172,14 +170,14 @@ class Withdrawal:
             await self._tables.release(order, VehicleEvent.DESISTIMIENTO, within=within)
         await self._tables.notify_customer(order, "order_withdrawn", within=within)
         await self._tables.notify_dealership(order, "order_withdrawn", within=within)
-        await self._order_refunds.will_refund(order, DESISTIMIENTO, within=within)
+        await will_refund(self._tables, order, DESISTIMIENTO, within=within)
         if order.vin is not None:
             await cancel_pending_terms(order.customer, order.vin, GIVEN_BACK, within=within)
             await self._tables.billing.jobs.add(
                 END_ANCILLARY_SERVICES, order.id, due_in=0.0, within=within
             )
         if before in UNDER_WAY:
-            await self._tables.alert(
+            await self._tables.notifications.alert(
                 WITHDRAWN_AFTER_REGISTRATION,
                 order.id,
                 f"The order {order.id} was {before} when its customer withdrew; call off the "

@@ -14,11 +14,12 @@ from uuid import UUID
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.refunds import Dispute, Refund, UnknownRefund
+from caas.billing_database.subscriptions import Subscription
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, UnavailableError
 from caas.external_systems.vehicle_messages import Acknowledgement
 from caas.jobs import JobQueue
-from caas.ota_activation_engine import OtaActivationEngine
+from caas.ota_activation_engine.vehicle_responses import VehicleResponses
 from caas.payment_processing.authorization import Attempt
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.disputes import Disputes
@@ -32,17 +33,20 @@ from caas.payment_processing.initiation import (
     described,
     give_up_key,
 )
+from caas.payment_processing.order_refunds import OrderRefunds
 from caas.payment_processing.outcome_approval import OutcomeApproval
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refund_operations import CreditedRefunds, RefundOperations
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal, WithdrawalPeriod
 from caas.payment_processing.settlement import Settlement, SettlementNotice
+from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.payment_processing.void import CaptureWonError
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType, sells_a_term
 from caas.rules.time_scale import TimeScale
+from caas.service_catalog.subscriptions import Subscriptions
 
 __all__ = ["CallerKey", "PaymentProcessing", "PaymentRequest", "PaymentStatus", "SettlementNotice"]
 
@@ -75,9 +79,13 @@ class PaymentProcessing:
         unknown_outcomes: UnknownOutcomes,
         settlement: Settlement,
         refunds: Refunds,
+        promised_refunds: PromisedRefunds,
+        order_refunds: OrderRefunds,
         service_withdrawal: ServiceWithdrawal,
         disputes: Disputes,
-        ota_activation_engine: OtaActivationEngine,
+        subscriptions: Subscriptions,
+        subscription_payment: SubscriptionPayment,
+        vehicle_responses: VehicleResponses,
         time_scale: TimeScale,
     ) -> None:
         self._tables = tables
@@ -87,9 +95,12 @@ class PaymentProcessing:
         self._settlement = settlement
         self._refunds = refunds
         self._service_withdrawal = service_withdrawal
-        self._promised_refunds = PromisedRefunds(tables, refunds, time_scale=time_scale)
+        self._promised_refunds = promised_refunds
+        self._order_refunds = order_refunds
         self._disputes = disputes
-        self._ota = ota_activation_engine
+        self._subscriptions = subscriptions
+        self._subscription_payment = subscription_payment
+        self._vehicle_responses = vehicle_responses
         self._time_scale = time_scale
         self.outcome_approval = OutcomeApproval(tables, unknown_outcomes)
         self.credited_refunds = CreditedRefunds(tables, refunds, service_withdrawal)
@@ -110,6 +121,7 @@ class PaymentProcessing:
         self._settlement.register(jobs)
         self._refunds.register(jobs)
         self._promised_refunds.register(jobs)
+        self._order_refunds.register(jobs)
         self._disputes.register(jobs)
         self._service_withdrawal.register(jobs)
 
@@ -130,6 +142,35 @@ class PaymentProcessing:
     ) -> Payment | StoredAnswer:
         """Process a month's subscription charge (Diagram 6); settlement comes later."""
         return await self._initiate(request, PaymentType.SUBSCRIPTION)
+
+    async def subscribe(
+        self, *, customer: UUID, vin: str, service: str, payment_method: str, by_fleet: bool = False
+    ) -> Subscription:
+        """Subscribe to a monthly service, its payment method verified at once (Diagram 6).
+
+        It is active when the vehicle has said so. The refusals are those of
+        `Subscriptions.subscribe`.
+        """
+        new = await self._subscriptions.subscribe(
+            customer=customer, vin=vin, service=service, payment_method=payment_method,
+            by_fleet=by_fleet,
+        )  # fmt: skip
+        await self._subscription_payment.verify_payment_method(new.id)
+        return await self._subscriptions.subscription(new.id)
+
+    async def change_payment_method(
+        self, subscription_id: UUID, *, payment_method: str | None
+    ) -> Payment:
+        """Have another payment method verified; verified, it is charged from then on.
+
+        Returns the payment that verifies it. Without a token the customer types a card at the
+        gateway, on that payment's page. The refusals are those of
+        `Subscriptions.check_payment_method_change`.
+        """
+        subscription = await self._subscriptions.check_payment_method_change(
+            subscription_id, payment_method
+        )
+        return await self._subscription_payment.verify_another(subscription, payment_method)
 
     async def void_payment(self, payment_id: UUID, reason: str) -> Payment:
         """Void a payment before its capture; voiding it again changes nothing.
@@ -189,7 +230,7 @@ class PaymentProcessing:
         Raises:
             EvidenceRefusedError: it proves nothing; it was recorded with the reason.
         """
-        await self._ota.confirm(evidence)
+        await self._vehicle_responses.confirm(evidence)
         return await self._tables.payments.get(payment_id)
 
     async def refund_payment(

@@ -61,7 +61,7 @@ class FinalPayment:
             VehicleNotReadyError: there is nothing to pay for yet; NotDueError: not any more.
             NotTheSumDueError: another amount, currency or customer.
         """
-        await self._orders.check_final_due(
+        await self._orders.fulfilment.check_due(
             request.subject,
             customer=request.customer,
             amount=Money(request.amount, request.currency),
@@ -87,7 +87,7 @@ class FinalPayment:
             return await self._charges.void.send_void(payment)
         if payment.state is PaymentState.CAPTURING:
             payment = await self._charges.capture.send_capture(payment)
-            await self._orders.register_vehicle(payment.subject)
+            await self._orders.fulfilment.register_vehicle(payment.subject)
         return payment
 
     async def void(self, payment: Payment, reason: str) -> Payment:
@@ -97,12 +97,12 @@ class FinalPayment:
     async def _mark_payment_failed(self, connection: Connection, payment: Payment) -> None:
         if decline_kind(payment.decline_code) is GatewayErrorKind.UNRECOGNISED:
             return
-        lost = await self._orders.mark_payment_failed(payment.subject, within=connection)
+        lost = await self._orders.forfeiture.mark_payment_failed(payment.subject, within=connection)
         if lost is not None:
             await self._notify("reservation_lost", payment, within=connection)
 
     async def _mark_fully_paid(self, connection: Connection, payment: Payment) -> None:
-        paid = await self._orders.mark_fully_paid(
+        paid = await self._orders.fulfilment.mark_fully_paid(
             payment.subject, paid=Money(payment.amount, payment.currency), within=connection
         )
         if not paid:

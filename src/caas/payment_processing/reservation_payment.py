@@ -59,7 +59,7 @@ class ReservationPayment:
             NotTheSumDueError: another amount, currency or customer.
             BillingDetailsRequiredError: its advance invoice could not name its buyer.
         """
-        await self._orders.check_reservation_due(
+        await self._orders.reservation.check_due(
             request.subject,
             customer=request.customer,
             amount=Money(request.amount, request.currency),
@@ -85,7 +85,7 @@ class ReservationPayment:
             return await self._charges.void.send_void(payment)
         if payment.state is PaymentState.CAPTURING:
             payment = await self._charges.capture.send_capture(payment)
-            await self._orders.place_factory_order(payment.subject)
+            await self._orders.factory_orders.place(payment.subject)
         return payment
 
     async def void(self, payment: Payment, reason: str) -> Payment:
@@ -93,11 +93,11 @@ class ReservationPayment:
         return await self._charges.void.void_charge(payment, reason)
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
-        await self._orders.payment_failed(payment.subject, within=connection)
+        await self._orders.reservation.payment_failed(payment.subject, within=connection)
         await self._notify_failure("reservation_failed", payment, within=connection)
 
     async def _mark_vehicle_reserved(self, connection: Connection, payment: Payment) -> None:
-        reserved = await self._orders.mark_vehicle_reserved(
+        reserved = await self._orders.reservation.mark_vehicle_reserved(
             payment.subject, paid=Money(payment.amount, payment.currency), within=connection
         )
         if not reserved:

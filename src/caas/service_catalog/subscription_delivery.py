@@ -9,8 +9,6 @@ demands of an active subscription; ending a subscription ends its unanswered act
 """
 
 import base64
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
@@ -18,41 +16,26 @@ from caas.billing_database.ota_commands import VehicleAnswer
 from caas.billing_database.subscriptions import Subscription, SubscriptionRows
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
+from caas.notifications import Notifications
+from caas.ota_activation_engine import ACTIVATE, OtaActivationEngine
 from caas.rules.activation import ActivationResult
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
-
-ACTIVATE: Final = "activate"
-"""The jobs of an activation that no vehicle has answered yet."""
-
-Notify = Callable[..., Awaitable[bool]]
-"""`Notifications.notify`."""
-
-
-class VehicleCommands(Protocol):
-    """The OTA Activation Engine, as the catalog needs it."""
-
-    async def order_activation(
-        self, subject: UUID, *, vin: str, service: str, within: Connection
-    ) -> None:
-        """Record an activation in the caller's transaction."""
-
-    async def order_desired_state(self, *, vin: str, service: str, within: Connection) -> None:
-        """Record, in the caller's transaction, the command that carries the desired state."""
-
-    async def send_desired_state(self, *, vin: str, service: str) -> None:
-        """Send the newest recorded command."""
 
 
 class SubscriptionDelivery:
     """Commands for subscriptions, and what their vehicles say."""
 
     def __init__(
-        self, *, tables: BillingDatabase, ota_activation_engine: VehicleCommands, notify: Notify
+        self,
+        *,
+        tables: BillingDatabase,
+        ota_activation_engine: OtaActivationEngine,
+        notifications: Notifications,
     ) -> None:
         """Reach vehicles and people through what is given."""
         self._database = tables.database
         self._ota = ota_activation_engine
-        self._notify = notify
+        self._notifications = notifications
         self._rows = SubscriptionRows(tables.database)
         self._answers = tables.commands
 
@@ -128,7 +111,7 @@ class SubscriptionDelivery:
         **facts: object,
     ) -> None:
         """Tell the customer something of a subscription, once for whatever it is about."""
-        await self._notify(
+        await self._notifications.notify(
             audience="customer",
             recipient=subscription.customer,
             template=template,

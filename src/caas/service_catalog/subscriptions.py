@@ -9,7 +9,6 @@ whatever ends a subscription orders its deactivation in the same commit; an unkn
 nothing (decision 25).
 """
 
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -17,7 +16,6 @@ from uuid import UUID
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.payments import Payment
 from caas.billing_database.subscriptions import (
     NewSubscription,
     Subscription,
@@ -44,12 +42,6 @@ ENDING: Final = {
 WITHDRAWAL_PERIOD_SECONDS: Final = 14 * 86400.0
 CREDIT_WITHDRAWN: Final = "credit_withdrawn_subscription"
 PAYMENT_FAILED: Final = "payment failed"
-
-Verify = Callable[[UUID], Awaitable[None]]
-"""Ask the gateway whether a subscription's payment method is good."""
-
-VerifyAnother = Callable[[Subscription, str | None], Awaitable[Payment]]
-"""Ask it about another one; None is one that the customer types at the gateway."""
 
 
 class WithdrawnSubscription(StrEnum):
@@ -97,17 +89,11 @@ class Subscriptions:
         self._time_scale = time_scale
         self._rows = SubscriptionRows(tables.database)
         self._customers = Customers(tables.database)
-        self._verify: Verify | None = None
-        self._verify_another: VerifyAnother | None = None
-
-    def verify_with(self, verify: Verify, verify_another: VerifyAnother) -> None:
-        """Say who asks the gateway about payment methods."""
-        self._verify, self._verify_another = verify, verify_another
 
     async def subscribe(
         self, *, customer: UUID, vin: str, service: str, payment_method: str, by_fleet: bool = False
     ) -> Subscription:
-        """Subscribe to a monthly service; it is active when the vehicle has said so.
+        """Write down a subscription to a monthly service, and that its payment method is verified.
 
         Raises:
             CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
@@ -144,8 +130,6 @@ class Subscriptions:
             )
 
         await self._tables.database.in_transaction(write)
-        assert self._verify is not None, "verify_with comes before the first subscription"
-        await self._verify(new.id)
         return await self._rows.get(new.id)
 
     async def end_subscription(
@@ -203,13 +187,10 @@ class Subscriptions:
             return BY_WITHDRAWAL
         return BY_CUSTOMER
 
-    async def change_payment_method(
-        self, subscription_id: UUID, *, payment_method: str | None
-    ) -> Payment:
-        """Have another payment method verified; verified, it is charged from then on.
-
-        Returns the payment that verifies it. Without a token the customer types a card at the
-        gateway, on that payment's page.
+    async def check_payment_method_change(
+        self, subscription_id: UUID, payment_method: str | None
+    ) -> Subscription:
+        """Return a subscription whose payment method may be changed to this one.
 
         Raises:
             SubscriptionNotFoundError: there is none with this id.
@@ -221,8 +202,7 @@ class Subscriptions:
         subscription = await self._rows.get(subscription_id)
         if next_state(subscription.state, SubscriptionEvent.PAYMENT_METHOD_CHANGED) is None:
             raise SubscriptionEndedError(subscription=str(subscription_id))
-        assert self._verify_another is not None, "verify_with comes before the first subscription"
-        return await self._verify_another(subscription, payment_method)
+        return subscription
 
     async def subscription(
         self, subscription_id: UUID, *, within: Connection | None = None

@@ -134,7 +134,7 @@ async def started(
                 event_secrets=EncryptionAtRest([b"k" * KEY_BYTES], EVENT_SUBSCRIPTIONS),
             ),
         )
-        await platform.ota_activation_engine.start()
+        await platform.vehicle_responses.start(platform.jobs)
         stack.push_async_callback(link.close)
         fleet.add_many(QUICK_VEHICLES if quick else VEHICLES)
         car_keys = {
@@ -160,7 +160,7 @@ async def _fixture(
         currency="EUR",
         prices=[{"duration_days": DAYS, "amount": AMOUNT}],
     )
-    customer = await platform.order_management.create_customer(
+    customer = await platform.order_management.ordering.create_customer(
         name="Ana", email="ana@example.com", language="es"
     )
     return PlatformFixture(database, platform, customer.id, list(keys), quick=quick)

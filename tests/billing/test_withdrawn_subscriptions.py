@@ -63,7 +63,7 @@ async def test_the_first_withdrawal_costs_nothing_and_the_next_one_its_days(
     assert await installation.invoices.listed(subject=first.id) == []
     [billed] = await installation.invoices.listed(subject=second.id)
     assert [line["quantity"] for line in billed.lines] == [1]
-    assert "Subscription withdrawn from" in installation.letterbox.subjects
+    assert "Subscription withdrawn" in installation.letterbox.subjects
     assert await broken(installation) == []
 
 

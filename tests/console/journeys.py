@@ -47,14 +47,14 @@ class Tongue:
 
 
 SPANISH: Final = Tongue(
-    "es-ES", "Correo electrónico o usuario", "Contraseña", "Entrar", "Nombre y apellidos",
-    "Correo electrónico", "Señal", "Reservar y pedir la señal", "Pagar en este equipo",
-    "Contraseña nueva", "Guardar y entrar", "Número de tarjeta", "Caducidad", "Código CVC",
+    "es-ES", "Correo electrónico o usuario", "Contraseña", "Iniciar sesión", "Nombre y apellidos",
+    "Correo electrónico", "Señal", "Reservar y solicitar la señal", "Pagar en este equipo",
+    "Contraseña nueva", "Guardar e iniciar sesión", "Número de tarjeta", "Caducidad", "Código CVC",
     "Salir sin pagar",
 )  # fmt: skip
 ENGLISH: Final = Tongue(
-    "en-GB", "E-mail address or user name", "Password", "Sign in", "Full name", "E-mail address",
-    "Deposit", "Reserve and ask for the deposit", "Pay on this computer", "New password",
+    "en-GB", "Email address or user name", "Password", "Sign in", "Full name", "Email address",
+    "Deposit", "Reserve and request deposit", "Pay on this computer", "New password",
     "Save and sign in", "Card number", "Expiry", "CVC", "Leave without paying",
 )  # fmt: skip
 

@@ -103,7 +103,7 @@ async def customer(town: Town, browser: Browser, order: UUID) -> None:
     await ana.goes_to_buy("heated-seats")
     await picture(ana, "gateway")
     await ana.pays()
-    await ana.page.get_by_text("Tu coche ha confirmado").wait_for()
+    await ana.page.get_by_text("Su coche ha confirmado").wait_for()
     await picture(ana, "service-active")
     await ana.go("/subscribe/range-plus")
     await picture(ana, "subscribe")

@@ -164,7 +164,7 @@ async def test_what_could_not_be_done_is_told_to_everybody(town: Town, chromium:
     await town.as_owner("alter table caas.vehicles rename to vehicles_away")
     try:
         faults += await faults_of(sales, "/intranet/stock")
-        await expect(sales.page.get_by_role("heading", name="Algo ha fallado")).to_be_visible()
+        await expect(sales.page.get_by_role("heading", name="Se ha producido un error")).to_be_visible()
     finally:
         await town.as_owner("alter table caas.vehicles_away rename to vehicles")
 
@@ -203,7 +203,7 @@ async def test_a_service_order_is_for_everybody_too(town: Town, chromium: Browse
     await ana.opens_account()
     await ana.goes_to_buy("heated-seats")
     await ana.pays()
-    await expect(ana.page.get_by_role("heading", name="Activo en tu coche")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activo en su coche")).to_be_visible()
 
     faults = await faults_of(ana, ana.page.url.removeprefix(town.url))
 
@@ -242,4 +242,4 @@ async def test_what_changes_by_itself_is_said_aloud(town: Town, chromium: Browse
 
     await town.vehicle_is_ready(order)
 
-    await expect(ana.page.locator("#announcer")).to_have_text("¡Tu coche está listo!")
+    await expect(ana.page.locator("#announcer")).to_have_text("Su coche está listo")

@@ -54,7 +54,7 @@ async def test_without_a_connection_the_app_says_so_and_comes_back(
 
     await ana.context.set_offline(offline=True)
     await ana.page.reload()
-    await expect(ana.page.get_by_role("heading", name="No hay conexión")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Sin conexión")).to_be_visible()
     background = await ana.page.evaluate("getComputedStyle(document.body).backgroundColor")
     kept = await ana.page.evaluate(
         "caches.keys().then(names => Promise.all(names.map(name => caches.open(name)"
@@ -62,9 +62,9 @@ async def test_without_a_connection_the_app_says_so_and_comes_back(
         ".then(all => all.flat())"
     )
     await ana.context.set_offline(offline=False)
-    await ana.page.get_by_role("link", name="Probar otra vez").click()
+    await ana.page.get_by_role("link", name="Reintentar").click()
 
-    await expect(ana.page.get_by_role("heading", name="¡Tu coche está listo!")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Su coche está listo")).to_be_visible()
     assert background == "rgb(245, 246, 244)"
     assert not [path for path in kept if path != "/offline" and not path.startswith("/static/")]
 

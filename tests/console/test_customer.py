@@ -42,11 +42,11 @@ async def test_a_customer_follows_the_car_from_the_factory_to_the_door(
     spanish = tongue is SPANISH
 
     await town.vehicle_is_ready(order)
-    ready = "¡Tu coche está listo!" if spanish else "Your car is ready!"
+    ready = "Su coche está listo" if spanish else "Your car is ready"
     await expect(ana.page.get_by_role("heading", name=ready)).to_be_visible()
     assert await ana.page.evaluate("performance.timeOrigin") == loaded
     await ana.page.locator("#pay-rest").click()
-    lost = "pierdes la reserva" if spanish else "you lose the reservation"
+    lost = "pierde la reserva" if spanish else "you lose the reservation"
     await expect(ana.page.get_by_text(lost).first).to_be_visible()
     await ana.page.locator("#understood").check()
     await ana.page.locator("main button.first").click()
@@ -54,7 +54,7 @@ async def test_a_customer_follows_the_car_from_the_factory_to_the_door(
     await town.order_is(order, OrderState.DELIVERY_SCHEDULED)
     await town.delivery_is_completed(order)
 
-    delivered = "Disfruta de tu coche" if spanish else "Enjoy your car"
+    delivered = "Disfrute de su coche" if spanish else "Enjoy your car"
     await expect(ana.page.get_by_role("heading", name=delivered)).to_be_visible()
     assert ana.complaints == []
 
@@ -68,7 +68,7 @@ async def test_the_final_payment_is_not_begun_before_its_consequence_was_accepte
 
     await ana.page.locator("main button.first").click()
 
-    await expect(ana.page.get_by_text("Confirma que lo has entendido")).to_be_visible()
+    await expect(ana.page.get_by_text("Marque la casilla para continuar")).to_be_visible()
     payments = await town.platform.tables.payments.listed(subject=order)
     assert [payment.type for payment in payments] == ["reservation"]
 
@@ -81,7 +81,7 @@ async def test_a_declined_final_payment_loses_the_reservation_and_says_so(
     await ana.goes_to_pay_the_rest(order)
     await ana.pays(POOR_CARD)
 
-    await expect(ana.page.get_by_role("heading", name="Has perdido la reserva")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Reserva perdida")).to_be_visible()
     await expect(ana.page.get_by_text("no hay fondos suficientes")).to_be_visible()
     await ana.go(f"/car/{order}/final-payment")
     assert ana.page.url == f"{town.url}/car/{order}"
@@ -96,7 +96,7 @@ async def test_leaving_the_payment_page_does_not_lose_the_reservation(
 
     await ana.goes_to_pay_the_rest(order)
     await ana.page.get_by_role("button", name=SPANISH.leave).click()
-    await expect(ana.page.get_by_text("tu reserva sigue en pie")).to_be_visible()
+    await expect(ana.page.get_by_text("su reserva sigue vigente")).to_be_visible()
     await ana.goes_to_pay_the_rest(order)
     await ana.pays()
 
@@ -126,7 +126,7 @@ async def test_while_the_outcome_is_unknown_the_car_is_held(town: Town, chromium
 
     await ana.page.locator("main button.first").click()
 
-    await expect(ana.page.get_by_text("Tu coche está guardado para ti")).to_be_visible()
+    await expect(ana.page.get_by_text("Su coche está reservado para usted")).to_be_visible()
     assert (await town.platform.order_management.order(order)).state is OrderState.READY
 
 
@@ -141,7 +141,7 @@ async def test_two_tabs_pay_once(town: Town, chromium: Browser) -> None:
 
     await second.locator("main button.first").click()
 
-    await expect(second.get_by_role("heading", name="Te lo llevamos")).to_be_visible()
+    await expect(second.get_by_role("heading", name="Entrega programada")).to_be_visible()
     payments = await town.platform.tables.payments.listed(subject=order)
     assert len(payments) == 2
 
@@ -152,12 +152,12 @@ async def test_a_customer_withdraws_and_gets_everything_back(town: Town, chromiu
 
     await ana.go(f"/car/{order}")
     await ana.page.get_by_role("link", name="Desistir de la compra").click()
-    await ana.press("Sí, desisto de la compra")
+    await ana.press("Desistir de la compra")
 
-    await expect(ana.page.get_by_role("heading", name="Has desistido")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Ha desistido")).to_be_visible()
     await ana.page.locator(".list a.line").first.click()
     await expect(ana.page.get_by_role("heading", name="Devoluciones")).to_be_visible()
-    await expect(ana.page.get_by_text("Desistimiento", exact=False).first).to_be_visible()
+    await expect(ana.page.get_by_text("Desistido", exact=False).first).to_be_visible()
 
 
 async def test_after_the_legal_window_desistimiento_is_refused_plainly(
@@ -172,7 +172,7 @@ async def test_after_the_legal_window_desistimiento_is_refused_plainly(
     await ana.go(f"/car/{order}/withdrawal")
     await town.pass_time(24 * 3600)  # the window passes at the pace of the town
 
-    await ana.press("Sí, desisto de la compra")
+    await ana.press("Desistir de la compra")
 
     await expect(ana.page.get_by_role("heading", name="Ya no es posible desistir")).to_be_visible()
     await ana.go(f"/car/{order}")
@@ -187,8 +187,8 @@ async def test_messages_are_counted_until_they_were_read(town: Town, chromium: B
     await ana.go("/payments")
     assert await ana.page.locator(".count").count() == 1
 
-    await ana.page.get_by_role("link", name="Avisos").click()
-    await expect(ana.page.get_by_role("heading", name="Tu vehículo está listo")).to_be_visible()
+    await ana.page.get_by_role("link", name="Notificaciones").click()
+    await expect(ana.page.get_by_role("heading", name="Su vehículo está listo")).to_be_visible()
     await ana.go("/payments")
 
     assert await ana.page.locator(".count").count() == 0

@@ -68,7 +68,7 @@ async def test_a_running_service_is_extended_and_never_offered_as_new(
     await ana.go("/services")
     await pictured(ana, "services-active")
     await expect(ana.page.get_by_text("Activo hasta el")).to_be_visible()
-    await expect(ana.page.get_by_text("Puedes ampliarlo hasta el")).to_be_visible()
+    await expect(ana.page.get_by_text("Puede ampliarlo hasta el")).to_be_visible()
     assert await ana.page.locator(".cards", has_text="Asientos calefactables").count() == 0
 
     await ana.page.get_by_role("link", name="Ampliar Asientos calefactables").click()
@@ -90,7 +90,7 @@ async def test_a_running_service_is_extended_and_never_offered_as_new(
     await ana.go("/car")
     await pictured(ana, "car")
     await expect(ana.page.get_by_text("Activo hasta el")).to_be_visible()
-    await expect(ana.page.get_by_text("Puedes ampliarlo hasta el")).to_be_visible()
+    await expect(ana.page.get_by_text("Puede ampliarlo hasta el")).to_be_visible()
     letter = await town.letter_to(ANA, containing="queda ampliado hasta el")
     assert "el tiempo nuevo empieza el" in letter
     assert "hasta el" in await town.letter_to(ANA, containing="está activo en el vehículo")
@@ -106,15 +106,15 @@ async def test_a_pending_purchase_is_gone_on_with_instead_of_bought_twice(
 
     await second.locator("main button.first").click()
 
-    await expect(second.get_by_text("Ya había una compra en marcha")).to_be_visible()
-    await expect(second.get_by_role("button", name="Continuar para pagar")).to_have_count(0)
+    await expect(second.get_by_text("Ya hay una compra en curso")).to_be_visible()
+    await expect(second.get_by_role("button", name="Continuar al pago")).to_have_count(0)
     await ana.go("/services")
     await pictured(ana, "services-pending")
     assert await ana.page.locator(".cards", has_text="Asientos calefactables").count() == 0
-    await ana.page.get_by_role("link", name="Seguir con el pago").click()
+    await ana.page.get_by_role("link", name="Continuar al pago").click()
     await ana.page.get_by_label(ana.tongue.card).wait_for()
     await ana.pays()
-    await expect(ana.page.get_by_role("heading", name="Activo en tu coche")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activo en su coche")).to_be_visible()
     assert len(await town.platform.service_catalog.service_orders()) == 1
     await second.reload()
     await expect(second.get_by_role("button", name="Ampliar y pagar")).to_be_visible()
@@ -125,13 +125,13 @@ async def test_an_order_whose_payment_never_began_is_paid_on_its_own_page(
 ) -> None:
     order = await ordered(town)
     await ana.go("/services")
-    await ana.page.get_by_role("link", name="Ver cómo va").click()
+    await ana.page.get_by_role("link", name="Ver estado").click()
     await ana.page.wait_for_url(f"**/service-orders/{order.id}")
     await ana.page.locator("#pay").dblclick()
     await ana.page.get_by_label(ana.tongue.card).wait_for()
     await ana.pays()
 
-    await expect(ana.page.get_by_role("heading", name="Activo en tu coche")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activo en su coche")).to_be_visible()
 
 
 async def test_a_reservation_that_lapsed_no_longer_takes_the_place_of_the_offer(
@@ -143,7 +143,7 @@ async def test_a_reservation_that_lapsed_no_longer_takes_the_place_of_the_offer(
 
     await ana.page.locator(".cards").get_by_role("link", name="Asientos calefactables").click()
 
-    await expect(ana.page.get_by_role("button", name="Continuar para pagar")).to_be_visible()
+    await expect(ana.page.get_by_role("button", name="Continuar al pago")).to_be_visible()
 
 
 async def test_a_service_that_is_not_sold_twice_says_until_when_it_runs(
@@ -175,18 +175,18 @@ async def test_a_subscription_under_way_is_shown_instead_of_the_offer(
     for page in (tab, ana.page):
         await page.goto(f"{town.url}/subscribe/range-plus")
         await page.locator("#agreed").check()
-    await ana.press("Suscribirme")
+    await ana.press("Suscribirse")
     await ana.page.wait_for_url("**/subscriptions/*")
     subscription = ana.page.url
 
-    await tab.get_by_role("button", name="Suscribirme", exact=True).click()
+    await tab.get_by_role("button", name="Suscribirse", exact=True).click()
 
-    await expect(tab.get_by_role("button", name="Suscribirme")).to_have_count(0)
+    await expect(tab.get_by_role("button", name="Suscribirse")).to_have_count(0)
     await tab.locator("#go-on").click()
     await tab.wait_for_url(subscription)
     await ana.go("/services")
     assert await ana.page.locator(".cards", has_text="Autonomía ampliada").count() == 0
-    await ana.page.get_by_role("link", name="Ver cómo va").click()
+    await ana.page.get_by_role("link", name="Ver estado").click()
     await ana.page.wait_for_url(subscription)
     assert len(await town.platform.subscriptions.subscriptions()) == 1
 
@@ -197,9 +197,9 @@ async def test_withdrawing_from_the_car_says_that_its_services_end_and_ends_them
     order = await bought(town)
     await ana.go("/car")
     await ana.page.get_by_role("link", name="Desistir de la compra").click()
-    await expect(ana.page.get_by_text("Los servicios de este coche terminan")).to_be_visible()
+    await expect(ana.page.get_by_text("Los servicios de este coche finalizan")).to_be_visible()
     await pictured(ana, "car-withdrawal")
-    await ana.press("Sí, desisto de la compra")
+    await ana.press("Desistir de la compra")
 
     async def withdrawn() -> bool | None:
         found = await town.platform.service_catalog.service_order(order.id)
@@ -208,7 +208,7 @@ async def test_withdrawing_from_the_car_says_that_its_services_end_and_ends_them
     await eventually(withdrawn)
     await ana.go(f"/service-orders/{order.id}")
     await expect(
-        ana.page.get_by_role("heading", name="Has desistido de este servicio")
+        ana.page.get_by_role("heading", name="Ha desistido de este servicio")
     ).to_be_visible()
 
 
@@ -231,25 +231,25 @@ async def test_a_subscription_follows_what_is_paid_for_and_is_not_sold_beside_it
     await ana.go("/services")
     await expect(ana.page.get_by_text("Empezaría el")).to_be_visible()
     await ana.page.locator(".cards").get_by_role("link", name="Asientos calefactables").click()
-    await expect(ana.page.get_by_text("no se te cobra nada")).to_be_visible()
+    await expect(ana.page.get_by_text("no se cobra antes de ese día")).to_be_visible()
     await pictured(ana, "subscribe-follows")
     tab = await ana.context.new_page()
     await tab.goto(f"{town.url}/subscribe/{SEATS}")
     await ana.page.locator("#agreed").check()
-    await ana.press("Suscribirme")
+    await ana.press("Suscribirse")
     await ana.page.wait_for_url("**/subscriptions/*")
-    await expect(ana.page.get_by_text("Empieza a contar el")).to_be_visible()
+    await expect(ana.page.get_by_text("Empieza el")).to_be_visible()
     await pictured(ana, "subscription-scheduled")
 
     await tab.locator("#agreed").check()
-    await tab.get_by_role("button", name="Suscribirme", exact=True).click()
+    await tab.get_by_role("button", name="Suscribirse", exact=True).click()
     await expect(tab.locator("#see-subscription")).to_be_visible()
-    await expect(tab.get_by_role("button", name="Suscribirme")).to_have_count(0)
+    await expect(tab.get_by_role("button", name="Suscribirse")).to_have_count(0)
 
     await becomes(town, "one_time")
     await ana.go(f"/services/{SEATS}")
     await pictured(ana, "service-subscribed")
-    await expect(ana.page.get_by_text("después sigue con tu suscripción")).to_be_visible()
+    await expect(ana.page.get_by_text("después continúa su suscripción")).to_be_visible()
     await expect(ana.page.locator("#see-subscription")).to_be_visible()
     await expect(ana.page.get_by_role("button", name="Ampliar y pagar")).to_have_count(0)
 
@@ -263,11 +263,11 @@ async def test_a_customer_withdraws_from_a_service_and_what_follows_moves_up(
     await pictured(ana, "order-active")
     await ana.page.locator("#withdraw").click()
     await pictured(ana, "withdrawal")
-    await expect(ana.page.get_by_text("Lo que compraste después se adelanta")).to_be_visible()
-    await ana.page.get_by_role("button", name="Sí, desisto del servicio").dblclick()
+    await expect(ana.page.get_by_text("Su compra posterior se adelanta")).to_be_visible()
+    await ana.page.get_by_role("button", name="Desistir del servicio").dblclick()
 
     await expect(
-        ana.page.get_by_role("heading", name="Has desistido de este servicio")
+        ana.page.get_by_role("heading", name="Ha desistido de este servicio")
     ).to_be_visible()
     await pictured(ana, "order-withdrawn")
     withdrawn, transitioned = await town.platform.tables.entitlements.terms(VIN, SEATS)
@@ -276,7 +276,7 @@ async def test_a_customer_withdraws_from_a_service_and_what_follows_moves_up(
     status = await town.platform.payment_processing.query_payment_status(withdrawn.payment_id)
     assert len(status.refunds) == 1
     await ana.go(f"/service-orders/{second.id}")
-    await expect(ana.page.get_by_role("heading", name="Activo en tu coche")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activo en su coche")).to_be_visible()
 
 
 async def test_withdrawing_is_possible_until_its_period_is_over_and_then_says_so(

@@ -41,7 +41,7 @@ async def test_a_vehicle_is_reserved_and_the_customer_gets_access(
     await sales.page.get_by_text(tongue.pay_here).click()
     await sales.pays()
 
-    placed = "Pedido a fábrica" if tongue is SPANISH else "Ordered at the factory"
+    placed = "Pedido a fábrica realizado" if tongue is SPANISH else "Factory order placed"
     sent = "Enviado" if tongue is SPANISH else "Sent"
     await expect(sales.page.locator("li.done", has_text=placed)).to_be_visible()
     await expect(sales.page.get_by_text(sent, exact=True)).to_be_visible()
@@ -63,7 +63,7 @@ async def test_the_customer_pays_on_their_telephone_and_sales_see_it_without_rel
     await ana.page.goto(link)
     await ana.pays()
 
-    await expect(ana.page.get_by_role("heading", name="Gracias, ya está")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Gracias")).to_be_visible()
     await expect(sales.page.get_by_text("En fábrica").first).to_be_visible()
     assert await sales.page.evaluate("performance.timeOrigin") == loaded
 
@@ -79,7 +79,7 @@ async def test_a_declined_deposit_is_told_plainly_and_can_be_tried_again(
     await sales.pays(DECLINED_CARD)
     await expect(sales.page.get_by_text("el banco ha rechazado el pago")).to_be_visible()
     await expect(sales.page.get_by_text("No hay ninguna reserva")).to_be_visible()
-    await sales.press("Pedir el pago otra vez")
+    await sales.press("Solicitar el pago de nuevo")
     await sales.page.get_by_text(SPANISH.pay_here).click()
     await sales.pays()
 
@@ -174,11 +174,11 @@ async def test_two_dealerships_want_one_vehicle_and_the_second_is_told(
 
     await norte.press(SPANISH.reserve)
 
-    await expect(norte.page.get_by_role("alert")).to_contain_text("ya no está libre")
-    await norte.page.get_by_role("link", name="Ver qué está libre").click()
+    await expect(norte.page.get_by_role("alert")).to_contain_text("ya no está disponible")
+    await norte.page.get_by_role("link", name="Ver stock").click()
     assert await norte.page.get_by_text(FINISHED).count() == 0
     await norte.go(f"/intranet/orders/{order}")
-    await expect(norte.page.get_by_role("heading", name="Aquí no hay nada")).to_be_visible()
+    await expect(norte.page.get_by_role("heading", name="Página no encontrada")).to_be_visible()
 
 
 async def test_mistakes_in_the_form_are_named_and_keep_what_was_typed(
@@ -194,8 +194,8 @@ async def test_mistakes_in_the_form_are_named_and_keep_what_was_typed(
     await sales.page.get_by_label(ENGLISH.deposit).fill("99,999.00")
     await sales.press(ENGLISH.reserve)
 
-    await expect(sales.page.get_by_text("Enter a correct e-mail address")).to_be_visible()
-    await expect(sales.page.get_by_text("below the price as English writes it")).to_be_visible()
+    await expect(sales.page.get_by_text("Enter a valid email address")).to_be_visible()
+    await expect(sales.page.get_by_text("below the price, with a point before the cents")).to_be_visible()
     await expect(sales.page.get_by_label(ENGLISH.name)).to_have_value("Ana Ruiz")
     await expect(sales.page.get_by_label(ENGLISH.email)).to_be_focused()
     assert await town.database.fetch("select id from customers") == []
@@ -219,7 +219,7 @@ async def test_an_amount_that_was_typed_is_shown_back_before_it_counts(
     assert await town.database.fetch("select id from orders") == []
     await sales.page.get_by_label(ENGLISH.deposit).fill("1.000")
     await sales.press(ENGLISH.reserve)
-    await expect(sales.page.get_by_text("as English writes it")).to_be_visible()
+    await expect(sales.page.get_by_text("with a point before the cents")).to_be_visible()
     await sales.page.get_by_label(ENGLISH.deposit).fill("1,000.50")
     await sales.press(ENGLISH.reserve)
     await expect(sales.page.get_by_text("A deposit of €1,000.50?")).to_be_visible()
@@ -239,8 +239,8 @@ async def test_an_outcome_nobody_knows_is_not_told_as_a_failure(
     await sales.sign_in(SALES)
     await sales.reserves(FINISHED)
 
-    await expect(sales.page.get_by_text("no sabemos si se ha cobrado")).to_be_visible()
-    await expect(sales.page.get_by_role("button", name="Pedir el pago otra vez")).to_have_count(0)
+    await expect(sales.page.get_by_text("no sabemos si el pago se ha cobrado")).to_be_visible()
+    await expect(sales.page.get_by_role("button", name="Solicitar el pago de nuevo")).to_have_count(0)
 
 
 KEEP_WHAT_IS_SAID = """() => {
@@ -267,7 +267,7 @@ async def test_a_gateway_that_takes_its_time_is_told_as_that(town: Town, chromiu
     await sales.page.wait_for_url("**/intranet/orders/*")
 
     aloud, shown = await sales.page.evaluate("[sessionStorage.aloud, sessionStorage.shown]")
-    assert aloud.startswith("Tarda más de lo normal")
+    assert aloud.startswith("La operación tarda más de lo habitual")
     assert shown == aloud
 
 
@@ -317,7 +317,7 @@ async def test_sales_follow_an_order_to_the_customers_door_without_reloading(
 
 @pytest.mark.parametrize(
     ("tongue", "button"),
-    [(SPANISH, "El vehículo ha vuelto"), (ENGLISH, "The vehicle is back")],
+    [(SPANISH, "Vehículo devuelto"), (ENGLISH, "Vehicle returned")],
 )
 async def test_a_vehicle_that_comes_back_is_sold_to_somebody_else(
     town: Town, chromium: Browser, tongue: Tongue, button: str

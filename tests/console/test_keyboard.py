@@ -77,7 +77,7 @@ async def test_a_service_is_bought_and_a_subscription_ended(
         await keyboard.press("Tab")
     await keyboard.press("Enter")
     await page.wait_for_url("**/service-orders/*")
-    active = "Activo en tu coche" if tongue is SPANISH else "Active in your car"
+    active = "Activo en su coche" if tongue is SPANISH else "Active in your car"
     await expect(page.get_by_role("heading", name=active)).to_be_visible()
 
     await opens(page, page.locator("a[href='/services']"), "**/services")
@@ -85,7 +85,7 @@ async def test_a_service_is_bought_and_a_subscription_ended(
     await opens(page, page.locator("#end"), "**/end")
     await tabs_to(page, page.locator("main button.danger"))
     await keyboard.press("Enter")
-    ended = "Desististe" if tongue is SPANISH else "You withdrew"
+    ended = "Ha desistido" if tongue is SPANISH else "You withdrew"
     await expect(page.get_by_role("heading", name=ended)).to_be_visible()
     assert ana.complaints == []
 
@@ -137,7 +137,7 @@ async def waiting_service(town: Town, browser: Browser) -> Visitor:
     await ana.opens_account()
     await ana.goes_to_buy("heated-seats")
     await ana.pays()
-    await expect(ana.page.get_by_role("heading", name="Activando en tu coche")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activando en su coche")).to_be_visible()
     return ana
 
 

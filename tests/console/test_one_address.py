@@ -62,7 +62,7 @@ async def test_one_person_with_one_password_sees_both_cars(town: Town, chromium:
     there = ana.page.url.rsplit("/", 1)[1]
     assert {there} | here == {str(brisa), str(duna)}
     await ana.go("/account")
-    await ana.page.get_by_role("button", name="Go on as").click()
+    await ana.page.get_by_role("button", name="Switch to").click()
     await ana.page.wait_for_url("**/car**")
     await ana.go(f"/car/{here.pop()}")
     await expect(ana.page.get_by_role("heading", level=1)).to_be_visible()
@@ -90,7 +90,7 @@ async def test_two_people_with_passwords_of_their_own_see_one_car_each(
         assert reply is not None
         assert reply.status == 404
         await one.go("/account")
-        await expect(one.page.get_by_role("button", name="Go on as")).to_have_count(0)
+        await expect(one.page.get_by_role("button", name="Switch to")).to_have_count(0)
 
     assert set(seen) == {str(order) for order in orders}
 
@@ -104,7 +104,7 @@ async def test_a_forgotten_password_brings_a_link_for_each_car_that_says_which(
 
     await ana.go("/forgotten")
     await ana.page.get_by_label(ENGLISH.email).fill(SHARED)
-    await ana.press("Send the link")
+    await ana.press("Send link")
     await expect(ana.page.get_by_text("we have just sent a link")).to_be_visible()
 
     reported = []
@@ -131,7 +131,7 @@ async def test_a_password_changed_since_opens_the_other_account_no_more(
     await investigation.sign_in(SHARED)
     await phone.sign_in(SHARED)
     await phone.go("/account")
-    await phone.page.get_by_role("button", name="Go on as").click()
+    await phone.page.get_by_role("button", name="Switch to").click()
     await phone.page.wait_for_url("**/car**")
     await phone.go("/account")
     await phone.page.get_by_label("Current password").fill(PASSWORD)
@@ -141,7 +141,7 @@ async def test_a_password_changed_since_opens_the_other_account_no_more(
 
     await investigation.go("/account")
 
-    await expect(investigation.page.get_by_role("button", name="Go on as")).to_have_count(0)
+    await expect(investigation.page.get_by_role("button", name="Switch to")).to_have_count(0)
 
 
 async def test_a_dealership_sees_the_name_of_nobody_who_has_not_paid_there(
@@ -160,6 +160,6 @@ async def test_a_dealership_sees_the_name_of_nobody_who_has_not_paid_there(
 
     await sales.go(f"/intranet/orders/{order.id}")
 
-    await expect(sales.page.get_by_text("Shown once the reservation is paid")).to_be_visible()
+    await expect(sales.page.get_by_text("Available once the deposit is paid")).to_be_visible()
     assert SHARED not in await sales.page.content()
     assert "Ana Ruiz" not in await sales.page.content()

@@ -74,7 +74,7 @@ async def test_an_alert_leads_by_what_to_do_to_the_payment(
     await one.page.get_by_label(tongue.password).fill(PASSWORD)
     await one.press(tongue.enter)
     await expect(one.page.locator(".notice").first).to_contain_text(
-        "Pregunta ahora" if tongue is SPANISH else "asked now"
+        "Consulte la pasarela ahora" if tongue is SPANISH else "Query the gateway now"
     )
     await one.page.locator(f"a.first[href='/operations/payments/{payment.id}']").click()
     await expect(one.page.locator("#probe")).to_be_visible()
@@ -131,7 +131,7 @@ async def test_whoever_proposed_is_refused_as_the_second_person(
     )
     await one.page.locator("#withdraw").click()
 
-    await expect(one.page.get_by_role("alert")).to_contain_text("falta otra persona")
+    await expect(one.page.get_by_role("alert")).to_contain_text("Debe aprobarlo otra persona")
     assert (await town.platform.tables.payments.get(payment.id)).outcome == "unknown"
 
 
@@ -230,11 +230,11 @@ async def test_parked_work_is_released_once(town: Town, chromium: Browser) -> No
     await late.go("/operations/work?show=parked")
 
     await one.page.locator("a.tile[href='/operations/work?show=parked']").click()
-    await one.press("Liberar: Pedir a fábrica")
+    await one.press("Reanudar: Hacer el pedido a fábrica")
     await expect(one.page.get_by_role("status").first).to_contain_text("Hecho")
     await late.press("Release: Place the factory order")
 
-    await expect(late.page.get_by_role("alert")).to_contain_text("not parked any more")
+    await expect(late.page.get_by_role("alert")).to_contain_text("no longer paused")
     assert await town.platform.tables.cases.listed(subject=order) == []
 
 
@@ -291,9 +291,9 @@ async def test_two_people_decide_about_a_large_deposit(town: Town, chromium: Bro
     await two.page.locator("input[value=refund]").check()
     await two.page.locator("#note").fill("Too late.")
     await two.page.locator("#decide").click()
-    await expect(two.page.get_by_role("alert")).to_contain_text("A proposal is waiting")
+    await expect(two.page.get_by_role("alert")).to_contain_text("A proposal is pending")
     await two.page.locator("#agree").click()
-    await expect(two.page.get_by_role("heading", level=1)).to_contain_text("Keep the deposit")
+    await expect(two.page.get_by_role("heading", level=1)).to_contain_text("Retain deposit")
     await two.page.locator("#confirm-it").click()
 
     await expect(two.page.get_by_text("Resolved").first).to_be_visible()
@@ -317,16 +317,16 @@ async def test_a_key_is_shown_once_activated_by_another_and_revoked_for_ever(
     early = await one.context.request.get(f"{town.url}/v1/self-check", headers=bearer)
     await one.go("/operations/keys")
     assert await one.page.locator("#made").count() == 0
-    await expect(one.page.get_by_text("Espera a una segunda persona")).to_be_visible()
+    await expect(one.page.get_by_text("Pendiente de segunda aprobación")).to_be_visible()
     await expect(one.page.get_by_label("Activar la clave de night-shift")).to_have_count(0)
     await two.go("/operations/keys")
     await two.page.get_by_label("Activar la clave de night-shift").click()
     await one.page.goto(two.page.url)
-    await expect(one.page.get_by_text("Esta clave la has creado tú")).to_be_visible()
+    await expect(one.page.get_by_text("Usted creó esta clave")).to_be_visible()
     await expect(one.page.locator("#confirm-it")).to_have_count(0)
-    await expect(two.page.get_by_text("Espera a una segunda persona")).to_have_count(0)
+    await expect(two.page.get_by_text("Pendiente de segunda aprobación")).to_have_count(0)
     await two.page.locator("#confirm-it").click()
-    await expect(two.page.get_by_text("Espera a una segunda persona")).to_have_count(0)
+    await expect(two.page.get_by_text("Pendiente de segunda aprobación")).to_have_count(0)
 
     async def answers(status: int) -> bool | None:
         answer = await one.context.request.get(f"{town.url}/v1/self-check", headers=bearer)
@@ -335,7 +335,7 @@ async def test_a_key_is_shown_once_activated_by_another_and_revoked_for_ever(
     await eventually(partial(answers, 200))
     await one.go("/operations/keys")
     await one.page.get_by_label("Revocar la clave de night-shift").click()
-    await expect(one.page.get_by_text("Una clave revocada nunca vuelve a valer")).to_be_visible()
+    await expect(one.page.get_by_text("Una clave revocada no se puede restaurar")).to_be_visible()
     asked, still = one.page.url, await answers(200)
     await one.page.locator("#confirm-it").click()
     await expect(one.page.get_by_text("Revocada")).to_be_visible()
@@ -349,8 +349,8 @@ async def test_laws_are_checked_and_a_fault_is_scripted(town: Town, chromium: Br
 
     await one.go("/operations/system")
     await one.page.locator("#check").click()
-    await expect(one.page.get_by_text("Every law holds")).to_be_visible()
-    await one.page.get_by_role("link", name="Simulated world").click()
+    await expect(one.page.get_by_text("All checks passed")).to_be_visible()
+    await one.page.get_by_role("link", name="Simulation").click()
     await one.page.locator("#fault-gateway").select_option("lost_answer")
     await one.page.locator("#fault-gateway ~ *, form:has(#fault-gateway) button").first.click()
     await expect(one.page.get_by_text("acted 0 times")).to_be_visible()
@@ -358,5 +358,5 @@ async def test_laws_are_checked_and_a_fault_is_scripted(town: Town, chromium: Br
     await town.order_is(order, OrderState.READY)
     await one.go("/operations/simulators")
 
-    await expect(one.page.get_by_text("over", exact=True)).to_be_visible()
+    await expect(one.page.get_by_text("finished", exact=True)).to_be_visible()
     assert one.complaints == []

@@ -104,7 +104,7 @@ async def test_whoever_proposed_a_resolution_cannot_agree_to_it(
     await one.page.locator("#reject-note").fill("I agree with myself.")
     await one.page.locator("#reject").click()
 
-    await expect(one.page.get_by_role("alert")).to_contain_text("falta otra persona")
+    await expect(one.page.get_by_role("alert")).to_contain_text("Debe aprobarlo otra persona")
 
 
 async def proposes(one: Visitor, note: str) -> str:
@@ -210,7 +210,7 @@ async def test_a_report_file_is_looked_at_and_a_format_is_kept(
     await page.goto(page.url.split("/operations")[0] + "/operations/reconciliation")
     await page.locator("#file-document").set_input_files(file)
     await page.locator("#send-file").click()
-    await expect(page.get_by_text("The file cannot be used")).to_be_visible()
+    await expect(page.get_by_text("The file cannot be processed")).to_be_visible()
     await expect(page.get_by_text("it is the report of another day").first).to_be_visible()
 
 
@@ -231,14 +231,14 @@ async def test_many_discrepancies_claims_and_fees_are_finance_s_in_the_console(
     await expect(one.page.locator("form[action$='/approve']")).to_have_count(0)
     await two.go("/operations/bulk-resolutions")
     await two.page.locator("form[action$='/approve'] button").click()
-    await expect(two.page.get_by_text("Nothing that a rule proposed waits.")).to_be_visible()
+    await expect(two.page.get_by_text("No proposals.")).to_be_visible()
     await one.go("/operations/claims")
     await one.page.locator("#note-1").fill("Sent by mail.")
-    await one.page.get_by_role("button", name="Write it down").click()
-    await expect(one.page.get_by_text("The provider’s receipt is missing")).to_be_visible()
+    await one.page.get_by_role("button", name="Update").click()
+    await expect(one.page.get_by_text("Provider’s reference required")).to_be_visible()
     await one.page.locator("#receipt-1").fill("T-4711")
     await one.page.locator("#note-1").fill("Sent by mail.")
-    await one.page.get_by_role("button", name="Write it down").click()
+    await one.page.get_by_role("button", name="Update").click()
     await expect(one.page.locator("dd", has_text="T-4711")).to_be_visible()
     await one.go("/operations/fee-terms")
     await one.page.locator("#method").fill("visa")
@@ -249,7 +249,7 @@ async def test_many_discrepancies_claims_and_fees_are_finance_s_in_the_console(
     await expect(one.page.locator("td", has_text="1.45 %")).to_be_visible()
     await one.go("/operations/report-formats")
     await one.page.get_by_role("button", name="Delete mollie").click()
-    await expect(one.page.get_by_text("not used any more")).to_be_visible()
+    await expect(one.page.get_by_text("retired")).to_be_visible()
 
     terms = town.platform.reconciliation.finance_terms
     [claim] = await town.platform.reconciliation.bulk.claims()

@@ -123,7 +123,7 @@ async def test_an_amount_is_shown_back_before_it_counts_and_what_was_typed_stays
     await eventually_refunded(town, payment, 1050)
 
     assert (wrong.status, wrong.reported) == (422, "refused=amount_not_read")
-    assert "1.000 could be one or a thousand" in wrong.text
+    assert "1.000 is ambiguous" in wrong.text
     assert 'required value="1.000"' in wrong.text
     assert '<option value="not_delivered" selected>' in wrong.text
     assert ">Cold &amp; wet.</textarea>" in wrong.text

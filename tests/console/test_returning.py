@@ -16,7 +16,7 @@ async def waits_at_the_gateway(visitor_: Visitor, subject: object) -> None:
     """Look at the page of whoever comes back before anything is known."""
     page = await visitor_.context.new_page()
     await page.goto(f"{visitor_.town.url}/returned/{subject}")
-    await expect(page.get_by_role("heading", name="Confirmando con tu banco")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Confirmando con su banco")).to_be_visible()
     await page.close()
 
 
@@ -58,7 +58,7 @@ async def test_a_service_payment_is_confirmed_at_once(town: Town, chromium: Brow
 
     await ana.pays()
 
-    await expect(ana.page.get_by_role("heading", name="Activo en tu coche")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activo en su coche")).to_be_visible()
     assert "/service-orders/" in ana.page.url
 
 
@@ -69,4 +69,4 @@ async def test_of_a_payment_that_is_not_there_nothing_is_said(
 
     await nobody.page.goto(f"{town.url}/returned/01936d5e-0000-7000-8000-000000000001")
 
-    await expect(nobody.page.get_by_role("heading", name="Aquí no hay nada")).to_be_visible()
+    await expect(nobody.page.get_by_role("heading", name="Página no encontrada")).to_be_visible()

@@ -45,11 +45,11 @@ async def test_a_service_becomes_active_in_the_car_while_the_customer_watches(
     await ana.go("/services")
     await ana.page.get_by_role("link", name="Asientos calefactables").click()
     await ana.page.get_by_label("90 días").check()
-    await ana.press("Continuar para pagar")
+    await ana.press("Continuar al pago")
     await ana.pays()
 
-    await expect(ana.page.get_by_role("heading", name="Activo en tu coche")).to_be_visible()
-    await expect(ana.page.locator("li.done", has_text="Se cobra")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activo en su coche")).to_be_visible()
+    await expect(ana.page.locator("li.done", has_text="Cobrado")).to_be_visible()
     assert town.fleet.cars[VIN].services["heated-seats"].active
     assert ana.complaints == []
 
@@ -80,22 +80,22 @@ async def test_a_car_that_is_asleep_is_told_and_in_the_end_nothing_is_charged(
     town.fleet.add(VIN, Manner(Behaviour.SILENT))
     await ana.goes_to_buy("heated-seats")
     await ana.pays()
-    await expect(ana.page.get_by_role("heading", name="Activando en tu coche")).to_be_visible()
-    await expect(ana.page.get_by_text("dormido o sin cobertura")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activando en su coche")).to_be_visible()
+    await expect(ana.page.get_by_text("en reposo o sin cobertura")).to_be_visible()
 
     await town.pass_time(ACTIVATION_SECONDS)
 
     await expect(ana.page.get_by_role("heading", name="no se cobra")).to_be_visible()
     await ana.page.get_by_role("link", name="Anulado, no cobrado").click()
-    await expect(ana.page.get_by_text("Se anuló antes de cobrar")).to_be_visible()
+    await expect(ana.page.get_by_text("Se anuló antes de cobrarse")).to_be_visible()
 
 
 async def test_a_declined_card_activates_and_charges_nothing(town: Town, ana: Visitor) -> None:
     await ana.goes_to_buy("heated-seats")
     await ana.pays(DECLINED_CARD)
 
-    await expect(ana.page.get_by_role("heading", name="El pago no se ha hecho")).to_be_visible()
-    await expect(ana.page.get_by_role("link", name="Comprarlo otra vez")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Pago no completado")).to_be_visible()
+    await expect(ana.page.get_by_role("link", name="Comprar de nuevo")).to_be_visible()
     assert town.fleet.cars[VIN].services == {}
 
 
@@ -103,7 +103,7 @@ async def test_leaving_the_payment_page_buys_nothing(ana: Visitor) -> None:
     await ana.goes_to_buy("heated-seats")
     await ana.page.get_by_role("button", name=SPANISH.leave).click()
 
-    await expect(ana.page.get_by_role("heading", name="No llegaste a pagar")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Pago no completado")).to_be_visible()
 
 
 async def test_a_page_drawn_before_the_order_heard_of_its_payment_still_says_what_became_of_it(
@@ -121,12 +121,12 @@ async def test_a_page_drawn_before_the_order_heard_of_its_payment_still_says_wha
 
     await ana.goes_to_buy("heated-seats")
     await ana.page.get_by_role("button", name=SPANISH.leave).click()
-    await expect(ana.page.get_by_role("heading", name="No llegaste a pagar")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Pago no completado")).to_be_visible()
     monkeypatch.setattr(catalog, "service_order", late)
     await ana.page.reload()
 
-    await expect(ana.page.get_by_role("heading", name="El pago está en marcha")).to_be_visible()
-    await expect(ana.page.get_by_role("heading", name="No llegaste a pagar")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Pago en curso")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Pago no completado")).to_be_visible()
 
 
 async def test_a_page_at_rest_asks_for_nothing_and_a_hidden_page_neither(
@@ -175,5 +175,5 @@ async def test_without_a_delivered_car_nothing_can_be_bought(town: Town, chromiu
 
     await ana.go("/services/heated-seats")
 
-    await expect(ana.page.get_by_text("En cuanto tu coche esté entregado")).to_be_visible()
-    assert await ana.page.get_by_role("button", name="Continuar para pagar").count() == 0
+    await expect(ana.page.get_by_text("cuando se entregue su coche")).to_be_visible()
+    assert await ana.page.get_by_role("button", name="Continuar al pago").count() == 0

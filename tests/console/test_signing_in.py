@@ -37,7 +37,7 @@ async def test_a_wrong_password_and_an_unknown_login_are_told_alike(
         reported.append(await somebody.page.get_by_role("alert").inner_text())
 
     assert reported[0] == reported[1]
-    assert "is not right" in reported[0]
+    assert "is incorrect" in reported[0]
 
 
 async def test_who_guesses_too_often_has_to_wait_even_with_the_right_password(
@@ -49,7 +49,7 @@ async def test_who_guesses_too_often_has_to_wait_even_with_the_right_password(
     await somebody.page.get_by_label(ENGLISH.login).fill(SALES)
     await somebody.page.get_by_label(ENGLISH.password).fill(PASSWORD)
     await somebody.press(ENGLISH.enter)
-    await expect(somebody.page.get_by_role("heading", name="Too many tries")).to_be_visible()
+    await expect(somebody.page.get_by_role("heading", name="Too many attempts")).to_be_visible()
     await expect(somebody.page.get_by_text("Try again in 15 min.")).to_be_visible()
 
     await town.pass_time(15 * 60 + 1)
@@ -80,7 +80,7 @@ async def test_an_idle_session_ends_and_says_so(town: Town, chromium: Browser) -
     await town.pass_time(31 * 60)
     await sales.page.reload()
 
-    await expect(sales.page.get_by_text("Tu sesión ha terminado")).to_be_visible()
+    await expect(sales.page.get_by_text("La sesión ha caducado")).to_be_visible()
     await sales.page.get_by_label(sales.tongue.login).fill(SALES)
     await sales.page.get_by_label(sales.tongue.password).fill(PASSWORD)
     await sales.press(sales.tongue.enter)
@@ -99,7 +99,7 @@ async def test_a_form_sent_after_the_session_ended_does_nothing_and_leads_to_sig
     await town.pass_time(31 * 60)
     await sales.press(sales.tongue.reserve)
 
-    await expect(sales.page.get_by_text("Tu sesión ha terminado")).to_be_visible()
+    await expect(sales.page.get_by_text("La sesión ha caducado")).to_be_visible()
     assert await town.database.fetch("select id from customers") == []
 
 
@@ -115,13 +115,13 @@ async def test_an_access_link_opens_the_account_once(town: Town, chromium: Brows
     await ana.page.goto(link)  # a mail program that looks first does not use it up
     await ana.page.get_by_label(ana.tongue.new_password).fill("aaaaaaaaaaaa")
     await ana.press(ana.tongue.save)
-    await expect(ana.page.get_by_text("de las más usadas, o una variación")).to_be_visible()
+    await expect(ana.page.get_by_text("demasiado común")).to_be_visible()
     await ana.page.get_by_label(ana.tongue.new_password).fill(PASSWORD)
     await ana.press(ana.tongue.save)
     await ana.page.wait_for_url("**/car/*")
     await ana.page.goto(link)
 
-    await expect(ana.page.get_by_role("heading", name="ya no funciona")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="ya no es válido")).to_be_visible()
     await expect(sales.page.get_by_text("Activo", exact=True)).to_be_visible()
 
 
@@ -137,9 +137,9 @@ async def test_an_old_access_link_is_replaced_by_asking_for_another(
     await town.pass_time(WEEK + 1)
 
     await ana.page.goto(old)
-    await ana.page.get_by_role("link", name="Ask for a new link").click()
+    await ana.page.get_by_role("link", name="Request a new link").click()
     await ana.page.get_by_label(ENGLISH.email).fill(ANA.title())
-    await ana.press("Send the link")
+    await ana.press("Send link")
     await expect(ana.page.get_by_text("we have just sent a link")).to_be_visible()
     await ana.page.goto(await town.access_link(ANA, other_than=old))
     await ana.page.get_by_label(ENGLISH.new_password).fill(PASSWORD)
@@ -155,7 +155,7 @@ async def test_asking_for_a_link_does_not_tell_who_is_a_customer(
 
     await stranger.go("/forgotten")
     await stranger.page.get_by_label(ENGLISH.email).fill("stranger@example.com")
-    await stranger.press("Send the link")
+    await stranger.press("Send link")
 
     await expect(stranger.page.get_by_text("we have just sent a link")).to_be_visible()
     assert town.letterbox.letters == []
@@ -169,7 +169,7 @@ async def test_a_new_password_ends_every_other_session(town: Town, chromium: Bro
     await investigation.go("/account")
     await investigation.page.get_by_label("Contraseña actual").fill(PASSWORD)
     await investigation.page.get_by_label("Contraseña nueva").fill("another long phrase")
-    await investigation.press("Guardar la contraseña nueva")
+    await investigation.press("Guardar nueva contraseña")
     await expect(investigation.page.get_by_text("Contraseña cambiada")).to_be_visible()
     await phone.page.reload()
 

@@ -71,13 +71,13 @@ async def test_the_next_call_to_the_gateway_fails_as_chosen_and_once(
     await one.page.locator("#way").select_option("half_an_answer")
     await one.page.locator("#fail-next").click()
     line = one.page.locator(".notice.good")
-    await expect(line).to_contain_text("Authorize a payment: the next call goes wrong.")
+    await expect(line).to_contain_text("Authorize a payment: the next call fails.")
     await expect(one.page.get_by_text("acted 0 times")).to_be_visible()
     order = await town.reserved(STOCK[0][0], email=ANA)
     await town.order_is(order, OrderState.READY)
     await one.go(PAGE)
 
-    await expect(one.page.get_by_text("over", exact=True)).to_be_visible()
+    await expect(one.page.get_by_text("finished", exact=True)).to_be_visible()
     async with town.http.get(f"{town.gateway_url}/_control/ledger") as answer:
         ledger = await answer.json()
     assert [row["charges_executed"] for row in ledger["transactions"]] == [1]
@@ -110,7 +110,7 @@ async def test_the_letters_are_read_newest_first_and_their_links_lead_on(
 
     assert f'<a href="{link}"' in letters.text
     assert ANA in letters.text
-    assert "De esta máquina no sale ningún correo" in letters.text
+    assert "Ningún correo sale de este equipo" in letters.text
     assert link not in before.text
     await expect(ana.page.get_by_label(SPANISH.new_password)).to_be_visible()
 

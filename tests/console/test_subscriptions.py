@@ -39,7 +39,7 @@ async def test_a_customer_subscribes_and_sees_use_and_the_next_charge(
 ) -> None:
     await ana.go("/services")
     await ana.page.get_by_role("link", name="Autonomía ampliada").click()
-    await expect(ana.page.get_by_text("No se cobra nada hoy")).to_be_visible()
+    await expect(ana.page.get_by_text("Hoy no se cobra nada")).to_be_visible()
     subscription = await subscribes(ana)
     await town.platform.usage.record_usage(
         subscription, quantity=250, at=app.now(), source_id="charger-1"
@@ -47,7 +47,7 @@ async def test_a_customer_subscribes_and_sees_use_and_the_next_charge(
 
     await ana.page.reload()
 
-    await expect(ana.page.get_by_role("heading", name="Activa en tu coche")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="Activa en su coche")).to_be_visible()
     await expect(ana.page.get_by_text("250 kWh usados")).to_be_visible()
     await expect(ana.page.get_by_text("30,00\u00a0€").first).to_be_visible()
     await expect(ana.page.get_by_text("Próximo cobro")).to_be_visible()
@@ -61,7 +61,7 @@ async def test_the_monthly_charge_has_to_be_agreed_to(town: Town, ana: Visitor) 
 
     await ana.page.locator("main button.first").click()
 
-    await expect(ana.page.get_by_role("alert")).to_contain_text("acepta el cargo mensual")
+    await expect(ana.page.get_by_role("alert")).to_contain_text("acepte el cargo mensual")
     assert await town.platform.subscriptions.subscriptions() == []
 
 
@@ -69,10 +69,10 @@ async def test_ending_a_subscription_switches_the_service_off(town: Town, ana: V
     subscription = await subscribes(ana)
 
     await ana.page.locator("#end").click()
-    await ana.press("Sí, terminarla")
+    await ana.press("Cancelar la suscripción")
 
     await expect(
-        ana.page.get_by_role("heading", name="Desististe de esta suscripción")
+        ana.page.get_by_role("heading", name="Ha desistido de esta suscripción")
     ).to_be_visible()
 
     async def switched_off() -> bool | None:
@@ -100,7 +100,7 @@ async def test_a_month_that_is_over_is_invoiced_and_the_invoice_is_a_pdf(
 
     await at_desk.go("/invoices")
     async with at_desk.page.expect_download() as downloading:
-        await at_desk.page.get_by_role("link", name="Download as PDF").click()
+        await at_desk.page.get_by_role("link", name="Download PDF").click()
     download = await downloading.value
     path = await download.path()
 
@@ -143,7 +143,7 @@ async def test_a_card_that_was_not_confirmed_changes_nothing_and_says_so(
 
     await ana.page.get_by_role("button", name=ana.tongue.leave).click()
 
-    await expect(ana.page.get_by_text("El medio de pago no ha cambiado")).to_be_visible()
+    await expect(ana.page.get_by_text("Medio de pago no cambiado")).to_be_visible()
     assert (await town.platform.subscriptions.subscription(subscription)).payment_method == "pm_ok"
 
 
@@ -155,7 +155,7 @@ async def test_a_month_that_the_bank_wants_confirmed_is_told_and_paid(
     month = await town.month_is_over()
 
     await town.platform.billing.run_month(month)
-    letter = await town.letter_to(ANA, containing="quiere que confirmes el cobro")
+    letter = await town.letter_to(ANA, containing="solicita que confirme el cobro")
     assert town.gateway_url in letter
     await ana.go(f"/subscriptions/{subscription}")
     await ana.page.locator("#confirm").click()

@@ -70,19 +70,19 @@ async def test_a_customer_at_a_desk_in_english(town: Town, chromium: Browser) ->
     [order] = await town.database.fetch("select id from service_orders")
     await other.goto(f"{town.url}/service-orders/{order['id']}")
     await ana.pays(DECLINED_CARD)
-    await heading(ana, "The payment was not made")
-    await expect(other.get_by_role("heading", name="The payment was not made")).to_be_visible()
+    await heading(ana, "Payment not completed")
+    await expect(other.get_by_role("heading", name="Payment not completed")).to_be_visible()
 
     # A car that is asleep
     town.fleet.add(VIN, Manner(Behaviour.SILENT))
     await ana.page.locator("#again").click()
     await ana.page.locator("main button.first").click()
     await ana.pays()
-    await heading(ana, "Being activated in your car")
+    await heading(ana, "Activating in your car")
     await town.pass_time(3600 / 20)
-    await heading(ana, "It could not be activated and is not charged")
+    await heading(ana, "Not activated, not charged")
     await ana.page.locator("#service a[href^='/payments/']").click()
-    await expect(ana.page.get_by_text("It was voided before it was charged")).to_be_visible()
+    await expect(ana.page.get_by_text("Voided before it was charged")).to_be_visible()
 
     assert ana.complaints == []
 
@@ -100,10 +100,10 @@ async def test_a_lost_reservation_at_a_desk_in_english(town: Town, chromium: Bro
     await ana.page.locator("#understood").check()
     await ana.page.locator("main button.first").dblclick(no_wait_after=True)
     await ana.pays(POOR_CARD)
-    await heading(ana, "You have lost the reservation")
+    await heading(ana, "Reservation lost")
     await second.locator("main button.first").click()
 
-    await expect(second.get_by_role("heading", name="The reservation was lost")).to_be_visible()
+    await expect(second.get_by_role("heading", name="Reservation lost")).to_be_visible()
     vehicle = await town.platform.order_management.vehicle(OTHER)
     payments = await town.platform.tables.payments.listed(subject=order)
     assert (vehicle.state, len(payments)) == ("sin asignar", 2)
@@ -132,8 +132,8 @@ async def test_dealership_sales_on_a_telephone_in_english(town: Town, chromium: 
 
     await sales.page.get_by_text(ENGLISH.pay_here).click()
     await sales.pays(DECLINED_CARD)
-    await expect(sales.page.get_by_text("The deposit was not paid")).to_be_visible()
-    await sales.press("Ask for the payment again")
+    await expect(sales.page.get_by_text("Deposit not paid")).to_be_visible()
+    await sales.press("Request payment again")
     await expect(sales.page.locator("svg.qr")).to_be_visible()
     assert sales.complaints == []
 

@@ -141,7 +141,7 @@ async def a_service_is_bought_and_extended(
     """Buy a service for a car that sleeps, wake it, and buy the same again: it lasts longer."""
     ends: list[str] = []
     await presses(operations, f"Put {TO_BE_BUILT} to sleep", f"{TO_BE_BUILT} is asleep")
-    for confirmed in ("Tu coche ha confirmado", "Ampliación confirmada"):
+    for confirmed in ("Su coche ha confirmado", "Ampliación confirmada"):
         await eva.goes_to_buy("heated-seats")
         await eva.pays()
         if not ends:
@@ -164,7 +164,7 @@ async def a_service_is_subscribed_to(newcomer: Newcomer, eva: Visitor) -> None:
 
 async def a_month_passes(newcomer: Newcomer, operations: Visitor) -> None:
     """Let the month pass on the page."""
-    await presses(operations, "Let the month pass", "is over and billed. Invoices: 1")
+    await presses(operations, "Advance to end of month", "is over and billed. Invoices: 1")
     await newcomer.picture(operations, "world-after-month")
 
 

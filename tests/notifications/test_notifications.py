@@ -178,7 +178,7 @@ async def test_an_access_link_is_forgotten_once_it_was_sent(post: Post) -> None:
     rows = await post.tables.database.fetch("select n::text as row from notifications n")
     (entry,) = await post.notifications.inbox(customer)
     assert "s3cret" not in rows[0]["row"]
-    assert "con el enlace que te hemos enviado." in entry.text
+    assert "con el enlace que le hemos enviado." in entry.text
 
 
 async def test_the_inbox_shows_the_newest_first_and_forgets_no_page(post: Post) -> None:

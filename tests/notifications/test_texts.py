@@ -78,7 +78,7 @@ def test_a_ready_vehicle_tells_what_a_failed_final_payment_costs() -> None:
         for language in LOCALES
     }
 
-    assert "pierdes la reserva" in stated["es"]
+    assert "pierde la reserva" in stated["es"]
     assert "sin asignar" in stated["es"]
     assert "you lose the reservation" in stated["en"]
 

@@ -79,7 +79,7 @@ async def test_a_month_that_waits_for_its_customer_is_told_with_the_gateways_pag
 ) -> None:
     subscription, invoice, payment = await asked_for_a_month(installation)
 
-    letter = await installation.until_told("Please confirm the payment for November 2026")
+    letter = await installation.until_told("Confirm the payment for November 2026")
 
     assert payment.state is PaymentState.PENDING
     assert letter.recipient == "ana@example.com"
@@ -100,7 +100,7 @@ async def test_a_customer_is_asked_once_however_often_the_gateway_says_that_it_w
 
     assert (await installation.tables.payments.get(payment.id)).state is PaymentState.PENDING
     asked = [
-        one for one in installation.letterbox.subjects if one.startswith("Please confirm the pay")
+        one for one in installation.letterbox.subjects if one.startswith("Confirm the pay")
     ]
     assert len(asked) == 1
 
@@ -155,7 +155,7 @@ async def test_a_payment_method_that_must_be_confirmed_is_told_too(
     subscription = await installation.subscribes("pm_3ds")
     payment = await newest(installation, subscription.id)
 
-    letter = await installation.until_told("Please confirm your payment method")
+    letter = await installation.until_told("Confirm your payment method")
 
     assert subscription.state is SubscriptionState.VERIFYING
     assert payment.hosted_page_url is not None
@@ -199,7 +199,7 @@ async def test_a_new_card_is_typed_at_the_gateway_and_its_token_is_charged_from_
 
     assert charged.payment_method == "pm_ok"
     assert (await installation.invoice_of(subscription)).state == "paid"
-    assert not [one for one in installation.letterbox.subjects if re.match("Please confirm", one)]
+    assert not [one for one in installation.letterbox.subjects if re.match("Confirm", one)]
 
 
 @pytest.mark.parametrize("how", ["declined", "left"])

@@ -64,7 +64,7 @@ async def test_a_second_charge_may_save_the_subscription(database: Database) -> 
         assert after.state is SubscriptionState.ACTIVE
         assert (await installation.invoice_of(subscription)).state == "paid"
         assert letter.recipient == "ana@example.com"
-        assert any("did not go through" in one for one in installation.letterbox.subjects)
+        assert any("not completed" in one for one in installation.letterbox.subjects)
 
 
 async def test_when_every_charge_is_declined_the_subscription_is_cancelled(
@@ -99,4 +99,4 @@ async def test_the_service_stays_on_for_the_days_of_grace(database: Database) ->
 
         assert in_grace.state is SubscriptionState.ACTIVE
         assert (await installation.invoice_of(subscription)).state == "written off"
-        assert any("The charge for" in one for one in installation.letterbox.subjects)
+        assert any("Payment for" in one for one in installation.letterbox.subjects)

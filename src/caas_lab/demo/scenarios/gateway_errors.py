@@ -76,7 +76,7 @@ async def _not_there(run: ScenarioRun) -> None:
     run.expect("transactions at the gateway", 0, len(known))
     run.expect("commands sent to the vehicle", 0, (await run.testbed.vehicles.car(vin))["commands"])
     await checks.expect_notification(run, "operations", "Alert: gateway_unreachable")
-    await checks.expect_notification(run, ana, "The payment for the service failed")
+    await checks.expect_notification(run, ana, "Service payment not completed")
 
 
 async def _calls(run: ScenarioRun, operation: str, payment_id: str) -> int:

@@ -38,7 +38,7 @@ async def _service(run: ScenarioRun) -> None:
     checks.expect_money(run, payment, settled=HEATED_SEATS_PRICE, refunded=HEATED_SEATS_PRICE)
     run.expect("a second refund is refused", expected=True, seen=again.status >= 400)  # noqa: PLR2004
     await checks.expect_ledger(run, bought.payment, "settled_funds", 0)
-    await checks.expect_notification(run, ana, "Refund done")
+    await checks.expect_notification(run, ana, "Refund completed")
 
 
 async def _order(run: ScenarioRun) -> None:
@@ -66,7 +66,7 @@ async def _order(run: ScenarioRun) -> None:
     run.expect("refunded in all", money(DEPOSIT + REST),
                 money(sum(it["amounts"]["refunded"] for it in refunded)))  # fmt: skip
     await checks.expect_notification(run, ana, "Withdrawal recorded")
-    await checks.expect_notification(run, ana, "Refund done", times=len(refunded))
+    await checks.expect_notification(run, ana, "Refund completed", times=len(refunded))
     await checks.expect_notification(run, "operations", "Alert: withdrawn_after_registration")
 
 

@@ -51,8 +51,8 @@ async def _declined(run: ScenarioRun) -> None:
     placed = (await run.testbed.partners.records_of(bought.order))["orders"]
     run.expect("factory orders placed", 0, len(placed))
     await checks.expect_charges(run, bought.payment, 0)
-    await checks.expect_notification(run, ana, "The reservation was not made")
-    await checks.expect_notification(run, seller, "The reservation was not made")
+    await checks.expect_notification(run, ana, "Reservation not completed")
+    await checks.expect_notification(run, seller, "Reservation not completed")
 
 
 async def _two_dealers(run: ScenarioRun) -> None:
@@ -101,7 +101,7 @@ async def _factory_refuses(run: ScenarioRun) -> None:
     checks.expect_money(run, payment, settled=DEPOSIT, refunded=DEPOSIT)
     await checks.expect_notification(run, ana, "The factory cannot build the vehicle")
     await checks.expect_notification(run, seller, "The factory cannot build the vehicle")
-    await checks.expect_notification(run, ana, "Refund done")
+    await checks.expect_notification(run, ana, "Refund completed")
 
 
 SCENARIOS: Final = (

@@ -24,7 +24,7 @@ from caas_lab.demo.scenario import (
 from caas_lab.demo.scenario_run import ScenarioRun
 
 DECLINED: Final = 402
-NOT_CHARGED: Final = "Service not activated: you are not charged"
+NOT_CHARGED: Final = "Service not activated, not charged"
 OTA_ENGINE: Final = "OTA Activation Engine"
 YES: Final = {True: "yes", False: "no"}
 RACES: Final = 6
@@ -59,7 +59,7 @@ async def _declined(run: ScenarioRun) -> None:
     run.expect("decline code", "insufficient_funds", payment["decline_code"])
     run.expect("commands sent to the vehicle", 0, (await run.testbed.vehicles.car(vin))["commands"])
     await checks.expect_charges(run, bought.payment, 0)
-    await checks.expect_notification(run, ana, "The payment for the service failed")
+    await checks.expect_notification(run, ana, "Service payment not completed")
 
 
 async def _car_refuses(run: ScenarioRun) -> None:

@@ -76,7 +76,7 @@ async def _declined(run: ScenarioRun) -> None:
     await checks.expect_switched(run, it.vin, RANGE_PLUS, on=False)
     await checks.expect_charges(run, payment["id"], 0)
     await checks.expect_ledger(run, payment["id"], "risk_loss:subscription_declined", it.due)
-    await checks.expect_notification(run, it.customer, "Subscription cancelled: the payment failed")
+    await checks.expect_notification(run, it.customer, "Subscription cancelled: payment failed")
 
 
 async def _unknown(run: ScenarioRun) -> None:

@@ -22,7 +22,7 @@ from caas.api.settings import ApiSettings
 from caas.app import now
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.simulated_calendar import SimulatedCalendar
-from caas.console.application import build_channels
+from caas.console.application import build_console
 from caas.console.request import PageRequest
 from caas.console.settings import ConsoleSettings
 from caas.errors import StartupError
@@ -117,7 +117,7 @@ def _console(
     simulators: SimulatorControl | None,
     simulated: Simulated | None,
 ) -> WebApplication[PageRequest]:
-    return build_channels(
+    return build_console(
         platform,
         ConsoleSettings(
             public_url=settings.public_url,

@@ -149,7 +149,7 @@ async def operations(town: Town, browser: Browser) -> None:
     )
     payment = (await town.platform.tables.payments.listed(subject=unknown))[0]
     for name, path in (
-        ("payments", "payments"), ("flight-recorder", f"payments/{service.id}"),
+        ("payments", "payments"), ("payment-timeline", f"payments/{service.id}"),
         ("unknown-outcome", f"payments/{payment.id}"), ("unknown", "unknown"), ("cases", "cases"),
         ("deposit", f"cases/{lost.id}"),
         ("work", "work"), ("day", f"reconciliation/{today}"),
@@ -159,7 +159,7 @@ async def operations(town: Town, browser: Browser) -> None:
         await one.go(f"/operations/{path}")
         await picture(one, f"operations-{name}", to_its_end=False)
     await one.page.set_viewport_size({"width": 390, "height": 844})
-    for name, path in (("home", ""), ("flight-recorder", f"/payments/{service.id}")):
+    for name, path in (("home", ""), ("payment-timeline", f"/payments/{service.id}")):
         await one.go(f"/operations{path}")
         await picture(one, f"operations-{name}-phone")
 

@@ -13,7 +13,7 @@ from caas.billing_database import connection
 from caas.billing_database.audit_events import Outsider
 from caas.billing_database.connection import Database
 from caas.billing_database.erasure_rows import SEND_ACCESS_LINKS as KIND
-from caas.console.application import build_channels
+from caas.console.application import build_console
 from caas.console.request import PageRequest
 from caas.console.settings import ConsoleSettings
 from caas.payment_processing import PaymentRequest
@@ -153,7 +153,7 @@ async def _reserved(installation: Installation, customer: UUID) -> None:
 
 async def _asked(installation: Installation, email: str, seen: list[str]) -> tuple[str, list[str]]:
     """Send the form of a forgotten password; return what was shown, and what was asked of SQL."""
-    console = build_channels(
+    console = build_console(
         installation.platform,
         ConsoleSettings(public_url="http://caas.example", zone=ZONE, sign_in_keys=SIGN_IN_KEYS),
     )

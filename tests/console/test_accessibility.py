@@ -128,7 +128,7 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
     }  # fmt: skip
     paths = [path_of(route, things) for route in whole_pages_of(Role.OPERATIONS)]
     for path in (
-        *paths, "/operations/payments?q=nothing", "/operations/work?show=parked",
+        *paths, "/operations/payments?q=nothing", "/operations/jobs?show=paused",
         "/operations/cases?status=resolved", "/operations/discrepancies?show=resolved",
         "/operations/keys?refused=key_not_made", f"/operations/cases/{case.id}?done=1",
         "/intranet",
@@ -164,7 +164,8 @@ async def test_what_could_not_be_done_is_told_to_everybody(town: Town, chromium:
     await town.as_owner("alter table caas.vehicles rename to vehicles_away")
     try:
         faults += await faults_of(sales, "/intranet/stock")
-        await expect(sales.page.get_by_role("heading", name="Se ha producido un error")).to_be_visible()
+        failed = sales.page.get_by_role("heading", name="Se ha producido un error")
+    await expect(failed).to_be_visible()
     finally:
         await town.as_owner("alter table caas.vehicles_away rename to vehicles")
 

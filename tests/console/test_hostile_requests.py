@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from yarl import URL
 
-from caas.console.application import build_channels
+from caas.console.application import build_console
 from caas.console.settings import ConsoleSettings
 from caas.rules.rate_limits import RateLimit
 from caas.web.forms import FIELDS_MAX
@@ -114,7 +114,7 @@ async def test_pages_without_signing_in_are_limited_by_address_and_others_are_no
     settings = ConsoleSettings(
         public_url=town.url, zone=ZONE, sign_in_keys=SIGN_IN_KEYS, address_limit=RateLimit(0.001, 3)
     )
-    async with listening(build_channels(town.platform, settings), lifespan="off") as port:
+    async with listening(build_console(town.platform, settings), lifespan="off") as port:
         stranger = client_of(replace(town, url=f"http://127.0.0.1:{port}"))
         pages = [(await stranger.get("/sign-in")).status for _ in range(5)]
         await stranger.session.close()

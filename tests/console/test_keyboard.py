@@ -101,7 +101,7 @@ async def test_a_payment_is_found_and_a_discrepancy_decided(town: Town, chromium
     await keyboard.press("Enter")
     await expect(page.locator("#to-vehicle")).to_be_visible()  # a VIN leads to its car as well
     await opens(page, page.locator("td a.vin"), "**/operations/payments/*")
-    await expect(page.locator(".recorder")).to_be_visible()
+    await expect(page.locator(".timeline")).to_be_visible()
     await opens(page, page.locator("a[href='/operations']"), "**/operations")
     await opens(page, page.locator("a[href='/operations/discrepancies']"), "**/discrepancies")
     await opens(page, page.locator("td a"), "**/discrepancies/*")
@@ -162,12 +162,12 @@ async def test_what_was_opened_stays_open_and_what_was_written_stays_written(
     one = await engineer(town, chromium)
     page = one.page
     await one.go(f"/operations/payments/{payment.id}")
-    facts = page.locator(".recorder details summary").first
+    facts = page.locator(".timeline details summary").first
     await facts.focus()
     await page.keyboard.press("Enter")
     before = await page.locator("#payment").get_attribute("hx-get")
     await expect(page.locator("#payment")).not_to_have_attribute("hx-get", before or "")
-    await expect(page.locator(".recorder details[open]")).to_have_count(1)
+    await expect(page.locator(".timeline details[open]")).to_have_count(1)
     await expect(facts).to_be_focused()
 
     await page.locator("details.more summary").click()

@@ -17,7 +17,7 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleState
 
-CHANNELS = Path(__file__).resolve().parents[2] / "src" / "caas" / "console"
+CONSOLE = Path(__file__).resolve().parents[2] / "src" / "caas" / "console"
 ASKED = re.compile(r"""\bt\(\s*["']([\w.]+)["']\s*[,)]""")
 
 
@@ -39,7 +39,7 @@ def test_both_languages_have_the_same_words_with_the_same_places() -> None:
 def test_every_word_that_a_page_asks_for_by_name_is_there() -> None:
     asked = {
         (path.name, key)
-        for path in CHANNELS.rglob("*.html")
+        for path in CONSOLE.rglob("*.html")
         for key in ASKED.findall(path.read_text())
     }
 
@@ -67,7 +67,7 @@ def test_every_state_has_its_words(language: str) -> None:
 @pytest.mark.parametrize("language", LOCALES)
 def test_every_kind_of_case_has_a_name_and_says_what_to_do(language: str) -> None:
     words = catalogue(language)
-    runbook = (CHANNELS.parents[2] / "docs" / "operations.md").read_text("utf-8")
+    runbook = (CONSOLE.parents[2] / "docs" / "operations.md").read_text("utf-8")
     table = runbook.partition("## Alerts and cases, one by one")[2].partition("\n## ")[0]
     kinds = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
 
@@ -118,11 +118,11 @@ def test_days_of_two_years_are_shown_with_their_years() -> None:
 
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_every_kind_of_job_has_a_name(language: str) -> None:
-    table = (CHANNELS.parents[2] / "docs" / "architecture.md").read_text()
+    table = (CONSOLE.parents[2] / "docs" / "architecture.md").read_text()
     kinds = set(re.findall(r"^\| `(\w+)` \| `caas", table, re.MULTILINE))
-    words = CHANNELS / "locales" / language / "operations_words.toml"
+    words = CONSOLE / "locales" / language / "operations_values.toml"
 
-    named = tomllib.loads(words.read_text())["work"]
+    named = tomllib.loads(words.read_text())["job"]
 
     assert "authorize" in kinds
     assert kinds - named.keys() == set()

@@ -111,7 +111,7 @@ async def test_two_people_end_an_unknown_outcome(
     await expect(one.page.locator(".states .here text")).to_have_text("Failed")
     assert await one.page.evaluate("performance.timeOrigin") == loaded
     decided = "Two people decide" if tongue is ENGLISH else "Dos personas deciden"
-    await expect(one.page.locator(".recorder").get_by_text(decided).first).to_be_visible()
+    await expect(one.page.locator(".timeline").get_by_text(decided).first).to_be_visible()
     assert one.complaints == []
 
 
@@ -135,7 +135,7 @@ async def test_whoever_proposed_is_refused_as_the_second_person(
     assert (await town.platform.tables.payments.get(payment.id)).outcome == "unknown"
 
 
-async def test_the_flight_recorder_tells_everything_of_a_service(
+async def test_the_payment_timeline_shows_everything_of_a_service(
     town: Town, chromium: Browser
 ) -> None:
     await town.delivered(FINISHED, email=ANA)
@@ -148,12 +148,12 @@ async def test_the_flight_recorder_tells_everything_of_a_service(
     await one.page.locator("#q").fill(FINISHED)
     await one.page.keyboard.press("Enter")
     await one.page.locator("td a.vin").first.click()
-    recorder = one.page.locator(".recorder")
+    timeline = one.page.locator(".timeline")
 
     for reported in ("Fondos retenidos", "Autorizar · respondida", "Orden: activar", "SUCCEEDED",
                  "Webhook · transaction", "Capturar · respondida", "Servicio activo"):  # fmt: skip
-        await expect(recorder.get_by_text(reported).first).to_be_visible()
-    await expect(recorder.get_by_text("gateway_receivable").first).to_be_visible()
+        await expect(timeline.get_by_text(reported).first).to_be_visible()
+    await expect(timeline.get_by_text("gateway_receivable").first).to_be_visible()
     await expect(one.page.locator(".states .here text")).to_have_text("Capturing")
     assert one.complaints == []
 
@@ -227,9 +227,9 @@ async def test_parked_work_is_released_once(town: Town, chromium: Browser) -> No
     )  # fmt: skip
     await town.platform.tables.cases.open("jobs_parked", order, "The work was parked.")
     one, late = await engineer(town, chromium), await engineer(town, chromium, ENGLISH, SECOND)
-    await late.go("/operations/work?show=parked")
+    await late.go("/operations/jobs?show=paused")
 
-    await one.page.locator("a.tile[href='/operations/work?show=parked']").click()
+    await one.page.locator("a.tile[href='/operations/jobs?show=paused']").click()
     await one.press("Reanudar: Hacer el pedido a fábrica")
     await expect(one.page.get_by_role("status").first).to_contain_text("Hecho")
     await late.press("Release: Place the factory order")

@@ -90,8 +90,8 @@ async def test_whoever_proposed_a_resolution_cannot_agree_to_it(
     one = await engineer(town, chromium)
     await one.go("/operations/discrepancies")
     await one.page.locator("td a").first.click()
-    await one.page.locator(".recorder summary").click()
-    facts = one.page.locator(".recorder dd")
+    await one.page.locator(".timeline summary").click()
+    facts = one.page.locator(".timeline dd")
     await expect(facts.filter(has_text="€")).not_to_have_count(0)
     assert [it for it in await facts.all_inner_texts() if it.isdigit()] == [], "minor units"
     await one.page.locator("input[value='correct_by_entry']").check()

@@ -13,7 +13,7 @@ from yarl import URL
 
 from caas.billing_database import erasure_rows
 from caas.billing_database.connection import DatabaseUnavailableError
-from caas.console.application import build_channels
+from caas.console.application import build_console
 from caas.console.settings import ConsoleSettings
 from caas.payment_processing import PaymentProcessing
 from tests.console.journeys import ANA, SALES
@@ -142,7 +142,7 @@ async def test_over_https_cookies_travel_by_nothing_else(town: Town) -> None:
     settings = ConsoleSettings(
         public_url="https://caas.example", zone=ZONE, sign_in_keys=SIGN_IN_KEYS
     )
-    entrance = build_channels(town.platform, settings)
+    entrance = build_console(town.platform, settings)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from caas.billing_database.audit_events import AuditEvents, AuditType
-from caas.console.application import build_channels
+from caas.console.application import build_console
 from caas.console.second_factor import STEP_SECONDS
 from caas.console.settings import ConsoleSettings
 from caas.console.sign_in_keys import SealedElsewhereError, SignInKeys
@@ -221,7 +221,7 @@ async def test_where_it_is_required_nobody_of_operations_comes_in_without(
     one, sales = two
     await one.sign_in(OPERATIONS)
     await sales.sign_in(SALES)
-    strict = build_channels(
+    strict = build_console(
         town.platform,
         ConsoleSettings(public_url=town.url, zone=ZONE, sign_in_keys=SIGN_IN_KEYS),
     )

@@ -9,7 +9,7 @@ from playwright.async_api import Browser, expect
 from yarl import URL
 
 from caas.billing_database.identifiers import new_id
-from caas.console.application import build_channels
+from caas.console.application import build_console
 from caas.console.settings import ConsoleSettings
 from caas.rules.order_states import OrderState
 from tests.console.journeys import (
@@ -129,7 +129,7 @@ async def test_a_platform_with_real_partners_has_none_of_it(town: Town, engineer
     settings = ConsoleSettings(
         public_url=town.url, zone=ZONE, sign_in_keys=SIGN_IN_KEYS, second_factor_required=False
     )
-    entrance = build_channels(town.platform, settings)
+    entrance = build_console(town.platform, settings)
     page = await engineer.get("/account")
     cookies = engineer.session.cookie_jar.filter_cookies(URL(town.url))
     fields = {"form_token": page.field("form_token"), "key": str(new_id())}

@@ -18,7 +18,7 @@ from tests.first_minutes.checkout import SECONDS_MAX, Checkout, Up
 
 TO_BE_BUILT = "VSSZZZCAS0R000003"
 EVA = "eva@example.com"
-LETTERS = "/operations/simulators/letters"
+LETTERS = "/operations/simulators/messages"
 SIGN_IN = re.compile(r"^  (\S+@\S+) +(\S+) +\((.+)\)$", re.MULTILINE)
 PATIENCE_MS = 120_000.0
 

@@ -16,7 +16,7 @@ def test_a_platform_that_is_up_says_where_and_what_to_try() -> None:
 
     for words in (
         "http://127.0.0.1:8080/docs", "http://127.0.0.1:4711/_control/", "billing",
-        "/operations/simulators/letters", "README.md", "./caas demo --against http://127.0.0.1:8080",
+        "/operations/simulators/messages", "README.md", "./caas demo --against http://127.0.0.1:8080",
         "./caas self-check",
     ):  # fmt: skip
         assert words in stated

@@ -174,7 +174,7 @@ def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaf
         "What to try:",
         "  reserve a car as a dealership in a browser, then pay the rest as its customer",
         f"  finish a car, wake one, let a month pass: {url}/operations/simulators",
-        f"  read what customers were sent, links and all: {url}/operations/simulators/letters",
+        f"  read what customers were sent, links and all: {url}/operations/simulators/messages",
         "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
         f"  ./caas demo --against {url}    every flow and every failure, told",
         "  ./caas self-check    the invariants of the whole database",

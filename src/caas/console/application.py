@@ -151,7 +151,7 @@ class PagesSite:
         return replace(page, status=REFUSED).with_headers(where)
 
 
-def build_channels(
+def build_console(
     platform: Platform,
     settings: ConsoleSettings,
     *,

@@ -73,10 +73,10 @@ class Situation:
         return {
             "unknown": len(self.unknown),
             "cases": sum(one.cases for one in self.cases),
-            "parked": sum(one.paused for one in self.work),
+            "paused": sum(one.paused for one in self.work),
             "overdue": sum(one.overdue for one in self.work),
             "discrepancies": sum(one.discrepancies for one in self.discrepancies),
-            "broken_laws": sum(one.broken > 0 for one in self.invariants),
+            "failed_checks": sum(one.broken > 0 for one in self.invariants),
         }
 
 

@@ -14,7 +14,7 @@ from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, ge
 from caas.console.request import PageRequest
 from caas.web.response import Response
 
-FILTERS: Final = ("all", "parked", "overdue")
+FILTERS: Final = ("all", "paused", "overdue")
 KIND_CHARS_MAX: Final = 64
 
 
@@ -25,10 +25,10 @@ async def work(console: Console, request: PageRequest) -> Response:
     kind = request.query.get("kind", "")[:KIND_CHARS_MAX]
     by_kind = await operations_counts.jobs(database)
     pieces = await operations_counts.pieces(
-        database, kind=kind or None, paused=show == "parked", overdue=show == "overdue"
+        database, kind=kind or None, paused=show == "paused", overdue=show == "overdue"
     )
     return console.page(
-        request, "operations/work.html", by_kind=by_kind, pieces=pieces, kind=kind,
+        request, "operations/jobs.html", by_kind=by_kind, pieces=pieces, kind=kind,
         show=show if show in FILTERS else "all", filters=FILTERS, key=new_key(),
         now=await operations_counts.now(database), after=form_result(console, request),
     )  # fmt: skip
@@ -41,12 +41,12 @@ async def release(console: Console, request: PageRequest) -> Response:
     if not kind.isascii():
         raise NothingHereError
     return await acted(
-        console, request, "/operations/work",
+        console, request, "/operations/jobs",
         lambda: console.platform.jobs.release(kind, subject, by=request.by.name),
     )  # fmt: skip
 
 
 OPERATIONS_WORK_ROUTES: Final[tuple[PageRoute, ...]] = (
-    get("/operations/work", work, OPERATIONS),
-    post("/operations/work/{kind:word}/{subject:uuid}/release", release, OPERATIONS),
+    get("/operations/jobs", work, OPERATIONS),
+    post("/operations/jobs/{kind:word}/{subject:uuid}/release", release, OPERATIONS),
 )

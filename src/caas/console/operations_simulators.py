@@ -78,7 +78,7 @@ async def letters(console: Console, request: PageRequest) -> Response:
     )
     shown = page[:LETTERS_SHOWN]
     return console.page(
-        request, "operations/letters.html", letters=[(it, parts_of(it.text)) for it in shown],
+        request, "operations/sent_messages.html", letters=[(it, parts_of(it.text)) for it in shown],
         before=shown[-1].name if len(page) > LETTERS_SHOWN else None, is_first=not before,
     )  # fmt: skip
 
@@ -238,7 +238,7 @@ def _calendar(console: Console) -> SimulatedCalendar:
 
 OPERATIONS_SIMULATOR_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, simulators, OPERATIONS),
-    get(PATH + "/letters", letters, OPERATIONS),
+    get(PATH + "/messages", letters, OPERATIONS),
     post(PATH + "/finish", finish, OPERATIONS),
     post(PATH + "/deliver", deliver, OPERATIONS),
     post(PATH + "/manner", manner, OPERATIONS),

@@ -27,7 +27,7 @@ async def invariants(console: Console, request: PageRequest) -> Response:
     checked = await invariant_checks.last_checks(console.platform.tables.database)
     return console.page(
         request,
-        "operations/laws.html",
+        "operations/integrity_checks.html",
         invariants=sorted(
             checked, key=lambda invariant: (-invariant.broken, invariant.checked_at is not None)
         ),

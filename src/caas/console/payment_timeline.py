@@ -135,7 +135,7 @@ class _Writer:
         if action:
             title = f"{title} · {self._word('action', action)}"
         if refused:
-            title = f"{title} · {self._t('recorder.refused')}"
+            title = f"{title} · {self._t('timeline.refused')}"
         tone = "bad" if refused or answer["status"] in {"FAILED", "REJECTED"} else ""
         return Moment(
             at=answer["recorded_at"],
@@ -155,7 +155,7 @@ class _Writer:
             yield Moment(
                 at=webhook["received_at"],
                 kind="webhook",
-                title=f"{self._t('recorder.webhook')} · {webhook['type']}",
+                title=f"{self._t('timeline.webhook')} · {webhook['type']}",
                 detail=webhook["status"],
                 facts=[("id", webhook["event_id"])],
             )
@@ -165,7 +165,7 @@ class _Writer:
                 self._word("case", alert) if alert else self._word("template", source["template"])
             )
             sent = source["not_sent_because"] or (
-                self._t("recorder.sent") if source["sent_at"] else self._t("recorder.not_sent_yet")
+                self._t("timeline.sent") if source["sent_at"] else self._t("timeline.not_sent_yet")
             )
             yield Moment(
                 at=source["created_at"],
@@ -179,12 +179,12 @@ class _Writer:
             title, path = self._word("case", case["kind"]), f"/operations/cases/{case['id']}"
             yield Moment(
                 at=case["opened_at"], kind="case", detail=case["sentence"], tone="warn",
-                title=f"{self._t('recorder.case_opened')} · {title}", path=path,
+                title=f"{self._t('timeline.case_opened')} · {title}", path=path,
             )  # fmt: skip
             if case["resolved_at"]:
                 yield Moment(
                     at=case["resolved_at"], kind="case", tone="good", path=path,
-                    title=f"{self._t('recorder.case_closed')} · {title}",
+                    title=f"{self._t('timeline.case_closed')} · {title}",
                     detail=" · ".join(filter(None, (case["resolution"], case["owner"]))),
                 )  # fmt: skip
 
@@ -193,7 +193,7 @@ class _Writer:
             yield Moment(
                 at=line["at"],
                 kind="settlement",
-                title=f"{self._t('recorder.line')} · {self._word('line', line['type'])}",
+                title=f"{self._t('timeline.line')} · {self._word('line', line['type'])}",
                 detail=f"{self._word('line_class', line['class'])} · {line['day']}",
                 money=_money(line["gross"], line["currency"], self._t.language),
                 facts=self._facts(
@@ -213,7 +213,7 @@ class _Writer:
             )
         for entry in record.corrections:
             yield Moment(
-                at=entry["at"], kind="discrepancy", title=self._t("recorder.correction"),
+                at=entry["at"], kind="discrepancy", title=self._t("timeline.correction"),
                 lines=[self._entry(entry)],
             )  # fmt: skip
 
@@ -224,7 +224,7 @@ class _Writer:
             yield Moment(
                 at=refund.created_at,
                 kind="refund",
-                title=f"{self._t('recorder.refund')} · {self._word('refund_state', refund.state)}",
+                title=f"{self._t('timeline.refund')} · {self._word('refund_state', refund.state)}",
                 detail=f"{refund.reason} · {refund.requested_by}",
                 tone="bad" if refund.state == "failed" else "",
                 money=_money(refund.amount, refund.currency, self._t.language),
@@ -236,7 +236,7 @@ class _Writer:
             yield Moment(
                 at=dispute.opened_at,
                 kind="dispute",
-                title=f"{self._t('recorder.dispute')} · {dispute.state}",
+                title=f"{self._t('timeline.dispute')} · {dispute.state}",
                 detail=dispute.reason,
                 tone="warn",
                 money=_money(dispute.amount, dispute.currency, self._t.language),
@@ -254,12 +254,12 @@ class _Writer:
         for decision in self._source.decisions:
             yield Moment(
                 at=decision.proposed_at, kind="decision", detail=decision.note,
-                title=self._t("recorder.proposed", by=decision.proposed_by),
+                title=self._t("timeline.proposed", by=decision.proposed_by),
             )  # fmt: skip
             if decision.decided_at:
                 yield Moment(
                     at=decision.decided_at, kind="decision",
-                    title=self._t(f"recorder.{decision.state}", by=decision.decided_by),
+                    title=self._t(f"timeline.{decision.state}", by=decision.decided_by),
                 )  # fmt: skip
 
     def _entry(self, entry: dict[str, Any]) -> tuple[str, str, str]:

@@ -165,7 +165,7 @@ async def test_what_could_not_be_done_is_told_to_everybody(town: Town, chromium:
     try:
         faults += await faults_of(sales, "/intranet/stock")
         failed = sales.page.get_by_role("heading", name="Se ha producido un error")
-    await expect(failed).to_be_visible()
+        await expect(failed).to_be_visible()
     finally:
         await town.as_owner("alter table caas.vehicles_away rename to vehicles")
 

@@ -99,9 +99,7 @@ async def test_a_customer_is_asked_once_however_often_the_gateway_says_that_it_w
     await installation.rest()
 
     assert (await installation.tables.payments.get(payment.id)).state is PaymentState.PENDING
-    asked = [
-        one for one in installation.letterbox.subjects if one.startswith("Confirm the pay")
-    ]
+    asked = [one for one in installation.letterbox.subjects if one.startswith("Confirm the pay")]
     assert len(asked) == 1
 
 

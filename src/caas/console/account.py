@@ -1,4 +1,4 @@
-"""One's own account: password, other sessions, language.
+"""The account page: password, other sessions and other accounts.
 
 Rules a change must keep: a new password needs the old one, and ends every other session; nobody
 reaches an account from here but those that the same password opened at the sign-in, and none whose

@@ -1,4 +1,4 @@
-"""An amount of money as a person types it, read in the language of the page.
+"""Parses amounts of money as typed in the language of the page.
 
 "10.5" is ten and a half in English and "10,5" in Spanish, as people write it.
 

@@ -1,4 +1,4 @@
-"""The channels as one ASGI application: every page of every file, behind the web edge.
+"""The console as one ASGI application: all page routes behind the web middleware.
 
 Rules a change must keep: a page is reachable exactly when it stands in `ROUTES`; who may see it is
 asked before anything is read for it; a form counts only with its token and from our own pages, and
@@ -69,7 +69,7 @@ class PagesSite:
     security_headers = FOR_BROWSERS
 
     def __init__(self, console: Console, routes: tuple[PageRoute, ...]) -> None:
-        """Show these pages."""
+        """Serve these pages."""
         self._console = console
         self._router = Router(routes)
         self._addresses = AddressLimit(console.settings.address_limit)
@@ -79,7 +79,7 @@ class PagesSite:
         """Need nothing before the first request."""
 
     def begin(self, scope: Scope, headers: dict[bytes, bytes], request_id: str) -> PageRequest:
-        """Begin a visit from the head of a request."""
+        """Create the page request from the head of an HTTP request."""
         cookies = cookies_of(headers)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         request = PageRequest(scope, method, scope["path"], headers, request_id, cookies=cookies)
@@ -91,7 +91,7 @@ class PagesSite:
         return request
 
     async def respond(self, request: PageRequest, receive: Receive) -> Response:
-        """Admit a visit, read its form and show its page."""
+        """Check the request, read its form and return its page."""
         own = STATIC.response(request) or pwa.response(request.path, self._console, request)
         if own is not None:
             return own
@@ -118,15 +118,15 @@ class PagesSite:
         return await self._shown(request, match)
 
     def refuse(self, request: PageRequest, error: CaasError) -> Response:
-        """Return the page that tells of an error."""
+        """Return the error page."""
         return error_page(self._console, request, error)
 
     def more_headers(self, request: PageRequest) -> tuple[RawHeader, ...]:
-        """Return the cookies that the visit sets."""
+        """Return the cookies that the request sets."""
         return tuple(request.set_cookies)
 
     def finish(self, request: PageRequest, status: int, seconds: float) -> None:
-        """Count nothing: what people do stands in the audit events."""
+        """Record nothing: user actions are in the audit events."""
 
     async def _shown(self, request: PageRequest, match: Match[PageRoute] | None) -> Response:
         if match is None:
@@ -160,7 +160,7 @@ def build_console(
     letters: OutboxLetters | None = None,
     routes: tuple[PageRoute, ...] = ROUTES,
 ) -> WebApplication[PageRequest]:
-    """Build the channels over the platform."""
+    """Build the console over the platform."""
     database = platform.tables.database
     console = Console(
         platform=platform,

@@ -1,4 +1,4 @@
-"""The fields of a form in which a buyer says where they are and how their tax office knows them.
+"""Form fields for a buyer's address and tax ID.
 
 They stand on the customer's own page, before the final payment, and in the dealership's forms.
 

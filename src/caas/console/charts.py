@@ -1,4 +1,4 @@
-"""Charts as SVG, made here: bars beside their names, columns over time.
+"""SVG charts: horizontal bars, and columns over time.
 
 A chart is a picture of figures that stand beside it as text, so it says nothing of its own to a
 screen reader.

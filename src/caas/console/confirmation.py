@@ -1,4 +1,4 @@
-"""The page before something that cannot be undone: it says what will happen, and asks.
+"""Confirmation pages before actions that cannot be undone.
 
 A page that offers such an act leads here by a link, or sends its form here first; the form that
 does it stands here alone, at the address the page itself has, with what was filled in before.

@@ -1,4 +1,4 @@
-"""What the pages work with: the platform, settings, sessions and the renderer.
+"""The dependencies of the pages: platform, settings, sessions and renderer.
 
 Pages decide nothing: they call the same functions of the same subsystems as the API does.
 

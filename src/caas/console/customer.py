@@ -1,4 +1,4 @@
-"""The Web Platform and Mobile Application (Diagram 1): what customers use, on whatever they have.
+"""Routes of the Web Platform and Mobile Application (Diagram 1).
 
 Here is the way in to one's cars; a car and its purchase stand in `customer_order`, services in
 `customer_services`, money in `customer_payments`, the person's own settings in `account`.

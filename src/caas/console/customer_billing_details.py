@@ -1,4 +1,4 @@
-"""A customer's address and tax id, for documents that must name them (record 123).
+"""A customer's billing address and tax ID (record 123).
 
 Rule a change must keep: only its customer sees and changes them; what cannot be used is told beside
 the form, and nothing of it is kept.

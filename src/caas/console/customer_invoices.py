@@ -1,4 +1,4 @@
-"""A customer's invoices and credit notes, to read and to keep as PDF (decision 30).
+"""A customer's invoices and credit notes, as PDF (decision 30).
 
 Rule a change must keep: an invoice is given to its customer alone, under its own number.
 """

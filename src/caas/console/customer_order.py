@@ -1,4 +1,4 @@
-"""A customer's car and its purchase (Diagram 3), and desistimiento.
+"""A customer's car, its purchase (Diagram 3) and its withdrawal (desistimiento).
 
 What a declined final payment costs is said before the customer goes to pay: there is no second
 attempt, and the reservation is lost (Diagram 3, "Critical Business Rule").

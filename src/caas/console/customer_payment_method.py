@@ -1,4 +1,4 @@
-"""Another payment method for a running subscription (decision 70).
+"""Changes the payment method of a subscription (decision 70).
 
 The customer takes one that was used before, or types a card at the gateway; either is verified with
 a small hold before anything is charged to it.

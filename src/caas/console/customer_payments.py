@@ -1,4 +1,4 @@
-"""A customer's payments: the way to the gateway's page, the list, and the life of each.
+"""A customer's payments: list, details, and the redirect to the gateway.
 
 Rules a change must keep: the address of the gateway's page is the one the gateway gave for this
 payment, and is shown to its customer alone; the life of a payment is told in plain words, without

@@ -1,4 +1,4 @@
-"""A one-time service that a customer bought: paid, confirmed by the car, or withdrawn from.
+"""A customer's one-time service order: payment, activation, withdrawal.
 
 Rules a change must keep: the page says that nothing is charged until the car has confirmed, and
 says so again when it never did; what withdrawing means is said before it is done, and whether it is

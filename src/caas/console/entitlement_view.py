@@ -1,4 +1,4 @@
-"""What pages say of a service in a vehicle: until when it runs, what follows, what can be bought.
+"""View model of a service in a vehicle: active period, extensions, purchase options.
 
 One purchase after the other is one thing to whoever looks: the service, active until a day.
 

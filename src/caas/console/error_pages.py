@@ -1,4 +1,4 @@
-"""What people are told when something could not be done: plainly, in their language, with a way on.
+"""Error pages with a localized title, explanation and link.
 
 The words of an error stand under `error.<code>`; an error without words of its own is told by its
 kind. An error of ours says nothing of the inside and gives the number to quote.

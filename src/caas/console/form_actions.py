@@ -1,4 +1,4 @@
-"""A form of the console: done once, and a refusal is told on the page the form stood on.
+"""Runs a form action once and shows refusals on the page of the form.
 
 What was typed stays in its fields: the page is shown again, filled in.
 

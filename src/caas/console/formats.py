@@ -1,4 +1,4 @@
-"""Amounts, dates and times as the reader's locale writes them.
+"""Localized formats of amounts, dates and times.
 
 Rules a change must keep: an amount is shown with its currency and never rounded; a moment is shown
 in the market's time zone.

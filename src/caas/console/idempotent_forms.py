@@ -1,4 +1,4 @@
-"""A form is done once, however often it is sent: double click, reload, two tabs, back button.
+"""Idempotent form submissions: double click, reload, two tabs, back button.
 
 Every form that changes something carries a key of its own. The first time it is done; every other
 time the browser is sent where the first one was, also while the first is still under way.

@@ -1,4 +1,4 @@
-"""The Corporate Intranet (Diagram 1): what dealership sales work with.
+"""Routes of the Corporate Intranet (Diagram 1) for dealership sales.
 
 Here are the overview, the stock with what is sin asignar, and the list of orders; reserving stands
 in `intranet_reserving`, one order in `intranet_order`.

@@ -1,4 +1,4 @@
-"""The buyer of an order, entered by sales: address and tax id, as the vehicle's invoice names them.
+"""The buyer of an order, entered by sales: address and tax ID for the vehicle invoice.
 
 Rule a change must keep: sales see and change it only for customers whom their dealership knows.
 """

@@ -1,4 +1,4 @@
-"""One order as dealership sales see it: its payment, its way, its customer, what the customer got.
+"""An order for dealership sales: payment, status, customer and notifications.
 
 Diagram 2, "Reservation Complete", "Payment Failed" and "Send Access Credentials".
 

@@ -1,4 +1,4 @@
-"""Devices on which somebody has signed in before, so that strangers cannot lock them out.
+"""Known devices, so that failed attempts elsewhere do not lock the owner out.
 
 A browser that was let in keeps a signed cookie for that login. Wrong tries from elsewhere do not
 slow it down; its own do, by a count of its own. It lets nobody in.

@@ -1,4 +1,4 @@
-"""Spanish and English: which of them a browser wants, and what everything is called in it.
+"""Language negotiation and translations in Spanish and English.
 
 The words stand in `locales/<language>/*.toml`, one file for each part of the channels; a key is
 `table.name`. A word with a number in it has a form for each plural the language has.
@@ -45,10 +45,10 @@ def chosen(*, cookie: str | None, accept_language: str, default: str) -> str:
 
 
 class Translator:
-    """Says things in one language."""
+    """Translates texts into one language."""
 
     def __init__(self, language: str) -> None:
-        """Speak this language, one of `LOCALES`."""
+        """Use this language, one of `LOCALES`."""
         self.language = language
         self._words = catalogue(language)
         self._plural = Locale.parse(LOCALES[language]).plural_form

@@ -1,4 +1,4 @@
-"""What somebody was told: the same messages that were sent, to read again here.
+"""The notification inbox of a user.
 
 Rule a change must keep: whoever reads or marks a message is its recipient.
 """

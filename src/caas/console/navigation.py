@@ -1,4 +1,4 @@
-"""Where each role can go from every page: address, picture and name (`nav.<name>`) of each place.
+"""Main navigation of each role: path, icon and name (`nav.<name>`).
 
 Rule a change must keep: at most five places, because on a telephone they stand side by side.
 """

@@ -1,4 +1,4 @@
-"""What a subscription's running month comes to: used so far, and the charge to expect (Diagram 6).
+"""Estimate of a subscription's next charge from usage so far (Diagram 6).
 
 Worked out by the same rule as the invoice; it is an estimate, because the month is not over.
 

@@ -1,4 +1,4 @@
-"""The operations console: what needs a person at this moment, and what is at risk.
+"""The home page of the operations console: open issues and exposure.
 
 Here is the first page; what it counts is found, understood and resolved in the files beside it:
 payments and the audit trail of each, unknown outcomes, cases, jobs, reconciliation, laws,

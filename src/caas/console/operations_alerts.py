@@ -1,4 +1,4 @@
-"""From an alert to where something can be done about it: its case, or the payment it names.
+"""Redirects an alert to its case or payment.
 
 Rule a change must keep: an alert leads somewhere for ever, also when its case is closed.
 """

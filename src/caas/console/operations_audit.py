@@ -1,4 +1,4 @@
-"""The audit log: who made keys, accounts and links, who signed in, who changed a password.
+"""The audit log: sign-ins and changes to keys, accounts, links and passwords.
 
 Rule a change must keep: staff are shown by their logins and keys by their names, as everywhere in
 the console; of a customer nothing is shown but the id.

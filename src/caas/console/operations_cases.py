@@ -1,4 +1,4 @@
-"""Cases: what a person must look at, taken by somebody and closed with what was decided.
+"""Cases: list, assign, resolve and close.
 
 Rules a change must keep: a case is closed with words and a name; a case behind which work is parked
 closes by releasing the work, and one behind which a deposit is held by deciding about it.

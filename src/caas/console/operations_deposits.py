@@ -1,4 +1,4 @@
-"""Held deposits (decision 21): given back or kept, by one person or two, on the page of the case.
+"""Held deposits (decision 21): refunded or retained, with dual control above a limit.
 
 Rules a change must keep: whether a second person is needed, and who may agree, is for the room to
 say.

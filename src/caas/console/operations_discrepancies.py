@@ -1,4 +1,4 @@
-"""Discrepancies (Diagram 10, "Manual investigation required"): found, taken, noted, decided.
+"""Discrepancies (Diagram 10, "Manual investigation required"): list, investigate, resolve.
 
 The decision is one of the typed resolutions its kind allows; above the limit of its currency a
 second person agrees (decision 35).

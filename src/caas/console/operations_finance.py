@@ -1,4 +1,4 @@
-"""Many discrepancies decided by rule, claims on the provider, and agreed fees, in the console.
+"""Bulk resolution of discrepancies, provider claims and agreed fees.
 
 Rules a change must keep: nothing is decided here; whether a second person is needed, and who may
 agree, is the room's to say; an amount is read in the language of the page, and shown back before it

@@ -1,4 +1,4 @@
-"""Documents in the console: searched, read, sent, corrected, and corrections agreed to.
+"""Documents in the console: search, download, resend, and credit notes with approval.
 
 Rules a change must keep: a search goes by an index and a page has a limit; whether money moves and
 whether a second person is needed is for the room to say, and the page says it before it is done;

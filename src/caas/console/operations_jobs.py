@@ -1,4 +1,4 @@
-"""Jobs: everything that must still happen, with its age; what is parked can be released.
+"""Pending jobs with their age; paused jobs can be resumed.
 
 Rules a change must keep: what goes on by itself is left alone; only parked work is released, with
 the name of who did it.

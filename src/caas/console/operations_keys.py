@@ -1,4 +1,4 @@
-"""Keys of the API's callers: made with scopes, shown once, revoked for ever.
+"""API keys: created with scopes, shown once, revoked permanently.
 
 A key belongs to the account that made it. One that may act as operations works only once a second
 person has activated it (decision 50).

@@ -1,4 +1,4 @@
-"""One payment as operations see it: its audit trail, where it is in Diagram 9, what is next.
+"""A payment for operations: timeline, state in Diagram 9, next jobs and decisions.
 
 Rules a change must keep: what is shown was written down by the subsystems; what is done here goes
 through a door of the payment; the living part asks for nothing more when the payment is at rest.

@@ -1,4 +1,4 @@
-"""Payments of everybody: found by any id, filtered, paged by a cursor, taken along as CSV.
+"""Payment search: by ID or filter, paged by cursor, exported as CSV.
 
 Rules a change must keep: a search goes by an index; a page and a file have a limit; a cell of a
 file that a spreadsheet could take for a formula is text.

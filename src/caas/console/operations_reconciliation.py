@@ -1,4 +1,4 @@
-"""Days of the reconciliation (Diagram 10): their verdict, their seal, their report, also as files.
+"""Reconciled days (Diagram 10): status, seal and report files.
 
 Rules a change must keep: a verdict is computed by the room and never told by a form; a seal carries
 a name and is for ever; the page and the files say the same, because they are made of one report.

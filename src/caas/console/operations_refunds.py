@@ -1,4 +1,4 @@
-"""Refunding a payment from its page of the console: by one person, or by two above a limit.
+"""Refunds a payment from its page, with dual control above a limit.
 
 Rules a change must keep: an amount is read in the language of the page, never guessed, and shown
 back before it counts; whether a second person is needed, and what may be refunded, is for Payment

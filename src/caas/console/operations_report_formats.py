@@ -1,4 +1,4 @@
-"""Report files in the console: sent for a day, previewed, and the formats that finance keeps.
+"""Provider report files: upload, preview and saved formats.
 
 Rules a change must keep: a preview applies nothing; what is wrong with a file is told in the words
 of whoever read it, and stands with the run of its day, or in its case.

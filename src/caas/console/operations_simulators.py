@@ -1,4 +1,4 @@
-"""The simulated world of `caas up`: what it does next, and what goes wrong in it, as forms.
+"""The simulation of `caas up`: advance partners and inject faults.
 
 Cars are finished, delivered, woken; the bank settles; a month passes; a call to the gateway fails;
 what people were sent is read. So a browser alone leads from a reservation to the invoice.

@@ -1,4 +1,4 @@
-"""Colleagues and their second factors: another person resets the one of whoever has lost it.
+"""Staff accounts; another operations user resets a lost second factor.
 
 Rules a change must keep: nobody resets their own, here or in the database; a reset ends every
 session of the account, and the next sign-in sets up another second factor.

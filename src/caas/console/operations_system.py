@@ -1,4 +1,4 @@
-"""The invariants with their last check, and the ways to keys, staff and the simulators.
+"""Integrity checks with their last result.
 
 Rules a change must keep: a check reads the whole database, so that one process makes one at a time;
 what it found is kept and shown with its time.

@@ -1,4 +1,4 @@
-"""Payments whose outcome nobody knows: what was asked last, when it is asked again (decision 3).
+"""Payments with an unknown outcome and their next query (decision 3).
 
 Rules a change must keep: nothing is decided here, each leads to its payment, where one person may
 have it asked at once and two people may decide.

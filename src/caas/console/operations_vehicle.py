@@ -1,4 +1,4 @@
-"""The services of a vehicle as operations see them: what was sold, what should be on, what is.
+"""The services of a vehicle for operations: sold, target state, reported state.
 
 A vehicle that lost its memory is sent its desired state again from here.
 

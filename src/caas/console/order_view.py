@@ -1,4 +1,4 @@
-"""What pages say about a vehicle purchase: the way of the order, where it is, and what is due.
+"""View model of a vehicle purchase: steps, current state, amount due.
 
 The steps are the states of Diagrams 2 and 3 in the order in which a customer lives through them.
 

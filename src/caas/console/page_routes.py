@@ -1,4 +1,4 @@
-"""One page as a value: its address, who may see it, and the function that shows it.
+"""Page routes: method, path, roles and handler.
 
 Each file of pages ends in a table of them. A page without roles is open to everybody.
 

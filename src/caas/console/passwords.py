@@ -1,4 +1,4 @@
-"""Passwords: hashed with Argon2id, compared in constant time, refused when easily guessed.
+"""Passwords: Argon2id hashes, constant-time comparison, strength rules.
 
 The common passwords (30,000 of them, with the ways people vary them) are those of zxcvbn, MIT.
 

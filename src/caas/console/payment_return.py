@@ -1,4 +1,4 @@
-"""Coming back from the gateway's page: the gateway is asked at once, and the result is shown.
+"""The return from the gateway's page: queries the gateway and shows the result.
 
 Whoever comes back has often paid a moment ago, and the gateway's webhook is still under way. Until
 it is known how the payment ended, the page says that it is being confirmed with the bank.

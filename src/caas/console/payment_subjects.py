@@ -1,4 +1,4 @@
-"""What a customer's payments are for: a car, a service, a subscription, in the customer's words.
+"""Names of what a customer's payments are for: car, service or subscription.
 
 A subscription's payment is for the invoice of a month, or it verifies a payment method and is for
 the subscription itself.

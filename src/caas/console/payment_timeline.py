@@ -1,4 +1,4 @@
-"""The audit trail of a payment: every table's rows about it, as moments on one line of time.
+"""The payment timeline: all records about a payment in order of time.
 
 Rules a change must keep: every row of every table becomes a moment, a refused acknowledgement and
 an unanswered call too; a moment says what was written down, and no more; amounts carry their

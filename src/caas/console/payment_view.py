@@ -1,4 +1,4 @@
-"""What a page says about a payment: one situation in plain words instead of ten states.
+"""View model of a payment: one plain situation for each state.
 
 The ten names of Diagram 9 and the outcome are read together, so that "not known yet" is never told
 as a failure (decision 3), and a customer who left the gateway's page is not told of a decline.

@@ -1,4 +1,4 @@
-"""What makes the Web Platform the Mobile Application: manifest, service worker, offline page.
+"""Progressive web app: manifest, service worker and offline page.
 
 Rules a change must keep: the service worker keeps style, script and the offline page, and no page
 of anybody; it is asked for anew each time, so that a new version is never held up by an old one.

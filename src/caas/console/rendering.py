@@ -1,4 +1,4 @@
-"""Templates: Jinja, filled with plain values, one environment for each language.
+"""Jinja templates, one environment per language.
 
 Every template knows `t` (words), the filters of `formats`, `request`, and `asset` (a static file's
 address). What is in a value is text and is escaped; markup stands in templates alone.

@@ -1,4 +1,4 @@
-"""One request of a browser as every page sees it: who, what, in which language.
+"""A browser request as the pages see it: session, form, language.
 
 Rules a change must keep: a form's token follows from the secret in the browser's own cookie, so
 that nobody else can know it; the cookie is out of reach of scripts and of other sites.

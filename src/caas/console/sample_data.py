@@ -1,4 +1,4 @@
-"""What the channels begin with on one machine: people who may sign in, cars and services to sell.
+"""Sample data of a local installation: accounts, vehicles and services.
 
 `caas up` calls it at every start; only what is missing is made. In operation the stock comes in by
 the API and staff by the command line.

@@ -1,4 +1,4 @@
-"""The second factor of operations: a code from an app (TOTP, RFC 6238), or a recovery code.
+"""Two-step verification for operations: TOTP (RFC 6238) and recovery codes.
 
 It is set up with a QR code and confirmed with a code of it. Who has one gives it at every sign-in;
 where the settings require it, nobody of operations comes further without. Only another person can

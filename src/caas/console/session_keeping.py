@@ -1,4 +1,4 @@
-"""Sessions: how one begins, is recognised, and ends.
+"""Sessions: start, recognition and end.
 
 Staff are signed out after half an hour without use and after a working day; customers, who have
 the app on their own telephone, after a week without use and after a month. These spans are of the

@@ -1,4 +1,4 @@
-"""What happens once somebody was let in: the session begins, and the device is known from then on.
+"""Starts a session after sign-in and remembers the device.
 
 Rule a change must keep: who still has to give a second factor gets a session that opens nothing but
 the page that asks for it, and their device is not known yet.

@@ -1,4 +1,4 @@
-"""What the channels are told when they are built; nothing here is read from the environment.
+"""Settings of the console, passed in; nothing is read from the environment.
 
 Rule a change must keep: nothing has a default that is not safe.
 """

@@ -1,4 +1,4 @@
-"""Signing in and out, the link of the access credentials, and the language switch.
+"""Sign-in, sign-out, access links and the language switch.
 
 Diagram 2, "Send Access Credentials": the link opens a page where the customer chooses a password;
 staff get theirs from the command line.

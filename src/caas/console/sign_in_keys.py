@@ -1,4 +1,4 @@
-"""Keys of the settings that protect what lets people in: secrets at rest, and known devices.
+"""Keys that protect second-factor secrets and known-device cookies.
 
 From each key others are derived: those that encrypt the secrets of second factors and of event
 subscriptions (`encryption_at_rest`), and one that signs the cookies of known devices (HMAC-SHA256).

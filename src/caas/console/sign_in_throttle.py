@@ -1,4 +1,4 @@
-"""Tries to sign in, slowed down by login and by address, or by the known device they come from.
+"""Throttles sign-in attempts by login, address or known device.
 
 Rules a change must keep: a try is counted before it is judged; who comes from a device known for
 the login waits for nobody's wrong tries but their own; a right try does not forgive the address the

@@ -1,4 +1,4 @@
-"""Accounts of people who work here: dealership sales and operations.
+"""Staff accounts: dealership sales and operations.
 
 Nobody can make one through a page: `caas up` and the command line do. Whoever is added, or has
 forgotten the password, is given a link, and chooses a password that nobody else has seen.

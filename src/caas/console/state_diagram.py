@@ -1,4 +1,4 @@
-"""Diagram 9 as a picture: where a payment is, and the way it came.
+"""Diagram 9 as SVG, with the path a payment has taken.
 
 The states and arrows are those of `rules.payment_states`; only their places on paper stand here.
 What the seed does not draw is a broken line.

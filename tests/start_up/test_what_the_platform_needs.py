@@ -168,7 +168,7 @@ async def test_a_database_newer_than_the_program_is_left_alone(
 
     ended = await machine.runs(command, **settings)
 
-    ended.refused("newer than this program", "9999_of_tomorrow.sql")
+    ended.refused("Another version of this program made", "9999_of_tomorrow.sql")
 
 
 @pytest.mark.parametrize("command", ["serve", "work"])

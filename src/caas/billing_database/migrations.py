@@ -135,8 +135,8 @@ def _refuse_strangers(known: dict[str, str], done: dict[str, str]) -> None:
     strangers = sorted(set(done) - set(known))
     if strangers:
         raise StartupError(
-            f"The Billing Database is newer than this program (it has {strangers[-1]}). "
-            "Start the newer program, or restore the database of this one."
+            f"Another version of this program made the Billing Database: it has {strangers[-1]}, "
+            "which this version does not know. Start that version, or use an empty database."
         )
     changed = [name for name, checksum in done.items() if _sum(known[name]) != checksum]
     if changed:

@@ -21,7 +21,7 @@ from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.journal import JournalInUseError
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import REPORTING_ZONE
-from caas_simulators.starter import HELD, arguments_given, told_to_stop
+from caas_simulators.starter import HELD, arguments_given, stop_requested
 from caas_simulators.webhook_sender import Target
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _run_gateway(options: argparse.Namespace) -> None:
-    stopped = told_to_stop(held=options.held)
+    stopped = stop_requested(held=options.held)
     async with payment_gateway.running(
         gateway_settings(options), host=options.host, port=options.port
     ) as (server, _world):
@@ -50,7 +50,7 @@ async def _run_gateway(options: argparse.Namespace) -> None:
 
 
 async def _run_partners(options: argparse.Namespace) -> None:
-    stopped = told_to_stop(held=options.held)
+    stopped = stop_requested(held=options.held)
     async with order_partners.running(
         partner_settings(options), host=options.host, port=options.port
     ) as (server, _world):

@@ -147,7 +147,7 @@ class GatewayControl:
         day = reported.pop("date")
         if reported["net"] is None:
             reported["net"] = reported["gross"] - reported["fee"]
-        return json_answer(201, self._world.reports.book_as_told(day, **reported))
+        return json_answer(201, self._world.reports.book_as_asked(day, **reported))
 
     def _close_day(self, request: Request) -> Answer:
         day = _decoded(request, DayOrder).date or self._world.clock.today()

@@ -88,7 +88,7 @@ class SettlementReports:
         self._write(report, line)
         return line
 
-    def book_as_told(self, day: str | None, **reported: object) -> SettlementLine:
+    def book_as_asked(self, day: str | None, **reported: object) -> SettlementLine:
         """Write a line that says whatever it is told to, true or not, closed day or not."""
         report = self._open_report() if day is None else self._report(day)
         line = self._line(report, "adjustment", 0, 0)

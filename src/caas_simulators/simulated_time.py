@@ -88,7 +88,7 @@ class Agenda:
         """Move the clock forward to an instant; one that is over already moves nothing."""
         while self._due and self._due[0][0] <= target:
             self.clock.transition_to(self._due[0][0])
-            self._tell_first()
+            self._call_first()
         self.clock.transition_to(target)
         self.wake()
 
@@ -114,9 +114,9 @@ class Agenda:
         for _ in range(DUE_IN_ONE_GO_MAX):
             if not self._due or self._due[0][0] > now:
                 break
-            self._tell_first()
+            self._call_first()
         self.wake()
 
-    def _tell_first(self) -> None:
+    def _call_first(self) -> None:
         _, _, kind, subject_id = heapq.heappop(self._due)
         self._reported[kind](subject_id)

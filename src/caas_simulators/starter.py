@@ -32,7 +32,7 @@ def arguments_given(arguments: Sequence[str]) -> list[str]:
     return given
 
 
-def told_to_stop(*, held: bool) -> asyncio.Event:
+def stop_requested(*, held: bool) -> asyncio.Event:
     """Return what is set at SIGTERM or SIGINT, or when whoever holds us lets go.
 
     From here on no signal kills the process, so this comes before anybody is told of its address.

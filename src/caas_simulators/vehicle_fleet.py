@@ -64,7 +64,7 @@ class Fleet:
         command_keys: Mapping[str, bytes] | None = None,
         clock: Clock | None = None,
         latency_seconds: float = 0.0,
-        says_in_progress: bool = True,
+        reports_in_progress: bool = True,
         takes_in_strangers: bool = False,
         memory: FleetMemory | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class Fleet:
         self.command_keys = CommandKeys(command_keys or {})
         self.clock = clock or Clock()
         self.latency_seconds = latency_seconds
-        self.says_in_progress = says_in_progress
+        self.reports_in_progress = reports_in_progress
         self.takes_in_strangers = takes_in_strangers
         self._memory = memory or FleetMemory(None)
         self.cars = self._memory.recall(
@@ -209,7 +209,7 @@ class Fleet:
         at = car.applied[command.command_id]
         done = self._signed(car, answer_to(command, "SUCCEEDED", None, at), behaviour)
         doing = answer_to(command, "IN_PROGRESS", None, at)
-        if self.says_in_progress and behaviour not in (Behaviour.EARLY, Behaviour.REVERSED):
+        if self.reports_in_progress and behaviour not in (Behaviour.EARLY, Behaviour.REVERSED):
             self._send(car, self._signed(car, doing, Behaviour.OBEYS))
         self._send_after(car, done, self._wait_seconds(manner))
         if behaviour is Behaviour.TWICE:

@@ -20,7 +20,7 @@ import msgspec
 from caas_simulators.http_server import listening
 from caas_simulators.journal import JournalInUseError
 from caas_simulators.simulated_time import Clock
-from caas_simulators.starter import HELD, arguments_given, told_to_stop
+from caas_simulators.starter import HELD, arguments_given, stop_requested
 from caas_simulators.vehicle_car import Manner
 from caas_simulators.vehicle_command_keys import key_argument
 from caas_simulators.vehicle_connection import Gateway
@@ -40,7 +40,7 @@ class VehicleSettings:
     control_port: int = 0
     time_scale: float = 1.0
     latency_seconds: float = 0.0
-    says_in_progress: bool = True
+    reports_in_progress: bool = True
     takes_in_strangers: bool = False
     state_file: Path | None = None
     command_keys: Mapping[str, bytes] = field(default_factory=dict)
@@ -76,7 +76,7 @@ async def serving(settings: VehicleSettings) -> AsyncIterator[Vehicles]:
         command_keys=settings.command_keys,
         clock=Clock(settings.time_scale),
         latency_seconds=settings.latency_seconds,
-        says_in_progress=settings.says_in_progress,
+        reports_in_progress=settings.reports_in_progress,
         takes_in_strangers=settings.takes_in_strangers,
         memory=memory,
     )
@@ -123,7 +123,7 @@ def settings_from(arguments: Sequence[str]) -> VehicleSettings:
         control_port=parsed.control_port,
         time_scale=parsed.time_scale,
         latency_seconds=parsed.latency_seconds,
-        says_in_progress=not parsed.no_in_progress,
+        reports_in_progress=not parsed.no_in_progress,
         takes_in_strangers=parsed.strangers,
         state_file=parsed.state_file,
         command_keys=dict(parsed.command_key),
@@ -137,7 +137,7 @@ def _cars_in(path: Path) -> tuple[tuple[str, Manner | None], ...]:
 
 async def main(arguments: Sequence[str]) -> None:
     """Run the cars until the process is told to stop."""
-    stopped = told_to_stop(held=HELD in arguments)
+    stopped = stop_requested(held=HELD in arguments)
     async with serving(settings_from(arguments_given(arguments))) as vehicles:
         count = len(vehicles.fleet.cars)
         sys.stdout.write(f"{count} vehicles; control plane at {vehicles.control_url}\n")

@@ -410,7 +410,7 @@ async def test_a_handler_that_never_succeeds_is_given_up_and_told(
 ) -> None:
     monkeypatch.setattr("caas.external_systems.acknowledgement_inbox.WAIT_SECONDS", (0.001, 0.002))
     fleet = await fleet_at(broker.fleet_url, stack)
-    fleet.says_in_progress = False
+    fleet.reports_in_progress = False
     recorder = Recorder(failures_to_come=10)
     link = await link_to(broker.url, recorder, stack)
 

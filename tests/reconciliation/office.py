@@ -66,7 +66,7 @@ class Office:
         row |= reported
         row.setdefault("reference", None)
         row["net"] = row["gross"] - row["fee"]
-        self.installation.gateway.reports.book_as_told(None, **row)
+        self.installation.gateway.reports.book_as_asked(None, **row)
 
     async def capturing(self) -> Payment:
         """Make a payment that is captured in our books; the gateway knows nothing of it."""

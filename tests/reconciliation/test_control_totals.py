@@ -92,7 +92,7 @@ async def test_a_line_that_cannot_be_read_is_kept_aside_and_the_rest_goes_on(
 ) -> None:
     payment = await office.capturing()
     await office.line(payment)
-    office.installation.gateway.reports.book_as_told(
+    office.installation.gateway.reports.book_as_asked(
         None, transaction_id="txn_x", type="settlement", gross=100, fee=1, net=100,
         currency="EUR", reference=None,
     )  # fmt: skip
@@ -108,7 +108,7 @@ async def test_a_line_that_cannot_be_read_is_kept_aside_and_the_rest_goes_on(
 
 
 async def test_a_person_may_say_why_a_line_need_not_come_again(office: Office) -> None:
-    office.installation.gateway.reports.book_as_told(
+    office.installation.gateway.reports.book_as_asked(
         None, type="settlement", gross=100, fee=1, net=100
     )
     await office.closed()

@@ -77,7 +77,7 @@ class StrangeGateway:
         elif method is None:
             status = "requires_action"
         thing = self._new(asked, status, decline)
-        await self._tell_first(f"transaction.{status}", thing)
+        await self._call_first(f"transaction.{status}", thing)
         return await self._summary(request, 402 if decline else self.manners.done_status, thing)
 
     async def look_up(self, request: web.Request) -> web.Response:
@@ -100,7 +100,7 @@ class StrangeGateway:
         if thing["status"] == "voided":
             return await self._problem(request, 409, "already_voided")
         thing |= {"status": "capturing", "captured_amount": (await request.json())["amount"]}
-        await self._tell_first("transaction.capturing", thing)
+        await self._call_first("transaction.capturing", thing)
         return await self._summary(request, 200, thing)
 
     async def void(self, request: web.Request) -> web.Response:
@@ -109,7 +109,7 @@ class StrangeGateway:
         if thing["captured_amount"]:
             return await self._problem(request, 409, "already_captured")
         thing["status"] = "voided"
-        await self._tell_first("transaction.voided", thing)
+        await self._call_first("transaction.voided", thing)
         return await self._summary(request, 200, thing)
 
     async def refund(self, request: web.Request) -> web.Response:
@@ -264,7 +264,7 @@ class StrangeGateway:
         body = {"type": "about:blank", "title": "Not found", "code": "no_such_transaction"}
         return web.HTTPNotFound(text=json.dumps(body), content_type="application/problem+json")
 
-    async def _tell_first(self, kind: str, thing: Thing) -> None:
+    async def _call_first(self, kind: str, thing: Thing) -> None:
         if self.manners.webhook_first:
             await self.notify(kind, thing)
         else:

@@ -115,13 +115,13 @@ async def assign_discrepancy(api: Api, call: Call) -> Response:
     """Assign a discrepancy to a person; without a name, to the caller."""
     body = OWNER.read(call.body)
     owner = body.owner or call.by.name
-    return await _step(api, call, body, partial(_desk(api).assign, owner=owner))
+    return await _step(api, call, body, partial(_investigation(api).assign, owner=owner))
 
 
 async def note_discrepancy(api: Api, call: Call) -> Response:
     """Add a note to a discrepancy."""
     body = NOTE.read(call.body)
-    return await _step(api, call, body, partial(_desk(api).note, text=body.note))
+    return await _step(api, call, body, partial(_investigation(api).note, text=body.note))
 
 
 async def attach_evidence(api: Api, call: Call) -> Response:
@@ -130,7 +130,7 @@ async def attach_evidence(api: Api, call: Call) -> Response:
 
     async def attach() -> Response:
         discrepancy_id = call.ids["discrepancy_id"]
-        evidence_id = await _desk(api).attach(
+        evidence_id = await _investigation(api).attach(
             discrepancy_id, name=body.name, media_type=body.media_type, content=body.content,
             by=call.by.name,
         )  # fmt: skip
@@ -142,7 +142,7 @@ async def attach_evidence(api: Api, call: Call) -> Response:
 
 async def get_evidence(api: Api, call: Call) -> Response:
     """Download an attached document."""
-    name, _, content = await _desk(api).document(call.ids["evidence_id"])
+    name, _, content = await _investigation(api).document(call.ids["evidence_id"])
     where = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
     return Response(200, content, ((b"content-type", DOWNLOAD), (b"content-disposition", where)))
 
@@ -150,25 +150,25 @@ async def get_evidence(api: Api, call: Call) -> Response:
 async def resolve_discrepancy(api: Api, call: Call) -> Response:
     """Resolve a discrepancy, or propose the resolution if a second person must approve."""
     body = RESOLUTION.read(call.body)
-    resolve = partial(_desk(api).resolve, resolution=body.resolution, note=body.note)
+    resolve = partial(_investigation(api).resolve, resolution=body.resolution, note=body.note)
     return await _decision(api, call, body, resolve)
 
 
 async def approve_resolution(api: Api, call: Call) -> Response:
     """Approve a proposed resolution as the second person."""
-    return await _decision(api, call, NO_CONTENT.read(call.body), _desk(api).approve)
+    return await _decision(api, call, NO_CONTENT.read(call.body), _investigation(api).approve)
 
 
 async def reject_resolution(api: Api, call: Call) -> Response:
     """Reject a proposed resolution; the discrepancy is open again."""
     body = NOTE.read(call.body)
-    return await _decision(api, call, body, partial(_desk(api).reject, note=body.note))
+    return await _decision(api, call, body, partial(_investigation(api).reject, note=body.note))
 
 
 async def reopen_discrepancy(api: Api, call: Call) -> Response:
     """Reopen a resolved discrepancy and reverse its ledger entries."""
     body = NOTE.read(call.body)
-    return await _step(api, call, body, partial(_desk(api).reopen, note=body.note))
+    return await _step(api, call, body, partial(_investigation(api).reopen, note=body.note))
 
 
 async def _step(
@@ -198,11 +198,11 @@ async def _once(
 
 
 async def _as_it_stands(api: Api, call: Call) -> Response:
-    looked = await _desk(api).check(call.ids["discrepancy_id"])
+    looked = await _investigation(api).check(call.ids["discrepancy_id"])
     return json_response(200, discrepancy_answer(looked))
 
 
-def _desk(api: Api) -> Investigation:
+def _investigation(api: Api) -> Investigation:
     return api.platform.reconciliation.investigation
 
 

@@ -61,7 +61,7 @@ update jobs set due_at = db_now() + make_interval(secs => $4), lease_until = nul
        attempts = case when $7 then 0 else attempts end
  where kind = $1 and subject = $2 and fence = $3
 """
-PARK = """
+PAUSE = """
 update jobs set paused_at = db_now(), lease_until = null, held_by = null, last_error = $4
  where kind = $1 and subject = $2 and fence = $3
 """
@@ -228,7 +228,7 @@ class JobRows:
 
     async def pause(self, job: Job, *, because: str) -> None:
         """Pause a job until a person releases it."""
-        await self._database.fetch(PARK, job.kind, job.subject, job.fence, because)
+        await self._database.fetch(PAUSE, job.kind, job.subject, job.fence, because)
 
     async def release(self, kind: str, subject: UUID, *, within: Connection) -> bool:
         """Release a paused job; return whether other jobs of the subject are still paused.

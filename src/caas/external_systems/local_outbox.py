@@ -39,7 +39,7 @@ class LocalOutbox:
         assert messages_max > 0
         self._folder = folder
         self._messages_max = messages_max
-        self._room = 0
+        self._free_slots = 0
         self._one_at_a_time = threading.Lock()
 
     async def send(self, message: OutgoingMessage) -> None:
@@ -91,8 +91,8 @@ class LocalOutbox:
     def _make_space(self) -> None:
         """Look through the folder only when it may be full, for it is long when it matters."""
         with self._one_at_a_time:
-            if self._room > 0:
-                self._room -= 1
+            if self._free_slots > 0:
+                self._free_slots -= 1
                 return
             names = sorted(it.name for it in os.scandir(self._folder) if it.name.endswith(".eml"))
             surplus = len(names) - self._messages_max
@@ -100,7 +100,7 @@ class LocalOutbox:
                 surplus += self._messages_max // MADE_AT_ONCE
             for oldest in names[: max(surplus, 0)]:
                 (self._folder / oldest).unlink(missing_ok=True)
-            self._room = self._messages_max - len(names) + max(surplus, 0)
+            self._free_slots = self._messages_max - len(names) + max(surplus, 0)
 
 
 def _file_name(message: OutgoingMessage) -> str:

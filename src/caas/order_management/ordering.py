@@ -103,7 +103,7 @@ class Ordering:
             known = await self._tables.vehicles.locked(vehicle.vin, within=connection)
             if known is not None and other_key(known, vehicle.public_key):
                 raise VehicleDiffersError(vin=vehicle.vin)
-            if known is not None and vehicle.public_key and _factory_will_tell_key(known):
+            if known is not None and vehicle.public_key and _factory_sends_key(known):
                 raise VehicleDiffersError(
                     f"The key of the vehicle {vehicle.vin} comes from the factory, with "
                     "'vehicle.ready'; it cannot be set before."
@@ -169,5 +169,5 @@ def other_key(vehicle: Vehicle, public_key: bytes | None) -> bool:
     return not hmac.compare_digest(public_key, vehicle.public_key)
 
 
-def _factory_will_tell_key(vehicle: Vehicle) -> bool:
+def _factory_sends_key(vehicle: Vehicle) -> bool:
     return vehicle.public_key is None and not vehicle.finished

@@ -123,7 +123,7 @@ class Authorization:
         )
         match answer:
             case NoAnswer():
-                return await self._authorization_unanswered(payment, flow, answer, attempt)
+                return await self._authorization_without_answer(payment, flow, answer, attempt)
             case Refused():
                 return await self._authorization_refused(payment, flow, answer)
             case transaction:
@@ -276,7 +276,7 @@ class Authorization:
         after, transitioned = await self._transitions.try_to_apply(payment, transition, step=step)
         return after, transitioned or after.gateway_transaction_id == transaction.id
 
-    async def _authorization_unanswered(
+    async def _authorization_without_answer(
         self, payment: Payment, flow: Flow, no_answer: NoAnswer, attempt: Attempt
     ) -> Payment:
         if no_answer.wait_seconds is not None or no_answer.maybe_sent or not _may_fail(payment):

@@ -96,7 +96,7 @@ class Reconciliation:
             void=void,
             time_scale=time_scale,
         )
-        self._build_desk(settings.zone)
+        self._build_investigation(settings.zone)
         self.reporting = Reporting(
             tables.database, gateway=gateway.name, zone=settings.zone, days=self.days
         )
@@ -121,7 +121,7 @@ class Reconciliation:
             gateway=self._gateway_name,
         )
 
-    def _build_desk(self, zone: ZoneInfo) -> None:
+    def _build_investigation(self, zone: ZoneInfo) -> None:
         """Set up the desk at which discrepancies are decided, one by one or by rule."""
         claims = GatewayClaims(self._tables.database, zone=zone)
         self.investigation = Investigation(

@@ -57,12 +57,12 @@ class Overlapping:
 
     def __init__(self, throttle: "Throttle") -> None:
         """Begin none yet."""
-        self._effort = throttle
+        self._throttle = throttle
         self._under_way: deque[asyncio.Task[None]] = deque()
 
     async def begin(self, step: Callable[[Turn], Coroutine[Any, Any, None]]) -> None:
         """Begin a step as soon as few enough are under way; it awaits its turn before it ends."""
-        most = 1 if self._effort.others_are_served else OVERLAPPING_MAX
+        most = 1 if self._throttle.others_are_served else OVERLAPPING_MAX
         await self.at_most(most - 1)
         before = self._under_way[-1] if self._under_way else None
         self._under_way.append(asyncio.create_task(step(partial(_ended, before))))

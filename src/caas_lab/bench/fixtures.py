@@ -111,7 +111,7 @@ async def started(
         stack.push_async_callback(database.close)
         keys = VehicleCommandKeys([secrets.token_bytes(PRIVATE_KEY_BYTES)])
         fleet = vehicles_at_hand(1.0, keys)
-        fleet.says_in_progress = False
+        fleet.reports_in_progress = False
         link = InProcessVehicleLink(fleet, now=app.now, command_keys=keys, on_refused=_fail)
         nobody = HttpClient("http://127.0.0.1:9", partner="nobody")
         platform = build_platform(

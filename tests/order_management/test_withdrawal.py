@@ -92,7 +92,7 @@ async def test_an_unpaid_order_is_withdrawn_without_any_money(showroom: Showroom
 async def test_a_payment_that_is_authorized_after_the_withdrawal_is_voided(
     showroom: Showroom,
 ) -> None:
-    """Late truth (decision 10): the hosted page is paid although the order is gone."""
+    """Late outcome (decision 10): the hosted page is paid although the order is gone."""
     order = await showroom.ordered(await showroom.stock())
     payment = await showroom.reserve(order, None)
     await showroom.orders.withdrawal.withdraw(order.id)

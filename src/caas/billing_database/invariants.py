@@ -113,7 +113,7 @@ INVARIANTS: Final = (
         "one_transaction_per_payment",
         "Any gateway transaction other than a payment's own is voided, refunded or being undone.",
         """select e.payment_id from payment_events e
-            where e.event = 'Late truth' and e.source like 'late:%'
+            where e.event = 'Late outcome' and e.source like 'late:%'
               and not exists (select from payment_events u where u.payment_id = e.payment_id
                                and u.source = 'undone:' || substr(e.source, 6))
               and not exists (select from jobs o

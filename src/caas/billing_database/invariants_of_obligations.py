@@ -222,7 +222,7 @@ OBLIGATIONS: Final = (
              where not exists (select from disputes d
                                 where t.dispute in (d.id, d.gateway_dispute_id))
                and not exists (select from cases c where c.subject = t.payment and c.kind in
-                     ('dispute_contradiction', 'late_outcome', 'late_truth_not_undone',
+                     ('dispute_contradiction', 'late_outcome', 'late_outcome_not_undone',
                       'duplicate_transaction'))
                and not exists (select from jobs w where w.kind = 'compensate'
                                   and w.payload->>'payment' = t.payment::text)

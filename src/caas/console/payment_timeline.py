@@ -26,7 +26,7 @@ EVENT_TONES: Final = {
     "Gateway rejection": "bad", "Never sent": "bad", "Operators decide not charged": "warn",
     "Outcome unknown": "warn", "Bank rejects": "bad", "Bank reverses": "bad",
     "Capture refused": "bad", "Evidence refused": "bad", "Delivery failed": "bad",
-    "Late truth": "warn", "Dispute opened": "warn", "Dispute lost": "bad", "Loss booked": "bad",
+    "Late outcome": "warn", "Dispute opened": "warn", "Dispute lost": "bad", "Loss booked": "bad",
     "Bank confirms": "good", "Delivery confirmed": "good", "Funds reserved": "good",
     "Refund complete": "good",
 }  # fmt: skip

@@ -106,7 +106,7 @@ class Remark(StrEnum):
     DISPUTE_REVERSED = "Dispute reversed"
     DISPUTE_COUNTED = "Dispute counted"
     LOSS_BOOKED = "Loss booked"
-    LATE_OUTCOME = "Late truth"
+    LATE_OUTCOME = "Late outcome"
     DEPOSIT_HELD = "Deposit held"
     DEPOSIT_DECIDED = "Deposit decided"
 

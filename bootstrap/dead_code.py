@@ -1,8 +1,8 @@
-"""Find functions, methods, classes and imports that nothing names.
+"""Finds functions, methods, classes and imports that nothing references.
 
-Rules: a test is no reason to live: only the platform, its simulators and its benchmarks count. A
-name that only a framework calls stands in `bootstrap/alive.txt`, with its caller. Variables are
-left out, because fields are columns and members of enums are words of the diagrams.
+Rules a change must keep: use by tests does not count; a name that only a framework calls is listed
+in `bootstrap/alive.txt` with its caller; variables are excluded, because fields are columns and
+enum members are states.
 """
 
 import sys
@@ -20,7 +20,7 @@ CONFIDENCE_MIN: Final = 60
 
 
 def main() -> int:
-    """Print each piece of dead code; return how the process should end."""
+    """Print unreferenced code; return the exit status."""
     vulture = Vulture(ignore_decorators=DECORATORS)
     vulture.scavenge([str(ROOT / folder) for folder in SEEN if (ROOT / folder).exists()])
     alive = patterns(ROOT / "bootstrap" / "alive.txt")
@@ -31,12 +31,12 @@ def main() -> int:
     ]
     for item in dead:
         path = Path(item.filename).relative_to(ROOT)
-        sys.stdout.write(f"{path}:{item.first_lineno}: nothing names {item.typ} {item.name}\n")
+        sys.stdout.write(f"{path}:{item.first_lineno}: {item.typ} {item.name} is not referenced\n")
     return 1 if dead else 0
 
 
 def patterns(file: Path) -> list[str]:
-    """Return the names of a list whose comments begin with a hash."""
+    """Return the names in a list with # comments."""
     lines = (line.partition("#")[0].strip() for line in file.read_text().splitlines())
     return [line for line in lines if line]
 

@@ -1,21 +1,22 @@
-"""A pytest plugin that names a test as soon as it has failed, and why.
+"""Pytest plugin that reports each failure immediately.
 
-Rules: a run that is cut off has named what had failed by then; the whole story still comes at the
-end.
+An interrupted run has then reported the failures so far.
+
+Rule a change must keep: the plugin changes no result; the full report still follows at the end.
 """
 
 import pytest
 
 
 class FailuresAtOnce:
-    """Writes a line for each failure, in the process that writes the report."""
+    """Prints a line per failure from the reporting process."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Write to the terminal of this run."""
         self._config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Name what failed."""
+        """Report a failure."""
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if report.failed and terminal is not None:
             crash = getattr(report.longrepr, "reprcrash", None)
@@ -29,6 +30,6 @@ def _first_line(text: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Stand beside the reporter, not in the workers, whose output nobody reads."""
+    """Register in the main process only; the output of workers is not shown."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(config))

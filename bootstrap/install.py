@@ -1,8 +1,7 @@
-"""Make an environment exactly what `uv.lock` says: by a pinned uv, or by pip without it.
+"""Installs the environment of `uv.lock` with a pinned uv, or with pip.
 
-Rules: the uv that is fetched is one version, one file for each platform, its sha256 written below;
-a fetched file gets its name when it is whole; uv installs into a Python that is there and never
-downloads another.
+Rules a change must keep: the uv version is pinned, with a sha256 per platform; a downloaded file
+gets its final name when it is complete; uv uses an installed Python and never downloads one.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ from bootstrap.package_index import (
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 UV_VERSION: Final = "0.13.9"
-UV_WHEELS: Final = {  # platform: tags of the wheel and its sha256, as published on PyPI
+UV_WHEELS: Final = {  # platform: wheel tags and sha256 as published on PyPI
     "linux-x86_64-glibc": (
         "manylinux_2_17_x86_64.manylinux2014_x86_64",
         "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19",
@@ -55,27 +54,30 @@ UV_WHEELS: Final = {  # platform: tags of the wheel and its sha256, as published
 LINES_SHOWN_MAX: Final = 8
 
 
-class CannotBeHadError(Exception):
-    """There is no uv for this machine; the message says why."""
+class UvUnavailableError(Exception):
+    """No uv is available for this machine; the message gives the reason."""
 
 
-class CannotBeInstalledError(Exception):
-    """The packages cannot be installed; the message says what a person can do."""
+class InstallError(Exception):
+    """The packages cannot be installed; the message gives the remedy."""
 
 
 def install(
     home: Path, environment_dir: Path, *, developers: bool, note: Callable[[str], None]
 ) -> None:
-    """Install the locked packages, telling `note` what takes time.
+    """Install the locked packages; `note` receives progress messages.
 
     Raises:
-        CannotBeInstalledError: neither uv nor pip could.
+        InstallError: both uv and pip failed.
     """
     source = without_password(index_url())
     try:
         uv = find_uv(home, note=note)
-    except CannotBeHadError as reason:
-        note(f"uv cannot be had ({reason}); installing with pip from {source}, which takes longer.")
+    except UvUnavailableError as reason:
+        note(
+            f"uv is not available ({reason}); installing with pip from {source}, "
+            "which takes longer."
+        )
         install_with_pip(environment_dir, developers=developers)
     else:
         note(f"Installing the packages of uv.lock from {source}.")
@@ -83,13 +85,13 @@ def install(
 
 
 def find_uv(home: Path, *, note: Callable[[str], None]) -> str:
-    """Return a uv: the one fetched before, the system's if of the same series, or one fetched now.
+    """Return a uv: downloaded earlier, installed in the same series, or downloaded now.
 
     Raises:
-        CannotBeHadError: none of the three is possible.
+        UvUnavailableError: none is available.
     """
     if os.environ.get("CAAS_WITHOUT_UV"):
-        raise CannotBeHadError("CAAS_WITHOUT_UV is set")
+        raise UvUnavailableError("CAAS_WITHOUT_UV is set")
     key = platform_key()
     ours = home / "tools" / f"uv-{UV_VERSION}-{key}"
     theirs = shutil.which("uv")
@@ -99,16 +101,16 @@ def find_uv(home: Path, *, note: Callable[[str], None]) -> str:
     if theirs and _version(theirs).startswith(f"{series}."):
         return theirs
     if key not in UV_WHEELS:
-        raise CannotBeHadError(f"none is pinned for {key}")
-    note(f"Fetching uv {UV_VERSION} from {without_password(index_url())}.")
+        raise UvUnavailableError(f"no pinned version for {key}")
+    note(f"Downloading uv {UV_VERSION} from {without_password(index_url())}.")
     fetch_uv(ours, *UV_WHEELS[key])
     if _version(ours) != UV_VERSION:
-        raise CannotBeHadError(f"{ours} does not run here")
+        raise UvUnavailableError(f"{ours} does not run here")
     return str(ours)
 
 
 def platform_key() -> str:
-    """Return the name of this platform in the table of wheels."""
+    """Return this platform's key in the table of wheels."""
     key = f"{sys.platform}-{platform.machine()}"
     if key == "linux-x86_64":
         key += "-glibc" if platform.libc_ver()[0] == "glibc" else "-musl"
@@ -116,21 +118,21 @@ def platform_key() -> str:
 
 
 def fetch_uv(target: Path, tags: str, sha256: str) -> None:
-    """Download the wheel, check it, and move its one program into place.
+    """Download the wheel, verify it, and install its program.
 
     Raises:
-        CannotBeHadError: the index has no such file, or not the pinned one.
-        CannotBeInstalledError: the index does not answer.
+        UvUnavailableError: the index lacks the file or has another one.
+        InstallError: the index does not respond.
     """
     name = f"uv-{UV_VERSION}-py3-none-{tags}.whl"
     try:
         wheel = fetch(link_of(name, page_url=f"{index_url()}/uv/"))
     except (HTTPError, ValueError) as refusal:
-        raise CannotBeHadError(str(refusal)) from refusal
-    except OSError as failure:  # pip would find no network either, and take its time
-        raise CannotBeInstalledError(f"{_what_to_do('')}\n    {failure}") from failure
+        raise UvUnavailableError(str(refusal)) from refusal
+    except OSError as failure:  # pip would wait for the same unreachable network
+        raise InstallError(f"{_what_to_do('')}\n    {failure}") from failure
     if hashlib.sha256(wheel).hexdigest() != sha256:
-        raise CannotBeHadError(f"{name} is not the file whose sha256 is pinned")
+        raise UvUnavailableError(f"the sha256 of {name} differs from the pinned one")
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.{os.getpid()}")
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
@@ -140,10 +142,10 @@ def fetch_uv(target: Path, tags: str, sha256: str) -> None:
 
 
 def install_with_uv(uv: str, home: Path, environment_dir: Path, *, developers: bool) -> None:
-    """Install by uv, from the lock file's own addresses or from another index.
+    """Install with uv, from the addresses in the lock file or from another index.
 
-    The lock file holds the addresses of PyPI. With another index its names, versions and hashes
-    are exported, and the files looked up there.
+    The lock file contains PyPI's addresses. For another index, names, versions and hashes are
+    exported and looked up there.
     """
     index, environment = index_url(), environment_of_uv(home, environment_dir)
     groups = [] if developers else ["--no-dev"]
@@ -164,7 +166,7 @@ def install_with_uv(uv: str, home: Path, environment_dir: Path, *, developers: b
 
 
 def environment_of_uv(home: Path, environment_dir: Path) -> dict[str, str]:
-    """Return the variables uv runs with: no Python of its own, a cache it can write."""
+    """Return uv's environment: no managed Python, a writable cache."""
     variables = {name: text for name, text in os.environ.items() if name != "VIRTUAL_ENV"}
     variables["UV_PROJECT_ENVIRONMENT"] = str(environment_dir)
     variables["UV_PYTHON_DOWNLOADS"] = "never"
@@ -179,7 +181,7 @@ def environment_of_uv(home: Path, environment_dir: Path) -> dict[str, str]:
 
 
 def install_with_pip(environment_dir: Path, *, developers: bool) -> None:
-    """Install by pip: the same files, checked the same way."""
+    """Install with pip: the same files, verified the same way."""
     python = str(environment_dir / "bin" / "python")
     script = str(Path(__file__).with_name("install_locked.py"))
     variables = {**os.environ, "CAAS_INDEX": index_url()}
@@ -188,7 +190,7 @@ def install_with_pip(environment_dir: Path, *, developers: bool) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:
-    """Run one step; its own words are seen at a terminal, or when it fails."""
+    """Run a command; its output is shown on a terminal, or if it fails."""
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -203,20 +205,23 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         return
     lines = (done.stderr or "").strip().splitlines()[-LINES_SHOWN_MAX:]
     stated = "".join(f"\n    {line}" for line in lines)
-    raise CannotBeInstalledError(_what_to_do(done.stderr or "") + stated)
+    raise InstallError(_what_to_do(done.stderr or "") + stated)
 
 
 def _what_to_do(stated: str) -> str:
     if "uv.lock" in stated:
-        return "uv.lock cannot be read; restore it with `git checkout uv.lock`."
+        return "Cannot read uv.lock. Restore it with `git checkout uv.lock`."
     if "ensurepip" in stated:
-        return "Neither uv nor Python's venv module can be had; install python3-venv, or uv."
+        return "Neither uv nor Python's venv module is available. Install python3-venv, or uv."
     if "Expected:" in stated or "DO NOT MATCH" in stated:
-        return "A file that was fetched is not the one whose sha256 uv.lock names; look into it."
+        return (
+            "A downloaded file does not match its sha256 in uv.lock. Investigate before retrying."
+        )
     return (
-        "The packages could not be installed. Without network nothing comes from "
-        f"{without_password(index_url())}: connect this machine, or name a mirror it can reach "
-        "(PIP_INDEX_URL=https://...), and run the same command again; what was fetched is kept."
+        f"The packages could not be installed from {without_password(index_url())}. "
+        "Connect this machine to the network, or set a reachable mirror "
+        "(PIP_INDEX_URL=https://...), and run the same command again; downloaded "
+        "files are kept."
     )
 
 
@@ -228,7 +233,7 @@ def _has_cache_folder() -> bool:
 
 
 def _version(uv: str | Path) -> str:
-    """Return which version a uv says it is; nothing when it does not run."""
+    """Return the version a uv reports; empty if it does not run."""
     try:
         stated = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
     except OSError:

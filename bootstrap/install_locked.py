@@ -1,10 +1,9 @@
-"""Install what `uv.lock` says with the pip of the environment that runs this file.
+"""Installs the packages of `uv.lock` with the environment's pip.
 
-Used by `./caas` on machines where uv cannot be had. Called with `--developers` it installs the
-developers' tools as well.
+`./caas` uses it on machines without uv. `--developers` adds the development tools.
 
-Rules: exactly the locked versions, each file checked against its locked sha256; pip resolves
-nothing, because two answers to the same question would be one too many.
+Rules a change must keep: exactly the locked versions, each file verified by its sha256; pip
+resolves nothing.
 """
 
 import os
@@ -23,7 +22,7 @@ PROJECT = "caas-payments"
 
 
 def main() -> None:
-    """Install the locked packages that this platform needs, or end with pip's own status."""
+    """Install the locked packages for this platform, or exit with pip's status."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text())
     needed = list(requirements(lock, developers="--developers" in sys.argv[1:]))
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
@@ -42,7 +41,7 @@ def main() -> None:
 
 
 def requirements(lock: dict[str, Any], *, developers: bool) -> Iterator[str]:
-    """Walk from the project along the edges that hold here; yield each package with its hashes."""
+    """Follow the applicable dependencies from the project; yield each package with its hashes."""
     packages: dict[str, list[dict[str, Any]]] = {}
     for package in lock["package"]:
         packages.setdefault(package["name"], []).append(package)
@@ -66,7 +65,7 @@ def requirements(lock: dict[str, Any], *, developers: bool) -> Iterator[str]:
 
 
 def chosen(candidates: list[dict[str, Any]], edge: dict[str, Any]) -> dict[str, Any]:
-    """Return the one version of a package that the edge names."""
+    """Return the version of a package that a dependency selects."""
     return next(one for one in candidates if edge.get("version", one["version"]) == one["version"])
 
 

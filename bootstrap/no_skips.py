@@ -1,19 +1,21 @@
-"""A pytest plugin for where CI=true: a test that was skipped is a test that failed.
+"""Pytest plugin that fails a run with skipped tests where CI=true.
 
-Rules: it is loaded by `./caas test`, so that a machine without a browser cannot pass by silence.
+`./caas test` loads it, so that a machine without a browser cannot pass silently.
+
+Rule a change must keep: only a passed run is turned into a failed one.
 """
 
 import pytest
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Turn a passed run with skipped tests into a failed one."""
+    """Fail a successful run that skipped tests."""
     if exitstatus == pytest.ExitCode.OK and skipped(session):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name every test that was skipped, and why."""
+    """List the skipped tests with their reasons."""
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         terminalreporter.write_line(
@@ -22,6 +24,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def skipped(session: pytest.Session) -> bool:
-    """Say whether any test of the session was skipped."""
+    """Return whether any test was skipped."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     return bool(reporter and reporter.stats.get("skipped"))

@@ -1,6 +1,6 @@
-"""The package index that uv or pip is configured for, and how a file is fetched from it.
+"""The package index configured for uv or pip, and downloads from it.
 
-Rules: a password is never shown, and never sent to a server that is not verified.
+Rule a change must keep: a password is never printed, and never sent to an unverified server.
 """
 
 import configparser
@@ -31,14 +31,14 @@ def index_url() -> str:
 
 
 def certificates() -> str | None:
-    """Return the file of certificates the environment names, if any."""
+    """Return the certificate file named by the environment, if any."""
     names = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
     named = [os.environ.get(name) for name in names]
     return next((file for file in [*named, configured_for_pip("cert")] if _is_file(file)), None)
 
 
 def configured_for_pip(setting: str) -> str | None:
-    """Return a setting of pip's configuration files; the user's wins over the machine's."""
+    """Return a setting of pip's configuration files; the user's file takes precedence."""
     home = Path(os.environ.get("HOME") or "/nonexistent")
     config_home = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     files = [
@@ -54,15 +54,15 @@ def configured_for_pip(setting: str) -> str | None:
 
 
 def without_password(url: str) -> str:
-    """Return the address as it may be shown."""
+    """Return the URL without its password."""
     return re.sub(r"//[^/@]*@", "//", url)
 
 
 def link_of(name: str, *, page_url: str) -> str:
-    """Return the address of a file that a page of an index lists, as JSON or as HTML.
+    """Return the link to a file on an index page, JSON or HTML.
 
     Raises:
-        ValueError: the page does not list it.
+        ValueError: the page does not list the file.
     """
     page = fetch(page_url).decode()
     if page.lstrip().startswith("{"):
@@ -71,19 +71,19 @@ def link_of(name: str, *, page_url: str) -> str:
         pattern = rf"""href\s*=\s*["']([^"'#]*{re.escape(name)})[#"']"""
         links = [html.unescape(link) for link in re.findall(pattern, page)]
     if not links:
-        sentence = f"{name} is not listed there"
+        sentence = f"{name} is not listed"
         raise ValueError(sentence)
     return _with_password_of(page_url, urljoin(page_url, links[0]))
 
 
 def fetch(url: str) -> bytes:
-    """Return what is at the address.
+    """Download a URL.
 
-    Where no certificates are installed, as in a bare Debian, the server goes unverified: what is
-    fetched is trusted for its sha256, not for where it came from.
+    Without installed certificates, as in a bare Debian, the server is not verified: files are
+    verified by their sha256.
 
     Raises:
-        OSError: there is no answer, or not the right one.
+        OSError: there is no response, or an error.
     """
     request, has_password = _request(url)
     context = ssl.create_default_context(cafile=certificates())
@@ -97,7 +97,7 @@ def fetch(url: str) -> bytes:
 
 
 def _request(url: str) -> tuple[Request, bool]:
-    """Return the request, and whether it carries the password of the address."""
+    """Return the request, and whether it contains the URL's password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     headers = {"Accept": ACCEPTED, "Accept-Encoding": "gzip"}
@@ -115,7 +115,7 @@ def _answer(request: Request, context: ssl.SSLContext) -> bytes:
 
 
 def _with_password_of(page_url: str, link: str) -> str:
-    """Carry the password of an index to its own files, and to no other server's."""
+    """Add an index's password to links on the same server only."""
     page, file = urlsplit(page_url), urlsplit(link)
     same = (page.scheme, page.hostname, page.port) == (file.scheme, file.hostname, file.port)
     return file._replace(netloc=page.netloc).geturl() if same else link

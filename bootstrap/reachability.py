@@ -1,16 +1,14 @@
-"""The check `reachable`: every public function of the platform is reached from a door.
+"""The check `reachable`: every public function of the platform is used by an entry point.
 
-A door is where something from outside begins: a command of the command line, an operation of the
-API, a page, a webhook, a kind of work or a schedule. All of them hang from the command line: it
-opens the platform, and the tables of operations, pages and handlers stand in the modules it
-imports. A name that only tests use, or that is handed on and never called, hangs from nothing.
+An entry point is a command, an API operation, a page, a webhook, a job or a schedule. All are
+reachable from the command line, whose modules import the tables of operations, pages and handlers.
+A name used only by tests, or assigned but never called, is unreachable.
 
-The graph is made of names: whoever says a name reaches everything that is called so. That errs on
-the side of what is there: what is listed is reached by nobody, though not everything that nobody
-reaches is listed. Handing a method on (`self.sell = sale.sell`) is no use of it; using the new name
-is.
+The graph consists of names: using a name reaches every definition with that name. The check
+therefore misses some dead code but reports no live code. Re-exporting a method (`self.sell =
+sale.sell`) does not use it; using the new name does.
 
-Rule a change must keep: what is allowed to hang from nothing stands in `ALLOWED`, with its reason.
+Rule a change must keep: exceptions are listed in `ALLOWED` with a reason.
 """
 
 import ast
@@ -25,34 +23,34 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ROOT / "src" / "caas"
 TEMPLATES: Final = ("*.html", "*.toml", "*.typ")
-DOOR: Final = "caas.cli"
+ENTRY_POINT: Final = "caas.cli"
 USERS: Final = (ROOT / "docs", ROOT / "src" / "caas_lab")
-"""What imports the platform from outside: every module there is a door too."""
+"""Code that imports the platform from outside; each module is an entry point."""
 
-SPECIFIES: Final = "a rule that tests hold the faster SQL against"
+SPECIFIES: Final = "reference implementation for tests of the faster SQL"
 ALLOWED: Final[dict[str, str]] = {
-    "caas.billing_database.embedded_postgresql.psql_command": "people at a Python prompt",
-    "caas.billing_database.vehicles.Vehicles.put_model": "behind the one below",
-    "caas.order_management.OrderManagement.put_model": "people at a Python prompt; no call yet",
-    "caas.jobs.JobQueue.run_due": "what a worker does once; tests do it by hand",
+    "caas.billing_database.embedded_postgresql.psql_command": "interactive Python use",
+    "caas.billing_database.vehicles.Vehicles.put_model": "called by the one below",
+    "caas.order_management.OrderManagement.put_model": "interactive Python use; no call yet",
+    "caas.jobs.JobQueue.run_due": "run by workers; tests call it directly",
     "caas.rules.payment_states.fold": SPECIFIES,
     "caas.rules.postings.paid_out": SPECIFIES,
     "caas.rules.settlement_dates.punctuality": SPECIFIES,
     "caas.rules.settlement_fees.FeeTerms.of_settlement": SPECIFIES,
 }
-"""Full name of a function, and why nothing here calls it."""
+"""Full name of a function, and why nothing calls it."""
 
 DESCRIBING: Final = frozenset(
     {"property", "staticmethod", "classmethod", "dataclass", "cache", "contextmanager",
      "asynccontextmanager", "overload", "cached_property", "lru_cache", "wraps"}
 )  # fmt: skip
-"""Decorators that hand nothing to anybody; any other makes a function part of its module."""
+"""Decorators that do not register a function; any other makes it part of its module."""
 
 KNOWN_BASES: Final = frozenset(
     {"Protocol", "Generic", "StrEnum", "IntEnum", "Enum", "Exception", "NamedTuple", "Struct",
      "object", "TypedDict", "ValueError", "RuntimeError"}
 )  # fmt: skip
-"""Bases that call nothing of a class; whoever inherits from another one may be called back."""
+"""Bases that call no methods of a subclass; any other base may."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
@@ -60,7 +58,7 @@ _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 
 @dataclass(slots=True)
 class Definition:
-    """One thing that can be reached, and the names that are said in it."""
+    """A definition, and the names used in it."""
 
     full_name: str
     name: str
@@ -70,32 +68,32 @@ class Definition:
 
 
 def main() -> int:
-    """Print what hangs from nothing; return how the process should end."""
+    """Print unreachable functions; return the exit status."""
     found = unreachable(SOURCES)
     for name in found:
         if name not in ALLOWED:
-            sys.stdout.write(f"{name}: no door reaches it; call it, or delete it\n")
+            sys.stdout.write(f"{name}: unreachable; call it or delete it\n")
     for name in sorted(set(ALLOWED) - set(found)):
-        sys.stdout.write(f"{name}: it is reached now; take it off ALLOWED\n")
+        sys.stdout.write(f"{name}: reachable now; remove it from ALLOWED\n")
     return 1 if set(found) ^ set(ALLOWED) else 0
 
 
 def unreachable(sources: Path, users: Iterable[Path] = USERS) -> list[str]:
-    """Return the full names of public functions that no door reaches."""
+    """Return the full names of unreachable public functions."""
     modules = {_module_name(path, sources): path for path in sorted(sources.rglob("*.py"))}
     definitions = [one for name, path in modules.items() for one in _module(name, path)]
     by_name: dict[str, list[Definition]] = defaultdict(list)
     for one in definitions:
         by_name[one.name].append(one)
-    doors = [*by_name[DOOR], _written(sources), *_using(users)]
-    reached = _reached(doors, by_name)
+    entry_points = [*by_name[ENTRY_POINT], _written(sources), *_using(users)]
+    reached = _reached(entry_points, by_name)
     return sorted(
         one.full_name for one in definitions if one.is_public_function and id(one) not in reached
     )
 
 
-def _reached(doors: Iterable[Definition], by_name: dict[str, list[Definition]]) -> set[int]:
-    waiting, reached = list(doors), set[int]()
+def _reached(entry_points: Iterable[Definition], by_name: dict[str, list[Definition]]) -> set[int]:
+    waiting, reached = list(entry_points), set[int]()
     while waiting:
         one = waiting.pop()
         if id(one) in reached:
@@ -108,7 +106,7 @@ def _reached(doors: Iterable[Definition], by_name: dict[str, list[Definition]]) 
 
 
 def _written(sources: Path) -> Definition:
-    """Return what the templates say: pages and letters read attributes by their names."""
+    """Return the names used in templates."""
     stated = Definition("templates", "templates")
     for pattern in TEMPLATES:
         for path in sources.rglob(pattern):
@@ -117,7 +115,7 @@ def _written(sources: Path) -> Definition:
 
 
 def _using(users: Iterable[Path]) -> Iterator[Definition]:
-    """Yield each file of these folders as one door."""
+    """Yield each file of these folders as one entry point."""
     for path in sorted(path for folder in users for path in folder.rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         yield Definition(path.stem, path.stem, _summary(tree))
@@ -129,7 +127,7 @@ def _module_name(path: Path, sources: Path) -> str:
 
 
 def _module(name: str, path: Path) -> Iterator[Definition]:
-    """Yield a module and all that is defined in it; a module is known by its full name."""
+    """Yield a module and its definitions, by full name."""
     tree = ast.parse(path.read_text("utf-8"))
     module = Definition(name, name)
     yield from _defined_in(tree.body, name, module, is_open=False)
@@ -173,20 +171,20 @@ def _function(
     aliases = [it for it in ast.walk(node) if isinstance(it, ast.Assign) and _handed_on(it)]
     for alias in aliases:
         target, value = alias.targets[0], alias.value
-        assert isinstance(target, ast.Attribute), "only attributes are handed on"
+        assert isinstance(target, ast.Attribute), "only attributes are re-exported"
         yield Definition(f"{full_name}.{target.attr}", target.attr, _summary(value))
     one.reports = _summary(node, without=aliases)
     yield one
 
 
 def _handed_on(node: ast.Assign) -> bool:
-    """Whether a method is given another owner: `self.sell = sale.sell`."""
+    """Return whether a method is re-exported: `self.sell = sale.sell`."""
     target = node.targets[0]
     return isinstance(target, ast.Attribute) and isinstance(node.value, ast.Attribute)
 
 
 def _summary(node: ast.AST, *, without: Iterable[ast.AST] = ()) -> set[str]:
-    """Return every name that is used in a piece of source, and the modules it imports."""
+    """Return the names used in a piece of source, and the modules it imports."""
     left_out = set(without)
     names: set[str] = set()
     waiting = [node]

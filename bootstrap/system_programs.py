@@ -1,11 +1,10 @@
-"""The programs that only the tests need and PyPI does not have.
+"""Installs programs that only the tests need and PyPI lacks.
 
-A browser, a broker, a pooler of database connections, Prometheus, which checks our alerting
-rules, and two shells. Used by `./caas test`. As root on Debian or Ubuntu they are installed; others
-are told which are missing, and their tests are skipped with that reason; where CI=true, a skipped
-test fails.
+A browser, a broker, a connection pooler, Prometheus (for the alerting rules), and two shells.
+`./caas test` installs them as root on Debian or Ubuntu; elsewhere it lists the missing ones, whose
+tests are skipped, which fails where CI=true.
 
-Rules: an installation starts no service; CAAS_NO_APT=1 leaves the system alone; a run of named
+Rules a change must keep: installation starts no service; CAAS_NO_APT=1 disables it; a run of named
 tests installs nothing.
 """
 
@@ -24,29 +23,31 @@ PROGRAMS = {
     "zsh": ("zsh",),
     "fish": ("fish",),
 }
-WITHOUT_A_SCREEN = {"chromium": "chromium-headless-shell"}  # a third of the work for each page
+WITHOUT_A_SCREEN = {"chromium": "chromium-headless-shell"}  # a third of the time per page
 SYSTEM_FOLDERS = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it whether an installed service may start
+POLICY = Path(
+    "/usr/sbin/policy-rc.d"
+)  # Debian asks this file whether an installed service may start
 POLICY_TEXT = "#!/bin/sh\n# caas: no service starts while test programs are installed\nexit 101\n"
 APT_SECONDS_MAX = 900
 
 
 def ensure(arguments: list[str], *, note: Callable[[str], None]) -> None:
-    """Install what a whole test run needs, or say what is missing."""
+    """Install what a full test run needs, or list what is missing."""
     named_tests = any(Path(word.partition("::")[0]).exists() for word in arguments)
     if named_tests or not missing():
         return
     if can_install():
         names = " and ".join(missing())
-        note(f"Installing {names} for the tests with apt-get (CAAS_NO_APT=1 to leave it).")
+        note(f"Installing {names} for the tests with apt-get (set CAAS_NO_APT=1 to prevent this).")
         install(missing())
     if missing():
         names = " and ".join(missing())
-        note(f"{names} not found: the tests that need them are skipped.")
+        note(f"{names} not found; tests that need them are skipped.")
 
 
 def missing() -> list[str]:
-    """Return the names of the programs that no folder of the path has."""
+    """Return the programs missing from the path."""
     path = f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}"
     return [
         name
@@ -56,15 +57,15 @@ def missing() -> list[str]:
 
 
 def can_install() -> bool:
-    """Say whether the package manager is ours to use."""
+    """Return whether we may use the package manager."""
     debian = shutil.which("apt-get", path=SYSTEM_FOLDERS) is not None
     return debian and os.geteuid() == 0 and not os.environ.get("CAAS_NO_APT")
 
 
 def install(names: list[str]) -> None:
-    """Ask apt-get for the packages, once more with fresh lists when the first answer is no.
+    """Install packages, and retry once with updated lists.
 
-    A distribution without the browser that has no screen is asked for the whole one.
+    A distribution without the headless browser gets the full one.
     """
     smaller = [WITHOUT_A_SCREEN.get(name, name) for name in names]
     with no_service_starts():
@@ -77,7 +78,7 @@ def install(names: list[str]) -> None:
 
 
 def apt_get(*words: str) -> bool:
-    """Run apt-get without questions; say whether it succeeded."""
+    """Run apt-get non-interactively; return whether it succeeded."""
     path = f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}"
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": path}
     command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *words]
@@ -89,7 +90,7 @@ def apt_get(*words: str) -> bool:
 
 @contextmanager
 def no_service_starts() -> Iterator[None]:
-    """Answer Debian's question with no, unless the administrator answers it."""
+    """Deny service starts, unless the administrator set a policy."""
     ours = not POLICY.exists() or POLICY.read_text() == POLICY_TEXT
     if ours:
         POLICY.write_text(POLICY_TEXT)

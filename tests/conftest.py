@@ -11,7 +11,7 @@ import pytest
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
-from caas.cli.gc_tuning import set_aside_what_stays
+from caas.cli.commands import freeze_long_lived_objects
 from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
 from tests.long_first import long_first, rank
 
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Thousands of tests are there to the end; no collection needs to look at them."""
-    set_aside_what_stays()
+    freeze_long_lived_objects()
 
 
 @pytest.fixture(scope="session")

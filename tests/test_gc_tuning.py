@@ -5,13 +5,13 @@ import sys
 
 SERVES = """
 import gc, caas.server
-from caas.cli.gc_tuning import set_aside_what_stays
-set_aside_what_stays()
+from caas.cli.commands import freeze_long_lived_objects
+freeze_long_lived_objects()
 print(gc.get_freeze_count() > 10_000)
 """
 
 
-def test_a_process_that_set_aside_what_stays_ends_in_order() -> None:
+def test_a_process_with_frozen_objects_exits_cleanly() -> None:
     """A library told the terminal of thirty leaks, because what it had made was still set aside."""
     ended = subprocess.run(
         [sys.executable, "-c", SERVES], capture_output=True, text=True, check=True

@@ -131,7 +131,7 @@ def test_what_a_library_says_is_a_line_like_any_other(tmp_path: Path) -> None:
         logging.getLogger("uvicorn.error").warning("Card %s", "4242 4242 4242 4242")
 
     line = json.loads((tmp_path / "caas.log").read_text("utf-8"))
-    assert (line["event"], line["library"]) == ("library.said", "uvicorn.error")
+    assert (line["event"], line["library"]) == ("library.logged", "uvicorn.error")
     assert "4242" not in line["text"]
 
 

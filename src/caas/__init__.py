@@ -1,3 +1,3 @@
-"""The payment side of a Car-as-a-Service platform; `app` puts it together, `cli` starts it."""
+"""Payment platform for Car-as-a-Service; `app` composes it, `cli` starts it."""
 
 __version__ = "0.1.0"

@@ -1,11 +1,11 @@
-"""Links that open an account: sent again by the dealership, or asked for by the customer.
+"""Links that open a customer account, sent again by the dealership or requested by the customer.
 
-Diagram 2, "Send Access Credentials". The first one is Order Management's; these are for when it was
-lost or is too old. A request for a link becomes a job whoever asks, so that the answer is the same,
-and takes as long, whether the address is known here or not; the job looks.
+Diagram 2, "Send Access Credentials". Order Management sends the first link; these replace a lost or
+expired one. Every request becomes a job, so that response and timing do not reveal whether an
+address is known.
 
-Rules a change must keep: a link goes to the address the customer is known by and to no other; it
-works once and not for ever, and ends the ones before it; a request reads nothing about the address.
+Rules a change must keep: a link is sent only to the customer's stored address; it works once,
+expires, and invalidates earlier ones; a request does not look up the address.
 """
 
 import contextlib
@@ -34,32 +34,32 @@ ASKED_FROM_AN_ADDRESS_MAX: Final = 20
 
 
 class TooManyLinksError(CaasError):
-    """Enough links were sent for now; look at the last one, or wait an hour."""
+    """Too many links were requested. Use the latest one, or wait an hour."""
 
     code = "too_many_links"
     http_status = 429
 
 
 class AccessLinks:
-    """Sends links to choose a password with."""
+    """Sends links for choosing a password."""
 
     def __init__(
         self, *, tables: BillingDatabase, notifications: Notifications, public_url: str
     ) -> None:
-        """Send by these notifications; links lead to this address."""
+        """Send through these notifications; links point to `public_url`."""
         self._tables = tables
         self._notifications = notifications
         self._public_url = public_url
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the requests of people who have forgotten their password."""
+        """Register the job handler."""
         jobs.register(SEND_ACCESS_LINKS, self._send_asked)
 
     async def ask(self, email: str, *, asked_from: str) -> None:
-        """Have links sent to the customers of this address, if there are any.
+        """Request links for the customers with this address, if any.
 
         Raises:
-            TooManyLinksError: too many were asked for from the same place.
+            TooManyLinksError: too many requests from the same network.
         """
         if not await self._may_send(f"asked:{asked_from}", ASKED_FROM_AN_ADDRESS_MAX):
             raise TooManyLinksError
@@ -73,7 +73,7 @@ class AccessLinks:
     async def send(
         self, customer: UUID, order_id: UUID, *, by: UUID | Outsider, address: str
     ) -> None:
-        """Send a customer another link; the ones before it end.
+        """Send a customer a new link; earlier ones become invalid.
 
         Raises:
             TooManyLinksError: several were sent within the hour.

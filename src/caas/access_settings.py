@@ -1,6 +1,6 @@
-"""Settings of who gets in, how often, and how we get in elsewhere: sign-in, limits, partners.
+"""Settings of authentication, rate limits, and credentials at partners.
 
-Rules a change must keep: what is not set is the safe way; a sentence names a setting and never
+Rules a change must keep: every default is the secure choice; an error names a setting and never
 repeats a secret.
 """
 
@@ -19,7 +19,7 @@ from caas.setting_values import NotSetError, SettingError, needed
 
 
 class SecondFactorPolicy(StrEnum):
-    """Who of operations signs in with a second factor: all, or those who have set one up."""
+    """Which operations staff need a second factor: all, or those who have set one up."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -27,7 +27,7 @@ class SecondFactorPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """The names of a partner's settings."""
+    """Names of a partner's settings."""
 
     url: str
     token: str
@@ -51,7 +51,7 @@ TRANSPORT: Final = Partner(
 
 @dataclass(frozen=True, slots=True)
 class PartnerCredential:
-    """What we prove to a partner that we are ourselves with: a bearer token, or a certificate."""
+    """Our credential at a partner: a bearer token, or a client certificate."""
 
     token: Secret | None = None
     tls: ssl.SSLContext | None = field(default=None, repr=False)
@@ -61,64 +61,64 @@ def sign_in_keys(environment: Mapping[str, str]) -> SignInKeys:
     """Return the keys that protect second factors and known devices.
 
     Raises:
-        SettingError: there is none, or one cannot be used.
+        SettingError: a key is missing or invalid.
     """
     try:
         return SignInKeys.read(needed(environment, "CAAS_SIGN_IN_KEYS"))
     except SignInKeyError as error:
-        raise SettingError(f"CAAS_SIGN_IN_KEYS cannot be used. {error.sentence}") from error
+        raise SettingError(f"CAAS_SIGN_IN_KEYS is invalid. {error.sentence}") from error
 
 
 def second_factor(environment: Mapping[str, str]) -> SecondFactorPolicy:
-    """Return whether operations need a second factor.
+    """Return whether operations staff need a second factor.
 
     Raises:
-        SettingError: it is neither required nor optional.
+        SettingError: the value is invalid.
     """
     text = environment.get("CAAS_SECOND_FACTOR") or SecondFactorPolicy.REQUIRED
     if text not in set(SecondFactorPolicy):
         raise SettingError(
-            f"CAAS_SECOND_FACTOR is 'required' or 'optional', not '{text}'. Leave it out in "
-            "operation: there it is required."
+            f"CAAS_SECOND_FACTOR must be 'required' or 'optional', not '{text}'. "
+            "Leave it unset in production, where it is required."
         )
     return SecondFactorPolicy(text)
 
 
 def strong_login_allowed(environment: Mapping[str, str]) -> bool:
-    """Say whether `serve` and `work` may use a database login that could undo the guards.
+    """Return whether `serve` and `work` may use a database login that can bypass the guards.
 
     Raises:
-        SettingError: it says something else.
+        SettingError: the value is invalid.
     """
     text = environment.get("CAAS_STRONG_DATABASE_LOGIN") or "refused"
     if text not in {"refused", "allowed"}:
         raise SettingError(
-            f"CAAS_STRONG_DATABASE_LOGIN is 'refused' or 'allowed', not '{text}'. 'allowed' is for "
-            "development alone."
+            "CAAS_STRONG_DATABASE_LOGIN must be 'refused' or 'allowed', not "
+            f"'{text}'. Use 'allowed' only for development."
         )
     return text == "allowed"
 
 
 def local_subscribers(environment: Mapping[str, str]) -> bool:
-    """Say whether events may be delivered to this machine itself.
+    """Return whether events may be delivered to this machine.
 
     Raises:
-        SettingError: it says something else.
+        SettingError: the value is invalid.
     """
     text = environment.get("CAAS_LOCAL_SUBSCRIBERS") or "refused"
     if text not in {"refused", "allowed"}:
         raise SettingError(
-            f"CAAS_LOCAL_SUBSCRIBERS is 'refused' or 'allowed', not '{text}'. 'allowed' is for "
-            "development alone."
+            f"CAAS_LOCAL_SUBSCRIBERS must be 'refused' or 'allowed', not '{text}'. "
+            "Use 'allowed' only for development."
         )
     return text == "allowed"
 
 
 def partner_credential(partner: Partner, environment: Mapping[str, str]) -> PartnerCredential:
-    """Return what we show to a partner.
+    """Return our credential at a partner.
 
     Raises:
-        SettingError: there is nothing to show, or it cannot be used.
+        SettingError: the credential is missing or invalid.
     """
     token, certificate, authority = (
         environment.get(name, "").strip()
@@ -128,21 +128,20 @@ def partner_credential(partner: Partner, environment: Mapping[str, str]) -> Part
         raise NotSetError(partner.token)
     if certificate and environment.get(partner.url, "").startswith("http:"):
         raise SettingError(
-            f"{partner.client_certificate} is shown over TLS alone: {partner.url} must begin with "
-            "https://."
+            f"{partner.client_certificate} requires TLS: {partner.url} must begin with https://."
         )
     tls = _tls(partner, certificate, authority) if certificate or authority else None
     try:
         return PartnerCredential(Secret(token) if token else None, tls)
     except StartupError as error:
-        raise SettingError(f"{partner.token} cannot be used. {error.sentence}") from error
+        raise SettingError(f"{partner.token} is invalid. {error.sentence}") from error
 
 
 def rate_limit(name: str, default: RateLimit, environment: Mapping[str, str]) -> RateLimit:
-    """Return how often somebody may call.
+    """Return a rate limit.
 
     Raises:
-        SettingError: it is not two whole numbers.
+        SettingError: the value is not two whole numbers.
     """
     text = environment.get(name)
     if not text:
@@ -153,17 +152,18 @@ def rate_limit(name: str, default: RateLimit, environment: Mapping[str, str]) ->
         per_second, burst = 0, 0
     if not (0 < per_second <= PER_SECOND_MAX and per_second <= burst <= PER_SECOND_MAX):
         raise SettingError(
-            f"{name} is 'requests a second,requests at once', such as "
-            f"'{default.per_second:.0f},{default.burst}': whole numbers, the second not smaller."
+            f"{name} must be 'requests per second,burst', such as "
+            f"'{default.per_second:.0f},{default.burst}': whole numbers, the second "
+            "not smaller."
         )
     return RateLimit(per_second, burst)
 
 
 def trusted_proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the proxies whose word about addresses is believed.
+    """Return the proxies whose forwarded addresses are trusted.
 
     Raises:
-        SettingError: one is no address or network, or it is every address.
+        SettingError: an entry is invalid, or it includes every address.
     """
     parts = tuple(
         part.strip()
@@ -173,16 +173,18 @@ def trusted_proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
     try:
         for part in parts:
             if ip_network(part).prefixlen == 0:
-                raise SettingError("CAAS_TRUSTED_PROXIES names every address; name your proxies.")
+                raise SettingError(
+                    "CAAS_TRUSTED_PROXIES includes every address. List your proxies only."
+                )
     except ValueError as error:
         raise SettingError(
-            "CAAS_TRUSTED_PROXIES lists addresses and networks, such as '10.0.0.7,10.1.0.0/16'."
+            "CAAS_TRUSTED_PROXIES must list addresses and networks, such as '10.0.0.7,10.1.0.0/16'."
         ) from error
     return parts
 
 
 def _tls(partner: Partner, certificate: str, authority: str) -> ssl.SSLContext:
-    """Return a context that trusts an authority, or the system's, and shows our certificate."""
+    """Return a TLS context with an authority, or the system's, and our client certificate."""
     try:
         context = ssl.create_default_context(cafile=authority or None)
     except (OSError, ssl.SSLError) as error:
@@ -195,7 +197,7 @@ def _tls(partner: Partner, certificate: str, authority: str) -> ssl.SSLContext:
             context.load_cert_chain(files[0], files[1] if len(files) > 1 else None)
         except (OSError, ssl.SSLError) as error:
             raise SettingError(
-                f"{partner.client_certificate} is 'certificate.pem,key.pem', or one PEM file "
-                "with both, readable and without a password."
+                f"{partner.client_certificate} must be 'certificate.pem,key.pem', "
+                "or one PEM file with both, readable and without a password."
             ) from error
     return context

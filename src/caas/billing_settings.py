@@ -1,7 +1,6 @@
-"""What the settings say of keeping the books: fees, reports, questions about settlements, heads.
+"""Settings of fees, report files, settlement polling, and history heads.
 
-Rules a change must keep: pure, as `settings`; every error names the setting and says what would be
-right.
+Rule a change must keep: pure, as `settings`.
 """
 
 from collections.abc import Mapping
@@ -16,9 +15,9 @@ from caas.setting_values import SettingError, address_in
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """The keys that sign heads of the history, None to make none, and where copies are kept.
+    """The keys that sign heads of the history (None: no heads), and where copies are stored.
 
-    No place means the folder `heads` of the data folder.
+    Without a place, copies go to the folder `heads` of the data folder.
     """
 
     keys: VehicleCommandKeys | None = field(repr=False, default=None)
@@ -26,49 +25,49 @@ class HeadSettings:
 
 
 def settlement_fees(environment: Mapping[str, str]) -> FeeTerms | None:
-    """Return what the gateway may keep.
+    """Return the gateway's fees.
 
     Raises:
-        SettingError: it is not understood.
+        SettingError: the value is invalid.
     """
     try:
         return read_fee_terms(environment.get("CAAS_SETTLEMENT_FEES", ""))
     except FeeTermsError as error:
         raise SettingError(
-            "CAAS_SETTLEMENT_FEES is 'per mille,fixed part,fee of a dispute' in minor units, such "
-            "as '14,25,1500'."
+            "CAAS_SETTLEMENT_FEES must be 'per mille,fixed part,dispute fee' in "
+            "minor units, such as '14,25,1500'."
         ) from error
 
 
 def engine_url(environment: Mapping[str, str]) -> str:
-    """Return where reconciliation is computed, empty for this machine.
+    """Return the address of the comparison engine; empty for this machine.
 
     Raises:
-        SettingError: it is no address of a Spark Connect.
+        SettingError: it is not a Spark Connect address.
     """
     given = bool(environment.get("CAAS_ENGINE_URL"))
     return address_in(environment, "CAAS_ENGINE_URL", ("sc",)) if given else ""
 
 
 def reports_folder(environment: Mapping[str, str]) -> Path | None:
-    """Return the folder into which report files are dropped, None for nowhere.
+    """Return the drop folder for report files; None if there is none.
 
     Raises:
-        SettingError: it is no whole path.
+        SettingError: it is not an absolute path.
     """
     text = environment.get("CAAS_REPORTS_FOLDER")
     if text and not Path(text).is_absolute():
         raise SettingError(
-            f"CAAS_REPORTS_FOLDER is a whole path, such as /srv/reports, not '{text}'."
+            f"CAAS_REPORTS_FOLDER must be an absolute path, such as /srv/reports, not '{text}'."
         )
     return Path(text) if text else None
 
 
 def settlement_polls(environment: Mapping[str, str]) -> PollTerms:
-    """Return when the gateway is asked about settlements.
+    """Return when the gateway is polled for settlements.
 
     Raises:
-        SettingError: it is not understood.
+        SettingError: the value is invalid.
     """
     try:
         return read_poll_terms(
@@ -77,21 +76,22 @@ def settlement_polls(environment: Mapping[str, str]) -> PollTerms:
         )
     except PollTermsError as error:
         raise SettingError(
-            "CAAS_SETTLEMENT_POLLS lists seconds, each at least 10, such as '60,300,900,3600', and "
-            "CAAS_SETTLEMENT_POLLS_A_MINUTE is a whole number, such as '600'."
+            "CAAS_SETTLEMENT_POLLS must list seconds, each at least 10, such as "
+            "'60,300,900,3600', and CAAS_SETTLEMENT_POLLS_A_MINUTE must be a whole "
+            "number, such as '600'."
         ) from error
 
 
 def head_settings(environment: Mapping[str, str]) -> HeadSettings:
-    """Return what signs the heads of the history, and where they are kept.
+    """Return the keys that sign history heads, and where copies are stored.
 
     Raises:
-        SettingError: a key cannot be used.
+        SettingError: a key is invalid.
     """
     text = environment.get("CAAS_HEAD_KEYS")
     places = environment.get("CAAS_HEAD_COPIES", "").split(",")
     try:
         keys = VehicleCommandKeys.read(text) if text else None
     except VehicleCommandKeyError as error:
-        raise SettingError(f"CAAS_HEAD_KEYS cannot be used. {error.sentence}") from error
+        raise SettingError(f"CAAS_HEAD_KEYS is invalid. {error.sentence}") from error
     return HeadSettings(keys, tuple(place.strip() for place in places if place.strip()))

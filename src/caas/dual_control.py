@@ -1,12 +1,12 @@
-"""Dual control: what one person proposes, another one approves or rejects (decision 50).
+"""Dual control: one person proposes, another approves or rejects (decision 50).
 
-A person is an account. Names do not count: one account's session and any of its API keys are the
-same person, and whatever belongs to no account (keys of the settings, the command line) can propose
-and reject, and never approves. Discrepancies above a limit, held deposits above it, unknown
-outcomes and keys for operations are decided here.
+A person is an account: its sessions and all its API keys are the same person. Keys from the
+settings and the command line have no account; they can propose and reject but never approve. Dual
+control applies to large discrepancies and held deposits, unknown outcomes, and API keys for
+operations.
 
-Rules a change must keep: approval is judged inside the transaction that decides; the database
-refuses the same again by itself (`refuse_one_person`).
+Rule a change must keep: approval is checked inside the deciding transaction; the database enforces
+it again (`refuse_one_person`).
 """
 
 from typing import Final, Protocol, TypeVar
@@ -23,25 +23,25 @@ FORBIDDEN: Final = 403
 
 
 class NoteRefusedError(RefusedError):
-    """A note has between one and a thousand characters and no card number in it."""
+    """A note has 1 to 1000 characters and no card number."""
 
     code = "note_refused"
 
 
 class DecisionPendingError(ConflictError):
-    """A proposal waits already; another person approves or rejects it."""
+    """A proposal already exists. Another person must approve or reject it."""
 
     code = "decision_pending"
 
 
 class NothingProposedError(ConflictError):
-    """Nothing waits for a second person's decision."""
+    """There is no proposal to decide."""
 
     code = "nothing_proposed"
 
 
 class SamePersonError(ConflictError):
-    """Whoever proposed a decision cannot be its second approver, with any key or session."""
+    """The proposer cannot approve, with any key or session."""
 
     code = "same_person"
 
@@ -57,22 +57,22 @@ class ApprovalNeedsAccountError(RefusedError):
 
 
 class ApproverNotValidError(RefusedError):
-    """The approving account is closed or not of operations, or its key is revoked or not active."""
+    """The approving account is disabled or not of operations, or its key is revoked or inactive."""
 
     code = "approver_not_valid"
     http_status = FORBIDDEN
 
 
 class Proposal(Protocol):
-    """What waits for a second person."""
+    """A decision that awaits approval."""
 
     @property
     def id(self) -> UUID:
-        """Which proposal it is."""
+        """Return the proposal's id."""
 
     @property
     def proposed_account(self) -> UUID | None:
-        """Who proposed it; None where that was no account."""
+        """Return the proposer's account; None if there was none."""
 
 
 Proposed_co = TypeVar("Proposed_co", bound=Proposal, covariant=True)
@@ -82,20 +82,20 @@ class Proposals(Protocol[Proposed_co]):
     """A table of proposals, each about one subject."""
 
     async def proposed(self, subject: UUID, *, within: Connection) -> Proposed_co | None:
-        """Return what waits for a decision about a subject."""
+        """Return the pending proposal about a subject."""
 
     async def decide(
         self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
     ) -> bool:
-        """Write the decision down; False when somebody else has decided."""
+        """Record the decision; return False if it was already decided."""
 
 
 def checked_note(text: str) -> str:
-    """Return a note without the blanks around it.
+    """Return a validated note without surrounding blanks.
 
     Raises:
-        NoteRefusedError: it is empty, too long, or holds a card number.
-        PersonalDataRefusedError: it says who somebody is.
+        NoteRefusedError: it is empty, too long, or contains a card number.
+        PersonalDataRefusedError: it identifies a person.
     """
     stripped = text.strip()
     if not 0 < len(stripped) <= NOTE_CHARS_MAX or contains_card_number(stripped):
@@ -105,11 +105,11 @@ def checked_note(text: str) -> str:
 
 
 async def checked_note_about(by: Database, about: UUID, text: str) -> str:
-    """Return a note about what `about` leads to, as `checked_note` does.
+    """Return a validated note that also does not identify the customer of `about`.
 
     Raises:
-        NoteRefusedError: it is empty, too long, or holds a card number.
-        PersonalDataRefusedError: it says who somebody is, such as the customer.
+        NoteRefusedError: it is empty, too long, or contains a card number.
+        PersonalDataRefusedError: it identifies a person, such as the customer.
     """
     note = checked_note(text)
     await refuse_personal_data(by, about, note)
@@ -119,13 +119,13 @@ async def checked_note_about(by: Database, about: UUID, text: str) -> str:
 async def approve(
     proposals: Proposals[Proposed_co], subject: UUID, *, by: Actor, within: Connection
 ) -> Proposed_co:
-    """Approve, as the second person, what waits about a subject; return it.
+    """Approve the pending proposal as the second person; return it.
 
     Raises:
-        ApprovalNeedsAccountError: no account approves.
-        NothingProposedError: nothing waits, or somebody was faster.
-        SamePersonError: the account that proposed it approves.
-        ApproverNotValidError: the account or its key is not valid at this moment.
+        ApprovalNeedsAccountError: the approver has no account.
+        NothingProposedError: there is no proposal, or it was just decided.
+        SamePersonError: the proposer cannot approve.
+        ApproverNotValidError: the account or its key is not valid now.
     """
     if by.account is None:
         raise ApprovalNeedsAccountError
@@ -142,10 +142,10 @@ async def approve(
 async def reject(
     proposals: Proposals[Proposed_co], subject: UUID, *, by: Actor, within: Connection
 ) -> Proposed_co:
-    """Reject what waits about a subject, as its proposer or as another; return it.
+    """Reject the pending proposal, one's own or another person's; return it.
 
     Raises:
-        NothingProposedError: nothing waits, or somebody was faster.
+        NothingProposedError: there is no proposal, or it was just decided.
     """
     proposal = await _waiting(proposals, subject, within)
     if not await proposals.decide(proposal.id, approved=False, by=by, within=within):
@@ -156,10 +156,10 @@ async def reject(
 async def withdraw(
     database: Database, proposals: Proposals[Proposed_co], subject: UUID, *, by: Actor
 ) -> None:
-    """Take a proposal back, one's own or another's, in a transaction of its own.
+    """Withdraw a proposal in a transaction of its own.
 
     Raises:
-        NothingProposedError: none waits.
+        NothingProposedError: there is no proposal.
     """
 
     async def alone(connection: Connection) -> None:

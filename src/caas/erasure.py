@@ -1,13 +1,12 @@
-"""Erasing a customer: first nothing is open any more, then no copy is left (decision 92).
+"""Erases a customer once nothing is pending (decision 92).
 
-Whatever may still charge the customer, pay them back or reach them stands in the way and is listed.
-A caller who says so has ended what can be ended: subscriptions and pages nobody has paid on. What
-is paid on such a page afterwards is voided, because its customer was erased.
+Anything that may still charge, refund or notify the customer blocks the erasure and is listed. On
+request, subscriptions and unpaid payment pages are ended first; a later payment on such a page is
+voided.
 
-Rules a change must keep: the list is read again under the customer's lock, in the commit that
-clears; messages on this machine are removed by jobs of that commit, so that a crash leaves
-none; of what the law keeps only a full invoice says who the customer was, and none that is due is
-issued after its customer's name is gone.
+Rules a change must keep: the list is read again under the customer's lock in the erasing commit;
+local messages are deleted by jobs of that commit; of the documents kept by law only full invoices
+identify the customer, and none is issued after the erasure.
 """
 
 from collections.abc import Sequence
@@ -28,14 +27,14 @@ from caas.service_catalog.subscriptions import Subscriptions
 
 FORGET_MESSAGES: Final = "forget_messages"
 BEING_SENT_SECONDS: Final = 60.0
-"""A message that was on its way while its reader was erased has arrived by then."""
+"""Wait for messages that were being sent during the erasure."""
 
 ENDED_ON_REQUEST: Final = frozenset({OpenKind.SUBSCRIPTION, OpenKind.UNPAID_ORDER, OpenKind.PAGE})
 
 
 @dataclass(frozen=True, slots=True)
 class Erasing:
-    """How far an erasure is: done when nothing is open; `began` says that something was ended."""
+    """Progress of an erasure: done when nothing is pending; `began` if something was ended."""
 
     open: Sequence[OpenThing]
     began: bool = False
@@ -43,7 +42,7 @@ class Erasing:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Documents that the law keeps with their buyer, and evidence, which nobody looks into."""
+    """Documents kept by law with their buyer, and evidence that was not inspected."""
 
     documents: Sequence[KeptDocument]
     evidence: Sequence[UUID]
@@ -62,7 +61,7 @@ class Erasure:
         issuing: Issuing,
         zone: str,
     ) -> None:
-        """End what is open in these subsystems; months end in this time zone."""
+        """End pending items in these subsystems; months end in this time zone."""
         self._tables = tables
         self._orders = order_management
         self._subscriptions = subscriptions
@@ -71,13 +70,13 @@ class Erasure:
         self._zone = zone
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the removal of messages."""
+        """Register the job handler."""
         jobs.register(FORGET_MESSAGES, self._forget_messages)
 
     async def erase(self, customer: UUID, *, end_open: bool = False) -> Erasing:
-        """Erase a customer of whom nothing is open; otherwise return what is, and erase nothing.
+        """Erase a customer, or return what is pending and erase nothing.
 
-        With `end_open` what can be ended is ended first. Erasing again changes nothing.
+        With `end_open`, pending items are ended first where possible. Idempotent.
 
         Raises:
             CustomerNotFoundError: no customer has this id.
@@ -106,7 +105,7 @@ class Erasure:
         return Erasing(left, began=bool(found))
 
     async def kept(self, customer: UUID) -> Kept:
-        """Return what still says, or may say, who an erased customer was."""
+        """Return what still identifies, or may identify, an erased customer."""
         database = self._tables.database
         return Kept(
             await erasure_rows.kept_of(database, customer),
@@ -119,7 +118,7 @@ class Erasure:
         )
 
     async def _left(self, customer: UUID, within: Connection, *, end_open: bool) -> list[OpenThing]:
-        """Return what still stands in the way; a page that was given up may stay at the gateway."""
+        """Return what still blocks the erasure; abandoned payment pages do not."""
         given_up = {OpenKind.PAGE} if end_open else set()
         return [thing for thing in await self._open(customer, within) if thing.kind not in given_up]
 

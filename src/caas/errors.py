@@ -1,56 +1,56 @@
-"""Errors that a caller of the platform must expect.
+"""Errors that callers of the platform must expect.
 
-An error is its sentence: the class docstring is what a person reads when nothing more precise is
-given, and the facts are attributes. Concrete errors live beside the function that raises them.
+The class docstring is the default message; facts are attributes. Concrete errors are defined next
+to the functions that raise them. Any exception that is not a `CaasError` is a bug.
 
-Rules: every error here names whose fault it is. Anything that is not a `CaasError` is a bug.
+Rule a change must keep: each error has a code and a status that tell whose fault it is.
 """
 
 from typing import ClassVar
 
 
 class CaasError(Exception):
-    """The platform could not do what was asked."""
+    """The platform could not fulfil the request."""
 
     code: ClassVar[str] = "caas_error"
     http_status: ClassVar[int] = 500
 
     def __init__(self, sentence: str | None = None, **facts: object) -> None:
-        """Keep the sentence (the class docstring when none is given) and the facts."""
+        """Use this sentence, or the class docstring, as the message."""
         self.sentence = sentence or " ".join((type(self).__doc__ or "").split())
         self.facts = facts
         super().__init__(self.sentence)
 
 
 class RefusedError(CaasError):
-    """The request cannot be done as asked; nothing was changed."""
+    """The request cannot be fulfilled; nothing was changed."""
 
     code = "refused"
     http_status = 422
 
 
 class NotFoundError(RefusedError):
-    """Nothing with this id exists here."""
+    """Nothing has this id."""
 
     code = "not_found"
     http_status = 404
 
 
 class ConflictError(RefusedError):
-    """The request contradicts what has already happened."""
+    """The request conflicts with the current state."""
 
     code = "conflict"
     http_status = 409
 
 
 class UnavailableError(CaasError):
-    """A part the platform depends on does not answer; try again shortly."""
+    """A required system does not respond. Retry shortly."""
 
     code = "unavailable"
     http_status = 503
 
 
 class StartupError(CaasError):
-    """The platform cannot start with the settings it was given (exit status 3)."""
+    """The platform cannot start with these settings (exit status 3)."""
 
     code = "startup"

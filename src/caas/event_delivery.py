@@ -1,13 +1,12 @@
-"""Events delivered to whoever subscribed: signed webhooks, in order, until each was taken.
+"""Delivers events to subscribers: signed webhooks, in order, retried until accepted.
 
-One piece of jobs for each subscription holds how far it is. What is not answered with success
-is sent again, later and later, and nothing behind it is sent before; operations are alerted.
+Each subscription has one job that stores its position. An event that is not accepted is retried
+with growing waits, and later events wait behind it; operations are alerted.
 
-Rules a change must keep: every connection goes to an address of the public internet that was
-looked at just before (docs/decisions/0155); an event is delivered at least once and under one id;
-the place moves only behind what was taken; an answer's body is not kept: its
-address is the subscriber's; a secret is told once, kept encrypted, and encrypted anew once there is
-a newer key.
+Rules a change must keep: every connection goes to a public address that was resolved immediately
+before (docs/decisions/0155); an event is delivered at least once, with a constant id; the position
+advances only past accepted events; response bodies are not stored; a secret is shown once, stored
+encrypted, and re-encrypted with a newer key.
 """
 
 import asyncio
@@ -66,25 +65,25 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class EventAddressRefusedError(RefusedError):
-    """Events go to an https address of the public internet, without user, query or fragment."""
+    """The URL must be https, public, and without user, query or fragment."""
 
     code = "event_address_refused"
 
 
 class TooManyEventSubscriptionsError(ConflictError):
-    """There are as many event subscriptions as there may be; end one that nobody reads."""
+    """The maximum number of event subscriptions is reached. End one that is unused."""
 
     code = "too_many_event_subscriptions"
 
 
 class EventSubscriptionEndedError(ConflictError):
-    """This event subscription has ended; make another one."""
+    """This event subscription has ended. Create another one."""
 
     code = "event_subscription_ended"
 
 
 class EventDelivery:
-    """Keeps subscriptions, and delivers."""
+    """Manages event subscriptions and delivers events."""
 
     def __init__(
         self,
@@ -95,10 +94,10 @@ class EventDelivery:
         time_scale: TimeScale,
         local_subscribers: bool = False,
     ) -> None:
-        """Deliver what these books tell; `alert` tells operations of a subscriber in trouble.
+        """Deliver this database's events; `alert` reports failing subscribers.
 
-        `encryption` keeps their secrets; `local_subscribers` may be on this machine, also without
-        TLS: for development alone.
+        `encryption` protects their secrets; `local_subscribers` allows this machine and plain HTTP,
+        for development only.
         """
         self._tables = tables
         self._encryption = encryption
@@ -110,17 +109,17 @@ class EventDelivery:
         self.events = CompanyEvents(tables.database)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the deliveries."""
+        """Register the job handler."""
         jobs.register(DELIVER, self._due)
 
     async def subscribe(
         self, *, url: str, types: list[str], after: str | None, by: Actor
     ) -> tuple[EventSubscription, str]:
-        """Deliver events from now on, or from behind an event on; the secret is told this once.
+        """Create a subscription from now on or after an event; return its secret once.
 
         Raises:
-            EventAddressRefusedError, EventIdRefusedError: nothing can be sent there, or from there.
-            TooManyEventSubscriptionsError: there are as many as there may be.
+            EventAddressRefusedError, EventIdRefusedError: the URL or the event id is invalid.
+            TooManyEventSubscriptionsError: the limit is reached.
         """
         await self._refuse_address(url)
         begin = position_of(after) if after else await self.events.now()
@@ -146,21 +145,21 @@ class EventDelivery:
         """Return a subscription.
 
         Raises:
-            EventSubscriptionNotFoundError: none has this id.
+            EventSubscriptionNotFoundError: no subscription has this id.
         """
         return await self._rows.get(subscription_id)
 
     async def subscriptions(
         self, *, before: UUID | None = None, rows_max: int
     ) -> list[EventSubscription]:
-        """Return the running subscriptions, newest first."""
+        """Return the active subscriptions, newest first."""
         return await self._rows.listed(before=before, rows_max=rows_max)
 
     async def end(self, subscription_id: UUID, *, by: Actor) -> EventSubscription:
-        """Deliver no more; ending it again changes nothing.
+        """End a subscription; idempotent.
 
         Raises:
-            EventSubscriptionNotFoundError: none has this id.
+            EventSubscriptionNotFoundError: no subscription has this id.
         """
         await self._rows.get(subscription_id)
 
@@ -168,18 +167,20 @@ class EventDelivery:
             if await self._rows.end(subscription_id, within=connection):
                 await _audited(AuditType.EVENTS_UNSUBSCRIBED, subscription_id, by, connection)
             await self._tables.jobs.end(DELIVER, subscription_id, within=connection)
-            await self._no_longer_failing(subscription_id, "It has ended.", connection)
+            await self._close_failing_case(
+                subscription_id, "The subscription has ended.", connection
+            )
 
         await self._tables.database.in_transaction(together)
         return await self._rows.get(subscription_id)
 
     async def replay(self, subscription_id: UUID, *, after: str) -> None:
-        """Deliver again from behind an event on; also what a failing subscriber waits for.
+        """Deliver again all events after the given one, also to a failing subscriber.
 
         Raises:
-            EventSubscriptionNotFoundError: none has this id.
+            EventSubscriptionNotFoundError: no subscription has this id.
             EventSubscriptionEndedError: it has ended.
-            EventIdRefusedError: this is no event's id.
+            EventIdRefusedError: no event has this id.
         """
         begin = position_of(after)
         if (await self._rows.get(subscription_id)).ended_at is not None:
@@ -189,7 +190,7 @@ class EventDelivery:
         )
 
     async def _refuse_address(self, url: str) -> None:
-        """Refuse where nothing may be sent; a name that is not known yet is looked at when sent."""
+        """Reject a URL that must not be called; an unknown host is checked at delivery."""
         try:
             parts = urlsplit(checked_base_url(url))
             host, port = parts.hostname or "", parts.port
@@ -226,13 +227,13 @@ class EventDelivery:
                 failures = 0
                 await self._recovered(subscription.id)
             if asyncio.get_running_loop().time() > deadline:
-                return RetryIn(0.0, "more is to be delivered", _position_payload(place, failures))
+                return RetryIn(0.0, "more events are pending", _position_payload(place, failures))
         return RetryIn(
             0.0 if page.more else LOOK_EVERY_SECONDS, None, _position_payload(page.until, failures)
         )
 
     async def _secret_of(self, subscription: EventSubscription) -> Secret:
-        """Return what signs, and let the newest key encrypt it if an older one has, or none."""
+        """Return the signing secret, re-encrypting it with the newest key if needed."""
         owner, encrypted = subscription.id, subscription.encrypted_secret
         if encrypted is None:
             plain = (subscription.secret or "").encode()
@@ -245,7 +246,7 @@ class EventDelivery:
     async def _sent(
         self, subscription: EventSubscription, secret: Secret, event: CompanyEvent
     ) -> str | None:
-        """Send an event; return why it was not taken, None when it was."""
+        """Send an event; return why it was not accepted, or None."""
         body = _ENCODER.encode(body_of(event))
         signed_at = await self.events.clock()
         headers = sign(secret, event_id=event.position.id, at=signed_at, body=body)
@@ -263,7 +264,7 @@ class EventDelivery:
             return failure.sentence
         finally:
             await client.close()
-        return None if answer.status // 100 == 2 else f"it answered {answer.status}"  # noqa: PLR2004  # success
+        return None if answer.status // 100 == 2 else f"it responded with status {answer.status}"  # noqa: PLR2004  # success
 
     async def _later(
         self, subscription: EventSubscription, place: Position, failures: int, because: str
@@ -272,8 +273,11 @@ class EventDelivery:
             await self._alert(
                 FAILING,
                 subscription.id,
-                f"Events are not taken at {urlsplit(subscription.url).hostname} since {failures} "
-                f"tries: {because} They wait in order; mend it, or end the subscription.",
+                (
+                    f"The subscriber {urlsplit(subscription.url).hostname} has not "
+                    f"accepted events in {failures} attempts: {because} Events are "
+                    "queued in order. Repair the subscriber, or end the subscription."
+                ),
             )
         wait = SEND_AGAIN_SECONDS * 2 ** min(failures - 1, DOUBLINGS_MAX)
         due_in = self._time_scale.seconds(min(wait, SEND_AGAIN_SECONDS_MAX))
@@ -281,9 +285,11 @@ class EventDelivery:
 
     async def _recovered(self, subscription_id: UUID) -> None:
         async with self._tables.database.transaction() as connection:
-            await self._no_longer_failing(subscription_id, "It takes events again.", connection)
+            await self._close_failing_case(
+                subscription_id, "The subscriber accepts events again.", connection
+            )
 
-    async def _no_longer_failing(
+    async def _close_failing_case(
         self, subscription_id: UUID, resolution: str, connection: Connection
     ) -> None:
         await self._tables.cases.close(
@@ -292,7 +298,7 @@ class EventDelivery:
 
 
 def body_of(event: CompanyEvent) -> dict[str, object]:
-    """Return an event as it is told: by the API and by webhooks alike."""
+    """Return an event's JSON, the same for the API and webhooks."""
     return {
         "id": event.position.id,
         "type": event.type,

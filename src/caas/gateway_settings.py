@@ -1,7 +1,6 @@
-"""Which payment gateway is spoken to, and what it can do, as the environment says (decision 90).
+"""Settings of the payment gateway: its adapter and capabilities (decision 90).
 
-Rules a change must keep: pure, as `settings`; what a gateway can do is declared only where its
-adapter cannot know it.
+Rule a change must keep: capabilities are declared only where the adapter cannot know them.
 """
 
 from collections.abc import Mapping
@@ -12,35 +11,35 @@ from caas.setting_values import SettingError
 
 
 def gateway_adapter(environment: Mapping[str, str]) -> str:
-    """Return which adapter speaks to the payment gateway.
+    """Return the name of the gateway adapter.
 
     Raises:
-        SettingError: there is none of this name.
+        SettingError: the adapter is unknown.
     """
     name = _adapter_name(environment)
     if name not in ADAPTERS:
         known = ", ".join(sorted(ADAPTERS))
-        raise SettingError(f"CAAS_GATEWAY names '{name}'; there are {known}.")
+        raise SettingError(f"CAAS_GATEWAY is '{name}'; use one of {known}.")
     return name
 
 
 def known_adapter(environment: Mapping[str, str]) -> GatewayAdapter:
-    """Return the adapter that is named; a name nobody knows is told of by `gateway_adapter`."""
+    """Return the named adapter; `gateway_adapter` reports an unknown name."""
     return ADAPTERS.get(_adapter_name(environment), ADAPTERS[CONTRACT])
 
 
 def gateway_capabilities(environment: Mapping[str, str]) -> declared.Capabilities:
-    """Return what the gateway can do.
+    """Return the gateway's capabilities.
 
     Raises:
-        SettingError: a declaration is not understood, or the adapter knows better.
+        SettingError: a declaration is invalid, or the adapter defines it.
     """
     known = known_adapter(environment)
     given = [name for name in declared.NAMES if environment.get(name)]
     if given and not known.is_contract:
         raise SettingError(
-            f"{given[0]} declares what a gateway of the documented contract can do, and the "
-            "adapter that CAAS_GATEWAY names knows its gateway. Leave it out."
+            f"{given[0]} declares a capability that the adapter of CAAS_GATEWAY "
+            "defines itself. Remove the setting."
         )
     try:
         return declared.declared_capabilities(environment, known.capabilities)

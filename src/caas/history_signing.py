@@ -1,7 +1,7 @@
-"""A head of the history is made once a day and kept outside the database (decision 118).
+"""Signs a head of the history once a day and stores copies outside the database (decision 118).
 
-Rules a change must keep: a head that is made is sent to every place until each has it; a place
-that is away keeps no other one waiting; a copy that differs is an alert.
+Rules a change must keep: every head is sent to every place until each has it; an unavailable place
+does not delay the others; a differing copy raises an alert.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ AWAY: Final = (UnavailableError, NotSentError, OutcomeUnknownError, NotDelivered
 
 @dataclass(frozen=True, slots=True)
 class HeadTerms:
-    """The keys that sign heads (Ed25519, the first one signs), and where copies are kept."""
+    """The keys that sign heads (Ed25519, the first one signs), and where copies are stored."""
 
     keys: VehicleCommandKeys
     copies: tuple[HeadCopies, ...]
@@ -45,7 +45,7 @@ class HeadTerms:
 
 
 class HistorySigning:
-    """Makes the heads, and has them kept elsewhere."""
+    """Makes signed heads and stores their copies."""
 
     def __init__(
         self,
@@ -55,25 +55,25 @@ class HistorySigning:
         time_scale: TimeScale,
         terms: HeadTerms | None,
     ) -> None:
-        """Make heads of these books; none without a key to sign them."""
+        """Make heads of this database; none without a signing key."""
         self._tables = tables
         self._alert = alert
         self._time_scale = time_scale
         self._terms = terms
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the making and the keeping of heads."""
+        """Register the job handlers."""
         if self._terms is not None:
             jobs.register(MAKE_HEAD, self._make)
             jobs.register(KEEP_HEAD, self._keep)
 
     async def begin(self) -> None:
-        """Make sure that heads are made from now on; saying it again changes nothing."""
+        """Schedule the daily job; idempotent."""
         if self._terms is not None:
             await self._tables.jobs.add_all([(MAKE_HEAD, derived_id("history"), 0.0, {})])
 
     async def _make(self, _work: Job) -> Answer:
-        assert self._terms is not None, "registered with a key alone"
+        assert self._terms is not None, "registered only with a key"
         last = await history_heads.last_heads(self._tables.database, rows_max=1)
         if last:
             wait = DAY_SECONDS - last[0].age.total_seconds() * self._time_scale.scale
@@ -91,9 +91,9 @@ class HistorySigning:
         )
 
     async def _keep(self, job: Job) -> Answer:
-        assert self._terms is not None, "registered with a key alone"
+        assert self._terms is not None, "registered only with a key"
         head = await history_heads.head(self._tables.database, int(job.payload["head"]))
-        assert head is not None, "a head stays"
+        assert head is not None, "a head is never deleted"
         kept: list[int] = list(job.payload["kept"])
         because: str | None = None
         for place, copies in enumerate(self._terms.copies):

@@ -1,4 +1,4 @@
-"""The watch over the laws: checked again and again while the platform runs (decision 42).
+"""Checks the database invariants continuously (decision 42).
 
 Rules a change must keep: one process at a time checks, because the check is one piece of jobs;
 a violated invariant is an alert with a case, once until the case is closed; a check is followed by
@@ -25,7 +25,7 @@ class InvariantMonitor:
     """Has every law checked, and tells operations of a broken one."""
 
     def __init__(self, *, tables: BillingDatabase, alert: Alert) -> None:
-        """Check these books."""
+        """Check this database."""
         self._tables = tables
         self._alert = alert
 
@@ -34,7 +34,7 @@ class InvariantMonitor:
         jobs.register(CHECK_INVARIANTS, self._check)
 
     async def begin(self) -> None:
-        """Make sure that the laws are checked from now on; saying it again changes nothing."""
+        """Schedule the check; idempotent."""
         await self._tables.jobs.add_all([(CHECK_INVARIANTS, derived_id("invariants"), 0.0, {})])
 
     async def _check(self, _work: Job) -> Answer:

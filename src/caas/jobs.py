@@ -1,14 +1,13 @@
-"""Everything that must still happen: whoever is free does what is due.
+"""Durable job queue on PostgreSQL with leases and fencing tokens.
 
-The happy path does its next step at once; the row of jobs is the safety net behind it. Any
-number of workers on any number of machines share the rows; a handler looks at the whole state and
-does the next thing, so that running it twice, late or elsewhere is harmless.
+The first attempt of a step usually runs inline; its job row is the safety net. Any number of
+workers share the rows. A handler reads the current state and performs the next step, so running it
+twice, late or on another machine is harmless.
 
-Rules a change must keep: dispatch is by kind and nothing else; a handler that fails is tried again
-with growing waits and then parked with a case, never dropped; a partner or a database that does not
-answer is waited for, however long; the loop never ends by an error, and no job waits for
-another; whoever is slow but alive keeps its lease, whoever is frozen loses it when it ends, and
-whoever is dead within seconds (decision 111).
+Rules a change must keep: dispatch is by kind only; a failing job is retried with backoff, then
+paused with a case, never dropped; an unavailable partner or database is retried without limit; no
+error ends the worker loop, and no job blocks another; a live worker renews its leases, a frozen one
+loses them when they expire, and a dead one within seconds (decision 111).
 """
 
 import asyncio
@@ -52,14 +51,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing of this kind is left to do for the subject."""
+    """The job is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryIn:
-    """Come back in `due_in` real seconds; that is no failure.
+    """Run again in `due_in` real seconds; this is not a failure.
 
-    What was done whole and only comes round again begins anew: the attempts before are forgotten.
+    A recurring job that completed starts over: its attempts are reset.
     """
 
     due_in: float
@@ -70,28 +69,28 @@ class RetryIn:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A person must look; a case is opened."""
+    """Pause the job and open a case."""
 
     because: str
 
 
 Answer = Done | RetryIn | Pause
 Handler = Callable[[Job], Awaitable[Answer]]
-Bury = Callable[[Sequence[str]], Awaitable[None]]
+ReleaseDead = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class JobQueue:
-    """The workers' side of the jobs table."""
+    """Claims and runs jobs."""
 
     def __init__(self, rows: JobRows, cases: Cases, time_scale: TimeScale) -> None:
-        """Claim from these rows, waiting at this pace."""
+        """Claim from these rows, with waits divided by the time scale."""
         self._rows = rows
         self._cases = cases
         self._time_scale = time_scale
         self._handlers: dict[str, Handler] = {}
         self._safety_nets: set[str] = set()
         self._awaited: set[str] = set()
-        self._release_dead: Bury | None = None
+        self._release_dead: ReleaseDead | None = None
         self._processes = Processes(cases.database)
         self._wake = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], Job] = {}
@@ -100,49 +99,49 @@ class JobQueue:
 
     @property
     def rows(self) -> JobRows:
-        """The table, for whoever adds work."""
+        """Return the jobs table, for adding jobs."""
         return self._rows
 
     def register(
         self, kind: str, handler: Handler, *, safety_net: bool = False, awaits_message: bool = False
     ) -> None:
-        """Let `handler` do the work of this kind; one handler a kind.
+        """Register the handler of a kind; each kind has one.
 
-        `safety_net` is for kinds that are written down by whoever begins to do them at once: when
-        that process dies, they are due at once. `awaits_message` is for kinds that ask again until
-        a message comes, which any process may receive: when one dies, they ask again at once.
+        `safety_net` is for kinds whose first attempt runs inline: if that process dies, the job is
+        due at once. `awaits_message` is for kinds that poll until a message arrives at any process:
+        if one dies, they poll at once.
         """
-        assert kind not in self._handlers, f"{kind} has a handler already"
+        assert kind not in self._handlers, f"{kind} already has a handler"
         self._handlers[kind] = handler
         if safety_net:
             self._safety_nets.add(kind)
         if awaits_message:
             self._awaited.add(kind)
 
-    def release_dead_with(self, release_dead: "Bury") -> None:
-        """Let `release_dead` end what dead processes left outside the database (`host:pid`)."""
+    def release_dead_with(self, release_dead: "ReleaseDead") -> None:
+        """Set the callback that cleans up outside the database after dead processes."""
         self._release_dead = release_dead
 
     def wake(self) -> None:
-        """Look at once: something became due."""
+        """Wake the worker: a job became due."""
         self._wake.set()
 
     async def retry_lookup(self) -> None:
-        """Let every kind that awaits a message ask at once: the way to whoever is asked is back.
+        """Make all jobs that await a message due: the connection is back.
 
-        A database that is away meanwhile is no error: they ask again at their interval.
+        If the database is unavailable, they run at their normal interval.
         """
         try:
             await self._rows.hasten(sorted(self._awaited))
         except UnavailableError as error:
-            _log.warning("jobs.not_asked_again", exc_info=error)
+            _log.warning("jobs.lookup_not_retried", exc_info=error)
         self.wake()
 
     async def release(self, kind: str, subject: UUID, *, by: str) -> None:
-        """Let parked work go on, and close the case that said it was parked.
+        """Resume a paused job and close its case.
 
         Raises:
-            NotPausedError: nothing of this kind is parked for the subject.
+            NotPausedError: no such job is paused.
         """
 
         async def together(connection: Connection) -> None:
@@ -156,10 +155,10 @@ class JobQueue:
         self.wake()
 
     async def run(self) -> None:
-        """Do what is due, until cancelled; what is under way then may still end."""
+        """Run due jobs until cancelled; jobs in progress get time to finish."""
         beside = (
             asyncio.create_task(self._keep_leases()),
-            asyncio.create_task(self._follow_the_dead()),
+            asyncio.create_task(self._watch_dead_processes()),
         )
         try:
             while True:
@@ -167,7 +166,7 @@ class JobQueue:
                 free = AT_ONCE_MAX - len(self._under_way)
                 claimed = await self._claimed(free) if free else []
                 for job in claimed:
-                    task = asyncio.create_task(self._piece(job))
+                    task = asyncio.create_task(self._run_job(job))
                     self._under_way[task] = job
                     task.add_done_callback(self._ended)
                 if not claimed:
@@ -178,11 +177,11 @@ class JobQueue:
             await self._drain()
 
     async def run_due(self) -> int:
-        """Do everything that is due now, once; return how many pieces that were."""
+        """Run all jobs due now, once; return their number."""
         claimed = await self._rows.claim(
             list(self._handlers), lease_seconds=self._lease_seconds, rows_max=AT_ONCE_MAX
         )
-        await asyncio.gather(*(self._piece(job) for job in claimed))
+        await asyncio.gather(*(self._run_job(job) for job in claimed))
         return len(claimed)
 
     async def _claimed(self, rows_max: int) -> list[Job]:
@@ -192,19 +191,19 @@ class JobQueue:
             )
         except UnavailableError as error:
             _log.warning("jobs.database_unavailable", exc_info=error)
-        except Exception:  # a database in trouble must not end the worker
+        except Exception:  # a database failure must not end the worker
             _log.exception("jobs.not_claimed")
         return []
 
-    async def _piece(self, job: Job) -> None:
-        """Do one piece; what cannot even be written down is done again when that is possible."""
+    async def _run_job(self, job: Job) -> None:
+        """Run one job; an error that cannot be stored leads to another attempt."""
         try:
-            if await self._do(job):
+            if await self._handle(job):
                 await self._ending.write(job)
         except UnavailableError as error:
             _log.warning("jobs.not_ended", kind=job.kind, exc_info=error)
             self._rows.leave(job)
-        except Exception:  # a database in trouble must not end the worker
+        except Exception:  # a database failure must not end the worker
             _log.exception("jobs.not_ended", kind=job.kind, subject=str(job.subject))
 
     async def _finish(self, done: Sequence[Job]) -> list[None]:
@@ -217,7 +216,7 @@ class JobQueue:
         del self._under_way[task]
 
     async def _keep_leases(self) -> None:
-        """Renew the leases of what is under way; a frozen process does not come here."""
+        """Renew the leases of running jobs."""
         while True:
             await asyncio.sleep(self._lease_seconds * LEASES_RENEWED_EVERY)
             if self._under_way:
@@ -225,11 +224,11 @@ class JobQueue:
                     await self._rows.renew(
                         list(self._under_way.values()), lease_seconds=self._lease_seconds
                     )
-                except Exception:  # a lease that is not renewed is only lost
+                except Exception:  # a lease that is not renewed expires
                     _log.exception("jobs.leases_not_renewed")
 
-    async def _follow_the_dead(self) -> None:
-        """Take up what processes had under way that are silent at two looks in a row."""
+    async def _watch_dead_processes(self) -> None:
+        """Release the jobs of processes that missed two consecutive checks."""
         silent: frozenset[int] = frozenset()
         while True:
             try:
@@ -237,24 +236,24 @@ class JobQueue:
                 dead = silent & before
                 if dead:
                     await self._take_over(dead)
-            except Exception as error:  # their leases end, too
+            except Exception as error:  # their leases expire as well
                 silent = frozenset()
-                _log.debug("jobs.processes_not_known", because=str(error))
+                _log.debug("jobs.processes_unknown", because=str(error))
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _take_over(self, dead: frozenset[int]) -> None:
-        """Do what dead processes would have done next."""
+        """Run what a dead process would have done next."""
         if self._release_dead is not None:
             try:
                 async with asyncio.timeout(RELEASE_DEAD_SECONDS_MAX):
                     await self._release_dead(await self._processes.names_of_dead(dead))
-            except (UnavailableError, TimeoutError) as error:  # what they left expires, too
-                _log.warning("jobs.dead_not_buried", because=str(error))
+            except (UnavailableError, TimeoutError) as error:  # its jobs expire as well
+                _log.warning("jobs.dead_process_not_released", because=str(error))
         if await self._processes.free_jobs_of(dead, self._safety_nets, self._awaited):
             self.wake()
 
     async def _drain(self) -> None:
-        """Let what is under way end by itself for a moment, then stop it."""
+        """Give running jobs a moment to finish, then cancel them."""
         tasks = list(self._under_way)
         if tasks:
             await asyncio.wait(tasks, timeout=DRAIN_SECONDS_MAX)
@@ -269,23 +268,23 @@ class JobQueue:
             until_next = None if full else await self._rows.seconds_to_next(list(self._handlers))
             if until_next is not None:
                 wait = min(max(until_next, LOOK_AGAIN_SECONDS_MIN), LOOK_AGAIN_SECONDS)
-        except Exception as error:  # the next claim says so
-            _log.debug("jobs.next_not_known", because=str(error))
+        except Exception as error:  # the next claim reports it
+            _log.debug("jobs.next_due_unknown", because=str(error))
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
         except TimeoutError:
             return
 
-    async def _do(self, job: Job) -> bool:
-        """Run the handler; return whether the work is done."""
+    async def _handle(self, job: Job) -> bool:
+        """Run the handler; return whether the job is complete."""
         try:
             async with asyncio.timeout(HANDLER_SECONDS_MAX):
                 answer = await self._handlers[job.kind](job)
         except NO_ANSWER as error:
             await self._reschedule(job, because=error.sentence)
             return False
-        except Exception as error:  # a bug in one handler must not stop the rest
+        except Exception as error:  # a bug in one handler must not stop the others
             _log.exception("jobs.failed", kind=job.kind, subject=str(job.subject))
             if job.attempts >= ATTEMPTS_MAX:
                 await self._pause(job, f"{type(error).__name__}: {error}")
@@ -313,6 +312,6 @@ class JobQueue:
         await self._rows.reschedule(job, due_in=self._time_scale.seconds(wait), because=because)
 
     async def _pause(self, job: Job, because: str) -> None:
-        sentence = f"The work '{job.kind}' was parked after {job.attempts} attempts: {because}"
+        sentence = f"The job '{job.kind}' was paused after {job.attempts} attempts: {because}"
         await self._cases.open(PAUSED, job.subject, sentence, facts={"kind": job.kind})
         await self._rows.pause(job, because=because)

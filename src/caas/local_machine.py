@@ -1,10 +1,10 @@
-"""Everything around the platform on one machine: database, broker and the simulated outside world.
+"""Starts the platform's environment on one machine: database, broker and simulators.
 
-`caas up` and `caas demo` start here. The simulators are processes of their own with sockets of
-their own; what already has an address in the environment is not started.
+Used by `caas up` and `caas demo`. Simulators are separate processes; anything that already has an
+address in the environment is not started.
 
-Rules a change must keep: secrets are made once, are readable by their owner only and are no
-argument of any process; whatever was started here ends with this process, also when it is killed.
+Rules a change must keep: secrets are created once, readable only by their owner, and never passed
+as process arguments; everything started here ends with this process, even if it is killed.
 """
 
 import asyncio
@@ -40,21 +40,21 @@ from caas.supervision import Part, Report, Simulator, Supervisor, started
 
 FLEET_SEED: Final = 7
 SIMULATED_FEES: Final = "14,25,1500"
-"""What the simulated gateway keeps, as CAAS_SETTLEMENT_FEES says it."""
+"""The simulated gateway's fees, in the format of CAAS_SETTLEMENT_FEES."""
 WORD: Final = "running.json"
 PORTS: Final = "ports.json"
 FOR_DEVELOPMENT: Final = {"CAAS_SECOND_FACTOR": "optional", "CAAS_LOCAL_SUBSCRIBERS": "allowed"}
 LOCK: Final = "up.lock"
-LOCK_SECONDS_MAX: Final = 1.0  # whoever only looks whether we are up holds it for a moment
+LOCK_SECONDS_MAX: Final = 1.0  # a status check holds the lock for a moment
 LOCK_PAUSE_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalWorld:
-    """The environment to run with, and where the simulators can be spoken to.
+    """The environment to run with, and the simulators' addresses.
 
-    `owner_dsn` is the address of our own database for its owner, who alone may change its schema.
-    Where no broker can be had, `fleet` are the cars of this process and `without_broker` says why.
+    `owner_dsn` is the owner's address of our own database; only the owner may change its schema.
+    Without a broker, `fleet` is the in-process fleet and `without_broker` the reason.
     """
 
     environment: dict[str, str]
@@ -74,9 +74,9 @@ async def start(
     public_url: str,
     report: Report = lambda _line: None,
 ) -> LocalWorld:
-    """Start what has no address yet; everything stops with the stack.
+    """Start everything without an address; the exit stack stops it.
 
-    `report` gets a line for each thing that takes time.
+    `report` receives a line for each slow step.
 
     Raises:
         StartupError: the data folder is in use or unusable, or a part does not start.
@@ -111,12 +111,12 @@ async def start(
         without_broker=machine.without_broker, fleet=machine.fleet, embedded_database=embedded,
         supervisor=machine.supervisor, owner_dsn=machine.owner_dsn,
     )  # fmt: skip
-    _leave_word(stack, folder, world)
+    _store_world(stack, folder, world)
     return world
 
 
 def running_world(environment: Mapping[str, str]) -> LocalWorld | None:
-    """Return what is up on this machine's data folder, None when nothing is."""
+    """Return the world running on this data folder; None if none is."""
     folder = data_dir(environment)
     if not (folder / WORD).exists() or not _is_locked(folder / LOCK):
         return None
@@ -130,15 +130,15 @@ def running_world(environment: Mapping[str, str]) -> LocalWorld | None:
 
 
 def joined(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment, completed by that of the platform that is up on this machine."""
+    """Return the environment, completed by that of the platform running on this machine."""
     world = running_world(environment)
     return {**(world.environment if world else {}), **environment}
 
 
 def vehicles_at_hand(scale: float, command_keys: VehicleCommandKeys) -> Any:
-    """Return a fleet in this process, for a machine on which no broker can be had.
+    """Return an in-process fleet for a machine without a broker.
 
-    It acts on commands that one of these keys signed.
+    It accepts commands signed by one of these keys.
     """
     fleet = importlib.import_module("caas_simulators.vehicle_fleet")
     clock = importlib.import_module("caas_simulators.simulated_time")
@@ -152,10 +152,10 @@ def vehicles_at_hand(scale: float, command_keys: VehicleCommandKeys) -> Any:
 
 @asynccontextmanager
 async def database(environment: Mapping[str, str], *, made: bool = False) -> AsyncIterator[str]:
-    """Lend the environment's database, or this machine's own; `made` makes it if there is none.
+    """Yield the configured database or this machine's own; `made` creates it if missing.
 
     Raises:
-        StartupError: there is none, or it cannot be started.
+        StartupError: there is no database, or it cannot be started.
     """
     world = running_world(environment)
     if world is not None and not world.embedded_database:
@@ -166,8 +166,8 @@ async def database(environment: Mapping[str, str], *, made: bool = False) -> Asy
     folder = data_dir(environment)
     if not made and not (folder / "postgresql").exists():
         raise StartupError(
-            f"There is no database in {folder} yet: './caas up' or './caas migrate' makes one. "
-            "For another database, set CAAS_DATABASE_URL."
+            f"There is no database in {folder} yet. Create one with './caas up' or "
+            "'./caas migrate', or set CAAS_DATABASE_URL."
         )
     server = EmbeddedPostgresql()
     dsn = await server.start(folder)
@@ -178,7 +178,7 @@ async def database(environment: Mapping[str, str], *, made: bool = False) -> Asy
 
 
 class _Machine:
-    """What is started on this machine, and the environment as it grows by it."""
+    """The parts started on this machine, and the resulting environment."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class _Machine:
         self.supervisor = Supervisor(report)
 
     async def start_database(self) -> None:
-        made = "" if (self._folder / "postgresql").exists() else "; the first start makes it"
+        made = "" if (self._folder / "postgresql").exists() else " (created on first start)"
         self._report(f"Starting the database in {self._folder / 'postgresql'}{made}.")
         server = EmbeddedPostgresql()
         self.owner_dsn = await server.start(self._folder)
@@ -210,9 +210,9 @@ class _Machine:
         self._found["CAAS_DATABASE_URL"] = await service_login.made(self.owner_dsn)
         for name, lives, start_again in (
             ("PostgreSQL", server.lives, server.start_again),
-            ("The keeper of PostgreSQL", server.is_kept, server.keep_again),
+            ("The PostgreSQL supervisor", server.is_kept, server.keep_again),
         ):
-            self.supervisor.add(Part(name=name, lives=lives, start_again=start_again))
+            self.supervisor.add(Part(name=name, is_running=lives, start_again=start_again))
 
     async def start_vehicles(self) -> None:
         self._report("Starting the vehicles' MQTT broker.")
@@ -223,7 +223,7 @@ class _Machine:
             return
         self._stack.push_async_callback(broker.stop)
         self.supervisor.add(
-            Part(name="The MQTT broker", lives=broker.lives, start_again=broker.start_again)
+            Part(name="The MQTT broker", is_running=broker.lives, start_again=broker.start_again)
         )
         self._found["CAAS_MQTT_URL"] = broker.url
         self._report("Starting the simulated vehicles.")
@@ -240,7 +240,7 @@ class _Machine:
         )
 
     async def _start_vehicles_here(self) -> None:
-        """Let the cars stand in this process, steered over a socket like any others."""
+        """Run the cars in this process, with the usual control plane."""
         vehicles = importlib.import_module("caas_simulators.vehicles")
         settings = vehicles.VehicleSettings(
             seed=FLEET_SEED,
@@ -255,7 +255,7 @@ class _Machine:
         self.fleet = cars.fleet
 
     async def start_gateway(self) -> None:
-        self._report("Starting the simulated payment gateway and its bank.")
+        self._report("Starting the simulated payment gateway and bank.")
         self._found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
         market = read_market(self._found.get("CAAS_MARKET") or DEFAULT_MARKET)
         self._found["CAAS_GATEWAY_URL"] = await self._start_simulator(
@@ -297,7 +297,7 @@ class _Machine:
         secret: tuple[str, ...],
         port_option: str = "--port",
     ) -> str:
-        """Start a simulator on its state of the last time, at its address of the last time."""
+        """Start a simulator with its previous state and address."""
         simulator = Simulator(
             module, *arguments, f"--state-file={self._folder / name}.jsonl", self._scale,
             secret=secret, port_option=port_option, port=_if_free(self._ports.get(name, 0)),
@@ -308,14 +308,14 @@ class _Machine:
         self.supervisor.add(
             Part(
                 name=f"The simulator '{name}'",
-                lives=simulator.lives,
+                is_running=simulator.is_running,
                 start_again=simulator.start_again,
             )
         )
         return simulator.url
 
     def keep_ports(self) -> None:
-        """Remember where the simulators listen: the pages they gave to customers stay open."""
+        """Store the simulators' ports, so that pages given to customers stay reachable."""
         fresh = self._folder / f"{PORTS}.new"
         fresh.write_text(json.dumps(self._ports), "utf-8")
         fresh.replace(self._folder / PORTS)
@@ -327,11 +327,11 @@ def _ports(folder: Path) -> dict[str, int]:
             (folder / PORTS).read_text("utf-8")
         ).items()}  # fmt: skip
     except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # any free port will do: only pages of before are at another address
+        return {}  # any free port will do; earlier pages are then unreachable
 
 
 def _if_free(port: int) -> int:
-    """Return the port, 0 (any) when somebody else has it by now."""
+    """Return the port, or 0 (any) if it is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -347,22 +347,22 @@ async def _lock(stack: AsyncExitStack, folder: Path) -> None:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartupError(
-            f"The data folder {folder} cannot be written to ({error.strerror}). "
-            "Set CAAS_DATA_DIR to one that can."
+            f"Cannot write to the data folder {folder} ({error.strerror}). Set "
+            "CAAS_DATA_DIR to a writable one."
         ) from error
     stack.callback(os.close, descriptor)
     until = asyncio.get_running_loop().time() + LOCK_SECONDS_MAX
     while not _taken(descriptor, fcntl.LOCK_EX):
         if asyncio.get_running_loop().time() > until:
             raise StartupError(
-                f"A platform is already up on {folder}. Use that one, stop it, or set "
-                "CAAS_DATA_DIR to another folder."
+                f"A platform is already running on {folder}. Use it, stop it, or "
+                "set CAAS_DATA_DIR to another folder."
             )
         await asyncio.sleep(LOCK_PAUSE_SECONDS)
 
 
 def _is_locked(lock: Path) -> bool:
-    """Say whether a platform that lives holds the folder; one that was killed does not."""
+    """Return whether a running platform holds the folder."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -381,8 +381,8 @@ def _taken(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _leave_word(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
-    """Say in the data folder what is up on it, while it is; its owner alone may read it."""
+def _store_world(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
+    """Store what is running in the data folder, readable only by its owner."""
     reported = {
         name: value for name, value in world.environment.items() if name.startswith("CAAS_")
     }

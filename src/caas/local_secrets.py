@@ -1,6 +1,6 @@
-"""The secrets of this data folder: a key for each scope, and those of the simulated world.
+"""The secrets of a data folder: an API key per scope, and those of the simulators.
 
-Rule a change must keep: made once, kept whole or not at all, and read by their owner alone.
+Rule a change must keep: created once, written atomically, readable only by their owner.
 """
 
 import base64
@@ -21,12 +21,12 @@ FILE: Final = "secrets.json"
 
 
 MADE_LATER: Final = ("vehicle_command_key", "head_key", "sign_in_key", "partner_token")
-"""What a folder of an older version lacks."""
+"""Secrets that folders of older versions lack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What is kept."""
+    """The stored secrets."""
 
     gateway_api_key: str
     gateway_webhook_secret: str
@@ -39,7 +39,7 @@ class Secrets:
 
 
 def kept(folder: Path) -> Secrets:
-    """Return this folder's secrets, made when it was new; where a key is missing, it is made.
+    """Return the folder's secrets, creating missing ones.
 
     Raises:
         StartupError: the file cannot be read.
@@ -70,7 +70,7 @@ def kept(folder: Path) -> Secrets:
 
 
 def head_key(folder: Path) -> str:
-    """Return the key of this folder that signs heads, empty when it has none; make nothing."""
+    """Return the folder's head-signing key, or an empty string; create nothing."""
     path = folder / FILE
     return _read(path).head_key if path.exists() else ""
 
@@ -80,13 +80,13 @@ def _read(path: Path) -> Secrets:
         return Secrets(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise StartupError(
-            f"The secrets in {path} cannot be read. Restore the file, or remove it: new secrets "
-            "are then made, and callers need the new keys."
+            f"Cannot read the secrets in {path}. Restore the file, or remove it to "
+            "create new secrets; callers then need the new keys."
         ) from error
 
 
 def _keep(path: Path, made: Secrets) -> None:
-    """Write the secrets, whole or not at all; their owner alone may read them."""
+    """Write the secrets atomically, readable only by their owner."""
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

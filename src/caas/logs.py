@@ -1,14 +1,11 @@
-"""How the platform's log is written: one event a line, ids and facts, never names of persons.
+"""Logging: one event per line, with ids and facts, never names of persons.
 
-`caas up` and `caas demo` leave the terminal to people and write to a file in the data folder;
-`serve` and `work` write JSON lines to stderr, for whatever collects them. What libraries say goes
-the same way.
+`caas up` and `caas demo` log to a file in the data folder; `serve` and `work` write JSON lines to
+stderr. Libraries use the same output. Logging never fails: lines that cannot be written are
+counted, and the count is logged later.
 
-Writing a line never fails: a call that did its work must not become an error because a disk is full
-or a pipe is closed. What could not be written is counted, and said once it can be.
-
-Rules a change must keep: every line goes through the one sink that takes card numbers out; a part
-that does not answer is one line a second, without a traceback, however many asked for it.
+Rules a change must keep: every line passes the one sink that removes card numbers; repeated errors
+of one part are limited to a line per second, without traceback.
 """
 
 import logging
@@ -32,14 +29,14 @@ REPEATED_AFTER_SECONDS: Final = 1.0
 KINDS_REMEMBERED_MAX: Final = 1_000
 TEXT_CHARS_MAX: Final = 8_000
 KIND: Final = "_kind"
-"""What says which lines of a library are the same one again; no part of the line."""
+"""Identifies repeated lines of a library; not part of the output."""
 
 
 class Sink:
-    """A stream that never fails: what it does not take is counted and left out."""
+    """A stream that never fails: lines that cannot be written are counted."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Write there."""
+        """Write to this stream."""
         self._stream = stream
         self.lost = 0
 
@@ -50,23 +47,23 @@ class Sink:
         try:
             self._stream.write(line)
             self._stream.flush()
-        except (OSError, ValueError):  # a full disk; a closed stream; text it cannot write
+        except (OSError, ValueError):  # disk full, stream closed, or unencodable text
             self.lost += 1
         else:
             self.lost = 0
 
     def flush(self) -> None:
-        """Do nothing: every line is flushed as it is written."""
+        """Do nothing: every line is flushed when written."""
 
 
 class _Seldom:
-    """Lets an event of a kind through once a second, with the count of those left out."""
+    """Limits a kind of event to one per second and counts those dropped."""
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
 
     def left_out(self, kind: tuple[str, str]) -> int | None:
-        """Return how many were left out since the last one; None when this one is, too."""
+        """Return how many were dropped since the last one; None if this one is dropped."""
         now = time.monotonic()
         since, left_out = self._kinds.get(kind, (now - REPEATED_AFTER_SECONDS, 0))
         if now - since < REPEATED_AFTER_SECONDS:
@@ -79,13 +76,13 @@ class _Seldom:
 
 
 class _FromLibraries(logging.Handler):
-    """Hands what libraries log to the one sink."""
+    """Forwards log records of libraries to the sink."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(Exception):  # a library's line that cannot be put together is not worth more
+        with suppress(Exception):  # a malformed library record is dropped
             structlog.get_logger().log(
                 max(record.levelno, LEVEL),
-                "library.said",
+                "library.logged",
                 library=record.name,
                 text=record.getMessage(),
                 exc_info=record.exc_info,
@@ -100,18 +97,18 @@ def to_stderr() -> None:
 
 @contextmanager
 def to_file(path: Path) -> Iterator[Sink]:
-    """Append JSON lines to a file until the block is left; then log as before.
+    """Append JSON lines to a file during the block; then restore the previous output.
 
     Raises:
-        StartupError: it cannot be written.
+        StartupError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
     except OSError as error:
         raise StartupError(
-            f"The data folder {path.parent} cannot be written to ({error.strerror}). "
-            "Set CAAS_DATA_DIR to one that can."
+            f"Cannot write to the data folder {path.parent} ({error.strerror}). Set "
+            "CAAS_DATA_DIR to a writable one."
         ) from error
     before, handlers = structlog.get_config(), list(logging.root.handlers)
     sink = Sink(stream)
@@ -138,7 +135,7 @@ def _configure(sink: Sink) -> None:
 
 
 class _Processor:
-    """Makes a line of an event; fails for none, and leaves out what is said too often."""
+    """Formats an event; never raises, and drops repeated events."""
 
     def __init__(self) -> None:
         self._steps = (
@@ -153,16 +150,18 @@ class _Processor:
         """Return the line of an event.
 
         Raises:
-            structlog.DropEvent: the same was said less than a second ago.
+            structlog.DropEvent: the same event was logged less than a second ago.
         """
         self._thin_out(event)
         for step in self._steps:
-            with suppress(Exception):  # an exception that cannot be shown is shown less well
+            with suppress(
+                Exception
+            ):  # an exception that cannot be formatted is logged without detail
                 event = step(logger, method, event)
         return _line(event)
 
     def _thin_out(self, event: EventDict) -> None:
-        """Keep what repeats itself to a line a second: an outage, and what libraries say."""
+        """Limit repeated outages and library messages to a line per second."""
         error = _error_of(event)
         stated = event.pop(KIND, None)
         if isinstance(error, UnavailableError):
@@ -184,7 +183,7 @@ class _Processor:
 
 
 def _error_of(event: EventDict) -> BaseException | None:
-    """Return the error an event tells of, in each of the three ways to hand one over."""
+    """Return the exception of an event, in any of its three forms."""
     error = event.get("exc_info")
     if isinstance(error, tuple):
         error = error[1]
@@ -194,7 +193,7 @@ def _error_of(event: EventDict) -> BaseException | None:
 
 
 def _line(event: EventDict) -> str:
-    """The one sink through which every line goes: no card number passes (decision 44)."""
+    """Format a line and remove card numbers (decision 44); every line passes here."""
     try:
         text = msgspec.json.encode(event, enc_hook=repr).decode()
     except Exception:  # noqa: BLE001  # half a surrogate, an endless structure, a repr that fails
@@ -207,4 +206,4 @@ def _plainly(value: object) -> str:
         text = value if isinstance(value, str) else repr(value)
         return text.encode("ascii", "backslashreplace").decode()[:TEXT_CHARS_MAX]
     except Exception:  # noqa: BLE001  # a repr of anybody's
-        return f"<{type(value).__name__} that cannot be shown>"
+        return f"<unprintable {type(value).__name__}>"

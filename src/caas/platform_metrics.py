@@ -1,12 +1,11 @@
-"""How a process of the platform is: its metrics, whether it can serve, and what is degraded.
+"""Metrics, readiness and degradation of a process.
 
-`serve` tells it on the API's port; `work` has a small port for it (`caas.worker_endpoint`). Figures
-of the books are read in the background, at most every `FIGURES_EVERY_SECONDS`; whoever asks is told
-the last ones, and how old they are.
+`serve` exposes them on the API's port, `work` on its own (`caas.worker_endpoint`). Database figures
+are read in the background, at most every `FIGURES_EVERY_SECONDS`; a request gets the latest ones
+and their age.
 
-Rules a change must keep: asking for metrics never waits longer than `FIRST_FIGURES_SECONDS_MAX` and
-never makes a second query beside one under way; a metric named here is documented in
-docs/operations.md where an alert goes by it.
+Rules a change must keep: a metrics request never waits longer than `FIRST_FIGURES_SECONDS_MAX` and
+never starts a second query; docs/operations.md documents every metric used by an alert.
 """
 
 import asyncio
@@ -35,10 +34,10 @@ FIRST_FIGURES_SECONDS_MAX: Final = 1.0
 GATEWAY_SILENT_AFTER_CALLS: Final = 3
 GAUGES: Final = (
     ("unknown", "caas_unknown_outcomes", "Payments and refunds of unknown outcome.", ("type",), 1),
-    ("unknown", "caas_unknown_outcome_oldest_seconds", "Age of the oldest of them.", ("type",), 2),
+    ("unknown", "caas_unknown_outcome_oldest_seconds", "Age of the oldest one.", ("type",), 2),
     ("jobs", "caas_jobs", "Jobs.", ("kind", "state"), 2),
-    ("jobs", "caas_job_oldest_due_seconds", "How long the oldest is due.", ("kind", "state"), 3),
-    ("cases", "caas_open_cases", "Cases that wait for a person.", ("kind",), 1),
+    ("jobs", "caas_job_oldest_due_seconds", "Time since the oldest was due.", ("kind", "state"), 3),
+    ("cases", "caas_open_cases", "Open cases.", ("kind",), 1),
     ("discrepancies", "caas_open_discrepancies", "Not resolved.", ("kind", "currency"), 2),
     ("discrepancies", "caas_open_discrepancies_minor_units", "Their amounts.",
      ("kind", "currency"), 3),
@@ -46,23 +45,23 @@ GAUGES: Final = (
      ("type", "state", "currency"), 3),
     ("in_flight", "caas_exposure_minor_units", "Delivered and not settled.",
      ("type", "state", "currency"), 4),
-    ("losses", "caas_losses_minor_units", "Lost in the last 24 hours.", ("cause", "currency"), 2),
-    ("webhooks", "caas_webhook_lag_seconds", "Age of the oldest webhook not applied.", (), 0),
-    ("invariants", "caas_invariant_broken", "Rows that break it.", ("invariant",), 1),
-    ("invariants", "caas_invariant_check_age_seconds", "Since its last check.", ("invariant",), 2),
-    ("heads", "caas_history_head_age_seconds", "Age of the newest signed head.", (), 0),
+    ("losses", "caas_losses_minor_units", "Losses of the last 24 hours.", ("cause", "currency"), 2),
+    ("webhooks", "caas_webhook_lag_seconds", "Age of the oldest unprocessed webhook.", (), 0),
+    ("invariants", "caas_invariant_broken", "Rows that violate the invariant.", ("invariant",), 1),
+    ("invariants", "caas_invariant_check_age_seconds", "Since the last check.", ("invariant",), 2),
+    ("heads", "caas_history_head_age_seconds", "Age of the latest signed head.", (), 0),
 )  # fmt: skip
 UNKNOWN_TYPES: Final = (*(str(kind) for kind in PaymentType), "refund")
-"""What may be unknown: each is told as 0 when none is, so that none and not told differ."""
+"""Types with unknown outcomes; each is reported as 0 if there are none."""
 
 _log = structlog.get_logger()
 
 
 class PlatformMetrics(Collector):
-    """The vital signs of one process."""
+    """Metrics of one process."""
 
     def __init__(self, platform: Platform) -> None:
-        """Look at this platform."""
+        """Observe this platform."""
         self._platform = platform
         self._database = platform.tables.database
         self._readiness = Readiness(self._database)
@@ -72,21 +71,21 @@ class PlatformMetrics(Collector):
         self._failed = 0
 
     async def why_not_ready(self) -> str | None:
-        """Return why this process cannot serve; None when it can."""
+        """Return why this process cannot serve; None if it can."""
         return await self._readiness.why_not()
 
     def degraded(self) -> list[str]:
-        """Return which parts do not answer, while calls can still be taken."""
+        """Return the unavailable parts while requests are still accepted."""
         link, calls = self._platform.observed.vehicles, self._platform.observed.gateway_calls
         parts = []
         if not link.connected:
-            parts.append("The vehicles' broker does not answer; commands wait.")
+            parts.append("The vehicles' MQTT broker does not respond; commands are queued.")
         if calls.no_answer >= GATEWAY_SILENT_AFTER_CALLS:
-            parts.append("The payment gateway does not answer; payments stay open.")
+            parts.append("The payment gateway does not respond; payments remain pending.")
         return parts
 
     async def refresh(self) -> None:
-        """Have the figures of the books read again when they are old; wait only for the first."""
+        """Refresh outdated database figures in the background; wait only for the first ones."""
         if time.monotonic() - self._read_at < FIGURES_EVERY_SECONDS:
             return
         if self._reading is None or self._reading.done():
@@ -95,13 +94,13 @@ class PlatformMetrics(Collector):
             await asyncio.wait({self._reading}, timeout=FIRST_FIGURES_SECONDS_MAX)
 
     async def close(self) -> None:
-        """Let go of a reading under way."""
+        """Cancel a refresh in progress."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait({self._reading})
 
     def collect(self) -> Iterator[Metric]:
-        """Tell everything, as Prometheus asks for it."""
+        """Return all metrics, for Prometheus."""
         yield from self._of_the_database()
         yield from self._of_the_process()
 
@@ -122,9 +121,11 @@ class PlatformMetrics(Collector):
                 gauge.add_metric(names, float(str(row[column])))
             yield gauge
         age = min(time.monotonic() - self._read_at, 1e9)
-        yield GaugeMetricFamily("caas_figures_age_seconds", "Age of these figures.", value=age)
+        yield GaugeMetricFamily(
+            "caas_figures_age_seconds", "Age of the database figures.", value=age
+        )
         yield CounterMetricFamily(
-            "caas_figures_failed", "How often they could not be read.", value=self._failed
+            "caas_figures_failed", "Failed reads of the database figures.", value=self._failed
         )
 
     def _rows(self, source: str) -> list[tuple[object, ...]]:
@@ -138,17 +139,19 @@ class PlatformMetrics(Collector):
         link, calls = self._platform.observed.vehicles, self._platform.observed.gateway_calls
         yield _histogram("caas_gateway_call_seconds", "Calls to the payment gateway.",
                          ("call", "outcome"), calls.durations)  # fmt: skip
-        yield _histogram("caas_vehicle_round_trip_seconds", "From a command to what the car says.",
+        yield _histogram("caas_vehicle_round_trip_seconds", "From command to acknowledgement.",
                          ("result",), link.round_trips)  # fmt: skip
         sent = CounterMetricFamily("caas_vehicle_commands", "Commands sent.", labels=("result",))
         for result, count in link.sent.items():
             sent.add_metric((result,), count)
         yield sent
-        yield GaugeMetricFamily("caas_vehicle_link_up", "1 with a broker.", value=link.connected)
-        yield _histogram("caas_pool_wait_seconds", "Waits for a connection of the database.",
+        yield GaugeMetricFamily(
+            "caas_vehicle_link_up", "1 if a broker is used.", value=link.connected
+        )
+        yield _histogram("caas_pool_wait_seconds", "Waits for a database connection.",
                          (), self._database.waits)  # fmt: skip
         yield GaugeMetricFamily(
-            "caas_database_up", "0 while it does not answer.", value=not self._database.is_away
+            "caas_database_up", "0 if it does not respond.", value=not self._database.is_away
         )
 
 

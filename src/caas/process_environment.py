@@ -1,9 +1,7 @@
-"""What a process is given: its environment, and the Billing Database to read.
+"""The process environment, and read-only access to the Billing Database.
 
-Nothing else reads the environment.
-
-Rule a change must keep: commands that only look something up start here and import no more, so that
-they answer at once; the platform as a whole is opened by `app`.
+Rule a change must keep: only this module reads the environment; it imports little, so that short
+commands start quickly.
 """
 
 import os
@@ -21,7 +19,7 @@ ENVIRONMENT_FILE: Final = Path(".env")
 
 
 def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
-    """Return the process's environment, over what the .env file says.
+    """Return the environment variables, which take precedence over the .env file.
 
     Raises:
         StartupError: the file cannot be read.
@@ -31,7 +29,7 @@ def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
         try:
             text = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise StartupError(f"The file {file} cannot be read; make it UTF-8 text.") from error
+            raise StartupError(f"Cannot read {file}. It must be UTF-8 text.") from error
         for line in text.splitlines():
             name, equals, value = line.strip().partition("=")
             if equals and not name.startswith("#"):
@@ -41,10 +39,10 @@ def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
 
 @asynccontextmanager
 async def reading_database(environment: Mapping[str, str]) -> AsyncIterator[Database]:
-    """Open the Billing Database in sessions that cannot write.
+    """Open the Billing Database with read-only sessions.
 
     Raises:
-        StartupError: there is no database, or it is not of this version.
+        StartupError: there is no database, or its schema is of another version.
     """
     async with local_machine.database(environment) as dsn:
         await migrations.check(dsn)

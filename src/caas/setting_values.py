@@ -1,7 +1,6 @@
-"""How one value of the environment is read: whether it is there, and whether it is an address.
+"""Reads single values of the environment.
 
-Rules a change must keep: every error names the setting and says what would be right; a value that
-may hold a password is not repeated.
+Rule a change must keep: an error never repeats a value that may contain a password.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,33 +19,33 @@ HTTP: Final = ("http", "https")
 
 
 class SettingError(StartupError):
-    """A setting is missing or not understood."""
+    """A setting is missing or invalid."""
 
     code = "setting"
 
 
 class NotSetError(SettingError):
-    """A setting without a default is missing."""
+    """A required setting is missing."""
 
     def __init__(self, name: str) -> None:
-        """Keep which."""
+        """Store the setting's name."""
         super().__init__(not_set([name]))
         self.name = name
 
 
 def not_set(names: Sequence[str]) -> str:
-    """Return what to say of settings that are missing."""
+    """Return the message for missing settings."""
     *others, last = names
     named = f"{', '.join(others)} and {last} are" if others else f"{last} is"
     them = "them" if others else "it"
     return (
-        f"{named} not set. Set {them} in the environment or in .env, or use './caas up', which "
-        "makes settings of its own."
+        f"{named} not set. Set {them} in the environment or in .env, or use './caas "
+        "up', which creates its own settings."
     )
 
 
 def needed(environment: Mapping[str, str], name: str) -> str:
-    """Return a setting without a default.
+    """Return a required setting.
 
     Raises:
         NotSetError: it is missing.
@@ -58,10 +57,10 @@ def needed(environment: Mapping[str, str], name: str) -> str:
 
 
 def address_in(environment: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
-    """Return an address of one of these schemes.
+    """Return an address with one of these schemes.
 
     Raises:
-        SettingError: it is missing, or cannot be used.
+        SettingError: it is missing or invalid.
     """
     value = needed(environment, name)
     if not is_address(value, schemes):
@@ -70,7 +69,7 @@ def address_in(environment: Mapping[str, str], name: str, schemes: tuple[str, ..
 
 
 def is_address(value: str, schemes: tuple[str, ...], *, needs_host: bool = True) -> bool:
-    """Say whether something could listen there."""
+    """Return whether a value is a usable address."""
     try:
         parts = urlsplit(value)
         hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
@@ -83,5 +82,5 @@ def is_address(value: str, schemes: tuple[str, ...], *, needs_host: bool = True)
 
 
 def no_address(name: str, scheme: str) -> SettingError:
-    """Return what to say of a malformed address, which may hold a password and is not repeated."""
-    return SettingError(f"{name} is not an address that can be used; write {_EXAMPLES[scheme]}.")
+    """Return the message for an invalid address, without repeating it."""
+    return SettingError(f"{name} is not a valid address. Use {_EXAMPLES[scheme]}.")

@@ -1,10 +1,10 @@
-"""What the platform is told by its environment (CAAS_...), read once by `app`.
+"""The platform's settings (CAAS_... environment variables), read once by `app`.
 
-Every setting has a default that works on one machine, except secrets: outside `caas up` and
-`caas demo`, which make their own, a missing secret is an error at the start.
+Every setting has a default for local use, except secrets: outside `caas up` and `caas demo`, which
+create their own, a missing secret is a startup error.
 
-Rules a change must keep: pure, the environment comes as a mapping; every error names the setting
-and says what would be right; a secret never shows in a repr.
+Rules a change must keep: pure, the environment is passed as a mapping; every error names the
+setting and the valid values; a secret never appears in a repr.
 """
 
 import re
@@ -64,7 +64,7 @@ DEFAULT_MARKET: Final = "Europe/Madrid,EUR,es"
 MARKET_PARTS: Final = (3, 4)
 PORT_MAX: Final = 65_535
 IN_PROCESS_VEHICLES: Final = "in-process:"
-"""As CAAS_MQTT_URL: simulated cars in this process. Never a default: they take a real charge."""
+"""CAAS_MQTT_URL for simulated in-process cars. Never a default: a real payment would be charged."""
 TIME_SCALE_MAX: Final = 1_000_000.0
 _Read = TypeVar("_Read")
 SELLER_PARTS: Final = (
@@ -74,7 +74,7 @@ SELLER_PARTS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every setting of the platform, checked."""
+    """All settings, validated."""
 
     database_url: str = field(repr=False)
     data_dir: Path
@@ -113,10 +113,10 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Check the environment and return what it says.
+    """Validate the environment and return the settings.
 
     Raises:
-        SettingError: settings are missing or wrong; the sentences name every one of them.
+        SettingError: settings are missing or invalid; the message lists all of them.
     """
     reader = _Reader(environment)
     read = reader.read
@@ -164,7 +164,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 class _Reader:
-    """Reads settings, and keeps every problem for the end."""
+    """Reads settings and collects every problem."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -175,21 +175,21 @@ class _Reader:
             return how(self._environment)
         except SettingError as problem:
             self.problems.append(problem)
-            return cast("_Read", None)  # never seen: what has a problem is never returned
+            return cast("_Read", None)  # never used: a value with a problem is never returned
 
 
 def _all_problems(problems: Sequence[SettingError]) -> SettingError:
-    """Return one error that tells every problem, what is not set first."""
+    """Return one error with every problem, missing settings first."""
     missing = [it.name for it in problems if isinstance(it, NotSetError)]
     wrong = {it.sentence: None for it in problems if not isinstance(it, NotSetError)}
     return SettingError(" ".join(([not_set(missing)] if missing else []) + list(wrong)))
 
 
 def database_url(environment: Mapping[str, str]) -> str:
-    """Return where the Billing Database is.
+    """Return the address of the Billing Database.
 
     Raises:
-        SettingError: it is not set, or no address of a PostgreSQL.
+        SettingError: it is missing or not a PostgreSQL address.
     """
     value = needed(environment, "CAAS_DATABASE_URL")
     if not is_address(value, ("postgresql", "postgres"), needs_host=False):
@@ -198,9 +198,9 @@ def database_url(environment: Mapping[str, str]) -> str:
 
 
 def data_dir(environment: Mapping[str, str]) -> Path:
-    """Return the folder where this machine keeps what is its own.
+    """Return the folder for this machine's data.
 
-    `CAAS_HOME` is where `./caas` has set the platform up: the same folder wherever it is called.
+    `CAAS_HOME` is where `./caas` installed the platform.
     """
     home = Path(environment.get("CAAS_HOME") or ".caas")
     return Path(environment.get("CAAS_DATA_DIR") or home / "data").absolute()
@@ -210,18 +210,18 @@ def vehicle_command_keys(environment: Mapping[str, str]) -> VehicleCommandKeys:
     """Return the keys that sign commands to vehicles.
 
     Raises:
-        SettingError: there is none, or one cannot be used.
+        SettingError: a key is missing or invalid.
     """
     value = needed(environment, "CAAS_VEHICLE_COMMAND_KEYS")
     try:
         return VehicleCommandKeys.read(value)
     except VehicleCommandKeyError as error:
-        sentence = f"CAAS_VEHICLE_COMMAND_KEYS cannot be used. {error.sentence}"
+        sentence = f"CAAS_VEHICLE_COMMAND_KEYS is invalid. {error.sentence}"
         raise SettingError(sentence) from error
 
 
 def time_scale(environment: Mapping[str, str]) -> float:
-    """Return by how much waits and deadlines are divided.
+    """Return the factor by which waits and deadlines are divided.
 
     Raises:
         SettingError: it is not a number above zero.
@@ -233,19 +233,19 @@ def time_scale(environment: Mapping[str, str]) -> float:
         scale = 0.0
     if not 1 / TIME_SCALE_MAX <= scale <= TIME_SCALE_MAX:
         raise SettingError(
-            f"CAAS_TIME_SCALE is a number above zero, at most {TIME_SCALE_MAX:.0f}, not '{text}'. "
-            "Leave it out in operation: there it is 1."
+            f"CAAS_TIME_SCALE must be above zero and at most {TIME_SCALE_MAX:.0f}, "
+            f"not '{text}'. Leave it unset in production, where it is 1."
         )
     return scale
 
 
 def read_seller(text: str | None) -> Seller:
-    """Read `name;VAT id;street;postcode;city;country;payment terms`, the sample when not set.
+    """Parse `name;VAT id;street;postcode;city;country;payment terms`; by default the sample seller.
 
-    Behind it may stand how the series of a seller begin who is not the first of these books.
+    An optional last part prefixes the series of an additional seller in this database.
 
     Raises:
-        SettingError: a part is missing, or the id is none of that country.
+        SettingError: a part is missing, or the VAT id is invalid in that country.
     """
     if not text:
         return SAMPLE_SELLER
@@ -254,17 +254,19 @@ def read_seller(text: str | None) -> Seller:
     fits = re.fullmatch("([A-Z0-9]{1,6}-)?", series)
     if len(parts) != len(SELLER_PARTS) or not all(parts) or not fits:
         parts_named = ";".join(SELLER_PARTS)
-        raise SettingError(f"CAAS_SELLER is '{parts_named}[;series, such as N-]', each filled in.")
+        raise SettingError(
+            f"CAAS_SELLER must be '{parts_named}[;series, such as N-]' with every part filled in."
+        )
     seller = Seller(**dict(zip(SELLER_PARTS, parts, strict=True)), series=series)
     try:
         checked_tax_id(seller.country, seller.vat_id)
     except InvalidTaxIdError as error:
-        raise SettingError(f"CAAS_SELLER is refused: {error.sentence}") from None
+        raise SettingError(f"CAAS_SELLER is invalid: {error.sentence}") from None
     return seller
 
 
 def read_market(text: str) -> Market:
-    """Read `time zone,currency,language`, and the market's code where the zone has several.
+    """Parse `time zone,currency,language`, with an optional market code.
 
     Raises:
         SettingError: a part is missing or unknown.
@@ -272,20 +274,24 @@ def read_market(text: str) -> Market:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) not in MARKET_PARTS:
         raise SettingError(
-            "CAAS_MARKET is 'time zone,currency,language' and, if wanted, a market's code, such as "
-            f"'{DEFAULT_MARKET}', not '{text}'."
+            "CAAS_MARKET must be 'time zone,currency,language' and optionally a "
+            f"market code, such as '{DEFAULT_MARKET}', not '{text}'."
         )
     zone, currency, language, code = *parts, *([""] * (MARKET_PARTS[-1] - len(parts)))
     if currency not in EXPONENTS:
-        raise SettingError(f"CAAS_MARKET names an unknown currency: '{currency}'. Use ISO 4217.")
+        raise SettingError(
+            f"CAAS_MARKET has an unknown currency: '{currency}'. Use an ISO 4217 code."
+        )
     if language not in LOCALES:
         known = ", ".join(sorted(LOCALES))
-        raise SettingError(f"CAAS_MARKET names the language '{language}'; there are {known}.")
+        raise SettingError(
+            f"CAAS_MARKET has an unsupported language '{language}'; use one of {known}."
+        )
     try:
         return Market(zone=ZoneInfo(zone), currency=currency, language=language, code=code)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingError(
-            f"CAAS_MARKET names an unknown time zone: '{zone}'. Use a name such as Europe/Madrid."
+            f"CAAS_MARKET has an unknown time zone: '{zone}'. Use a name such as Europe/Madrid."
         ) from error
 
 
@@ -294,7 +300,7 @@ def _work_port(environment: Mapping[str, str]) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and int(text) <= PORT_MAX):
-        raise SettingError(f"CAAS_WORK_PORT is a port, 0 to {PORT_MAX}, not '{text}'.")
+        raise SettingError(f"CAAS_WORK_PORT must be a port from 0 to {PORT_MAX}, not '{text}'.")
     return int(text)
 
 
@@ -306,7 +312,7 @@ def _one_secret(name: str, value: str) -> Secret:
     try:
         return Secret(value)
     except StartupError as error:
-        raise SettingError(f"{name} cannot be used. {error.sentence}") from error
+        raise SettingError(f"{name} is invalid. {error.sentence}") from error
 
 
 def _gateway_webhook_secrets(environment: Mapping[str, str]) -> tuple[Secret, ...]:
@@ -323,7 +329,7 @@ def _webhook_secrets(
     try:
         verifier(secrets)
     except StartupError as error:
-        raise SettingError(f"{name} cannot be used. {error.sentence}") from error
+        raise SettingError(f"{name} is invalid. {error.sentence}") from error
     return secrets
 
 
@@ -342,7 +348,7 @@ def _notify_url(environment: Mapping[str, str]) -> str:
 def _api_keys(environment: Mapping[str, str]) -> str:
     value = needed(environment, "CAAS_API_KEYS")
     if not parse_api_keys(value):
-        raise SettingError("CAAS_API_KEYS lists no key. An entry is name:scope+scope:key.")
+        raise SettingError("CAAS_API_KEYS contains no key. An entry is name:scope+scope:key.")
     return value
 
 

@@ -1,11 +1,10 @@
-"""What `caas up` started beside itself, kept running: a part that dies is started again.
+"""Restarts the processes that `caas up` started.
 
-A part is a process of its own: PostgreSQL, the broker, a simulator. It comes back at the same
-address, on the same data, so that whoever spoke to it goes on by itself.
+A part is a process: PostgreSQL, the broker, or a simulator. It restarts at the same address with
+the same data, so that its clients reconnect.
 
-Rules a change must keep: dead is only what has no process any more; a process that is stopped, or
-slow, is left alone, because a second one on the same data would ruin it; a part that dies again and
-again is not hidden: the command ends with a sentence.
+Rules a change must keep: only a process that no longer exists is restarted, because a second one on
+the same data would corrupt it; a part that exits repeatedly ends the command with an error.
 """
 
 import asyncio
@@ -31,36 +30,36 @@ Report = Callable[[str], None]
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """A process that is watched: whether it lives, and how it is started again."""
+    """A supervised process: a liveness check and a restart function."""
 
     name: str
-    lives: Callable[[], bool]
+    is_running: Callable[[], bool]
     start_again: Callable[[], Awaitable[None]]
     deaths: deque[float] = field(default_factory=deque)
 
 
 class Supervisor:
-    """Watches the parts and starts again what died."""
+    """Restarts parts whose process has exited."""
 
     def __init__(self, report: Report) -> None:
-        """Tell a person through `report` what is started again."""
+        """Report restarts through `report`."""
         self._report = report
         self._parts: list[Part] = []
 
     def add(self, part: Part) -> None:
-        """Watch this part from now on."""
+        """Supervise a part."""
         self._parts.append(part)
 
     async def watch(self) -> None:
-        """Look after every part until cancelled.
+        """Check every part until cancelled.
 
         Raises:
-            StartupError: a part does not start again, or dies again and again.
+            StartupError: a part does not restart, or exits repeatedly.
         """
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for part in self._parts:
-                if not part.lives():
+                if not part.is_running():
                     await self._restarted(part)
 
     async def _restarted(self, part: Part) -> None:
@@ -70,21 +69,22 @@ class Supervisor:
             part.deaths.popleft()
         if len(part.deaths) > DEATHS_MAX:
             raise StartupError(
-                f"{part.name} has died {len(part.deaths)} times within a minute and is not started "
-                "again. What it said is above or in the logs of the data folder; the data stays."
+                f"{part.name} exited {len(part.deaths)} times within a minute and "
+                "is not restarted. See its output above or the logs in the data "
+                "folder; data is kept."
             )
-        self._report(f"{part.name} has died; starting it again.")
+        self._report(f"{part.name} exited; restarting it.")
         await part.start_again()
-        self._report(f"{part.name} runs again.")
+        self._report(f"{part.name} is running again.")
 
 
 class Simulator:
-    """A simulator as a process of its own; it ends when this process does."""
+    """A simulator process; it ends with this process."""
 
     def __init__(
         self, module: str, *arguments: str, secret: Sequence[str], port_option: str, port: int = 0
     ) -> None:
-        """Start `module` with these arguments; the secret ones are no argument of the process."""
+        """Run `module` with these arguments; secrets are passed over stdin."""
         self._module = module
         self._arguments = arguments
         self._secret = secret
@@ -94,9 +94,9 @@ class Simulator:
         self.url = ""
 
     async def start(self) -> None:
-        """Start it and wait until it says where it listens.
+        """Start the process and wait until it reports its address.
 
-        Secret arguments go by stdin, which stays open: the simulator ends when this process does.
+        Secret arguments are passed over stdin, which stays open: the simulator ends when it closes.
 
         Raises:
             StartupError: it does not start.
@@ -122,16 +122,16 @@ class Simulator:
         self.port = int(self.url.rpartition(":")[2])
 
     async def start_again(self) -> None:
-        """Start it at the address it had, whatever is left of the one before."""
+        """Restart it at its previous address."""
         await self.stop()
         await self.start()
 
-    def lives(self) -> bool:
-        """Whether its process is there, also when it is stopped or busy."""
+    def is_running(self) -> bool:
+        """Return whether its process exists, even if stopped or busy."""
         return self._process is not None and self._process.returncode is None
 
     async def stop(self) -> None:
-        """End it: in order, or by force when it does not."""
+        """Terminate it, by force if needed."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -144,7 +144,7 @@ class Simulator:
             await process.wait()
 
     def _not_started(self) -> StartupError:
-        return StartupError(f"The simulator {self._module} did not start; what it said is above.")
+        return StartupError(f"The simulator {self._module} did not start; see its output above.")
 
 
 async def started(stack: AsyncExitStack, simulator: Simulator) -> Simulator:

@@ -1,9 +1,9 @@
-"""The small port on which `work` says how it is: /live, /ready and /metrics.
+"""The worker's HTTP port: /live, /ready and /metrics.
 
-It asks for no key, so that it belongs inside one's own network; it tells counts, never names.
+It requires no key and exposes counts, never names; keep it inside a private network.
 
-Rules a change must keep: it is bounded as the API's port is; it answers while the database does
-not; what both ports tell has one shape.
+Rules a change must keep: it has the limits of the API's port; it responds while the database is
+unavailable; its responses equal those of the API's port.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 @asynccontextmanager
 async def open_port(host: str, port: int, signs: PlatformMetrics) -> AsyncIterator[int]:
-    """Answer there until the block is left.
+    """Serve the endpoint during the block.
 
     Raises:
-        StartupError: the port is in use, or may not be used.
+        StartupError: the port cannot be used.
     """
     registry = CollectorRegistry()
     registry.register(signs)

@@ -1,7 +1,7 @@
-"""`python -m caas_lab COMMAND`: the platform's commands, and those of the lab beside them.
+"""`python -m caas_lab COMMAND`: the platform's commands, and those of the lab.
 
-Rules a change must keep: the lab adds commands and changes none; a simulation that finds something
-prints the command that runs it again.
+Rules a change must keep: the lab adds commands and changes none; a failed simulation prints the
+command that reproduces it.
 """
 
 import secrets
@@ -12,7 +12,14 @@ import typer
 
 from caas import process_environment
 from caas.cli import main, program
-from caas.cli.commands import FINDINGS, INTERRUPTED, AsJson, end_in_order, print_json, run_command
+from caas.cli.commands import (
+    FINDINGS,
+    INTERRUPTED,
+    AsJson,
+    print_json,
+    run_command,
+    stop_on_sigterm,
+)
 
 if TYPE_CHECKING:
     from caas_lab.simulation.plan import Plan
@@ -33,7 +40,7 @@ def demo(
         list[str] | None, typer.Option(metavar="NAME", help="Run this scenario; repeat for more.")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="URL", help="Run on a platform that is up.")
+        str | None, typer.Option(metavar="URL", help="Run on a running platform.")
     ] = None,
     *,
     short: Annotated[
@@ -48,7 +55,7 @@ def demo(
     from caas_lab.demo import printing, runner, summary
 
     async def run() -> None:
-        end_in_order()
+        stop_on_sigterm()
         outcome = await runner.run_demo(options, process_environment.environment())
         if as_json:
             print_json(summary.as_data(outcome))
@@ -72,21 +79,26 @@ def bench(
         list[str] | None, typer.Option(metavar="GOAL", help="P1, P2, ...; repeat for more.")
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, max=COUNT_MAX, help="Rounds, ours and the yardstick in turns.")
+        int,
+        typer.Option(
+            min=1, max=COUNT_MAX, help="Rounds; each measures the platform and the yardstick."
+        ),
     ] = 5,
     seconds: Annotated[
         int, typer.Option(min=1, max=COUNT_MAX, help="Length of each measurement.")
     ] = 6,
     *,
-    quick: Annotated[bool, typer.Option(help="Small sizes: to see that it runs.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="unknown goal {unknown[0]}; goals: {', '.join(runner.GOALS)}")
+    ] = False,
 ) -> None:
     """Measure the goals of docs/performance.md against the yardstick, on this machine."""
     from caas_lab.bench import runner
 
     unknown = sorted(set(only or ()) - runner.GOALS.keys())
     if unknown:
-        there_are = f"there is no goal {unknown[0]}; there are: {', '.join(runner.GOALS)}"
-        raise typer.BadParameter(there_are, param_hint="--only")
+        known = f"there is no goal {unknown[0]}; there are: {', '.join(runner.GOALS)}"
+        raise typer.BadParameter(known, param_hint="--only")
     run_command(runner.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
 
 
@@ -119,7 +131,7 @@ def simulate(
 
 
 async def _run_all(plans: "Sequence[Plan]") -> None:
-    end_in_order()
+    stop_on_sigterm()
     outcomes = [await _run_one(plan) for plan in plans]
     if not all(outcome.clean for outcome in outcomes):
         raise typer.Exit(FINDINGS)

@@ -50,7 +50,7 @@ async def test_a_month_is_billed_when_it_is_over_in_the_market(
     await put(installation.database, [Past(activated_at=LONG_AGO)])
     await set_clock(installation.database, datetime(2030, 3, 31, 23, 59, 59, tzinfo=MADRID))
 
-    with pytest.raises(MonthNotOverError, match=r"2030-03 is over at 2030-03-31T22:00:00\+00:00"):
+    with pytest.raises(MonthNotOverError, match=r"2030-03 ends at 2030-03-31T22:00:00\+00:00"):
         await installation.billing.run_month(MARCH)
     await set_clock(installation.database, datetime(2030, 4, 1, tzinfo=MADRID))
     run = await installation.billing.run_month(MARCH)

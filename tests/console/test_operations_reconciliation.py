@@ -211,7 +211,7 @@ async def test_a_report_file_is_looked_at_and_a_format_is_kept(
     await page.locator("#file-document").set_input_files(file)
     await page.locator("#send-file").click()
     await expect(page.get_by_text("The file cannot be processed")).to_be_visible()
-    await expect(page.get_by_text("it is the report of another day").first).to_be_visible()
+    await expect(page.get_by_text("It is the report of another day").first).to_be_visible()
 
 
 async def test_many_discrepancies_claims_and_fees_are_finance_s_in_the_console(

@@ -35,8 +35,8 @@ def test_the_command_line_imports_no_command_before_it_is_asked_for() -> None:
     ("modules", "unneeded"),
     [
         (
-            ("caas.cli.maintenance", "caas.cli.staff", "caas.cli.history", "caas.cli.verify",
-             "caas.cli.taxes", "caas.cli.documents"),
+            ("caas.cli.maintenance", "caas.cli.staff", "caas.cli.verify",
+             "caas.cli.taxes"),
             {*HEAVY, "caas.platform", "caas.payment_processing"},
         ),
         (

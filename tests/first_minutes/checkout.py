@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 SECONDS_MAX = 300.0
-ADDRESS = re.compile(r"The platform is up at (http://\S+)")
+ADDRESS = re.compile(r"The platform is running at (http://\S+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,14 +122,14 @@ async def test_a_fault_of_the_program_is_told_apart(monkeypatch: pytest.MonkeyPa
     status, stated = await asyncio.to_thread(run, monkeypatch, "self-check")
 
     assert status == ExitStatus.CRASHED
-    assert stated.endswith("This is a fault of the program; report what is above.\n")
+    assert stated.endswith("Internal error. Please report the traceback above.\n")
 
 
 async def test_the_shell_completes_commands_options_and_subcommands(checkout: Checkout) -> None:
     script = """
 source <(./caas completion bash)
 completed() {
-  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _caas_completion "$1"; echo "${COMPREPLY[@]}"
+  COMP_WORDS="$@"; COMP_CWORD=$(($# - 1)); _caas_completion "$1"; echo "${COMPREPLY[@]}"
 }
 completed ./caas dem; completed ./caas te; completed ./caas staff li; completed ./caas demo --o
 """
@@ -144,7 +144,7 @@ IN_ZSH = """
 autoload -Uz compinit && compinit -u -d $HOME/.zcompdump
 source <(./caas completion zsh)
 _arguments() { print -r -- "$@" }
-completed() { words=("$@"); CURRENT=$#; _caas_completion }
+completed() { words="$@"; CURRENT=$#; _caas_completion }
 completed ./caas dem; completed ./caas te; completed ./caas staff li; completed ./caas demo --o
 print -r -- $_comps[caas]
 """

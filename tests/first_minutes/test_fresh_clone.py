@@ -25,8 +25,8 @@ async def test_up_comes_up_stops_in_order_and_comes_up_again(checkout: Checkout)
     assert page
     assert (first.process.returncode, second.process.returncode) == (0, 0)
     assert "Starting the database" in first.welcome
-    assert "the first start makes it" in first.welcome
-    assert "the first start makes it" not in second.welcome
+    assert "created on first start" in first.welcome
+    assert "created on first start" not in second.welcome
     assert passwords(first.welcome) == passwords(second.welcome)
 
 

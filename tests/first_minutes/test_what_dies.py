@@ -29,16 +29,16 @@ async def test_each_part_that_is_killed_is_started_again_and_all_of_them_togethe
 ) -> None:
     async with checkout.up() as up:
         os.kill(pid_with(f"embedded_postgresql_keeper.py\0{checkout.data}/"), signal.SIGKILL)
-        await up.line("The keeper of PostgreSQL runs again")
+        await up.line("The PostgreSQL supervisor is running again")
         for name, pid_of in parts(checkout).items():
             killed = pid_of()
             os.kill(killed, signal.SIGKILL)
-            await up.line(f"{name} runs again")
+            await up.line(f"{name} is running again")
             assert pid_of() != killed
         for pid_of in parts(checkout).values():
             os.kill(pid_of(), signal.SIGKILL)
         for _ in parts(checkout):
-            await up.line("runs again")
+            await up.line("is running again")
 
         checked = await checkout.runs("./caas self-check")
         bought = await buys(checkout, up)
@@ -72,7 +72,7 @@ async def test_a_part_that_dies_again_and_again_ends_the_command_with_a_sentence
         gateway = parts(checkout)["The simulator 'gateway'"]
         for _ in range(DEATHS_MAX):
             os.kill(gateway(), signal.SIGKILL)
-            await up.line("runs again")
+            await up.line("is running again")
         os.kill(gateway(), signal.SIGKILL)
         async with asyncio.timeout(SECONDS_MAX):
             _, err = await up.process.communicate()
@@ -112,7 +112,7 @@ async def test_a_stopped_simulator_of_a_killed_platform_keeps_its_world_to_itsel
 
     assert second.status == 3
     assert f"in use by another simulator (process {gateway})" in second.err
-    assert second.err.endswith("did not start; what it said is above.\n")
+    assert second.err.endswith("did not start; see its output above.\n")
 
 
 def parts(checkout: Checkout) -> dict[str, Callable[[], int]]:

@@ -225,7 +225,7 @@ async def test_a_dealership_is_told_by_its_name(post: Post) -> None:
 
 
 async def test_a_missing_fact_is_an_error_where_it_is_told(post: Post) -> None:
-    with pytest.raises(MissingFactError, match="service_active lacks currency, vin"):
+    with pytest.raises(MissingFactError, match="service_active is missing currency, vin"):
         await post.notify(await customer_of(post), new_id(), facts={"service": "x", "amount": 1})
 
 

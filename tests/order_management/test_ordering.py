@@ -86,7 +86,7 @@ async def test_the_key_of_a_vehicle_that_is_built_is_told_by_the_factory_alone(
 ) -> None:
     vin = await showroom.stock()
 
-    with pytest.raises(VehicleDiffersError, match=r"comes from the factory"):
+    with pytest.raises(VehicleDiffersError, match=r"is provided by the factory"):
         await showroom.orders.put_vehicle(vin=vin, model=MODEL, price=PRICE, public_key=KEY)
 
     assert (await showroom.orders.vehicle(vin)).public_key is None

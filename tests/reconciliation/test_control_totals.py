@@ -22,7 +22,7 @@ async def test_a_report_whose_totals_do_not_agree_is_refused_and_nothing_is_appl
     await office.line(payment)
     await fault(office, wrong_totals=True)
 
-    with pytest.raises(BadReportError, match="control totals do not agree"):
+    with pytest.raises(BadReportError, match="control totals do not match"):
         await office.closed()
 
     assert (await office.payment(payment)).state is PaymentState.CAPTURING
@@ -37,7 +37,7 @@ async def test_a_report_that_lacks_a_line_is_refused(office: Office) -> None:
     await office.line(await office.capturing())
     await fault(office, drop_line=2)
 
-    with pytest.raises(BadReportError, match="tells 2 lines"):
+    with pytest.raises(BadReportError, match="reports 2 lines"):
         await office.closed()
 
     assert await office.balance("bank") == 0
@@ -148,4 +148,4 @@ async def test_a_closed_report_that_changes_is_found_out(office: Office) -> None
     [aside] = await office.reconciliation.reports.quarantined(
         office.reconciliation.gateway_name, office.today
     )
-    assert "other than the line with its number that is stored" in aside.reason
+    assert "differs from the stored line with its number" in aside.reason

@@ -128,7 +128,7 @@ async def test_the_day_in_the_name_is_the_day(office: Office, watched: Watched) 
 
     [name] = [it for it in watched.lies("refused") if it.endswith(".txt")]
     reported = (watched.folder / "refused" / name).read_text()
-    assert f"the day asked for is {date(2026, 1, 2)}" in reported
+    assert f"the requested day is {date(2026, 1, 2)}" in reported
 
 
 async def test_a_folder_that_cannot_be_used_is_a_case_that_ends_by_itself(

@@ -217,7 +217,7 @@ async def test_a_dropped_file_for_a_sealed_day_says_that_it_is_late(
     await watched.look()
 
     reported = (folder / "done" / "late.csv.txt").read_text()
-    assert f"The day {DAY} is sealed: what is new is taken as late." in reported
+    assert f"The day {DAY} is sealed; new lines are late lines." in reported
 
 
 async def test_what_is_found_of_an_old_day_is_due_from_today(
@@ -243,7 +243,7 @@ async def test_what_is_found_of_an_old_day_is_due_from_today(
     assert {it.due_on for it in found.values()} == {office.later(10), office.later(2)}
     looked = await office.reconciliation.investigation.check(fee.id)
     assert looked.allowed == (Resolution.CORRECT_BY_ENTRY,)
-    with pytest.raises(ResolutionNotAllowedError, match="does not know the transaction"):
+    with pytest.raises(ResolutionNotAllowedError, match="does not know this line"):
         await office.reconciliation.investigation.resolve(
             stranger.id, resolution=Resolution.REFUND_THE_CUSTOMER, note="x", by=COMMAND_LINE
         )

@@ -26,7 +26,7 @@ from tests.reconciliation.office import Office
 
 @pytest.fixture
 def investigation(office: Office) -> Investigation:
-    """The desk at which discrepancies are decided."""
+    """The investigation of discrepancies."""
     return office.reconciliation.investigation
 
 
@@ -399,7 +399,7 @@ async def test_a_decision_survives_the_death_of_the_process(
         raise ConnectionResetError
 
     with monkeypatch.context() as patch:
-        patch.setattr(investigation._resolution_actions, "at_once", died)
+        patch.setattr(investigation._resolution_actions, "run_now", died)
         with pytest.raises(ConnectionResetError):
             await decided(investigation, found, Resolution.ACCEPT_LOSS)
     await office.installation.until(payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED)

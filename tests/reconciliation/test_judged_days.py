@@ -117,7 +117,7 @@ async def test_a_report_that_shrinks_is_a_contradiction_and_nothing_is_dropped(
     await office.reconciliation.reconcile(office.today, file=path)
     half = report_file(tmp_path / "half.csv", settlements(payments[:1]))
 
-    with pytest.raises(BadReportError, match=r"has shrunk: 1 lines .*\(line 2\)"):
+    with pytest.raises(BadReportError, match=r"has shrunk: 1 stored lines .*\(line 2\)"):
         await office.reconciliation.reconcile(office.today, file=half)
 
     runs = await office.reconciliation.runs_of(office.today)
@@ -301,7 +301,7 @@ async def test_a_file_of_another_day_is_refused(office: Office, tmp_path: Path) 
         tmp_path / "old.csv", [line_of(1, payment, booked_at="2026-01-02T10:00:00Z")]
     )
 
-    with pytest.raises(BadReportError, match="are of 2026-01-02, and the day asked for is"):
+    with pytest.raises(BadReportError, match="are of 2026-01-02, but the requested day is"):
         await office.reconciliation.reconcile(office.today, file=path)
 
     assert await office.balance("bank") == 0

@@ -170,7 +170,7 @@ async def test_use_that_no_payment_could_carry_is_refused(
     at = await now(installation)
     await installation.usage.record_usage(subscription.id, quantity=8 * 10**8, at=at, source_id="a")
 
-    with pytest.raises(UsageTooLargeError, match="payment carries at most"):
+    with pytest.raises(UsageTooLargeError, match="a payment is at most"):
         await installation.usage.record_usage(
             subscription.id, quantity=4 * 10**8, at=at, source_id="b"
         )
@@ -190,7 +190,7 @@ async def test_a_month_takes_so_many_units_and_no_more(
             subscription.id, quantity=10**9, at=at, source_id=f"m-{number}"
         )
 
-    with pytest.raises(UsageTooLargeError, match="wait for the next invoice"):
+    with pytest.raises(UsageTooLargeError, match="would be unbilled"):
         await installation.usage.record_usage(subscription.id, quantity=1, at=at, source_id="more")
 
 
@@ -240,7 +240,7 @@ async def test_what_an_invoice_bills_is_corrected_by_a_credit_note(
     await installation.usage.record_usage(subscription.id, quantity=5, at=at, source_id="m")
     invoice = await installation.billed(subscription)
 
-    with pytest.raises(UsageBilledError, match=f"{invoice.id} bills it already"):
+    with pytest.raises(UsageBilledError, match=f"{invoice.id} already bills this usage"):
         await installation.usage.record_usage(
             subscription.id, quantity=-5, at=at, source_id="back", cancels="m"
         )

@@ -64,11 +64,14 @@ async def test_an_auditor_lists_heads_and_compares_with_one(
 
     assert "1  2" in listed.out
     for found in (cut_off, from_cut):
-        assert (found.status, "its end is missing" in found.out) == (ExitStatus.FINDINGS, True)
-    assert (as_older.status, "has no end" in as_older.out) == (ExitStatus.DONE, True)
+        assert (found.status, "its end marker is missing" in found.out) == (
+            ExitStatus.FINDINGS,
+            True,
+        )
+    assert (as_older.status, "has no end marker" in as_older.out) == (ExitStatus.DONE, True)
     assert PUBLIC in keys.out
     assert (same.status, exported.status, offline.status) == (ExitStatus.DONE,) * 3, same.stated
-    assert "none of yours" in strange.out
+    assert "which is not trusted" in strange.out
     for found in (strange, gone, gone_from_export):
         assert found.status == ExitStatus.FINDINGS, found.stated
     assert f"payment {payment} is missing: its events 1 to " in gone.out

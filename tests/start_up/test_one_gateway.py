@@ -38,7 +38,7 @@ async def test_payments_stay_at_the_gateway_they_are_at(database: Database) -> N
     await startup_checks.check_database(database, gateway("contract"))
     await Payments(database).accept(new_payment())
 
-    with pytest.raises(StartupError, match="are at the gateway 'seed-contract'"):
+    with pytest.raises(StartupError, match="belong to the gateway 'seed-contract'"):
         await startup_checks.check_database(database, gateway("stripe"))
 
 

@@ -12,7 +12,7 @@ from tests.ports import free_port
 from tests.start_up.conftest import Machine, Program, answering
 
 NOT_EVEN_FOR_ROOT = Path("/sys/caas")
-IS_UP = "The platform is up"
+IS_UP = "The platform is running"
 
 
 async def is_up(machine: Machine, **settings: str) -> Program:

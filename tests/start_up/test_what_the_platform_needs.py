@@ -65,7 +65,7 @@ import asyncio
 from caas.cli import commands
 
 async def work():
-    commands.end_in_order()
+    commands.stop_on_sigterm()
     print("works", flush=True)
     try:
         await asyncio.sleep(600)
@@ -90,7 +90,7 @@ async def test_a_program_that_cannot_unwind_ends_all_the_same() -> None:
         _, stated = await program.communicate()
 
     assert program.returncode == 130
-    assert stated.decode().startswith("caas: Not unwound after")
+    assert stated.decode().startswith("caas: Shutdown took more than")
 
 
 async def until_it_listens(port: int) -> None:
@@ -260,7 +260,7 @@ async def test_nobody_listens_where_the_gateway_should_be(
 
     ended = await machine.runs(command, **settings | {"CAAS_GATEWAY_URL": gateway})
 
-    ended.refused("payment gateway", "nobody answers", "CAAS_GATEWAY_URL")
+    ended.refused("payment gateway", "no response", "CAAS_GATEWAY_URL")
 
 
 async def test_the_gateway_does_not_take_the_key(
@@ -268,7 +268,7 @@ async def test_the_gateway_does_not_take_the_key(
 ) -> None:
     ended = await machine.runs("serve", **settings | {"CAAS_GATEWAY_API_KEY": PASSWORD})
 
-    ended.refused("does not take our key", "CAAS_GATEWAY_API_KEY")
+    ended.refused("rejects our key", "CAAS_GATEWAY_API_KEY")
     assert PASSWORD not in ended.stated
 
 
@@ -295,7 +295,7 @@ async def test_a_gateway_that_is_unwell_for_a_moment_does_not_keep_jobs_from_goi
         program.process.terminate()
         ended = await program.ended()
 
-    assert "gateway.unwell_at_start" in ended.err
+    assert "gateway.unavailable_at_start" in ended.err
 
 
 async def test_a_port_in_use_is_named(machine: Machine, settings: dict[str, str]) -> None:

@@ -1,12 +1,11 @@
 """The Billing Subsystem (Diagram 6): "End of Month Reached", "Calculate Usage Charges", charge.
 
-A month's run issues an invoice for every subscription that was delivered or used, and then charges
-them. Both halves go in batches, each one commit with the run's new position: a run may be stopped
-at any point, carried on by any machine or by several at once, and repeated without effect.
+A monthly run issues an invoice for every subscription that was delivered or used, then charges
+them. Both steps work in batches; each batch is one commit together with the run's position, so a
+run can be interrupted, resumed on any machine, run concurrently, and repeated without effect.
 
-Rules a change must keep: a month is billed when it is over in the market's time zone, never
-earlier (decision 28); an invoice is issued before its charge, and never without one; what a run
-does is a function of the books, not of who runs it.
+Rules a change must keep: a month is billed only after it ends in the market's time zone (decision
+28); an invoice is issued before its charge; a run's result depends only on the stored data.
 """
 
 from collections.abc import Callable
@@ -38,7 +37,7 @@ TOO_LARGE: Final = "month_too_large"
 NOT_INVOICED: Final = "month_not_invoiced"
 BUYER_UNKNOWN: Final = "month_without_buyer"
 NO_TAX_TABLE: Final = "month_without_tax_table"
-INVOICED: Final = "The month was invoiced."
+INVOICED: Final = "Job result: the month was invoiced."
 BILLER: Final = "billing"
 ERROR_CHARS_MAX: Final = 300
 INVOICED_AT_ONCE: Final = 5000
@@ -50,7 +49,7 @@ Progress = Callable[[BillingRun], None]
 
 
 class MonthNotOverError(RefusedError):
-    """The month is not over in the market's time zone; it is billed when it is."""
+    """The month has not ended in the market's time zone. It is billed when it ends."""
 
     code = "month_not_over"
 
@@ -73,7 +72,7 @@ class Billing:
         letterhead: Letterhead,
         public_url: str = "",
     ) -> None:
-        """Bill under this letterhead; customers say who they are at `public_url`."""
+        """Issue under this letterhead; customers enter billing details at `public_url`."""
         self._tables = tables
         self._payment = subscription_payment
         self._notifications = notifications
@@ -82,21 +81,21 @@ class Billing:
         self._runs = BillingRuns(tables.database)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the months that are to be billed."""
+        """Register the job handler."""
         jobs.register(BILL_MONTH, self._month_due)
 
     async def schedule(self) -> Month:
-        """Make sure that the month that runs now is billed when it is over; return it."""
+        """Schedule the billing of the current month; return the month."""
         now = await self._runs.now()
         month = Month.containing(now, self._letterhead.zone)
         await self._schedule(month, now)
         return month
 
     async def run_month(self, month: Month, *, progress: Progress | None = None) -> BillingRun:
-        """Bill a month that is over, from wherever its run is; a finished run stays as it is.
+        """Bill a past month, resuming its run; a completed run is unchanged.
 
         Raises:
-            MonthNotOverError: the end of the month is not reached.
+            MonthNotOverError: the month has not ended.
         """
         await self._begin(month)
         run = await self._advance(month)
@@ -109,19 +108,19 @@ class Billing:
         return run
 
     async def run_again(self, month: Month, *, progress: Progress | None = None) -> BillingRun:
-        """Bill what a finished month could not bill: for a buyer who was unknown, or no tax rate.
+        """Bill what a completed run skipped because the buyer or the tax rate was unknown.
 
         Raises:
-            MonthNotOverError: the end of the month is not reached.
+            MonthNotOverError: the month has not ended.
         """
         await self._runs.restart(month)
         return await self.run_month(month, progress=progress)
 
     async def run(self, month: Month) -> BillingRun:
-        """Return how far a month's run is.
+        """Return the progress of a month's run.
 
         Raises:
-            RunNotFoundError: it has not begun.
+            RunNotFoundError: the month has no run.
         """
         run = await self._runs.find(month)
         if run is None:
@@ -129,18 +128,18 @@ class Billing:
         return run
 
     async def runs(self) -> list[BillingRun]:
-        """Return the runs, the newest month first."""
+        """Return the runs, newest month first."""
         return await self._runs.listed()
 
     async def _begin(self, month: Month) -> None:
         now = await self._runs.now()
         if not month.is_over(now, self._letterhead.zone):
             end = month.interval(self._letterhead.zone).end
-            raise MonthNotOverError(f"{month} is over at {end.isoformat()}; it is billed then.")
+            raise MonthNotOverError(f"{month} ends at {end.isoformat()}; it is billed then.")
         await self._runs.begin(month, series=self._series(now), zone=self._letterhead.zone.key)
 
     async def _advance(self, month: Month) -> BillingRun:
-        """Do the next batch of a run, as one commit."""
+        """Process the next batch of a run in one commit."""
 
         async def batch(connection: Connection) -> BillingRun:
             run = await self._runs.locked(month, within=connection)
@@ -171,10 +170,10 @@ class Billing:
                     )
             except CANNOT_BE_WRITTEN as error:
                 if rows_max == 1:
-                    return await self._pass_over(run, terms, str(error), connection)
+                    return await self._skip(run, terms, str(error), connection)
                 rows_max //= 2
                 continue
-            await self._say_what_was_not_billed(batch, month, connection)
+            await self._report_unbilled(batch, month, connection)
             for subscription in batch.invoiced if run.restarted else ():
                 for kind in (NO_TAX_TABLE, BUYER_UNKNOWN):
                     await self._tables.cases.close(
@@ -182,26 +181,26 @@ class Billing:
                     )
             return after
 
-    async def _say_what_was_not_billed(
-        self, batch: Batch, month: Month, connection: Connection
-    ) -> None:
+    async def _report_unbilled(self, batch: Batch, month: Month, connection: Connection) -> None:
         for subscription in batch.unfit:
-            await self._say_too_large(subscription, month, connection)
+            await self._report_too_large(subscription, month, connection)
         for subscription in batch.untaxed:
-            await self._say_untaxed(subscription, month, connection)
+            await self._report_untaxed(subscription, month, connection)
         for subscription in batch.unnamed:
-            await self._say_unnamed(subscription, month, connection)
+            await self._report_unnamed(subscription, month, connection)
 
-    async def _pass_over(
+    async def _skip(
         self, run: BillingRun, terms: Terms, error: str, connection: Connection
     ) -> BillingRun:
-        """Give the subscription that cannot be invoiced to a person; the others go on."""
+        """Open a case for a subscription that cannot be invoiced; the others continue."""
         after, subscription = await self._runs.pass_over(run, terms, within=connection)
         await self._notifications.alert(
             NOT_INVOICED,
             subscription,
-            f"A subscription has no invoice for {terms.month}: {error[:ERROR_CHARS_MAX]}. Look at "
-            "its terms and its use.",
+            (
+                f"A subscription has no invoice for {terms.month}: "
+                f"{error[:ERROR_CHARS_MAX]}. Check its terms and its usage."
+            ),
             within=connection,
         )
         return after
@@ -212,31 +211,39 @@ class Billing:
         last = charges[-1] if charges else None
         return await self._runs.charged(run, last, made=made, within=connection)
 
-    async def _say_too_large(
+    async def _report_too_large(
         self, subscription: UUID, month: Month, connection: Connection
     ) -> None:
         await self._notifications.alert(
             TOO_LARGE,
             subscription,
-            f"The use recorded of a subscription for {month} comes to more than a payment may be, "
-            "or to less than nothing; only its fee is billed. Take back what was recorded wrongly; "
-            "what is left is billed with the next month.",
+            (
+                f"The recorded usage of a subscription for {month} is negative or "
+                "exceeds the largest payment; only its fee is billed. Cancel incorrect "
+                "usage records; the rest is billed with the next month."
+            ),
             within=connection,
         )
 
-    async def _say_untaxed(self, subscription: UUID, month: Month, connection: Connection) -> None:
+    async def _report_untaxed(
+        self, subscription: UUID, month: Month, connection: Connection
+    ) -> None:
         await self._notifications.alert(
             NO_TAX_TABLE,
             subscription,
-            f"A subscription has no invoice for {month}: its customer's billing address is in no "
-            "market with a table of tax rates. Add the market with './caas taxes add-market' and "
-            f"its rates with './caas taxes change', then './caas bill --month {month} --again'; or "
-            "end the subscription.",
+            (
+                f"A subscription has no invoice for {month}: its customer's billing "
+                "address is in a market without tax rates. Add the market with './caas "
+                "taxes add-market' and its rates with './caas taxes change', then run "
+                f"'./caas bill --month {month} --again'; or end the subscription."
+            ),
             within=connection,
         )
 
-    async def _say_unnamed(self, subscription: UUID, month: Month, connection: Connection) -> None:
-        """An invoice of this sum names its buyer by law: it waits for the details, unpaid."""
+    async def _report_unnamed(
+        self, subscription: UUID, month: Month, connection: Connection
+    ) -> None:
+        """Hold an invoice that by law must name its buyer until the billing details exist."""
         customer = await self._runs.customer_of(subscription, within=connection)
         await self._notifications.notify(
             audience=CUSTOMER,
@@ -249,31 +256,34 @@ class Billing:
         await self._notifications.alert(
             BUYER_UNKNOWN,
             subscription,
-            f"A subscription has no invoice for {month}: at this sum the law wants the buyer's "
-            "address on it, and the tax id where the market says so. The customer was asked. Once "
-            "the details are there (PUT /v1/customers/{id}/billing-details, or the customer's own "
-            f"page), './caas bill --month {month} --again' issues and charges it.",
+            (
+                f"A subscription has no invoice for {month}: for this amount the law "
+                "requires the buyer's address and, in some markets, the tax id. The "
+                "customer was asked for them. Once they exist (PUT "
+                f"/v1/customers/{{id}}/billing-details, or the customer's own page), "
+                f"run './caas bill --month {month} --again' to issue and charge it."
+            ),
             within=connection,
         )
 
     async def _month_due(self, job: Job) -> Answer:
-        """Bill a month that is over, some batches at a time, and schedule the month after it."""
+        """Run the job: bill a past month in batches, then schedule the next month."""
         month = Month.parse(job.payload["month"])
         now = await self._runs.now()
         interval = month.interval(self._letterhead.zone)
         if now < interval.end:
             wait = min((interval.end - now).total_seconds(), LOOK_AGAIN_SECONDS_MAX)
-            return RetryIn(wait, "the month is not over")
+            return RetryIn(wait, "the month has not ended")
         await self._schedule(month.next(), now)
         await self._begin(month)
         for _ in range(BATCHES_AT_ONCE_MAX):
             run = await self._advance(month)
             if run.finished_at is not None:
                 return Done()
-        return RetryIn(0.0, "more of the month is to be billed")
+        return RetryIn(0.0, "more batches remain")
 
     async def _schedule(self, month: Month, now: datetime) -> None:
-        """Months are the market's own time: no pace hurries them."""
+        """Schedule a month's billing; the time scale does not apply to calendar months."""
         wait = (month.interval(self._letterhead.zone).end - now).total_seconds()
         await self._tables.jobs.add(
             BILL_MONTH,
@@ -283,5 +293,5 @@ class Billing:
         )
 
     def _series(self, now: datetime) -> str:
-        """Invoices are numbered by the year they are issued in."""
+        """Return the invoice series, numbered by year of issue."""
         return self._letterhead.series_of(INVOICE, now)

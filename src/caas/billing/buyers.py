@@ -1,6 +1,6 @@
-"""What a customer says about where they are and how their tax office knows them, checked.
+"""Validates billing details.
 
-Rules a change must keep: pure; a document can always be made out to what was taken here.
+Rule a change must keep: a document can always be issued to accepted details.
 """
 
 from typing import Final
@@ -15,13 +15,13 @@ CHARS_MAX: Final = {"name": PERSON_NAME_CHARS_MAX, "street": 200, "postcode": 20
 
 
 class UnknownCountryError(RefusedError):
-    """No country has this code; ISO 3166 has two capital letters, such as ES."""
+    """Unknown country code. Use ISO 3166-1 alpha-2, for example ES."""
 
     code = "unknown_country"
 
 
 class InvalidBillingDetailsError(RefusedError):
-    """Street, postcode and city are each a line of text, and none is left out."""
+    """Street, postcode and city are required; each is one line of text."""
 
     code = "invalid_billing_details"
 
@@ -29,12 +29,12 @@ class InvalidBillingDetailsError(RefusedError):
 def checked_details(
     *, street: str, postcode: str, city: str, country: str, name: str = "", tax_id: str = ""
 ) -> NewBillingDetails:
-    """Return billing details that a document can be made out to.
+    """Return validated billing details.
 
     Raises:
-        UnknownCountryError: there is no such country.
-        InvalidTaxIdError: the tax id is none of that country.
-        InvalidBillingDetailsError: something is left out, or too long.
+        UnknownCountryError: the country code is unknown.
+        InvalidTaxIdError: the tax id is invalid in that country.
+        InvalidBillingDetailsError: a field is missing or too long.
     """
     if country not in countries():
         raise UnknownCountryError(country=country[:10])

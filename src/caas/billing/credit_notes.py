@@ -1,12 +1,11 @@
-"""Corrections by people: a credit note says what an invoice asked for too much, and gives it back.
+"""Manual corrections of invoices by credit note.
 
-Whether money moves follows from the invoice, not from whoever corrects it: what was paid is given
-back in the same measure; what was written off was never paid, and no money moves. What gives back
-more than one person may decide about is proposed by one and agreed to by another.
+A paid invoice is refunded by the credited amount; a written-off invoice was never paid, so no money
+moves. Above the single-approver limit, one person proposes and another approves.
 
-Rules a change must keep: together the credit notes of an invoice never take back more than it asked
-for; a credit note, the refund it promises and what follows from it are one commit; it promises only
-what any refund may promise then.
+Rules a change must keep: the credit notes of an invoice never exceed it; a credit note, its
+promised refund and their effects are one commit; a credit note promises only what any refund may
+promise.
 """
 
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ CORRECTABLE: Final = frozenset({"paid", "written off"})
 
 
 class NotCorrectableError(ConflictError):
-    """Only an invoice whose charge has ended can be corrected, and never by more than is left."""
+    """Only an invoice whose charge has ended can be corrected, up to its remaining amount."""
 
     code = "not_correctable"
 
@@ -55,15 +54,15 @@ class InvalidReasonError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What came of a correction: a credit note, or a proposal that waits for a second person."""
+    """Result of a correction: a credit note, or a proposal that awaits approval."""
 
     note: Invoice | None = None
     proposal: CreditNoteProposal | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """What is to be taken back, and what becomes of a service that nothing is paid for then."""
+class _CreditRequest:
+    """The amount to credit, and whether an unpaid service continues."""
 
     reason: str
     gross: int | None
@@ -71,7 +70,7 @@ class _Wish:
 
 
 class CreditNotes:
-    """The desk at which invoices are corrected."""
+    """Corrects invoices."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class CreditNotes:
         notifications: Notifications,
         refunds: CreditedRefunds,
     ) -> None:
-        """Issue under this letterhead; what was paid goes back through `refunds`."""
+        """Issue under this letterhead; `refunds` refunds paid amounts."""
         self._tables = tables
         self._letterhead = letterhead
         self._notifications = notifications
@@ -99,49 +98,49 @@ class CreditNotes:
         term: str | None = None,
         by: Actor,
     ) -> Correction:
-        """Issue a credit note, or propose it where it gives back what two people decide about.
+        """Issue a credit note, or propose it if it needs a second approver.
 
-        `term` is "end" or "keep": what becomes of a service that nothing is paid for afterwards.
+        `term` is "end" or "keep": whether a service that is no longer paid for ends.
 
         Raises:
-            InvoiceNotFoundError: there is no such invoice.
-            InvalidReasonError: the reason is empty, too long, or holds a card number.
-            PersonalDataRefusedError: the reason says who somebody is.
-            NotCorrectableError: its charge has not ended, or less is left of it.
-            DecisionPendingError: a proposal waits already.
-            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the money it gives
-                back may not be promised now.
+            InvoiceNotFoundError: no invoice has this id.
+            InvalidReasonError: the reason is empty, too long, or contains a card number.
+            PersonalDataRefusedError: the reason identifies a person.
+            NotCorrectableError: the charge has not ended, or the amount exceeds the remainder.
+            DecisionPendingError: a proposal already exists.
+            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the refund is not
+                possible now.
         """
         text = _checked(reason)
         await refuse_personal_data(self._tables.database, invoice_id, text)
         invoice = await self._rows.get(invoice_id)
         async with self._tables.database.connection() as connection:
-            taken = await self._taken(invoice, gross, connection)
-        if invoice.state != "paid" or not is_large(Money(taken, invoice.currency)):
-            note = await self.issue(invoice_id, reason=text, gross=taken, term=term)
+            credited = await self._creditable(invoice, gross, connection)
+        if invoice.state != "paid" or not is_large(Money(credited, invoice.currency)):
+            note = await self.issue(invoice_id, reason=text, gross=credited, term=term)
             return Correction(note=note)
-        assert invoice.last_payment is not None, "what is paid has a payment"
-        await self._refunds.check(invoice.last_payment, amount=taken, reason=text, term=term)
+        assert invoice.last_payment is not None, "a paid invoice has a payment"
+        await self._refunds.check(invoice.last_payment, amount=credited, reason=text, term=term)
         proposed = await self._decisions.write(
-            invoice=invoice_id, gross=taken, reason=text, term=term, by=by
+            invoice=invoice_id, gross=credited, reason=text, term=term, by=by
         )
         if not proposed:
             raise dual_control.DecisionPendingError(invoice=str(invoice_id))
         return Correction(proposal=await self._decisions.proposed(invoice_id))
 
     async def proposed(self, invoice_id: UUID) -> CreditNoteProposal | None:
-        """Return what is proposed to be taken back of an invoice, if something is."""
+        """Return an invoice's pending proposal, if any."""
         return await self._decisions.proposed(invoice_id)
 
     async def agree(self, invoice_id: UUID, *, by: Actor) -> Invoice:
-        """Agree as the second person, and issue the credit note.
+        """Approve the proposal as the second person and issue the credit note.
 
         Raises:
             NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
-            ApproverNotValidError: as dual control has it.
-            NotCorrectableError: less is left of the invoice by now.
-            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the money it gives
-                back may not be promised now; the proposal waits on.
+            ApproverNotValidError: see dual control.
+            NotCorrectableError: the remainder is now smaller.
+            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the refund is not
+                possible now; the proposal remains.
         """
         note_id = new_id()
 
@@ -149,17 +148,17 @@ class CreditNotes:
             agreed = await dual_control.approve(
                 self._decisions, invoice_id, by=by, within=connection
             )
-            wish = _Wish(agreed.reason, agreed.gross, agreed.term)
+            wish = _CreditRequest(agreed.reason, agreed.gross, agreed.term)
             await self._credit(invoice_id, note_id, wish, connection)
 
         await self._tables.database.in_transaction(together)
         return await self._rows.get(note_id)
 
     async def withdraw(self, invoice_id: UUID, *, by: Actor) -> None:
-        """Take a proposal back, one's own or another's.
+        """Withdraw a proposal, one's own or another person's.
 
         Raises:
-            NothingProposedError: none waits.
+            NothingProposedError: nothing was proposed.
         """
         await dual_control.withdraw(self._tables.database, self._decisions, invoice_id, by=by)
 
@@ -171,17 +170,17 @@ class CreditNotes:
         gross: int | None = None,
         term: str | None = None,
     ) -> Invoice:
-        """Take back what an invoice asked for too much: `gross` of it, or all that is left.
+        """Credit `gross` of an invoice, or its whole remainder.
 
         Raises:
-            InvoiceNotFoundError: there is no such invoice.
-            InvalidReasonError: the reason is empty, too long, or holds a card number.
-            PersonalDataRefusedError: the reason says who somebody is.
-            NotCorrectableError: its charge has not ended, or less is left of it.
-            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the money it gives
-                back may not be promised now.
+            InvoiceNotFoundError: no invoice has this id.
+            InvalidReasonError: the reason is empty, too long, or contains a card number.
+            PersonalDataRefusedError: the reason identifies a person.
+            NotCorrectableError: the charge has not ended, or the amount exceeds the remainder.
+            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the refund is not
+                possible now.
         """
-        wish, note_id = _Wish(_checked(reason), gross, term), new_id()
+        wish, note_id = _CreditRequest(_checked(reason), gross, term), new_id()
         await refuse_personal_data(self._tables.database, invoice_id, wish.reason)
 
         async def alone(connection: Connection) -> None:
@@ -190,28 +189,28 @@ class CreditNotes:
         await self._tables.database.in_transaction(alone)
         return await self._rows.get(note_id)
 
-    async def _taken(self, invoice: Invoice, gross: int | None, within: Connection) -> int:
+    async def _creditable(self, invoice: Invoice, gross: int | None, within: Connection) -> int:
         left = await self._rows.left(invoice, within=within)
-        taken = left.gross if gross is None else gross
+        credited = left.gross if gross is None else gross
         if invoice.kind == CREDIT_NOTE or invoice.state not in CORRECTABLE:
             raise NotCorrectableError
-        if not 0 < taken <= left.gross:
-            raise NotCorrectableError(f"{left.gross} minor units {invoice.currency} are left.")
-        return taken
+        if not 0 < credited <= left.gross:
+            raise NotCorrectableError(f"{left.gross} minor units {invoice.currency} remain.")
+        return credited
 
     async def _credit(
-        self, invoice_id: UUID, note_id: UUID, wish: _Wish, within: Connection
+        self, invoice_id: UUID, note_id: UUID, wish: _CreditRequest, within: Connection
     ) -> None:
         await self._rows.lock(invoice_id, within=within)
         invoice = await self._rows.get(invoice_id, within=within)
-        taken = await self._taken(invoice, wish.gross, within)
+        credited = await self._creditable(invoice, wish.gross, within)
         paid = invoice.last_payment if invoice.state == "paid" else None
         note = credit_note(
             invoice,
             await self._rows.left(invoice, within=within),
             self._letterhead,
             await self._rows.now(within=within),
-            gross=taken,
+            gross=credited,
             reason=wish.reason,
             refund=derived_id(paid, REFUND, key_of(note_id)) if paid else None,
             note_id=note_id,
@@ -222,16 +221,16 @@ class CreditNotes:
             await self._reverse_loss(invoice, note, within)
         else:
             await self._refunds.promise(
-                paid, amount=taken, reason=refund_reason(issued), key=key_of(note_id),
+                paid, amount=credited, reason=refund_reason(issued), key=key_of(note_id),
                 term=wish.term, within=within,
             )  # fmt: skip
             await self._tables.jobs.add(REFUND_CREDIT_NOTE, note_id, within=within)
         await self._notify(issued, invoice, within)
 
     async def _reverse_loss(self, invoice: Invoice, note: NewDocument, within: Connection) -> None:
-        """What was written off was not owed: it is neither earned nor lost, nor taxed."""
+        """Reverse a written-off amount: it is neither revenue, loss, nor tax."""
         written_off = await self._rows.written_off(invoice, within=within)
-        assert written_off is not None, "what may be corrected was paid or written off"
+        assert written_off is not None, "a correctable invoice was paid or written off"
         payment = await self._tables.payments.get(written_off[0], within=within)
         cause = LOSS_CAUSE if written_off[1] == DECLINED else SETTLEMENT_FAILED_CAUSE
         remark = transition_of(
@@ -243,7 +242,7 @@ class CreditNotes:
         )
         transitioned = await self._tables.transitions.apply(remark, within=within)
         if not transitioned.transitioned:
-            raise UnavailableError("The payment is moving; try again shortly.")
+            raise UnavailableError("The payment is being updated. Retry shortly.")
 
     async def _notify(self, note: Invoice, invoice: Invoice, within: Connection) -> None:
         await self._notifications.notify(
@@ -262,12 +261,12 @@ class CreditNotes:
 
 
 def key_of(note_id: UUID) -> str:
-    """Return the key of the refund that a credit note asks for: the same note, the same refund."""
+    """Return the idempotency key of a credit note's refund."""
     return f"credit-note:{note_id}"
 
 
 def refund_reason(note: Invoice) -> str:
-    """Return the reason of the refund that a credit note asks for."""
+    """Return the reason of a credit note's refund."""
     return f"credit note {note.full_number}"
 
 

@@ -1,11 +1,10 @@
-"""What an invoice, an advance invoice or a credit note says, in full and before it has a form.
+"""The content of an invoice, advance invoice or credit note, independent of its format.
 
-One `Document` is the source of the PDF, the JSON and the EN 16931 XML, so the three cannot differ.
-Amounts are minor units of the document's currency; `document_lines` works them out of prices.
+PDF, JSON and EN 16931 XML are generated from one `Document`. Amounts are minor units of its
+currency; `document_lines` computes them from prices.
 
-Rules a change must keep: pure; a `Document` that exists is right: its lines, its tax and its totals
-agree, and it breaks no rule of EN 16931; amounts of a credit note are above zero, its type says
-that they are given back.
+Rules a change must keep: pure; every `Document` is consistent in lines, tax and totals and conforms
+to EN 16931; amounts of a credit note are positive, its type marks them as credited.
 """
 
 from collections.abc import Iterable
@@ -23,8 +22,8 @@ from caas.rules.money import TOTAL_MAX, exponent
 LINES_MAX: Final = 1_000
 REST_APART_MAX: Final = 3
 PAYMENT_MEANS: Final = frozenset({"1", "10", "48", "54", "55", "68"})
-"""Not said, cash, card, credit card, debit card, online service (UNTDID 4461): what needs an
-account besides, such as a transfer, is none of ours."""
+"""Unspecified, cash, card, credit card, debit card, online service (UNTDID 4461). Means that
+need an account, such as a transfer, are not supported."""
 
 
 class TypeCode(StrEnum):
@@ -36,7 +35,7 @@ class TypeCode(StrEnum):
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
-    """A seller or a buyer. `tax_country` is whose tax office gave the id, if not `country`'s."""
+    """A seller or buyer. `tax_country` is set if the tax id is not of `country`."""
 
     name: str
     country: str
@@ -48,16 +47,19 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     region: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a party without a name, or of no country."""
-        check(bool(self.name.strip()), "A party has a name.")
+        """Reject a party without a name or with an unknown country."""
+        check(bool(self.name.strip()), "A party needs a name.")
         for country in filter(None, (self.country, self.tax_country)):
-            check(country in countries(), f"{country!r} is no ISO 3166 country, such as ES.")
-        check(bool(self.country), "A party has a country, such as ES.")
+            check(
+                country in countries(),
+                f"{country!r} is not an ISO 3166 country code; use one such as ES.",
+            )
+        check(bool(self.country), "A party needs a country, such as ES.")
         check_texts(self.name, self.tax_id, self.street, self.postcode, self.city, self.region)
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums of a document: `payable` is the gross without what is prepaid."""
+    """The totals of a document: `payable` is the gross less the prepaid amount."""
 
     net: int
     tax: int
@@ -67,14 +69,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Period(msgspec.Struct, frozen=True):
-    """Days from the first to the last, both included."""
+    """A period in days, both ends included."""
 
     first: date
     last: date
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
-    """A document issued before, and its amounts where they are deducted."""
+    """An earlier document, with its amounts where they are deducted."""
 
     number: str
     issue_date: date
@@ -84,7 +86,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """How a document is paid: `means` is of UNTDID 4461, 48 is a card."""
+    """Payment information: `means` is a code of UNTDID 4461, 48 is a card."""
 
     means: str = "48"
     reference: str = ""
@@ -93,9 +95,9 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heading(msgspec.Struct, frozen=True, kw_only=True):
-    """What a document says beside its lines and sums.
+    """The fields of a document other than lines and totals.
 
-    `deducts` are advance invoices, each with what of it is deducted.
+    `deducts` lists advance invoices with the deducted amounts.
     """
 
     type_code: TypeCode
@@ -118,10 +120,10 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(Heading, frozen=True, kw_only=True):
-    """A document as it was issued; make one by `checked`.
+    """An issued document; create one with `checked`.
 
     Raises:
-        InvalidDocumentError: it contradicts itself or lacks something; the sentence says what.
+        InvalidDocumentError: it is inconsistent or incomplete.
     """
 
     lines: tuple[Line, ...]
@@ -129,20 +131,20 @@ class Document(Heading, frozen=True, kw_only=True):
     totals: Totals
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself, whoever made it: a caller or a decoder."""
+        """Validate the document, also when it is decoded."""
         self._check_head()
         self._check_kind()
         self._check_sums()
 
     @classmethod
     def checked(cls, heading: Heading, lines: Iterable[Line], *, paid: int = 0) -> "Document":
-        """Make a document of lines by `priced` or `line`, its tax and totals worked out.
+        """Create a document from lines and compute its tax and totals.
 
-        `paid` is what has been paid besides the advances that it deducts.
+        `paid` is the amount paid in addition to the deducted advances.
 
         Raises:
-            InvalidDocumentError: it contradicts itself or lacks something.
-            UnknownCurrencyError: the currency is not in the table.
+            InvalidDocumentError: it is inconsistent or incomplete.
+            UnknownCurrencyError: the currency is unknown.
         """
         lines = tuple(lines)
         prepaid = paid + sum(one.gross for one in heading.deducts)
@@ -155,58 +157,66 @@ class Document(Heading, frozen=True, kw_only=True):
 
     @property
     def preceding(self) -> tuple[Reference, ...]:
-        """Return the documents that this one names (BG-3)."""
+        """Return the documents this one references (BG-3)."""
         return self.deducts if self.corrects is None else (self.corrects,)
 
     def _check_head(self) -> None:
         exponent(self.currency)
-        check(bool(self.number.strip()), "A document has a number.")
-        check(bool(self.seller.tax_id.strip()), "A seller has a tax id.")
-        check(self.simplified or self.buyer is not None, "A full invoice names its buyer.")
+        check(bool(self.number.strip()), "A document needs a number.")
+        check(bool(self.seller.tax_id.strip()), "A seller needs a tax id.")
+        check(self.simplified or self.buyer is not None, "A full invoice must name its buyer.")
         check(
             self.period is None or self.period.first <= self.period.last,
-            "A period ends after it begins.",
+            "A period must end after it begins.",
         )
         named = (reference.number for reference in self.preceding)
-        check(all(number.strip() for number in named), "A reference has a number.")
+        check(all(number.strip() for number in named), "A reference needs a number.")
         check_texts(self.number, self.series, self.reason, self.order, self.vehicle)
         check_texts(self.payment.reference, self.payment.terms)
         check_texts(*(reference.number for reference in self.preceding))
-        check(self.payment.means in PAYMENT_MEANS, f"{self.payment.means!r} is no payment means.")
+        check(
+            self.payment.means in PAYMENT_MEANS,
+            f"{self.payment.means!r} is not a supported payment means.",
+        )
 
     def _check_kind(self) -> None:
         if self.type_code is TypeCode.CREDIT_NOTE:
-            check(self.corrects is not None, "A credit note names the invoice that it corrects.")
-            check(bool(self.reason.strip()), "A credit note says why.")
-            check(not self.totals.prepaid, "Nothing of a credit note is prepaid.")
+            check(self.corrects is not None, "A credit note must name the invoice it corrects.")
+            check(bool(self.reason.strip()), "A credit note needs a reason.")
+            check(not self.totals.prepaid, "A credit note cannot have prepaid amounts.")
             return
         check(self.corrects is None, "Only a credit note corrects an invoice.")
         invoice = self.type_code is TypeCode.INVOICE
-        check(invoice or not self.deducts, "An advance invoice deducts none.")
+        check(invoice or not self.deducts, "An advance invoice deducts nothing.")
         due = self.payment.due_date is not None or bool(self.payment.terms.strip())
-        check(due or not self.totals.payable, "What is payable has a due date or payment terms.")
+        check(due or not self.totals.payable, "A payable amount needs a due date or payment terms.")
 
     def _check_sums(self) -> None:
         check(0 < len(self.lines) <= LINES_MAX, f"A document has 1 to {LINES_MAX} lines.")
-        check(self.tax == tax_of(self.lines), "The tax is not that of the lines.")
+        check(self.tax == tax_of(self.lines), "The tax differs from that of the lines.")
         totals = self.totals
-        check(totals == _totals(self.lines, totals.prepaid), "The totals are not those of lines.")
-        check(0 <= totals.gross <= TOTAL_MAX, "What is owed to a buyer is a credit note.")
+        check(
+            totals == _totals(self.lines, totals.prepaid),
+            "The totals differ from those of the lines.",
+        )
+        check(0 <= totals.gross <= TOTAL_MAX, "A negative amount requires a credit note.")
         deducted = sum(one.gross for one in self.deducts)
         check(
             deducted <= totals.prepaid <= totals.gross,
-            f"{totals.prepaid} prepaid does not cover the {deducted} deducted, "
-            f"or is more than the {totals.gross} of the document.",
+            (
+                f"{totals.prepaid} prepaid is less than the {deducted} deducted, or "
+                f"more than the total of {totals.gross}."
+            ),
         )
         for one in self.deducts:
-            check(one.net + one.tax == one.gross > 0, f"{one.number} does not sum.")
+            check(one.net + one.tax == one.gross > 0, f"The amounts of {one.number} do not add up.")
         self._check_rates()
 
     def _check_rates(self) -> None:
-        """Hold the tax against the rate, to the unit for each line and one.
+        """Check the tax against the rate, with a tolerance of one minor unit per line plus one.
 
-        The tax of a price paid in two parts is rounded twice. A credit note may take back a rest,
-        which has the roundings of all that was taken before it.
+        The tax of a price paid in two parts is rounded twice, and a credit note for a remainder
+        contains the rounding of everything credited before.
         """
         apart_max = len(self.lines) + 1
         if self.corrects is not None:

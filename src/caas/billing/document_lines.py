@@ -1,10 +1,10 @@
-"""The lines of a document: what is sold, how it is taxed, and its amounts net and gross.
+"""The lines of a document: items, tax, net and gross amounts.
 
-A price that a consumer is told contains its tax. The tax is rounded half up on the sum of each
-category and rate, the net amount is the rest, and both are shared out over the lines to the unit.
+Consumer prices include tax. The tax is rounded half up on the sum per category and rate; the net
+amount is the remainder, and both are allocated to the lines in whole minor units.
 
-Rules a change must keep: pure; amounts are whole minor units; a `Line` that exists is right: its
-price, its amounts and its tax belong together, and it breaks no rule of EN 16931.
+Rules a change must keep: pure; amounts are whole minor units; every `Line` is consistent in price,
+amounts and tax and conforms to EN 16931.
 """
 
 import re
@@ -22,7 +22,7 @@ from caas.rules.taxes import BASIS_POINTS, NEEDS_A_REASON, TAXED, TaxCategory, h
 
 RATE_MAX: Final = BASIS_POINTS
 RATE_MIN: Final = 50
-"""The lowest rate above none: the norm's own rules take less than half a percent for none."""
+"""The lowest rate above zero; the rules of EN 16931 treat less than half a percent as zero."""
 QUANTITY_MAX: Final = 1_000_000
 QUANTITY_DECIMALS: Final = 6
 TEXT_CHARS_MAX: Final = 500
@@ -37,21 +37,21 @@ UNITS: Final = {
     "h": "HUR",
     "min": "MIN",
 }
-"""What is counted, and its UN/ECE Recommendation 20 code."""
+"""Units, with their UN/ECE Recommendation 20 codes."""
 
 _UNWRITABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class InvalidDocumentError(RefusedError):
-    """The document contradicts itself or lacks what its kind must say."""
+    """The document is inconsistent or incomplete."""
 
     code = "invalid_document"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sold, before its net and gross are worked out; `amount` is that of all of `quantity`.
+    """An item before its net and gross are computed; `amount` is for the whole `quantity`.
 
-    Below zero are quantity and amount of what is taken off.
+    Deductions have negative quantity and amount.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line: `unit_price` is net, in minor units, and may have a fraction of one."""
+    """A line; `unit_price` is net, in minor units with decimals."""
 
     name: str
     quantity: Decimal
@@ -77,13 +77,15 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     exemption_reason: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a line whose price, amounts and tax do not belong together."""
-        check(bool(self.name.strip()), "A line has a name.")
+        """Validate price, amounts and tax."""
+        check(bool(self.name.strip()), "A line needs a name.")
         check_texts(self.name, self.exemption_reason)
-        check(self.unit in UNITS, f"{self.unit!r} is no unit; known are {', '.join(UNITS)}.")
+        check(
+            self.unit in UNITS, f"{self.unit!r} is not a known unit; use one of {', '.join(UNITS)}."
+        )
         _check_counted(self.quantity, self.net)
         priced = self.unit_price.is_finite() and self.unit_price >= 0
-        check(priced, "A price is not below zero; what is taken off is a quantity below zero.")
+        check(priced, "A price cannot be negative; a deduction has a negative quantity.")
         worth = self.quantity * self.unit_price
         check(
             abs(worth - self.net) <= Decimal("0.5"),
@@ -93,23 +95,23 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tax(self) -> int:
-        """Return what of the gross is tax."""
+        """Return the tax included in the gross."""
         return self.gross - self.net
 
     def _check_tax(self) -> None:
         rate, category = self.rate_basis_points, self.tax_category
         within = RATE_MIN <= rate <= RATE_MAX if category in TAXED else rate == 0
-        check(within, f"{rate} basis points are no rate of tax category {category}.")
+        check(within, f"{rate} basis points is not a valid rate of tax category {category}.")
         reasoned = bool(self.exemption_reason.strip())
         check(
             reasoned == (category in NEEDS_A_REASON),
             f"Tax category {category} {'has no' if reasoned else 'needs an'} exemption reason.",
         )
-        check(rate > 0 or not self.tax, "Where there is no rate there is no tax.")
+        check(rate > 0 or not self.tax, "Without a rate there is no tax.")
 
 
 class TaxTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """The tax of one category and rate, over all lines (BG-23)."""
+    """The tax of one category and rate over all lines (BG-23)."""
 
     tax_category: TaxCategory
     rate_basis_points: int
@@ -119,14 +121,14 @@ class TaxTotal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def apart(self) -> int:
-        """Return how far the tax is from its rate, in parts of `RATE_MAX` of a minor unit."""
+        """Return the deviation of the tax from its rate, in parts of `RATE_MAX` of a minor unit."""
         return abs(self.tax * RATE_MAX - self.net * self.rate_basis_points)
 
 
 def priced(items: Iterable[Item], *, tax_included: bool) -> tuple[Line, ...]:
-    """Work lines out of prices that contain their tax, or to which it is added.
+    """Compute lines from prices that include tax, or to which tax is added.
 
-    The tax of each category and rate is that of the sum; the lines share it.
+    The tax of each category and rate is computed on the sum and allocated to the lines.
     """
     lines, sums = [], Counter[tuple[TaxCategory, int]]()
     for item in items:
@@ -141,7 +143,7 @@ def priced(items: Iterable[Item], *, tax_included: bool) -> tuple[Line, ...]:
 
 
 def line(item: Item, *, net: int, gross: int) -> Line:
-    """Make a line whose net and gross are known, such as what is left of an invoice."""
+    """Create a line with given net and gross, such as an invoice's remainder."""
     _check_counted(item.quantity, net)
     price = Decimal(net) / item.quantity
     return Line(
@@ -158,17 +160,21 @@ def line(item: Item, *, net: int, gross: int) -> Line:
 
 
 def tax_of(lines: Iterable[Line]) -> tuple[TaxTotal, ...]:
-    """Sum the lines up by tax category and rate.
+    """Sum the lines by tax category and rate.
 
     Raises:
-        InvalidDocumentError: what is exempt is so for two reasons, or is beside what is no subject.
+        InvalidDocumentError: a category has two exemption reasons, or taxed and untaxable items are
+            mixed.
     """
     groups = [
         _tax_total(*key, list(group))
         for key, group in groupby(sorted(lines, key=_tax_key), key=_tax_key)
     ]
     outside = [group for group in groups if group.tax_category is TaxCategory.NOT_SUBJECT]
-    check(not outside or len(groups) == 1, "What is not subject to tax has its own document.")
+    check(
+        not outside or len(groups) == 1,
+        "Items outside the scope of tax need a document of their own.",
+    )
     return tuple(groups)
 
 
@@ -178,7 +184,9 @@ def _tax_key(one: Line) -> tuple[TaxCategory, int]:
 
 def _tax_total(category: TaxCategory, rate: int, lines: list[Line]) -> TaxTotal:
     reasons = {one.exemption_reason for one in lines}
-    check(len(reasons) == 1, f"Tax category {category} has one exemption reason in a document.")
+    check(
+        len(reasons) == 1, f"Tax category {category} must have one exemption reason per document."
+    )
     return TaxTotal(
         tax_category=category,
         rate_basis_points=rate,
@@ -189,31 +197,34 @@ def _tax_total(category: TaxCategory, rate: int, lines: list[Line]) -> TaxTotal:
 
 
 def _check_counted(quantity: Decimal, net: int) -> None:
-    check(abs(net) <= AMOUNT_MAX, f"{net} is more than a line may come to.")
+    check(abs(net) <= AMOUNT_MAX, f"{net} exceeds the largest amount of a line.")
     check(
         quantity.is_finite()
         and 0 < abs(quantity) <= QUANTITY_MAX
         and int(quantity.as_tuple().exponent) >= -QUANTITY_DECIMALS,
-        f"A line counts something, up to {QUANTITY_MAX}, in at most {QUANTITY_DECIMALS} decimals.",
+        (
+            f"A quantity must be nonzero, at most {QUANTITY_MAX}, with at most "
+            f"{QUANTITY_DECIMALS} decimals."
+        ),
     )
 
 
 def _plain(number: Decimal) -> Decimal:
-    """Drop the zeros at the end of the decimals, and write no exponent."""
+    """Remove trailing zeros and exponents."""
     short = number.normalize()
     return short if int(short.as_tuple().exponent) <= 0 else short.quantize(Decimal(1))
 
 
 def check_texts(*texts: str) -> None:
-    """Refuse texts that no document can hold."""
+    """Reject texts that are too long or contain unsupported characters."""
     for text in texts:
         check(
             len(text) <= TEXT_CHARS_MAX and not _UNWRITABLE.search(text),
-            f"A text has at most {TEXT_CHARS_MAX} characters, and none that cannot be written.",
+            f"A text has at most {TEXT_CHARS_MAX} characters and no unsupported ones.",
         )
 
 
 def check(holds: bool, sentence: str) -> None:  # noqa: FBT001  # reads as an assertion
-    """Refuse a document with this sentence unless it holds."""
+    """Raise an error with this sentence unless the condition holds."""
     if not holds:
         raise InvalidDocumentError(sentence)

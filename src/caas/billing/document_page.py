@@ -1,7 +1,7 @@
-"""What stands on the page of a document, every word and amount written out for its reader.
+"""The texts and formatted amounts on the page of a document.
 
-Rules a change must keep: pure; nothing is computed here that the `Document` does not say; the
-amounts of a credit note have a minus on paper, as its reader's books have.
+Rules a change must keep: pure; nothing is computed that the `Document` does not contain; amounts of
+a credit note are printed as negative.
 """
 
 from datetime import date
@@ -25,12 +25,12 @@ PRICE_DECIMALS_MORE: Final = 2
 
 
 def page_of(document: Document) -> dict[str, Any]:
-    """Return what `document.typ` sets: words, facts, lines and sums."""
+    """Return the input of `document.typ`: labels, facts, lines and totals."""
     return _Page(document).content()
 
 
 class _Page:
-    """One document in the language of its reader."""
+    """Formats one document in its reader's language."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -129,7 +129,7 @@ class _Page:
         return [net, (self._rate(tax), tax.tax, False)]
 
     def _rate(self, taxed: Line | TaxTotal) -> str:
-        """Say "VAT 21 %", or why there is none."""
+        """Format a tax as "VAT 21 %" or its exemption reason."""
         category = taxed.tax_category
         if category in NEEDS_A_REASON:
             return self._labels[category]
@@ -152,7 +152,7 @@ class _Page:
         return money(self._sign * amount, self._document.currency, language=self._language)
 
     def _price(self, line: Line) -> str:
-        """Write a price with two decimals more than amounts have, where it has them."""
+        """Format a price with up to two decimals more than amounts have."""
         currency = self._document.currency
         decimals = exponent(currency)
         price = round(line.unit_price.scaleb(-decimals), decimals + PRICE_DECIMALS_MORE)

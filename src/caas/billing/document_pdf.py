@@ -1,7 +1,7 @@
-"""A document on paper: PDF/A-3 by typst, its EN 16931 data inside (Factur-X).
+"""Documents as PDF/A-3, set by typst, with EN 16931 data embedded (Factur-X).
 
-Rules a change must keep: pure, the same document is the same bytes, whenever it is made; paper and
-data are written from the one `Document`.
+Rules a change must keep: pure, the same document gives the same bytes; page and data come from one
+`Document`.
 """
 
 import io
@@ -23,13 +23,13 @@ UNSHOWN: Final = re.compile(
     "\u060c\u061b\u061f\u0621-\u063a\u0640-\u0652\u0660-\u0669\u067e\u0686\u06a9\u06af\u06cc"
     "\u1e00-\u1eff\u2010-\u2027\u202f-\u203a\u20a0-\u20bf\u2116\u2122]"
 )
-"""What no font of the page shows; PDF/A refuses a page with such a character, so it is a "?"."""
+"""Characters that the page's fonts lack. PDF/A forbids them, so they are replaced by "?"."""
 SCHEMAS: Final = "<pdfaExtension:schemas><rdf:Bag>"
 END: Final = "</rdf:RDF>"
 
 
 def to_pdf(document: Document) -> bytes:
-    """Write a document as PDF/A-3 with its data attached, where the norm can write its amounts."""
+    """Return a document as PDF/A-3, with its data embedded if EN 16931 can represent it."""
     shown = UNSHOWN.sub("?", json.dumps(page_of(document), ensure_ascii=False))
     inputs = {"document": shown}
     data = to_xml(document).decode() if writable(document) else None
@@ -47,7 +47,7 @@ def to_pdf(document: Document) -> bytes:
 
 
 def _named_factur_x(pages: bytes) -> bytes:
-    """Say in the metadata that what is attached is Factur-X, and what the words for that mean."""
+    """Add the Factur-X metadata that describes the embedded file."""
     from pypdf import PdfWriter  # noqa: PLC0415  # slow to import, and few processes make paper
     from pypdf.generic import DecodedStreamObject  # noqa: PLC0415
 
@@ -57,7 +57,7 @@ def _named_factur_x(pages: bytes) -> bytes:
     stated = metadata.get_data().decode()
     schema, end = _source("factur_x.xmp").split("<!-- -->\n")
     for place, addition in ((SCHEMAS, SCHEMAS + schema), (END, end + END)):
-        assert stated.count(place) == 1, "typst writes one list of schemas and one end"
+        assert stated.count(place) == 1, "typst writes one schema list and one end tag"
         stated = stated.replace(place, addition)
     metadata.set_data(stated.encode())
     written = io.BytesIO()

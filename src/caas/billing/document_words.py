@@ -1,6 +1,6 @@
-"""The words of a document in the language of who reads it; whoever reads another reads Spanish.
+"""Labels of documents per language; other languages fall back to Spanish.
 
-Rules a change must keep: pure; both languages have the same words.
+Rule a change must keep: all languages have the same labels.
 """
 
 import tomllib
@@ -15,20 +15,20 @@ from caas.rules.locales import LOCALES
 
 
 def language_of(document: Document) -> str:
-    """Return the language that a document is written in."""
+    """Return the language of a document."""
     return document.language if document.language in LOCALES else "es"
 
 
 @cache
 def labels(language: str) -> dict[str, str]:
-    """Return the words of a language, by what they are for."""
+    """Return the labels of a language by key."""
     source = (resources.files("caas.billing") / "document_words.toml").read_text("utf-8")
     labels_by_language: dict[str, dict[str, str]] = tomllib.loads(source)
     return labels_by_language.get(language, labels_by_language["es"])
 
 
 def deduction(document: Document, deducted: Reference) -> str:
-    """Say in one sentence which advance invoice is deducted, and how much of it."""
+    """Describe a deducted advance invoice and its amount in one sentence."""
     language = language_of(document)
 
     def written(amount: int) -> str:

@@ -1,10 +1,10 @@
-"""A document as data: EN 16931 in the cross industry syntax that Factur-X puts into a PDF.
+"""Documents as EN 16931 data in cross industry invoice syntax, for Factur-X.
 
-The business terms of the norm stand beside the elements that carry them (BT-1 is the number, BG-25
-are the lines), in the order of the schema.
+The business terms are noted beside their elements (BT-1 is the number, BG-25 the lines), in schema
+order.
 
-Rules a change must keep: pure, the same document is the same bytes; whatever a `Document` may say
-keeps to the norm's official rules, which the tests run.
+Rules a change must keep: pure, the same document gives the same bytes; every document that
+`writable` accepts passes the official validation rules, which the tests run.
 """
 
 import re
@@ -30,7 +30,7 @@ EUROPEAN_UNION: Final = re.compile(
     "AT|BE|BG|CY|CZ|DE|DK|EE|ES|FI|FR|GR|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|SI|SK"
 )
 UNLISTED: Final = frozenset({"SS", "STN", "XAD"})
-"""Codes of ISO 3166 and 4217 that the lists of the norm's rules (1.3.16) lack."""
+"""Codes of ISO 3166 and 4217 that the code lists of the EN 16931 rules (1.3.16) lack."""
 STANDARDS: Final = "urn:un:unece:uncefact:data:standard"
 NAMESPACES: Final = {
     "xmlns:rsm": f"{STANDARDS}:CrossIndustryInvoice:100",
@@ -40,13 +40,13 @@ NAMESPACES: Final = {
 }
 
 Node: TypeAlias = ET.Element | None
-"""An element, or nothing where a document does not say it."""
+"""An element, or None where the document has no value."""
 
 
 class NotWritableError(RefusedError):
-    """EN 16931 cannot say it: a third decimal, a peso of rounding, or a code its lists lack.
+    """EN 16931 cannot represent it: a third decimal, a rounding difference, or a code.
 
-    It allows two decimals (BR-DEC), and dinars have three. The document is there as
+    It allows two decimals (BR-DEC), but dinars have three. The document is available as
     application/json and application/pdf.
     """
 
@@ -54,10 +54,10 @@ class NotWritableError(RefusedError):
 
 
 def to_xml(document: Document) -> bytes:
-    """Write a document in the EN 16931 cross industry syntax.
+    """Write a document in EN 16931 cross industry invoice syntax.
 
     Raises:
-        NotWritableError: the norm has no way to say it; `writable` tells before.
+        NotWritableError: EN 16931 cannot represent it; see `writable`.
     """
     if not writable(document):
         raise NotWritableError(number=document.number, currency=document.currency)
@@ -83,9 +83,9 @@ def to_xml(document: Document) -> bytes:
 
 
 def writable(document: Document) -> bool:
-    """Say whether the norm can write it: with two decimals, and the codes of its own lists.
+    """Return whether EN 16931 can represent it: two decimals, listed codes.
 
-    Nor does it take a tax that is a whole one of the currency beside the rate, be it a peso.
+    The tax may also differ from its rate by less than one whole currency unit.
     """
     parties = [party for party in (document.seller, document.buyer) if party]
     codes = {document.currency, *(party.country for party in parties)}
@@ -99,7 +99,7 @@ def writable(document: Document) -> bool:
 
 
 def vat_id(party: Party) -> str | None:
-    """Return the tax id with its country's prefix, as trade within the Union writes it."""
+    """Return the tax id with its country prefix, as used in EU trade."""
     country = party.tax_country or party.country
     if not EUROPEAN_UNION.fullmatch(country) or not party.tax_id.strip():
         return None
@@ -171,7 +171,7 @@ def _agreement(document: Document) -> ET.Element:
 
 
 def _party(name: str, party: Party, *, seller: bool, outside: bool) -> ET.Element:
-    """Write a party; `outside` is where the norm wants no VAT id, as nothing is subject to VAT."""
+    """Write a party; `outside` omits the VAT id, as required where nothing is subject to VAT."""
     vat = None if outside else vat_id(party)
     local = party.tax_id if seller and not vat and not outside else ""
     legal = party.tax_id if seller or not vat else ""
@@ -254,7 +254,7 @@ def _tax(document: Document, tax: TaxTotal) -> ET.Element:
 
 
 def _terms(document: Document) -> Node:
-    """Write payment terms; the schema has no such element without content."""
+    """Write payment terms; the schema allows no empty element."""
     terms, due = document.payment.terms, document.payment.due_date
     if not terms.strip() and due is None:
         return None
@@ -285,7 +285,7 @@ def _day(name: str, day: date, *, kind: str = "udt") -> ET.Element:
 
 
 def _amount(document: Document, amount: int) -> str:
-    """Write an amount; the third decimal of a dinar is a zero here, and is not written."""
+    """Write an amount with at most two decimals; a third one is zero here."""
     text = format_plain(Money(amount, document.currency))
     whole, _, decimals = text.partition(".")
     return f"{whole}.{decimals[:DECIMALS_MAX]}" if decimals else whole
@@ -302,7 +302,7 @@ def _node(name: str, *children: Node) -> ET.Element:
 
 
 def _text(name: str, text: str, **attributes: str) -> Node:
-    """Make an element of text; of no text there is no element."""
+    """Create a text element; None for an empty text."""
     if not text.strip():
         return None
     node = ET.Element(name, attributes)

@@ -1,11 +1,10 @@
-"""What a document will say before it has a number: from a payment that was made, or a correction.
+"""Drafts of documents before they have a number: from a payment or a correction.
 
-A deposit is documented by an advance invoice, the rest of a vehicle's price by an invoice of the
-whole price which deducts the advance, a service by an invoice. Their amounts here are those of the
-payment: what a document says, less what it deducts.
+A deposit is documented by an advance invoice, the balance of a vehicle by an invoice of the whole
+price that deducts the advance, and a service by an invoice. A draft's amounts are those of the
+payment.
 
-Rules a change must keep: pure; a draft's tax is that which the payment fell under, so that ledger
-and documents agree to the unit.
+Rules a change must keep: pure; a draft's tax is the payment's, so that ledger and documents agree.
 """
 
 from datetime import datetime
@@ -33,7 +32,7 @@ REASON_CHARS_MAX: Final = 200
 
 
 def _kind_of(payment_type: PaymentType) -> str:
-    """Return the kind of document a payment gets; a subscription's month has its invoice first."""
+    """Return the document kind of a payment; months are invoiced before their charge."""
     match payment_type:
         case PaymentType.RESERVATION:
             return ADVANCE
@@ -46,16 +45,16 @@ def _kind_of(payment_type: PaymentType) -> str:
     assert_never(payment_type)
 
 
-def lacks(paid: Row) -> list[str]:
-    """Return what a payment's document needs of its buyer and does not have.
+def missing_details(paid: Row) -> list[str]:
+    """Return the buyer details that a payment's document requires and that are missing.
 
-    The law lets small sums be documented without a buyer, but for the invoice of a vehicle.
+    The law allows small amounts without a buyer, except for the invoice of a vehicle.
     """
     return [] if _is_small(paid) else list(paid["lacking"])
 
 
 def of_payment(paid: Row, letterhead: Letterhead, now: datetime) -> NewDocument:
-    """Draft the document of a payment, made out to its customer as known today."""
+    """Draft the document of a payment, addressed to its customer as currently known."""
     kind = _kind_of(PaymentType(paid["type"]))
     return NewDocument(
         id=new_id(),
@@ -97,7 +96,7 @@ def credit_note(  # noqa: PLR0913  # what a correction follows from, by name
     note_id: UUID | None = None,
     buyer: dict[str, str] | None = None,
 ) -> NewDocument:
-    """Draft the credit note that takes back `gross` of what is left of a document."""
+    """Draft the credit note for `gross` of a document's remainder."""
     tax = left.iva - tax_left(invoice.iva, left=left.gross - gross, of=invoice.gross)
     return NewDocument(
         id=note_id or new_id(),

@@ -1,7 +1,7 @@
-"""What a document says, made from its row (decisions 30, 64, record 123).
+"""Builds a `Document` from its stored row (decisions 30, 64, record 123).
 
-Rules a change must keep: a document is a function of its row and of the one it corrects; whoever
-asks again gets the same; an erased customer's name is a dash where the law does not keep it.
+Rule a change must keep: the result depends only on the row and on the document it corrects; an
+erased customer's name becomes a dash unless the law requires it.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ ERASED: Final = "—"
 def document_of(
     invoice: Invoice, letterhead: Letterhead, *, corrects: Invoice | None = None
 ) -> Document:
-    """Return what a document says, in its customer's language."""
+    """Return the document in its customer's language."""
     words = labels(invoice.language or letterhead.language)
     seller = _seller(invoice, letterhead)
     period = _period(invoice)
@@ -85,7 +85,7 @@ def _seller(invoice: Invoice, letterhead: Letterhead) -> Party:
 
 
 def _buyer(invoice: Invoice, seller: Party) -> Party | None:
-    """Return the buyer as at issue; a simplified document may name none."""
+    """Return the buyer as of the issue; a simplified document may have none."""
     known = invoice.buyer
     if known is None:
         return None if invoice.simplified else Party(name=ERASED, country=seller.country)
@@ -115,7 +115,7 @@ def _terms(invoice: Invoice, letterhead: Letterhead, words: dict[str, str]) -> s
 
 
 def _lines(invoice: Invoice, words: dict[str, str]) -> tuple[Line, ...]:
-    """Make the lines; what a credit note takes back is as its row says, a rest has no rate."""
+    """Return the lines; a credit note's are those of its row, and a remainder has no quantity."""
     items = list(_items(invoice, words))
     if invoice.kind == CREDIT_NOTE:
         return (line(items[0], net=-invoice.net, gross=-invoice.gross),)

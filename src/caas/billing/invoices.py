@@ -1,8 +1,7 @@
-"""Invoices for those who read them: lists, PDF, and credit notes that correct them (decision 30).
+"""Read access to invoices: lists, PDF, XML; and the refunds of credit notes (decision 30).
 
-Rules a change must keep: an invoice is never changed, what was wrong with it is taken back by a
-credit note; together the credit notes of an invoice never take back more than it asked for; what
-was paid is given back in the same measure, by the refund that the credit note's commit promised.
+Rules a change must keep: an invoice never changes, a credit note corrects it; the credit notes of
+an invoice never exceed it; the refund is the one promised in the credit note's commit.
 """
 
 import asyncio
@@ -32,24 +31,24 @@ from caas.rules.mes_vencido import Month
 
 
 class Refund(Protocol):
-    """`PaymentProcessing.promise_refund`."""
+    """See `PaymentProcessing.promise_refund`."""
 
     def __call__(
         self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
     ) -> Awaitable[object]:
-        """Give settled money back, now or when nothing stands in the way; the same key is once."""
+        """Refund a settled payment, now or when possible; idempotent by key."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceFile:
-    """A document as a file: PDF/A-3 with its EN 16931 data inside, or the data alone."""
+    """A document as a file: PDF/A-3 with embedded EN 16931 data, or the data alone."""
 
     name: str
     content: bytes
 
 
 class Invoices:
-    """What customers and operations see of invoices, and do with them."""
+    """Reads, renders and sends invoices."""
 
     def __init__(  # noqa: PLR0913  # what it works with, by name
         self,
@@ -62,9 +61,9 @@ class Invoices:
         issuing: Issuing,
         public_url: str = "",
     ) -> None:
-        """Write under this letterhead; give money back through `refund`.
+        """Issue under this letterhead; `refund` returns money.
 
-        Customers find their documents on pages at `public_url`.
+        Customers find their documents at `public_url`.
         """
         self._tables = tables
         self._notifications = notifications
@@ -82,15 +81,15 @@ class Invoices:
         self._rows = InvoiceRows(tables.database)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the refunds that credit notes leave."""
+        """Register the job handler."""
         jobs.register(REFUND_CREDIT_NOTE, self._refund_due)
         self._withdrawn_subscriptions.register(jobs)
 
     async def invoice(self, invoice_id: UUID) -> Invoice:
-        """Return an invoice or a credit note as it stands.
+        """Return an invoice or a credit note.
 
         Raises:
-            InvoiceNotFoundError: there is none with this id.
+            InvoiceNotFoundError: no document has this id.
         """
         return await self._rows.get(invoice_id)
 
@@ -106,7 +105,7 @@ class Invoices:
         rows_max: int = PAGE_ROWS_MAX,
         number: str | None = None,
     ) -> list[Invoice]:
-        """Return documents, newest first, at most a page of them.
+        """Return a page of documents, newest first.
 
         `since` and `until` are days in the market's time zone, both included.
         """
@@ -124,40 +123,40 @@ class Invoices:
         )
 
     async def document(self, invoice_id: UUID) -> Document:
-        """Return all that a document says, as it was at its issue.
+        """Return the content of a document as issued.
 
         Raises:
-            InvoiceNotFoundError: there is none with this id.
+            InvoiceNotFoundError: no document has this id.
         """
         invoice = await self._rows.get(invoice_id)
         corrects = await self._rows.get(invoice.corrects) if invoice.corrects else None
         return document_of(invoice, self._letterhead, corrects=corrects)
 
     async def pdf(self, invoice_id: UUID) -> InvoiceFile:
-        """Write a document out on pages, in its customer's language.
+        """Return a document as PDF, in its customer's language.
 
         Raises:
-            InvoiceNotFoundError: there is none with this id.
+            InvoiceNotFoundError: no document has this id.
         """
         document = await self.document(invoice_id)
         content = await asyncio.to_thread(to_pdf, document)
         return InvoiceFile(f"{document.number}.pdf", content)
 
     async def xml(self, invoice_id: UUID) -> InvoiceFile:
-        """Write a document out for other programs, as EN 16931 has it.
+        """Return a document as EN 16931 XML.
 
         Raises:
-            InvoiceNotFoundError: there is none with this id.
-            NotWritableError: the norm has no way to say it.
+            InvoiceNotFoundError: no document has this id.
+            NotWritableError: EN 16931 cannot represent it.
         """
         document = await self.document(invoice_id)
         return InvoiceFile(f"{document.number}.xml", await asyncio.to_thread(to_xml, document))
 
     async def send(self, invoice_id: UUID) -> Invoice:
-        """Send a document to its customer; asked again, it is sent again.
+        """Send a document to its customer; every call sends it again.
 
         Raises:
-            InvoiceNotFoundError: there is none with this id.
+            InvoiceNotFoundError: no document has this id.
         """
         invoice = await self._rows.get(invoice_id)
         await self._notifications.notify(
@@ -175,11 +174,11 @@ class Invoices:
         return invoice
 
     async def _refund_due(self, job: Job) -> Answer:
-        """Begin the refund that a credit note promised; the same note is the same refund."""
+        """Start the refund that a credit note promised; idempotent."""
         note = await self._rows.get(job.subject)
         assert note.corrects is not None, "a credit note corrects an invoice"
         invoice = await self._rows.get(note.corrects)
-        assert invoice.last_payment is not None, "what is refunded was paid"
+        assert invoice.last_payment is not None, "a refunded invoice was paid"
         await self._refund(
             invoice.last_payment,
             amount=-note.gross,

@@ -1,19 +1,19 @@
-"""Issuing documents: each payment has its own, and each refund its credit note (record 123).
+"""Issues documents: one for each payment, and a credit note for each refund (record 123).
 
-What must be documented is noted in the commit that takes or gives back money. A worker issues it a
-moment later, many at once, so that no purchase waits for a number, and sends it to whoever bought.
-A full invoice names its buyer: one whose buyer is unknown is held, its customer and operations are
-told, and it is issued once the billing details are there (record 145).
+The commit that captures or refunds a payment notes the document as due. A worker issues due
+documents in batches shortly afterwards, so that purchases do not wait for a number, and sends them
+to the customer. A full invoice must name its buyer: without billing details it is held, customer
+and operations are notified, and it is issued once they exist (record 145).
 
-Rules a change must keep: one commit issues documents, sends them and ends what was due; what cannot
-be issued is held behind a case, the others go on, and issuing it closes the case.
+Rules a change must keep: one commit issues and sends documents and clears what was due; a document
+that cannot be issued is held behind a case while the others continue; issuing it closes the case.
 """
 
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from caas.billing.drafts import credit_note, lacks, of_payment
+from caas.billing.drafts import credit_note, missing_details, of_payment
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.billing_runs import CANNOT_BE_WRITTEN
 from caas.billing_database.connection import Connection, Row
@@ -40,17 +40,17 @@ AT_ONCE_MAX: Final = 500
 ERROR_CHARS_MAX: Final = 300
 FIRST: Final = (PaymentType.RESERVATION.value, PaymentType.SERVICE.value)
 THEN: Final = (PaymentType.FINAL.value,)
-"""The invoice of a vehicle deducts its advance invoice, and so comes after it."""
+"""The invoice of a vehicle deducts its advance invoice and therefore follows it."""
 
 
 class DocumentHeldError(ConflictError):
-    """The document cannot be issued yet; its open case says what it waits for."""
+    """The document cannot be issued yet. Its open case gives the reason."""
 
     code = "document_held"
 
 
 class Issuing:
-    """Issues what is due."""
+    """Issues due documents."""
 
     def __init__(
         self,
@@ -71,17 +71,17 @@ class Issuing:
         self._invoices = InvoiceRows(tables.database)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take what is due."""
+        """Register the job handlers."""
         jobs.register(ISSUE_DOCUMENTS, self._due)
         jobs.register(FORGET_BUYERS, self._forget_due)
 
     async def begin(self) -> None:
-        """Make sure that documents are issued from now on; saying it again changes nothing."""
+        """Schedule the recurring jobs; idempotent."""
         for kind in (ISSUE_DOCUMENTS, FORGET_BUYERS):
             await self._tables.jobs.add(kind, derived_id(kind))
 
     async def issue_due(self) -> int:
-        """Issue all that is due now; return for how many payments and refunds it was looked at."""
+        """Issue all due documents; return the number of payments and refunds processed."""
         issued, at_once = 0, AT_ONCE_MAX
         while True:
             try:
@@ -96,30 +96,32 @@ class Issuing:
             issued += done
 
     async def issue_again(self, payment_id: UUID) -> None:
-        """Issue what a payment lacks, held before or never noted.
+        """Issue a payment's missing documents, held or never noted.
 
         Raises:
-            DocumentHeldError: it cannot be issued, and is held again.
+            DocumentHeldError: it still cannot be issued.
         """
         await self._rows.release(payment_id)
         await self.issue_due()
         held = await self._rows.held(payment_id)
         if held is not None:
             raise DocumentHeldError(
-                f"A document of the payment {payment_id} cannot be issued yet: see its open case "
-                f"'{held}'.",
+                (
+                    f"A document of the payment {payment_id} cannot be issued yet; see "
+                    f"its open case '{held}'."
+                ),
                 case=held,
             )
 
     async def _due(self, _work: Job) -> Answer:
         await self.issue_due()
         return RetryIn(
-            LOOK_EVERY_SECONDS / self._time_scale.seconds(1.0), "the next are issued soon"
+            LOOK_EVERY_SECONDS / self._time_scale.seconds(1.0), "recurring: issue due documents"
         )
 
     async def _forget_due(self, _work: Job) -> Answer:
         await self._rows.forget_buyers()
-        return RetryIn(FORGET_EVERY_SECONDS, "the next term ends another day")
+        return RetryIn(FORGET_EVERY_SECONDS, "recurring: forget expired buyer data")
 
     async def _issue(self, rows_max: int) -> int:
         async def batch(connection: Connection) -> int:
@@ -138,8 +140,8 @@ class Issuing:
         return await self._tables.database.in_transaction(batch)
 
     async def _of_payments(self, paid: Sequence[UUID], within: Connection) -> set[UUID]:
-        """Issue the documents of payments; return those that stay due, or are held."""
-        lacking = []
+        """Issue the documents of payments; return those that remain due or are held."""
+        incomplete = []
         now = await self._invoices.now(within=within)
         untaxed = await self._rows.hold_untaxed(paid, within=within)
         for payment_id in untaxed:
@@ -147,14 +149,16 @@ class Issuing:
         paid = [payment_id for payment_id in paid if payment_id not in untaxed]
         for types in (FIRST, THEN) if paid else ():
             facts = await self._rows.paid(paid, types, within=within)
-            lacking += [fact["payment_id"] for fact in facts if lacks(fact)]
-            drafts = [of_payment(it, self._letterhead, now) for it in facts if not lacks(it)]
+            incomplete += [fact["payment_id"] for fact in facts if missing_details(fact)]
+            drafts = [
+                of_payment(it, self._letterhead, now) for it in facts if not missing_details(it)
+            ]
             await self._issued(drafts, within)
-        if lacking:
-            held = await self._rows.hold(lacking, BUYER_MISSING, within=within)
+        if incomplete:
+            held = await self._rows.hold(incomplete, BUYER_MISSING, within=within)
             for payment_id, customer in {(row["payment_id"], row["customer"]) for row in held}:
                 await self._ask_for_buyer(payment_id, customer, within)
-        return set(lacking) | untaxed
+        return set(incomplete) | untaxed
 
     async def _of_refunds(self, refunded: Sequence[Row], within: Connection) -> set[int]:
         """Issue the credit notes of refunds; return those held with their payment's document."""
@@ -166,7 +170,7 @@ class Issuing:
         return {row["id"] for row in await self._rows.hold_behind(refunded, within=within)}
 
     async def _credit(self, refunded: Row, within: Connection) -> None:
-        """Issue the credit note of a refund, for as much as is left of the document."""
+        """Issue a refund's credit note, up to the document's remainder."""
         await self._invoices.lock(refunded["invoice"], within=within)
         invoice = await self._invoices.get(refunded["invoice"], within=within)
         left = await self._invoices.left(invoice, within=within)
@@ -185,7 +189,7 @@ class Issuing:
         await self._issued([note], within)
 
     async def _issued(self, drafts: Sequence[NewDocument], within: Connection) -> None:
-        """Issue documents, and send each to its customer."""
+        """Issue documents and send them to their customers."""
         numbers = await self._rows.issue(drafts, within=within)
         for draft, number in zip(drafts, numbers, strict=True):
             await self._notifications.notify(
@@ -214,9 +218,12 @@ class Issuing:
         await self._notifications.alert(
             BUYER_MISSING,
             payment_id,
-            "The law wants the buyer's address on the invoice of this payment, and the tax id "
-            "where its market says so. The customer was asked; the document is issued once they "
-            "are there (PUT /v1/customers/{id}/billing-details, or the customer's own page).",
+            (
+                "The law requires the buyer's address, and in some markets the tax id, "
+                "on the invoice of this payment. The customer was asked for them; the "
+                "document is issued once they exist (PUT "
+                "/v1/customers/{id}/billing-details, or the customer's own page)."
+            ),
             within=within,
         )
 
@@ -224,15 +231,18 @@ class Issuing:
         await self._notifications.alert(
             UNTAXED,
             payment_id,
-            f"The payment {payment_id} was captured, and there is no tax rate where its buyer is "
-            "now: they moved while it was under way. Add the market with './caas taxes add-market' "
-            "and its rates, or correct the billing address; then './caas documents issue-missing' "
-            "taxes the payment by the day of its capture, and issues its document.",
+            (
+                f"The payment {payment_id} was captured, but its buyer moved meanwhile "
+                "to a place without a tax rate. Add the market with './caas taxes "
+                "add-market' and its rates, or correct the billing address; then "
+                "'./caas documents issue-missing' taxes the payment by the day of its "
+                "capture and issues its document."
+            ),
             within=within,
         )
 
     async def _close_cases(self, done: Sequence[Row], within: Connection) -> None:
-        """Close the cases behind which what is done now was held."""
+        """Close the cases of documents that are now issued."""
         for kind, payment_id in {(row["case_kind"], row["payment_id"]) for row in done}:
             if kind is not None:
                 await self._tables.cases.close(
@@ -240,7 +250,7 @@ class Issuing:
                 )
 
     async def _give_up(self, error: str) -> int:
-        """Hold the document that cannot be issued for a person; the others go on."""
+        """Hold a document that cannot be issued and open a case; the others continue."""
 
         async def one(connection: Connection) -> int:
             due = await self._rows.due(1, within=connection)
@@ -249,8 +259,10 @@ class Issuing:
                 await self._notifications.alert(
                     NOT_ISSUED,
                     row["payment_id"],
-                    f"A payment has no document: {error[:ERROR_CHARS_MAX]}. Look at its order and "
-                    "its customer, and have it issued again.",
+                    (
+                        f"A payment has no document: {error[:ERROR_CHARS_MAX]}. Check "
+                        "its order and its customer, then issue it again."
+                    ),
                     within=connection,
                 )
             return len(due)

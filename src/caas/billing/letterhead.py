@@ -1,7 +1,6 @@
-"""Who issues the invoices: the seller of one market, as its tax office knows it.
+"""The issuer of invoices: the seller of one market, as registered with its tax office.
 
-Rules a change must keep: pure; whoever sets a letterhead sets all of it, an invoice with half an
-address is none.
+Rule a change must keep: a letterhead is complete or absent.
 """
 
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ SERIES_OF: Final = {
     SERVICE: "S",
     CREDIT_NOTE: "R",
 }
-"""How the series of each kind of document begins, before the year."""
+"""Prefix of the series of each kind of document, before the year."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letterhead:
     """The seller's name, VAT id and address, and how its invoices are dated, numbered and paid.
 
-    `series` begins the series of a seller that is not the first of these books, such as `N-`.
+    `series` prefixes the series of an additional seller in this database, such as `N-`.
     """
 
     name: str
@@ -59,11 +58,11 @@ class Letterhead:
         )
 
     def series_of(self, kind: str, now: datetime) -> str:
-        """Return the series in which documents of this kind are numbered: by kind and year."""
+        """Return the series of a kind of document in the current year."""
         return f"{self.series}{SERIES_OF[kind]}{Month.containing(now, self.zone).year:04}"
 
     @property
     def as_issued(self) -> dict[str, str]:
-        """What a document keeps of its seller."""
+        """Return the seller data that a document stores."""
         names = ("name", "vat_id", "street", "postcode", "city", "country", "payment_terms")
         return {name: getattr(self, name) for name in names}

@@ -1,9 +1,8 @@
-"""Subscriptions that their customers withdrew from: what was charged for them goes back.
+"""Refunds the months charged for subscriptions that customers withdrew from.
 
-Nothing of them is billed any more; a month that was charged before the withdrawal is credited
-whole (record 141).
+They are no longer billed, and every month already charged is credited in full (record 141).
 
-Rule a change must keep: the work ends when no invoice of the subscription has anything left.
+Rule a change must keep: the job ends when no invoice of the subscription has a remainder.
 """
 
 from typing import Final
@@ -26,15 +25,15 @@ UNDER_WAY: Final = frozenset({"open", "declined"})
 
 
 class WithdrawnSubscriptions:
-    """Credits their months."""
+    """Credits the months of withdrawn subscriptions."""
 
     def __init__(self, tables: BillingDatabase, credit_notes: CreditNotes) -> None:
-        """Issue at this desk."""
+        """Use these credit notes."""
         self._rows = InvoiceRows(tables.database)
         self._credit_notes = credit_notes
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the subscriptions that were withdrawn from."""
+        """Register the job handler."""
         jobs.register(CREDIT_WITHDRAWN, self._due)
 
     async def _due(self, job: Job) -> Answer:
@@ -47,9 +46,9 @@ class WithdrawnSubscriptions:
         return Done()
 
     async def _credited(self, invoice: Invoice) -> str | None:
-        """Credit a month that was paid; return what it waits for."""
+        """Credit a paid month; return the reason if it must wait."""
         if invoice.state in UNDER_WAY:
-            return "the charge of a month is under way"
+            return "the charge of a month is in progress"
         if invoice.state != "paid":
             return None
         try:
@@ -63,7 +62,7 @@ class WithdrawnSubscriptions:
         return None
 
     async def _credited_in_part(self, invoice: Invoice, less: RefundTooLargeError) -> None:
-        """Credit what a refund or a bank has left of a month."""
+        """Credit the remainder of a month after a refund or chargeback."""
         refundable = less.facts["refundable"]
         if isinstance(refundable, int) and refundable > 0:
             await self._credit_notes.issue(invoice.id, reason=REASON, gross=refundable)

@@ -1,9 +1,9 @@
-"""The command line: every way to start the platform, and what operations ask of it.
+"""The `caas` command line.
 
-The exit status of every command is one of `commands.ExitStatus`.
+`commands.ExitStatus` defines the exit status of every command.
 
-Rules a change must keep: a command decides nothing that the platform does not; it is imported when
-it is asked for, and nothing that only other commands need.
+Rules a change must keep: commands contain no business logic; a command module is imported only when
+one of its commands runs.
 """
 
 import sys
@@ -22,7 +22,7 @@ from caas.cli.shell_completion import Shell
 from caas.errors import CaasError
 
 
-def _of_the_platform(program: typer.Typer) -> None:
+def _platform(program: typer.Typer) -> None:
     from caas.cli import processes
 
     program.command()(processes.serve)
@@ -30,7 +30,7 @@ def _of_the_platform(program: typer.Typer) -> None:
     program.command()(processes.bill)
 
 
-def _of_upkeep(program: typer.Typer) -> None:
+def _maintenance(program: typer.Typer) -> None:
     from caas.cli import maintenance
 
     program.command()(maintenance.migrate)
@@ -38,7 +38,7 @@ def _of_upkeep(program: typer.Typer) -> None:
     program.command(name="vehicle-account")(maintenance.vehicle_account)
 
 
-def _of_reconciling(program: typer.Typer) -> None:
+def _reconciliation(program: typer.Typer) -> None:
     from caas.cli import reconcile
 
     program.command()(reconcile.reconcile)
@@ -50,19 +50,19 @@ def _of_reconciling(program: typer.Typer) -> None:
 
 
 def _discrepancies(program: typer.Typer) -> None:
-    from caas.cli import finance, reconcile  # noqa: F401  # the first adds those for many
+    from caas.cli import finance, reconcile  # noqa: F401  # finance adds the bulk commands
 
     program.add_typer(reconcile.discrepancies, name="discrepancies")
 
 
-def _of_reports(program: typer.Typer) -> None:
+def _reports(program: typer.Typer) -> None:
     from caas.cli import reports
 
     program.command()(reports.preview)
     program.add_typer(reports.mappings, name="mappings")
 
 
-def _of_finance(program: typer.Typer) -> None:
+def _finance(program: typer.Typer) -> None:
     from caas.cli import finance
 
     program.add_typer(finance.claims, name="claims")
@@ -82,9 +82,9 @@ def _verify(program: typer.Typer) -> None:
 
 
 def _heads(program: typer.Typer) -> None:
-    from caas.cli import history
+    from caas.cli import verify
 
-    program.command()(history.heads)
+    program.command()(verify.heads)
 
 
 def _staff(program: typer.Typer) -> None:
@@ -100,63 +100,64 @@ def _taxes(program: typer.Typer) -> None:
 
 
 def _documents(program: typer.Typer) -> None:
-    from caas.cli import documents
+    from caas.cli import maintenance
 
-    program.add_typer(documents.documents, name="documents")
+    program.add_typer(maintenance.documents, name="documents")
 
 
 IMPORTED_BY: Final[Mapping[str, Callable[[typer.Typer], None]]] = {
-    "reconcile": _of_reconciling,
-    "days": _of_reconciling,
-    "report": _of_reconciling,
-    "position": _of_reconciling,
-    "preview": _of_reports,
-    "seal": _of_reconciling,
-    "release-line": _of_reconciling,
+    "reconcile": _reconciliation,
+    "days": _reconciliation,
+    "report": _reconciliation,
+    "position": _reconciliation,
+    "preview": _reports,
+    "seal": _reconciliation,
+    "release-line": _reconciliation,
     "up": _up,
     "verify": _verify,
     "heads": _heads,
-    "vehicle-account": _of_upkeep,
-    "serve": _of_the_platform,
-    "work": _of_the_platform,
-    "migrate": _of_upkeep,
-    "self-check": _of_upkeep,
-    "bill": _of_the_platform,
+    "vehicle-account": _maintenance,
+    "serve": _platform,
+    "work": _platform,
+    "migrate": _maintenance,
+    "self-check": _maintenance,
+    "bill": _platform,
     "discrepancies": _discrepancies,
-    "claims": _of_finance,
-    "fees": _of_finance,
-    "mappings": _of_reports,
+    "claims": _finance,
+    "fees": _finance,
+    "mappings": _reports,
     "staff": _staff,
     "taxes": _taxes,
     "documents": _documents,
 }
-"""A command's name, and what imports it: a command pays for its own imports only."""
+"""Command name -> function that imports and registers it, so that a command pays only for its
+own imports."""
 
 
 class _Commands(MutableMapping[str, Any]):
-    """Commands by name; each is imported when it is asked for."""
+    """Commands by name, imported on first use."""
 
-    def __init__(self, at_hand: Mapping[str, Any]) -> None:
-        self._at_hand = dict(at_hand)
+    def __init__(self, loaded: Mapping[str, Any]) -> None:
+        self._loaded = dict(loaded)
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._at_hand:
+        if name not in self._loaded:
             imported = typer.Typer(rich_markup_mode=None)
             IMPORTED_BY[name](imported)
-            self._at_hand |= typer.main.get_group(imported).commands
-        return self._at_hand[name]
+            self._loaded |= typer.main.get_group(imported).commands
+        return self._loaded[name]
 
     def __setitem__(self, name: str, command: Any) -> None:
-        self._at_hand[name] = command
+        self._loaded[name] = command
 
     def __delitem__(self, name: str) -> None:
-        del self._at_hand[name]
+        del self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._at_hand, **IMPORTED_BY})
+        return iter({**self._loaded, **IMPORTED_BY})
 
     def __len__(self) -> int:
-        return len({**self._at_hand, **IMPORTED_BY})
+        return len({**self._loaded, **IMPORTED_BY})
 
 
 class _Program(TyperGroup):
@@ -171,8 +172,8 @@ program = typer.Typer(
 )  # fmt: skip
 
 
-def _print_version(*, asked: bool) -> None:
-    if asked:
+def _print_version(*, requested: bool) -> None:
+    if requested:
         typer.echo(f"caas {__version__}")
         raise typer.Exit
 
@@ -184,32 +185,32 @@ def options(
         bool,
         typer.Option(
             "--version",
-            callback=lambda asked: _print_version(asked=asked),
+            callback=lambda requested: _print_version(requested=requested),
             is_eager=True,
-            help="Say which version this is.",
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
-    """Take what is asked of no command."""
+    """Options of the program itself."""
 
 
 @program.command()
 def completion(
-    shell: Annotated[Shell, typer.Argument(help="Whose script.")],
+    shell: Annotated[Shell, typer.Argument(help="The shell.")],
 ) -> None:
-    """Print the script that completes commands; its last line says how to load it."""
+    """Print the shell completion script; its last line shows how to load it."""
     typer.echo(shell_completion.script(shell))
 
 
 def main() -> None:
-    """Run the command line, and end with the status that `ExitStatus` defines."""
+    """Run the command line and exit with an `ExitStatus`."""
     completion_init()
     try:
         program(prog_name="./caas", complete_var=shell_completion.COMPLETE_VARIABLE)
     except CaasError as error:
         typer.echo(f"caas: {error.sentence}", err=True)
         sys.exit(status_of(error))
-    except Exception:  # noqa: BLE001  # whatever it is, it is told apart from a refusal
+    except Exception:  # noqa: BLE001  # an unexpected error has its own exit status
         traceback.print_exc()
-        typer.echo("caas: This is a fault of the program; report what is above.", err=True)
+        typer.echo("caas: Internal error. Please report the traceback above.", err=True)
         sys.exit(ExitStatus.CRASHED)

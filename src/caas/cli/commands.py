@@ -1,10 +1,12 @@
-"""How a command runs and what its exit status means. `ExitStatus` is the only definition.
+"""Running a command: errors, exit statuses, and shared options.
 
-Rules a change must keep: an error is one sentence on stderr; stdout belongs to what was asked for;
-a traceback is printed only for a fault of the program itself.
+Rules a change must keep: an error is one sentence on stderr; stdout carries only the command's
+output; a traceback is printed only for an internal error.
 """
 
 import asyncio
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -23,7 +25,7 @@ NICENESS: Final = 19
 
 
 class ExitStatus(IntEnum):
-    """What the exit status of a command means; docs/operations.md prints this table."""
+    """Exit status of a command; docs/operations.md prints this table."""
 
     DONE = 0
     FINDINGS = 1
@@ -35,19 +37,18 @@ class ExitStatus(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """Return what it means, for the documents."""
+        """Return the description that the documentation prints."""
         return _MEANINGS[self]
 
 
 _MEANINGS: Final = {
     ExitStatus.DONE: "done",
-    ExitStatus.FINDINGS: "done, and something is wrong: a failed check or scenario, an open day",
-    ExitStatus.USAGE: "wrong usage: an unknown command, option or value; nothing was started",
-    ExitStatus.ENVIRONMENT: "the environment does not allow it, or did not answer: a setting, a "
-    "port, a server",
-    ExitStatus.REFUSED: "refused: the platform does not do this as asked; nothing was changed",
-    ExitStatus.CRASHED: "a fault of the program; the traceback on stderr belongs in a report",
-    ExitStatus.INTERRUPTED: "interrupted before its end",
+    ExitStatus.FINDINGS: "completed, with findings: a failed check or scenario, or an open day",
+    ExitStatus.USAGE: "usage error: unknown command, option or value; nothing was started",
+    ExitStatus.ENVIRONMENT: "environment error: an invalid setting, a port in use, a silent server",
+    ExitStatus.REFUSED: "refused: the platform does not allow this request; nothing was changed",
+    ExitStatus.CRASHED: "internal error; please report the traceback on stderr",
+    ExitStatus.INTERRUPTED: "interrupted before completion",
 }
 
 FINDINGS: Final = ExitStatus.FINDINGS
@@ -55,32 +56,32 @@ INTERRUPTED: Final = ExitStatus.INTERRUPTED
 
 Result = TypeVar("Result")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")]
 
 
 def run_command(work: Coroutine[Any, Any, None], *, when_stopped: int = 0) -> None:
-    """Run a command to its end, or until it is told to stop."""
+    """Run a command until it completes or is stopped by a signal."""
     import uvloop  # noqa: PLC0415  # an import that only the long-running commands pay for
 
     try:
-        uvloop.run(guarded(work))
+        uvloop.run(report_errors(work))
     except (asyncio.CancelledError, KeyboardInterrupt):
-        raise typer.Exit(when_stopped) from None  # Told to stop, and stopped in order.
+        raise typer.Exit(when_stopped) from None  # Stopped by a signal and shut down cleanly.
 
 
-def finished(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run what is over soon and return what it found."""
+def run_and_return(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a short command and return its result."""
     try:
-        return asyncio.run(guarded(work))
+        return asyncio.run(report_errors(work))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def end_in_order() -> None:
-    """Let SIGTERM unwind what was started, at any moment, as Ctrl-C does; but not for ever.
+def stop_on_sigterm() -> None:
+    """Shut down cleanly on SIGTERM, as on Ctrl-C, within UNWIND_SECONDS_MAX.
 
-    A process that is not done by then dies as if killed, which every flow survives.
+    After that the process exits at once. Every flow recovers from a killed process.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -93,20 +94,20 @@ def end_in_order() -> None:
 
 
 def _give_up() -> None:
-    sys.stderr.write(f"caas: Not unwound after {UNWIND_SECONDS_MAX:.0f} s of being told to stop.\n")
+    sys.stderr.write(f"caas: Shutdown took more than {UNWIND_SECONDS_MAX:.0f} s.\n")
     sys.stderr.flush()
     os._exit(INTERRUPTED)
 
 
-def step_back() -> None:
-    """Let every other program of this machine go first: a long command must not slow customers."""
+def lower_priority() -> None:
+    """Lower this process's priority so that a long command does not slow down customer traffic."""
     os.nice(NICENESS)
     if sys.platform == "linux":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-async def guarded(work: Coroutine[Any, Any, Result]) -> Result:
-    """Turn an error into its sentence on stderr and its exit status."""
+async def report_errors(work: Coroutine[Any, Any, Result]) -> Result:
+    """Print an error as one sentence on stderr and exit with its status."""
     try:
         return await work
     except CaasError as error:
@@ -115,38 +116,39 @@ async def guarded(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def status_of(error: CaasError) -> ExitStatus:
-    """Return how a command ends that ends with this error."""
+    """Return the exit status for an error."""
     return ExitStatus.REFUSED if isinstance(error, RefusedError) else ExitStatus.ENVIRONMENT
 
 
 def with_currency(amounts: Sequence[str]) -> tuple[str, ...]:
-    """Return amounts of --net, each with its currency behind it."""
+    """Check that each amount of --net names its currency."""
     for amount in amounts:
         if len(amount.split()) == 1:
             raise typer.BadParameter(
-                f"{amount!r} lacks its currency; write it behind the amount, such as "
-                f"'{amount} EUR'",
+                f"{amount!r} has no currency. Add it after the amount, for example '{amount} EUR'.",
                 param_hint="--net",
             )
     return tuple(amounts)
 
 
 def parse_day(text: str) -> date:
-    """Read a day as the commands take it."""
+    """Parse a day in ISO 8601."""
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise typer.BadParameter("a day is written as 2026-11-19") from error
+        raise typer.BadParameter("a day has the format YYYY-MM-DD") from error
 
 
 def ask(question: str) -> None:
-    """Go on only when a person says so.
+    """Ask for confirmation and exit unless the user agrees.
 
     Raises:
-        BadParameter: nobody is there to be asked.
+        BadParameter: stdin is not a terminal.
     """
     if not sys.stdin.isatty():
-        raise typer.BadParameter("there is nobody to ask; add it", param_hint="--yes")
+        raise typer.BadParameter(
+            "stdin is not a terminal, so nothing can be confirmed; add it", param_hint="--yes"
+        )
     if not typer.confirm(question):
         raise typer.Exit(ExitStatus.REFUSED)
 
@@ -160,5 +162,23 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_json(stop: object) -> None:
-    """Print one JSON document."""
+    """Print a value as JSON."""
     typer.echo(msgspec.json.encode(stop).decode())
+
+
+YOUNG_MAX: Final = 20_000
+YOUNG_LOOKS: Final = 50
+MIDDLE_LOOKS: Final = 100
+
+
+def freeze_long_lived_objects() -> None:
+    """Freeze all current objects and raise the collection thresholds.
+
+    Modules, routes, templates and pools last as long as the process, and full collections over them
+    stall requests; reference counting frees almost everything a request allocates. Call it once per
+    process, when it is ready to serve.
+    """
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # unfrozen at exit so that finalizers run
+    gc.set_threshold(YOUNG_MAX, YOUNG_LOOKS, MIDDLE_LOOKS)

@@ -1,7 +1,6 @@
-"""The finance clerk's commands for many discrepancies, claims on the provider, and agreed fees.
+"""Finance commands: bulk resolution of discrepancies, claims on the provider, and agreed fees.
 
-Rules a change must keep: those of `reconciling`; the limits of one decision hold for many, so that
-what needs a second person is proposed here and approved in the console or with an account's key.
+Rule a change must keep: the approval limit applies to the total of a bulk resolution.
 """
 
 from datetime import date
@@ -31,33 +30,37 @@ PER_PERCENT: Final = 10_000
 
 AnyClaimStatus = Literal["filed", "sent", "accepted", "paid", "refused"]
 
-claims = typer.Typer(help="Claims on the provider: status, receipt, age.", no_args_is_help=True)
-fees = typer.Typer(help="What the provider may keep, by method and type.", no_args_is_help=True)
+claims = typer.Typer(help="Claims on the provider.", no_args_is_help=True)
+fees = typer.Typer(
+    help="Agreed provider fees, by payment method and transaction type.", no_args_is_help=True
+)
 
-BulkId = Annotated[UUID, typer.Argument(metavar="BULK", help="The rule's id.")]
+BulkId = Annotated[UUID, typer.Argument(metavar="BULK", help="ID of the bulk resolution.")]
 
 
 @discrepancies.command(name="resolve-all")
 def resolve_all(  # noqa: PLR0913  # each part of a rule
-    kind: Annotated[DiscrepancyKind, typer.Argument(help="Of this kind.")],
+    kind: Annotated[DiscrepancyKind, typer.Argument(help="Only this kind.")],
     resolution: Annotated[Resolution, typer.Argument(help="How.")],
     *,
     note: Note,
     by: By,
-    currency: Annotated[str, typer.Option(help="In this currency.")] = "EUR",
+    currency: Annotated[str, typer.Option(help="Only this currency.")] = "EUR",
     day: Annotated[
         date | None,
-        typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="Of this day."),
+        typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="Only this day."),
     ] = None,
-    up_to: Annotated[str | None, typer.Option(help="Up to this amount, such as 5.00.")] = None,
+    up_to: Annotated[
+        str | None, typer.Option(help="Only up to this amount, for example 5.00.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Resolve all that a rule meets, or propose to when a second person must agree to the sum."""
+    """Resolve all matching discrepancies, or propose it if the total needs a second approver."""
     code = currency.upper()
     amount_max = None if up_to is None else parse_decimal(up_to, code).amount
     rule = BulkRule(kind=kind, currency=code, day=day, amount_max=amount_max)
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         done = await reconciliation.bulk.resolve(
             rule, resolution=resolution, note=note, by=Actor(by)
         )
@@ -67,16 +70,19 @@ def resolve_all(  # noqa: PLR0913  # each part of a rule
         typer.echo(f"{done.id}: {done.met} discrepancies, {Money(done.amount, code)}")
         print_table([[f"{number:>8}", status] for status, number in sorted(done.by_status.items())])
         if done.needs_second_approver:
-            typer.echo("A second person must agree: in the console, or with an account's API key.")
+            typer.echo(
+                "A second person must approve this in the console or with an API "
+                "key of their account."
+            )
 
-    writing(work)
+    writing(operation)
 
 
 @discrepancies.command()
 def proposals(*, as_json: AsJson = False) -> None:
-    """List what rules proposed and waits for a second person."""
+    """List bulk resolutions that await a second approver."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         found = await reconciliation.bulk.proposed()
         rows = [
             [str(it.id), it.kind, it.resolution, str(it.discrepancies),
@@ -85,76 +91,78 @@ def proposals(*, as_json: AsJson = False) -> None:
         ]  # fmt: skip
         print_json(found) if as_json else print_table(rows)
 
-    reading(work)
+    reading(operation)
 
 
 @discrepancies.command(name="approve-all")
 def approve_all(bulk: BulkId, by: By) -> None:
-    """Refused here: a person approves in the console, or with an API key of their account."""
+    """Always refused: approve in the console or with an API key of your account."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         typer.echo(f"{await reconciliation.bulk.approve(bulk, by=Actor(by))} approved")
 
-    writing(work)
+    writing(operation)
 
 
 @discrepancies.command(name="reject-all")
 def reject_all(bulk: BulkId, note: Note, by: By) -> None:
-    """Turn down all that a rule proposed; they are open again."""
+    """Reject a proposed bulk resolution; its discrepancies are open again."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         typer.echo(f"{await reconciliation.bulk.reject(bulk, note=note, by=Actor(by))} rejected")
 
-    writing(work)
+    writing(operation)
 
 
 @claims.command(name="list")
 def list_claims(
-    status: Annotated[AnyClaimStatus | None, typer.Option(help="With this status.")] = None,
+    status: Annotated[AnyClaimStatus | None, typer.Option(help="Only this status.")] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Those that ended as well.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include closed claims.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List claims, the soonest due first."""
+    """List claims, earliest due date first."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         found = await reconciliation.bulk.claims(status=status, open_only=not everything)
         print_json(found) if as_json else print_table([_claim_row(it) for it in found])
 
-    reading(work)
+    reading(operation)
 
 
 @claims.command()
 def step(
-    id_: Annotated[UUID, typer.Argument(metavar="ID", help="The discrepancy it is about.")],
-    status: Annotated[ClaimStatus, typer.Argument(help="What became of it.")],
+    id_: Annotated[UUID, typer.Argument(metavar="ID", help="ID of the discrepancy.")],
+    status: Annotated[ClaimStatus, typer.Argument(help="The new status.")],
     note: Note,
     by: By,
     receipt: Annotated[str | None, typer.Option(help="The provider's receipt.")] = None,
 ) -> None:
-    """Write down what became of a claim."""
+    """Update the status of a claim."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         claim = await reconciliation.bulk.claim_step(
             id_, status, receipt=receipt, note=note, by=Actor(by)
         )
         print_table([_claim_row(claim)])
 
-    writing(work)
+    writing(operation)
 
 
 @fees.command(name="list")
 def list_fees(
     day: Annotated[
         date | None,
-        typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="That hold that day."),
+        typer.Option(
+            "--date", metavar="YYYY-MM-DD", parser=parse_day, help="Fees in effect on this day."
+        ),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the fees that hold; what is not listed is held against CAAS_SETTLEMENT_FEES."""
+    """List the fees in effect; CAAS_SETTLEMENT_FEES applies to everything else."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         terms = reconciliation.finance_terms
         found = await terms.fees(day or await terms.today())
         rows = [
@@ -165,7 +173,7 @@ def list_fees(
         ]  # fmt: skip
         print_json(found) if as_json else print_table(rows)
 
-    reading(work)
+    reading(operation)
 
 
 @fees.command()
@@ -173,20 +181,21 @@ def keep(  # noqa: PLR0913  # each part of a fee
     *,
     by: By,
     valid_from: Annotated[
-        date, typer.Option("--from", metavar="YYYY-MM-DD", parser=parse_day, help="From this day.")
+        date,
+        typer.Option("--from", metavar="YYYY-MM-DD", parser=parse_day, help="First day in effect."),
     ],
-    percent: Annotated[str, typer.Option(help="Of the amount, such as 1.4.")],
+    percent: Annotated[str, typer.Option(help="Percentage of the amount, for example 1.4.")],
     provider: Annotated[
-        str, typer.Option(help="Format of its reports, such as adyen; '*' is any other.")
+        str, typer.Option(help="Report format, for example adyen; '*' matches any.")
     ] = "*",
-    method: Annotated[str, typer.Option(help="Payment method; '*' is any other.")] = "*",
-    kind: Annotated[str, typer.Option(help="Type of line.")] = "settlement",
-    fixed: Annotated[int, typer.Option(min=0, help="A fixed part, in minor units.")] = 0,
-    tolerance: Annotated[int, typer.Option(min=0, help="In minor units.")] = 0,
+    method: Annotated[str, typer.Option(help="Payment method; '*' matches any.")] = "*",
+    kind: Annotated[str, typer.Option(help="Transaction type.")] = "settlement",
+    fixed: Annotated[int, typer.Option(min=0, help="Fixed part, in minor units.")] = 0,
+    tolerance: Annotated[int, typer.Option(min=0, help="Tolerance, in minor units.")] = 0,
 ) -> None:
-    """Keep what the provider may keep of one payment method and type of line, from a day on."""
+    """Set the agreed fee for a payment method and transaction type from a day on."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         amounts = (_millionths(percent), fixed, tolerance)
         await reconciliation.finance_terms.keep_fee(
             method, kind, valid_from, amounts, provider=provider, by=by
@@ -196,13 +205,13 @@ def keep(  # noqa: PLR0913  # each part of a fee
             f"from {valid_from}"
         )
 
-    writing(work)
+    writing(operation)
 
 
 def _claim_row(claim: GatewayClaim) -> list[str]:
     return [
         str(claim.discrepancy_id), claim.status, str(Money(claim.amount, claim.currency)),
-        claim.receipt or "no receipt", f"due {claim.due_on}", f"{claim.age_days} days old",
+        claim.receipt or "no receipt", f"due {claim.due_on}", f"{claim.age_days} days",
         f"refusal proposed by {claim.refusal_by}" if claim.refusal_by else "",
     ]  # fmt: skip
 

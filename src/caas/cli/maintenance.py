@@ -1,6 +1,6 @@
-"""What an installation needs beside its roles: `caas migrate`, `self-check`, `vehicle-account`.
+"""Maintenance commands: `caas migrate`, `self-check`, `vehicle-account`, `documents`.
 
-Rule a change must keep: a command decides nothing that the platform does not.
+Rule a change must keep: `issue-missing` only queues documents; a worker issues them.
 """
 
 from typing import Annotated
@@ -9,22 +9,23 @@ import msgspec
 import typer
 
 from caas import local_machine, process_environment
-from caas.billing_database import migrations
+from caas.billing_database import connection, migrations
 from caas.billing_database import self_check as invariants
-from caas.cli.commands import FINDINGS, AsJson, finished, run_command
+from caas.billing_database.documents import DocumentRows
+from caas.cli.commands import FINDINGS, INTERRUPTED, AsJson, run_and_return, run_command
 from caas.external_systems import local_broker
 from caas.settings import data_dir
 
 
 def migrate() -> None:
-    """Bring the database to this program's schema."""
-    for name in finished(_migrate()):
+    """Migrate the database to this version's schema."""
+    for name in run_and_return(_migrate()):
         typer.echo(f"ran {name}")
 
 
 def self_check(*, as_json: AsJson = False) -> None:
-    """Check the invariants of the whole database; exit status 1 when one is broken."""
-    findings = finished(_self_check())
+    """Check the integrity of the whole database; exit status 1 if a check fails."""
+    findings = run_and_return(_self_check())
     if as_json:
         typer.echo(msgspec.json.encode(findings).decode())
     else:
@@ -38,9 +39,9 @@ def self_check(*, as_json: AsJson = False) -> None:
 
 
 def vehicle_account(
-    vin: Annotated[str, typer.Argument(help="Whose account.")],
+    vin: Annotated[str, typer.Argument(help="The vehicle's VIN.")],
 ) -> None:
-    """Give a vehicle an account at this machine's MQTT broker, and print its address."""
+    """Create a vehicle's account at the local MQTT broker and print its address."""
 
     async def account() -> None:
         typer.echo(
@@ -58,3 +59,32 @@ async def _migrate() -> list[str]:
 async def _self_check() -> list[invariants.Finding]:
     async with process_environment.reading_database(process_environment.environment()) as database:
         return await invariants.self_check(database)
+
+
+documents = typer.Typer(help="Invoices and credit notes.", no_args_is_help=True)
+
+
+@documents.callback()
+def _documents() -> None:
+    """Keep the subcommand name while there is only one."""
+
+
+@documents.command(name="issue-missing")
+def issue_missing() -> None:
+    """Queue a document for every payment and refund that has none.
+
+    Payments captured before a tax rate existed are taxed first if a rate exists now.
+    """
+
+    async def opened() -> None:
+        async with local_machine.database(process_environment.environment()) as dsn:
+            database = await connection.connect(dsn)
+            try:
+                rows = DocumentRows(database)
+                await rows.tax_held()
+                queued = await rows.note_missing()
+            finally:
+                await database.close()
+        typer.echo(f"Queued documents for {queued} payments and refunds.")
+
+    run_command(opened(), when_stopped=INTERRUPTED)

@@ -1,6 +1,6 @@
-"""The commands that open the whole platform: `caas serve`, `caas work` and `caas bill`.
+"""The platform's processes: `caas serve`, `caas work` and `caas bill`.
 
-Rule a change must keep: a command decides nothing that the platform does not.
+Rule a change must keep: commands contain no business logic.
 """
 
 from contextlib import AsyncExitStack
@@ -16,8 +16,7 @@ from caas import (
     process_environment,
     server,
 )
-from caas.cli.commands import end_in_order, run_command
-from caas.cli.gc_tuning import set_aside_what_stays
+from caas.cli.commands import freeze_long_lived_objects, run_command, stop_on_sigterm
 from caas.errors import CaasError
 from caas.platform_metrics import PlatformMetrics
 from caas.rules.mes_vencido import Month
@@ -28,17 +27,17 @@ PORT: Final = 8080
 PORT_MAX: Final = 65_535
 
 Port = Annotated[
-    int, typer.Option(min=1, max=PORT_MAX, help="Where the API and the channels listen.")
+    int, typer.Option(min=1, max=PORT_MAX, help="Port of the API and the web channels.")
 ]
 
 
 def serve(port: Port = PORT, host: str = "127.0.0.1") -> None:
-    """Serve the API and the channels; any number of these share one database."""
+    """Serve the API and the web channels. Several processes can share one database."""
     run_command(_serve(host, port))
 
 
 def work(host: str = "127.0.0.1") -> None:
-    """Do jobs; any number of these share one database."""
+    """Run background jobs. Several workers can share one database."""
     run_command(_work(host))
 
 
@@ -46,10 +45,10 @@ def bill(
     month: Annotated[str, typer.Option(metavar="YYYY-MM", help="The month to bill.")],
     *,
     again: Annotated[
-        bool, typer.Option("--again", help="Bill also what a finished run could not bill.")
+        bool, typer.Option("--again", help="Retry what a completed run could not bill.")
     ] = False,
 ) -> None:
-    """Bill a month that is over; it may be stopped and started again at any point."""
+    """Bill a past month. The command can be interrupted and run again at any time."""
     try:
         wanted = Month.parse(month)
     except CaasError as error:
@@ -58,7 +57,7 @@ def bill(
 
 
 async def _serve(host: str, port: int) -> None:
-    end_in_order()
+    stop_on_sigterm()
     logs.to_stderr()
     settings = read_settings(local_machine.joined(process_environment.environment()))
     async with app.opened(settings, login_checked=True) as platform:
@@ -66,12 +65,12 @@ async def _serve(host: str, port: int) -> None:
             platform,
             settings,
             listener=server.listening(host, port),
-            on_listening=set_aside_what_stays,
+            on_listening=freeze_long_lived_objects,
         )
 
 
 async def _work(host: str) -> None:
-    end_in_order()
+    stop_on_sigterm()
     logs.to_stderr()
     settings = read_settings(local_machine.joined(process_environment.environment()))
     async with AsyncExitStack() as stack:
@@ -80,7 +79,7 @@ async def _work(host: str) -> None:
             signs = PlatformMetrics(platform)
             stack.push_async_callback(signs.close)
             await stack.enter_async_context(open_port(host, settings.work_port, signs))
-        set_aside_what_stays()
+        freeze_long_lived_objects()
         await platform.jobs.run()
 
 

@@ -1,7 +1,7 @@
-"""The finance clerk's commands: reconcile a day, investigate discrepancies, seal and report.
+"""Reconciliation commands: reconcile a day, investigate discrepancies, seal a day, and report.
 
-Rules a change must keep: a command decides nothing; `--by` is a name without an account, so it
-never approves; a finding is exit status 1.
+Rules a change must keep: `--by` is a name without an account, so it never approves; a finding gives
+exit status 1.
 """
 
 import getpass
@@ -24,11 +24,11 @@ from caas.cli.commands import (
     AsJson,
     Yes,
     ask,
+    lower_priority,
     parse_day,
     print_json,
     print_table,
     run_command,
-    step_back,
     with_currency,
 )
 from caas.errors import StartupError
@@ -49,16 +49,14 @@ MEDIA_TYPES: Final = {
 FORMS: Final = ("csv", "json", "pdf")
 
 discrepancies = typer.Typer(
-    help="What differs between the gateway's reports and our records.", no_args_is_help=True
+    help="Discrepancies between the gateway's reports and our records.", no_args_is_help=True
 )
 
 
 Day = Annotated[
     date, typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="The day.")
 ]
-By = Annotated[
-    str, typer.Option("--by", default_factory=getpass.getuser, help="Who does it; you by default.")
-]
+By = Annotated[str, typer.Option("--by", default_factory=getpass.getuser, help="Name to record.")]
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="The discrepancy.")]
 Note = Annotated[str, typer.Option("--note", help="Why.")]
 Operation = Callable[[Reconciliation], Awaitable[None]]
@@ -68,32 +66,32 @@ def reconcile(
     day: Day,
     file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Take the report from this file."),
+        typer.Option(exists=True, dir_okay=False, help="Read the report from this file."),
     ] = None,
     lines: Annotated[
-        int | None, typer.Option(min=0, help="How many lines the file has after its header.")
+        int | None, typer.Option(min=0, help="Expected number of lines after the header.")
     ] = None,
     net: Annotated[
         list[str] | None,
-        typer.Option(help="What the file's lines come to, such as '24.88 EUR'; one a currency."),
+        typer.Option(help="Expected total, for example '24.88 EUR'; one for each currency."),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Reconcile a day and close it; it may be stopped and started again at any point.
+    """Reconcile a day and close it. The command can be interrupted and run again at any time.
 
-    A file is refused when its own dates are not of the day, or when it does not come to --lines and
-    --net. What comes for a sealed day goes to the next open day.
+    A file is refused if its dates are outside the day or its totals differ from --lines and --net.
+    New lines for a sealed day go to the next open day.
     """
     if file is None and (lines is not None or net):
-        raise typer.BadParameter("--lines and --net tell what --file must come to")
+        raise typer.BadParameter("--lines and --net require --file")
     expected = Expected(lines=lines, nets=with_currency(net or ()))
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         from rich.console import Console  # noqa: PLC0415  # imports that only this command pays for
         from rich.progress import Progress as Bars  # noqa: PLC0415
 
-        step_back()
+        lower_priority()
         with Bars(transient=True, console=Console(stderr=True)) as bars:
             done = await reconciliation.reconcile(
                 day, file=file, expected=expected, progress=_progress_of(bars),
@@ -103,43 +101,43 @@ def reconcile(
             print_json(done)
         else:
             counts = done.run.counts.items()
-            typer.echo(f"{done.run.lines} new lines, judged by {done.run.engine}")
+            typer.echo(f"{done.run.lines} new lines, compared by {done.run.engine}")
             print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
             typer.echo("\n".join([*_notes(done), _sentence(done.day)]))
         if done.day.verdict not in GOOD:
             raise typer.Exit(FINDINGS)
 
-    writing(work)
+    writing(operation)
 
 
 def days(*, as_json: AsJson = False) -> None:
-    """List the days with their verdicts, the newest first."""
+    """List days with their verdicts, newest first."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         known = await reconciliation.listed()
         if as_json:
             print_json(known)
         else:
             print_table([[str(it.day), _sealed(it), it.because or ""] for it in known])
 
-    reading(work)
+    reading(operation)
 
 
 def report(
     day: Day,
     out: Annotated[
-        Path | None, typer.Option(help="Write it to this file: .pdf, .csv or .json.")
+        Path | None, typer.Option(help="Write the report to this file: .pdf, .csv or .json.")
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Report on a day: what matched, what did not, how old it is, what is at risk or lost."""
+    """Report on a day: matches, discrepancies, their age, amounts at risk, and losses."""
     form = "json" if as_json or out is None else out.suffix.removeprefix(".")
     if form not in FORMS:
         endings = ", ".join(f".{it}" for it in FORMS)
-        raise typer.BadParameter(f"a report is one of {endings}", param_hint="--out")
+        raise typer.BadParameter(f"the file must end in one of {endings}", param_hint="--out")
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         advance_bar = await reconciliation.reporting.report(day)
         as_json_text = msgspec.json.encode(as_data(advance_bar))
         if out is not None:
@@ -151,72 +149,72 @@ def report(
         else:
             typer.echo(as_json_text.decode() if as_json else as_text(advance_bar), nl=as_json)
 
-    reading(work)
+    reading(operation)
 
 
 def position(
     since: Annotated[
-        date, typer.Option("--since", metavar="YYYY-MM-DD", parser=parse_day, help="From this day.")
+        date, typer.Option("--since", metavar="YYYY-MM-DD", parser=parse_day, help="First day.")
     ],
     until: Annotated[
-        date, typer.Option("--until", metavar="YYYY-MM-DD", parser=parse_day, help="To this day.")
+        date, typer.Option("--until", metavar="YYYY-MM-DD", parser=parse_day, help="Last day.")
     ],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Report on today's position: what is at risk, how old discrepancies are, what was lost."""
+    """Report the current position: amounts at risk, age of discrepancies, and losses."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         found = await reconciliation.reporting.position(since, until)
         print_json(found) if as_json else typer.echo(position_text(found), nl=False)
 
-    reading(work)
+    reading(operation)
 
 
 def seal(day: Day, by: By, *, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Seal a closed day; nothing of it changes any more."""
+    """Seal a closed day. This cannot be undone."""
     if not yes:
-        ask(f"Seal {day} for ever? Nothing of it changes any more.")
+        ask(f"Seal {day}? This cannot be undone.")
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         sealed = await reconciliation.seal(day, by=by)
         print_json(sealed) if as_json else typer.echo(_sentence(sealed))
 
-    writing(work)
+    writing(operation)
 
 
 def release_line(
-    report_id: Annotated[UUID, typer.Argument(metavar="REPORT", help="The report's id.")],
-    place: Annotated[int, typer.Argument(help="The line's place in it.", min=0, max=2**62)],
+    report_id: Annotated[UUID, typer.Argument(metavar="REPORT", help="ID of the report.")],
+    place: Annotated[int, typer.Argument(help="Position in the report.", min=0, max=2**62)],
     note: Note,
     by: By,
 ) -> None:
-    """Say why a line that could not be read need not come again."""
+    """Release a quarantined line, with a reason."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         judged = await reconciliation.release_quarantined(report_id, place, by=by, note=note)
         typer.echo(_sentence(judged))
 
-    writing(work)
+    writing(operation)
 
 
 @discrepancies.command(name="list")
-def list_(  # a filter each
+def list_(  # one option per filter
     day: Annotated[
         date | None,
-        typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="Of this day."),
+        typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="Only this day."),
     ] = None,
-    kind: Annotated[DiscrepancyKind | None, typer.Option(help="Of this kind.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Of this owner.")] = None,
+    kind: Annotated[DiscrepancyKind | None, typer.Option(help="Only this kind.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only this owner.")] = None,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="Those that are resolved as well.")
+        bool, typer.Option("--all", help="Include resolved discrepancies.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what is not resolved, the soonest due first."""
+    """List open discrepancies, earliest due date first."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         asked = DiscrepancyFilter(day=day, kind=kind, owner=owner, unresolved=not everything)
         found = await reconciliation.discrepancies.listed(asked)
         page = found
@@ -225,31 +223,31 @@ def list_(  # a filter each
             found += page
         print_json(found) if as_json else print_table([_row(it) for it in found])
 
-    reading(work)
+    reading(operation)
 
 
 @discrepancies.command()
 def show(id_: Id, *, as_json: AsJson = False) -> None:
-    """Show one with its line, its steps, its documents, and how it may be resolved."""
+    """Show a discrepancy: its report line, history, documents, and allowed resolutions."""
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         looked = await reconciliation.investigation.check(id_)
         print_json(looked) if as_json else typer.echo("\n".join(_describe(looked)))
 
-    reading(work)
+    reading(operation)
 
 
 @discrepancies.command()
 def take(
     id_: Id, by: By, owner: Annotated[str | None, typer.Option(help="Somebody else.")] = None
 ) -> None:
-    """Become its owner, or make somebody else it."""
+    """Assign a discrepancy to yourself or to another person."""
     _step(lambda reconciliation: reconciliation.investigation.assign(id_, owner=owner or by, by=by))
 
 
 @discrepancies.command()
-def note(id_: Id, text: Annotated[str, typer.Argument(help="What was found out.")], by: By) -> None:
-    """Write down what was found out."""
+def note(id_: Id, text: Annotated[str, typer.Argument(help="Text of the note.")], by: By) -> None:
+    """Add a note."""
     _step(lambda reconciliation: reconciliation.investigation.note(id_, text=text, by=by))
 
 
@@ -259,78 +257,78 @@ def attach(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The document.")],
     by: By,
 ) -> None:
-    """Keep a document with it: a PDF, an image or a text."""
+    """Attach a document: PDF, image or text."""
     media_type = MEDIA_TYPES.get(file.suffix.lower(), "application/octet-stream")
 
-    async def work(reconciliation: Reconciliation) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
         document = await reconciliation.investigation.attach(
             id_, name=file.name, media_type=media_type, content=file.read_bytes(), by=by
         )
         typer.echo(f"{document}  {file.name}")
 
-    writing(work)
+    writing(operation)
 
 
 @discrepancies.command()
 def resolve(
     id_: Id,
-    resolution: Annotated[Resolution, typer.Argument(help="How; `show` says which are allowed.")],
+    resolution: Annotated[Resolution, typer.Argument(help="`show` lists those allowed.")],
     note: Note,
     by: By,
 ) -> None:
-    """Resolve it, or propose to when a second person must agree."""
+    """Resolve a discrepancy, or propose it if it needs a second approver."""
     me = Actor(by)
     _step(lambda it: it.investigation.resolve(id_, resolution=resolution, note=note, by=me))
 
 
 @discrepancies.command()
 def approve(id_: Id, by: By) -> None:
-    """Refused here: a person approves in the console, or with an API key of their account."""
+    """Always refused: approve in the console or with an API key of your account."""
     _step(lambda reconciliation: reconciliation.investigation.approve(id_, by=Actor(by)))
 
 
 @discrepancies.command()
 def reject(id_: Id, note: Note, by: By) -> None:
-    """Turn down what was proposed; it is open again."""
+    """Reject a proposed resolution; the discrepancy is open again."""
     _step(lambda reconciliation: reconciliation.investigation.reject(id_, note=note, by=Actor(by)))
 
 
 @discrepancies.command()
 def reopen(id_: Id, note: Note, by: By) -> None:
-    """Open a resolved one again; its entries are taken back."""
+    """Reopen a resolved discrepancy and reverse its ledger entries."""
     _step(lambda reconciliation: reconciliation.investigation.reopen(id_, note=note, by=by))
 
 
-def reading(work: Operation) -> None:
-    """Show what the database knows; nobody is called, nothing begins, nothing is written."""
+def reading(operation: Operation) -> None:
+    """Run a read-only operation on the database; no external system is called."""
 
     async def opened() -> None:
         async with app.reading(process_environment.environment()) as platform:
-            await work(platform.reconciliation)
+            await operation(platform.reconciliation)
 
     run_command(opened(), when_stopped=INTERRUPTED)
 
 
-def writing(work: Operation) -> None:
-    """Do something in the room of Diagram 10, as the settings have it."""
+def writing(operation: Operation) -> None:
+    """Run an operation with the configured gateway."""
 
     async def opened() -> None:
         settings = read_settings(local_machine.joined(process_environment.environment()))
         async with app.opened(settings, hears_vehicles=False) as platform:
-            await work(platform.reconciliation)
+            await operation(platform.reconciliation)
 
     run_command(opened(), when_stopped=INTERRUPTED)
 
 
-def _step(take_it: Callable[[Reconciliation], Awaitable[Discrepancy]]) -> None:
-    async def work(reconciliation: Reconciliation) -> None:
-        print_table([_row(await take_it(reconciliation))])
+def _step(operate: Callable[[Reconciliation], Awaitable[Discrepancy]]) -> None:
+    async def operation(reconciliation: Reconciliation) -> None:
+        print_table([_row(await operate(reconciliation))])
 
-    writing(work)
+    writing(operation)
 
 
 def _progress_of(bars: Any) -> Progress:
-    """Return who moves the bars, one for each phase of a run."""
+    """Return a callback that advances one progress bar per phase."""
     phases: dict[str, Any] = {}
 
     def advance_bar(phase: str, done: int, total: int) -> None:
@@ -348,8 +346,8 @@ def _row(found: Discrepancy) -> list[str]:
         found.status if found.resolution is None else f"{found.status}: {found.resolution}",
         str(Money(found.amount, found.currency)),
         f"due {found.due_on}",
-        f"{found.age_days} days old",
-        found.owner or "nobody's",
+        f"{found.age_days} days",
+        found.owner or "unassigned",
     ]
 
 
@@ -377,7 +375,7 @@ def _describe(looked: Investigated) -> list[str]:
 
 def _notes(done: Reconciled) -> list[str]:
     late = done.run.late_of
-    what = "nothing is new" if late == done.day.day else f"new lines go to {done.day.day}, as late"
+    what = "no new lines" if late == done.day.day else f"new lines go to {done.day.day}"
     sealed = f"{late} is sealed: {what}." if late is not None else None
     return [note for note in (done.run.because, sealed) if note]
 
@@ -396,5 +394,5 @@ def _write(out: Path, content: bytes) -> None:
         out.write_bytes(content)
     except OSError as error:
         raise StartupError(
-            f"{out} cannot be written ({error.strerror}). Name another file with --out."
+            f"Cannot write {out} ({error.strerror}). Name another file with --out."
         ) from error

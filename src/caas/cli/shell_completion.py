@@ -1,7 +1,7 @@
-"""The scripts with which bash, zsh and fish complete commands.
+"""Completion scripts for bash, zsh and fish.
 
-Rule a change must keep: the program is asked by the word that was typed, because `./caas` is on
-nobody's path.
+Rule a change must keep: the script calls the program by the path that was typed, because `./caas`
+is not on PATH.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ COMPLETE_VARIABLE: Final = "_CAAS_COMPLETE"
 
 
 class Shell(StrEnum):
-    """Whose script."""
+    """A supported shell."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -29,15 +29,15 @@ HOW_TO_LOAD: Final = {
 
 
 def script(shell: Shell) -> str:
-    """Return the script of a shell; a comment in it says how to load it."""
+    """Return a shell's completion script; a comment in it shows how to load it."""
     text: str = get_completion_script(
         prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell
     )
-    return f"{_asking_as_typed(shell, text)}\n# To load it: {HOW_TO_LOAD[shell]}"
+    return f"{_script_for_typed_path(shell, text)}\n# To load it: {HOW_TO_LOAD[shell]}"
 
 
-def _asking_as_typed(shell: Shell, text: str) -> str:
-    """Return Typer's script with the typed word where it names the program to ask."""
+def _script_for_typed_path(shell: Shell, text: str) -> str:
+    """Return Typer's script with the typed path in place of the program name."""
     match shell:
         case Shell.BASH:
             return text

@@ -1,10 +1,9 @@
-"""Who may work here: `caas staff add | list | link | disable`.
+"""Staff accounts: `caas staff add | list | link | disable`.
 
-They work on the database of the settings, or of the platform that is up on this machine. Whoever
-is added, or has forgotten the password, gets a link that is printed here and handed on.
+The commands use the configured database, or that of the platform running on this machine. A link to
+choose a password is printed for new accounts and forgotten passwords.
 
-Rules a change must keep: a command decides nothing that the channels do not; no password is typed,
-printed or stored by it.
+Rule a change must keep: no command reads, prints or stores a password.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,32 +19,32 @@ from caas.cli.commands import INTERRUPTED, AsJson, Yes, ask, run_command
 from caas.console.staff import StaffAccounts
 from caas.settings import read_settings
 
-staff = typer.Typer(help="Accounts of people who work here.", no_args_is_help=True)
+staff = typer.Typer(help="Staff accounts.", no_args_is_help=True)
 
-Login = Annotated[str, typer.Argument(help="What they sign in with, such as an e-mail address.")]
+Login = Annotated[str, typer.Argument(help="Login, for example an e-mail address.")]
 Operation = Callable[[StaffAccounts], Awaitable[None]]
 
 
 @staff.command()
 def add(
     login: Login,
-    role: Annotated[Literal["sales", "operations"], typer.Option(help="What they may do.")],
-    dealership: Annotated[str | None, typer.Option(help="Where sales work.")] = None,
+    role: Annotated[Literal["sales", "operations"], typer.Option(help="Role of the account.")],
+    dealership: Annotated[str | None, typer.Option(help="Dealership of a sales account.")] = None,
 ) -> None:
-    """Make an account, and print the link with which its owner chooses a password."""
+    """Create an account and print a link for choosing its password."""
     member = StaffMember(login.strip().lower(), Role(role), dealership)
 
-    async def work(accounts: StaffAccounts) -> None:
+    async def operation(accounts: StaffAccounts) -> None:
         typer.echo(await accounts.add(member))
 
-    _operate(work)
+    _operate(operation)
 
 
 @staff.command(name="list")
 def list_(*, as_json: AsJson = False) -> None:
-    """List the accounts, those that are disabled as well."""
+    """List accounts, including disabled ones."""
 
-    async def work(accounts: StaffAccounts) -> None:
+    async def operation(accounts: StaffAccounts) -> None:
         listed = await accounts.listed()
         if as_json:
             typer.echo(msgspec.json.encode(listed).decode())
@@ -58,19 +57,19 @@ def list_(*, as_json: AsJson = False) -> None:
         async with process_environment.reading_database(
             process_environment.environment()
         ) as database:
-            await work(StaffAccounts(database, public_url=""))
+            await operation(StaffAccounts(database, public_url=""))
 
     run_command(opened(), when_stopped=INTERRUPTED)
 
 
 @staff.command()
 def link(login: Login) -> None:
-    """Print a link to choose another password with; the links before it end."""
+    """Print a new link for choosing a password; earlier links become invalid."""
 
-    async def work(accounts: StaffAccounts) -> None:
+    async def operation(accounts: StaffAccounts) -> None:
         typer.echo(await accounts.link(login))
 
-    _operate(work)
+    _operate(operation)
 
 
 @staff.command()
@@ -79,23 +78,23 @@ def disable(
     *,
     yes: Yes = False,
 ) -> None:
-    """Close an account at once and for ever, whoever is signed in with it."""
+    """Disable an account permanently and end its sessions."""
     if not yes:
-        ask(f"Close the account {login} for ever? Its sessions and its links end now.")
+        ask(f"Disable the account {login} permanently? Its sessions and links end now.")
 
-    async def work(accounts: StaffAccounts) -> None:
+    async def operation(accounts: StaffAccounts) -> None:
         await accounts.disable(login)
         typer.echo(f"{login} is disabled.")
 
-    _operate(work)
+    _operate(operation)
 
 
-def _operate(work: Operation) -> None:
+def _operate(operation: Operation) -> None:
     async def opened() -> None:
         settings = read_settings(local_machine.joined(process_environment.environment()))
         database = await connection.connect(settings.database_url)
         try:
-            await work(StaffAccounts(database, public_url=settings.public_url))
+            await operation(StaffAccounts(database, public_url=settings.public_url))
         finally:
             await database.close()
 

@@ -1,9 +1,8 @@
 """Markets and tax rates: `caas taxes list | markets | change | add-market | dealership`.
 
-They work on the database of the settings, or of the platform that is up on this machine.
+The commands use the configured database, or that of the platform running on this machine.
 
-Rule a change must keep: a command decides nothing that the books do not; what a rate was is never
-changed, only what it will be from a day to come on.
+Rule a change must keep: past and current rates never change; only future rates can be added.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,23 +19,21 @@ from caas.cli.commands import INTERRUPTED, AsJson, run_command
 from caas.rules.taxes import Goods, TaxCategory
 from caas.settings import read_market
 
-taxes = typer.Typer(
-    help="Tax rates of the markets, by kind of goods and day.", no_args_is_help=True
-)
+taxes = typer.Typer(help="Tax rates by market, kind of goods and day.", no_args_is_help=True)
 
-Code = Annotated[str, typer.Argument(help="The market's code, such as ES or ES-CN.")]
+Code = Annotated[str, typer.Argument(help="Market code, for example ES or ES-CN.")]
 NewJob = Callable[[TaxRates], Awaitable[None]]
 
 
 @taxes.command(name="list")
 def list_(
-    market: Annotated[str | None, typer.Argument(help="Only this market's.")] = None,
+    market: Annotated[str | None, typer.Argument(help="Only this market.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the rates, those that were and those to come."""
+    """List past, current and future rates."""
 
-    async def work(rates: TaxRates) -> None:
+    async def operation(rates: TaxRates) -> None:
         listed = await rates.listed(market)
         if as_json:
             typer.echo(msgspec.json.encode(listed).decode())
@@ -48,14 +45,14 @@ def list_(
                 f"{one.name:<8}  {one.category}  {one.basis_points / 100:>5.2f} %  {one.reason}"
             )
 
-    _reading(work)
+    _reading(operation)
 
 
 @taxes.command()
 def markets(*, as_json: AsJson = False) -> None:
-    """List the markets."""
+    """List markets."""
 
-    async def work(rates: TaxRates) -> None:
+    async def operation(rates: TaxRates) -> None:
         listed = await rates.markets()
         if as_json:
             typer.echo(msgspec.json.encode(listed).decode())
@@ -63,25 +60,33 @@ def markets(*, as_json: AsJson = False) -> None:
         for one in listed:
             typer.echo(f"{one.code:<6}  {one.name:<20}  {one.zone:<20}  {one.currency}")
 
-    _reading(work)
+    _reading(operation)
 
 
 @taxes.command()
 def change(  # noqa: PLR0913  # the columns of a rate, by name
     market: Code,
-    goods: Annotated[Goods, typer.Argument(help="What is taxed so.")],
+    goods: Annotated[Goods, typer.Argument(help="Kind of goods.")],
     *,
     first_day: Annotated[
-        datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="Its first day, one to come.")
+        datetime,
+        typer.Option(
+            "--from", formats=["%Y-%m-%d"], help="First day in effect; must be in the future."
+        ),
     ],
-    basis_points: Annotated[int, typer.Option(min=0, max=10_000, help="2100 for 21 %.")],
-    name: Annotated[str, typer.Option(help="What the tax is called, such as IVA.")],
+    basis_points: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Rate in basis points: 2100 is 21 %.")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the tax, for example IVA.")],
     category: Annotated[
-        TaxCategory, typer.Option(help="S a rate, Z none, E exempt, O not subject, L IGIC, M IPSI.")
+        TaxCategory,
+        typer.Option(
+            help="Category: S standard, Z zero, E exempt, O out of scope, L IGIC, M IPSI."
+        ),
     ] = TaxCategory.STANDARD,
-    reason: Annotated[str, typer.Option(help="Why there is none, for E and O.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason for no tax, required for E and O.")] = "",
 ) -> None:
-    """Let another rate hold from a day to come on; the one before it ends there."""
+    """Set the tax rate from a future day on; the previous rate ends then."""
     rate = TaxRate(
         market=market,
         goods=goods,
@@ -92,80 +97,80 @@ def change(  # noqa: PLR0913  # the columns of a rate, by name
         reason=reason,
     )
 
-    async def work(rates: TaxRates) -> None:
+    async def operation(rates: TaxRates) -> None:
         await rates.change(rate)
         typer.echo(
             f"{goods} in {market} is taxed at {basis_points / 100:.2f} % from {rate.first_day}."
         )
 
-    _writing(work)
+    _writing(operation)
 
 
 @taxes.command(name="add-market")
 def add_market(  # noqa: PLR0913  # the columns of a market, by name
     code: Code,
     *,
-    name: Annotated[str, typer.Option(help="What it is called.")],
-    country: Annotated[str, typer.Option(help="ISO 3166, such as ES.")],
-    zone: Annotated[str, typer.Option(help="Its time zone, such as Europe/Madrid.")],
-    currency: Annotated[str, typer.Option(help="ISO 4217, such as EUR.")],
+    name: Annotated[str, typer.Option(help="Display name.")],
+    country: Annotated[str, typer.Option(help="ISO 3166 code, for example ES.")],
+    zone: Annotated[str, typer.Option(help="Time zone, for example Europe/Madrid.")],
+    currency: Annotated[str, typer.Option(help="ISO 4217 code, for example EUR.")],
     simplified_up_to: Annotated[
-        int, typer.Option(min=0, help="Up to which sum documents name no customer, minor units.")
+        int, typer.Option(min=0, help="Largest simplified invoice, in minor units.")
     ] = 0,
     buyer_tax_id: Annotated[
-        bool, typer.Option(help="A full invoice has the buyer's tax id.")
+        bool, typer.Option(help="Require the buyer's tax id on full invoices.")
     ] = False,
     documents_kept_years: Annotated[
-        int, typer.Option(min=1, max=30, help="How long the law wants documents kept.")
+        int, typer.Option(min=1, max=30, help="Years that documents must be kept by law.")
     ] = 10,
     postcode: Annotated[
-        list[str] | None, typer.Option(help="Beginning of its postcodes, if it is a part; repeat.")
+        list[str] | None, typer.Option(help="Postcode prefix of a regional market; repeatable.")
     ] = None,
 ) -> None:
-    """Write down a market; it sells once it has a rate for everything."""
+    """Add a market. It can sell once every kind of goods has a rate."""
     read_market(f"{zone},{currency},en")
     market = TaxMarket(
         code, name, country, postcode or [], zone, currency, simplified_up_to, buyer_tax_id,
         documents_kept_years,
     )  # fmt: skip
 
-    async def work(rates: TaxRates) -> None:
+    async def operation(rates: TaxRates) -> None:
         await rates.add_market(market)
-        typer.echo(f"{code} is a market; write its rates with './caas taxes change'.")
+        typer.echo(f"Added {code}. Add its rates with './caas taxes change'.")
 
-    _writing(work)
+    _writing(operation)
 
 
 @taxes.command()
 def dealership(
-    name: Annotated[str, typer.Argument(help="The dealership, as orders name it.")],
-    market: Annotated[str, typer.Option(help="The code of the market it sells in.")],
+    name: Annotated[str, typer.Argument(help="Dealership name as used in orders.")],
+    market: Annotated[str, typer.Option(help="Code of the market.")],
 ) -> None:
-    """Say in which market a dealership sells vehicles from now on."""
+    """Set the market in which a dealership sells."""
 
-    async def work(rates: TaxRates) -> None:
+    async def operation(rates: TaxRates) -> None:
         await rates.dealership_sells_in(name, market)
         typer.echo(f"{name} sells in {market}.")
 
-    _writing(work)
+    _writing(operation)
 
 
-def _reading(work: NewJob) -> None:
+def _reading(operation: NewJob) -> None:
     async def opened() -> None:
         async with process_environment.reading_database(
             process_environment.environment()
         ) as database:
-            await work(TaxRates(database))
+            await operation(TaxRates(database))
 
     run_command(opened(), when_stopped=INTERRUPTED)
 
 
-def _writing(work: NewJob) -> None:
+def _writing(operation: NewJob) -> None:
     async def opened() -> None:
         async with local_machine.database(process_environment.environment()) as dsn:
             database = await connection.connect(dsn)
             try:
-                await work(TaxRates(database))
+                await operation(TaxRates(database))
             finally:
                 await database.close()
 

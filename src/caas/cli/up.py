@@ -1,10 +1,10 @@
-"""`caas up`: the whole platform with its simulated world on this machine, in one command.
+"""`caas up`: run the whole platform with simulated partners on this machine.
 
-It says what it is doing while it starts, and looks after what it started: a database, broker or
-simulator that dies is started again (`supervision`).
+It prints its progress while starting, and restarts a database, broker or simulator that exits
+(`supervision`).
 
-Rules a change must keep: nothing has to be set; nothing that was sold is forgotten by a restart;
-whatever ends one part for good ends the command, with a sentence.
+Rules a change must keep: it needs no configuration; a restart loses no data; when one part fails
+for good, the command ends with an error.
 """
 
 import asyncio
@@ -28,8 +28,7 @@ from caas import (
 )
 from caas.billing_database import migrations
 from caas.billing_database.simulated_calendar import SimulatedCalendar
-from caas.cli.commands import end_in_order, run_command
-from caas.cli.gc_tuning import set_aside_what_stays
+from caas.cli.commands import freeze_long_lived_objects, run_command, stop_on_sigterm
 from caas.console.sample_data import first_day
 from caas.console.staff import NewStaff
 from caas.errors import StartupError
@@ -48,19 +47,21 @@ SIMULATED: Final = {"gateway", "partners", "vehicles"}
 def up(
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=PORT_MAX, help=f"Where to listen; {PORT} or the next free one."),
+        typer.Option(
+            min=1, max=PORT_MAX, help=f"Port to listen on; by default {PORT} or the next free one."
+        ),
     ] = None,
 ) -> None:
-    """Start everything on this machine and leave it running."""
+    """Start the whole platform on this machine."""
     run_command(_up(port))
 
 
 async def _up(wanted: int | None) -> None:
-    end_in_order()
+    stop_on_sigterm()
     progress = Progress()
     async with AsyncExitStack() as stack:
         environment = process_environment.environment()
-        listener = stack.enter_context(_taken(wanted))
+        listener = stack.enter_context(_bind_port(wanted))
         port = listener.getsockname()[1]
         stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
         world = await local_machine.start(
@@ -68,7 +69,7 @@ async def _up(wanted: int | None) -> None:
         )
         assert world.supervisor is not None
         settings = read_settings(world.environment)
-        progress("Bringing the database to this version's schema.")
+        progress("Migrating the database schema.")
         await migrations.migrate(world.owner_dsn or settings.database_url)
         progress("Starting the platform.")
         platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
@@ -89,19 +90,19 @@ async def _up(wanted: int | None) -> None:
 
 
 class Progress:
-    """Says what goes on, with the seconds since the start."""
+    """Prints progress with the seconds since the start."""
 
     def __init__(self) -> None:
-        """Begin to count."""
+        """Start the clock."""
         self._began = time.monotonic()
 
     def __call__(self, line: str) -> None:
-        """Say it now: whoever waits sees it at once."""
+        """Print a line immediately."""
         typer.echo(f"{time.monotonic() - self._began:5.1f} s  {line}")
 
 
 async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run the parts beside each other; when one ends, for whatever reason, so do the others."""
+    """Run all parts concurrently; when one ends, stop the others."""
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -113,11 +114,11 @@ async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
-def _taken(wanted: int | None) -> socket.socket:
-    """Take the port that was asked for, or the first free one, and keep it.
+def _bind_port(wanted: int | None) -> socket.socket:
+    """Bind the requested port or the first free one.
 
     Raises:
-        StartupError: it cannot be had.
+        StartupError: no port is available.
     """
     if wanted is not None:
         return server.listening(HOST, wanted)
@@ -132,12 +133,12 @@ def _taken(wanted: int | None) -> socket.socket:
 
 
 def _is_up(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaff]) -> None:
-    set_aside_what_stays()
+    freeze_long_lived_objects()
     typer.echo(_welcome(port, world, staff))
 
 
 def _simulated(world: local_machine.LocalWorld, settings: Settings) -> server.Simulated | None:
-    """Return what is simulated; time moves where all is: our own database and whole world."""
+    """Return the simulated partners; time is scaled only if everything is simulated."""
     if not world.controls:
         return None
     whole = world.controls.keys() == SIMULATED
@@ -147,7 +148,7 @@ def _simulated(world: local_machine.LocalWorld, settings: Settings) -> server.Si
 
 
 async def _key_of_car(fleet_url: str, vin: str) -> bytes:
-    """Let the simulated fleet take in a car, and return its public key."""
+    """Register a car with the simulated fleet and return its public key."""
     fleet = HttpClient(fleet_url, partner="The vehicles")
     try:
         body = msgspec.json.encode({"vin": vin})
@@ -160,23 +161,23 @@ async def _key_of_car(fleet_url: str, vin: str) -> bytes:
 def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaff]) -> str:
     url = f"http://{HOST}:{port}"
     lines = [
-        f"The platform is up at {url} (Ctrl-C stops it, the data stays).",
-        f"  Channels      {url}/ for people; sign in as",
+        f"The platform is running at {url} (Ctrl-C stops it; data is kept).",
+        f"  Channels      {url}/   sign in as:",
         *(f"  {who.login:<28} {who.password}  ({who.dealership or who.role})" for who in staff),
         f"  API           {url}/docs",
         *(f"  {name:<13} {address}/_control/" for name, address in world.controls.items()),
-        "Keys by scope, as `Authorization: Bearer <key>`:",
+        "API keys by scope, as `Authorization: Bearer <key>`:",
         *(f"  {scope:<17} {key}" for scope, key in world.keys.items()),
     ]
     if world.without_broker:
-        lines.append(f"Without a broker, the cars are in this process: {world.without_broker}")
+        lines.append(f"No MQTT broker; cars are simulated in this process: {world.without_broker}")
     lines += [
-        "What to try:",
-        "  reserve a car as a dealership in a browser, then pay the rest as its customer",
-        f"  finish a car, wake one, let a month pass: {url}/operations/simulators",
-        f"  read what customers were sent, links and all: {url}/operations/simulators/messages",
+        "Things to try:",
+        "  reserve a car as a dealership in a browser, then pay the balance as the customer",
+        f"  complete a factory order, wake a car, advance a month: {url}/operations/simulators",
+        f"  read the messages sent to customers: {url}/operations/simulators/messages",
         "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
-        f"  ./caas demo --against {url}    every flow and every failure, told",
-        "  ./caas self-check    the invariants of the whole database",
+        f"  ./caas demo --against {url}    run every flow and failure scenario",
+        "  ./caas self-check    check the integrity of the whole database",
     ]
     return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""`caas verify`: the history by itself, and against a head or an export that was kept elsewhere.
+"""`caas verify` and `caas heads`: verify the event history, and list its signed heads.
 
-An export can be checked, and held against a head, on a machine without any database.
+An export can be verified offline, without a database.
 
-Rule a change must keep: it reads; the only file it writes is the export that was asked for.
+Rule a change must keep: the command is read-only except for the export file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,18 +10,21 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
+import msgspec
 import typer
 
-from caas import process_environment
+from caas import local_machine, local_secrets, process_environment
 from caas.billing_database import history_checks, history_heads
 from caas.billing_database.connection import Database
 from caas.billing_database.event_chain import EVENTS_TABLE, ChainChecker, exported
 from caas.billing_database.event_exports import Export, ExportWriter, NoExportError
 from caas.billing_database.history_checks import MISSING, Difference
-from caas.cli.commands import FINDINGS, finished
-from caas.cli.history import known_keys
+from caas.billing_settings import head_settings
+from caas.cli.commands import FINDINGS, AsJson, run_and_return
 from caas.errors import StartupError
+from caas.external_systems.vehicle_command_keys import PublicCommandKey
 from caas.rules.signed_heads import NoHeadError, SignedHead, is_public_key
+from caas.settings import data_dir
 
 HEAD_BYTES_MAX: Final = 1 << 20
 DIFFERENCES_SHOWN_MAX: Final = 50
@@ -29,51 +32,51 @@ DIFFERENCES_SHOWN_MAX: Final = 50
 
 def verify(
     export: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write every event to this file.")
+        Path | None, typer.Option(dir_okay=False, help="Export every event to this file.")
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Check an export instead, offline."),
+        typer.Option(exists=True, dir_okay=False, help="Verify an export offline."),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="Say what differs from this head, or older export."
-        ),
+        typer.Option(exists=True, dir_okay=False, help="Compare with this head or earlier export."),
     ] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="A public key to believe, from `heads --public-key`; repeat for more."),
+        typer.Option(help="Trusted public key, from `heads --public-key`; repeatable."),
     ] = None,
     *,
     without_end: Annotated[
         bool,
-        typer.Option("--without-end", help="Take an export of an older version, which has no end."),
+        typer.Option(
+            "--without-end", help="Accept an export of an older version, which has no end marker."
+        ),
     ] = False,
 ) -> None:
-    """Check the history, by itself or against a head or an export kept elsewhere."""
+    """Verify the event history, by itself or against a saved head or export."""
     if export and (file or against):
-        raise typer.BadParameter("it is written alone", param_hint="--export")
+        raise typer.BadParameter("cannot be combined with other options", param_hint="--export")
     if not all(map(is_public_key, key or ())):
-        raise typer.BadParameter("it is 32 bytes in base64", param_hint="--key")
+        raise typer.BadParameter("a key is 32 bytes in base64", param_hint="--key")
     kept = _kept(against) if against else None
     read = _export(file, "--file") if file else None
     reported: list[str] = []
     for path, it in ((against, kept), (file, read)):
         if path is not None and isinstance(it, Export):
             reported += _without_end(path, it, allowed=without_end)
-    finished(_verify(export, read, kept, (reported, key or [])))
+    run_and_return(_verify(export, read, kept, (reported, key or [])))
 
 
 async def _verify(
     export: Path | None,
     read: Export | None,
     kept: SignedHead | Export | None,
-    doubted: tuple[list[str], Sequence[str]],
+    trust_errors: tuple[list[str], Sequence[str]],
 ) -> None:
-    reported, keys = doubted
+    reported, keys = trust_errors
     if isinstance(kept, SignedHead):
-        reported += _doubts(kept, keys)
+        reported += _trust_errors(kept, keys)
     if read is not None:
         checked, found = _of_file(read, kept)
     else:
@@ -82,7 +85,7 @@ async def _verify(
         ) as database:
             checked, found = await _of_database(database, export)
             if kept is not None:
-                found += shown(await _differences(database, kept))
+                found += describe_differences(await _differences(database, kept))
     for line in reported + found:
         typer.echo(line)
     broken = len(reported) + len(found)
@@ -92,7 +95,7 @@ async def _verify(
 
 
 def _kept(path: Path) -> SignedHead | Export:
-    """Read what to compare with: a head, or else an export."""
+    """Read a head or an export."""
     try:
         if path.stat().st_size <= HEAD_BYTES_MAX:
             return SignedHead.parse(path.read_text("utf-8"))
@@ -105,34 +108,34 @@ def _export(path: Path, option: str) -> Export:
     """Read an export.
 
     Raises:
-        BadParameter: the file is none, and no head either where one may be named.
+        BadParameter: the file is neither an export nor, where allowed, a head.
     """
     try:
         return Export.read(path)
     except NoExportError as error:
-        more = "" if option == "--file" else " Nor is it a head: `heads` lists them."
+        more = "" if option == "--file" else " It is not a head either; `heads` lists them."
         raise typer.BadParameter(f"{error.sentence}{more}", param_hint=option) from error
 
 
-def _doubts(head: SignedHead, keys: Sequence[str]) -> Iterable[str]:
-    """Tell why a head is not to be believed."""
+def _trust_errors(head: SignedHead, keys: Sequence[str]) -> Iterable[str]:
+    """Return why a head cannot be trusted."""
     if not head.is_signed:
         yield f"head {head.number} is not signed by the key it names, {head.key_id}"
     believed = set(keys) or {key.public_key for key in known_keys()}
     if believed and head.public_key not in believed:
-        yield f"head {head.number} is signed by key {head.key_id}, which is none of yours"
+        yield (f"head {head.number} is signed by key {head.key_id}, which is not trusted")
     elif not believed:
-        typer.echo(f"signed by key {head.key_id}: compare it with the one you were given")
+        typer.echo(f"signed by key {head.key_id}; compare it with your copy of the key")
 
 
 def _without_end(path: Path, export: Export, *, allowed: bool) -> Iterable[str]:
-    """Tell that the last line is missing, unless an older version wrote the export."""
+    """Return an error if the end marker is missing, except in exports of older versions."""
     if export.end is not None:
         return
     if allowed:
-        typer.echo(f"{path} has no end: that something was left out is not seen")
+        typer.echo(f"{path} has no end marker; truncation cannot be detected")
     else:
-        yield f"{path} is cut: its end is missing (only versions before heads wrote none)"
+        yield (f"{path} is truncated: its end marker is missing (only older versions wrote none)")
 
 
 def _of_file(export: Export, kept: SignedHead | Export | None) -> tuple[int, list[str]]:
@@ -142,7 +145,7 @@ def _of_file(export: Export, kept: SignedHead | Export | None) -> tuple[int, lis
             raise StartupError(f"Head {kept.number} counts no events.")
         found += export.problems_with_others(kept)
     elif kept is not None:
-        found += shown(history_checks.differences_of_exports(export, kept))
+        found += describe_differences(history_checks.differences_of_exports(export, kept))
     return len(export.lines), found
 
 
@@ -169,8 +172,8 @@ async def _differences(database: Database, kept: SignedHead | Export) -> list[Di
     return await history_checks.differences_from_export(exported(database), kept)
 
 
-def shown(differences: Sequence[Difference]) -> list[str]:
-    """Return the differences as sentences; a payment all of which is missing is one."""
+def describe_differences(differences: Sequence[Difference]) -> list[str]:
+    """Describe the differences; a payment that is missing entirely is one line."""
     gone = history_checks.payments_gone(differences)
     lines = [f"payment {payment} is missing: its events 1 to {last}" for payment, last in gone]
     whole = {payment for payment, _ in gone}
@@ -193,5 +196,56 @@ def _opened(export: Path) -> BinaryIO:
         return export.open("wb")
     except OSError as error:
         raise StartupError(
-            f"{export} cannot be written ({error.strerror}). Name another file with --export."
+            f"Cannot write {export} ({error.strerror}). Name another file with --export."
         ) from error
+
+
+def heads(
+    *,
+    public_key: Annotated[
+        bool, typer.Option("--public-key", help="Print the public keys instead of the heads.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List signed heads, newest first. `verify --against` compares the history with one."""
+    if public_key:
+        _print_keys()
+        return
+    found = run_and_return(_heads())
+    if as_json:
+        typer.echo(msgspec.json.encode([msgspec.Raw(it.text.encode()) for it in found]).decode())
+        return
+    for head in found:
+        rows = sum(it.rows for it in head.tables.values())
+        typer.echo(
+            f"{head.number:>6}  {head.made_at}  {rows:>10} rows  {head.digest}  key {head.key_id}"
+        )
+    if not found:
+        typer.echo("No head exists yet. With CAAS_HEAD_KEYS set, `caas work` creates one a day.")
+
+
+def known_keys() -> tuple[PublicCommandKey, ...]:
+    """Return the public keys from the settings, or else from the data folder."""
+    environment = local_machine.joined(process_environment.environment())
+    keys = head_settings(environment).keys
+    if keys is None:
+        kept = local_secrets.head_key(data_dir(environment))
+        keys = head_settings({"CAAS_HEAD_KEYS": kept}).keys
+    return keys.public if keys else ()
+
+
+def _print_keys() -> None:
+    keys = run_and_return(_known_keys())
+    for key in keys:
+        typer.echo(f"{key.key_id}  {key.public_key}")
+    if not keys:
+        typer.echo("No signing key: CAAS_HEAD_KEYS is not set.")
+
+
+async def _known_keys() -> tuple[PublicCommandKey, ...]:
+    return known_keys()
+
+
+async def _heads() -> list[SignedHead]:
+    async with process_environment.reading_database(process_environment.environment()) as database:
+        return [it.signed for it in await history_heads.last_heads(database)]

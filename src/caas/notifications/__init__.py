@@ -1,12 +1,10 @@
-"""Notifications: what customers and dealerships are told, and what operations are alerted to.
+"""Notifications to customers and dealerships, and alerts to operations.
 
-Every arrow of the seed that ends at a person is one call of `notify`: a row, which is the person's
-inbox, and the work of sending it, in the commit of whatever it tells of. A worker sends it, again
-after a failure, until the channel has it.
+`notify` stores a row, which is also the recipient's inbox entry, and enqueues its delivery in the
+transaction it reports. A worker delivers it and retries until the channel accepts it.
 
-Rules a change must keep: the same occasion is told once; words are made from facts when they are
-read or sent, in the reader's language; an erased customer is sent nothing; sending may happen
-twice after a crash, and never not at all.
+Rules a change must keep: an occasion is notified once; texts are rendered from facts when read or
+sent, in the reader's language; an erased customer receives nothing; delivery is at least once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +50,7 @@ _log = structlog.get_logger()
 
 
 class Address(NamedTuple):
-    """Where and how a customer is spoken to."""
+    """A customer's e-mail address, name and language."""
 
     name: str
     email: str
@@ -61,7 +59,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An entry of an inbox, written out in its reader's language."""
+    """An inbox entry, rendered in its reader's language."""
 
     id: UUID
     template: str
@@ -76,14 +74,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Alerted:
-    """What an alert was about."""
+    """The subject of an alert."""
 
     kind: str
     subject: UUID
 
 
 class Notifications:
-    """Tells, alerts, sends and shows."""
+    """Sends notifications and alerts, and lists inboxes."""
 
     def __init__(
         self,
@@ -94,9 +92,9 @@ class Notifications:
         language: str = "es",
         public_url: str = "",
     ) -> None:
-        """Send through this channel; whoever is no customer is spoken to in `language`.
+        """Deliver through this channel; other recipients than customers read `language`.
 
-        An alert that is sent leads to the console at `public_url`.
+        A delivered alert links to the console at `public_url`.
         """
         self._public_url = public_url
         self._tables = tables
@@ -107,7 +105,7 @@ class Notifications:
         self._language = language
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the work of sending."""
+        """Register the job handler."""
         jobs.register(NOTIFY, self._notify_due)
 
     async def notify(
@@ -120,11 +118,11 @@ class Notifications:
         subject: UUID,
         within: Connection | None = None,
     ) -> bool:
-        """Tell somebody something once; False when this was told already.
+        """Notify a recipient once; return False if it was already notified.
 
         Raises:
-            UnknownTemplateError: nobody wrote this template.
-            MissingFactError: its text names a fact that is not given.
+            UnknownTemplateError: no such template.
+            MissingFactError: a fact that the text uses is missing.
         """
         texts.check_facts(template, facts)
         new = NewNotification(
@@ -147,9 +145,9 @@ class Notifications:
         case: bool = True,
         within: Connection | None = None,
     ) -> bool:
-        """Alert operations, and open a case; False while a case of this kind is open already.
+        """Alert operations and open a case; return False if a case of this kind is already open.
 
-        Without a case the same kind is told once of a subject.
+        Without a case, a kind is alerted once per subject.
         """
         sentence = scrub(sentence)
         if within is not None:
@@ -169,25 +167,25 @@ class Notifications:
         unread_only: bool = False,
         before: UUID | None = None,
     ) -> list[Message]:
-        """Return what a recipient was told, newest first, in the recipient's language."""
+        """Return a recipient's notifications, newest first, in the recipient's language."""
         listed = await self._rows.inbox(
             audience=audience, recipient=str(recipient), unread_only=unread_only, before=before
         )
         if language is None:
-            address = await self._addressed(audience, str(recipient))
+            address = await self._address_of_recipient(audience, str(recipient))
             language = address.language if address else self._language
         names = await self._names(listed, language)
-        return [self._written(row, language, names) for row in listed]
+        return [self._rendered(row, language, names) for row in listed]
 
     async def alerted(self, notification_id: UUID) -> Alerted | None:
-        """Return what an alert was about; None when there is no such alert."""
+        """Return the subject of an alert; None if there is no such alert."""
         row = await self._rows.get(notification_id)
         if row is None or row.template != ALERT:
             return None
         return Alerted(row.facts["kind"], row.subject)
 
     async def unread(self, recipient: str | UUID, *, audience: str = CUSTOMER) -> int:
-        """Count what a recipient has not read."""
+        """Count a recipient's unread notifications."""
         return await self._rows.unread(audience=audience, recipient=str(recipient))
 
     async def mark_read(
@@ -197,13 +195,13 @@ class Notifications:
         audience: str = CUSTOMER,
         notification_id: UUID | None = None,
     ) -> int:
-        """Mark one of the recipient's notifications as read, or all; return how many that were."""
+        """Mark one or all of a recipient's notifications as read; return how many."""
         return await self._rows.mark_read(
             audience=audience, recipient=str(recipient), notification_id=notification_id
         )
 
     async def forget(self, customer: UUID) -> None:
-        """Remove what this machine keeps of the messages to a customer."""
+        """Delete local copies of the messages to a customer."""
         before: UUID | None = None
         while page := await self._rows.inbox(
             audience=CUSTOMER, recipient=str(customer), before=before
@@ -235,11 +233,11 @@ class Notifications:
         return message
 
     async def _notify_due(self, job: Job) -> Answer:
-        """Send what was not sent yet; a channel that is down is tried again, for ever."""
+        """Deliver a notification that was not sent; retry for as long as the channel fails."""
         row = await self._rows.get(job.subject)
         if row is None or row.sent_at is not None or row.not_sent_because is not None:
             return Done()
-        address = await self._addressed(row.audience, row.recipient)
+        address = await self._address_of_recipient(row.audience, row.recipient)
         if address is None:
             await self._rows.ended(row.id, because=ERASED)
             return Done()
@@ -252,14 +250,16 @@ class Notifications:
         return Done()
 
     async def _not_delivered(self, job: Job, failure: NotDeliveredError) -> Answer:
-        """Try again for ever, and let a person know when it has taken long."""
+        """Schedule a retry, and open a case after repeated failures."""
         if job.attempts >= ATTEMPTS_BEFORE_CASE:
-            sentence = f"A notification was not delivered {job.attempts} times: {failure.sentence}"
+            sentence = (
+                f"A notification was not delivered in {job.attempts} attempts: {failure.sentence}"
+            )
             await self._tables.cases.open(NOT_DELIVERED, job.subject, sentence)
         return RetryIn(_wait(job.attempts), failure.sentence)
 
-    async def _addressed(self, audience: str, recipient: str) -> Address | None:
-        """Return whom to write to, None once erased; others are named by the recipient itself."""
+    async def _address_of_recipient(self, audience: str, recipient: str) -> Address | None:
+        """Return the recipient's address; None if erased."""
         if audience == CUSTOMER:
             return await self._address_of(UUID(recipient))
         return Address(recipient, "", self._language)
@@ -272,7 +272,7 @@ class Notifications:
         return Address(found.name, found.email, found.language)
 
     async def _names(self, rows: Sequence[Notification], language: str) -> Mapping[str, str]:
-        """Return what the orders and services that these tell of are called in a language."""
+        """Return the localized names of the orders and services in these notifications."""
         return await names_of(
             self._tables.database,
             orders=[row.facts["order"] for row in rows if "order" in row.facts],
@@ -283,30 +283,30 @@ class Notifications:
     def _message(
         self, row: Notification, address: Address, names: Mapping[str, str]
     ) -> OutgoingMessage:
-        stated = texts.words(
+        facts_given = texts.words(
             row.template, row.facts, language=address.language, zone=self._zone, names=names
         )
         if row.template == ALERT and self._public_url:
             there = f"{self._public_url}/operations/alerts/{row.id}"
-            stated = replace(stated, text=f"{stated.text}\n\n{there}")
+            facts_given = replace(facts_given, text=f"{facts_given.text}\n\n{there}")
         return OutgoingMessage(
             id=str(row.id),
             recipient=address.email or row.recipient,
-            subject=stated.title,
-            text=texts.letter(stated, name=address.name, language=address.language),
+            subject=facts_given.title,
+            text=texts.letter(facts_given, name=address.name, language=address.language),
             written_at=row.created_at,
         )
 
-    def _written(self, row: Notification, language: str, names: Mapping[str, str]) -> Message:
-        stated = texts.words(
+    def _rendered(self, row: Notification, language: str, names: Mapping[str, str]) -> Message:
+        facts_given = texts.words(
             row.template, row.facts, language=language, zone=self._zone, names=names
         )
         return Message(
             row.id,
             row.template,
             row.subject,
-            stated.title,
-            stated.text,
+            facts_given.title,
+            facts_given.text,
             row.created_at,
             row.sent_at,
             row.read_at,

@@ -1,11 +1,10 @@
-"""The words of every notification, in Spanish and English.
+"""Notification templates in Spanish and English.
 
-`TEMPLATES` names each template with the facts it needs; `es.toml` and `en.toml` hold its title and
-text. Money and dates are written as the reader's locale writes them.
+`TEMPLATES` lists each template with the facts it needs; `es.toml` and `en.toml` hold titles and
+texts. Amounts and dates are formatted in the reader's locale.
 
-Rules a change must keep: a template has a text in every language; what a text names is a fact of
-its template, and a missing fact is an error where the notification is told, never a blank; texts
-hold no name of a person but the greeting of the letter.
+Rules a change must keep: every template has a text in every language; a missing fact is an error at
+`notify`, never a blank; no text contains a person's name except the greeting.
 """
 
 import tomllib
@@ -69,41 +68,41 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "billing_details_needed": frozenset({"address"}),
     "document_sent": OF_A_PAYMENT | {"number", "address"},
     "credit_note_sent": OF_A_PAYMENT | {"number", "invoice"},
-    # What the diagrams do not draw
+    # Beyond the diagrams
     "refund_done": OF_A_PAYMENT,
     "alert": frozenset({"kind", "sentence"}),
 }
 
 
 class UnknownTemplateError(ValueError):
-    """No text was ever written for this template."""
+    """No template has this name."""
 
 
 class MissingFactError(ValueError):
-    """A notification lacks a fact that its text names."""
+    """A fact that the template's text uses is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A notification in one language: its title and its text."""
+    """Title and text of a notification in one language."""
 
     title: str
     text: str
 
 
 def check_facts(template: str, facts: Mapping[str, Any]) -> None:
-    """Refuse a notification that could not be written out.
+    """Check that a notification can be rendered.
 
     Raises:
-        UnknownTemplateError: there is no such template.
-        MissingFactError: a fact that the text names is not given, or is None.
+        UnknownTemplateError: no such template.
+        MissingFactError: a fact that the text uses is missing or None.
     """
     needed = TEMPLATES.get(template)
     if needed is None:
         raise UnknownTemplateError(template)
     missing = sorted(name for name in needed if facts.get(name) is None)
     if missing:
-        message = f"{template} lacks {', '.join(missing)}"
+        message = f"{template} is missing {', '.join(missing)}"
         raise MissingFactError(message)
 
 
@@ -115,21 +114,21 @@ def words(
     zone: tzinfo,
     names: Mapping[str, str] = NO_NAMES,
 ) -> Words:
-    """Write a notification out in a language ("es" when it is none of ours).
+    """Render a notification; unsupported languages fall back to Spanish.
 
-    `names` says what orders and services are called; what has no name is shown by its id.
+    `names` maps orders and services to their names; others appear as ids.
     """
     check_facts(template, facts)
     language = language if language in LOCALES else "es"
     entry = _texts(language)[template]
     return Words(
-        title=_written(entry["title"], facts, language, zone, names),
-        text=_written(entry["text"], facts, language, zone, names).strip(),
+        title=_render(entry["title"], facts, language, zone, names),
+        text=_render(entry["text"], facts, language, zone, names).strip(),
     )
 
 
 def letter(stated: Words, *, name: str, language: str) -> str:
-    """Put a greeting before a text and the signature under it."""
+    """Add the greeting and the signature to a text."""
     language = language if language in LOCALES else "es"
     form = _texts(language)["letter"]
     greeting = form["greeting"].format(name=name) if name else form["greeting_without_name"]
@@ -137,14 +136,14 @@ def letter(stated: Words, *, name: str, language: str) -> str:
 
 
 def bought(what: str, *, language: str, name: str, days: int = 0, month: str = "") -> str:
-    """Say what is paid for, as the gateway's page shows it; `what` is a row of `bought`."""
+    """Return the description of a payment for the gateway's page; `what` is a row of `bought`."""
     language = language if language in LOCALES else "es"
     written = _month(month, LOCALES[language]) if month else ""
     return str(_texts(language)["bought"][what]).format(name=name, days=days, month=written)
 
 
 def money(amount: int, currency: str, *, language: str) -> str:
-    """Write minor units as the locale does, every one of them: "12,99 €" or "€12.99"."""
+    """Format minor units with all decimals in a locale: "12,99 €" or "€12.99"."""
     decimal = Decimal(amount).scaleb(-exponent(currency))
     locale = LOCALES.get(language, "es_ES")
     return format_currency(decimal, currency, locale=locale, decimal_quantization=False)
@@ -156,7 +155,7 @@ def _texts(language: str) -> dict[str, dict[str, str]]:
     return tomllib.loads((folder / f"{language}.toml").read_text("utf-8"))
 
 
-def _written(
+def _render(
     source: str, facts: Mapping[str, Any], language: str, zone: tzinfo, names: Mapping[str, str]
 ) -> str:
     def named(thing: str) -> str:
@@ -172,7 +171,7 @@ def _compiled(source: str, language: str) -> Template:
 
 @cache
 def _environment(language: str) -> Environment:
-    """Make the filters of one language; texts are plain, so nothing is escaped."""
+    """Create the Jinja environment of one language; texts are plain, so nothing is escaped."""
     locale = LOCALES[language]
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701  # no HTML
     environment.globals["money"] = lambda amount, currency: money(

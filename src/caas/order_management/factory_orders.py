@@ -1,8 +1,8 @@
-"""Order Management and the factory (Diagram 2, "Place Factory Order"; decision 22).
+"""Places factory orders (Diagram 2, "Place Factory Order"; decision 22).
 
-Rules a change must keep: one order of ours is one factory order (F-R3); a factory that refuses
-ends the order, gives the vehicle back to stock and the money back to the customer, in one commit
-with the work of giving it back; a factory that does not answer ends nothing.
+Rules a change must keep: one order has at most one factory order (F-R3); a refusal by the factory
+ends the order, returns the vehicle to stock and enqueues the refund in one transaction; a missing
+response ends nothing.
 """
 
 from uuid import UUID
@@ -22,7 +22,7 @@ from caas.rules.vehicle_states import VehicleEvent
 
 
 class FactoryOrders:
-    """Places factory orders, now or durably later."""
+    """Places factory orders, immediately or in a job."""
 
     def __init__(
         self,
@@ -31,18 +31,18 @@ class FactoryOrders:
         factory: Factory,
         reservation: Reservation,
     ) -> None:
-        """Order from this factory."""
+        """Use this factory."""
         self._tables = order_tables
         self._factory = factory
         self._reservation = reservation
 
     async def place(self, order_id: UUID) -> None:
-        """Place the factory order of a reserved vehicle at once; if that fails, later again."""
+        """Place the factory order of a reserved vehicle, and retry in a job if that fails."""
         answer = await self._placed(order_id, attempt=partner_calls.FIRST_ATTEMPT)
         await partner_calls.reschedule(self._tables, PLACE_FACTORY_ORDER, order_id, answer)
 
     async def due(self, job: Job) -> Answer:
-        """Place a factory order that is still open."""
+        """Run the job: place a factory order that is still open."""
         return await self._placed(job.subject, attempt=job.attempts + 1)
 
     async def _placed(self, order_id: UUID, *, attempt: int) -> Answer:
@@ -75,7 +75,7 @@ class FactoryOrders:
     async def _confirmed(
         self, order_id: UUID, confirmation: FactoryOrderConfirmation, *, copies: int
     ) -> None:
-        """Order Confirmation: the vehicle is in production, the reservation complete."""
+        """Apply the order confirmation: vehicle in production, reservation complete."""
 
         async def confirm(connection: Connection) -> None:
             order = await self._tables.orders.get_locked(order_id, within=connection)
@@ -92,7 +92,10 @@ class FactoryOrders:
             await self._tables.notifications.alert(
                 "factory_order_twice",
                 order_id,
-                f"The factory has {copies} orders for the order {order_id}; one is one too many.",
+                (
+                    f"The factory has {copies} orders for the order {order_id}; only "
+                    "one was intended."
+                ),
             )
 
     async def _in_production(
@@ -101,7 +104,7 @@ class FactoryOrders:
         factory_order_id = confirmation.factory_order_id
         if order.vin is not None:
             vehicle = await self._tables.vehicles.locked(order.vin, within=within)
-            assert vehicle is not None, "an order's vehicle is in the books"
+            assert vehicle is not None, "an order's vehicle is stored"
             await self._tables.vehicles.transition(
                 vehicle,
                 VehicleEvent.ORDER_CONFIRMATION,
@@ -118,7 +121,7 @@ class FactoryOrders:
         await self._reservation.reservation_complete(order, within=within)
 
     async def _refused(self, order_id: UUID, because: str) -> None:
-        """Compensate: vehicle released, customer and dealership told, money given back."""
+        """Compensate: release the vehicle, notify customer and dealership, enqueue the refund."""
 
         async def end(connection: Connection) -> None:
             order = await self._tables.orders.get_locked(order_id, within=connection)

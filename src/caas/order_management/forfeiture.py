@@ -1,12 +1,11 @@
-"""A declined final payment (Diagram 3, the lower half; decisions 19 and 21).
+"""Handles a declined final payment (Diagram 3, lower half; decisions 19 and 21).
 
-The customer loses the reservation at once: no grace period, no second attempt. The vehicle is sin
-asignar, in stock, and sold to whoever comes next.
+The customer loses the reservation immediately, without a grace period. The vehicle is sin asignar
+and back in stock.
 
-Rules a change must keep: only a decline does this, in the transaction that makes the payment
-Failed; a payment that was abandoned, never sent, or decided by people not to be charged takes no
-vehicle away; what becomes of the deposit is a policy, written down as a decision, and nobody keeps
-it by accident.
+Rules a change must keep: only a decline causes this, in the transaction that sets the payment to
+Failed; an abandoned or unsent payment, or one that staff decide not to charge, does not; the policy
+decides about the deposit and every outcome is recorded.
 """
 
 from enum import StrEnum
@@ -26,7 +25,7 @@ from caas.rules.vehicle_states import VehicleEvent
 
 
 class DepositOnForfeiture(StrEnum):
-    """What becomes of the deposit when the reservation is lost (decision 21)."""
+    """What happens to the deposit of a lost reservation (decision 21)."""
 
     HOLD = "hold"
     REFUND = "refund"
@@ -34,7 +33,7 @@ class DepositOnForfeiture(StrEnum):
 
 
 class Forfeiture:
-    """Takes a vehicle away from an order whose final payment was declined."""
+    """Ends the assignment of an order whose final payment was declined."""
 
     def __init__(
         self,
@@ -42,14 +41,14 @@ class Forfeiture:
         *,
         reservation_deposit_on_forfeiture: DepositOnForfeiture,
     ) -> None:
-        """Follow this policy."""
+        """Apply this policy to deposits."""
         self._tables = order_tables
         self._policy = reservation_deposit_on_forfeiture
 
     async def mark_payment_failed(self, order_id: UUID, *, within: Connection) -> Order | None:
-        """Mark Payment Failed; None when the order had nothing to lose.
+        """Mark Payment Failed; return None if the order had no reservation to lose.
 
-        The order loses its vehicle in the same transaction: Mark Vehicle Sin Asignar, Add to Stock
+        In the same transaction the order loses its vehicle: Mark Vehicle Sin Asignar, Add to Stock
         Inventory.
         """
         order = await self._tables.orders.locked(order_id, within=within)
@@ -77,7 +76,9 @@ class Forfeiture:
         await self._tables.notifications.alert(
             DEPOSIT_HELD,
             deposit.id,
-            f"The reservation {order.id} is lost; decide whether its deposit of {order.deposit} "
-            "is given back or kept.",
+            (
+                f"The reservation {order.id} is lost. Decide whether to refund or keep "
+                f"its deposit of {order.deposit}."
+            ),
             within=within,
         )

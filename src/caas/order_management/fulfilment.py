@@ -1,8 +1,8 @@
-"""From the final payment to the customer's door (Diagram 3): matriculation, transport, delivery.
+"""From the final payment to delivery (Diagram 3): matriculation, transport, delivery.
 
-Rules a change must keep: an order is fully paid in the transaction of its final payment; whatever
-fails after that is tried again durably and then given to a person, and never touches the payment
-(decision 23); each step leaves the work of the next one in its own commit.
+Rules a change must keep: an order becomes fully paid in the transaction of its final payment; later
+failures are retried, then raise an alert, and never change the payment (decision 23); each step
+enqueues the next one in its own transaction.
 """
 
 from typing import Final
@@ -39,19 +39,19 @@ SAFETY_NET_SECONDS: Final = 75.0
 
 
 class VehicleNotReadyError(ConflictError):
-    """The final payment is due when the vehicle is ready, and it is not."""
+    """The vehicle is not ready yet, so the final payment is not due."""
 
     code = "vehicle_not_ready"
 
 
 class ReservationLostError(ConflictError):
-    """The final payment failed and the reservation is lost; there is no second attempt."""
+    """The final payment failed and the reservation is lost. A second attempt is not possible."""
 
     code = "reservation_lost"
 
 
 class Fulfilment:
-    """Takes a paid order through matriculation and transport, now or durably later."""
+    """Registers and delivers paid vehicles, immediately or in jobs."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Fulfilment:
         admin_registration: AdminRegistration,
         transport_system: TransportSystem,
     ) -> None:
-        """Register and transport with these partners."""
+        """Use these partners."""
         self._tables = order_tables
         self._admin = admin_registration
         self._transport = transport_system
@@ -68,15 +68,15 @@ class Fulfilment:
     async def check_due(
         self, order_id: UUID, *, customer: UUID, amount: Money, within: Connection
     ) -> None:
-        """Let a final payment begin only for a ready vehicle, and only for what is due.
+        """Check that a final payment is due for this order, customer and amount.
 
         Raises:
-            OrderNotFoundError: no such order.
-            ReservationLostError: the final payment failed before.
-            VehicleNotReadyError: there is nothing to pay for yet; NotDueError: not any more.
-            NotTheSumDueError: another amount, currency or customer.
-            BillingDetailsRequiredError: its invoice could not name its buyer.
-            NoTaxTableError: we have no tax rates where its buyer is.
+            OrderNotFoundError: no order has this id.
+            ReservationLostError: an earlier final payment failed.
+            VehicleNotReadyError: the payment is not due yet; NotDueError: it is no longer due.
+            NotTheSumDueError: the amount, currency or customer differs.
+            BillingDetailsRequiredError: the buyer's invoice details are incomplete.
+            NoTaxTableError: no tax rates exist for the buyer's market.
         """
         order = await self._tables.orders.get_locked(order_id, within=within)
         match order.state:
@@ -93,7 +93,7 @@ class Fulfilment:
     async def lacking_of_buyer(
         self, order: Order, *, within: Connection | None = None
     ) -> list[str]:
-        """Return what the invoice of this order's vehicle needs of its buyer and does not have."""
+        """Return the buyer details that the vehicle's invoice needs and that are missing."""
         return await BillingDetailsRows(self._tables.billing.database).missing_fields(
             order.customer, sale=PaymentType.FINAL.value, subject=order.id, within=within
         )
@@ -105,7 +105,7 @@ class Fulfilment:
             raise buyer_unknown(order.customer, missing)
 
     async def mark_fully_paid(self, order_id: UUID, *, paid: Money, within: Connection) -> bool:
-        """Mark Fully Paid; False when the order is no longer there to be paid."""
+        """Mark Fully Paid; return False if the order can no longer be paid."""
         order = await self._tables.orders.locked(order_id, within=within)
         if order is None or order.state is not OrderState.READY or paid != order.rest:
             return False
@@ -116,28 +116,28 @@ class Fulfilment:
         return True
 
     async def register_vehicle(self, order_id: UUID) -> None:
-        """Register Vehicle (Matriculation) at once, and then its delivery; if not, later again."""
+        """Register Vehicle (Matriculation) and schedule its delivery, or retry in a job."""
         answer = await self._registered(order_id, attempt=partner_calls.FIRST_ATTEMPT)
         await partner_calls.reschedule(self._tables, REGISTER_VEHICLE, order_id, answer)
 
     async def registration_due(self, job: Job) -> Answer:
-        """Register a vehicle that is still to be registered."""
+        """Run the job: register a vehicle that is not registered yet."""
         return await self._registered(job.subject, attempt=job.attempts + 1)
 
     async def schedule_delivery(self, order_id: UUID) -> None:
-        """Schedule Delivery at once; if that fails, later again."""
+        """Schedule Delivery; retry in a job if that fails."""
         answer = await self._scheduled(order_id, attempt=partner_calls.FIRST_ATTEMPT)
         await partner_calls.reschedule(self._tables, SCHEDULE_DELIVERY, order_id, answer)
 
     async def delivery_due(self, job: Job) -> Answer:
-        """Schedule a delivery that is still to be scheduled."""
+        """Run the job: schedule a delivery that is not scheduled yet."""
         return await self._scheduled(job.subject, attempt=job.attempts + 1)
 
     async def _registered(self, order_id: UUID, *, attempt: int) -> Answer:
         order = await self._tables.orders.get(order_id)
         if order.state is not OrderState.FULLY_PAID:
             return Done()
-        assert order.vin is not None, "what is fully paid has its vehicle"
+        assert order.vin is not None, "a fully paid order has its vehicle"
         request = MatriculationRequest(
             order_id=str(order.id), vin=order.vin, customer_reference=str(order.customer)
         )
@@ -156,7 +156,7 @@ class Fulfilment:
         order = await self._tables.orders.get(order_id)
         if order.state is not OrderState.REGISTERED:
             return Done()
-        assert order.vin is not None, "what is registered has its vehicle"
+        assert order.vin is not None, "a registered order has its vehicle"
         request = DeliveryRequest(
             order_id=str(order.id), vin=order.vin, destination=order.dealership
         )
@@ -187,12 +187,12 @@ class Fulfilment:
             await self._tables.billing.jobs.end(REGISTER_VEHICLE, order_id, within=connection)
             if order.state is not OrderState.FULLY_PAID:
                 return
-            learnt = Learnt(plate=confirmed.plate, registered_at=confirmed.registered_at)
+            partner_data = Learnt(plate=confirmed.plate, registered_at=confirmed.registered_at)
             await self._transition(
                 order,
                 OrderEvent.REGISTRATION_COMPLETE,
                 VehicleEvent.REGISTRATION_COMPLETE,
-                learnt=learnt,
+                partner_data=partner_data,
                 within=connection,
             )
             await self._add_jobs(SCHEDULE_DELIVERY, order_id, within=connection)
@@ -205,14 +205,14 @@ class Fulfilment:
             await self._tables.billing.jobs.end(SCHEDULE_DELIVERY, order_id, within=connection)
             if order.state is not OrderState.REGISTERED:
                 return
-            learnt = Learnt(
+            partner_data = Learnt(
                 delivery_id=confirmed.delivery_id, delivery_scheduled_for=confirmed.scheduled_for
             )
             order = await self._transition(
                 order,
                 OrderEvent.SCHEDULE_DELIVERY,
                 VehicleEvent.SCHEDULE_DELIVERY,
-                learnt=learnt,
+                partner_data=partner_data,
                 within=connection,
             )
             await self._tables.notify_customer(
@@ -232,17 +232,17 @@ class Fulfilment:
         vehicle_event: VehicleEvent,
         *,
         within: Connection,
-        learnt: Learnt | None = None,
+        partner_data: Learnt | None = None,
     ) -> Order:
-        """Move an order and the vehicle it has, which walk together."""
+        """Move an order and its vehicle together."""
         assert order.vin is not None, "an order whose vehicle is ready has its vehicle"
         vehicle = await self._tables.vehicles.locked(order.vin, within=within)
-        assert vehicle is not None, "an order's vehicle is in the books"
+        assert vehicle is not None, "an order's vehicle is stored"
         await self._tables.vehicles.transition(
             vehicle, vehicle_event, order_id=order.id, within=within
         )
         return await self._tables.orders.transition(
-            order, event, learnt=learnt or Learnt(), within=within
+            order, event, learnt=partner_data or Learnt(), within=within
         )
 
     async def _add_jobs(self, kind: str, order_id: UUID, *, within: Connection) -> None:

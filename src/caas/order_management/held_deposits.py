@@ -1,10 +1,10 @@
-"""The deposit of a lost reservation, held until somebody decides (decision 21).
+"""Decisions about deposits held after a lost reservation (decision 21).
 
-It goes back to the customer, or is kept. One person decides; above the limit from which
-discrepancies need two people (decision 35), one proposes and another one agrees.
+A deposit is refunded or kept. Above the single-approver limit for discrepancies (decision 35), one
+person proposes and another approves.
 
-Rules a change must keep: one person never decides alone about much; deciding, moving the money off
-its account and closing the case are one commit; a deposit is decided about once.
+Rules a change must keep: a deposit is decided once; the decision, its ledger entries and the
+closing of the case are one transaction.
 """
 
 from dataclasses import dataclass
@@ -35,21 +35,21 @@ PAID: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED, PaymentSt
 
 
 class DepositDecision(StrEnum):
-    """What becomes of a held deposit."""
+    """What happens to a held deposit."""
 
     REFUND = "refund"
     KEEP = "keep"
 
 
 class NoHeldDepositError(ConflictError):
-    """No deposit of this payment waits for a decision."""
+    """No deposit of this payment awaits a decision."""
 
     code = "no_held_deposit"
 
 
 @dataclass(frozen=True, slots=True)
 class HeldDeposit:
-    """A deposit that waits: what it is, whether two must decide, and what was proposed."""
+    """A held deposit, whether it needs a second approver, and the proposal if there is one."""
 
     payment: Payment
     order: Order
@@ -58,20 +58,20 @@ class HeldDeposit:
 
     @property
     def amount(self) -> Money:
-        """What was taken from the customer."""
+        """Return the amount taken from the customer."""
         return Money(self.payment.captured_amount, self.payment.currency)
 
     @property
     def needs_second(self) -> bool:
-        """Whether it is more than one person may decide about."""
+        """Return whether the amount exceeds the single-approver limit."""
         return is_large(self.amount)
 
 
 class HeldDeposits:
-    """The desk at which held deposits are decided about."""
+    """Decides about held deposits."""
 
     def __init__(self, order_tables: OrderTables) -> None:
-        """Keep decisions in this database."""
+        """Use these tables."""
         self._tables = order_tables
         self._decisions = deposit_decisions(order_tables.billing.database)
 
@@ -79,7 +79,7 @@ class HeldDeposits:
         """Return the held deposit of a reservation payment.
 
         Raises:
-            NoHeldDepositError: none waits.
+            NoHeldDepositError: none awaits a decision.
         """
         for case in await self._tables.billing.cases.listed(subject=payment_id):
             if case.kind == DEPOSIT_HELD and await self._tables.billing.payments.exists(payment_id):
@@ -92,12 +92,12 @@ class HeldDeposits:
     async def decide(
         self, payment_id: UUID, decision: DepositDecision, *, note: str, by: Actor
     ) -> None:
-        """Decide, or propose to where two people are needed.
+        """Decide, or propose the decision if it needs a second approver.
 
         Raises:
-            NoHeldDepositError: none waits.
-            DecisionPendingError: a proposal waits already.
-            NoteRefusedError: there is no note, or a card number in it.
+            NoHeldDepositError: none awaits a decision.
+            DecisionPendingError: a proposal already exists.
+            NoteRefusedError: the note is empty or contains a card number.
         """
         text = await dual_control.checked_note_about(
             self._tables.billing.database, payment_id, note
@@ -118,12 +118,12 @@ class HeldDeposits:
         self._tables.queue.wake()
 
     async def agree(self, payment_id: UUID, *, by: Actor) -> None:
-        """Agree as the second person.
+        """Approve the proposal as the second person.
 
         Raises:
-            NoHeldDepositError: none waits.
+            NoHeldDepositError: none awaits a decision.
             NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
-            ApproverNotValidError: as dual control has it.
+            ApproverNotValidError: see dual control.
         """
         held = await self.of(payment_id)
 
@@ -138,10 +138,10 @@ class HeldDeposits:
         self._tables.queue.wake()
 
     async def withdraw(self, payment_id: UUID, *, by: Actor) -> None:
-        """Take a proposal back, one's own or another's.
+        """Withdraw a proposal, one's own or another person's.
 
         Raises:
-            NothingProposedError: none waits.
+            NothingProposedError: nothing was proposed.
         """
         await dual_control.withdraw(
             self._tables.billing.database, self._decisions, payment_id, by=by
@@ -167,7 +167,7 @@ class HeldDeposits:
 async def deposit_of(
     order_tables: OrderTables, order: Order, *, within: Connection | None = None
 ) -> Payment | None:
-    """Return the reservation payment whose money is with us or on its way."""
+    """Return the reservation payment that holds the deposit."""
     payments = await order_tables.payments_of(order, PaymentType.RESERVATION, within=within)
     return next((payment for payment in payments if payment.state in PAID), None)
 
@@ -175,16 +175,16 @@ async def deposit_of(
 async def remark(
     order_tables: OrderTables,
     payment: Payment,
-    stated: Remark,
+    facts: Remark,
     entries: tuple[Entry, ...],
     *,
     within: Connection,
 ) -> TransitionResult:
-    """Write entries on a payment that may be moving at this very moment."""
+    """Post entries on a payment whose state may be changing concurrently."""
     for _ in range(REMARK_ATTEMPTS_MAX):
-        transition = transition_of(payment, stated, source=stated.value, entries=entries)
+        transition = transition_of(payment, facts, source=facts.value, entries=entries)
         transitioned = await order_tables.billing.transitions.apply(transition, within=within)
         if transitioned.transitioned:
             return transitioned
         payment = await order_tables.billing.payments.get(payment.id, within=within)
-    raise UnavailableError("The reservation payment is moving; try again shortly.")
+    raise UnavailableError("The reservation payment is being updated. Retry shortly.")

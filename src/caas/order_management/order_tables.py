@@ -1,9 +1,9 @@
-"""What all parts of Order Management share: the tables of a vehicle purchase, and who is told.
+"""Tables and notifications shared by the modules of Order Management.
 
 Diagram 1: ORDER_MGT queries the payment's status in the Billing Database.
 
-Rules a change must keep: a vehicle leaves its order in one way only, `release`; people are told in
-the transaction of what they are told about, so that no crash lies between the two.
+Rules a change must keep: `release` is the only way to end an assignment; a notification is enqueued
+in the transaction it reports.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ DEALERSHIP: Final = "dealership"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTables:
-    """The tables of a vehicle purchase, the way to reach people, and the queue to wake."""
+    """The tables of a vehicle purchase, the notifications, and the job queue."""
 
     billing: BillingDatabase
     customers: Customers
@@ -42,7 +42,7 @@ class OrderTables:
     async def notify_customer(
         self, order: Order, template: str, *, within: Connection, **facts: object
     ) -> bool:
-        """Tell the customer of an order, once in its life."""
+        """Notify an order's customer, once per order and template."""
         return await self.notifications.notify(
             audience=CUSTOMER,
             recipient=order.customer,
@@ -55,7 +55,7 @@ class OrderTables:
     async def notify_dealership(
         self, order: Order, template: str, *, within: Connection, **facts: object
     ) -> bool:
-        """Tell the dealership that sold an order, once in the order's life."""
+        """Notify the dealership that sold an order, once per order and template."""
         return await self.notifications.notify(
             audience=DEALERSHIP,
             recipient=order.dealership,
@@ -72,12 +72,12 @@ class OrderTables:
         *,
         within: Connection | None = None,
     ) -> list[Payment]:
-        """Return the payments of an order, newest first."""
+        """Return an order's payments, newest first."""
         payments = await self.billing.payments.listed(subject=order.id, within=within)
         return [p for p in payments if payment_type in (None, p.type)]
 
     async def release(self, order: Order, event: VehicleEvent, *, within: Connection) -> None:
-        """End the order's assignment: its vehicle is sin asignar, in stock, and sold at once."""
+        """End the order's assignment: the vehicle is sin asignar and back in stock."""
         if order.vin is None:
             return
         vehicle = await self.vehicles.locked(order.vin, within=within)
@@ -90,15 +90,15 @@ class OrderTables:
     async def mark_vehicle_sin_asignar(
         self, vehicle: Vehicle, event: VehicleEvent, *, order_id: UUID, within: Connection
     ) -> None:
-        """Take a vehicle from the order that has it (Diagram 3, "Mark Vehicle Sin Asignar")."""
+        """Mark Vehicle Sin Asignar (Diagram 3)."""
         await self.vehicles.end_assignment(vehicle.vin, because=event, within=within)
         await self.vehicles.transition(vehicle, event, order_id=order_id, within=within)
 
     async def add_to_stock_inventory(self, vin: str, *, within: Connection) -> None:
-        """Offer a vehicle to everybody (Diagram 3, "Add to Stock Inventory")."""
+        """Add to Stock Inventory (Diagram 3)."""
         await self.vehicles.add_to_stock(vin, within=within)
 
 
 def amount_of(money: Money) -> dict[str, object]:
-    """Return an amount of money as the facts of a notification."""
+    """Return an amount as notification facts."""
     return {"amount": money.amount, "currency": money.currency}

@@ -1,8 +1,8 @@
-"""Customers, vehicles and orders before any payment (Diagram 2, "Customer Data + Amount").
+"""Customers, vehicles and orders before payment (Diagram 2, "Customer Data + Amount").
 
-Rules a change must keep: the price of an order is the one of the moment it was made, never the
-caller's; a deposit is less than the price, in its currency; a vehicle's key is never replaced in
-silence, because the word of whoever holds it decides what is charged.
+Rules a change must keep: an order's price is set when it is created, never by the caller; a deposit
+is less than the price, in the same currency; a vehicle's key is never replaced, because its
+holder's signature decides what is charged.
 """
 
 import hmac
@@ -23,68 +23,68 @@ ED25519_KEY_BYTES: Final = 32
 
 
 class ModelNotSoldError(NotFoundError):
-    """No vehicle of this model was ever offered here, so it has no price."""
+    """This model has no price."""
 
     code = "model_not_sold"
 
 
 class VehicleNotFreeError(ConflictError):
-    """The vehicle is not sin asignar: somebody has reserved or bought it."""
+    """The vehicle is already reserved or sold."""
 
     code = "vehicle_not_free"
 
 
 class VehicleDiffersError(ConflictError):
-    """The vehicle is known as another model, or with another public key."""
+    """The vehicle is stored with another model or another public key."""
 
     code = "vehicle_differs"
 
 
 class UnsafeVehicleKeyError(RefusedError):
-    """Anybody can sign with this public key; make a key pair for the vehicle and send its own."""
+    """This public key is unsafe: anyone can sign for it. Generate a new key pair."""
 
     code = "unsafe_vehicle_key"
 
 
 class DepositError(RefusedError):
-    """A deposit is above zero, below the vehicle's price, and in the same currency."""
+    """The deposit must be above zero, below the vehicle's price, and in the same currency."""
 
     code = "invalid_deposit"
 
 
 class NothingOrderedError(RefusedError):
-    """An order names a vehicle by its VIN, or a model."""
+    """An order must name a VIN or a model."""
 
     code = "nothing_ordered"
 
 
 class AccessLinkError(RefusedError):
-    """The link was used already, is too old, or never was one of ours; ask the dealership."""
+    """The link was already used, has expired, or is unknown. Ask the dealership for a new one."""
 
     code = "access_link_invalid"
 
 
 class Ordering:
-    """The parts of Order Management that no payment has reached yet."""
+    """Creates customers, vehicles and orders."""
 
     def __init__(self, order_tables: OrderTables) -> None:
-        """Work in these books."""
+        """Use these tables."""
         self._tables = order_tables
 
     async def create_customer(
         self, *, name: str, email: str, language: str, dealership: str | None = None
     ) -> Customer:
-        """Write down a customer under a pseudonymous id; `dealership` knows them from now on."""
+        """Create a customer with a pseudonymous id, visible to `dealership`."""
         customers = self._tables.customers
         return await customers.add(
             new_id(), name=name, email=email, language=language, dealership=dealership
         )
 
     async def open_access(self, token: str) -> Access:
-        """Use up the link of the access credentials.
+        """Use up an access link.
 
         Raises:
-            AccessLinkError: the link was used, is too old, or unknown.
+            AccessLinkError: the link was used, has expired, or is unknown.
         """
         access = await self._tables.customers.use_link(token)
         if access is None:
@@ -92,21 +92,21 @@ class Ordering:
         return access
 
     async def put_vehicle(self, vehicle: NewVehicle) -> Vehicle:
-        """Put a vehicle into stock, or change what a known one costs.
+        """Add a vehicle to stock, or change the price of a known one.
 
         Raises:
-            VehicleDiffersError: it is known as another model, or with another public key, or its
-                key is still to come from the factory.
+            VehicleDiffersError: its model or public key differs, or the factory has yet to provide
+                its key.
         """
 
         async def put(connection: Connection) -> Vehicle:
             known = await self._tables.vehicles.locked(vehicle.vin, within=connection)
-            if known is not None and other_key(known, vehicle.public_key):
+            if known is not None and key_differs(known, vehicle.public_key):
                 raise VehicleDiffersError(vin=vehicle.vin)
             if known is not None and vehicle.public_key and _factory_sends_key(known):
                 raise VehicleDiffersError(
-                    f"The key of the vehicle {vehicle.vin} comes from the factory, with "
-                    "'vehicle.ready'; it cannot be set before."
+                    f"The key of the vehicle {vehicle.vin} is provided by the "
+                    "factory with 'vehicle.ready' and cannot be set before."
                 )
             if not await self._tables.vehicles.put(vehicle, within=connection):
                 raise VehicleDiffersError(vin=vehicle.vin)
@@ -117,20 +117,20 @@ class Ordering:
     async def create_order(
         self, *, customer: UUID, vin: str | None, model: str | None, dealership: str, deposit: Money
     ) -> Order:
-        """Write down an order that awaits its reservation payment.
+        """Create an order that awaits its reservation payment.
 
         Raises:
-            NothingOrderedError: neither a vehicle nor a model is named.
-            CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
-            VehicleNotFoundError: no such vehicle; VehicleNotFreeError: somebody has it.
-            ModelNotSoldError: the model has no price here.
-            DepositError: the deposit does not fit the price.
+            NothingOrderedError: neither a VIN nor a model is given.
+            CustomerNotFoundError: no such customer; CustomerErasedError: the customer was erased.
+            VehicleNotFoundError: no such vehicle; VehicleNotFreeError: it is reserved or sold.
+            ModelNotSoldError: the model has no price.
+            DepositError: the deposit is not between zero and the price.
         """
         await self._tables.customers.buyer(customer)
         model, price = await self._offer(vin, model)
         if deposit.currency != price.currency or not 0 < deposit.amount < price.amount:
             raise DepositError(
-                f"The deposit must be less than the price of {price} and above zero, not {deposit}."
+                f"The deposit must be above zero and below the price of {price}, but is {deposit}."
             )
         order = NewOrder(
             id=new_id(),
@@ -150,7 +150,7 @@ class Ordering:
             raise NothingOrderedError
         price = await self._tables.vehicles.price_of_model(model)
         if price is None:
-            raise ModelNotSoldError(f"No vehicle of the model '{model}' was ever offered here.")
+            raise ModelNotSoldError(f"The model '{model}' has no price.")
         return model, price
 
     async def _offered_vehicle(self, vin: str, model: str | None) -> tuple[str, Money]:
@@ -162,8 +162,8 @@ class Ordering:
         return vehicle.model, vehicle.price
 
 
-def other_key(vehicle: Vehicle, public_key: bytes | None) -> bool:
-    """Say whether this key contradicts the one the vehicle is known by."""
+def key_differs(vehicle: Vehicle, public_key: bytes | None) -> bool:
+    """Return whether a public key differs from the vehicle's stored one."""
     if public_key is None or vehicle.public_key is None:
         return False
     return not hmac.compare_digest(public_key, vehicle.public_key)

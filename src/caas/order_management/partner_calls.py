@@ -1,10 +1,10 @@
-"""One call to an order partner, and what becomes of it (decisions 22, 23).
+"""Calls to order partners, with retries and escalation (decisions 22, 23).
 
-A partner that does not answer is asked again, with growing waits that are jobs, and after
-the last of them operations are alerted and a person decides: no payment is touched by it.
+A partner that does not respond is retried in a job with growing waits; after the last one an alert
+is raised. No payment is changed.
 
-Rules a change must keep: nothing is asked again before it was looked up (F-R3); a refusal counts
-only in the partner's own words; no wait happens here, the waits are answers to the worker.
+Rules a change must keep: nothing is sent again before it was looked up (F-R3); only an explicit
+refusal by the partner counts as one; this module never sleeps.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +26,7 @@ Reported = TypeVar("Reported")
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(Generic[Reported]):
-    """The partner did it; `copies` is how many times, when it was looked up."""
+    """The partner did it; `copies` is how many times, if looked up."""
 
     confirmed: Reported
     copies: int = 1
@@ -34,14 +34,14 @@ class Confirmed(Generic[Reported]):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The partner will not do it, and asking again changes nothing."""
+    """The partner refused; retrying will not help."""
 
     because: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Not reached, or no usable answer."""
+    """The partner was unreachable or its response unusable."""
 
     because: str
 
@@ -52,7 +52,7 @@ async def ask(
     *,
     attempt: int,
 ) -> Confirmed[Reported] | Refused | NoAnswer:
-    """Have something done once, looking first whether an earlier attempt has done it."""
+    """Perform a partner request once, first looking up whether an earlier attempt succeeded."""
     try:
         found = await _found(find) if attempt > FIRST_ATTEMPT else ()
         if found:
@@ -68,7 +68,7 @@ async def ask(
 async def retry_or_alert(
     order_tables: OrderTables, kind: str, order_id: UUID, *, attempt: int, because: str
 ) -> Answer:
-    """Say when to ask again, or alert operations when there was no answer for too long."""
+    """Return when to retry, or raise an alert after the last attempt."""
     if attempt <= len(WAITS_SECONDS):
         return RetryIn(WAITS_SECONDS[attempt - 1], because)
     return await alert_and_pause(order_tables, kind, order_id, because=because)
@@ -77,14 +77,16 @@ async def retry_or_alert(
 async def alert_and_pause(
     order_tables: OrderTables, kind: str, order_id: UUID, *, because: str
 ) -> Answer:
-    """Leave it to a person."""
-    sentence = f"'{kind}' of the order {order_id} needs a person; its payment stays. {because}"
+    """Raise an alert and pause the job."""
+    sentence = (
+        f"'{kind}' of the order {order_id} needs attention; its payment is unchanged. {because}"
+    )
     await order_tables.notifications.alert(f"{kind}_stuck", order_id, sentence)
     return Pause(because)
 
 
 async def reschedule(order_tables: OrderTables, kind: str, order_id: UUID, answer: Answer) -> None:
-    """Let the worker go on with what the caller's own first attempt left undone."""
+    """Enqueue a retry of what the first attempt, made outside a job, left undone."""
     if isinstance(answer, RetryIn):
         wait = order_tables.time_scale.seconds(answer.due_in)
         await order_tables.billing.jobs.postpone(
@@ -93,13 +95,13 @@ async def reschedule(order_tables: OrderTables, kind: str, order_id: UUID, answe
 
 
 def _may_be_our_own(refusal: RefusedByPartnerError, attempt: int) -> bool:
-    """Whether a conflict without a reason may be with what we asked a moment ago ourselves."""
+    """Return whether an unexplained conflict may be caused by our own previous attempt."""
     unexplained = refusal.status == CONFLICT and refusal.refusal == UNEXPLAINED
     return unexplained and attempt > FIRST_ATTEMPT
 
 
 async def _found(find: Callable[[], Awaitable[Sequence[Reported]]]) -> Sequence[Reported]:
-    """Look it up; a partner without lookup is asked again, with the same key."""
+    """Look up an earlier attempt; a partner without lookup is called again with the same key."""
     try:
         return await find()
     except RefusedByPartnerError:

@@ -1,8 +1,8 @@
-"""What the factory and the transport tell by themselves: a vehicle is ready, a delivery is done.
+"""Events from the factory and the transport: vehicle ready, delivery completed.
 
-Rules a change must keep: news may come twice, late, and before the answer to our own call; what is
-told of an order or a delivery nobody knows yet is refused by name, so that it can be parked and
-come again; a finished vehicle whose order is gone is stock, never lost.
+Rules a change must keep: events may be duplicated, late, or arrive before the response to our own
+call; an event for an unknown order or delivery is rejected with an error that tells the sender to
+retry; a finished vehicle without an order goes to stock.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ from caas.billing_database.orders import Learnt, Order
 from caas.billing_database.vehicles import NewVehicle, Vehicle
 from caas.errors import ConflictError, NotFoundError
 from caas.order_management.order_tables import OrderTables
-from caas.order_management.ordering import VehicleDiffersError, other_key
+from caas.order_management.ordering import VehicleDiffersError, key_differs
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
 from caas.rules.order_states import OrderEvent, OrderState
 from caas.rules.vehicle_states import VehicleEvent, VehicleState
@@ -25,28 +25,28 @@ UNBUILT: Final = frozenset(
 
 
 class FactoryOrderNotFoundError(NotFoundError):
-    """No order is known under this factory order; keep the news and tell it again later."""
+    """No order has this factory order id. Retry the event later."""
 
     code = "factory_order_not_found"
 
 
 class DeliveryNotFoundError(NotFoundError):
-    """No order is known under this delivery; keep the news and tell it again later."""
+    """No order has this delivery id. Retry the event later."""
 
     code = "delivery_not_found"
 
 
 class NotYetPossibleError(ConflictError):
-    """The news is ahead of what we know; keep it and tell it again later."""
+    """The event cannot be applied yet. Retry it later."""
 
     code = "not_yet_possible"
 
 
 class PartnerEvents:
-    """Applies what the factory and the transport tell."""
+    """Applies events from the factory and the transport."""
 
     def __init__(self, order_tables: OrderTables, *, reservation: Reservation) -> None:
-        """Work in these books."""
+        """Use these tables."""
         self._tables = order_tables
         self._reservation = reservation
 
@@ -58,12 +58,12 @@ class PartnerEvents:
         factory_order_id: str | None = None,
         order_id: UUID | None = None,
     ) -> Order:
-        """Record that a vehicle is built and tell the customer; return the order it was built for.
+        """Record that a vehicle is built and notify the customer; return its order.
 
         Raises:
-            FactoryOrderNotFoundError: nobody ordered this.
-            VehicleDiffersError: another vehicle, or another key, than is known.
-            NotYetPossibleError: the order holds no reservation.
+            FactoryOrderNotFoundError: no order has this factory order id.
+            VehicleDiffersError: the vehicle or its key differs from the stored one.
+            NotYetPossibleError: the order has no reservation yet.
         """
         known = await self._order_of(factory_order_id, order_id)
 
@@ -76,22 +76,22 @@ class PartnerEvents:
                 raise NotYetPossibleError(order=str(order.id), state=order.state.value)
             if order.vin not in (None, vin):
                 raise VehicleDiffersError(f"The order {order.id} is for {order.vin}, not {vin}.")
-            vehicle = await self._built(order, vin, public_key, within=connection)
+            vehicle = await self._built_vehicle(order, vin, public_key, within=connection)
             holder = await self._holder(order, vehicle, within=connection)
-            await self._finished(vehicle, holder, (public_key, factory_order_id), connection)
+            await self._mark_ready(vehicle, holder, (public_key, factory_order_id), connection)
             return await self._tables.orders.get(order.id, within=connection)
 
         return await self._tables.billing.database.in_transaction(ready)
 
     async def delivery_completed(self, delivery_id: str) -> Order:
-        """Record that the vehicle is with its customer; the second time changes nothing.
+        """Record that the vehicle was delivered; idempotent.
 
         Raises:
-            DeliveryNotFoundError: nobody scheduled this.
+            DeliveryNotFoundError: no order has this delivery id.
         """
         known = await self._tables.orders.of_delivery(delivery_id)
         if known is None:
-            raise DeliveryNotFoundError(f"No order is delivered as {delivery_id}.")
+            raise DeliveryNotFoundError(f"No order has the delivery {delivery_id}.")
         order_id = known.id
 
         async def completed(connection: Connection) -> Order:
@@ -102,8 +102,10 @@ class PartnerEvents:
                 await self._tables.notifications.alert(
                     "delivered_after_withdrawal",
                     order.id,
-                    f"The vehicle {order.vin} was delivered although the order {order.id} is "
-                    f"{order.state}; have it brought back.",
+                    (
+                        f"The vehicle {order.vin} was delivered although the order "
+                        f"{order.id} is {order.state}. Arrange its return."
+                    ),
                     within=connection,
                 )
             return order
@@ -116,31 +118,33 @@ class PartnerEvents:
         else:
             found = await self._tables.orders.of_factory_order(factory_order_id or "")
             if found is None:
-                raise FactoryOrderNotFoundError(f"No order is known as {factory_order_id}.")
+                raise FactoryOrderNotFoundError(
+                    f"No order has the factory order {factory_order_id}."
+                )
             known = found
         if factory_order_id and known.factory_order_id not in (None, factory_order_id):
             raise VehicleDiffersError(
-                f"The order {known.id} is {known.factory_order_id} at the factory, "
-                f"not {factory_order_id}."
+                f"The factory order of {known.id} is {known.factory_order_id}, not "
+                f"{factory_order_id}."
             )
         return known
 
-    async def _built(
+    async def _built_vehicle(
         self, order: Order, vin: str, public_key: bytes | None, *, within: Connection
     ) -> Vehicle:
-        """Return the locked vehicle, written down when the factory gave it its VIN."""
+        """Return the locked vehicle, creating it if the factory assigned its VIN."""
         vehicle = await self._tables.vehicles.locked(vin, within=within)
         if vehicle is None:
             new = NewVehicle(vin=vin, model=order.model, price=order.price, public_key=public_key)
             await self._tables.vehicles.put(new, within=within)
             vehicle = await self._tables.vehicles.locked(vin, within=within)
-        assert vehicle is not None, "it was just written"
-        if vehicle.model != order.model or other_key(vehicle, public_key):
+        assert vehicle is not None, "the vehicle was just stored"
+        if vehicle.model != order.model or key_differs(vehicle, public_key):
             raise VehicleDiffersError(vin=vin)
         return vehicle
 
     async def _holder(self, order: Order, vehicle: Vehicle, *, within: Connection) -> Order | None:
-        """Return the order that has the vehicle; the one it was built for takes it now."""
+        """Return the order that holds the vehicle, assigning it to the one it was built for."""
         assignment = await self._tables.vehicles.assignment(vehicle.vin, within=within)
         if assignment is None and order.state in BEING_BUILT:
             await self._tables.vehicles.assign(
@@ -153,14 +157,14 @@ class PartnerEvents:
             raise VehicleDiffersError(f"The vehicle {vehicle.vin} belongs to another order.")
         return await self._tables.orders.get_locked(assignment.order_id, within=within)
 
-    async def _finished(
+    async def _mark_ready(
         self,
         vehicle: Vehicle,
         holder: Order | None,
         reported: tuple[bytes | None, str | None],
         within: Connection,
     ) -> None:
-        """Move the vehicle, and the order that has it, to where a finished one stands."""
+        """Mark the vehicle and its order as ready."""
         if vehicle.state not in UNBUILT or (holder is None and vehicle.finished):
             return
         for_order = holder.id if holder is not None else None
@@ -192,9 +196,9 @@ class PartnerEvents:
         await self._reservation.vehicle_ready(order, within=within)
 
     async def _delivered(self, order: Order, *, within: Connection) -> Order:
-        assert order.vin is not None, "what is delivered has its vehicle"
+        assert order.vin is not None, "a delivered order has its vehicle"
         vehicle = await self._tables.vehicles.locked(order.vin, within=within)
-        assert vehicle is not None, "an order's vehicle is in the books"
+        assert vehicle is not None, "an order's vehicle is stored"
         await self._tables.vehicles.transition(
             vehicle, VehicleEvent.DELIVERY_COMPLETED, order_id=order.id, within=within
         )

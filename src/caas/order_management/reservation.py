@@ -1,8 +1,8 @@
-"""Order Management's side of the reservation payment (Diagram 2): "Mark Vehicle Reserved".
+"""Order Management's part of the reservation payment (Diagram 2): "Mark Vehicle Reserved".
 
-Rules a change must keep: everything here runs in the transaction of the payment's own move; who
-finds the vehicle taken is told so and has reserved nothing (decision 20); a vehicle that is built
-already, or ordered at the factory already, is not ordered again.
+Rules a change must keep: all changes are made in the payment's transaction; if the vehicle is
+taken, nothing is reserved and the caller gets False (decision 20); a vehicle already built or
+ordered is not ordered again.
 """
 
 import secrets
@@ -30,40 +30,42 @@ TOKEN_BYTES: Final = 32
 
 
 class NotDueError(ConflictError):
-    """This payment is not due for the order in the state it is in."""
+    """The order's state does not allow this payment."""
 
     code = "payment_not_due"
 
 
 class NotTheSumDueError(RefusedError):
-    """The amount, the currency or the customer is not what is due for the order."""
+    """The amount, currency or customer differs from what is due for the order."""
 
     code = "not_the_sum_due"
 
 
 class Reservation:
-    """Reserves vehicles for orders whose reservation payment holds funds."""
+    """Reserves vehicles for orders whose reservation payment is authorized."""
 
     def __init__(self, order_tables: OrderTables, *, access_url: Callable[[str], str]) -> None:
-        """Work in these books; `access_url` makes the link of an access token."""
+        """Use these tables; `access_url` builds an access link."""
         self._tables = order_tables
         self._access_url = access_url
 
     async def check_due(
         self, order_id: UUID, *, customer: UUID, amount: Money, within: Connection
     ) -> None:
-        """Let a reservation payment begin only for what is due.
+        """Check that a reservation payment is due for this order, customer and amount.
 
         Raises:
-            OrderNotFoundError: no such order.
+            OrderNotFoundError: no order has this id.
             NotDueError: the order awaits no reservation payment.
-            NotTheSumDueError: another amount, currency or customer.
+            NotTheSumDueError: the amount, currency or customer differs.
             CustomerErasedError: the customer was erased.
-            BillingDetailsRequiredError: its advance invoice could not name its buyer.
+            BillingDetailsRequiredError: the buyer's details for the advance invoice are incomplete.
         """
         order = await self._tables.orders.get_locked(order_id, within=within)
         if order.state not in AWAITS_RESERVATION:
-            raise NotDueError(f"The order {order_id} is {order.state}; no reservation is due.")
+            raise NotDueError(
+                f"The order {order_id} is {order.state}; no reservation payment is due."
+            )
         await self._tables.customers.buyer(customer, within=within)
         check_sum(order, order.deposit, customer=customer, amount=amount)
         missing = await BillingDetailsRows(self._tables.billing.database).missing_fields(
@@ -76,7 +78,7 @@ class Reservation:
     async def mark_vehicle_reserved(
         self, order_id: UUID, *, paid: Money, within: Connection
     ) -> bool:
-        """Give the order its vehicle, or the promise of one; False when it cannot have it."""
+        """Reserve the order's vehicle or a future one of its model; return False if it is taken."""
         order = await self._tables.orders.locked(order_id, within=within)
         if order is None or order.state not in AWAITS_RESERVATION or paid != order.deposit:
             return False
@@ -94,14 +96,14 @@ class Reservation:
         return True
 
     async def payment_failed(self, order_id: UUID, *, within: Connection) -> Order | None:
-        """No vehicle reservation (Diagram 7): record that this attempt came to nothing."""
+        """Record that the attempt failed: no vehicle reservation (Diagram 7)."""
         order = await self._tables.orders.locked(order_id, within=within)
         if order is None or order.state not in AWAITS_RESERVATION:
             return order
         return await self._tables.orders.transition(order, OrderEvent.PAYMENT_FAILED, within=within)
 
     async def reservation_complete(self, order: Order, *, within: Connection) -> None:
-        """Tell the dealership, and send the customer's access credentials, once."""
+        """Notify the dealership and send the customer's access credentials, once."""
         await self._tables.notify_dealership(
             order, "reservation_complete", within=within, **amount_of(order.deposit)
         )
@@ -121,7 +123,7 @@ class Reservation:
             )
 
     async def vehicle_ready(self, order: Order, *, within: Connection) -> None:
-        """Tell the customer that the final payment is due, and what a declined one costs."""
+        """Notify the customer that the final payment is due, and what a decline costs."""
         await self._tables.notify_customer(
             order, "vehicle_ready", within=within, vin=order.vin, **amount_of(order.rest)
         )
@@ -139,7 +141,7 @@ class Reservation:
         assigned = await vehicles.assign(
             vehicle.vin, order_id=order.id, customer=order.customer, within=within
         )
-        assert assigned, "a locked vehicle that is sin asignar is nobody's"
+        assert assigned, "a locked vehicle that is sin asignar is unassigned"
         vehicle = await vehicles.transition(
             vehicle, VehicleEvent.MARK_VEHICLE_RESERVED, order_id=order.id, within=within
         )
@@ -181,14 +183,17 @@ class Reservation:
 
 
 def check_sum(order: Order, due: Money, *, customer: UUID, amount: Money) -> None:
-    """Compare what is asked to be charged with what is due.
+    """Compare a requested charge with what is due.
 
     Raises:
         NotTheSumDueError: they differ.
     """
     if amount != due or customer != order.customer:
         raise NotTheSumDueError(
-            f"For the order {order.id} its customer owes {due}; asked was {amount}.",
+            (
+                f"The order {order.id} requires a payment of {due} from its customer; "
+                f"requested was {amount}."
+            ),
             due=due.amount,
             currency=due.currency,
         )

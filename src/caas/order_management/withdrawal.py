@@ -1,11 +1,11 @@
 """Desistimiento: the customer withdraws from an order (Key States, "Refunded").
 
-Until the legal window after the delivery has passed, a customer may withdraw; the vehicle goes back
-to stock and everything that was paid is given back.
+Until the legal period after delivery ends, a customer may withdraw: the vehicle returns to stock
+and all payments are refunded.
 
-Rules a change must keep: while the outcome of the final payment is not known the vehicle is held,
-so there is no withdrawal then (decision 19); a delivered vehicle is in stock again only when it has
-been returned; a lost reservation is no withdrawal.
+Rules a change must keep: no withdrawal while the outcome of the final payment is unknown (decision
+19); a delivered vehicle returns to stock only when it has been returned; a lost reservation is no
+withdrawal.
 """
 
 from datetime import datetime, timedelta
@@ -25,10 +25,10 @@ from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleEvent, VehicleState
 
 END_ANCILLARY_SERVICES: Final = "end_ancillary_services"
-"""The job that ends what was bought for the vehicle of a withdrawn order."""
+"""Job that ends the services bought for a withdrawn order's vehicle."""
 WITHDRAWAL_WINDOW_SECONDS: Final = 14 * 24 * 3600.0
 WITHDRAWN_AFTER_REGISTRATION: Final = "withdrawn_after_registration"
-GIVEN_BACK: Final = "its customer gave the vehicle back"
+GIVEN_BACK: Final = "the customer returned the vehicle"
 RETURNED_BY: Final = "return of the vehicle"
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 UNDER_WAY: Final = frozenset(
@@ -37,31 +37,31 @@ UNDER_WAY: Final = frozenset(
 
 
 class CannotWithdrawError(ConflictError):
-    """The order has ended, or the time in which a customer may withdraw is over."""
+    """The order has ended, or the withdrawal period is over."""
 
     code = "cannot_withdraw"
 
 
 class FinalPaymentOpenError(ConflictError):
-    """The outcome of the final payment is not known yet; withdraw when it is."""
+    """The outcome of the final payment is not known yet. Withdraw when it is."""
 
     code = "final_payment_open"
 
 
 class NotDeliveredError(ConflictError):
-    """The vehicle is with nobody, so it cannot come back; only a delivered one is returned."""
+    """The vehicle was not delivered, so it cannot be returned."""
 
     code = "not_delivered"
 
 
 class NotWithdrawnError(ConflictError):
-    """The vehicle is its customer's: record the withdrawal from the order, then the return."""
+    """The order was not withdrawn. Record the withdrawal first, then the return."""
 
     code = "not_withdrawn"
 
 
 class Withdrawal:
-    """Lets customers withdraw from their orders."""
+    """Withdraws customers from orders."""
 
     def __init__(
         self,
@@ -69,28 +69,28 @@ class Withdrawal:
         *,
         window_seconds: float = WITHDRAWAL_WINDOW_SECONDS,
     ) -> None:
-        """Allow it for so many seconds after the delivery."""
+        """Allow withdrawal for `window_seconds` after delivery."""
         self._tables = order_tables
         self._window_seconds = order_tables.time_scale.seconds(window_seconds)
 
     def may_withdraw(self, order: Order) -> bool:
-        """Say whether the customer may withdraw, as far as the order itself tells."""
+        """Return whether the order's state and age allow withdrawal."""
         in_time = (order.delivered_seconds_ago or 0.0) <= self._window_seconds
         return can(order.state, OrderEvent.DESISTIMIENTO) and in_time
 
     def withdrawal_ends(self, order: Order) -> datetime | None:
-        """Return when the time to withdraw is over; None until the vehicle is delivered."""
+        """Return when the withdrawal period ends; None before delivery."""
         if order.delivered_at is None:
             return None
         return order.delivered_at + timedelta(seconds=self._window_seconds)
 
     async def withdraw(self, order_id: UUID) -> Order:
-        """Withdraw from an order; the second time changes nothing.
+        """Withdraw from an order; idempotent.
 
         Raises:
-            OrderNotFoundError: no such order.
-            CannotWithdrawError: it has ended, or the legal window is over.
-            FinalPaymentOpenError: ask again when the final payment is known.
+            OrderNotFoundError: no order has this id.
+            CannotWithdrawError: the order has ended, or the period is over.
+            FinalPaymentOpenError: the outcome of the final payment is unknown; retry later.
         """
 
         async def end(connection: Connection) -> Order:
@@ -105,11 +105,11 @@ class Withdrawal:
         return order
 
     async def vehicle_returned(self, vin: str) -> Vehicle:
-        """Put a delivered vehicle of a withdrawn order back into stock; its people are told.
+        """Return a withdrawn order's vehicle to stock; notify customer and dealership.
 
         Raises:
-            VehicleNotFoundError: no such vehicle.
-            NotDeliveredError: it is not with a customer; NotWithdrawnError: it is and stays there.
+            VehicleNotFoundError: no vehicle has this VIN.
+            NotDeliveredError: it was not delivered; NotWithdrawnError: its order was not withdrawn.
         """
 
         async def returned(connection: Connection) -> Vehicle:
@@ -117,14 +117,19 @@ class Withdrawal:
             assignment = await self._tables.vehicles.assignment(vin, within=connection)
             if assignment is None or vehicle.state is not VehicleState.DELIVERED:
                 raise NotDeliveredError(
-                    f"The vehicle {vin} is {vehicle.state}; only a delivered one is returned.",
+                    (
+                        f"The vehicle {vin} is {vehicle.state}; only a delivered "
+                        "vehicle can be returned."
+                    ),
                     vin=vin,
                 )
             order = await self._tables.orders.get_locked(assignment.order_id, within=connection)
             if order.state is not OrderState.WITHDRAWN:
                 raise NotWithdrawnError(
-                    f"The order {order.id}, for which {vin} was delivered, is {order.state}; "
-                    "record the withdrawal from it first.",
+                    (
+                        f"The order {order.id} of the vehicle {vin} is {order.state}. "
+                        "Record its withdrawal first."
+                    ),
                     vin=vin,
                 )
             await self._back(order, vin, within=connection)
@@ -133,7 +138,7 @@ class Withdrawal:
         return await self._tables.billing.database.in_transaction(returned)
 
     async def awaits_return(self, order: Order) -> bool:
-        """Say whether the vehicle of a withdrawn order is still with its customer."""
+        """Return whether a withdrawn order's vehicle is still with the customer."""
         if order.vin is None or order.state is not OrderState.WITHDRAWN:
             return False
         assignment = await self._tables.vehicles.assignment(order.vin)
@@ -156,9 +161,7 @@ class Withdrawal:
         if not can(order.state, OrderEvent.DESISTIMIENTO):
             raise CannotWithdrawError(f"The order {order.id} is {order.state} and has ended.")
         if not self.may_withdraw(order):
-            raise CannotWithdrawError(
-                f"The order {order.id} was delivered longer ago than the law lets withdraw."
-            )
+            raise CannotWithdrawError(f"The withdrawal period of the order {order.id} is over.")
         finals = await self._tables.payments_of(order, PaymentType.FINAL, within=within)
         if any(payment.state in OPEN for payment in finals):
             raise FinalPaymentOpenError(order=str(order.id))
@@ -180,8 +183,11 @@ class Withdrawal:
             await self._tables.notifications.alert(
                 WITHDRAWN_AFTER_REGISTRATION,
                 order.id,
-                f"The order {order.id} was {before} when its customer withdrew; call off the "
-                f"transport and the matriculation of {order.vin}, or have it brought back.",
+                (
+                    f"The order {order.id} was {before} at its withdrawal. Cancel the "
+                    f"transport and the matriculation of {order.vin}, or arrange its "
+                    "return."
+                ),
                 within=within,
             )
         return order

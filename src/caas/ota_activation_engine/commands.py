@@ -1,9 +1,9 @@
-"""Commands to vehicles (Diagrams 4 and 8): how long they are tried, and how they look on the wire.
+"""Commands to vehicles (Diagrams 4 and 8): retry limits, and the wire format.
 
-What a command says is not decided here: it carries the desired state, which the database works out
-from the entitlement's terms when the command is recorded (decision 82).
+A command carries the desired state, which the database derives from the entitlement's terms when
+the command is recorded (decision 82).
 
-Rule a change must keep: the id of a command is random.
+Rule a change must keep: a command's id is random.
 """
 
 from typing import Final
@@ -23,20 +23,19 @@ ACTIVATION_SECONDS_MAX: Final = 600.0
 SYNCHRONIZATION_SECONDS_MAX: Final = 30 * 86400.0
 RESEND_SECONDS: Final = 20.0
 RESEND_DOUBLINGS_MAX: Final = 5
-"""Of a second, until a vehicle that was not reached is tried as rarely as one that is silent."""
+"""Doublings of a second before an unreachable vehicle is retried as rarely as a silent one."""
 ATTEMPTS_MAX: Final = 3
 
 
 def activation_command(time_scale: TimeScale) -> Command:
-    """Return the command of a purchase whose funds are held; the purchase waits for its answer."""
+    """Return the command of a purchase whose payment is authorized."""
     return Command(command_id=random_id(), deadline_in=time_scale.seconds(ACTIVATION_SECONDS_MAX))
 
 
 def restoring_command(time_scale: TimeScale) -> Command:
-    """Return the command that fences a failed purchase off (decision 16).
+    """Return the command that restores the desired state after a failed purchase (decision 16).
 
-    It carries what the other terms say: the service stays on as long as it is paid for, else it is
-    switched off.
+    It carries what the remaining terms require: the service stays on while it is paid for.
     """
     return Command(
         command_id=random_id(),
@@ -46,7 +45,7 @@ def restoring_command(time_scale: TimeScale) -> Command:
 
 
 def wire(command: OtaCommand) -> VehicleCommand:
-    """Return the command as it goes to the vehicle."""
+    """Return the command in its wire format."""
     return VehicleCommand(
         command_id=str(command.command_id),
         vin=command.vin,

@@ -1,7 +1,7 @@
-"""What a vehicle's acknowledgement is in our books: evidence, or an answer that proves nothing.
+"""Stored forms of a vehicle's acknowledgement: evidence, or a rejected answer.
 
-Rules a change must keep: what was signed is kept as the text it was signed as (decision 15); of
-what is refused no word is kept (decision 106).
+Rules a change must keep: signed content is stored exactly as it was signed (decision 15); of a
+rejected acknowledgement only a digest is stored (decision 106).
 """
 
 import base64
@@ -17,13 +17,13 @@ from caas.external_systems.vehicle_messages import Acknowledgement
 
 
 class EvidenceRefusedError(RefusedError):
-    """This acknowledgement proves nothing; it was counted and changes nothing."""
+    """The acknowledgement is invalid. It was counted and changes nothing."""
 
     code = "evidence_refused"
 
 
 def evidence_in(acknowledgement: Acknowledgement) -> Evidence:
-    """Return what proves a delivery."""
+    """Return the evidence that proves a delivery."""
     return Evidence(
         id=new_id(),
         kind="vehicle_acknowledgement",
@@ -39,7 +39,7 @@ def evidence_in(acknowledgement: Acknowledgement) -> Evidence:
 
 
 def answer_in(acknowledgement: Acknowledgement, command: OtaCommand) -> VehicleAnswer:
-    """Return what a vehicle said of a command."""
+    """Return a vehicle's answer to a command."""
     return VehicleAnswer(
         subject=command.subject,
         command_id=command.command_id,
@@ -56,7 +56,7 @@ def answer_in(acknowledgement: Acknowledgement, command: OtaCommand) -> VehicleA
 def refused_in(
     acknowledgement: Acknowledgement, command: OtaCommand | None, *, because: str
 ) -> RefusedAnswer:
-    """Return what is kept of an acknowledgement that proves nothing.
+    """Return what is stored of a rejected acknowledgement.
 
     The digest is SHA-256 over the signed text, a vertical bar and the signature in base64.
     """

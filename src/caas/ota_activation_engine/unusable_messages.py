@@ -1,10 +1,10 @@
-"""Counts what comes on vehicles' response topics and is no acknowledgement.
+"""Counts messages on vehicles' response topics that are not acknowledgements.
 
-A broken or broken-into vehicle may say any number of such messages. They are added up here, and
-once a second each reason is one line of the log and each vehicle's one row in the books.
+A faulty or compromised vehicle may send any number of them. Once a second each reason becomes one
+log line and each vehicle one row.
 
-Rules a change must keep: `take` never fails and never waits; what is remembered is limited, and so
-are lines and rows; none of the message's words is kept.
+Rules a change must keep: `take` never fails and never blocks; memory, log lines and rows are
+bounded; no message content is stored.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ _log = structlog.get_logger()
 
 
 class UnusableMessages:
-    """A tally, written down once a second while there is anything to write."""
+    """A counter that is flushed once a second."""
 
     def __init__(self, database: Database) -> None:
-        """Count in this database."""
+        """Store the counts in this database."""
         self._database = database
         self._counts: Counter[tuple[str, str]] = Counter()
         self._examples: dict[Unusable, tuple[str, str, int]] = {}
@@ -38,7 +38,7 @@ class UnusableMessages:
         self._closing = asyncio.Event()
 
     def take(self, topic: str, reason: Unusable, sentence: str) -> None:
-        """Count one; a VIN beyond those remembered is counted as unknown."""
+        """Count a message; a VIN beyond the limit counts as unknown."""
         key = (vehicle_of(topic), str(reason))
         if key not in self._counts and len(self._counts) >= REMEMBERED_MAX:
             key = ("", str(reason))
@@ -49,7 +49,7 @@ class UnusableMessages:
             self._writing = asyncio.get_running_loop().create_task(self._keep_writing())
 
     async def close(self) -> None:
-        """Write what is left; whoever sends messages is closed already."""
+        """Flush the remaining counts, after the message source was closed."""
         self._closing.set()
         if self._writing is not None:
             await asyncio.wait([self._writing])
@@ -63,7 +63,7 @@ class UnusableMessages:
             await self._write()
 
     async def _write(self) -> None:
-        """Write both; what the database does not take is kept for the next time."""
+        """Write log lines and rows; counts that cannot be stored are kept."""
         examples, self._examples = self._examples, {}
         for reason, (topic, sentence, times) in examples.items():
             _log.warning(

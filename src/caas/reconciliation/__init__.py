@@ -1,10 +1,7 @@
-"""Reconciliation (Diagram 10): the gateway's settlement reports against our records, both ways.
+"""Reconciliation (Diagram 10): compares the gateway's settlement reports with our records.
 
-`Reconciliation` is the room as `app` builds it: reconcile a day, from the gateway or from a file;
-investigate and resolve what differs; judge and seal a day; report on it; judge a run again.
-
-Rules a change must keep: everything a caller may do stands here or on the desks it shows; the
-parts know each other downwards only (fetching, comparison, updating; runs; schedule).
+Rule a change must keep: imports between the modules go one way: schedule, runs, then fetching,
+comparison and apply_results.
 """
 
 from datetime import date
@@ -62,7 +59,7 @@ __all__ = [
 
 
 class Reconciliation:
-    """The room of Diagram 10."""
+    """Reconciles days, resolves discrepancies, seals days, and reports on them (Diagram 10)."""
 
     def __init__(
         self,
@@ -103,7 +100,7 @@ class Reconciliation:
         self._build_jobs(alert, settings)
 
     def _build_jobs(self, alert: Alert, settings: ReconciliationSettings) -> None:
-        """Set up what happens by itself: every day's run, and what is dropped into a folder."""
+        """Set up the scheduled jobs and the drop folder."""
         self._schedule = Schedule(
             tables=self._tables,
             days=self.days,
@@ -122,7 +119,7 @@ class Reconciliation:
         )
 
     def _build_investigation(self, zone: ZoneInfo) -> None:
-        """Set up the desk at which discrepancies are decided, one by one or by rule."""
+        """Set up the investigation of discrepancies."""
         claims = GatewayClaims(self._tables.database, zone=zone)
         self.investigation = Investigation(
             self._tables,
@@ -141,18 +138,18 @@ class Reconciliation:
 
     @property
     def gateway_name(self) -> str:
-        """Whose reports these are."""
+        """Return the name of the reconciled gateway."""
         return self._gateway_name
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the scheduled jobs, the lines to be told, the decisions to be carried out."""
+        """Register the job handlers."""
         self._late_lines.register(jobs)
         self._resolution_actions.register(jobs)
         self._schedule.register(jobs)
         self._drop_folder.register(jobs)
 
     async def begin_schedule(self) -> None:
-        """Have every day reconciled, and dropped files taken; saying it again changes nothing."""
+        """Schedule the recurring jobs; idempotent."""
         await self._schedule.begin()
         await self._drop_folder.begin()
 
@@ -161,20 +158,21 @@ class Reconciliation:
         day: date,
         *,
         file: Path | None = None,
-        expected: Expected = Expected(),  # noqa: B008 - it is frozen, and says nothing
+        expected: Expected = Expected(),  # noqa: B008 - it is frozen
         mode: str = CLOSE,
         progress: Progress = lambda *_: None,
         patience_seconds: float = 0.0,
     ) -> Reconciled:
-        """Reconcile a day: fetch its report (or take it from a file), compare, update, judge.
+        """Reconcile a day: fetch or read its report, compare, apply, and set the verdict.
 
-        What comes for a sealed day goes to the next open day, named as late. When another run is
-        under way, it is waited for as long as one has patience.
+        New lines for a sealed day go to the next open day as late lines. If another run is in
+        progress, wait up to `patience_seconds`.
 
         Raises:
-            BadReportError: the report cannot be used; nothing was applied.
-            ReportUnavailableError: the gateway gave no usable answer; say it again later.
-            AlreadyReconcilingError, DaySealedError, DayOutOfReachError: not now, or never.
+            BadReportError: the report is invalid; nothing was applied.
+            ReportUnavailableError: the gateway returned no usable response; retry later.
+            AlreadyReconcilingError, DaySealedError, DayOutOfReachError: the day cannot be
+                reconciled now.
         """
         return await self._runs.reconcile(
             day, file=file, expected=expected, mode=mode, progress=progress,
@@ -184,7 +182,7 @@ class Reconciliation:
     async def reconcile_content(
         self, day: date, content: bytes, *, expected: Expected, patience_seconds: float = 0.0
     ) -> Reconciled:
-        """Reconcile a day from a file that was sent; as `reconcile` does."""
+        """Reconcile a day from an uploaded file; see `reconcile`."""
         async with self._runs.kept_for_now(content) as file:
             return await self._runs.reconcile(
                 day, file=file, expected=expected, patience_seconds=patience_seconds
@@ -193,28 +191,28 @@ class Reconciliation:
     async def preview_content(
         self, content: bytes, mapping: dict[str, Any] | None = None
     ) -> Preview:
-        """Say what a file that was sent would be read as; nothing of it is written down.
+        """Show how an uploaded file would be read; nothing is stored.
 
         Raises:
-            BadReportError: it cannot be read.
+            BadReportError: the file cannot be read.
         """
         async with self._runs.kept_for_now(content) as file:
             return await self._runs.preview(file, mapping)
 
     async def preview(self, file: Path, mapping: dict[str, Any] | None = None) -> Preview:
-        """Say what a file would be read as; nothing of it is written down.
+        """Show how a file would be read; nothing is stored.
 
         Raises:
-            BadReportError: it cannot be read.
+            BadReportError: the file cannot be read.
         """
         return await self._runs.preview(file, mapping)
 
     async def replay(self, run_id: UUID) -> str:
-        """Judge again what a run compared; return the digest of the outcome, which is the run's.
+        """Repeat a run's comparison; return the digest of its result, which must equal the run's.
 
         Raises:
             RunNotFoundError: no run has this id.
-            NotReplayableError: what it compared is not on this machine.
+            NotReplayableError: the compared data is not on this machine.
         """
         return await self._runs.replay(run_id)
 
@@ -227,41 +225,41 @@ class Reconciliation:
         return await self.days.run(run_id)
 
     async def runs_of(self, day: date) -> list[ReconciliationRun]:
-        """Return a day's runs, the newest first."""
+        """Return a day's runs, newest first."""
         return await self.days.runs_of(self._gateway_name, day)
 
     async def listed(self) -> list[ReconciliationDay]:
-        """Return the days with their verdicts, the newest first."""
+        """Return the days with their verdicts, newest first."""
         return await self.days.listed(self._gateway_name)
 
     async def quarantined(self, day: date) -> list[QuarantinedRow]:
-        """Return the lines of a day that could not be read, released or not."""
+        """Return a day's unreadable lines, including released ones."""
         return await self.reports.quarantined(self._gateway_name, day)
 
     async def verdict(self, day: date) -> ReconciliationDay:
-        """Judge a day by what is stored now.
+        """Compute a day's verdict from the stored data.
 
         Raises:
-            DayNotFoundError: it was never compared.
+            DayNotFoundError: the day was never compared.
         """
         return await self.days.get(self._gateway_name, day)
 
     async def seal(self, day: date, *, by: str) -> ReconciliationDay:
-        """Seal a closed day with its report; nothing of it changes any more.
+        """Seal a closed day with its report; afterwards the day cannot change.
 
         Raises:
-            DayNotClosedError: it is incomplete, has open discrepancies, or is sealed already.
+            DayNotClosedError: it is incomplete, has open discrepancies, or is already sealed.
         """
         return await self.days.seal(self._gateway_name, day, by=by, forms=self.reporting.written)
 
     async def release_quarantined(
         self, report_id: UUID, place: int, *, by: str, note: str
     ) -> ReconciliationDay:
-        """Say why a line that could not be read need not come again; return its day.
+        """Release an unreadable line with a reason; return its day.
 
         Raises:
-            QuarantinedLineNotFoundError: none is kept aside at this place.
-            DaySealedError: nothing of its day changes any more.
+            QuarantinedLineNotFoundError: no line is quarantined at this place.
+            DaySealedError: the day is sealed.
         """
         report = await self.reports.get(report_id)
         if report is None:

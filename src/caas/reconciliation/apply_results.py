@@ -1,13 +1,12 @@
-"""Diagram 10, "Update internal records": what follows from the class of each line.
+"""Diagram 10, "Update internal records": applies the classified lines to our records.
 
-A line that agrees settles its payment, if a webhook has not; a line that differs opens a
-discrepancy and changes nothing else; a line that brings what a discrepancy waited for resolves it.
-Lines are stored with what follows from them in the same commit, a piece at a time, so that a run
-that was stopped anywhere goes on where it stopped and ends the same.
+A matching line settles its payment, unless a webhook already did. A differing line opens a
+discrepancy. A line that a discrepancy was waiting for resolves it. Lines and their effects are
+committed in batches, so an interrupted run resumes where it stopped.
 
-Rules a change must keep: money that a line moves is in the ledger by the line itself; a payment is
-moved only from where the comparison saw it, and otherwise told as a late word by the door that
-webhooks use; pieces are committed in their order.
+Rules a change must keep: a line's ledger entries reference the line; a payment is changed only from
+the state the comparison saw, and otherwise through the webhook path; batches are committed in
+order.
 """
 
 import asyncio
@@ -55,7 +54,7 @@ OF_REFUNDS: Final = frozenset({"refund", "refund_reversal"})
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of it, by class, and the digest of the whole outcome."""
+    """Counts by class, and the digest of the whole result."""
 
     counts: dict[str, int]
     output_hash: str
@@ -63,14 +62,14 @@ class Applied:
 
 @dataclass(slots=True)
 class _Known:
-    """Where this run itself has left a payment that it settles in several steps."""
+    """The state in which this run left a payment that it settles in several steps."""
 
     versions: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Lines of one commit, those of them that need more than storing, and who hears of it."""
+    """The lines of one commit, those that need more than storing, and the payments to notify."""
 
     sums: Sums
     lines: bytes
@@ -79,7 +78,7 @@ class _Piece:
 
 
 class ResultApplication:
-    """Stores lines, and does what follows from them."""
+    """Stores lines and applies their effects."""
 
     def __init__(
         self,
@@ -90,7 +89,7 @@ class ResultApplication:
         days: ReconciliationDays,
         chunk_lines: int = CHUNK_LINES,
     ) -> None:
-        """Apply to these books, so many lines a commit."""
+        """Use these tables and commit `chunk_lines` lines at a time."""
         self._tables = tables
         self._refunds = Refunds(tables.database)
         self._reports = reports
@@ -101,7 +100,7 @@ class ResultApplication:
     async def apply(
         self, run: Run, bench: Workbench, progress: Progress, throttle: Throttle
     ) -> Applied:
-        """Apply a comparison."""
+        """Apply the result of a comparison."""
         awaited = bench.folder / "awaited.csv"
         await self._discrepancies.awaited(awaited)
         await asyncio.to_thread(bench.set_apart, awaited)
@@ -121,15 +120,15 @@ class ResultApplication:
                     )
                     await pieces.begin(partial(self._one_piece, run, piece, known, throttle))
             output_hash = await asyncio.to_thread(outcome.end)
-        counts += await self._besides(run, bench, known)
+        counts += await self._apply_remaining(run, bench, known)
         return Applied(dict(counts), output_hash)
 
     async def _one_piece(
         self, run: Run, piece: _Piece, known: _Known, throttle: Throttle, turn: Turn
     ) -> None:
-        """Store a piece while the one before it may still be stored; all else waits for that one.
+        """Store a batch in parallel with the previous one, and wait for that before the rest.
 
-        Only what several pieces touch has to wait: the report's sums, payments, discrepancies.
+        Only the report totals, payments and discrepancies are shared between batches.
         """
 
         async def together(connection: Connection) -> _Known:
@@ -148,13 +147,15 @@ class ResultApplication:
     async def _follow(
         self, run: Run, rows: Sequence[Row], known: _Known, connection: Connection
     ) -> _Known:
-        """Open what differs, settle what agrees, resolve what waited for these lines."""
+        """Open discrepancies, settle matching payments, and resolve awaited lines."""
         differing = [row for row in rows if row["class"] not in AGREEING]
         await self._discrepancies.open(
             [discrepancy_of(run, row) for row in differing], within=connection
         )
         after = await self._settle(run, rows, known, connection)
-        await self._leave_late(run, [row for row in differing if is_evidence(row)], connection)
+        await self._enqueue_late_lines(
+            run, [row for row in differing if is_evidence(row)], connection
+        )
         await self._resolve_awaiting(rows, connection)
         return after
 
@@ -173,7 +174,7 @@ class ResultApplication:
         refused = [
             row for row, it in zip(settling, transitioned, strict=True) if not it.transitioned
         ]
-        await self._leave_late(run, refused, connection)
+        await self._enqueue_late_lines(run, refused, connection)
         await self._refunds.wake_all(
             [transition.payment_id for transition in transitions], within=connection
         )
@@ -185,8 +186,10 @@ class ResultApplication:
             }
         )
 
-    async def _leave_late(self, run: Run, rows: Iterable[Row], connection: Connection) -> None:
-        """Leave work behind that tells the payment, by the door that webhooks use."""
+    async def _enqueue_late_lines(
+        self, run: Run, rows: Iterable[Row], connection: Connection
+    ) -> None:
+        """Enqueue a job that notifies the payment as a webhook would."""
         work = [
             (
                 LATE_LINE,
@@ -205,7 +208,7 @@ class ResultApplication:
         await self._tables.jobs.add_all(work, within=connection)
 
     async def _resolve_awaiting(self, rows: Sequence[Row], connection: Connection) -> None:
-        """A late settlement, or an unlisted refund, resolves itself when its line comes (36)."""
+        """Resolve late settlements and unlisted refunds whose line has arrived (decision 36)."""
         reported = [row for row in rows if row["class"] in POSTING and row["payment_id"]]
         await self._end_listed(reported, connection)
         settles = {UUID(row["payment_id"]): row for row in reported if row["settles"] is not None}
@@ -218,21 +221,21 @@ class ResultApplication:
                 await self._resolves_itself(waiting, (), line_of(row), row["class"], connection)
 
     async def _end_listed(self, rows: Sequence[Row], connection: Connection) -> None:
-        """End unlisted refunds of these lines' payments; what a person booked is taken back."""
+        """Resolve unlisted refunds of these lines' payments and reverse manual entries."""
         refunded = [UUID(row["payment_id"]) for row in rows if row["type"] in OF_REFUNDS]
         if not refunded:
             return
         for it in await self._discrepancies.listed_since(refunded, within=connection):
             await self._resolves_itself(it.discrepancy, (), it.line, it.line_class, connection)
 
-    async def _besides(self, run: Run, bench: Workbench, known: _Known) -> Counter[str]:
-        """Follow what is no new line: lines judged again, and records without one."""
+    async def _apply_remaining(self, run: Run, bench: Workbench, known: _Known) -> Counter[str]:
+        """Apply the rest: lines compared again, and records without a line."""
         again = await asyncio.to_thread(bench.besides, "again")
-        lacking = await asyncio.to_thread(bench.besides, "book")
+        missing_records = await asyncio.to_thread(bench.besides, "book")
         counts: Counter[str] = Counter()
         for piece in _pieces(again, self._chunk_lines):
-            counts += await self._judged_again(run, piece, known)
-        for piece in _pieces(lacking, self._chunk_lines):
+            counts += await self._apply_rejudged(run, piece, known)
+        for piece in _pieces(missing_records, self._chunk_lines):
             unlisted = [
                 UUID(row["payment_id"])
                 for row in piece
@@ -247,8 +250,8 @@ class ResultApplication:
             await self._close(run)
         return counts
 
-    async def _judged_again(self, run: Run, rows: Sequence[Row], known: _Known) -> Counter[str]:
-        """What our records lacked has come: the line is taken now, and its discrepancy ends."""
+    async def _apply_rejudged(self, run: Run, rows: Sequence[Row], known: _Known) -> Counter[str]:
+        """Apply lines whose missing record now exists, and resolve their discrepancies."""
         agreeing = [row for row in rows if row["class"] in POSTING]
         if not agreeing:
             return Counter()
@@ -302,7 +305,7 @@ class ResultApplication:
         await brought_by_its_line(discrepancy.id, line, within=connection)
 
     async def _close(self, run: Run) -> None:
-        """Write down that both directions were compared, and what is missing by now."""
+        """Record that both directions were compared and which records still lack a line."""
         async with self._tables.database.transaction() as connection:
             listed = await self._discrepancies.listed_since_of(
                 run.gateway, run.day, within=connection
@@ -314,7 +317,7 @@ class ResultApplication:
 
 
 def _transition(run: Run, row: Row, known: _Known) -> Transition:
-    """The bank confirms, wholly or in part, where the comparison saw the payment."""
+    """Apply "Bank confirms", in full or in part, if the payment is still in the state compared."""
     version, settled = known.versions.get(row["payment_id"], (row["version"], row["settled"]))
     whole = row["settles"] >= row["captured"]
     to_state = PaymentState.SETTLED if whole else PaymentState.CAPTURING

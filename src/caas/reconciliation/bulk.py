@@ -1,7 +1,7 @@
-"""Many discrepancies decided by one rule, and the claims that decisions filed on the provider.
+"""Bulk resolution of discrepancies by rule, and claims on the provider.
 
-Rules a change must keep: one by one or by rule, the same limits hold; a rule's whole amount decides
-whether a second person must agree, so that many small amounts are not one large one in disguise.
+Rule a change must keep: the approval limit applies to the total of a rule, so that splitting a
+large amount does not avoid the second approver.
 """
 
 from collections import defaultdict
@@ -37,28 +37,28 @@ ClaimStatus = Literal["sent", "accepted", "paid", "refused"]
 
 
 class RuleTooWideError(RefusedError):
-    """The rule meets more than 1000 discrepancies; name a day, a kind or a smaller amount."""
+    """The rule matches more than 1000 discrepancies. Add a day, a kind or a smaller amount."""
 
     code = "rule_too_wide"
 
 
 class ReceiptRefusedError(RefusedError):
-    """A claim that was sent has the provider's receipt: 1 to 200 characters, no card number."""
+    """A submitted claim needs the provider's receipt: 1 to 200 characters, no card number."""
 
     code = "receipt_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkRule:
-    """Which discrepancies a rule meets: of a kind, in a currency, of a day, up to an amount."""
+    """Which discrepancies to resolve: kind, currency, day, and maximum amount."""
 
     kind: DiscrepancyKind
     currency: str
     day: date | None = None
     amount_max: int | None = None
 
-    def meets(self, found: Discrepancy) -> bool:
-        """Whether it meets this one."""
+    def matches(self, found: Discrepancy) -> bool:
+        """Return whether the rule matches a discrepancy."""
         return (
             found.status in DECIDABLE
             and found.currency == self.currency
@@ -68,7 +68,7 @@ class BulkRule:
 
 @dataclass(slots=True)
 class BulkDone:
-    """What became of the discrepancies that a rule met."""
+    """Result of a bulk resolution."""
 
     id: UUID
     met: int
@@ -79,7 +79,7 @@ class BulkDone:
 
 
 class Bulk:
-    """Decides by rule."""
+    """Resolves discrepancies by rule."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Bulk:
         claims: GatewayClaims,
         gateway: str,
     ) -> None:
-        """Decide at this desk."""
+        """Use this gateway's discrepancies and claims."""
         self._discrepancies = discrepancies
         self._investigation = investigation
         self._claims = claims
@@ -98,10 +98,10 @@ class Bulk:
     async def resolve(
         self, rule: BulkRule, *, resolution: Resolution, note: str, by: Actor
     ) -> BulkDone:
-        """Decide everything that a rule meets, or propose to when a second person must agree.
+        """Resolve every matching discrepancy, or propose it if the total needs a second approver.
 
         Raises:
-            RuleTooWideError: it meets too many.
+            RuleTooWideError: it matches too many.
         """
         text = checked_note(note)
         met = await self._met(rule)
@@ -120,10 +120,10 @@ class Bulk:
         return done
 
     async def approve(self, bulk_id: UUID, *, by: Actor) -> int:
-        """Agree, as the second person, to all that one rule proposed; return how many.
+        """Approve a proposed bulk resolution as the second person; return the number resolved.
 
         Raises:
-            SamePersonError: whoever proposed it cannot approve it.
+            SamePersonError: the proposer cannot approve.
         """
         proposed = await self._discrepancies.proposed_in_bulk(bulk_id)
         for discrepancy_id in proposed:
@@ -131,7 +131,7 @@ class Bulk:
         return len(proposed)
 
     async def reject(self, bulk_id: UUID, *, note: str, by: Actor) -> int:
-        """Turn down all that one rule proposed; return how many."""
+        """Reject a proposed bulk resolution; return the number of discrepancies reopened."""
         text = checked_note(note)
         proposed = await self._discrepancies.proposed_in_bulk(bulk_id)
         for discrepancy_id in proposed:
@@ -139,13 +139,13 @@ class Bulk:
         return len(proposed)
 
     async def proposed(self) -> list[ProposedBulk]:
-        """Return what rules proposed and waits for a second person, the oldest first."""
+        """Return bulk resolutions awaiting approval, oldest first."""
         return await self._discrepancies.proposed_bulks(self._gateway)
 
     async def claims(
         self, *, status: str | None = None, open_only: bool = False
     ) -> list[GatewayClaim]:
-        """Return the claims on the provider, the soonest due first."""
+        """Return claims on the provider, earliest due date first."""
         return await self._claims.listed(self._gateway, status=status, open_only=open_only)
 
     async def claim_step(
@@ -157,17 +157,17 @@ class Bulk:
         note: str,
         by: Actor,
     ) -> GatewayClaim:
-        """Write down what became of a claim.
+        """Update the status of a claim.
 
-        Refused above the limit of one person, it is a loss that two decide about: the first one who
-        says so proposes it, another account that says so agrees.
+        A refusal above the single-approver limit is a loss under dual control: the first account
+        proposes it and a second one approves.
 
         Raises:
-            ReceiptRefusedError: it was sent, accepted or paid, and has no receipt.
-            ClaimNotFoundError, ClaimEndedError: there is none, or nothing changes any more.
-            SamePersonError, ApprovalNeedsAccountError, ApproverNotValidError: the refusal waits for
-                another person.
-            LineAwaitedError: it ends with the line of its payment.
+            ReceiptRefusedError: the new status requires a receipt.
+            ClaimNotFoundError, ClaimEndedError: no such claim, or it is closed.
+            SamePersonError, ApprovalNeedsAccountError, ApproverNotValidError: the refusal needs
+                another approver.
+            LineAwaitedError: the claim ends when the payment's line arrives.
         """
         claim = await self._claims.get(discrepancy_id)
         known = receipt or claim.receipt
@@ -200,7 +200,7 @@ class Bulk:
         met: list[Discrepancy] = []
         page = await self._discrepancies.listed(asked)
         while page:
-            met += [found for found in page if rule.meets(found)]
+            met += [found for found in page if rule.matches(found)]
             if len(met) > BULK_MAX:
                 raise RuleTooWideError
             page = await self._discrepancies.listed(asked, after=page[-1].id)

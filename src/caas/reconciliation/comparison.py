@@ -1,12 +1,11 @@
-"""Diagram 10, "Compare with internal records": the report against the book as of one instant.
+"""Diagram 10, "Compare with internal records": report lines against one snapshot.
 
-The lines are on the workbench; what the Billing Database knew comes there from one snapshot; one
-engine judges. The outcome is a pure function of what was compared and of the rule: the same
-relations give the same bytes, whichever engine runs.
+The lines and the snapshot are loaded into the workbench, and one engine classifies them. The result
+depends only on the compared data and the rule, not on the engine.
 
-Rules a change must keep: the snapshot is taken after the report was fetched, so that what a line
-speaks of is known; both directions are compared when a day is closed; every line comes out once
-and the sums are those of the report, or nothing is applied.
+Rules a change must keep: the snapshot is taken after the report was fetched, so that it includes
+every payment the lines refer to; closing a day compares both directions; every line is classified
+exactly once and the totals equal the report's, or nothing is applied.
 """
 
 import asyncio
@@ -47,14 +46,14 @@ ONE_DAY: Final = timedelta(days=1)
 
 
 class NotOurReportError(BadReportError):
-    """Most lines speak of payments nobody made here: it is the report of another account."""
+    """Most lines refer to payments that are not ours; the report belongs to another account."""
 
     code = "not_our_report"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """By what is judged: the day, the fees agreed, and since when deliveries are looked at."""
+    """Comparison parameters: the day, the agreed fees, and how far back deliveries are checked."""
 
     day: date
     fees: FeeTerms | None
@@ -67,14 +66,14 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was compared: as of when, and by which engine."""
+    """What was compared: the snapshot time and the engine."""
 
     as_of: datetime
     engine: str
 
 
 class Comparison:
-    """Holds a report against the book."""
+    """Compares a report with our records."""
 
     def __init__(
         self,
@@ -84,7 +83,7 @@ class Comparison:
         engine: ReconciliationEngine | None,
         small_lines_max: int = SMALL_LINES_MAX,
     ) -> None:
-        """Compare with this database; large reports go to this engine, or stay on the workbench."""
+        """Compare with this database; `engine` handles more than `small_lines_max` lines."""
         self._database = database
         self._zone = zone
         self._engine = engine
@@ -93,14 +92,14 @@ class Comparison:
     async def compare(
         self, gateway: str, report_id: str, terms: Terms, bench: Workbench, throttle: Throttle
     ) -> Compared:
-        """Judge every line on the workbench, and every record that lacks one.
+        """Classify every line on the workbench, and every record without a line.
 
         Raises:
-            NotOurReportError: the report is of another account.
+            NotOurReportError: the report belongs to another account.
         """
         folder = bench.folder
-        again, reported, seen = (folder / f"{name}.csv" for name in ("again", "told", "seen"))
-        besides, seen_besides = (folder / f"{name}.csv" for name in ("besides", "seen_besides"))
+        again, reported, seen = (folder / f"{name}.csv" for name in ("again", "reported", "seen"))
+        others, others_seen = (folder / f"{name}.csv" for name in ("others", "others_seen"))
         replayed_lines = folder / "replayed_lines.csv"
 
         def take_again() -> Path:
@@ -114,9 +113,7 @@ class Comparison:
         await throttle.rest()
         async with reconciliation_snapshot(self._database) as book:
             some = await book.replayed_lines_all(gateway, again, since=terms.last_run_as_of)
-            keys = await throttle.side_by_side(
-                take_again, partial(self._look_for_lacking, book, terms)
-            )
+            keys = await throttle.side_by_side(take_again, partial(self._find_missing, book, terms))
             await throttle.side_by_side(
                 partial(bench.take_fresh, report_id), partial(book.reported, keys, reported)
             )
@@ -126,13 +123,13 @@ class Comparison:
             await book.take_transactions(transactions)
             if some:
                 await book.replayed_lines_of_known(gateway, replayed_lines)
-            await book.besides(besides)
-            await book.seen_of_besides(seen_besides)
+            await book.besides(others)
+            await book.seen_of_besides(others_seen)
             as_of = book.as_of
         if some:
             await asyncio.to_thread(bench.take_again, replayed_lines)
-        await asyncio.to_thread(bench.take_besides, besides)
-        await asyncio.to_thread(bench.take_seen, seen, seen_besides)
+        await asyncio.to_thread(bench.take_besides, others)
+        await asyncio.to_thread(bench.take_seen, seen, others_seen)
         await asyncio.to_thread(bench.take_terms, _row_of(terms))
         await asyncio.to_thread(bench.take_fees, [asdict(it) for it in terms.fees_by_method])
         engine = await self.judge(bench, throttle)
@@ -140,7 +137,7 @@ class Comparison:
         return Compared(as_of, engine)
 
     async def judge(self, bench: Workbench, throttle: Throttle) -> str:
-        """Run the one text where it runs best for this size; return the engine's name."""
+        """Run the comparison on the best engine for its size; return the engine's name."""
         text = classification()
         engine = await self._engine_for(await asyncio.to_thread(bench.count))
         if engine is None:
@@ -157,7 +154,7 @@ class Comparison:
             return PostgresqlEngine(self._database)
         return self._engine
 
-    async def _look_for_lacking(self, book: ReconciliationSnapshot, terms: Terms) -> None:
+    async def _find_missing(self, book: ReconciliationSnapshot, terms: Terms) -> None:
         if not terms.closing:
             return
         await book.late(late_windows(terms.day, terms.last_day, self._zone))
@@ -166,9 +163,9 @@ class Comparison:
 
 
 def late_windows(day: date, last_day: date | None, zone: ZoneInfo) -> list[LateWindow]:
-    """Return the captures that become late by this day and were not late by the last.
+    """Return the capture periods whose settlement becomes late on this day.
 
-    A settlement is late on the first day after the one it was expected on (decision 36).
+    A settlement is late on the first day after its expected day (decision 36).
     """
     first_expected = last_day if last_day is not None else day - LOOK_BACK_DAYS * ONE_DAY
     holidays = frozenset().union(
@@ -200,18 +197,16 @@ def _row_of(terms: Terms) -> dict[str, object]:
 
 
 def _check(bench: Workbench) -> None:
-    """Every line came out once and the sums tie out to the cent, or nothing is applied."""
+    """Check that every line was classified once and that the totals are equal to the cent."""
     reported, judged = bench.fresh(), bench.judged()
-    assert reported == judged, (
-        f"the classification lost lines: {reported} went in, {judged} came out"
-    )
-    strangers = sum(
+    assert reported == judged, f"the comparison lost lines: {reported} in, {judged} out"
+    unmatched = sum(
         row["lines"]
         for row in bench.classes()
         if row["standing"] == "new" and row["class"] == "missing_in_book"
     )
-    if strangers >= STRANGERS_MIN and strangers * 2 > judged.lines:
+    if unmatched >= STRANGERS_MIN and unmatched * 2 > judged.lines:
         raise NotOurReportError(
-            f"{strangers} of {judged.lines} lines speak of payments that nobody made here; it is "
-            "the report of another account."
+            f"{unmatched} of {judged.lines} lines refer to payments that are not "
+            "ours; the report belongs to another account."
         )

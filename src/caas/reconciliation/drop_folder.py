@@ -1,11 +1,10 @@
-"""A folder into which report files are dropped: recognised, applied by a job, and moved away.
+"""Drop folder: recognises dropped report files, applies them in a job, and moves them away.
 
-A file that is whole is read as what it is (decision 103), taken for the day its name or its own
-dates say, and moved to `done` or `refused`; a sentence beside it says what became of it.
+A complete file is applied for the day in its name or in its dates (decision 103) and moved to
+`done` or `refused`, next to a text file with the result.
 
-Rules a change must keep: level-triggered, so that a file which was applied and not moved is applied
-again without effect; a file that may still grow is left; a folder that cannot be used is an alert,
-and nothing else waits for it.
+Rules a change must keep: applying a file twice has no effect; a file that may still grow is left in
+place; an unusable folder raises an alert and blocks nothing else.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ from caas.rules.card_numbers import scrub
 DROPPED: Final = "take_dropped_reports"
 LOOK_SECONDS: Final = 10.0
 QUIET_SECONDS: Final = 5.0
-"""A file that did not change for so long is whole."""
+"""A file unchanged for this long is complete."""
 FILES_MAX: Final = 100
 DONE: Final = "done"
 REFUSED: Final = "refused"
@@ -49,7 +48,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class DroppedFile:
-    """A file as it lies there."""
+    """A file in the drop folder."""
 
     path: Path
     size: int
@@ -57,17 +56,17 @@ class DroppedFile:
 
     @property
     def key(self) -> str:
-        """Return its name, whatever bytes it has, as text that can be stored."""
+        """Return the name as storable text, whatever bytes it contains."""
         return os.fsencode(self.path.name).hex()
 
     @property
     def shown(self) -> str:
-        """Return its name as a person can read it."""
+        """Return the name in readable form."""
         return scrub(os.fsencode(self.path.name).decode("utf-8", "replace"))
 
 
 class DropFolder:
-    """Takes what is dropped into a folder."""
+    """Processes the files of a drop folder."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class DropFolder:
         gateway: str,
         quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
-        """Look into this folder; None looks nowhere."""
+        """Watch this folder; None watches nothing."""
         self._folder = folder
         self._tables = tables
         self._days = days
@@ -92,16 +91,16 @@ class DropFolder:
         self._quiet = timedelta(seconds=quiet_seconds)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the job."""
+        """Register the job handler."""
         jobs.register(DROPPED, self.look)
 
     async def begin(self) -> None:
-        """Make sure that the folder is looked into; saying it again changes nothing."""
+        """Schedule the job; idempotent."""
         if self._folder is not None:
             await self._tables.jobs.add_all([(DROPPED, self._subject, 0.0, {})])
 
     async def look(self, job: Job) -> Answer:
-        """Take what is whole, and remember what may still grow."""
+        """Process complete files, and record the size of files that may still grow."""
         if self._folder is None:
             return Done()
         try:
@@ -109,20 +108,23 @@ class DropFolder:
             growing, because = await self._take_whole(found, job.payload.get("growing", {}))
         except OSError as error:
             sentence = (
-                f"The folder of CAAS_REPORTS_FOLDER cannot be used ({error.strerror}): "
-                f"{self._folder}. Reports that lie there wait until it can."
+                "The folder of CAAS_REPORTS_FOLDER cannot be used "
+                f"({error.strerror}): {self._folder}. Its reports wait until it can."
             )
             await self._alert(FOLDER_CASE, self._subject, sentence)
             return RetryIn(LOOK_SECONDS, sentence, begins_anew=True)
         await self._tables.cases.close(
-            FOLDER_CASE, self._subject, resolution="The folder can be used.", owner="reconciliation"
+            FOLDER_CASE,
+            self._subject,
+            resolution="The folder is usable again.",
+            owner="reconciliation",
         )
         return RetryIn(LOOK_SECONDS, because, {"growing": growing}, begins_anew=True)
 
     async def _take_whole(
         self, found: list[DroppedFile], known: dict[str, list[object]]
     ) -> tuple[dict[str, list[object]], str | None]:
-        """Take the files that stayed as they were; return those left, and why one waits."""
+        """Process unchanged files; return the remaining ones, and why one waits."""
         _, now = await self._days.today()
         growing: dict[str, list[object]] = {}
         because = None
@@ -137,7 +139,7 @@ class DropFolder:
         return growing, because
 
     async def _take(self, file: DroppedFile) -> str | None:
-        """Apply a file and move it away; return why it has to wait, if it has to."""
+        """Apply a file and move it away; return the reason if it must wait."""
         preview = None
         try:
             preview = await self._preview(file.path)
@@ -150,26 +152,26 @@ class DropFolder:
             await self._refuse(file, error.sentence, is_reported=a_run_reported)
             return None
         except OSError as error:
-            await self._refuse(file, f"It cannot be read ({error.strerror}).")
+            await self._refuse(file, f"The file cannot be read ({error.strerror}).")
             return None
-        except Exception as error:  # one file must not stop those beside it
+        except Exception as error:  # one bad file must not block the others
             _log.exception("reconciliation.dropped_report_failed", file=file.shown)
-            await self._refuse(file, f"An error that nobody foresaw ({type(error).__name__}).")
+            await self._refuse(file, f"Unexpected error ({type(error).__name__}).")
             return None
         late = done.run.late_of
         counts = ", ".join(f"{number} {name}" for name, number in sorted(done.run.counts.items()))
         sentence = (
-            f"{preview.format}, taken for {day}: {done.run.lines} new lines"
+            f"{preview.format}, applied for {day}: {done.run.lines} new lines"
             f"{f' ({counts})' if counts else ''}. The day {done.day.day} is {done.day.verdict}."
             f"{f' {done.run.because}' if done.run.because else ''}"
-            f"{f' The day {late} is sealed: what is new is taken as late.' if late else ''}"
+            f"{f' The day {late} is sealed; new lines are late lines.' if late else ''}"
         )
         await asyncio.to_thread(_transition, file, DONE, sentence)
-        _log.info("reconciliation.dropped_report_taken", file=file.shown, day=str(day))
+        _log.info("reconciliation.dropped_report_applied", file=file.shown, day=str(day))
         return None
 
     async def _refuse(self, file: DroppedFile, sentence: str, *, is_reported: bool = False) -> None:
-        """Move a file away, with a case unless the run that refused it opened one."""
+        """Move a file to `refused`, and open a case unless the run already opened one."""
         await asyncio.to_thread(_transition, file, REFUSED, sentence)
         if is_reported:
             return
@@ -178,17 +180,17 @@ class DropFolder:
 
 
 def _day_of(file: DroppedFile, preview: Preview) -> date:
-    """Return which day a file is taken for: the one in its name, or the last that it speaks of.
+    """Return the day of a file: the one in its name, or the last of its dates.
 
     Raises:
-        BadReportError: it speaks of none.
+        BadReportError: it contains no date.
     """
     named = [day for text in NAMED_DAY.findall(file.shown) if (day := _date(text)) is not None]
     if len(set(named)) == 1:
         return named[0]
     if preview.last_day is None:
         why = f" ({preview.unreadable[0]})" if preview.unreadable else ""
-        raise BadReportError(f"No line of it can be read{why}.")
+        raise BadReportError(f"No line of the file can be read{why}.")
     return preview.last_day
 
 
@@ -200,7 +202,7 @@ def _date(text: str) -> date | None:
 
 
 def _files_in(folder: Path) -> list[DroppedFile]:
-    """Return the files that lie there, the oldest first; those with an unfinished name are left."""
+    """Return the complete files, oldest first; names of unfinished uploads are skipped."""
     for name in (DONE, REFUSED):
         if folder.is_dir():
             (folder / name).mkdir(exist_ok=True)
@@ -219,7 +221,7 @@ def _may_be_taken(name: str) -> bool:
 
 
 def _transition(file: DroppedFile, into: str, sentence: str) -> None:
-    """Move a file, under another name where there is one of this name, and say why beside it."""
+    """Move a file under a free name and write the result next to it."""
     folder = file.path.parent / into
     target, number = folder / file.path.name, 1
     while target.exists() or target.with_name(f"{target.name}.txt").exists():

@@ -1,12 +1,11 @@
 """Diagram 10, "Fetch gateway settlement reports": page by page over HTTP, or from a file.
 
-Either way the report ends as one file in the run's folder, on the workbench, with its control
-totals checked before anything is applied (decision 33).
+Both yield one file on the workbench, with its control totals checked (decision 33).
 
-Rules a change must keep: the same report, fetched or given again, is the same report; pages that
-repeat, loop or change the totals of a closed report are an error; what the gateway could not write
-properly is kept aside with its reason; a report that has shrunk is refused; nothing of a report is
-written down here, so that a refused one changes nothing.
+Rules a change must keep: fetching or submitting a report again gives the same report; repeated or
+circular pages, and changed totals of a closed report, are errors; malformed lines are quarantined
+with a reason; a report with fewer lines than stored is refused; this module stores nothing, so a
+refused report has no effect.
 """
 
 import asyncio
@@ -57,22 +56,22 @@ from caas.rules.personal_data import masked
 
 PAGES_MAX: Final = 1_000_000
 CONTRADICTS: Final = "contradicts"
-STORED_OTHERWISE: Final = "it says other than the line with its number that is stored"
+STORED_OTHERWISE: Final = "it differs from the stored line with its number"
 
 Answer = TypeVar("Answer")
 Progress = Callable[[str, int, int], None]
-"""Tell somebody how far it is: a phase, how much is done, and of how much."""
+"""Progress callback: phase, done, total."""
 
 
 class ReportUnavailableError(UnavailableError):
-    """The gateway gave no settlement report; ask again shortly."""
+    """The gateway returned no settlement report. Retry later."""
 
     code = "settlement_report_unavailable"
 
 
 @dataclass(slots=True)
 class Fetched:
-    """A report on the workbench: who tells it, what is new in it, what could not be read."""
+    """A report on the workbench: its source, its new lines, and its unreadable lines."""
 
     reported: ReportSummary
     parts: list[SettlementReport]
@@ -86,18 +85,18 @@ class Fetched:
 
     @property
     def lines(self) -> int:
-        """How many lines the report has by our count: stored, new, and kept aside."""
+        """Return the number of lines: stored, new, and quarantined."""
         aside = sum(bad.kind == UNREADABLE for bad in self.quarantined)
         return self.stored.lines + self.new.lines + aside
 
     @property
     def reports(self) -> list[UUID]:
-        """Return the reports that hold lines of it, the one that takes the new ones included."""
+        """Return the reports that hold its lines, including the one that takes the new lines."""
         return list({self.reported.id, *(part.id for part in self.parts)})
 
 
 class Fetching:
-    """Brings reports to the workbench."""
+    """Loads reports into the workbench."""
 
     def __init__(
         self,
@@ -108,7 +107,7 @@ class Fetching:
         progress: Progress,
         formats: tuple[ReportFormat, ...] = (),
     ) -> None:
-        """Fetch from this gateway, or from files of these formats besides the built-in ones."""
+        """Fetch from this gateway, or from files in these formats and the built-in ones."""
         self._formats = formats
         self._gateway = gateway
         self._reports = reports
@@ -116,16 +115,16 @@ class Fetching:
         self._progress = progress
 
     async def from_gateway(self, where: Where, bench: Workbench) -> Fetched:
-        """Fetch a day's report: as the file the gateway makes of it, or page by page.
+        """Fetch a day's report from the gateway, as a file or page by page.
 
-        Of pages, those that are stored are not fetched again.
+        Pages already stored are not fetched again.
 
         Raises:
-            ReportUnavailableError: the gateway gave no usable answer.
-            BadReportError: it contradicts itself, or what it said before.
+            ReportUnavailableError: the gateway returned no usable response.
+            BadReportError: the report contradicts itself or the stored one.
         """
         path = bench.folder / "report.csv"
-        file = await self._answered(where.day, self._gateway.settlement_file(where.day, path))
+        file = await self._response_to(where.day, self._gateway.settlement_file(where.day, path))
         if file is not None:
             return await self._from_gateway_file(where, file, path, bench)
         return await self._from_pages(where, bench)
@@ -133,7 +132,7 @@ class Fetching:
     async def _from_gateway_file(
         self, where: Where, file: SettlementFile, path: Path, bench: Workbench
     ) -> Fetched:
-        """Take the file that the gateway made of a day; it may have no line."""
+        """Read the gateway's report file of a day; it may be empty."""
         reported = ReportSummary(
             gateway=self._gateway.name,
             day=where.lines_on,
@@ -150,8 +149,9 @@ class Fetching:
         known = await self._reports.get(reported.id)
         if known is not None and known.lines_stored and known.format != reported.format:
             raise BadReportError(
-                f"The report of {where.day} is stored as {known.format}, and the gateway gives it "
-                f"as {reported.format} now: its lines would be there twice."
+                f"The report of {where.day} is stored as {known.format}, but the "
+                f"gateway now provides it as {reported.format}. Its lines would be "
+                "stored twice."
             )
         if await asyncio.to_thread(report_files.has_lines, path):
             examined = await asyncio.to_thread(report_files.examine, path, bench.folder)
@@ -175,31 +175,31 @@ class Fetching:
         await self._onto_bench(bench, pages)
         fetched = await self._compare_with_stored(reported, bench, whole=start is None)
         fetched.quarantined += pages.quarantined
-        if not _adds_up(reported, fetched):
+        if not _totals_match(reported, fetched):
             if start is None:
                 raise _totals_differ(reported, fetched)
             await self._reports.resume_at(reported.id, None)
-            raise ReportChangedError("The report changed where it had been read; it is read anew.")
-        if not fetched.quarantined and pages.asked_with is not None:
-            fetched.resume_cursor = pages.asked_with
+            raise ReportChangedError("The report changed after it was fetched; fetch restarts.")
+        if not fetched.quarantined and pages.cursor_sent is not None:
+            fetched.resume_cursor = pages.cursor_sent
             fetched.resume_rows = pages.rows_before
         return fetched
 
     async def from_file(
         self, where: Where, path: Path, bench: Workbench, expected: Expected
     ) -> Fetched:
-        """Take a report from a file in one of the known formats.
+        """Read a report from a file in a known format.
 
         Raises:
-            BadReportError: it cannot be read, is of another day, lacks lines, or contradicts what
-                is stored.
+            BadReportError: the file is unreadable, belongs to another day, lacks lines, or
+                contradicts the stored report.
         """
         file = await asyncio.to_thread(report_files.examine, path, bench.folder, self._formats)
         await self._read_onto(bench, file)
         canonical = file.format is report_files.CANONICAL
         gaps = await asyncio.to_thread(bench.gaps) if canonical else []
         if gaps:
-            raise BadReportError(f"Line number {gaps[0]} is missing: the file lacks lines.")
+            raise BadReportError(f"Line number {gaps[0]} is missing; the file is incomplete.")
         await asyncio.to_thread(check_file, bench, where, expected)
         reported = await self._summary_of_file(where, file, bench)
         fetched = await self._compare_with_stored(reported, bench, format_=file.format)
@@ -213,10 +213,10 @@ class Fetching:
             writer.writerow(COLUMNS)
             for _ in range(PAGES_MAX):
                 if cursor in cursors:
-                    raise BadReportError("The pages of the report go round in a circle.")
+                    raise BadReportError("The pages of the report form a loop.")
                 cursors.add(cursor)
                 page = await self._page(day, cursor)
-                pages.asked_with, pages.rows_before = cursor, pages.rows_before + pages.rows
+                pages.cursor_sent, pages.rows_before = cursor, pages.rows_before + pages.rows
                 pages.rows = 0
                 pages.take(page, writer)
                 self._progress("fetched", pages.rows_before + pages.rows, page.line_count)
@@ -226,15 +226,15 @@ class Fetching:
         raise BadReportError(f"The report has more than {PAGES_MAX} pages.")
 
     async def _page(self, day: date, cursor: str | None) -> SettlementPage:
-        return await self._answered(day, self._gateway.settlements(day, cursor))
+        return await self._response_to(day, self._gateway.settlements(day, cursor))
 
-    async def _answered(self, day: date, asked: Awaitable[Answer]) -> Answer:
+    async def _response_to(self, day: date, call: Awaitable[Answer]) -> Answer:
         try:
-            return await asked
+            return await call
         except GatewayFailure as failure:
             raise ReportUnavailableError(
-                f"The gateway gave no settlement report of {day}; ask again "
-                f"shortly. ({failure.sentence})"
+                f"The gateway returned no settlement report for {day}. Retry later. "
+                f"({failure.sentence})"
             ) from failure
 
     async def _onto_bench(self, bench: Workbench, pages: ReportPages) -> None:
@@ -246,7 +246,7 @@ class Fetching:
         )
 
     async def _read_onto(self, bench: Workbench, file: ReportFile) -> None:
-        """Read a file onto the workbench, lines that hold a card number aside."""
+        """Read a file into the workbench and quarantine lines that contain a card number."""
         await asyncio.to_thread(bench.read, file)
         candidates = await asyncio.to_thread(bench.card_candidates)
         holding = [place for place, text in candidates if contains_card_number(text)]
@@ -262,7 +262,7 @@ class Fetching:
             source = (self._gateway.name, file.format.name, where.day)
             ids = await asyncio.to_thread(bench.ids)
             part = await part_of_day(self._identities, source, part, ids)
-        if not part and not await self._is_the_day_s(where, batches):
+        if not part and not await self._is_day_report(where, batches):
             part = f"{file.format.name} {_name_of(batches)}"
         return ReportSummary(
             gateway=self._gateway.name,
@@ -278,8 +278,8 @@ class Fetching:
             late_of=where.late_of,
         )
 
-    async def _is_the_day_s(self, where: Where, batches: list[str]) -> bool:
-        """Say whether a canonical file is the day's own report: the first, or of its batches."""
+    async def _is_day_report(self, where: Where, batches: list[str]) -> bool:
+        """Return whether a canonical file is the day's own report, or one of its batches."""
         first = await self._reports.get(_report_id(self._gateway.name, where.day, ""))
         if first is None or not first.lines_stored:
             return True
@@ -293,9 +293,9 @@ class Fetching:
         whole: bool = True,
         format_: ReportFormat | None = None,
     ) -> Fetched:
-        """Leave out what is stored already, and see that nothing that is stored is gone.
+        """Drop lines already stored, and check that no stored line is missing.
 
-        Of a file, whose format is known, also what other reports hold.
+        For files, whose format is known, also drop lines stored in other reports.
         """
         by_id = format_ is not None and format_.lines_have_ids
         parts = await self._parts(reported)
@@ -329,7 +329,7 @@ class Fetching:
         return Fetched(reported, parts, stored, new, quarantined, come, elsewhere=elsewhere)
 
     async def _unreadable(self, bench: Workbench, *, any_stored: bool) -> list[Quarantined]:
-        """Return what cannot be read; where the line is stored, that contradicts it."""
+        """Return the unreadable lines; one that is already stored is a contradiction."""
         unreadable = await asyncio.to_thread(bench.quarantined)
         numbers = [bad.line_no for bad in unreadable if bad.line_no is not None]
         known: set[int] = set()
@@ -345,9 +345,9 @@ class Fetching:
         ]  # fmt: skip
 
     async def _parts(self, reported: ReportSummary) -> list[SettlementReport]:
-        """Return the reports that hold lines of what is told: of a sealed day, also its late ones.
+        """Return the reports that hold these lines; for a sealed day, including its late reports.
 
-        The one that takes the new lines may be among them.
+        The report that takes the new lines may be among them.
         """
         day = reported.late_of or reported.day
         first = await self._reports.get(_report_id(reported.gateway, day, reported.part))
@@ -365,7 +365,7 @@ def _report_id(gateway: str, day: date, part: str) -> UUID:
 
 
 def _part_of(file: ReportFile, batches: list[str]) -> tuple[str, str]:
-    """Return which part of a day a file is, and what its source calls it."""
+    """Return which part of a day a file is, and its source's name for it."""
     if file.format is report_files.CANONICAL:
         return "", f"file-{file.digest[:16]}"
     name = f"{file.format.name} {_name_of(batches)}"
@@ -378,8 +378,8 @@ def _name_of(batches: list[str]) -> str:
     return hashlib.sha256("|".join(batches).encode()).hexdigest()[:16]
 
 
-def _adds_up(reported: ReportSummary, fetched: Fetched) -> bool:
-    """Hold the control totals against what is stored and what is new; sums need every line."""
+def _totals_match(reported: ReportSummary, fetched: Fetched) -> bool:
+    """Compare the control totals with the lines; amounts only if every line is readable."""
     stored, new = fetched.stored, fetched.new
     if reported.line_count is not None and fetched.lines != reported.line_count:
         return False
@@ -392,8 +392,9 @@ def _adds_up(reported: ReportSummary, fetched: Fetched) -> bool:
 def _totals_differ(reported: ReportSummary, fetched: Fetched) -> BadReportError:
     stored, new = fetched.stored, fetched.new
     sentence = (
-        f"The control totals do not agree: the gateway tells {reported.line_count} lines, gross "
-        f"{reported.gross_total}, net {reported.net_total}; there are {fetched.lines} lines, gross "
+        "The control totals do not match. The gateway reports "
+        f"{reported.line_count} lines, gross {reported.gross_total}, net "
+        f"{reported.net_total}; found are {fetched.lines} lines, gross "
         f"{stored.gross + new.gross}, net {stored.net + new.net}."
     )
     return BadReportError(sentence) if reported.closed else ReportChangedError(sentence)

@@ -1,10 +1,9 @@
-"""What a report file is held against before it is compared: the day asked for, and its own totals.
+"""Checks a report file before it is compared: its day, row count and net totals.
 
-A file that was cut in half still reads well, and so does the file of another day; only what its
-giver knows of it, or the dates in it, show that.
+A truncated file and a file of another day can both be well-formed; only its dates and the totals
+given by the user reveal them.
 
-Rules a change must keep: nothing is guessed; a file that does not fit is refused with both sides
-named, and nothing of it is applied.
+Rule a change must keep: a file that does not fit is refused with both values, and not applied.
 """
 
 from dataclasses import dataclass
@@ -19,20 +18,20 @@ from caas.rules.money import Money, parse_decimal
 
 
 class NetWithoutCurrencyError(RefusedError):
-    """Write the currency of a net behind its amount, such as '24.88 EUR'."""
+    """Write the currency after each net amount, for example '24.88 EUR'."""
 
     code = "net_without_currency"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What whoever gives a file knows of it: how many rows it has, and its net by currency."""
+    """What the user expects of a file: its number of rows, and its net by currency."""
 
     lines: int | None = None
     nets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a net without its currency, whoever tells it."""
+        """Reject a net without a currency."""
         for net in self.nets:
             if not all(net.strip().partition(" ")):
                 raise NetWithoutCurrencyError
@@ -40,7 +39,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Whose report is read, and which day takes its lines: another one when it is sealed."""
+    """Whose report is read, and which day takes its lines if the day is sealed."""
 
     day: date
     lines_on: date
@@ -48,37 +47,37 @@ class Where:
 
     @property
     def late_of(self) -> date | None:
-        """Return the sealed day whose lines come late, if they do."""
+        """Return the sealed day whose lines arrive late, if any."""
         return self.day if self.lines_on != self.day else None
 
 
 def check_file(bench: Workbench, where: Where, expected: Expected) -> None:
-    """Hold a file that was read against what is known of it.
+    """Check a file against what is expected of it.
 
     Raises:
-        BadReportError: it is of another day, or does not have the lines or the net that was told.
+        BadReportError: the file is of another day, or its row count or net differs.
     """
     days = bench.days(where.zone.key)
     if days is not None:
         _check_days(days, where)
     if expected.lines is not None and bench.rows() != expected.lines:
         raise BadReportError(
-            f"The file has {bench.rows()} lines after its header, and {expected.lines} were "
-            "expected: it is not whole, or another one."
+            f"The file has {bench.rows()} lines after its header, expected "
+            f"{expected.lines}. It is incomplete or another file."
         )
     if expected.nets:
         _check_nets(bench.nets(), expected.nets)
 
 
 def _check_days(days: Days, where: Where) -> None:
-    """See that some row is of the day: of its own day, or of that of the payout it stands in."""
+    """Check that at least one row belongs to the day, by its own date or that of its payout."""
     if where.day in days.own or where.day in days.of_payouts:
         return
     begin, end = days.own[0], days.own[-1]
     span = str(begin) if begin == end else f"{begin} to {end}"
     raise BadReportError(
-        f"The lines of the file are of {span}, and the day asked for is {where.day}: it is the "
-        "report of another day."
+        f"The file's lines are of {span}, but the requested day is {where.day}. It "
+        "is the report of another day."
     )
 
 
@@ -95,6 +94,6 @@ def _check_nets(nets: dict[str, int], expected: tuple[str, ...]) -> None:
     ]
     if different:
         raise BadReportError(
-            f"The lines of the file come to a net of {', '.join(different)}: it is not whole, or "
-            "another one."
+            f"The net of the file's lines is {', '.join(different)}. It is "
+            "incomplete or another file."
         )

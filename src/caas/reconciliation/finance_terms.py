@@ -1,6 +1,6 @@
-"""The formats and fees that finance keeps, and what a file would come to before it is applied.
+"""Report mappings and agreed fees, and the preview of a report file.
 
-Rules a change must keep: a mapping is checked before it is kept; a preview writes nothing down.
+Rules a change must keep: a mapping is validated before it is saved; a preview stores nothing.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ class FeeRefusedError(RefusedError):
 
 
 class MappingNotFoundError(NotFoundError):
-    """No mapping of this name is known."""
+    """No mapping has this name."""
 
     code = "mapping_not_found"
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewedSum:
-    """The lines of one type and currency, and what they come to in minor units."""
+    """Lines of one type and currency, and their total in minor units."""
 
     type: str
     currency: str
@@ -60,7 +60,7 @@ class PreviewedSum:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a file is read as: its format, its dates, its sums, and what of it cannot be read."""
+    """How a file is read: format, dates, sums, and unreadable lines."""
 
     format: str
     rows: int
@@ -73,16 +73,16 @@ class Preview:
 
 
 class FinanceTerms:
-    """What finance keeps about its provider."""
+    """The provider's report mappings and agreed fees."""
 
     def __init__(self, terms: ReportTerms, *, gateway: str, zone: ZoneInfo) -> None:
-        """Keep it for this gateway, whose market is in this zone."""
+        """Use this gateway's terms, with dates in this zone."""
         self._terms = terms
         self._gateway = gateway
         self._zone = zone
 
     async def formats(self) -> tuple[ReportFormat, ...]:
-        """Return the formats that mappings describe: those that come along, and those kept."""
+        """Return the formats described by shipped and saved mappings."""
         mappings = dict(shipped())
         for kept in await self._terms.mappings():
             mappings.pop(kept.name, None)
@@ -91,35 +91,36 @@ class FinanceTerms:
         return report_files.mapped(mappings)
 
     async def mappings(self) -> list[KeptMapping]:
-        """Return the mappings that are kept, in their newest versions."""
+        """Return the saved mappings in their latest version."""
         return await self._terms.mappings()
 
     async def shipped(self) -> Mapping[str, dict[str, Any]]:
-        """Return the mappings that come with the platform."""
+        """Return the mappings shipped with the platform."""
         return {name: msgspec.to_builtins(mapping) for name, mapping in shipped().items()}
 
     async def keep_mapping(
         self, name: str, mapping: dict[str, Any], *, by: str, retired: bool = False
     ) -> KeptMapping:
-        """Keep a mapping as the newest version of its name; a retired one is used no more.
+        """Save a mapping as the latest version of its name; `retired` takes it out of use.
 
         Raises:
-            MappingRefusedError: it cannot be used.
+            MappingRefusedError: the mapping is invalid.
         """
         if not _matches(NAME, name) or name in {it.name for it in report_files.FORMATS}:
             raise MappingRefusedError(
-                f"'{name[:40]}' is no name of a mapping: small letters, digits, '-' and '_', and "
-                "not the name of a format that is built in."
+                f"'{name[:40]}' is not a valid mapping name. Use lower-case "
+                "letters, digits, '-' and '_', and not the name of a built-in "
+                "format."
             )
         checked = read_mapping(msgspec.json.encode(mapping))
         return await self._terms.keep_mapping(name, msgspec.to_builtins(checked), by=by,
                                               retired=retired)  # fmt: skip
 
     async def retire_mapping(self, name: str, *, by: str) -> KeptMapping:
-        """Use a mapping no more, one that came with the platform too; its versions stay.
+        """Retire a mapping, saved or shipped; its versions are kept.
 
         Raises:
-            MappingNotFoundError: none of this name is in use.
+            MappingNotFoundError: no mapping of this name is in use.
         """
         kept = {it.name: it for it in await self._terms.mappings()}
         if name in kept:
@@ -127,28 +128,27 @@ class FinanceTerms:
         else:
             mapping = (await self.shipped()).get(name)
         if mapping is None:
-            raise MappingNotFoundError(f"No mapping called '{name[:40]}' is in use.")
+            raise MappingNotFoundError(f"No mapping named '{name[:40]}' is in use.")
         return await self.keep_mapping(name, dict(mapping), by=by, retired=True)
 
     async def today(self) -> date:
-        """Return which day it is in the market."""
+        """Return the current day in the market's time zone."""
         return await self._terms.today(self._zone.key)
 
     async def fees(self, day: date) -> list[FeeTerm]:
-        """Return the fees that hold on a day."""
+        """Return the fees in effect on a day."""
         return await self._terms.fees(self._gateway, day)
 
     async def fees_of(self, provider: str, day: date) -> list[FeeTerm]:
-        """Return the fees that a provider's report is held against on a day.
+        """Return the fees that apply to a provider's report on a day.
 
-        What is agreed with the provider itself holds for a type of line; only where nothing is,
-        what is agreed with any other.
+        Fees agreed with the provider itself take precedence over those for any provider.
         """
         kept = await self.fees(day)
         own = {it.kind for it in kept if it.provider == provider}
         return [it for it in kept if it.provider == (provider if it.kind in own else ANY)]
 
-    async def keep_fee(  # the parts of a fee, by name
+    async def keep_fee(
         self,
         method: str,
         kind: str,
@@ -158,12 +158,12 @@ class FinanceTerms:
         provider: str = ANY,
         by: str,
     ) -> None:
-        """Keep a fee: millionths of the amount, a fixed part and a tolerance, in minor units.
+        """Save a fee: rate in millionths, fixed part and tolerance in minor units.
 
-        `provider` is the format of its reports, built in or by a mapping.
+        `provider` is the format of its reports, built-in or mapped.
 
         Raises:
-            FeeRefusedError: it is none.
+            FeeRefusedError: the fee is invalid.
         """
         sensible = all(0 <= amount <= AMOUNT_MAX for amount in amounts)
         if not sensible or kind not in KINDS or not _matches(METHOD, method):
@@ -171,7 +171,7 @@ class FinanceTerms:
         known = {ANY, *(it.name for it in (*report_files.FORMATS, *await self.formats()))}
         if provider not in known:
             raise FeeRefusedError(
-                f"'{provider[:40]}' is no provider's format here; those are: "
+                f"'{provider[:40]}' is not a known provider format. Known: "
                 f"{', '.join(sorted(known))}."
             )
         await self._terms.keep_fee(
@@ -184,11 +184,11 @@ class FinanceTerms:
         bench_in: AbstractAsyncContextManager[Workbench],
         mapping: dict[str, Any] | None = None,
     ) -> Preview:
-        """Say what a file would be read as, by a mapping that is not kept yet if one is given.
+        """Show how a file would be read, optionally with a mapping that is not saved.
 
         Raises:
-            BadReportError: it cannot be read.
-            MappingRefusedError: the mapping cannot be used.
+            BadReportError: the file cannot be read.
+            MappingRefusedError: the mapping is invalid.
         """
         formats = await self.formats()
         if mapping is not None:

@@ -1,11 +1,10 @@
-"""Diagram 10, "Manual investigation required": what people do about a discrepancy (decision 35).
+"""Diagram 10, "Manual investigation required": how people resolve a discrepancy (decision 35).
 
-A discrepancy has an owner, an age and a day by which it must be decided; people add notes and
-documents, and decide by one of the typed resolutions that its kind allows. Above a limit a second
-person must agree. What was decided can be reopened: its entries are taken back by their opposites.
+A discrepancy has an owner, an age and a due date. People add notes and documents, and choose one of
+the resolutions its kind allows. Above a limit a second person must approve.
 
-Rules a change must keep: nobody edits a row, every step is an event with a name on it; one person
-never decides alone about a large amount; texts and documents hold no card number.
+Rules a change must keep: rows are never edited; every step is an event with an author; notes and
+documents contain no card number.
 """
 
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ from caas.rules.resolutions import Action, Subject, offered, plan, reversed_, st
 
 @dataclass(frozen=True, slots=True)
 class InBulk:
-    """The decision by rule that one decision is a part of."""
+    """The bulk resolution that a decision belongs to."""
 
     id: UUID
     needs_second_approver: bool
@@ -59,7 +58,7 @@ class InBulk:
 
 @dataclass(frozen=True, slots=True)
 class Investigated:
-    """A discrepancy with everything that is known about it."""
+    """A discrepancy with its line, history, documents and entries."""
 
     discrepancy: Discrepancy
     line: StoredLine | None
@@ -71,7 +70,7 @@ class Investigated:
 
 
 class Investigation:
-    """The desk at which discrepancies are decided."""
+    """Records notes, documents and decisions on discrepancies."""
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class Investigation:
         resolution_actions: ResolutionActions,
         claims: GatewayClaims,
     ) -> None:
-        """Keep in these tables; what payments must do about it is carried out there."""
+        """Use these tables; `resolution_actions` applies decisions to payments."""
         self._claims = claims
         self._tables = tables
         self._discrepancies = discrepancies
@@ -92,10 +91,10 @@ class Investigation:
         self._resolution_actions = resolution_actions
 
     async def check(self, discrepancy_id: UUID) -> Investigated:
-        """Return a discrepancy with its line, its steps, its documents and its entries.
+        """Return a discrepancy with its line, history, documents and entries.
 
         Raises:
-            DiscrepancyNotFoundError: none has this id.
+            DiscrepancyNotFoundError: no discrepancy has this id.
         """
         found = await self._discrepancies.get(discrepancy_id)
         subject = await self._subject(found)
@@ -110,18 +109,18 @@ class Investigation:
         )
 
     async def assign(self, discrepancy_id: UUID, *, owner: str, by: str) -> Discrepancy:
-        """Make somebody the owner.
+        """Set the owner.
 
         Raises:
-            DiscrepancyResolvedError: nothing is left to own.
+            DiscrepancyResolvedError: it is already resolved.
         """
         return await self._step(discrepancy_id, "assigned", by=by, owner=owner, owned_by=owner)
 
     async def note(self, discrepancy_id: UUID, *, text: str, by: str) -> Discrepancy:
-        """Write down what was found out; also on a resolved discrepancy.
+        """Add a note; allowed on resolved discrepancies.
 
         Raises:
-            NoteRefusedError: it is empty, too long, or holds a card number.
+            NoteRefusedError: it is empty, too long, or contains a card number.
         """
         checked = await self._checked(discrepancy_id, text)
         return await self._step(discrepancy_id, "noted", by=by, even_resolved=True, note=checked)
@@ -132,11 +131,11 @@ class Investigation:
     async def attach(
         self, discrepancy_id: UUID, *, name: str, media_type: str, content: bytes, by: str
     ) -> UUID:
-        """Keep a document with a discrepancy; return the document's id.
+        """Attach a document; return its id.
 
         Raises:
-            DocumentRefusedError: it is of another type, too large, or holds a card number.
-            PersonalDataRefusedError: its name says who the customer is.
+            DocumentRefusedError: wrong type, too large, or contains a card number.
+            PersonalDataRefusedError: its name identifies the customer.
         """
         refuse_document(name, media_type, content)
         await refuse_personal_data(self._tables.database, discrepancy_id, name)
@@ -168,11 +167,11 @@ class Investigation:
         by: Actor,
         in_bulk: InBulk | None = None,
     ) -> Discrepancy:
-        """Decide, or propose to when a second approver is needed.
+        """Resolve a discrepancy, or propose it if a second approver is required.
 
         Raises:
-            ResolutionNotAllowedError: this kind cannot be resolved this way.
-            DiscrepancyResolvedError, DecisionPendingError: there is nothing to decide here.
+            ResolutionNotAllowedError: this kind does not allow it.
+            DiscrepancyResolvedError, DecisionPendingError: it is resolved or awaits approval.
         """
         text = await self._checked(discrepancy_id, note)
         if resolution is Resolution.REFUND_THE_CUSTOMER:
@@ -200,7 +199,7 @@ class Investigation:
         return await self._afterwards(discrepancy_id, actions)
 
     async def _refuse_unknown_charge(self, discrepancy_id: UUID) -> None:
-        """Refuse to give back what no payment of ours accounts for, and the gateway never took.
+        """Refuse to refund an unknown charge that the gateway does not know either.
 
         Raises:
             ResolutionNotAllowedError: the gateway does not know the line's transaction.
@@ -212,16 +211,17 @@ class Investigation:
             return
         if not await self._resolution_actions.may_be_given_back(found):
             raise ResolutionNotAllowedError(
-                "The gateway does not know the transaction of this line, so nothing can be given "
-                "back there. Claim it from the gateway, correct it by an entry, or wait."
+                "The gateway does not know this line's transaction, so it cannot "
+                "be refunded. Claim it from the gateway, correct it by an entry, "
+                "or wait."
             )
 
     async def approve(self, discrepancy_id: UUID, *, by: Actor) -> Discrepancy:
-        """Agree, as the second person, to what was proposed.
+        """Approve a proposed resolution as the second person.
 
         Raises:
             NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
-            ApproverNotValidError: as dual control has it.
+            ApproverNotValidError: see dual control.
         """
 
         async def together(connection: Connection) -> tuple[Action, ...]:
@@ -235,10 +235,10 @@ class Investigation:
         return await self._afterwards(discrepancy_id, actions)
 
     async def reject(self, discrepancy_id: UUID, *, note: str, by: Actor) -> Discrepancy:
-        """Turn down what was proposed; the discrepancy is open again.
+        """Reject a proposed resolution; the discrepancy is open again.
 
         Raises:
-            NothingProposedError: nothing waits for a decision.
+            NothingProposedError: nothing awaits approval.
         """
         text = await self._checked(discrepancy_id, note)
 
@@ -252,10 +252,10 @@ class Investigation:
         return await self._discrepancies.get(discrepancy_id)
 
     async def reopen(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
-        """Open a resolved discrepancy again; its entries are taken back.
+        """Reopen a resolved discrepancy and reverse its entries.
 
-        What a payment's own doors did stands, and is undone there if it must be; what they were
-        still to do is no longer wanted.
+        Changes already applied to a payment remain and must be undone there; pending ones are
+        dropped.
 
         Raises:
             NotResolvedError: it is not resolved.
@@ -279,10 +279,10 @@ class Investigation:
         return await self._afterwards(discrepancy_id)
 
     async def document(self, evidence_id: UUID) -> tuple[str, str, bytes]:
-        """Return an attached document: its name, its media type, its content.
+        """Return an attached document: name, media type, content.
 
         Raises:
-            DocumentNotFoundError: none has this id.
+            DocumentNotFoundError: no document has this id.
         """
         found = await self._discrepancies.evidence_content(evidence_id)
         if found is None:
@@ -290,7 +290,7 @@ class Investigation:
         return found
 
     async def _of_open_day(self, discrepancy_id: UUID, connection: Connection) -> Discrepancy:
-        """Return a discrepancy, locked, of a day that may still change."""
+        """Return a locked discrepancy of a day that is not sealed."""
         found = await self._discrepancies.get(discrepancy_id, within=connection)
         await self._days.refuse_sealed(found.gateway, found.day, within=connection)
         return found
@@ -303,7 +303,7 @@ class Investigation:
         by: Actor,
         within: Connection,
     ) -> tuple[Action, ...]:
-        """Post what the decision books, in the commit that makes it; return what else is asked."""
+        """Post the entries of a decision in its transaction; return the remaining actions."""
         subject = await self._subject(found, within=within)
         refuse_not_offered(found, proposed.resolution, offered(subject))
         decided = plan(subject, proposed.resolution)
@@ -324,14 +324,14 @@ class Investigation:
         if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:
             await self._claims.file(found.id, by=by.name, note=proposed.note, within=within)
         if decided.actions:
-            await self._resolution_actions.leave(found, decided.actions, within=within)
+            await self._resolution_actions.enqueue(found, decided.actions, within=within)
         return decided.actions
 
     async def _afterwards(
         self, discrepancy_id: UUID, actions: tuple[Action, ...] = ()
     ) -> Discrepancy:
-        """Do at once what a decision asks of payments."""
-        await self._resolution_actions.at_once(discrepancy_id, actions)
+        """Run the actions that a decision requires of payments."""
+        await self._resolution_actions.run_now(discrepancy_id, actions)
         return await self._discrepancies.get(discrepancy_id)
 
     async def _step(

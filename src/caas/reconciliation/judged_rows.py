@@ -1,6 +1,6 @@
-"""What a judged row of the comparison is, and what it opens: a line's place, a discrepancy.
+"""A classified row of the comparison, and the discrepancy it opens.
 
-Rule a change must keep: a discrepancy's id follows from what it is about, and from nothing else.
+Rule a change must keep: a discrepancy's id is derived only from what it is about.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from caas.rules.money import Money
 UNSETTLED: Final = frozenset(
     {DiscrepancyKind.DELAYED_SETTLEMENT, DiscrepancyKind.MISSING_AT_GATEWAY}
 )
-# Lines that are evidence of money taken where our records say that there is none.
+# Lines that show money taken although our records have no payment for it.
 EVIDENCE: Final = frozenset(
     {
         DiscrepancyKind.SETTLED_THOUGH_VOIDED,
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What is applied: a run, of a report, of a day, of a gateway."""
+    """The run being applied: its report, day and gateway."""
 
     id: UUID
     gateway: str
@@ -44,7 +44,7 @@ class Run:
 
 
 def is_evidence(row: Row) -> bool:
-    """Whether a payment is told of a line: one that is its own, and names no other payment."""
+    """Return whether the line belongs to one payment and names no other."""
     return (
         row["class"] in EVIDENCE
         and row["payment_id"] is not None
@@ -55,19 +55,19 @@ def is_evidence(row: Row) -> bool:
 
 
 def source_of(run: Run, row: Row) -> str:
-    """Return how a line is named to the payment that it moves."""
+    """Return the source id under which the line changes its payment."""
     return f"line:{run.report.report_ref}:{row['line_no']}"
 
 
 def line_of(row: Row) -> str:
-    """Return how a line is named to the discrepancy that it ends."""
+    """Return the reference under which the line resolves a discrepancy."""
     return f"{row['report']}:{row['line_no']}"
 
 
 def discrepancy_of(
     run: Run, row: Row, times: Mapping[str, int] = MappingProxyType({})
 ) -> NewDiscrepancy:
-    """Return what a row opens; a refund that was listed after all makes way for the next one."""
+    """Return the discrepancy a row opens; `times` numbers unlisted refunds that recur."""
     kind = DiscrepancyKind(row["class"])
     about = (row["report"], row["line_no"]) if row["line_no"] else (row["payment_id"],)
     if not row["line_no"] and kind is DiscrepancyKind.REFUND_MISMATCH:

@@ -1,12 +1,11 @@
-"""A provider's row is booked once, whatever report or day it stands in.
+"""Deduplicates provider rows across reports and days.
 
-The same row comes in Stripe's balance report and in its payout report, in an export of a week and
-in that of a day, for the day it was booked and for another. Its identity is the id that its
-provider gives it, or, where there is none, all that it says.
+The same row appears in Stripe's balance and payout reports, and in a day's and a week's export. It
+is identified by the provider's id or, without one, by its whole content.
 
-Rules a change must keep: what is stored elsewhere is left out, and told; a row that says something
-else than the stored one with its id is kept aside; a report of rows without ids that another day
-has already is refused.
+Rules a change must keep: rows stored in another report are left out and reported; a row that
+differs from the stored one with its id is quarantined; a report of rows without ids that is already
+stored for another day is refused.
 """
 
 import asyncio
@@ -29,10 +28,10 @@ async def leave_out_stored_elsewhere(
     bench: Workbench,
     format_: ReportFormat,
 ) -> dict[date, int]:
-    """Leave out the rows that another report holds; return how many, by the day that has them.
+    """Drop rows stored in another report; return their number by day.
 
     Raises:
-        BadReportError: all of them are, of a report of another day.
+        BadReportError: every row is stored in a report of another day.
     """
     booked = await asyncio.to_thread(bench.booked)
     if booked is None:
@@ -53,8 +52,8 @@ async def leave_out_stored_elsewhere(
         left = await asyncio.to_thread(bench.fresh)
         if not left.lines:
             raise BadReportError(
-                f"Every line of the file is stored already, for {min(found)}: it is the report of "
-                "that day."
+                f"Every line of the file is already stored for {min(found)}; it is "
+                "the report of that day."
             )
     return found
 
@@ -62,11 +61,10 @@ async def leave_out_stored_elsewhere(
 async def part_of_day(
     identities: LineIdentities, source: tuple[str, str, date], part: str, ids: Sequence[str]
 ) -> str:
-    """Return which report of a day (gateway, format, day) rows with ids are, by these ids.
+    """Return which report of a day (gateway, format, day) the rows with these ids belong to.
 
-    Of those of the same batches, it is the one that holds some of the rows already; otherwise it is
-    another one, beside those that came. Lines that could not be read had no batch: what comes right
-    now is the report that kept them aside.
+    It is the report with the same batches that already holds some of them, or else a new one.
+    Unreadable lines have no batch; corrected lines belong to the report that quarantined them.
     """
     parts = await identities.sharing(*source, ids) if ids else []
     alike = [it for it in parts if it.part == part or it.part.startswith(f"{part} ")]
@@ -81,20 +79,20 @@ async def part_of_day(
 
 
 async def shrunk(bench: Workbench, gone: int, format_: ReportFormat | None) -> BadReportError:
-    """Say that lines which are stored are not in a report any more, and name the first of them."""
+    """Return an error naming the first stored lines that are missing from a report."""
     by_id = format_ is not None and format_.lines_have_ids
     by_number = format_ is None or format_ is CANONICAL
     first = await asyncio.to_thread(partial(bench.gone, by_id=by_id, by_number=by_number))
     names = ", ".join(first) + (", ..." if gone > len(first) else "")
     return BadReportError(
-        f"The report has shrunk: {gone} lines of this report that are stored are not in it any "
-        f"more ({names}). What is stored stays."
+        f"The report has shrunk: {gone} stored lines are no longer in it ({names}). "
+        "The stored lines remain."
     )
 
 
 def sentence_of(elsewhere: dict[date, int]) -> str | None:
-    """Say which lines are known from elsewhere; None if there are none."""
+    """Describe the lines stored in other reports; None if there are none."""
     if not elsewhere:
         return None
     reported = ", ".join(f"{lines} for {day}" for day, lines in sorted(elsewhere.items()))
-    return f"Lines that are stored already in another report, and not booked again: {reported}."
+    return f"Lines already stored in another report and not applied again: {reported}."

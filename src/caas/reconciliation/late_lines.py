@@ -1,11 +1,10 @@
-"""Lines that speak of a payment our records see otherwise: evidence, told by the door of webhooks.
+"""Notifies payments of report lines that contradict their state, through the webhook path.
 
-A line that settles a voided, failed or unknown payment is a late outcome (decision 10): the payment
-hears it as it would hear a webhook, which resolves what is unknown and begins to give back what was
-taken for nothing.
+A line that settles a voided, failed or unknown payment is a late outcome (decision 10): it resolves
+the unknown state or starts a refund, as a webhook would.
 
-Rules a change must keep: what is told is the total so far, so that hearing it twice adds nothing;
-an amount that is not the payment's is told as it is, and refused there (decision 32).
+Rules a change must keep: the notified amount is the total so far, so repeating it has no effect; an
+amount that differs from the payment's is passed on and refused there (decision 32).
 """
 
 from typing import Final
@@ -26,16 +25,16 @@ NOT_CHARGED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
 
 
 class LateLines:
-    """Tells payments what lines say of them."""
+    """Notifies payments of late lines."""
 
     def __init__(self, tables: BillingDatabase, settlement: Settlement, charges: Charges) -> None:
-        """Tell by these doors."""
+        """Use the webhook path of these services."""
         self._tables = tables
         self._settlement = settlement
         self._charges = charges
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the lines that a run left to be told."""
+        """Register the job handler."""
         jobs.register(LATE_LINE, self._notify)
 
     async def _notify(self, job: Job) -> Answer:
@@ -59,7 +58,7 @@ class LateLines:
         currency: str,
         source: str,
     ) -> Payment:
-        """Tell a payment that so much of it is settled, in all."""
+        """Notify a payment of its total settled amount."""
         payment = await self._tables.payments.get(payment_id)
         if payment.state in NOT_CHARGED and transaction_id is not None:
             await self._charges.transitions.record_late_outcome(payment, transaction_id)

@@ -1,7 +1,7 @@
-"""The pages of a day's settlement report on their way into one file.
+"""Assembles the pages of a day's settlement report into one file.
 
-Rules a change must keep: pages of another report, or of a closed one whose totals change, are an
-error; what the gateway could not write properly is kept aside with its reason.
+Rules a change must keep: a page of another report, or changed totals of a closed report, is an
+error; malformed lines are quarantined with a reason.
 """
 
 from dataclasses import dataclass, field
@@ -22,33 +22,33 @@ COLUMNS: Final = (
 
 
 class ReportChangedError(BadReportError):
-    """The report grew while it was being fetched; it will be whole the next time."""
+    """The report changed while it was being fetched. Fetch it again."""
 
     code = "report_moved"
 
 
 @dataclass(slots=True)
 class ReportPages:
-    """The pages so far: what is in the file, what is not, and where the next one begins."""
+    """State of a fetch: lines written, lines quarantined, and the next cursor."""
 
     path: Path
     lines: int = 0
     rows: int = 0
     quarantined: list[Quarantined] = field(default_factory=list)
     last: SettlementPage | None = None
-    asked_with: str | None = None
+    cursor_sent: str | None = None
     rows_before: int = 0
 
     def take(self, page: SettlementPage, writer: Any) -> None:
         """Write the lines of a page.
 
         Raises:
-            BadReportError: it is of another report.
-            ReportChangedError: the totals of the report changed.
+            BadReportError: the page belongs to another report.
+            ReportChangedError: the report's totals changed.
         """
         first = self.last
         if first is not None and (first.report_id, first.date) != (page.report_id, page.date):
-            raise BadReportError("The pages are not of one report.")
+            raise BadReportError("The pages belong to different reports.")
         if first is not None and page.status is ReportStatus.CLOSED:
             totals = (first.line_count, first.gross_total, first.net_total)
             if totals != (page.line_count, page.gross_total, page.net_total):
@@ -65,7 +65,7 @@ class ReportPages:
         self.last = page
 
     def reported(self, gateway: str, where: Where) -> ReportSummary:
-        """Return what the gateway tells of the report, by its last page."""
+        """Return the report's totals from its last page."""
         page = self.last
         assert page is not None, "a report has at least one page"
         return ReportSummary(

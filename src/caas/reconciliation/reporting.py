@@ -1,12 +1,12 @@
-"""Diagram 10, "Generate discrepancy report": a day as data, as CSV, and on paper.
+"""Diagram 10, "Generate discrepancy report": a day's report as data, CSV and PDF.
 
-What matched and what did not, per class, with control totals that tie out; the day's discrepancies;
-its losses by cause. What is at risk and how old open discrepancies are is today's position, which
-is a report of its own: a day's report says the same tomorrow.
+A day's report has counts and control totals per class, its discrepancies, and its losses by cause;
+it does not change over time. Amounts at risk and the age of discrepancies are in the position
+report.
 
-Rules a change must keep: the three forms say the same; a sealed day's files are the ones that were
-sealed, byte for byte; amounts are written with their currency by `rules.money`; a cell that a
-spreadsheet could take for a formula is defused.
+Rules a change must keep: all formats contain the same data; the files of a sealed day are stored
+and returned byte for byte; amounts carry their currency; cells that a spreadsheet would evaluate as
+formulas are escaped.
 """
 
 import asyncio
@@ -55,14 +55,14 @@ Table = tuple[str, list[str], list[list[Any]]]
 
 
 class DayOutOfReachError(RefusedError):
-    """A day that can be reconciled has begun already, and is of this century."""
+    """The day must be between 2000-01-01 and today."""
 
     code = "day_out_of_reach"
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationReport:
-    """A day's report; open discrepancies are listed as far as one page of them goes."""
+    """A day's report, with the first page of its open discrepancies."""
 
     gateway: str
     day: ReconciliationDay
@@ -74,17 +74,17 @@ class ReconciliationReport:
 
     @property
     def matched_lines(self) -> int:
-        """How many lines agree with our records."""
+        """Return the number of matching lines."""
         return sum(it.lines for it in self.figures.lines if it.line_class in AGREEING)
 
     @property
     def differing_lines(self) -> int:
-        """How many do not."""
+        """Return the number of differing lines."""
         return sum(it.lines for it in self.figures.lines) - self.matched_lines
 
     @property
     def ties_out(self) -> bool:
-        """Whether the classes come to what the reports' control totals say, to the cent."""
+        """Return whether the classes add up to the reports' control totals."""
         stored = [
             (sum(r.lines_stored for r in self.reports), sum(r.gross_stored for r in self.reports),
              sum(r.net_stored for r in self.reports)),
@@ -98,12 +98,12 @@ class ReconciliationReport:
 
 
 class Reporting:
-    """Reports on days."""
+    """Builds reports."""
 
     def __init__(
         self, database: Database, *, gateway: str, zone: ZoneInfo, days: ReconciliationDays
     ) -> None:
-        """Report on this gateway's days, in this market's time."""
+        """Report on this gateway's days, in this time zone."""
         self._database = database
         self._gateway = gateway
         self._zone = zone
@@ -120,7 +120,7 @@ class Reporting:
         return await self._report(await self._days.get(self._gateway, day))
 
     async def file(self, day: date, form: str) -> bytes:
-        """Return a day's report as CSV or on paper; of a sealed day, the one that was sealed.
+        """Return a day's report as a file; for a sealed day, the sealed file.
 
         Raises:
             DayNotFoundError: the day was never compared.
@@ -132,7 +132,7 @@ class Reporting:
         return await asyncio.to_thread(FORMS[form], report)
 
     async def written(self, day: ReconciliationDay) -> dict[str, bytes]:
-        """Return the report of a day that is being sealed, in each of its forms."""
+        """Return the report of a day being sealed in every format."""
         report = await self._report(day)
         return {form: await asyncio.to_thread(write, report) for form, write in FORMS.items()}
 
@@ -150,10 +150,10 @@ class Reporting:
         )
 
     async def position(self, since: date, until: date) -> Position:
-        """Return what is at risk now, and what was lost and disputed on these days.
+        """Return the current amounts at risk, and the losses and disputes of a period.
 
         Raises:
-            DayOutOfReachError: the days are the wrong way round, or from another age.
+            DayOutOfReachError: the period is reversed or out of range.
         """
         if not FIRST_DAY <= since <= until <= LAST_DAY:
             raise DayOutOfReachError
@@ -171,7 +171,7 @@ class Reporting:
 
 
 def as_csv(report: ReconciliationReport) -> bytes:
-    """Write a report as CSV, one table after the other under its title."""
+    """Format a report as CSV: titled tables, one after another."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     for title, header, rows in _tables(report):
@@ -183,7 +183,7 @@ def as_csv(report: ReconciliationReport) -> bytes:
 
 
 def as_text(report: ReconciliationReport) -> str:
-    """Write a report as aligned text, without the tables that are empty."""
+    """Format a report as aligned text, without empty tables."""
     return _text_of(_tables(report))
 
 
@@ -201,7 +201,7 @@ def _text_of(tables: Sequence[Table]) -> str:
 
 
 def as_pdf(report: ReconciliationReport) -> bytes:
-    """Write a report on paper, as PDF/A."""
+    """Format a report as PDF/A."""
     folder = resources.files("caas.reconciliation")
     template = (folder / TEMPLATE).read_bytes()
     content = json.dumps(
@@ -236,14 +236,14 @@ def _tables(report: ReconciliationReport) -> list[Table]:
     return [
         (
             "Verdict",
-            ["gateway", "day", "verdict", "because", "sealed by", "lines that agree",
-             "lines that differ", "ties out"],
+            ["gateway", "day", "verdict", "because", "matching lines", "lines that agree",
+             "differing lines", "ties out"],
             [[report.gateway, day.day, day.verdict, day.because or "", day.sealed_by or "",
               report.matched_lines, report.differing_lines, "yes" if report.ties_out else "no"]],
         ),
         (
             "Settlement reports",
-            ["part", "report", "origin", "status", "lines told", "lines stored", "gross", "net",
+            ["part", "report", "origin", "status", "lines reported", "lines stored", "gross", "net",
              "currency", "late lines of"],
             [[r.part, r.report_ref, r.origin, r.status, r.line_count, r.lines_stored,
               *_of_report(r, report.figures), r.late_of or ""] for r in report.reports],
@@ -274,7 +274,7 @@ def _seal(day: ReconciliationDay) -> str:
 
 
 def _of_report(report: SettlementReport, found: Figures) -> list[object]:
-    """Return a report's control totals, which say nothing of currencies if there are several."""
+    """Return a report's control totals, without amounts if it has several currencies."""
     currencies = {it.currency for it in found.lines}
     if len(currencies) != 1:
         return [report.gross_stored, report.net_stored, "minor units"]
@@ -283,7 +283,7 @@ def _of_report(report: SettlementReport, found: Figures) -> list[object]:
 
 
 def _found_something(run: ReconciliationRun) -> bool:
-    """Leave out the hours in which nothing came; the day itself has them all."""
+    """Return whether an hourly run found anything."""
     return run.lines > 0 or run.mode != "incremental" or run.state != "done"
 
 
@@ -305,7 +305,7 @@ def _tables_of_discrepancies(report: ReconciliationReport) -> list[Table]:
              for it in report.open_discrepancies],
         ),
         (
-            "Lines that could not be read",
+            "Unreadable lines",
             ["place", "reason", "released by", "note"],
             [[it.place, it.reason, it.released_by or "", it.note or ""]
              for it in report.quarantined],
@@ -318,7 +318,7 @@ def _plain(amount: int, currency: str) -> str:
 
 
 def _defused(cell: object) -> object:
-    """A text that begins like a formula is shown as text; a number stays a number."""
+    """Escape text that a spreadsheet would evaluate as a formula; numbers are unchanged."""
     text = str(cell)
     if not text.startswith(FORMULA_STARTS) or text.lstrip("-").replace(".", "", 1).isdigit():
         return cell
@@ -332,7 +332,7 @@ FORMS: Final[Mapping[str, Callable[[ReconciliationReport], bytes]]] = {
 
 
 def position_text(found: Position) -> str:
-    """Write today's position as aligned text, without the tables that are empty."""
+    """Format the position report as aligned text, without empty tables."""
     return _text_of(
         [
             (
@@ -363,7 +363,7 @@ def position_text(found: Position) -> str:
 
 
 def as_data(report: ReconciliationReport) -> dict[str, Any]:
-    """Return a report as plain values, for whoever writes JSON."""
+    """Return a report as plain values for JSON."""
     return {
         **asdict(report),
         "matched_lines": report.matched_lines,

@@ -1,10 +1,10 @@
-"""What a decision asks of a payment, done by the payment's own doors: durable, and safe twice.
+"""Applies decisions on discrepancies to payments, durably and idempotently.
 
-A decision commits its entries and leaves this work behind; the work is done at once, and a worker
-does it when the process died in between.
+A decision commits its entries together with a job. The actions run at once; the job repeats them if
+the process stops in between.
 
-Rules a change must keep: what is done follows from the decision that stands, not from a message;
-every door is told something it can hear twice; a refund's key follows from the discrepancy.
+Rules a change must keep: actions are derived from the current decision, not from the job; every
+call is idempotent; a refund's idempotency key is derived from the discrepancy.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -53,14 +53,17 @@ MONEY_EXPECTED: Final = frozenset(
 )
 
 NOT_SENT: Final = "not_sent"
-TO_ASK_A_PERSON: Final = "The refund may have gone out, and the gateway remembers no key: look."
+TO_ASK_A_PERSON: Final = (
+    "The refund may have been sent, and the gateway keeps no "
+    "idempotency keys. Check it at the gateway."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Whether an earlier attempt may have reached the gateway, and which attempt this is.
+    """Whether an earlier attempt may have reached the gateway, and the attempt number.
 
-    What a person let go on after a look at the gateway has not.
+    A job that a person resumed after checking the gateway counts as not sent.
     """
 
     may_have_sent: bool
@@ -74,7 +77,7 @@ Void = Callable[[UUID, str], Awaitable[object]]
 
 
 class ResolutionActions:
-    """Does what decisions ask of payments."""
+    """Applies decisions to payments."""
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class ResolutionActions:
         void: Void,
         time_scale: TimeScale,
     ) -> None:
-        """Ask these doors."""
+        """Use these services."""
         self._tables = tables
         self._refunds = Refunds(tables.database)
         self._discrepancies = discrepancies
@@ -111,13 +114,13 @@ class ResolutionActions:
         }
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the decisions that were made and not carried out."""
+        """Register the job handler."""
         jobs.register(APPLY_RESOLUTION, self._apply_resolution)
 
-    async def leave(
+    async def enqueue(
         self, discrepancy: Discrepancy, actions: Sequence[Action], *, within: Connection
     ) -> None:
-        """Leave work behind, in the commit of the decision."""
+        """Enqueue the actions in the decision's transaction."""
         await self._tables.jobs.add(
             APPLY_RESOLUTION,
             discrepancy.id,
@@ -126,8 +129,8 @@ class ResolutionActions:
             within=within,
         )
 
-    async def at_once(self, discrepancy_id: UUID, actions: Sequence[Action]) -> None:
-        """Do what a decision has just left behind."""
+    async def run_now(self, discrepancy_id: UUID, actions: Sequence[Action]) -> None:
+        """Run the actions of a decision immediately."""
         answer = await self._do(discrepancy_id, actions, FIRST) if actions else None
         if isinstance(answer, Done):
             async with self._tables.database.transaction() as connection:
@@ -162,14 +165,14 @@ class ResolutionActions:
         return Done()
 
     async def may_be_given_back(self, found: Discrepancy) -> bool:
-        """Say whether the gateway has the charge of a line; so it may while it does not answer."""
+        """Return whether the gateway has, or may have, the line's charge."""
         line = await self._line(found)
         try:
             return await self._gateway.find(line.transaction_id or "") is not None
         except GatewayFailure:
             return True
 
-    # -- the doors ---------------------------------------------------------------------------
+    # -- actions --------------------------------------------------------------------------
 
     async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
@@ -178,7 +181,7 @@ class ResolutionActions:
         return RetryIn(AGAIN_SECONDS, "the payment is not known by its transaction")
 
     async def _reverse_dispute(self, discrepancy: Discrepancy) -> Answer:
-        """What came back undoes the loss of its dispute; of no dispute, it is a loss the less."""
+        """Reverse the loss of the dispute, or record the amount as recovered."""
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
         of_none = await self._chargeback_lines.book_reversal(payment, line)
         if of_none:
@@ -189,7 +192,7 @@ class ResolutionActions:
 
     async def _fail_settlement(self, discrepancy: Discrepancy) -> Answer:
         payment = await self._payment(discrepancy)
-        after = await self._say(
+        after = await self._notify_payment(
             payment, TransactionStatus.SETTLEMENT_FAILED, 0, f"decision:{discrepancy.id}"
         )
         if after.state in MONEY_EXPECTED:
@@ -197,7 +200,7 @@ class ResolutionActions:
         return Done()
 
     async def _settle_for_less(self, discrepancy: Discrepancy) -> Answer:
-        """The bank has paid what it will: the rest is lost, and the payment is settled."""
+        """Settle the payment for the amount the bank paid; the rest is a loss."""
         payment = await self._payment(discrepancy)
         if payment.state is not PaymentState.CAPTURING:
             return Done()
@@ -221,11 +224,11 @@ class ResolutionActions:
 
         if await self._tables.database.in_transaction(together):
             return Done()
-        return RetryIn(AGAIN_SECONDS, "the payment moved meanwhile")
+        return RetryIn(AGAIN_SECONDS, "the payment changed concurrently")
 
     async def _settle_what_is_due(self, discrepancy: Discrepancy) -> Answer:
         payment = await self._payment(discrepancy)
-        await self._say(
+        await self._notify_payment(
             payment,
             TransactionStatus.SETTLED,
             payment.captured_amount,
@@ -234,29 +237,29 @@ class ResolutionActions:
         return Done()
 
     async def _void_payment(self, discrepancy: Discrepancy) -> Answer:
-        """Charged at the gateway and not delivered: void it, which gives it back if need be."""
+        """Void a payment that was captured but not delivered."""
         payment = await self._payment(discrepancy)
         if payment.state is PaymentState.AUTHORIZED:
             await self._void(payment.id, "captured and not delivered")
         return Done()
 
     async def _undo(self, discrepancy: Discrepancy) -> Answer:
-        """Money taken for nothing goes back: the gateway is asked, and whatever it has undone."""
+        """Refund money taken without a payment."""
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
         transaction_id = line.transaction_id or payment.gateway_transaction_id
         if transaction_id is None:
-            return Pause("The line names no transaction; the gateway must be asked by a person.")
+            return Pause("The line names no transaction. Contact the gateway.")
         await self._charges.transitions.record_late_outcome(payment, transaction_id)
         return Done()
 
     async def _refund_at_gateway(self, discrepancy: Discrepancy, earlier: Earlier) -> Answer:
-        """Give money back that no payment of ours accounts for.
+        """Refund a charge that no payment of ours accounts for.
 
-        A gateway that remembers no keys is looked at before anything is sent to it again.
+        If the gateway keeps no idempotency keys, the refund is looked up before it is sent again.
         """
         amount, transaction_id = await self._owed(discrepancy)
         if transaction_id is None:
-            return Pause("The line names no transaction; the gateway must be asked by a person.")
+            return Pause("The line names no transaction. Contact the gateway.")
         lifetime = KeyLifetime.of(self._gateway.capabilities)
         if earlier.may_have_sent and lifetime.seconds is None:
             return await self._looked_up(discrepancy, transaction_id, amount)
@@ -281,7 +284,7 @@ class ResolutionActions:
     async def _looked_up(
         self, discrepancy: Discrepancy, transaction_id: str, amount: int
     ) -> Answer:
-        """Adopt the refund that went out without an answer; what is not there, a person judges."""
+        """Adopt a refund that was sent without a response; if there is none, a person decides."""
         if not self._gateway.capabilities.lookup_of_refunds:
             return Pause(TO_ASK_A_PERSON)
         try:
@@ -305,7 +308,7 @@ class ResolutionActions:
     async def _post_once(
         self, discrepancy: Discrepancy, entries: tuple[postings.Entry, ...], facts: dict[str, Any]
     ) -> None:
-        """Post what was done, and note it; the same facts are noted once."""
+        """Post entries and an event; the same facts are recorded once."""
 
         async def together(connection: Connection) -> None:
             now = await self._discrepancies.get(discrepancy.id, within=connection)
@@ -332,7 +335,7 @@ class ResolutionActions:
         whole = discrepancy.kind is not DiscrepancyKind.AMOUNT
         return (line.gross if whole else discrepancy.amount), line.transaction_id
 
-    async def _say(
+    async def _notify_payment(
         self, payment: Payment, status: TransactionStatus, settled: int, source: str
     ) -> Payment:
         transaction = GatewayTransaction(
@@ -347,19 +350,19 @@ class ResolutionActions:
         return await self._settlement.on_event(payment, transaction, source=source)
 
     async def _payment(self, discrepancy: Discrepancy) -> Payment:
-        assert discrepancy.payment_id is not None, "only payments are told anything"
+        assert discrepancy.payment_id is not None, "only payments are notified"
         return await self._tables.payments.get(discrepancy.payment_id)
 
     async def _line(self, discrepancy: Discrepancy) -> StoredLine:
-        assert discrepancy.report_id is not None, "this kind is about a line"
-        assert discrepancy.line_no is not None, "this kind is about a line"
+        assert discrepancy.report_id is not None, "this kind has a line"
+        assert discrepancy.line_no is not None, "this kind has a line"
         line = await self._reports.line(discrepancy.report_id, discrepancy.line_no)
         assert line is not None, "a discrepancy's line is stored before it"
         return line
 
 
 def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | None) -> Subject:
-    """Return what a decision about this discrepancy is about."""
+    """Return the subject of a decision about this discrepancy."""
     settled = payment is not None and payment.state is not PaymentState.CAPTURING
     if line is None:
         return Subject(
@@ -385,9 +388,9 @@ def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | N
 
 
 def _is_evidence(line: StoredLine, payment: Payment) -> bool:
-    """Whether the payment was told of the line, and its own moves book what it says.
+    """Return whether the payment was notified of the line and posts its entries itself.
 
-    One whose loss was booked only takes note of it: a person corrects that loss.
+    A payment whose loss is already posted only records the line; a person corrects the loss.
     """
     return (
         line.type == "settlement"

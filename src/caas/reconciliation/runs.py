@@ -1,8 +1,7 @@
-"""One run of Diagram 10: fetch, compare, update, and judge the day.
+"""A reconciliation run (Diagram 10): fetch, compare, apply, and set the day's verdict.
 
-Rules a change must keep: nothing is applied of a report whose control totals do not agree; one
-run at a time for a gateway; a stopped run is repeated with the same result, because what it
-compared is stored before anything is applied.
+Rules a change must keep: one run per gateway at a time; the compared data is stored before anything
+is applied, so that an interrupted run can be repeated with the same result.
 """
 
 import asyncio
@@ -72,14 +71,14 @@ SECONDS_IN_A_DAY: Final = 86_400
 
 
 class NotReplayableError(RefusedError):
-    """What this run compared was not kept, or is gone from this machine."""
+    """The data this run compared was not kept or is not on this machine."""
 
     code = "not_replayable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconciliationSettings:
-    """How this machine reconciles: its market's zone, its folder, the fees agreed, its engine."""
+    """Settings of this machine: time zone, folder, agreed fees, engine."""
 
     zone: ZoneInfo
     folder: Path
@@ -90,7 +89,7 @@ class ReconciliationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What became of a run, and the verdict of its day."""
+    """Result of a run, and the verdict of its day."""
 
     run: ReconciliationRun
     day: ReconciliationDay
@@ -98,7 +97,7 @@ class Reconciled:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the report of a run comes from, and how the run goes."""
+    """The source of a run's report, and the run's mode."""
 
     where: Where
     file: Path | None
@@ -107,7 +106,7 @@ class Source:
 
 
 class Runs:
-    """Runs the daily reconciliation process, or a part of it."""
+    """Executes reconciliation runs."""
 
     def __init__(
         self,
@@ -119,7 +118,7 @@ class Runs:
         comparison: Comparison | None = None,
         apply_results: ResultApplication | None = None,
     ) -> None:
-        """Reconcile this gateway with these books."""
+        """Reconcile this gateway with these tables."""
         self._tables = tables
         self._gateway = gateway
         self._alert = alert
@@ -143,20 +142,21 @@ class Runs:
         day: date,
         *,
         file: Path | None = None,
-        expected: Expected = Expected(),  # noqa: B008 - it is frozen, and says nothing
+        expected: Expected = Expected(),  # noqa: B008 - it is frozen
         mode: str = CLOSE,
         progress: Progress = lambda *_: None,
         patience_seconds: float = 0.0,
     ) -> Reconciled:
-        """Reconcile a day: fetch its report (or take it from a file), compare, apply, judge.
+        """Reconcile a day: fetch or read its report, compare, apply, and set the verdict.
 
-        What comes for a sealed day goes to the next open day, as a late report of its own. When
-        another run is under way, it is waited for as long as one has patience.
+        New lines for a sealed day go to the next open day as a late report. If another run is in
+        progress, wait up to `patience_seconds`.
 
         Raises:
-            BadReportError: the report cannot be used; nothing was run.
-            ReportUnavailableError: the gateway gave no usable answer; say it again later.
-            AlreadyReconcilingError, DaySealedError, DayOutOfReachError: not now, or never.
+            BadReportError: the report is invalid; nothing was run.
+            ReportUnavailableError: the gateway returned no usable response; retry later.
+            AlreadyReconcilingError, DaySealedError, DayOutOfReachError: the day cannot be
+                reconciled now.
         """
         today, now = await self.days.today()
         if not FIRST_DAY <= day <= max(today, now.date()):
@@ -165,15 +165,15 @@ class Runs:
             lines_on = await self.days.day_of_lines(self._gateway.name, day)
             where = Where(day=day, lines_on=lines_on, zone=self._settings.zone)
             source = Source(where, file, expected, INCREMENTAL if where.late_of else mode)
-            run_id = await self._alone(source, progress)
+            run_id = await self._run_exclusively(source, progress)
         try:
             judged = await self.days.get(self._gateway.name, lines_on)
-        except DayNotFoundError:  # what came late was known, and opened no day
+        except DayNotFoundError:  # the late lines were already stored; no day was opened
             judged = await self.days.get(self._gateway.name, day)
         return Reconciled(await self.days.run(run_id), judged)
 
-    async def _alone(self, source: Source, progress: Progress) -> UUID:
-        """Run while nobody else does, and write down how it ended, however it ended."""
+    async def _run_exclusively(self, source: Source, progress: Progress) -> UUID:
+        """Run under the gateway's lock and record the outcome, whatever it is."""
         run_id, where = new_id(), source.where
         await asyncio.to_thread(shutil.rmtree, self._running(), ignore_errors=True)
         if source.file is None and where.late_of is None:
@@ -189,7 +189,7 @@ class Runs:
             await self._refused(run_id, where.day, error)
             raise
         except BaseException as error:
-            stopped = RunEnd(state="stopped", because=_why_stopped(error))
+            stopped = RunEnd(state="stopped", because=_stop_reason(error))
             with contextlib.suppress(CaasError):
                 await asyncio.shield(self.days.end(run_id, stopped))
             raise
@@ -198,7 +198,7 @@ class Runs:
 
     @asynccontextmanager
     async def kept_for_now(self, content: bytes) -> AsyncIterator[Path]:
-        """Keep what was sent as a file until the block is left.
+        """Store uploaded content as a file for the duration of the block.
 
         Raises:
             DiskFullError: the disk is full.
@@ -213,20 +213,16 @@ class Runs:
                 await asyncio.to_thread(file.unlink, missing_ok=True)
 
     async def preview(self, file: Path, mapping: dict[str, Any] | None = None) -> Preview:
-        """Say what a file would be read as; nothing of it is written down.
-
-        Raises:
-            BadReportError: it cannot be read.
-        """
+        """Show how a file would be read; nothing is stored."""
         bench = _bench(self._settings.folder / "previewing")
         return await self.finance_terms.preview(file, bench, mapping)
 
     async def replay(self, run_id: UUID) -> str:
-        """Judge again what a run compared; return the digest of the outcome, which is the run's.
+        """Repeat a run's comparison; return the digest of its result, which must equal the run's.
 
         Raises:
             RunNotFoundError: no run has this id.
-            NotReplayableError: what it compared is not on this machine.
+            NotReplayableError: the compared data is not on this machine.
         """
         run = await self.days.run(run_id)
         kept = self._settings.folder / KEPT / str(run.id)
@@ -313,9 +309,9 @@ class Runs:
         )
 
     async def _take(self, fetched: Fetched, bench: Workbench) -> SettlementReport:
-        """Write a report down once it was compared, with what of it could not be read.
+        """Store a compared report and its unreadable lines.
 
-        A late report that brings nothing is none: it is not begun.
+        A late report without new lines is not stored.
         """
         reported = fetched.reported
         if reported.late_of is not None:
@@ -342,7 +338,7 @@ class Runs:
         )
 
     async def _refused(self, run_id: UUID, day: date, error: CaasError) -> None:
-        """A report that is refused is a case for a person; a gateway that is silent is not."""
+        """Open a case for a refused report; an unavailable gateway needs none."""
         await self.days.end(run_id, RunEnd(state="refused", because=error.sentence))
         if isinstance(error, BadReportError) and not isinstance(error, ReportChangedError):
             subject = derived_id("settlement report", self._gateway.name, day)
@@ -351,12 +347,12 @@ class Runs:
             await self._alert("settlement_report_refused", subject, sentence)
 
     def _running(self) -> Path:
-        """Where runs of this gateway work; what is there when one begins, a killed one left."""
+        """Return the folder of running comparisons, without leftovers of killed runs."""
         return self._settings.folder / "running" / str(derived_id("running", self._gateway.name))
 
 
 def _forget_old(kept: Path) -> None:
-    """Let go of what was compared so long before the newest that nobody judges it again."""
+    """Delete comparison data that is too old to be replayed."""
     written = {folder: folder.stat().st_mtime for folder in kept.iterdir()}
     oldest = max(written.values()) - KEPT_DAYS_MAX * SECONDS_IN_A_DAY
     for folder, at in written.items():
@@ -365,24 +361,25 @@ def _forget_old(kept: Path) -> None:
 
 
 def _remarks(elsewhere: str | None, not_comparable: int) -> str | None:
-    """Say what of a run stands in no count; None if there is nothing."""
+    """Return a run's remarks that no count contains; None if there are none."""
     fees = (
-        f"Not comparable: fees of {not_comparable} line(s) were kept in another currency than"
-        " that of their payments, and no fee is agreed with this provider (./caas fees --help)."
+        f"Not comparable: the fees of {not_comparable} line(s) are in another "
+        "currency than their payments, and no fee is agreed with this provider "
+        "(./caas fees --help)."
     )
     reported = " ".join(it for it in (elsewhere, fees if not_comparable else None) if it)
     return reported or None
 
 
-def _why_stopped(error: BaseException) -> str:
+def _stop_reason(error: BaseException) -> str:
     if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
-        return "it was interrupted; run it again, and it goes on where it stopped"
-    return f"an error that nobody foresaw stopped it ({type(error).__name__}); see the log"
+        return "it was interrupted; run it again to resume"
+    return f"unexpected error ({type(error).__name__}); see the log"
 
 
 @asynccontextmanager
 async def _bench(within: Path) -> AsyncIterator[Workbench]:
-    """Open a workbench in a folder of its own until the block is left.
+    """Open a workbench in a folder of its own for the duration of the block.
 
     Raises:
         DiskFullError: the disk is full.

@@ -1,11 +1,10 @@
-"""Diagram 10, "Scheduled job (daily/hourly)": jobs that comes back by itself.
+"""Diagram 10, "Scheduled job (daily/hourly)": the recurring reconciliation jobs.
 
-Every hour the running day's report is taken in as far as it has grown; every night the day that
-ended is closed, and with it every earlier day that is still incomplete.
+Every hour the current day's report is reconciled incrementally; every night the previous day is
+closed, with every earlier incomplete day.
 
-Rules a change must keep: level-triggered: what is due follows from the days and their verdicts, so
-a machine that slept for a week catches up, the oldest day first; a gateway that is silent is asked
-again, not alerted.
+Rules a change must keep: due days are derived from stored days and verdicts, so a machine that was
+down catches up, oldest day first; an unavailable gateway is retried without an alert.
 """
 
 from collections.abc import Awaitable, Callable
@@ -44,7 +43,7 @@ _log = structlog.get_logger()
 
 
 class Schedule:
-    """Has every day reconciled in time."""
+    """Schedules the reconciliation of every day."""
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class Schedule:
         zone: ZoneInfo,
         reconcile: ReconcileDay,
     ) -> None:
-        """Reconcile this gateway's days, by the market's calendar."""
+        """Reconcile this gateway's days in this time zone."""
         self._tables = tables
         self._days = days
         self._gateway = gateway
@@ -63,31 +62,31 @@ class Schedule:
         self._reconcile = reconcile
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the hourly and the daily job."""
+        """Register the hourly and the daily job."""
         jobs.register(HOURLY, self._hourly)
         jobs.register(DAILY, self._daily)
 
     async def begin(self) -> None:
-        """Make sure that both jobs will run; saying it again changes nothing."""
+        """Schedule both jobs; idempotent."""
         subject = derived_id("reconciliation", self._gateway)
         await self._tables.jobs.add_all([(HOURLY, subject, 0.0, {}), (DAILY, subject, 0.0, {})])
 
-    async def _hourly(self, _work: Job) -> Answer:
+    async def _hourly(self, _job: Job) -> Answer:
         today, _ = await self._days.today()
         return await self._try(today, INCREMENTAL) or RetryIn(HOUR_SECONDS, begins_anew=True)
 
-    async def _daily(self, _work: Job) -> Answer:
+    async def _daily(self, _job: Job) -> Answer:
         today, now = await self._days.today()
         reschedule = None
         for day in await self._due(today):
             reschedule = await self._try(day, CLOSE) or reschedule
             if reschedule is not None and reschedule.due_in == BUSY_SECONDS:
-                break  # a newer day that is judged first misses what the older one's report tells
+                break  # closing a newer day first would miss lines in the older day's report
         next_night = seconds_to_closing(today, now, self._zone)
         return reschedule or RetryIn(next_night, begins_anew=True)
 
     async def _due(self, today: date) -> list[date]:
-        """Return the days that ended and are not complete, the oldest first; yesterday at least."""
+        """Return the past days that are not complete, oldest first; at least yesterday."""
         earliest = today - timedelta(days=CATCH_UP_DAYS_MAX)
         yesterday = today - timedelta(days=1)
         first = await self._days.first(self._gateway)
@@ -101,7 +100,7 @@ class Schedule:
         return [day for day in days if day not in finished]
 
     async def _try(self, day: date, mode: str) -> RetryIn | None:
-        """Reconcile a day; return when to try again, if it could not be done now."""
+        """Reconcile a day; return when to retry if it could not be done."""
         try:
             await self._reconcile(day, mode)
         except DaySealedError:
@@ -115,7 +114,7 @@ class Schedule:
 
 
 def seconds_to_closing(today: date, now: datetime, zone: ZoneInfo) -> float:
-    """Return how long it is until the next night's closing hour in the market's zone."""
+    """Return the time until the next closing hour in the given zone."""
     following = today + timedelta(days=1)
     at = datetime(following.year, following.month, following.day, CLOSING_HOUR, tzinfo=zone)
     return (at.astimezone(UTC) - now).total_seconds()

@@ -1,12 +1,11 @@
-"""How much of the machine a run of Diagram 10 takes: all of it, or little while others are served.
+"""Limits a reconciliation run's load while the platform serves customers.
 
-Nobody waits for a run, and every customer waits for a payment. While others commit in the Billing
-Database, a run does one thing at a time and rests longer than it worked; otherwise the workbench
-and the Billing Database work side by side, as fast as they can.
+While other sessions commit, a run performs one step at a time and rests longer than it worked.
+Otherwise the workbench and the Billing Database work in parallel at full speed.
 
-Rules a change must keep: what a run finds never depends on its effort; each rest has a limit; a
-thread cannot be stopped, so that nobody goes on, or gives up the workbench, before it has ended;
-steps that overlap end in the order they began in, and none ends after one that failed.
+Rules a change must keep: throttling never changes a run's result; each rest has a limit; a thread
+cannot be cancelled, so the workbench is not released before its thread ends; overlapping steps
+finish in order, and none finishes after one that failed.
 """
 
 import asyncio
@@ -25,56 +24,53 @@ from caas.billing_database.connection import Database
 from caas.errors import UnavailableError
 
 RESTS: Final = 9.0
-"""So many times as long as it worked, a run rests while others are served."""
+"""Rest time as a multiple of work time while the platform is busy."""
 REST_SECONDS_MAX: Final = 20.0
 SERVED_A_SECOND: Final = 20.0
-"""Commits of others; workers that look whether something is to be done make fewer."""
+"""Commits per second above which the platform counts as busy; idle workers make fewer."""
 LOOK_SECONDS: Final = 1.0
 LOOKS: Final = 3
-"""The busiest of so many looks counts: a session tells of its commits up to a second late."""
+"""Number of samples whose maximum counts; sessions report their commits up to a second late."""
 
 SMALL_LINES_MAX: Final = 2_000
-"""So few lines are compared in less time than one rest would take: such a run never rests."""
+"""Runs with fewer lines never rest; comparing them takes less time than one rest."""
 
 FEED_LINES: Final = 60
 FEED_SECONDS: Final = 0.01
-"""While others are served, the Billing Database is given so many lines so often."""
+"""Lines inserted per interval while the platform is busy."""
 
 OVERLAPPING_MAX: Final = 2
-"""So many steps are under way at once: as many as keep the Billing Database from waiting for us.
-
-Each holds a connection of the pool.
-"""
+"""Maximum number of overlapping steps; each holds a connection of the pool."""
 
 AtBench = TypeVar("AtBench")
 
 Turn = Callable[[], Awaitable[None]]
-"""Waits until the step before has ended, and fails as it did."""
+"""Waits for the previous step and raises its error."""
 
 
 class Overlapping:
-    """Steps, each of which begins before the one before it has ended."""
+    """Steps that overlap but finish in order."""
 
     def __init__(self, throttle: "Throttle") -> None:
-        """Begin none yet."""
+        """Start without steps."""
         self._throttle = throttle
         self._under_way: deque[asyncio.Task[None]] = deque()
 
     async def begin(self, step: Callable[[Turn], Coroutine[Any, Any, None]]) -> None:
-        """Begin a step as soon as few enough are under way; it awaits its turn before it ends."""
+        """Start a step, within the maximum; it awaits its turn before it finishes."""
         most = 1 if self._throttle.others_are_served else OVERLAPPING_MAX
         await self.at_most(most - 1)
         before = self._under_way[-1] if self._under_way else None
         self._under_way.append(asyncio.create_task(step(partial(_ended, before))))
 
     async def at_most(self, steps: int) -> None:
-        """Wait until no more steps than these are under way; fail as the first that failed."""
+        """Wait until at most this many steps are running; raise the first error."""
         while len(self._under_way) > steps:
             await self._under_way[0]
             del self._under_way[0]
 
     async def give_up(self) -> None:
-        """Stop what is under way, and wait until it has stopped."""
+        """Cancel the running steps and wait for them."""
         for step in self._under_way:
             step.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -82,15 +78,15 @@ class Overlapping:
 
 async def _ended(step: asyncio.Task[None] | None) -> None:
     if step is not None:
-        await asyncio.wait([step])  # who is stopped while waiting does not stop the step
+        await asyncio.wait([step])  # cancelling the waiter does not cancel the step
         step.result()
 
 
 class Throttle:
-    """The effort of one run."""
+    """The load control of one run."""
 
     def __init__(self) -> None:
-        """Begin at full effort."""
+        """Start at full speed."""
         self.others_are_served = False
         self.is_small = False
         self._own_commits = 0
@@ -98,7 +94,7 @@ class Throttle:
 
     @property
     def threads(self) -> int:
-        """How many threads the workbench may compute with."""
+        """Return the number of threads that the workbench may use."""
         return 1 if self.others_are_served else os.cpu_count() or 1
 
     async def side_by_side(
@@ -106,7 +102,7 @@ class Throttle:
         at_bench: Callable[[], AtBench],
         meanwhile: Callable[[], Coroutine[Any, Any, None]],
     ) -> AtBench:
-        """Compute in a thread while something else goes on, or after it; return what came of it."""
+        """Run a computation in a thread, beside or after a coroutine; return its result."""
         if self.others_are_served:
             await meanwhile()
             await self.rest()
@@ -116,12 +112,12 @@ class Throttle:
             await meanwhile()
         finally:
             await asyncio.wait([working])
-            working.exception()  # what both raised is told once, by whoever failed first
+            working.exception()  # if both raised, the first error is reported
         return working.result()
 
     @asynccontextmanager
     async def overlapping(self) -> AsyncIterator[Overlapping]:
-        """Run the steps that are begun in this block; all have ended behind it."""
+        """Run the steps started in this block; all have finished when it exits."""
         steps = Overlapping(self)
         try:
             yield steps
@@ -130,20 +126,20 @@ class Throttle:
             await steps.give_up()
 
     async def alone(self, at_bench: Callable[[], AtBench]) -> AtBench:
-        """Compute in a thread, then rest."""
+        """Run a computation in a thread, then rest."""
         result = await asyncio.to_thread(at_bench)
         await self.rest()
         return result
 
     async def rest(self) -> None:
-        """Rest from what was done since the last rest."""
+        """Rest in proportion to the work since the last rest."""
         if self.others_are_served and not self.is_small:
             worked = time.monotonic() - self._working_since
             await asyncio.sleep(min(RESTS * worked, REST_SECONDS_MAX))
         self._working_since = time.monotonic()
 
     async def fed(self, lines: bytes) -> AsyncIterator[bytes]:
-        """Give lines to the Billing Database, all at once or little by little, for one commit."""
+        """Yield lines for one commit, all at once or at a limited rate."""
         waiting = io.BytesIO(lines)
         while self.others_are_served and (some := b"".join(islice(waiting, FEED_LINES))):
             yield some
@@ -154,7 +150,7 @@ class Throttle:
         self._working_since = time.monotonic()
 
     async def watch(self, database: Database) -> None:
-        """See, as long as nobody stops it, whether others are served."""
+        """Sample until cancelled whether the platform is busy."""
         known, own_before = 0, 0
         others: deque[int] = deque(maxlen=LOOKS)
         while True:
@@ -170,7 +166,7 @@ class Throttle:
 
 @asynccontextmanager
 async def throttled(database: Database) -> AsyncIterator[Throttle]:
-    """Watch what others commit in this database until the block is left."""
+    """Monitor commits in this database for the duration of the block."""
     throttle = Throttle()
     watching = asyncio.create_task(throttle.watch(database))
     try:

@@ -1,7 +1,6 @@
-"""What the desk of "Manual investigation required" does not take: texts, documents, decisions.
+"""Validates notes, documents and resolutions of discrepancies.
 
-Rules a change must keep: texts and documents hold no card number; each refusal names what would be
-right; nothing here reads or writes a row.
+Rule a change must keep: notes and documents contain no card number.
 """
 
 from typing import Final
@@ -20,13 +19,13 @@ READABLE: Final = frozenset({"text/plain", "text/csv", "application/json"})
 
 
 class ResolutionNotAllowedError(RefusedError):
-    """This kind of discrepancy cannot be resolved this way."""
+    """This kind of discrepancy does not allow this resolution."""
 
     code = "resolution_not_allowed"
 
 
 class DiscrepancyResolvedError(ConflictError):
-    """The discrepancy is resolved already; reopen it first."""
+    """The discrepancy is already resolved. Reopen it first."""
 
     code = "discrepancy_resolved"
 
@@ -38,7 +37,7 @@ class NotResolvedError(ConflictError):
 
 
 class DocumentRefusedError(RefusedError):
-    """A document is a PDF, an image, or text without a card number; five megabytes at most."""
+    """A document must be a PDF, an image or a text without a card number, and at most 5 MB."""
 
     code = "document_refused"
 
@@ -52,10 +51,10 @@ class DocumentNotFoundError(NotFoundError):
 def refuse_undecidable(
     found: Discrepancy, resolution: Resolution, offered: frozenset[Resolution]
 ) -> None:
-    """Refuse a decision where nothing is to be decided, or not in this way.
+    """Check that a discrepancy can be resolved in this way.
 
     Raises:
-        DiscrepancyResolvedError, DecisionPendingError, ResolutionNotAllowedError: which of them.
+        DiscrepancyResolvedError, DecisionPendingError, ResolutionNotAllowedError: it cannot.
     """
     if found.status == "resolved":
         raise DiscrepancyResolvedError(discrepancy=str(found.id))
@@ -67,22 +66,22 @@ def refuse_undecidable(
 def refuse_not_offered(
     found: Discrepancy, resolution: Resolution, offered: frozenset[Resolution]
 ) -> None:
-    """Refuse what cannot be done about this one, also when it could be when it was proposed.
+    """Check that a resolution is still available for this discrepancy.
 
     Raises:
-        ResolutionNotAllowedError: it cannot.
+        ResolutionNotAllowedError: it is not.
     """
     if resolution not in offered:
         raise ResolutionNotAllowedError(
-            f"This discrepancy ({found.kind}) is resolved by one of: {', '.join(sorted(offered))}."
+            f"This discrepancy ({found.kind}) can be resolved by: {', '.join(sorted(offered))}."
         )
 
 
 def refuse_document(name: str, media_type: str, content: bytes) -> None:
-    """Refuse a document of another type, too large, or with a card number in it.
+    """Check the type, size and content of a document.
 
     Raises:
-        DocumentRefusedError: it is one of these.
+        DocumentRefusedError: the document is not allowed.
     """
     readable = content.decode("utf-8", "replace") if media_type in READABLE else ""
     if (

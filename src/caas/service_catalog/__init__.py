@@ -1,9 +1,9 @@
-"""The Service Catalog Subsystem (Diagrams 1, 4 and 6): what can be bought for a vehicle, by whom.
+"""The Service Catalog Subsystem (Diagrams 1, 4 and 6): services, prices and service orders.
 
-One-time services have a price for each duration; subscriptions a monthly fee and metered units.
+One-time services have a price per duration; subscriptions have a monthly fee and metered units.
 
-Rules a change must keep: a service order is written before its payment begins and never changes,
-its state is read off its payment; prices are taken from the catalogue, never from the caller.
+Rules a change must keep: a service order is created before its payment and never changes, its state
+is derived from its payment; prices come from the catalogue, never from the caller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ DURATION_DAYS_MAX: Final = 3660
 PRICES_MAX: Final = 50
 FRESH_ORDERS_MAX: Final = 10_000
 FRESH_SECONDS: Final = 20.0
-"""How long a reservation needs no second look; shorter than it takes to lapse."""
+"""How long a new reservation is trusted without a second check; shorter than its expiry."""
 EXTEND: Final = "extend"
 REFUSE: Final = "refuse"
 
@@ -46,28 +46,28 @@ class ServiceOrderNotFoundError(NotFoundError):
 
 
 class NotSoldLikeThisError(RefusedError):
-    """The service is not sold in this way; look at its prices in the catalogue."""
+    """The service is not sold in this way. Check its prices in the catalogue."""
 
     code = "not_sold_like_this"
 
 
 class VehicleNotConnectedError(RefusedError):
-    """The vehicle is not known here with a key, so it could not confirm a service."""
+    """The vehicle has no stored key, so it cannot confirm a service."""
 
     code = "vehicle_not_connected"
 
 
 class InvalidServiceError(RefusedError):
-    """The service is not described as the catalogue needs it."""
+    """The service description is invalid."""
 
     code = "invalid_service"
 
 
 class ServiceCatalog:
-    """The catalogue and its orders."""
+    """The catalogue of services, and service orders."""
 
     def __init__(self, *, tables: BillingDatabase) -> None:
-        """Keep the catalogue in these books."""
+        """Use these tables."""
         self._database = tables.database
         self._services = Services(tables.database)
         self._entitlements = tables.entitlements
@@ -88,14 +88,14 @@ class ServiceCatalog:
         names: Mapping[str, str] | None = None,
         repeat_purchase: str = EXTEND,
     ) -> Service:
-        """Put a service into the catalogue, or change it for those who buy from now on.
+        """Add a service to the catalogue, or change it for future purchases.
 
-        `names` says what it is called in languages in which it is not called `name`. Bought again
-        while it runs it is extended, unless `repeat_purchase` is "refuse".
+        `names` maps languages to localized names. A repeated purchase extends the running term,
+        unless `repeat_purchase` is "refuse".
 
         Raises:
-            InvalidServiceError: prices do not fit the kind of service.
-            UnknownCurrencyError: the currency is not one people pay in.
+            InvalidServiceError: the prices do not fit the kind of service.
+            UnknownCurrencyError: the currency is not supported.
         """
         service = Service(
             code, name, kind, currency, list(prices), monthly_fee, list(metered), offered,
@@ -110,7 +110,7 @@ class ServiceCatalog:
         """Return a service.
 
         Raises:
-            ServiceNotFoundError: the catalogue has none with this code.
+            ServiceNotFoundError: no service has this code.
         """
         service = await self._services.service(code)
         if service is None:
@@ -118,14 +118,14 @@ class ServiceCatalog:
         return service
 
     async def services(self) -> list[Service]:
-        """Return what is on offer."""
+        """Return the services on offer."""
         return await self._services.offered()
 
     async def names(self, language: str) -> dict[str, str]:
-        """Return what services are called in a language, those not offered any more too."""
+        """Return the localized names of all services, including those no longer offered."""
         return await self._services.names(language)
 
-    async def create_service_order(  # what is bought, by name
+    async def create_service_order(
         self,
         *,
         customer: UUID,
@@ -135,26 +135,27 @@ class ServiceCatalog:
         by_fleet: bool = False,
         request_key: bytes | None = None,
     ) -> ServiceOrder:
-        """Write down that a customer wants a service in a vehicle ("Select Service + Duration").
+        """Create a service order ("Select Service + Duration").
 
-        The request with this key gets the order that it placed before, if it did.
+        A request key that was used before returns the order it created.
 
         Raises:
-            CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
-            VehicleNotTheirsError: the vehicle was not delivered to them; `by_fleet` sells it all
-                the same.
-            ServiceNotFoundError: the catalogue has no such service.
-            NotSoldLikeThisError: it is not sold once, or not for this duration.
-            BillingDetailsRequiredError: its invoice must name its buyer, and could not.
-            VehicleNotConnectedError: the vehicle could not confirm anything.
-            PurchasePendingError: another purchase of it is under way for the vehicle.
-            AlreadyRunningError: it runs by a subscription, or is not sold again while it runs.
+            CustomerNotFoundError: no such customer; CustomerErasedError: the customer was erased.
+            VehicleNotTheirsError: the vehicle was not delivered to the customer and `by_fleet` is
+                not set.
+            ServiceNotFoundError: no service has this code.
+            NotSoldLikeThisError: the service is not sold once, or not for this duration.
+            BillingDetailsRequiredError: the buyer's details for the invoice are incomplete.
+            VehicleNotConnectedError: the vehicle cannot confirm a service.
+            PurchasePendingError: another purchase for the vehicle is in progress.
+            AlreadyRunningError: a subscription covers it, or it cannot be bought again while it
+                runs.
         """
         await self._customers.buyer(customer)
         await check_eligible(self._database, customer=customer, vin=vin, by_fleet=by_fleet)
         if not await self._services.can_be_reached(vin):
             raise VehicleNotConnectedError(
-                f"No vehicle {vin} with a key of its own is known; it could not confirm a service."
+                f"The vehicle {vin} has no stored key, so it cannot confirm a service."
             )
         offer = await self.service(service)
         price = _price_of(offer, duration_days)
@@ -176,24 +177,24 @@ class ServiceCatalog:
         return order
 
     def remember_reserved(self, order_ids: Sequence[UUID]) -> None:
-        """Keep in mind that these orders have just been written with their reservations."""
+        """Remember that these orders were just created with their reservations."""
         if len(self._fresh_orders) >= FRESH_ORDERS_MAX:
             self._fresh_orders.clear()
         self._fresh_orders.update(dict.fromkeys(order_ids, monotonic()))
 
     def was_just_reserved(self, order_id: UUID) -> bool:
-        """Say, once, whether this process has just written the order with its reservation."""
+        """Return, once, whether this process just created the order with its reservation."""
         reserved_at = self._fresh_orders.pop(order_id, None)
         return reserved_at is not None and monotonic() - reserved_at < FRESH_SECONDS
 
     async def reserve_term(self, order: WantedService, *, within: Connection) -> None:
-        """Make sure that the next term of the service is reserved for this order.
+        """Reserve the next term of the service for this order; idempotent.
 
         Raises:
-            VehicleNotTheirsError: the vehicle is not its customer's any more.
-            PurchasePendingError: another purchase is under way; it is named.
-            AlreadyRunningError: the service runs and cannot be bought on top of that.
-            OrderUsedError: the order had its term already.
+            VehicleNotTheirsError: the vehicle no longer belongs to the customer.
+            PurchasePendingError: another purchase is in progress; its id is given.
+            AlreadyRunningError: the service runs and cannot be extended.
+            OrderUsedError: the order already had its term.
         """
         await self._entitlements.reserve(
             vin=order.vin,
@@ -205,14 +206,14 @@ class ServiceCatalog:
         )
 
     async def may_still_be_sold(self, order_id: UUID) -> bool:
-        """Say whether the vehicle of an order is still its customer's, or a fleet's."""
+        """Return whether the order's vehicle still belongs to its customer or a fleet."""
         return await may_still_be_sold(self._database, order_id)
 
     async def service_order(self, order_id: UUID) -> ServiceOrder:
-        """Return a service order as it stands.
+        """Return a service order with its state.
 
         Raises:
-            ServiceOrderNotFoundError: there is none with this id.
+            ServiceOrderNotFoundError: no service order has this id.
         """
         order = await self._services.order(order_id)
         if order is None:
@@ -220,10 +221,10 @@ class ServiceCatalog:
         return order
 
     async def wanted(self, order_id: UUID) -> WantedService:
-        """Return what a service order asks for; where it stands is `service_order`.
+        """Return what a service order requests, without its state.
 
         Raises:
-            ServiceOrderNotFoundError: there is none with this id.
+            ServiceOrderNotFoundError: no service order has this id.
         """
         wanted = await self._services.wanted(order_id)
         if wanted is None:
@@ -249,9 +250,9 @@ def _price_of(offer: Service, duration_days: int) -> int:
 
 def _check(service: Service) -> None:
     if service.kind not in {ONE_TIME, SUBSCRIPTION}:
-        raise InvalidServiceError("A service is of the kind 'one_time' or 'subscription'.")
+        raise InvalidServiceError("A service's kind is 'one_time' or 'subscription'.")
     if service.repeat_purchase not in {EXTEND, REFUSE}:
-        raise InvalidServiceError("A service that runs is bought again by 'extend' or 'refuse'.")
+        raise InvalidServiceError("`repeat_purchase` is 'extend' or 'refuse'.")
     _check_prices(service)
 
 
@@ -265,6 +266,6 @@ def _check_prices(service: Service) -> None:
     for price in service.prices:
         Money(price["amount"], service.currency)
         if not 1 <= price["duration_days"] <= DURATION_DAYS_MAX or price["amount"] <= 0:
-            raise InvalidServiceError("A price is above zero, for 1 to 3660 days.")
+            raise InvalidServiceError("A price must be above zero, for 1 to 3660 days.")
     for unit in service.metered:
         Money(unit["unit_price"], service.currency)

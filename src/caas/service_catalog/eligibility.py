@@ -1,13 +1,10 @@
-"""Who may be sold a service for which vehicle (decision 91).
+"""Checks who may buy a service for a vehicle (decision 91).
 
-A service is sold to the customer to whom the vehicle was delivered. A fleet operator sells for any
-customer and any vehicle, and has to say so: `by_fleet` is the scope `fleet` of an API key.
+A service is sold to the customer to whom the vehicle was delivered. A fleet operator may sell for
+any customer and vehicle with `by_fleet`, the `fleet` scope of an API key. These checks are an early
+exit; the database decides while it locks the vehicle's order (`reserve_term`).
 
-What is looked at here saves work; the database decides, while it holds the vehicle's order still
-(`reserve_term`).
-
-Rule a change must keep: a vehicle that is somebody else's and one that nobody knows are refused in
-the same words.
+Rule a change must keep: another customer's vehicle and an unknown one give the same error.
 """
 
 from uuid import UUID
@@ -19,7 +16,7 @@ from caas.rules.payment_types import PaymentType
 
 
 async def check_eligible(database: Database, *, customer: UUID, vin: str, by_fleet: bool) -> None:
-    """Let a sale begin only for the customer's own vehicle, or by a fleet operator.
+    """Check that the vehicle is the customer's, or that a fleet operator sells.
 
     Raises:
         VehicleNotTheirsError: the vehicle was not delivered to this customer.
@@ -29,10 +26,10 @@ async def check_eligible(database: Database, *, customer: UUID, vin: str, by_fle
 
 
 async def check_buyer(database: Database, *, customer: UUID, price: int) -> None:
-    """Let a sale begin only to a buyer whom its invoice can name, where it must.
+    """Check that the invoice can name its buyer where the law requires it.
 
     Raises:
-        BillingDetailsRequiredError: it could not.
+        BillingDetailsRequiredError: billing details are missing.
     """
     rows = BillingDetailsRows(database)
     missing = await rows.missing_fields(customer, sale=PaymentType.SERVICE.value, amount=price)

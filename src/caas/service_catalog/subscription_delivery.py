@@ -1,11 +1,11 @@
-"""A subscription and its vehicle (Diagram 6, with Diagram 8's arrows 4a and 4b).
+"""Activates and deactivates subscriptions in vehicles (Diagram 6; Diagram 8, 4a and 4b).
 
-Active by the vehicle's signed word. A subscription has a term of its entitlement, which follows it
-in the database; when it ends the vehicle is told what its other terms say, mostly nothing.
+A subscription has a term of its entitlement. When it ends, the vehicle receives the desired state
+that its remaining terms require.
 
-Rules a change must keep: a command is recorded in the commit that makes it necessary and sent
-after it; the acknowledgement that activates is stored as verified evidence, which the database
-demands of an active subscription; ending a subscription ends its unanswered activation.
+Rules a change must keep: a command is recorded in the commit that requires it and sent afterwards;
+the activating acknowledgement is stored as verified evidence, which the database requires of an
+active subscription; ending a subscription ends its pending activation.
 """
 
 import base64
@@ -23,7 +23,7 @@ from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
 
 
 class SubscriptionDelivery:
-    """Commands for subscriptions, and what their vehicles say."""
+    """Sends commands for subscriptions and applies their results."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class SubscriptionDelivery:
         ota_activation_engine: OtaActivationEngine,
         notifications: Notifications,
     ) -> None:
-        """Reach vehicles and people through what is given."""
+        """Use this engine and these notifications."""
         self._database = tables.database
         self._ota = ota_activation_engine
         self._notifications = notifications
@@ -46,7 +46,7 @@ class SubscriptionDelivery:
         )
 
     async def order_deactivation(self, subscription: Subscription, *, within: Connection) -> None:
-        """Record what the vehicle should have on without this subscription.
+        """Record the desired state without this subscription.
 
         `send_command` sends it after the commit.
         """
@@ -56,13 +56,13 @@ class SubscriptionDelivery:
         )
 
     async def send_command(self, subscription: Subscription) -> None:
-        """Send what was ordered."""
+        """Send the recorded command."""
         await self._ota.send_desired_state(vin=subscription.vin, service=subscription.service)
 
     async def activation_succeeded(
         self, subscription_id: UUID, evidence: Evidence
     ) -> ActivationResult:
-        """Become active by the vehicle's verified word, unless that came too late."""
+        """Activate the subscription on verified evidence, unless it has ended."""
 
         async def become_active(connection: Connection) -> ActivationResult:
             subscription = await self._rows.locked(subscription_id, within=connection)
@@ -71,7 +71,7 @@ class SubscriptionDelivery:
                 return ActivationResult.ALREADY if is_active else ActivationResult.LATE
             answer = _answer(subscription_id, evidence)
             evidence_id = await self._answers.record(answer, within=connection)
-            assert evidence_id is not None, "what activates was not heard before"
+            assert evidence_id is not None, "the activating evidence is new"
             event = SubscriptionEvent.SERVICE_ACTIVE
             active = await self._rows.transition(
                 subscription, event, within=connection, evidence_id=evidence_id
@@ -84,7 +84,7 @@ class SubscriptionDelivery:
         return await self._database.in_transaction(become_active)
 
     async def activation_failed(self, subscription_id: UUID, reason: str) -> None:
-        """Give up, and fence off a vehicle that may still apply it late (decision 16)."""
+        """End the activation, and send the desired state again (decision 16)."""
 
         async def give_up(connection: Connection) -> Subscription | None:
             subscription = await self._rows.locked(subscription_id, within=connection)
@@ -110,7 +110,7 @@ class SubscriptionDelivery:
         about: UUID | None = None,
         **facts: object,
     ) -> None:
-        """Tell the customer something of a subscription, once for whatever it is about."""
+        """Notify the customer about a subscription, once per occasion."""
         await self._notifications.notify(
             audience="customer",
             recipient=subscription.customer,
@@ -129,7 +129,7 @@ class SubscriptionDelivery:
 
 def _answer(subscription_id: UUID, evidence: Evidence) -> VehicleAnswer:
     assert evidence.signature is not None, "verified evidence is signed"
-    assert evidence.command_id is not None, "verified evidence is of a command"
+    assert evidence.command_id is not None, "verified evidence refers to a command"
     assert evidence.epoch is not None, "a command has an epoch"
     return VehicleAnswer(
         subject=subscription_id,

@@ -1,16 +1,12 @@
-"""Metered use of subscriptions (Diagram 6, "Customer uses service throughout the month").
+"""Metered usage of subscriptions (Diagram 6, "Customer uses service throughout the month").
 
-Theory of operation
--------------------
+A source reports how much was used and when. Usage outside the delivered term can never be billed,
+so it is answered as not counted and not stored (decision 29). Records are immutable: a
+counter-record cancels a whole record until an invoice bills it; afterwards a credit note corrects
+the invoice. Disputed usage is excluded from invoices until the dispute ends.
 
-A source tells how much was used and when. What may ever be billed is written down once; what lies
-outside the delivered term never can be, so it is answered as not counted and not kept
-(decision 29). A record is never changed: a counter-record takes it back, whole, while no invoice
-bills it; afterwards a credit note corrects the invoice. Disputed use waits, and the rest of its
-month is billed.
-
-Rules a change must keep: the same source counts once, and what it told first counts; nothing is
-written down that no payment could carry, so that one record never stands in the way of a month.
+Rules a change must keep: a source id counts once, and its first report wins; usage that would
+exceed the largest payment is not stored, so that one record cannot block a month's invoice.
 """
 
 from datetime import datetime
@@ -29,20 +25,20 @@ from caas.rules.mes_vencido import DeliveredInterval, was_delivered
 from caas.rules.money import AMOUNT_MAX
 
 QUANTITY_MAX: Final = 10**9
-"""The most that one record may say."""
+"""Maximum quantity of one record."""
 
 WAITING_MAX: Final = 10**10
-"""The most of one unit that may wait for an invoice: what a month may bring."""
+"""Maximum unbilled quantity of one unit."""
 
 MONTH_MAX: Final = AMOUNT_MAX
-"""The most that a month may come to before tax: with any tax it is a payment still."""
+"""Maximum net amount of a month; with any tax it is still a valid payment."""
 
 SOURCE_ID_CHARS_MAX: Final = 200
 DISPUTED_BY_CHARS_MAX: Final = 200
 
 
 class NotCounted(StrEnum):
-    """Why use was not counted."""
+    """Why usage was not counted."""
 
     REPORTED_BEFORE = "usage_already_recorded"
     BEFORE_ACTIVATION = "before_activation"
@@ -51,59 +47,59 @@ class NotCounted(StrEnum):
 
 
 class DisputeOutcome(StrEnum):
-    """What becomes of disputed use."""
+    """Outcome of a usage dispute."""
 
     BILLED = "billed"
     CANCELLED = "cancelled"
 
 
 class InvalidUsageError(RefusedError):
-    """The use is not described as this subscription meters it."""
+    """The usage does not match the subscription's metering."""
 
     code = "invalid_usage"
 
 
 class UsageTooLargeError(RefusedError):
-    """More than a month may bring or a payment may carry; check the unit and the quantity."""
+    """The usage exceeds what a month or a payment allows. Check the unit and the quantity."""
 
     code = "usage_too_large"
 
 
 class UsageConflictError(ConflictError):
-    """This source has told something else before; what was told first counts."""
+    """This source id was already used with different content. The first report counts."""
 
     code = "usage_conflict"
 
 
 class UsageBilledError(ConflictError):
-    """An invoice bills this use already; correct the invoice with a credit note."""
+    """An invoice already bills this usage. Correct the invoice with a credit note."""
 
     code = "usage_billed"
 
 
 class UsageNotFoundError(NotFoundError):
-    """No use of this subscription is known from this source."""
+    """This subscription has no usage with this source id."""
 
     code = "usage_not_found"
 
 
 class UsageDisputeNotFoundError(NotFoundError):
-    """No dispute about use has this id."""
+    """No usage dispute has this id."""
 
     code = "usage_dispute_not_found"
 
 
 class UsageDisputeEndedError(ConflictError):
-    """The dispute has ended with another outcome."""
+    """The dispute has already ended with another outcome."""
 
     code = "usage_dispute_ended"
 
 
 class Usage:
-    """Who used how much of what, and when."""
+    """Records usage and usage disputes."""
 
     def __init__(self, *, tables: BillingDatabase) -> None:
-        """Keep the use in these books."""
+        """Use these tables."""
         self._database = tables.database
         self._subscriptions = SubscriptionRows(tables.database)
         self._records = UsageRecords(tables.database)
@@ -119,14 +115,14 @@ class Usage:
         unit: str | None = None,
         cancels: str | None = None,
     ) -> NotCounted | None:
-        """Write use down, or take back what `cancels` told; say why when it does not count.
+        """Record usage, or cancel the record in `cancels`; return why it does not count.
 
         Raises:
-            SubscriptionNotFoundError: there is no such subscription.
-            InvalidUsageError: not a unit of this subscription, or not a moment of it.
-            UsageTooLargeError: no payment could carry it.
-            UsageConflictError: this source told something else before.
-            UsageNotFoundError, UsageBilledError: there is nothing to take back, or not any more.
+            SubscriptionNotFoundError: no subscription has this id.
+            InvalidUsageError: the unit or the time is invalid for this subscription.
+            UsageTooLargeError: the amount would exceed the largest payment.
+            UsageConflictError: the source id was used with different content.
+            UsageNotFoundError, UsageBilledError: the cancelled record does not exist or is billed.
         """
 
         async def record(connection: Connection) -> NotCounted | None:
@@ -140,19 +136,19 @@ class Usage:
         return await self._database.in_transaction(record)
 
     async def used(self, subscription_id: UUID, *, before: datetime | None = None) -> list[Use]:
-        """Return what was used of a subscription, newest first."""
+        """Return a subscription's usage, newest first."""
         return await self._records.listed(subscription_id, before=before)
 
     async def dispute(
         self, subscription_id: UUID, source_id: str, *, because: str, by: str
     ) -> UsageDispute:
-        """Let use wait: no invoice bills it until the dispute has ended.
+        """Dispute usage: no invoice bills it until the dispute ends.
 
         Raises:
-            SubscriptionNotFoundError, UsageNotFoundError: there is no such use.
-            UsageBilledError: an invoice bills it already.
-            UsageConflictError: it was taken back, so there is nothing to dispute.
-            CustomerErasedError: nothing is billed to its customer any more.
+            SubscriptionNotFoundError, UsageNotFoundError: no such usage.
+            UsageBilledError: an invoice already bills it.
+            UsageConflictError: it was cancelled.
+            CustomerErasedError: the customer was erased and is no longer billed.
         """
 
         async def dispute(connection: Connection) -> UsageDispute:
@@ -169,12 +165,12 @@ class Usage:
     async def end_dispute(
         self, dispute_id: UUID, *, outcome: DisputeOutcome, by: str
     ) -> UsageDispute:
-        """Decide a dispute: the use is billed with the next invoice, or is taken back.
+        """End a dispute: the usage is billed with the next invoice, or cancelled.
 
         Raises:
-            UsageDisputeNotFoundError: there is none with this id.
-            UsageDisputeEndedError: it has ended otherwise.
-            CustomerErasedError: its customer was erased, so that it can only be cancelled.
+            UsageDisputeNotFoundError: no dispute has this id.
+            UsageDisputeEndedError: it has ended with another outcome.
+            CustomerErasedError: the customer was erased; the usage can only be cancelled.
         """
 
         async def end(connection: Connection) -> UsageDispute:
@@ -185,7 +181,7 @@ class Usage:
             if dispute.outcome not in {None, outcome}:
                 raise UsageDisputeEndedError(dispute=str(dispute_id), outcome=dispute.outcome)
             if dispute.outcome is None and outcome is DisputeOutcome.CANCELLED:
-                await self._take_back(dispute, within=connection)
+                await self._cancel_record(dispute, within=connection)
             elif dispute.outcome is None:
                 await self._refuse_of_erased(dispute.subscription, within=connection)
             if dispute.outcome is None:
@@ -198,7 +194,7 @@ class Usage:
 
     async def _refuse_of_erased(self, subscription: UUID, *, within: Connection) -> None:
         if await self._records.is_erased(subscription, within=within):
-            raise CustomerErasedError("The customer was erased, and nothing is billed to them.")
+            raise CustomerErasedError("The customer was erased and is no longer billed.")
 
     async def _recorded(
         self, subscription: Subscription, use: Use, *, within: Connection
@@ -220,27 +216,27 @@ class Usage:
             waiting = await self._records.waiting(subscription.id, within=within)
             _refuse_too_much(subscription, use, waiting)
         if not await self._records.add(subscription.id, use, within=within):
-            raise InvalidUsageError("Nothing can be used in the future; check the source's clock.")
+            raise InvalidUsageError("The usage is in the future. Check the source's clock.")
         return None
 
     async def _is_before_term(
         self, subscription: Subscription, at: datetime, *, within: Connection
     ) -> bool:
-        """Whether a term that was paid for otherwise still ran at this moment."""
+        """Return whether a term paid separately was still running at this time."""
         starts_at = await self._entitlements.billed_from(subscription.id, within=within)
         return starts_at is not None and at < starts_at
 
     async def _check_cancelled(
         self, subscription: Subscription, use: Use, *, within: Connection
     ) -> None:
-        """Let a counter-record take back all of what is not billed; a dispute of it ends."""
-        assert use.cancels is not None, "only a counter-record takes back"
+        """Check that a counter-record cancels a whole unbilled record, and end its dispute."""
+        assert use.cancels is not None, "only a counter-record cancels"
         reported = await self._unbilled(subscription.id, use.cancels, within=within)
         if (reported.unit, -reported.quantity, reported.at) != (use.unit, use.quantity, use.at):
             raise InvalidUsageError(
-                f"A record that cancels '{use.cancels}' cancels all of it: quantity "
-                f"{-reported.quantity}, unit '{reported.unit}', at {reported.at.isoformat()}. "
-                "Then record what is right."
+                f"A record that cancels '{use.cancels}' must cancel all of it: "
+                f"quantity {-reported.quantity}, unit '{reported.unit}', at "
+                f"{reported.at.isoformat()}. Then record the correct usage."
             )
         dispute = await self._records.dispute_of(subscription.id, use.cancels, within=within)
         if dispute is not None:
@@ -251,20 +247,22 @@ class Usage:
     async def _unbilled(self, subscription: UUID, source_id: str, *, within: Connection) -> Use:
         reported = await self._records.find(subscription, source_id, within=within)
         if reported is None or reported.cancels is not None:
-            raise UsageNotFoundError(f"No use of {subscription} is known from '{source_id}'.")
+            raise UsageNotFoundError(
+                f"The subscription {subscription} has no usage with the source id '{source_id}'."
+            )
         if reported.invoice is not None:
             raise UsageBilledError(
-                f"The invoice {reported.invoice} already bills it. Correct that invoice with a "
-                "credit note."
+                f"The invoice {reported.invoice} already bills this usage. Correct "
+                "it with a credit note."
             )
         back = await self._records.cancelled_by(subscription, source_id, within=within)
         if back is not None:
-            raise UsageConflictError(f"What '{source_id}' told was taken back already.")
+            raise UsageConflictError(f"The record '{source_id}' is already cancelled.")
         return reported
 
-    async def _take_back(self, dispute: UsageDispute, *, within: Connection) -> None:
+    async def _cancel_record(self, dispute: UsageDispute, *, within: Connection) -> None:
         reported = await self._records.find(dispute.subscription, dispute.source_id, within=within)
-        assert reported is not None, "a dispute is about use that is there"
+        assert reported is not None, "a dispute refers to stored usage"
         back = Use(
             f"dispute {dispute.id}",
             reported.unit,
@@ -280,7 +278,7 @@ def _facts(use: Use) -> tuple[object, ...]:
 
 
 def _unit_of(subscription: Subscription, unit: str | None) -> str:
-    """Return the unit that was meant: the only one, when none is named."""
+    """Return the given unit, or the only one if none is given."""
     units = [metered["unit"] for metered in subscription.metered]
     if unit is None and len(units) == 1:
         return str(units[0])
@@ -293,22 +291,22 @@ def _unit_of(subscription: Subscription, unit: str | None) -> str:
 
 def _check(use: Use) -> None:
     if use.at.tzinfo is None:
-        raise InvalidUsageError("The moment of use needs its time zone.")
+        raise InvalidUsageError("The time of usage must have a time zone.")
     if not 1 <= abs(use.quantity) <= QUANTITY_MAX:
-        raise InvalidUsageError(f"A quantity is a whole number from 1 to {QUANTITY_MAX}.")
+        raise InvalidUsageError(f"A quantity must be a whole number from 1 to {QUANTITY_MAX}.")
     if (use.quantity < 0) != (use.cancels is not None):
         raise InvalidUsageError(
-            "A record that takes another one back has its quantity with a minus and names it in "
-            "`cancels`; other quantities are above zero."
+            "A record that cancels another one has its negative quantity and names "
+            "it in `cancels`; all other quantities are above zero."
         )
     if not 1 <= len(use.source_id.strip()) <= SOURCE_ID_CHARS_MAX:
         raise InvalidUsageError(f"A source id has 1 to {SOURCE_ID_CHARS_MAX} characters.")
     if contains_card_number(use.source_id):
-        raise InvalidUsageError("A source id holds no card number.")
+        raise InvalidUsageError("A source id must not contain a card number.")
 
 
 def _outside(subscription: Subscription, at: datetime) -> NotCounted | None:
-    """Say why a moment lies outside the delivered term, None when it lies inside."""
+    """Return why a time is outside the delivered term, or None."""
     begin = subscription.activated_at
     if begin is None or at < begin:
         return NotCounted.BEFORE_ACTIVATION
@@ -318,12 +316,12 @@ def _outside(subscription: Subscription, at: datetime) -> NotCounted | None:
 
 
 def _refuse_too_much(subscription: Subscription, use: Use, waiting: dict[str, int]) -> None:
-    """Refuse what would make the next invoice more than a payment may be."""
+    """Refuse usage that would make the next invoice exceed the largest payment."""
     after = {**waiting, use.unit: waiting.get(use.unit, 0) + use.quantity}
     if after[use.unit] > WAITING_MAX:
         raise UsageTooLargeError(
-            f"With it {after[use.unit]} {use.unit} would wait for the next invoice, and at most "
-            f"{WAITING_MAX} may. Check the unit, and take back what was recorded wrongly."
+            f"{after[use.unit]} {use.unit} would be unbilled, but at most "
+            f"{WAITING_MAX} may be. Check the unit, and cancel incorrect records."
         )
     prices = {metered["unit"]: int(metered["unit_price"]) for metered in subscription.metered}
     gross = subscription.monthly_fee + sum(
@@ -331,6 +329,6 @@ def _refuse_too_much(subscription: Subscription, use: Use, waiting: dict[str, in
     )
     if gross > MONTH_MAX:
         raise UsageTooLargeError(
-            f"With it the month would come to {gross} minor units, and a payment carries at most "
-            f"{MONTH_MAX}. Check the unit, and take back what was recorded wrongly."
+            f"The month would cost {gross} minor units, but a payment is at most "
+            f"{MONTH_MAX}. Check the unit, and cancel incorrect records."
         )

@@ -1,5 +1,5 @@
-"""`./caas bench`: the goals of docs/performance, measured on this machine.
+"""`./caas bench`: measures the goals of docs/performance on this machine.
 
-Rules: nothing is asserted, everything is printed; a figure is a ratio to the yardstick of the same
-minute on the same server with the same settings; durability is never reduced.
+Rules a change must keep: a figure is a ratio to a yardstick measured in the same minute on the same
+server with the same settings; durability is never reduced; results are printed, not asserted.
 """

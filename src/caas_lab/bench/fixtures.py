@@ -15,7 +15,7 @@ from caas import app
 from caas.billing_database import connection
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
-from caas.cli.gc_tuning import set_aside_what_stays
+from caas.cli.commands import freeze_long_lived_objects
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.encryption_at_rest import (
     EVENT_SUBSCRIPTIONS,
@@ -40,7 +40,8 @@ from caas.settings import DEFAULT_MARKET, data_dir, read_market
 
 VEHICLES: Final = 200
 QUICK_VEHICLES: Final = 100
-"""More than connections: of two payments for one service of one car at once, one may be voided."""
+"""More than the connections: of two concurrent payments for one service of one car, one may be
+voided."""
 AMOUNT: Final = 1299
 SERVICE: Final = "heated-seats"
 DAYS: Final = 30
@@ -52,8 +53,8 @@ insert into services (code, name, kind, currency, prices, updated_at)
 select distinct code, 'Heated seats', 'one_time', 'EUR', '[]'::jsonb, db_now()
   from unnest($1::text[]) as s(code) on conflict do nothing
 """
-# A purchase that is pending stands in the way of the next of its service in its vehicle: each order
-# of a measurement is the first of its kind.
+# A pending purchase blocks the next one of its service and vehicle, so each order is the first of
+# its kind.
 ADD_ORDERS: Final = """
 with o as (select * from unnest($1::uuid[], $3::text[], $4::text[]) as o(id, vin, service)),
 placed as (
@@ -142,7 +143,7 @@ async def started(
             for vin, car in fleet.cars.items()
         }
         fixture = await _fixture(database, platform, car_keys, quick=quick)
-        set_aside_what_stays()
+        freeze_long_lived_objects()
         yield fixture
 
 

@@ -87,12 +87,12 @@ class Measurement:
 
     @property
     def ratio(self) -> float:
-        """Ours divided by theirs."""
+        """Return our figure divided by the yardstick's."""
         return self.ours / self.theirs
 
 
 Measure = Callable[[int], Awaitable[Measurement]]
-"""Measures both once, each for this many seconds."""
+"""Measures both figures once, each for this many seconds."""
 
 
 @dataclass(frozen=True, slots=True)

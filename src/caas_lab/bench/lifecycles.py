@@ -1,10 +1,10 @@
-"""P1: whole lifecycles of a one-time service, from accept to Settled, five commits each.
+"""P1: complete lifecycles of a one-time service, from accept to Settled, five commits each.
 
-The flow is the platform's own, car and all: its signature is made and verified. Gateway and
-vehicles are in this process, so what is measured is the flow and the database. What the flow leaves
-for workers (telling the customer) stays as jobs.
+The flow is the platform's own, including the vehicle's signature. Gateway and vehicles are in this
+process, so the measurement covers the flow and the database. Jobs for workers (customer
+notifications) are enqueued but not run.
 
-Rule a change must keep: no step of the flow is left out or made less durable.
+Rule a change must keep: no step of the flow is omitted or made less durable.
 """
 
 import asyncio

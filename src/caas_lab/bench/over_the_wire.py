@@ -146,7 +146,7 @@ async def _answers(
                     return
         except aiohttp.ClientError:
             await asyncio.sleep(SETTLE_EVERY_SECONDS)
-    raise AssertionError("The platform did not come up; what it said is above.")
+    raise AssertionError("The platform did not start; see its output above.")
 
 
 def _free_port() -> int:

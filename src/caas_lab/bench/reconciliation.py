@@ -38,7 +38,7 @@ COPY: Final = 'create database "{copy}" template "{of}" strategy file_copy'
 A_SECOND: Final = 100
 MILLISECONDS: Final = 1000
 TURNS_ALONE: Final = 12
-"""With five seconds each, long enough for what is rare to come."""
+"""At five seconds per run, enough samples for rare delays."""
 
 BARE: Final = """
 insert into book_payments by name from range(1, {lines} + 1) t(n) select

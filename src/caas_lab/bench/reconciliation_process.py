@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from caas.billing_database import connection
 from caas.billing_database import tables as billing_tables
-from caas.cli.commands import step_back
+from caas.cli.commands import lower_priority
 from caas.reconciliation.runs import ReconciliationSettings, Runs
 from caas_lab.bench.ledger_data import DAY
 from caas_lab.bench.stub_gateway import StubGateway
@@ -29,7 +29,7 @@ PHASES: Final = {("compared", False): "reading", ("compared", True): "comparing"
 
 async def reconcile(dsn: str, path: Path) -> dict[str, object]:
     """Reconcile the day and return the figures."""
-    step_back()
+    lower_priority()
     database = await connection.connect(dsn)
     seconds: dict[str, float] = {}
     try:

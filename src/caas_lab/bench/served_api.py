@@ -1,4 +1,4 @@
-"""The platform's API on a socket of this process, and the requests that are sent to it.
+"""Serves the platform's API on a socket of this process, and prepares requests to it.
 
 Rule a change must keep: any client could send these requests, and no two are the same.
 """

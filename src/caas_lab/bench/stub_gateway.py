@@ -111,7 +111,7 @@ class StubGateway:
         """Return no file: reports come in pages here."""
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
-        """Nothing: it sends no webhooks."""
+        """Return nothing: this gateway sends no webhooks."""
         del body
         return None  # the port's answer
 

@@ -1,7 +1,7 @@
-"""The expectations at the end of a scenario, each checked with the party that knows.
+"""The expectations at the end of a scenario, each checked at its authoritative source.
 
-Rules a change must keep: what was charged is asked of the gateway, what was delivered of the car,
-a notification of the recipient's mail; the platform's own answer alone proves none of them.
+Rules a change must keep: charges are checked at the gateway, deliveries in the vehicle,
+notifications in the recipient's mail; the platform's own response proves none of them.
 """
 
 from functools import cache
@@ -27,7 +27,7 @@ def expect_money(run: ScenarioRun, payment: dict[str, Any], **amounts: int) -> N
 
 
 async def expect_charges(run: ScenarioRun, payment_id: str, charges: int) -> None:
-    """Expect the gateway's own ledger to show so many charges of a payment."""
+    """Expect the gateway's own ledger to show this number of charges of a payment."""
     data = await run.testbed.gateway.ledger(payment_id)
     run.expect("charges in the gateway's own ledger", charges, data["charges_executed"])
 

@@ -1,8 +1,9 @@
 """Clients of the simulators' control planes: gateway and bank, order partners, vehicles.
 
-A simulator does here on request what the real party does by itself: settle, dispute, wake up.
+They trigger what the real party does on its own: settle, dispute, wake up.
 
-Rules a change must keep: nothing here calls the platform; an injected fault names its occasions.
+Rules a change must keep: nothing here calls the platform; an injected fault lists the calls it
+affects.
 """
 
 from collections.abc import Mapping

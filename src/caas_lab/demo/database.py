@@ -1,7 +1,7 @@
-"""The Billing Database of a demonstration: making it, moving its clock, reading its records.
+"""The Billing Database of a demonstration: creating it, moving its clock, reading its records.
 
-Rules a change must keep: records are read in sessions that cannot write; only the clock of a
-database that a demonstration made for itself is moved.
+Rules a change must keep: records are read in read-only sessions; only the clock of the
+demonstration's own database is moved.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -136,7 +136,7 @@ async def opened(dsn: str) -> AsyncIterator[Records]:
 
 
 async def fresh_database(server_dsn: str) -> str:
-    """Make an empty database in place of the last demonstration's; return its DSN."""
+    """Create an empty database in place of the last demonstration's; return its DSN."""
     server = await asyncpg.connect(server_dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
     try:
         await server.execute(f"drop database if exists {NAME} with (force)")
@@ -148,7 +148,7 @@ async def fresh_database(server_dsn: str) -> str:
 
 async def advance_clock(dsn: str, *, seconds: int) -> None:
     """Move the database's clock forward."""
-    assert seconds > 0, "time does not go back"
+    assert seconds > 0, "the clock only moves forward"
     assert urlsplit(dsn).path == f"/{NAME}", "only its own clock is moved"
     session = await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
     try:

@@ -46,7 +46,7 @@ class Comparison:
 
 
 async def compare_ledgers(testbed: Testbed) -> list[Comparison]:
-    """Compare the ledgers, once everything under way has arrived."""
+    """Compare the ledgers, once all messages have arrived."""
     if testbed.records is None or not testbed.is_ours:
         return []
     await testbed.gateway.wait_for_webhooks()

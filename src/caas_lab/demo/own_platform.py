@@ -1,11 +1,10 @@
-"""A complete platform of the demonstration's own, with simulators around it.
+"""Runs a complete platform of the demonstration's own, with simulators.
 
-API on a socket, worker, embedded PostgreSQL, mosquitto, and gateway, order partners and vehicles as
-processes of their own (Diagram 1, whole). A relay stands before the gateway.
+It has the API on a socket, a worker, embedded PostgreSQL, mosquitto, and gateway, order partners
+and vehicles as separate processes (all of Diagram 1). A relay stands before the gateway.
 
-Rules a change must keep: nothing that `caas up` keeps is touched, so only the data folder and the
-time scale are taken from the environment; everything started here is stopped here, also after an
-error; the platform's log goes to a file, never to the printed output.
+Rules a change must keep: the data of `caas up` is not touched; everything started here is stopped
+here, also after an error; the platform's log goes to a file, never to the printed output.
 """
 
 import asyncio
@@ -126,13 +125,13 @@ def _lock(stack: AsyncExitStack, folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StartupError(
-            f"Another demonstration is running in {folder}. Wait for its end, or set "
-            "CAAS_DATA_DIR to another folder."
+            f"Another demonstration is running in {folder}. Wait until it ends, or "
+            "set CAAS_DATA_DIR to another folder."
         ) from error
     except OSError as error:
         raise StartupError(
-            f"The data folder {folder} cannot be written to ({error.strerror}). "
-            "Set CAAS_DATA_DIR to one that can."
+            f"Cannot write to the data folder {folder} ({error.strerror}). Set "
+            "CAAS_DATA_DIR to a writable one."
         ) from error
     shutil.rmtree(folder / "outbox", ignore_errors=True)
     for name in LEFTOVERS:

@@ -1,7 +1,7 @@
 """Prints scenarios for readers who do not know the system, within a hundred columns.
 
 Rules a change must keep: plain text and few colours, no ornament; what differs from what was
-expected is said in words; nothing is printed that is not in the result.
+expected is stated in words; nothing is printed that is not in the result.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""A platform that is up already: `caas demo --against URL`.
+"""Connects to a running platform: `caas demo --against URL`.
 
-It is called over its public API, with the keys of its data folder or of CAAS_API_KEYS. `caas up` on
-this machine has recorded where its simulators are; elsewhere only scenarios run that need none.
+It uses the public API with the keys of its data folder or of CAAS_API_KEYS. `caas up` records the
+addresses of its simulators; without them only scenarios that need none are run.
 
 Rule a change must keep: nothing is started or stopped here.
 """
@@ -31,10 +31,10 @@ SIMULATORS: Final = frozenset({"gateway", "partners", "vehicles"})
 
 @asynccontextmanager
 async def connected(url: str, environment: Mapping[str, str]) -> AsyncIterator[Testbed]:
-    """Connect to a platform that is up, with as much around it as can be controlled.
+    """Connect to a running platform, and to its simulators where possible.
 
     Raises:
-        StartupError: nothing answers there, or a key is missing.
+        StartupError: there is no response, or a key is missing.
     """
     world = local_machine.running_world(environment)
     if world is not None and world.environment.get("CAAS_PUBLIC_URL") != url.rstrip("/"):
@@ -43,8 +43,8 @@ async def connected(url: str, environment: Mapping[str, str]) -> AsyncIterator[T
     keys = _keys(environment) or (world.keys if world is not None else {})
     if not set(local_secrets.SCOPES) <= keys.keys():
         raise StartupError(
-            f"The demonstration needs a key of each scope of {url}. Set CAAS_API_KEYS, or "
-            "CAAS_DATA_DIR to the folder that `caas up` uses."
+            f"The demonstration needs a key for each scope of {url}. Set "
+            "CAAS_API_KEYS, or CAAS_DATA_DIR to the folder that `caas up` uses."
         )
     async with aiohttp.ClientSession() as session:
         client = HttpClient(session, url, keys)
@@ -83,7 +83,7 @@ def _testbed(
 
 
 def _keys(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the keys that the environment names, by scope."""
+    """Return the configured keys by scope."""
     configured = parse_api_keys(environment.get("CAAS_API_KEYS", ""))
     found = {scope: key.key for key in configured for scope in key.scopes}
     anything = found.get("any")
@@ -91,14 +91,15 @@ def _keys(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _listens(url: str) -> None:
-    """Check first that anything listens there: keys help nothing without a platform."""
+    """Check that a server is listening before checking keys."""
     timeout = aiohttp.ClientTimeout(total=SECONDS_TO_ANSWER_MAX)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/health"):
             pass
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
         raise StartupError(
-            f"Nothing answers at {url}. Start a platform there with `caas up`, or say where one is."
+            f"No response from {url}. Start a platform there with `caas up`, or use "
+            "another address."
         ) from error
     except aiohttp.ClientError as error:
         raise StartupError(f"No platform is ready at {url}: {error}.") from error

@@ -24,7 +24,7 @@ VEHICLE: Final = "Vehicle"
 
 
 class Need(StrEnum):
-    """What a scenario needs besides a platform that answers."""
+    """What a scenario needs in addition to a running platform."""
 
     CONTROL_PLANES = "the control planes of the simulators"
     RELAY = "a connection to the gateway that can be cut"

@@ -1,10 +1,10 @@
 """`./caas simulate`: a randomized simulation with a fixed seed and injected faults.
 
-Customers buy, reserve, subscribe, withdraw and send requests twice; vehicles sleep, refuse and
-forge; gateway, partners and webhooks fail, all as the seed decides, on a complete platform. Once
-every fault is gone, each payment must come to rest, every integrity check must hold, and the
-ledgers of the gateway, the vehicles and the platform must agree.
+Customers buy, reserve, subscribe, withdraw and repeat requests; vehicles sleep, refuse and forge;
+gateway, partners and webhooks fail, all derived from the seed, on a complete platform. After all
+faults are cleared, every payment must reach a final state, every integrity check must hold, and the
+ledgers of gateway, vehicles and platform must agree.
 
-Rules a change must keep: the plan follows from the seed alone; the verdict rests on integrity
-checks, ledgers and rest, never on an expectation about one story; the faults are cleared before it.
+Rules a change must keep: the plan depends only on the seed; the verdict uses integrity checks,
+ledgers and final states, never expectations about one story; faults are cleared before it.
 """

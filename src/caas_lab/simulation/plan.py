@@ -57,7 +57,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What one customer does; `twice` sends every request two times at once."""
+    """One customer's actions; `twice` sends every request two times concurrently."""
 
     kind: Kind
     method: str

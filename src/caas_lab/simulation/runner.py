@@ -1,6 +1,6 @@
-"""Runs a simulation: wave by wave, then the end of a month, then the verdict.
+"""Runs a simulation: the waves, the end of a month, and the verdict.
 
-Rule a change must keep: it is clean only if nothing at all was found.
+Rule a change must keep: any finding makes the outcome unclean.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Outcome:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """Return whether nothing was found."""
         return not self.findings
 
 

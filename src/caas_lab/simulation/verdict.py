@@ -1,4 +1,4 @@
-"""The verdict on a simulation, after every fault is cleared and everything had time to finish.
+"""The verdict on a simulation, after all faults are cleared and all work had time to finish.
 
 Rules a change must keep: only the simulators act on the platform (banks settle, vehicles wake up);
 a finding names the payment or the vehicle.
@@ -35,7 +35,7 @@ async def restore(testbed: Testbed, cars: Sequence[str]) -> None:
 
 
 async def wait_for_rest(testbed: Testbed, *, seconds_max: float = REST_SECONDS_MAX) -> list[str]:
-    """Settle until every payment is at rest and the ledgers agree; return what is not."""
+    """Settle until every payment is in a final state and the ledgers agree; return what is not."""
     ends = time.monotonic() + seconds_max
     while True:
         await _settle_all(testbed)
@@ -75,7 +75,7 @@ async def database_findings(testbed: Testbed) -> list[str]:
 async def cars_agree(
     testbed: Testbed, cars: Sequence[str], *, seconds_max: float = REST_SECONDS_MAX
 ) -> list[str]:
-    """Wait until every vehicle has on what was sold for it; return which do not."""
+    """Wait until every vehicle has enabled what was sold for it; return those that differ."""
     ends = time.monotonic() + seconds_max
     while True:
         apart = await _cars_apart(testbed, cars)
@@ -120,7 +120,7 @@ async def _cars_apart(testbed: Testbed, cars: Sequence[str]) -> list[str]:
 
 
 def _on_until(service: dict[str, Any] | None) -> datetime | str | None:
-    """Return until when a vehicle has a service on, None when it is off."""
+    """Return until when a vehicle has a service enabled; None if it is off."""
     if service is None or not service["active"]:
         return None
     return datetime.fromisoformat(service["valid_until"]) if service["valid_until"] else FOR_EVER

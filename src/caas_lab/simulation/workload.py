@@ -1,7 +1,7 @@
 """The stories of a simulation, run over the public API.
 
-Rules a change must keep: a refusal is no finding, but a server error is; a story stops waiting
-after a while, and the verdict waits for the rest.
+Rules a change must keep: a rejected request is no finding, a server error is one; a story waits for
+a limited time, and the verdict waits for the rest.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class Workload:
         await run_plan[story.kind](story)
 
     async def add_services(self) -> None:
-        """Add what can be bought to the catalogue."""
+        """Add the services to the catalogue."""
         one_time = {"kind": "one_time", "prices": [{"duration_days": 30, "amount": 1299}]}
         monthly = {
             "kind": "subscription", "monthly_fee": 2990,

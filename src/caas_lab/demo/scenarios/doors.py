@@ -1,6 +1,6 @@
 """Requests that the API rejects (Security and Compliance; Internal Payment API, Caller).
 
-Rules a change must keep: what is refused has changed nothing, and the gateway was not asked.
+Rule a change must keep: a rejected request changes nothing and does not reach the gateway.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """Errors between the platform and the gateway (Diagram 11, Retry Strategy).
 
-Rules a change must keep: what was sent again was sent with one key; how often a customer was
-charged is asked of the gateway.
+Rules a change must keep: every attempt uses the same key; the number of charges is checked at the
+gateway.
 """
 
 from typing import Final

@@ -1,7 +1,6 @@
 """Card data on the gateway's hosted page only (Security and Compliance, PCI-DSS; decision 24).
 
-Rules a change must keep: the page is driven as a browser would, at the gateway's own address; the
-platform never sees what is typed there.
+Rule a change must keep: the page is used as a browser would use it, at the gateway's own address.
 """
 
 from http import HTTPStatus
@@ -22,7 +21,7 @@ CARD: Final = {"number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
 async def _opened(
     run: ScenarioRun, seller: fixtures.Dealership, buyer: fixtures.Customer
 ) -> tuple[str, Purchase]:
-    """Reserve without a payment method; return the vehicle and the purchase that is still open."""
+    """Reserve without a payment method; return the vehicle and the pending purchase."""
     vin = await fixtures.vehicle_in_stock(run)
     return vin, await seller.reserve(vin, buyer, None, return_url=RETURN_URL)
 

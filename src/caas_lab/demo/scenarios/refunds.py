@@ -1,7 +1,7 @@
 """Desistimiento: settled money is refunded (Key States, Refunded; External Payment Gateway API).
 
-Rules a change must keep: only money that came is given back, and never more of it; the customer is
-told when the gateway has done it.
+Rules a change must keep: only received money is refunded, never more; the customer is notified when
+the gateway has done it.
 """
 
 from typing import Final

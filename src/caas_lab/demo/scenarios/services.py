@@ -1,7 +1,7 @@
 """One-time services (Diagrams 4 and 8): delivered and charged, or neither.
 
-Rules a change must keep: what was delivered is asked of the car, what was charged of the gateway;
-an acknowledgement counts only if it is signed and answers the command.
+Rules a change must keep: delivery is checked in the vehicle, charges at the gateway; an
+acknowledgement counts only if it is signed and answers the command.
 """
 
 import asyncio

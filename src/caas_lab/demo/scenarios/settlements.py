@@ -1,7 +1,7 @@
 """Settlement and disputes (Diagram 4, lower half; Common Discrepancy Scenarios).
 
-Rules a change must keep: what was delivered stays delivered; a loss is booked, never charged again;
-webhooks in any order and number, or none at all, lead to the same ledger.
+Rules a change must keep: a delivered service stays delivered; a loss is booked and never charged
+again; webhooks in any order and number, or none at all, lead to the same ledger.
 """
 
 from typing import Final

@@ -111,5 +111,5 @@ async def test_fees_and_mappings_are_kept_shown_tried_and_deleted(
     assert read.out.startswith("acquirer, 1 lines, 2026-11-01")
     assert shown.json["delimiter"] == ";"
     assert deleted.out.strip() == "acquirer: version 2, retired"
-    assert (twice.status, "No mapping called 'acquirer' is in use" in twice.err) == (4, True)
+    assert (twice.status, "No mapping named 'acquirer' is in use" in twice.err) == (4, True)
     assert "acquirer version 2, retired" in " ".join(names.out.split())

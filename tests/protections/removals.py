@@ -111,7 +111,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "the vehicle's signature": Removal(
         fault="F-S3",
-        file="ota_activation_engine/__init__.py",
+        file="ota_activation_engine/vehicle_responses.py",
         protection="if not verify_signature(acknowledgement, key):",
         without="if key == acknowledgement:",
         shown_by="bad_input/test_webhooks_and_acknowledgements.py"
@@ -119,7 +119,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "the acknowledgement is of the command": Removal(
         fault="F-S5",
-        file="ota_activation_engine/__init__.py",
+        file="ota_activation_engine/vehicle_responses.py",
         protection="        if stated != meant:\n",
         without="        if stated == ():\n",
         shown_by="bad_input/test_webhooks_and_acknowledgements.py"

@@ -211,6 +211,6 @@ async def test_a_platform_that_is_not_there_is_said_to_be_away(folder: Path) -> 
     ran = await demo(folder, "--against", "http://127.0.0.1:9")
 
     assert ran.status == 3
-    assert "Nothing answers at http://127.0.0.1:9" in ran.err
+    assert "No response from http://127.0.0.1:9" in ran.err
     assert "CAAS_API_KEYS" not in ran.err
     assert (await demo(folder, "--against", "junk")).status == 3

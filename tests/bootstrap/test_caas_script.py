@@ -157,7 +157,7 @@ def test_a_set_up_made_from_another_lock_file_is_not_used(checkout: Path) -> Non
     ended = caas(checkout, "run", "python", "-V", PIP_INDEX_URL="http://127.0.0.1:9/simple")
 
     assert ended.returncode == 3
-    assert "Setting up" in ended.stderr
+    assert "Installing in" in ended.stderr
 
 
 def test_a_set_up_that_was_cut_in_the_middle_leaves_nothing_behind(checkout: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_second_start_waits_for_the_set_up_of_the_first(checkout: Path) -> Non
         stamp.write_text(finished)
     printed, _ = second.communicate(timeout=60)
 
-    assert "waiting for it" in waits
+    assert "; waiting." in waits
     assert (second.returncode, printed) == (0, "the command\n")
 
 

@@ -109,7 +109,7 @@ async def test_a_second_platform_on_the_same_folder_is_refused_and_the_first_goe
     ended = await first.ended()
 
     assert (second.process.returncode, out) == (3, b"")
-    assert b"already up" in err
+    assert b"already running" in err
     assert b"CAAS_DATA_DIR" in err
     assert err.count(b"\n") == 1
     assert still_there

@@ -111,7 +111,7 @@ def test_the_checks_have_a_help_that_names_them(checkout: Path) -> None:
     help_, unknown = caas(checkout, "check", "--help"), caas(checkout, "check", "--nonsense")
 
     assert (help_.returncode, "dead-code" in help_.stdout) == (0, True)
-    assert (unknown.returncode, "No such check: --nonsense" in unknown.stderr) == (2, True)
+    assert (unknown.returncode, "Unknown check: --nonsense" in unknown.stderr) == (2, True)
 
 
 def test_a_missing_lock_file_is_named(checkout: Path) -> None:

@@ -21,8 +21,8 @@ def test_what_is_missing_is_named() -> None:
     system_programs.ensure([], note=notes.append)
 
     assert notes == [
-        "chromium and mosquitto and pgbouncer and prometheus and zsh and fish not found: "
-        "the tests that need them are skipped."
+        "chromium and mosquitto and pgbouncer and prometheus and zsh and fish not found; "
+        "tests that need them are skipped."
     ]
 
 

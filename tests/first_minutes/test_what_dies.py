@@ -78,7 +78,7 @@ async def test_a_part_that_dies_again_and_again_ends_the_command_with_a_sentence
             _, err = await up.process.communicate()
 
     assert up.process.returncode == 3
-    assert err.decode().startswith("caas: The simulator 'gateway' has died 6 times")
+    assert err.decode().startswith("caas: The simulator 'gateway' exited 6 times")
     assert b"Traceback" not in err
 
 

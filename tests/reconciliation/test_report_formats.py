@@ -251,7 +251,7 @@ async def test_what_stripe_pays_out_in_dollars_settles_the_customer_s_euros(
     ]  # fmt: skip
     assert (done.run.counts, done.day.verdict) == ({"matched": 1, "conversion": 2}, "closed")
     assert done.run.because is not None
-    assert "Not comparable: fees of 1 line(s)" in done.run.because
+    assert "Not comparable: the fees of 1 line(s)" in done.run.because
     assert (await office.payment(payment)).state is PaymentState.SETTLED
 
 

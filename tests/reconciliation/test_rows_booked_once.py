@@ -108,7 +108,7 @@ async def test_money_of_no_payment_is_booked_once_whichever_day_and_report_it_co
     assert (first.run.lines, first.day.verdict) == (5, "closed")
     assert [it.run.lines for it in (again, as_payout, of_payout_day)] == [0, 0, 0]
     for known in (as_payout, of_payout_day):
-        assert f"not booked again: 5 for {DAY}" in (known.run.because or "")
+        assert f"not applied again: 5 for {DAY}" in (known.run.because or "")
     assert in_one_file.run.lines == 1
     assert await office.balance("bank") == booked + 100
     otherwise = await investigation.gives(

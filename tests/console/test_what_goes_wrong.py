@@ -132,7 +132,7 @@ async def test_dealership_sales_on_a_telephone_in_english(town: Town, chromium: 
 
     await sales.page.get_by_text(ENGLISH.pay_here).click()
     await sales.pays(DECLINED_CARD)
-    await expect(sales.page.get_by_text("Deposit not paid")).to_be_visible()
+    await expect(sales.page.get_by_text("Deposit not paid").first).to_be_visible()
     await sales.press("Request payment again")
     await expect(sales.page.locator("svg.qr")).to_be_visible()
     assert sales.complaints == []

@@ -141,7 +141,7 @@ async def test_what_is_not_delivered_for_long_is_a_case_and_goes_on(post: Post) 
     await post.work()
 
     (case,) = await post.tables.cases.listed()
-    assert "12 times: No such mailbox." in case.sentence
+    assert "12 attempts: No such mailbox." in case.sentence
     assert len(post.channel.sent) == 1
 
 

@@ -71,7 +71,7 @@ async def test_a_dropped_file_is_applied_and_moved_with_a_sentence(
     assert watched.lies("done") == ["bank.csv", "bank.csv.txt"]
     assert watched.lies("refused") == ["broken.csv", "broken.csv.txt"]
     reported = (watched.folder / "done" / "bank.csv.txt").read_text()
-    assert reported.startswith(f"canonical, taken for {today()}: 1 new lines (1 matched).")
+    assert reported.startswith(f"canonical, applied for {today()}: 1 new lines (1 matched).")
     refused = (watched.folder / "refused" / "broken.csv.txt").read_text()
     assert refused.startswith("Line 1: No settlement report known here has such a header")
     [case] = await office.installation.platform.tables.cases.listed(status="open")

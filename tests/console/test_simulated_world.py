@@ -72,7 +72,7 @@ async def test_the_next_call_to_the_gateway_fails_as_chosen_and_once(
     await one.page.locator("#fail-next").click()
     line = one.page.locator(".notice.good")
     await expect(line).to_contain_text("Authorize a payment: the next call fails.")
-    await expect(one.page.get_by_text("acted 0 times")).to_be_visible()
+    await expect(one.page.get_by_text("triggered 0 times")).to_be_visible()
     order = await town.reserved(STOCK[0][0], email=ANA)
     await town.order_is(order, OrderState.READY)
     await one.go(PAGE)
@@ -103,8 +103,8 @@ async def test_the_letters_are_read_newest_first_and_their_links_lead_on(
 ) -> None:
     await town.reserved(STOCK[0][0], email=ANA)
     link = await town.access_link(ANA)
-    letters = await engineer.get(f"{PAGE}/letters")
-    before = await engineer.get(f"{PAGE}/letters?before=20000101T000000.000000-x")
+    letters = await engineer.get(f"{PAGE}/messages")
+    before = await engineer.get(f"{PAGE}/messages?before=20000101T000000.000000-x")
     ana = await visitor(town, chromium, SPANISH, **PHONE)
     await ana.page.goto(link)
 
@@ -154,7 +154,7 @@ async def test_a_platform_with_real_partners_has_none_of_it(town: Town, engineer
 
     assert await status("GET", "/operations/keys") == 200
     assert await status("GET", PAGE) == 404
-    assert await status("GET", f"{PAGE}/letters") == 404
+    assert await status("GET", f"{PAGE}/messages") == 404
     assert {form: await status("POST", f"{PAGE}/{form}") for form in FORMS} == dict.fromkeys(
         FORMS, 404
     )

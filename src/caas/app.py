@@ -76,7 +76,7 @@ async def opened(
 
     A command that is over soon leaves the vehicles' answers and the schedules to the processes
     that stay. `fleet` are the cars of this process, for a machine without a broker. With
-    `login_checked` a login that could undo the guards of the books is refused.
+    `login_checked` a login that could bypass the guards of the database is refused.
 
     Raises:
         StartupError: a part it needs cannot be reached or used.

@@ -1,8 +1,8 @@
 """Checks the database invariants continuously (decision 42).
 
-Rules a change must keep: one process at a time checks, because the check is one piece of jobs;
-a violated invariant is an alert with a case, once until the case is closed; a check is followed by
-a rest ten times as long, so that a large database is not read all day.
+Rules a change must keep: one process at a time checks, because the check is one job; a violated
+invariant raises one alert with a case until the case is closed; a check is followed by a pause ten
+times as long, so that a large database is not read all day.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ RESTS_PER_CHECK: Final = 10
 
 
 class InvariantMonitor:
-    """Has every law checked, and tells operations of a broken one."""
+    """Runs every invariant and alerts operations to a violated one."""
 
     def __init__(self, *, tables: BillingDatabase, alert: Alert) -> None:
         """Check this database."""
@@ -30,7 +30,7 @@ class InvariantMonitor:
         self._alert = alert
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the check."""
+        """Register the check."""
         jobs.register(CHECK_INVARIANTS, self._check)
 
     async def begin(self) -> None:

@@ -76,7 +76,7 @@ async def refuse_foreign_subject(
     """Reject charging for a subject outside the caller's customer or dealership.
 
     Raises:
-        NotYoursError: the customer or the subject belongs to somebody else.
+        NotYoursError: the customer or the subject belongs to another customer.
     """
     refuse_other_customer(caller, customer)
     if not caller.is_restricted:

@@ -146,7 +146,7 @@ class Cases:
         return row_as(Case, row)
 
     async def take(self, case_id: UUID, *, owner: str) -> None:
-        """Assign an open case to somebody.
+        """Assign an open case to a person.
 
         Raises:
             CaseNotFoundError: no open case has this id.

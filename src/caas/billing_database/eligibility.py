@@ -44,7 +44,7 @@ async def cancel_pending_terms(
 
 
 def not_theirs(vin: str) -> VehicleNotTheirsError:
-    """Return the error for selling a service for somebody else's vehicle."""
+    """Return the error for a service sold for another customer's vehicle."""
     return VehicleNotTheirsError(
         f"No vehicle {vin} was delivered to this customer, so no service is sold to them for it. "
         "A fleet operator needs a key with the scope fleet."

@@ -29,7 +29,7 @@ REFUSED: Final = 422
 
 
 async def account(console: Console, request: PageRequest) -> Response:
-    """Show what somebody can change about their account."""
+    """Show what a person can change about their account."""
     return await _page(console, request, done=request.query.get("done", ""))
 
 

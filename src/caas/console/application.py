@@ -183,7 +183,7 @@ def build_console(
 
 
 async def _read_file(request: PageRequest, receive: Receive) -> None:
-    """Read a form with a file, of somebody whose page it is."""
+    """Read a form with a file, for a role that may use the page."""
     if request.session is None:
         return  # Sent to sign in, with nothing of the file read.
     if request.session.role is not Role.OPERATIONS:
@@ -205,7 +205,7 @@ async def _page(console: Console, request: PageRequest, route: PageRoute) -> Res
 
 
 def _to_sign_in(request: PageRequest) -> Response:
-    """Send somebody to sign in; a part of a page takes the whole of it along."""
+    """Redirect to the sign-in page; a fragment of a page redirects the whole page."""
     if request.is_partial:
         return Response(OK, b"", ((b"hx-refresh", b"true"),))
     if request.awaiting is not None:

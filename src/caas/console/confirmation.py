@@ -53,7 +53,7 @@ def is_confirmed(request: PageRequest) -> bool:
 
 
 def is_to_ask(request: PageRequest, proposed_account: UUID | None) -> bool:
-    """Say whether a second person is asked: not again, and not whoever may not decide."""
+    """Return whether to ask a second person: once, and only one who may decide."""
     return not is_confirmed(request) and proposed_account != request.by.account
 
 

@@ -118,7 +118,7 @@ async def own_order(console: Console, request: PageRequest) -> Order:
     """Return the order of the address, if it is the customer's.
 
     Raises:
-        NothingHereError: there is none, or it is somebody else's.
+        NothingHereError: there is none, or it belongs to another customer.
     """
     order_id: UUID = request.ids["order_id"]
     try:

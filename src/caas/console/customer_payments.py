@@ -21,7 +21,7 @@ from caas.web.response import Response, nothing_new, see_other
 
 
 async def to_gateway(console: Console, request: PageRequest) -> Response:
-    """Send the customer on to the gateway's page; whoever has paid goes to what was paid for."""
+    """Redirect to the gateway's page, or to the purchase if it is already paid."""
     payment = await own_payment(console, request)
     subjects = await subjects_of(console, request)
     view = subjects.view(payment)
@@ -81,7 +81,7 @@ async def own_payment(console: Console, request: PageRequest) -> Payment:
     """Return the payment of the address, if it is the customer's.
 
     Raises:
-        NothingHereError: there is none, or it is somebody else's.
+        NothingHereError: there is none, or it belongs to another customer.
     """
     payment_id: UUID = request.ids["payment_id"]
     try:

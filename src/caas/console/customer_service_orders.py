@@ -173,7 +173,7 @@ async def own_service_order(console: Console, request: PageRequest) -> ServiceOr
     """Return the service order of the address, if it is the customer's.
 
     Raises:
-        NothingHereError: there is none, or it is somebody else's.
+        NothingHereError: there is none, or it belongs to another customer.
     """
     order_id: UUID = request.ids["order_id"]
     catalog = console.platform.service_catalog

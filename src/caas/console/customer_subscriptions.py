@@ -174,7 +174,7 @@ async def own_subscription(console: Console, request: PageRequest) -> Subscripti
     """Return the subscription of the address, if it is the customer's.
 
     Raises:
-        NothingHereError: there is none, or it is somebody else's.
+        NothingHereError: there is none, or it belongs to another customer.
     """
     subscription_id: UUID = request.ids["subscription_id"]
     found = await console.platform.subscriptions.find(subscription_id)

@@ -1,6 +1,6 @@
 """View model of a service in a vehicle: active period, extensions, purchase options.
 
-One purchase after the other is one thing to whoever looks: the service, active until a day.
+Consecutive purchases are shown as one service that is active until a day.
 
 Rules a change must keep: the terms decide, and no order; what is somebody else's is neither named
 nor linked; what stands in the way of a purchase here is what the database refuses.
@@ -75,7 +75,7 @@ class EntitlementView:
 
     @property
     def pending(self) -> Term | None:
-        """The purchase under way, whoever's it is."""
+        """The purchase in progress, by any customer."""
         return next((term for term in self.terms if term.status in WAITING), None)
 
     @property

@@ -34,7 +34,7 @@ FILTERS: Final = {
 
 
 async def home(console: Console, request: PageRequest) -> Response:
-    """Show what is in stock, what waits for somebody, and the newest orders."""
+    """Show the stock, what needs attention, and the newest orders."""
     newest = await console.platform.order_management.orders(dealership=request.dealership)
     counts = await counts_of(console.platform.tables.database, request.dealership)
     return console.page(

@@ -121,7 +121,7 @@ async def vehicle_returned(console: Console, request: PageRequest) -> Response:
 
 
 async def paid(console: Console, request: PageRequest) -> Response:
-    """Receive whoever comes back from the gateway's page: sales, or the customer's telephone."""
+    """Handle the return from the gateway's page, by sales or on the customer's phone."""
     session, order_id = request.session, request.ids["order_id"]
     if session is not None and session.role is Role.SALES:
         return see_other(f"/intranet/orders/{order_id}")

@@ -33,7 +33,7 @@ class KnownDevices:
         self._name = f"__Host-{DEVICE}" if is_secure else DEVICE
 
     def known(self, request: PageRequest, login: str, *, now: float) -> str | None:
-        """Return the id of this device when somebody was let in on it with this login."""
+        """Return the id of this device if this login has signed in on it before."""
         for device, since, signature in self._marks(request):
             is_fresh = now - DEVICE_SECONDS < int(since) <= now
             if is_fresh and self._keys.is_signed(_signed(device, since, login), signature):

@@ -1,6 +1,6 @@
 """The notification inbox of a user.
 
-Rule a change must keep: whoever reads or marks a message is its recipient.
+Rule a change must keep: only its recipient reads a message or marks it as read.
 """
 
 from typing import Final
@@ -51,17 +51,17 @@ OF_A_SUBSCRIPTION: Final = frozenset(
 
 
 async def unread(notifications: Notifications, session: Session) -> int:
-    """Count what somebody has not read yet."""
+    """Count a person's unread messages."""
     return await notifications.unread(recipient_of(session), audience=AUDIENCES[session.role])
 
 
 def recipient_of(session: Session) -> str | UUID:
-    """Return as whom somebody is told things."""
+    """Return the recipient that a session's messages are addressed to."""
     return session.customer or session.dealership or OPERATIONS
 
 
 async def messages(console: Console, request: PageRequest) -> Response:
-    """Show what somebody was told, newest first, and take it as read from now on."""
+    """List a person's messages, newest first, and mark them as read."""
     messages = await console.platform.notifications.inbox(
         recipient_of(request.by),
         audience=AUDIENCES[request.by.role],

@@ -33,5 +33,5 @@ PLACES: Final[dict[Role, tuple[Place, ...]]] = {
 
 
 def places_of(role: Role | None) -> tuple[Place, ...]:
-    """Return the places of a role; whoever is not signed in has none."""
+    """Return the navigation entries of a role; none without a session."""
     return () if role is None else PLACES[role]

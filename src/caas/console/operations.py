@@ -1,9 +1,5 @@
 """The home page of the operations console: open issues and exposure.
 
-Here is the first page; what it counts is found, understood and resolved in the files beside it:
-payments and the audit trail of each, unknown outcomes, cases, jobs, reconciliation, laws,
-keys, and the faults of the simulators.
-
 Rules a change must keep: only operations come here; the page counts what is open and nothing else,
 so that it may ask again every few seconds; amounts of different currencies are not added up.
 """

@@ -1,7 +1,6 @@
 """Held deposits (decision 21): refunded or retained, with dual control above a limit.
 
-Rules a change must keep: whether a second person is needed, and who may agree, is for the room to
-say.
+Rule a change must keep: Order Management decides whether a second person must approve, and who may.
 """
 
 from collections.abc import Awaitable, Callable

@@ -3,8 +3,8 @@
 The decision is one of the typed resolutions its kind allows; above the limit of its currency a
 second person agrees (decision 35).
 
-Rules a change must keep: which resolutions there are, whether a second person is needed, and who
-may agree, is the room's to say; a document is given as a file and never shown as a page.
+Rules a change must keep: Reconciliation decides which resolutions are allowed and who must approve;
+a document is a download and never shown as a page.
 """
 
 from collections.abc import Awaitable, Callable
@@ -38,10 +38,10 @@ STATUS_KINDS: Final = {
 MOVES_MONEY: Final = frozenset({
     Resolution.ACCEPT_LOSS, Resolution.REFUND_THE_CUSTOMER, Resolution.WRITE_OFF,
 })  # fmt: skip
-"""DiscrepancyFilter before it is done: it books a loss, or money goes out."""
+"""Resolutions that need a confirmation, because they book a loss or send money."""
 
 Act = Callable[[Investigation, UUID], Awaitable[object]]
-"""What a form does at the desk, to the discrepancy of its address."""
+"""What a form does to the discrepancy in its address."""
 
 
 class NoResolutionChosenError(RefusedError):

@@ -1,8 +1,7 @@
 """Bulk resolution of discrepancies, provider claims and agreed fees.
 
-Rules a change must keep: nothing is decided here; whether a second person is needed, and who may
-agree, is the room's to say; an amount is read in the language of the page, and shown back before it
-counts.
+Rules a change must keep: Reconciliation decides whether a second person must approve; an amount is
+read in the language of the page and shown back before it takes effect.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,8 +1,8 @@
 """Documents in the console: search, download, resend, and credit notes with approval.
 
-Rules a change must keep: a search goes by an index and a page has a limit; whether money moves and
-whether a second person is needed is for the room to say, and the page says it before it is done;
-what is corrected is shown back as an amount before it counts.
+Rules a change must keep: a search uses an index and a page has a limit; the page states whether
+money moves and whether a second person must approve before the form is sent; a corrected amount is
+shown back before it takes effect.
 """
 
 from collections.abc import Awaitable, Callable

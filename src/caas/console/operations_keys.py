@@ -62,7 +62,7 @@ async def make(console: Console, request: PageRequest) -> Response:
 
 
 async def about_to_activate(console: Console, request: PageRequest) -> Response:
-    """Say what activating a key does, and ask; whoever made it is told who can."""
+    """Ask to confirm an activation; its creator sees that another person must do it."""
     wanted = await _valid(console, request)
     if wanted.activated_at is not None:
         raise NothingHereError

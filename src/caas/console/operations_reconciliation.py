@@ -1,7 +1,7 @@
 """Reconciled days (Diagram 10): status, seal and report files.
 
-Rules a change must keep: a verdict is computed by the room and never told by a form; a seal carries
-a name and is for ever; the page and the files say the same, because they are made of one report.
+Rules a change must keep: Reconciliation computes the verdict; a seal carries a name and is final;
+the page and the files are made from one report.
 """
 
 from datetime import date

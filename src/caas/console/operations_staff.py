@@ -31,7 +31,7 @@ async def staff(console: Console, request: PageRequest) -> Response:
 
 
 async def about_to_reset(console: Console, request: PageRequest) -> Response:
-    """Say what a reset does, and ask; whoever means themselves is told who can."""
+    """Ask to confirm a reset; a person's own needs another person."""
     colleague = await _colleague(console, request)
     if colleague.id == request.by.account:
         return see_other(f"{PATH}?refused=own_second_factor")

@@ -23,7 +23,7 @@ _ONE_AT_A_TIME: Final = asyncio.Lock()
 
 
 async def invariants(console: Console, request: PageRequest) -> Response:
-    """Show the laws: the broken ones first."""
+    """List the integrity checks, failed ones first."""
     checked = await invariant_checks.last_checks(console.platform.tables.database)
     return console.page(
         request,
@@ -42,7 +42,7 @@ async def invariants(console: Console, request: PageRequest) -> Response:
 
 
 async def check_now(console: Console, request: PageRequest) -> Response:
-    """Check every law."""
+    """Run every integrity check."""
 
     async def act() -> None:
         async with _ONE_AT_A_TIME:

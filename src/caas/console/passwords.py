@@ -107,7 +107,7 @@ class Passwords:
 
 
 def refuse_weak(password: str, known_words: Iterable[str]) -> None:
-    """Refuse a password that is short, guessed soon, or says who somebody is.
+    """Refuse a password that is short, easily guessed, or contains a name.
 
     Raises:
         WeakPasswordError: it is one of these.
@@ -135,7 +135,7 @@ def _words(known: Sequence[str]) -> set[str]:
 
 
 def _parts(known: Sequence[str]) -> list[str]:
-    """Return everything that whoever knows the logins and names would try first."""
+    """Return what an attacker who knows the logins and names would try first."""
     domains = [text.partition("@")[2] for text in known]
     parts = {part for text in known for part in _BETWEEN_WORDS.split(text)}
     return sorted({it for it in (*known, *domains, *parts) if it}, key=len, reverse=True)

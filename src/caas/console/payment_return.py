@@ -4,7 +4,7 @@ Whoever comes back has often paid a moment ago, and the gateway's webhook is sti
 it is known how the payment ended, the page says that it is being confirmed with the bank.
 
 Rules a change must keep: nobody who comes back is asked to pay again before the gateway was asked;
-the page tells nothing of a payment, because whoever holds the address may open it; it gives up
+the page reveals nothing about a payment, because anybody with the address can open it; it gives up
 after `LOOKS_MAX` looks and leads to what the payment is for.
 """
 

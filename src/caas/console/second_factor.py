@@ -64,7 +64,7 @@ async def second_factor(console: Console, request: PageRequest) -> Response:
 
 
 async def give_code(console: Console, request: PageRequest) -> Response:
-    """Let somebody in who has a code of the app, or a recovery code."""
+    """Sign in with a code of the app or a recovery code."""
     asked = await _asked(console, request)
     if asked is None or not asked.has_factor:
         return see_other(SECOND_FACTOR_PATH)
@@ -122,7 +122,7 @@ async def confirm(console: Console, request: PageRequest) -> Response:
 
 
 async def leave(console: Console, request: PageRequest) -> Response:
-    """Go back to the sign-in, as somebody else perhaps."""
+    """Return to the sign-in page."""
     await console.sessions.end(request)
     return see_other("/sign-in")
 
@@ -149,7 +149,7 @@ async def _try(console: Console, request: PageRequest, asked: _Asked) -> sign_in
 
 async def _judged(console: Console, request: PageRequest, asked: _Asked) -> AuditType | None:
     """Use up the code that was typed, and say which kind it was; None when it is not right."""
-    assert asked.factor is not None, "whoever is asked for a code has a second factor"
+    assert asked.factor is not None, "only an account with a second factor is asked for a code"
     this_try = await _try(console, request, asked)
     factor, typed = asked.factor, request.form.get("code", "")
     step, recovery = _step(console, factor, typed), _recovery_code(typed)

@@ -32,7 +32,7 @@ class Admitted:
 async def arrived(
     console: Console, request: PageRequest, who: Admitted, *, next_path: str | None = None
 ) -> Response:
-    """Begin a session, and go where somebody wanted to, or first to the second factor."""
+    """Begin a session and redirect to the requested page, or to the second factor."""
     if await _awaits_second_factor(console, who.account):
         await console.sessions.begin(request, who.account, awaiting=True)
         return see_other(second_factor_path(next_path))

@@ -45,7 +45,7 @@ def _page_of_form(request: PageRequest) -> str:
 
 
 async def front_page(console: Console, request: PageRequest) -> Response:
-    """Show whoever is signed in their home, and everybody else who we are."""
+    """Show the home page of a session, or the public front page."""
     if request.session is not None:
         return see_other(HOMES[request.session.role])
     return console.page(request, "front.html")
@@ -59,7 +59,7 @@ async def sign_in_form(console: Console, request: PageRequest) -> Response:
 
 
 async def sign_in(console: Console, request: PageRequest) -> Response:
-    """Sign somebody in who knows the password."""
+    """Sign in by password."""
     login = (filled(request.form, "login", chars_max=EMAIL_CHARS_MAX) or "").lower()
     next_path = _next(request.form)
     this_try = await sign_in_throttle.begin(console, request, login)
@@ -90,7 +90,7 @@ async def access_form(console: Console, request: PageRequest) -> Response:
 
 
 async def access(console: Console, request: PageRequest) -> Response:
-    """Use the link up, set the password, and sign in whoever it was made for."""
+    """Consume the link, set the password, and sign its account in."""
     token, password = request.ids["token"], request.form.get("password", "")
     holder = await console.accounts.of_link(token)
     if holder is None:
@@ -154,7 +154,7 @@ async def _audited_sign_in(console: Console, request: PageRequest, opened: list[
 async def _opened(
     console: Console, request: PageRequest, holder: LinkHolder, password_hash: str
 ) -> Account | None:
-    """Return the account that a link has opened, None when somebody else was quicker."""
+    """Return the account that a link opened; None if the link was already used."""
     token = request.ids["token"]
     customer = None
     if holder.customer is not None:

@@ -137,7 +137,7 @@ class MqttConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wake whoever waits for the broker."""
+        """Wake the calls that wait for the broker."""
         self._lose(str(exc) if exc else "the connection was closed")
 
     def data_received(self, data: bytes) -> None:

@@ -115,7 +115,7 @@ class OtaActivationEngine:
             await self.send(command)
 
     async def send(self, command: OtaCommand) -> bool:
-        """Send it while there is time; return whether somebody may have received it."""
+        """Send it before its deadline; return whether it may have been received."""
         if command.overdue:
             return False
         try:

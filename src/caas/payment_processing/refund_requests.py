@@ -52,7 +52,7 @@ class RefundMustWaitError(ConflictError):
 class RefundUnknownError(RefundMustWaitError):
     """The outcome of another refund of this payment is not known; it is looked up by itself.
 
-    Ask again when it is known: whoever repeats a refund because nobody knows of it pays twice.
+    Retry when it is known: repeating a refund with an unknown outcome can pay twice.
     """
 
     code = "refund_unknown"

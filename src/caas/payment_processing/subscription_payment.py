@@ -166,7 +166,7 @@ class SubscriptionPayment:
     # -- Diagram 6, the result of a charge -----------------------------------------------------
 
     async def on_requires_action(self, payment: Payment) -> Step:
-        """Notify a customer who is not present; whoever changes a payment method is on the page."""
+        """Notify a customer who is not present; one who changes a payment method is on the page."""
         if payment.payment_method is None:
             return Step()
         is_a_month = await self._invoices.find(payment.subject) is not None

@@ -35,7 +35,7 @@ class UnmatchedRefunds:
     ) -> GatewayRefund | RetryIn | None:
         """Return a refund the gateway already made, or when to retry; None if it may be sent.
 
-        It is asked only where one has failed, or somebody else has made one.
+        The gateway is asked only if a refund failed or was made outside this platform.
         """
         if not await self._rows.is_doubtful(payment.id):
             return None

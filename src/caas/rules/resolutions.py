@@ -190,7 +190,7 @@ def _reversed(subject: Subject, resolution: Resolution) -> Plan:
 def _gone(subject: Subject, resolution: Resolution) -> Plan:
     """Book money that left or returned to a payment as the payment's own loss first.
 
-    The payment then records the loss, whoever bears it; a claim takes the loss over.
+    The payment then records the loss; a claim takes the loss over.
     """
     gross = subject.gross or 0
     action = Action.LOSE_DISPUTE if gross < 0 else Action.REVERSE_DISPUTE

@@ -15,7 +15,7 @@ WAITS_MAX: Final = 20
 A_MINUTE_MAX: Final = 60_000
 DAILY_SECONDS: Final = 86_400.0
 DAILY_AFTER_SECONDS: Final = 10 * 86_400.0
-"""From here on, poll daily: the settlement is a discrepancy that somebody handles."""
+"""From here on, poll daily: the settlement is a discrepancy to be investigated."""
 
 
 class PollTermsError(ValueError):

@@ -214,7 +214,7 @@ async def test_an_amount_that_was_typed_is_shown_back_before_it_counts(
 
     await sales.page.get_by_label(ENGLISH.deposit).fill("")
     await sales.press(ENGLISH.reserve)
-    await expect(sales.page.get_by_text("A deposit of €500.00?")).to_be_visible()
+    await expect(sales.page.get_by_text("Confirm a deposit of €500.00")).to_be_visible()
     await expect(sales.page.get_by_label(ENGLISH.deposit)).to_have_value("500")
     assert await town.database.fetch("select id from orders") == []
     await sales.page.get_by_label(ENGLISH.deposit).fill("1.000")
@@ -222,7 +222,7 @@ async def test_an_amount_that_was_typed_is_shown_back_before_it_counts(
     await expect(sales.page.get_by_text("with a point before the cents")).to_be_visible()
     await sales.page.get_by_label(ENGLISH.deposit).fill("1,000.50")
     await sales.press(ENGLISH.reserve)
-    await expect(sales.page.get_by_text("A deposit of €1,000.50?")).to_be_visible()
+    await expect(sales.page.get_by_text("Confirm a deposit of €1,000.50")).to_be_visible()
     assert await town.database.fetch("select id from orders") == []
     await sales.press(ENGLISH.reserve)
     await sales.page.wait_for_url("**/intranet/orders/*")

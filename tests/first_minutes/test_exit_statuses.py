@@ -129,7 +129,7 @@ async def test_the_shell_completes_commands_options_and_subcommands(checkout: Ch
     script = """
 source <(./caas completion bash)
 completed() {
-  COMP_WORDS="$@"; COMP_CWORD=$(($# - 1)); _caas_completion "$1"; echo "${COMPREPLY[@]}"
+  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _caas_completion "$1"; echo "${COMPREPLY[@]}"
 }
 completed ./caas dem; completed ./caas te; completed ./caas staff li; completed ./caas demo --o
 """
@@ -144,7 +144,7 @@ IN_ZSH = """
 autoload -Uz compinit && compinit -u -d $HOME/.zcompdump
 source <(./caas completion zsh)
 _arguments() { print -r -- "$@" }
-completed() { words="$@"; CURRENT=$#; _caas_completion }
+completed() { words=("$@"); CURRENT=$#; _caas_completion }
 completed ./caas dem; completed ./caas te; completed ./caas staff li; completed ./caas demo --o
 print -r -- $_comps[caas]
 """

@@ -310,7 +310,7 @@ async def test_a_file_of_another_day_is_refused(office: Office, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("expected", "sentence"),
     [
-        (Expected(lines=3), "has 2 lines after its header, and 3 were expected"),
+        (Expected(lines=3), "has 2 lines after its header, expected 3"),
         (Expected(nets=("25.13 EUR",)), "25.12 EUR instead of 25.13 EUR"),
         (Expected(nets=("25.12 EUR", "1.00 USD")), "0.00 USD instead of 1.00 USD"),
         (Expected(lines=2, nets=("25.12 eur",)), ""),

@@ -72,7 +72,7 @@ async def test_the_secret_of_a_subscriber_is_stored_encrypted_and_keys_may_chang
     [stored] = await database.fetch(STORED, its)
 
     assert (both.because, alone.because, before.because) == (None, None, None)
-    assert "CAAS_SIGN_IN_KEYS no longer lists" in (gone.because or "")
+    assert "no longer in CAAS_SIGN_IN_KEYS" in (gone.because or "")
     assert stored["secret"] is None
     assert stored["encrypted_secret"] is not None
     for body, headers in subscriber.requests:

@@ -30,6 +30,13 @@ RUN_AXE = """
 options => axe.run(options).then(({violations}) =>
   violations.map(({id, nodes}) => `${id} ${nodes[0].html.slice(0, 120)}`))
 """
+TOO_WIDE = """
+() => document.documentElement.scrollWidth <= innerWidth ? [] : [
+  `${document.documentElement.scrollWidth - innerWidth} pixels`,
+  ...[...document.querySelectorAll("main *")]
+    .filter(it => it.getBoundingClientRect().right > innerWidth && !it.children.length)
+    .map(it => it.outerHTML.slice(0, 120))].slice(0, 4)
+"""
 OPEN_TO_ALL = ("/", "/sign-in", "/forgotten", "/nowhere", "/access/no-such-link", "/offline")
 
 
@@ -56,8 +63,7 @@ async def faults_here(who: Visitor, path: str) -> list[str]:
             await who.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             found = await violations(who.page, options)
             faults += [f"{path} {scheme}: {violation}" for violation in found]
-        overflow = await who.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        faults += [f"{path}: {overflow} pixels too wide"] if overflow > 0 else []
+        faults += [f"{path}: too wide: {wide}" for wide in await who.page.evaluate(TOO_WIDE)]
     return faults
 
 

@@ -157,7 +157,7 @@ async def test_a_customer_withdraws_and_gets_everything_back(town: Town, chromiu
     await expect(ana.page.get_by_role("heading", name="Ha desistido")).to_be_visible()
     await ana.page.locator(".list a.line").first.click()
     await expect(ana.page.get_by_role("heading", name="Devoluciones")).to_be_visible()
-    await expect(ana.page.get_by_text("Desistido", exact=False).first).to_be_visible()
+    await expect(ana.page.get_by_text("Desistimiento", exact=False).first).to_be_visible()
 
 
 async def test_after_the_legal_window_desistimiento_is_refused_plainly(

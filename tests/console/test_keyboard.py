@@ -150,7 +150,7 @@ async def test_the_focus_stays_when_a_live_part_is_swapped(town: Town, chromium:
 
     await town.pass_time(3600)
 
-    await expect(ana.page.get_by_role("heading", name="no se cobra")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="no cobrado")).to_be_visible()
     await expect(ana.page.locator("#service")).to_be_focused()
 
 

@@ -232,7 +232,7 @@ async def test_parked_work_is_released_once(town: Town, chromium: Browser) -> No
     await one.page.locator("a.tile[href='/operations/jobs?show=paused']").click()
     await one.press("Reanudar: Hacer el pedido a fábrica")
     await expect(one.page.get_by_role("status").first).to_contain_text("Hecho")
-    await late.press("Release: Place the factory order")
+    await late.press("Resume: Place the factory order")
 
     await expect(late.page.get_by_role("alert")).to_contain_text("no longer paused")
     assert await town.platform.tables.cases.listed(subject=order) == []
@@ -293,7 +293,7 @@ async def test_two_people_decide_about_a_large_deposit(town: Town, chromium: Bro
     await two.page.locator("#decide").click()
     await expect(two.page.get_by_role("alert")).to_contain_text("A proposal is pending")
     await two.page.locator("#agree").click()
-    await expect(two.page.get_by_role("heading", level=1)).to_contain_text("Retain deposit")
+    await expect(two.page.get_by_role("heading", level=1)).to_contain_text("Retain the deposit")
     await two.page.locator("#confirm-it").click()
 
     await expect(two.page.get_by_text("Resolved").first).to_be_visible()
@@ -353,7 +353,7 @@ async def test_laws_are_checked_and_a_fault_is_scripted(town: Town, chromium: Br
     await one.page.get_by_role("link", name="Simulation").click()
     await one.page.locator("#fault-gateway").select_option("lost_answer")
     await one.page.locator("#fault-gateway ~ *, form:has(#fault-gateway) button").first.click()
-    await expect(one.page.get_by_text("acted 0 times")).to_be_visible()
+    await expect(one.page.get_by_text("triggered 0 times")).to_be_visible()
     order = await town.reserved(FINISHED, email=ANA)
     await town.order_is(order, OrderState.READY)
     await one.go("/operations/simulators")

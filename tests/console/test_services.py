@@ -85,7 +85,7 @@ async def test_a_car_that_is_asleep_is_told_and_in_the_end_nothing_is_charged(
 
     await town.pass_time(ACTIVATION_SECONDS)
 
-    await expect(ana.page.get_by_role("heading", name="no se cobra")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="no cobrado")).to_be_visible()
     await ana.page.get_by_role("link", name="Anulado, no cobrado").click()
     await expect(ana.page.get_by_text("Se anuló antes de cobrarse")).to_be_visible()
 
@@ -149,7 +149,7 @@ async def test_a_page_at_rest_asks_for_nothing_and_a_hidden_page_neither(
     await ana.page.evaluate(HIDDEN.format("false"))
     town.fleet.add(VIN, Manner(Behaviour.OBEYS))
     await town.pass_time(ACTIVATION_SECONDS)
-    await expect(ana.page.get_by_role("heading", name="no se cobra")).to_be_visible()
+    await expect(ana.page.get_by_role("heading", name="no cobrado")).to_be_visible()
     asked.clear()
     await ana.page.wait_for_timeout(4500)
 

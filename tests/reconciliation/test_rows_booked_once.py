@@ -123,7 +123,7 @@ async def test_money_of_no_payment_is_booked_once_whichever_day_and_report_it_co
     (folder / "own.csv").write_text(stripe(*balance))
     await watched.look()
     reported = (folder / "done" / "own.csv.txt").read_text()
-    assert reported.startswith(f"stripe, taken for {DAY}: 0 new lines.")
+    assert reported.startswith(f"stripe, applied for {DAY}: 0 new lines.")
 
 
 async def test_a_row_is_of_the_day_its_format_dates_it_with_in_its_own_zone(

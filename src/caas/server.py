@@ -45,6 +45,16 @@ class Simulated:
     letters: OutboxLetters | None = None
 
 
+async def store_api_keys(platform: Platform, settings: Settings) -> None:
+    """Store the API keys of the settings; to be done before the port is taken.
+
+    Raises:
+        KeyKeepsScopesError: the settings give a key other scopes than it has.
+    """
+    keys = Authentication(ApiKeys(platform.tables.database))
+    await keys.bootstrap(parse_api_keys(settings.api_keys))
+
+
 async def serve(
     platform: Platform,
     settings: Settings,
@@ -56,12 +66,7 @@ async def serve(
     """Serve the API and the channels until the process is told to stop, or the task is.
 
     The listener is closed in the end.
-
-    Raises:
-        KeyKeepsScopesError: the settings give a key other scopes than it has.
     """
-    keys = Authentication(ApiKeys(platform.tables.database))
-    await keys.bootstrap(parse_api_keys(settings.api_keys))
     simulators = SimulatorControl(simulated.controls) if simulated else None
     signs = PlatformMetrics(platform)
     served = side_by_side(

@@ -354,3 +354,33 @@ async def test_a_key_of_the_settings_with_other_scopes_than_before_ends_the_star
 
     ended.refused("CAAS_API_KEYS", "'operators'", "cannot be changed")
     assert OUR_KEY not in ended.stated
+
+
+KEYS_ARE_AWAITED = """
+select from pg_locks where relation = 'caas.api_keys'::regclass and not granted
+"""
+
+
+async def test_nobody_can_connect_before_the_keys_of_the_settings_are_stored(
+    machine: Machine, settings: dict[str, str], database_dsn: str
+) -> None:
+    """A balancer that only looks for a port sent requests to a process that then refused to start.
+
+    A test that stopped such a process when its port answered found no key stored.
+    """
+    port = free_port()
+    owner = await asyncpg.connect(database_dsn)
+    async with owner.transaction():
+        await owner.execute("lock table caas.api_keys in access exclusive mode")
+        program = await machine.starts("serve", "--port", str(port), **settings)
+        async with asyncio.timeout(60):
+            while not await owner.fetch(KEYS_ARE_AWAITED):
+                await asyncio.sleep(0.05)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+    await owner.close()
+    await until_it_listens(port)
+    program.process.terminate()
+    ended = await program.ended()
+
+    assert ended.status == 0, ended.stated

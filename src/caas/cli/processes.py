@@ -61,6 +61,7 @@ async def _serve(host: str, port: int) -> None:
     logs.to_stderr()
     settings = read_settings(local_machine.joined(process_environment.environment()))
     async with app.opened(settings, login_checked=True) as platform:
+        await server.store_api_keys(platform, settings)
         await server.serve(
             platform,
             settings,

@@ -73,6 +73,7 @@ async def _up(wanted: int | None) -> None:
         await migrations.migrate(world.owner_dsn or settings.database_url)
         progress("Starting the platform.")
         platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
+        await server.store_api_keys(platform, settings)
         fleet = world.controls.get("vehicles")
         staff = await first_day(
             platform,

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from caas.billing_database import connection, self_check
@@ -15,14 +16,21 @@ from caas.cli.commands import freeze_long_lived_objects
 from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
 from tests.long_first import long_first, rank
 
+SLOW = [hypothesis.HealthCheck.too_slow]
+"""What says that the machine is busy, and nothing about what is tested."""
+
 
 def pytest_configure() -> None:
     """Let the programs under test hear Ctrl-C, even where a shell started us in the background.
+
+    A generated example may take as long as a busy machine takes.
 
     Clones and databases of tests are kept in memory, where there is room: disks of build machines
     are slow when four write at once.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    hypothesis.settings.register_profile("no times", deadline=None, suppress_health_check=SLOW)
+    hypothesis.settings.load_profile("no times")
     if in_memory := folder_in_memory():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(in_memory))
 

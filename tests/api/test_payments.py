@@ -414,7 +414,7 @@ async def test_a_forged_acknowledgement_proves_nothing(doors: Doors) -> None:
 
 
 async def test_payments_are_listed_a_page_at_a_time_newest_first(doors: Doors) -> None:
-    made = [(await pays(doors)).json["id"] for _ in range(5)]
+    made = [str((await doors.installation.settled()).id) for _ in range(5)]
 
     first = (await doors.get("/v1/payments?limit=3")).json
     second = (await doors.get(f"/v1/payments?limit=3&cursor={first['next_cursor']}")).json

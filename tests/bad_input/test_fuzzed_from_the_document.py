@@ -63,7 +63,7 @@ def fuzz(document: dict[str, Any], url: str, operation: Operation) -> None:
     called = schema.find_operation_by_id(operation.id)
 
     @hypothesis.seed(1)
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=SLOW)
+    @settings(max_examples=EXAMPLES, database=None, suppress_health_check=SLOW)
     @hypothesis.given(case=called.as_strategy())
     def each(case: Case[Any]) -> None:
         case.call_and_validate(base_url=url, headers=headers(operation), checks=list(CHECKS))

@@ -211,7 +211,7 @@ def documents(draw: st.DrawFn) -> Document | None:
         return None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(documents().filter(lambda document: document is not None and writable(document)))
 def test_whatever_can_be_made_keeps_to_the_norm(document: Document) -> None:
     xml = to_xml(document)
@@ -220,7 +220,7 @@ def test_whatever_can_be_made_keeps_to_the_norm(document: Document) -> None:
     facturx.xml_check_xsd(xml, flavor="factur-x", level="en16931")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from([("CLP", 1900), ("EUR", 2100), ("KWD", 500), ("EUR", 2700)]),
     st.lists(st.integers(min_value=1, max_value=5000), min_size=2, max_size=4),

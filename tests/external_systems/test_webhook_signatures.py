@@ -180,7 +180,7 @@ def test_every_single_bit_counts() -> None:
     assert accepted == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     body=st.binary(min_size=1, max_size=300),
     event_id=st.from_regex(r"[A-Za-z0-9_-]{1,40}", fullmatch=True),
@@ -198,7 +198,7 @@ def test_any_body_is_believed_untouched_and_refused_with_one_bit_changed(
     assert not believed(verifier, flipped(body, bit % (len(body) * 8)), headers)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(body=st.text(max_size=300), secret=st.binary(min_size=24, max_size=64))
 def test_the_standard_s_own_library_signs_alike(body: str, secret: bytes) -> None:
     key = Secret("whsec_" + base64.b64encode(secret).decode())

@@ -1,4 +1,4 @@
-"""`python -m caas_simulators gateway|partners`: start one simulator as a process of its own.
+"""`python -m caas_simulators gateway|partners|stripe`: start one simulator as a process of its own.
 
 `--held` takes more arguments from stdin and ends with it (`starter`).
 
@@ -22,6 +22,8 @@ from caas_simulators.journal import JournalInUseError
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import REPORTING_ZONE
 from caas_simulators.starter import HELD, arguments_given, stop_requested
+from caas_simulators.stripe import server as stripe_server
+from caas_simulators.stripe.world import StripeSettings
 from caas_simulators.webhook_sender import Target
 
 
@@ -31,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments_given(given))
     options.held = HELD in given
     gc.set_threshold(200_000, 20, 100)  # What is remembered is no garbage: look seldom.
-    run = _run_gateway if options.simulator == "gateway" else _run_partners
+    run = {"gateway": _run_gateway, "stripe": _run_stripe}.get(options.simulator, _run_partners)
     try:
         uvloop.run(run(options))
     except JournalInUseError as error:
@@ -45,6 +47,15 @@ async def _run_gateway(options: argparse.Namespace) -> None:
     async with payment_gateway.running(
         gateway_settings(options), host=options.host, port=options.port
     ) as (server, _world):
+        _say_where(server.url)
+        await stopped.wait()
+
+
+async def _run_stripe(options: argparse.Namespace) -> None:
+    stopped = stop_requested(held=options.held)
+    async with stripe_server.running(
+        stripe_settings(options), host=options.host, port=options.port
+    ) as (server, _stripe):
         _say_where(server.url)
         await stopped.wait()
 
@@ -84,6 +95,22 @@ def gateway_settings(options: argparse.Namespace) -> GatewaySettings:
     )
 
 
+def stripe_settings(options: argparse.Namespace) -> StripeSettings:
+    """Return the settings of the simulated Stripe from the command line."""
+    return StripeSettings(
+        api_keys=tuple(options.api_key or ["sk_test_simulated"]),
+        public_url=options.public_url,
+        merchant=options.merchant,
+        seed=options.seed,
+        time_scale=options.time_scale,
+        webhook_url=options.webhook_url,
+        webhook_secrets=options.webhook_secret,
+        requests_a_second=options.requests_a_second,
+        folder=options.state_file,
+        control=options.control,
+    )
+
+
 def partner_settings(options: argparse.Namespace) -> PartnerSettings:
     """Return the settings of the partners from the command line."""
     return PartnerSettings(
@@ -106,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     simulators = parser.add_subparsers(dest="simulator", required=True)
     gateway = simulators.add_parser("gateway", help="the payment gateway and its bank")
     _add_gateway(gateway)
+    stripe = simulators.add_parser("stripe", help="Stripe's API, its pages and its bank")
+    _add_stripe(stripe)
     partners = simulators.add_parser("partners", help="factory, registration and transport")
     _add_partners(partners)
     return parser
@@ -122,6 +151,18 @@ def _add_gateway(gateway: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(Terms):
         kind = int if isinstance(field.default, int) else float
         gateway.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
+
+
+def _add_stripe(stripe: argparse.ArgumentParser) -> None:
+    _add_common(stripe)
+    stripe.add_argument("--api-key", action="append", help="accepted key (repeat for several)")
+    stripe.add_argument("--public-url", help="where customers reach the hosted pages")
+    stripe.add_argument("--merchant", default="CaaS", help="the name customers pay to")
+    stripe.add_argument("--webhook-url", help="where all events go, besides the endpoints")
+    stripe.add_argument(
+        "--requests-a-second", type=float, default=StripeSettings().requests_a_second,
+        help="more of them are refused with 429",
+    )  # fmt: skip
 
 
 def _add_partners(partners: argparse.ArgumentParser) -> None:
@@ -144,7 +185,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--seed", type=int, help="the same seed gives the same ids and faults")
     parser.add_argument("--time-scale", type=float, default=1.0, help="spans are divided by it")
-    parser.add_argument("--state-file", type=Path, help="journal that survives a restart")
+    parser.add_argument(
+        "--state-file", type=Path, help="journal (stripe: folder) that survives a restart"
+    )
     parser.add_argument("--webhook-secret", action="append", default=[], help="whsec_...")
     parser.add_argument(
         "--control",

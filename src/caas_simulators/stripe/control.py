@@ -1,0 +1,148 @@
+"""The control plane of the simulated Stripe, under `/_control/`.
+
+Rules: what is done here could have happened (time that passes, a cardholder who disputes, another
+program that uses the same account) or is a scripted fault.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from caas_simulators.control import AdvanceOrder
+from caas_simulators.faults import ACTION_FIELDS, MATCH_FIELDS, Fault, Faults
+from caas_simulators.http_server import Answer, Request, json_answer, problem
+from caas_simulators.stripe import calls, charges, disputes, intents
+from caas_simulators.stripe.refusals import Json, StripeRefusal
+from caas_simulators.stripe.shapes import shown
+from caas_simulators.stripe.webhooks import Webhooks
+from caas_simulators.stripe.world import World
+
+PATHS: Final = {
+    "GET /_control/ledger": "every object of the account; ?kind= for one kind",
+    "POST /_control/advance": "{seconds} of this world pass, or all {until} an instant",
+    "POST /_control/settle": "what was captured becomes available at once",
+    "POST /_control/dispute": "{payment_intent, status, reason?, amount?} open or change one",
+    "POST /_control/foreign": "{amount?} another program takes a payment in the same account",
+    "GET, POST, DELETE /_control/faults": "list, script and delete faults",
+    "POST /_control/webhooks": "{url, secrets} where all events go, besides the endpoints",
+}
+
+
+class DisputeOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """What becomes of a dispute of a PaymentIntent; the first order opens it."""
+
+    payment_intent: str
+    status: str
+    reason: str = "fraudulent"
+    amount: int | None = None
+
+
+class ForeignOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """A payment of another program."""
+
+    amount: int = 1_000
+
+
+class WebhookOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Where all events go."""
+
+    url: str
+    secrets: list[str]
+
+
+class Control:
+    """Answers the requests to the control plane."""
+
+    def __init__(self, world: World, faults: Faults, webhooks: Webhooks) -> None:
+        """Rule this account."""
+        self._world = world
+        self._faults = faults
+        self._webhooks = webhooks
+        self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
+            ("GET", ""): self._listing, ("GET", "ledger"): self._ledger,
+            ("POST", "advance"): self._advance, ("POST", "settle"): self._settle,
+            ("POST", "dispute"): self._dispute, ("POST", "foreign"): self._foreign,
+            ("GET", "faults"): self._list_faults, ("POST", "faults"): self._script,
+            ("DELETE", "faults"): self._delete_faults, ("POST", "webhooks"): self._aim,
+        }  # fmt: skip
+
+    def handle(self, request: Request) -> Answer:
+        """Answer a request below `/_control/`."""
+        name = request.path.removeprefix("/_control").strip("/")
+        route = self._routes.get((request.method, name))
+        if route is None:
+            return problem(404, "unknown_path", "Nothing is served at this path.")
+        try:
+            return route(request)
+        except (msgspec.DecodeError, StripeRefusal) as error:
+            return problem(422, "invalid_request", str(error))
+
+    def _listing(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {
+            "paths": PATHS, "operations": ", ".join(sorted(calls.OPERATIONS)),
+            "fault": {"match": MATCH_FIELDS, "action": ACTION_FIELDS},
+        })  # fmt: skip
+
+    def _ledger(self, request: Request) -> Answer:
+        kind = request.query.get("kind", "payment_intent")
+        data = [shown(self._world.store, one) for one in self._world.store.some(kind)]
+        return json_answer(200, {"data": data, "unfinished": self._webhooks.unfinished})
+
+    def _advance(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=AdvanceOrder)
+        until = order.until.timestamp() if order.until is not None else None
+        self._world.advance(order.seconds, until=until)
+        return json_answer(200, {"now": self._world.store.now()})
+
+    def _settle(self, request: Request) -> Answer:
+        del request
+        now, settled = self._world.store.now(), {"charge": 0, "refund": 0}
+        for row in self._world.store.some("balance_transaction"):
+            if row["available_on"] > now:
+                self._world.store.put(row | {"available_on": now})
+                settled[row["type"]] = settled.get(row["type"], 0) + 1
+        return json_answer(200, {"settlements": settled["charge"], "refunds": settled["refund"]})
+
+    def _dispute(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=DisputeOrder)
+        if order.status not in disputes.STATUSES:
+            return problem(422, "unknown_status", f"Statuses: {', '.join(disputes.STATUSES)}.")
+        store = self._world.store
+        intent = store.get("payment_intent", order.payment_intent)
+        known: Json | None = next(store.some("dispute", payment_intent=intent["id"]), None)
+        if known is not None:
+            return json_answer(200, shown(store, disputes.become(self._world, known, order.status)))
+        charge = charges.dict_of(store.find("charge", intent["latest_charge"]))
+        opened = disputes.open_dispute(
+            self._world, charge, status=order.status, reason=order.reason, amount=order.amount
+        )
+        return json_answer(201, shown(store, opened))
+
+    def _foreign(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=ForeignOrder)
+        asked: Json = {"amount": order.amount, "currency": "eur", "confirm": True,
+                       "payment_method": "pm_card_visa", "metadata": {"app": "other"}}  # fmt: skip
+        return json_answer(201, shown(self._world.store, intents.create(self._world, asked)))
+
+    def _list_faults(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {"data": self._faults.scripted})
+
+    def _script(self, request: Request) -> Answer:
+        fault = msgspec.json.decode(request.body, type=Fault)
+        if fault.match.operation not in calls.OPERATIONS | {"any", "webhook"}:
+            return problem(422, "unknown_operation", f"Operations: {sorted(calls.OPERATIONS)}.")
+        self._faults.script(fault)
+        return json_answer(201, fault)
+
+    def _delete_faults(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {"deleted": self._faults.delete()})
+
+    def _aim(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=WebhookOrder)
+        self._world.settings.webhook_url = order.url
+        self._world.settings.webhook_secrets = order.secrets
+        return json_answer(200, {"url": order.url})

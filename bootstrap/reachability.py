@@ -36,7 +36,7 @@ ALLOWED: Final[dict[str, str]] = {
     "caas.rules.payment_states.fold": SPECIFIES,
     "caas.rules.postings.paid_out": SPECIFIES,
     "caas.rules.settlement_dates.punctuality": SPECIFIES,
-    "caas.rules.settlement_fees.FeeTerms.of_settlement": SPECIFIES,
+    "caas.rules.settlement_dates.FeeTerms.of_settlement": SPECIFIES,
 }
 """Full name of a function, and why nothing calls it."""
 

@@ -12,13 +12,13 @@ from typing import Final
 
 from caas.api.application import OPERATIONS
 from caas.billing_database import migrations
-from caas.billing_database.guards import TRIGGER
 from caas.billing_database.invariants import EVERY_INVARIANT
+from caas.billing_database.schema_catalog import TRIGGER
 from caas.cli.commands import ExitStatus
 from caas.notifications import texts
-from caas.rules import decline_codes as codes
 from caas.rules import order_states as of_orders
 from caas.rules import payment_states as of_payments
+from caas.rules import retry_strategy as codes
 from caas.rules import retry_strategy as strategy
 from caas.rules import subscription_states as of_subscriptions
 from caas.rules import vehicle_states as of_vehicles

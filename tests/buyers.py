@@ -4,8 +4,8 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing.buyers import checked_details
-from caas.billing_database.billing_details import BillingDetailsRows
 from caas.billing_database.connection import Database
+from caas.billing_database.customers import BillingDetailsRows
 
 AT_HOME: Final = {
     "street": "Calle Mayor 1",

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from caas.billing_database import migrations, service_login
+from caas.billing_database import embedded_postgresql, migrations
 
 IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only where there is one with room enough
 ROOM_IN_MEMORY: Final = 8 << 30
@@ -46,7 +46,7 @@ def as_service(dsn: str) -> str:
     """Return the DSN with which `serve` and `work` use this database."""
     parts = urlsplit(dsn)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{service_login.SERVICE_LOGIN}@{host}"))
+    return urlunsplit(parts._replace(netloc=f"{embedded_postgresql.SERVICE_LOGIN}@{host}"))
 
 
 async def make_template(server_dsn: str) -> None:
@@ -54,7 +54,7 @@ async def make_template(server_dsn: str) -> None:
     admin = await asyncpg.connect(server_dsn)
     await admin.execute(f"create database {TEMPLATE}")
     await admin.close()
-    await service_login.made(server_dsn)
+    await embedded_postgresql.made(server_dsn)
     await migrations.migrate(named(server_dsn, TEMPLATE))
 
 

@@ -33,7 +33,7 @@ from caas.platform_inputs import Partners, Terms
 from caas.rules.market import Market
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
-from caas.rules.settlement_fees import FeeTerms
+from caas.rules.settlement_dates import FeeTerms
 from caas.rules.time_scale import TimeScale
 from caas.rules.vehicle_signatures import SignedMessage
 from caas.service_catalog.subscriptions import WithdrawnSubscription

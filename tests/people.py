@@ -5,8 +5,7 @@ import secrets
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from caas.billing_database.accounts import Accounts, Role, StaffMember
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Accounts, Actor, Role, StaffMember
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.connection import Connection, Database
 from caas.rules.scopes import Scope

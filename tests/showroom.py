@@ -34,8 +34,7 @@ from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
-from caas.payment_processing.order_refunds import OrderRefunds
-from caas.payment_processing.promised_refunds import PromisedRefunds
+from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.settlement import Settlement

@@ -41,10 +41,10 @@ from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.platform import Platform, build_platform
 from caas.platform_inputs import Partners, Terms
-from caas.rules.dunning import DunningPolicy
 from caas.rules.market import Market, Seller
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
+from caas.rules.payment_failures import DunningPolicy
 from caas.rules.payment_states import PaymentState
 from caas.rules.time_scale import TimeScale
 from caas.service_catalog import ServiceCatalog

@@ -12,10 +12,8 @@ import asyncpg
 import pytest
 
 from caas import dual_control
-from caas.api.authentication import Authentication
-from caas.api.configured_keys import ConfiguredKey
-from caas.billing_database.accounts import Accounts
-from caas.billing_database.actors import Actor
+from caas.api.authentication import Authentication, ConfiguredKey
+from caas.billing_database.accounts import Accounts, Actor
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.self_check import self_check

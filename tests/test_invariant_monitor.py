@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from caas.billing_database import connection, invariant_checks
+from caas.billing_database import connection, self_check
 from caas.invariant_monitor import INVARIANT_VIOLATED
 from tests.databases import fresh_database
 from tests.installation import Installation, standing
@@ -55,13 +55,13 @@ async def test_what_was_mended_is_seen_at_the_next_check(
     installation, owner = lawless
     await installation.platform.invariant_monitor.begin()
     await installation.rest()
-    before = await invariant_checks.last_checks(installation.database)
+    before = await self_check.last_checks(installation.database)
 
     await owner.execute("update caas.services set name = 'x' where code = 'noted'")
     await owner.execute("update caas.clock set moved = moved + interval '1 hour'")
     await installation.rest()
 
-    after = await invariant_checks.last_checks(installation.database)
+    after = await self_check.last_checks(installation.database)
     assert [invariant.name for invariant in before if invariant.broken] == ["no_card_number"]
     assert not any(invariant.broken for invariant in after)
     assert all(invariant.checked_at is not None for invariant in after)

@@ -13,14 +13,14 @@ from prometheus_client import CollectorRegistry
 
 from caas.api.metrics import Metrics
 from caas.billing_database import history_heads
-from caas.billing_database import metric_queries as figures
+from caas.billing_database import operations_counts as figures
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.history_signing import DAY_SECONDS, MAKE_HEAD, HeadTerms
 from caas.platform_metrics import PlatformMetrics
 from caas.rules.payment_states import PaymentState
-from caas.worker_endpoint import open_port
+from caas.server import open_port
 from tests.conventions.sources import ROOT
 from tests.installation import Installation, standing
 

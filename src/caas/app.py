@@ -31,7 +31,7 @@ from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.transport_system import TransportSystem
 from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
-from caas.ota_activation_engine.unusable_messages import UnusableMessages
+from caas.ota_activation_engine.commands import UnusableMessages
 from caas.platform import Platform, build_platform
 from caas.platform_inputs import Partners, Terms
 from caas.process_environment import reading_database

@@ -12,7 +12,7 @@ it again (`refuse_one_person`).
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
-from caas.billing_database.actors import Actor, may_approve
+from caas.billing_database.accounts import Actor, may_approve
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.free_text import refuse_identifying, refuse_personal_data
 from caas.errors import ConflictError, RefusedError

@@ -20,16 +20,17 @@ from uuid import UUID
 
 import msgspec
 
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.company_events import (
     CompanyEvent,
     CompanyEvents,
+    EventSubscription,
+    EventSubscriptions,
     Position,
     position_of,
 )
 from caas.billing_database.connection import Connection
-from caas.billing_database.event_subscriptions import EventSubscription, EventSubscriptions
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.job_rows import Job
 from caas.billing_database.tables import BillingDatabase
@@ -37,12 +38,13 @@ from caas.errors import ConflictError, RefusedError, StartupError
 from caas.external_systems.encryption_at_rest import EncryptedElsewhereError, EncryptionAtRest
 from caas.external_systems.http import HttpClient, HttpLimits, Secret, checked_base_url
 from caas.external_systems.http_answers import NotSentError, OutcomeUnknownError
-from caas.external_systems.subscriber_addresses import (
+from caas.external_systems.webhook_signatures import (
+    SECRET_PREFIX,
     AddressNotPublicError,
     checked_addresses,
     is_local_name,
+    sign,
 )
-from caas.external_systems.webhook_signatures import SECRET_PREFIX, sign
 from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.flow import Alert
 from caas.rules.time_scale import TimeScale

@@ -8,7 +8,7 @@ times as long, so that a large database is not read all day.
 import asyncio
 from typing import Final
 
-from caas.billing_database import invariant_checks
+from caas.billing_database import self_check
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.job_rows import Job
 from caas.billing_database.tables import BillingDatabase
@@ -40,7 +40,7 @@ class InvariantMonitor:
     async def _check(self, _work: Job) -> Answer:
         clock = asyncio.get_running_loop().time
         began = clock()
-        for found in await invariant_checks.checked(self._tables.database):
+        for found in await self_check.checked(self._tables.database):
             if found.broken:
                 await self._alert(
                     INVARIANT_VIOLATED,

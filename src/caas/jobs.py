@@ -21,8 +21,7 @@ import structlog
 from caas.billing_database.batching import Batcher
 from caas.billing_database.cases import PAUSED, Cases
 from caas.billing_database.connection import Connection
-from caas.billing_database.job_rows import Job, JobRows
-from caas.billing_database.processes import LOOK_SECONDS, Processes
+from caas.billing_database.job_rows import LOOK_SECONDS, Job, JobRows, Processes
 from caas.errors import UnavailableError
 from caas.external_systems.http_answers import (
     NotSentError,

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from caas import local_secrets
 from caas.access_settings import FACTORY, REGISTRATION, TRANSPORT
-from caas.billing_database import service_login
+from caas.billing_database import embedded_postgresql
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
@@ -207,7 +207,7 @@ class _Machine:
         server = EmbeddedPostgresql()
         self.owner_dsn = await server.start(self._folder)
         self._stack.push_async_callback(server.stop)
-        self._found["CAAS_DATABASE_URL"] = await service_login.made(self.owner_dsn)
+        self._found["CAAS_DATABASE_URL"] = await embedded_postgresql.made(self.owner_dsn)
         for name, lives, start_again in (
             ("PostgreSQL", server.lives, server.start_again),
             ("The PostgreSQL supervisor", server.is_kept, server.keep_again),

@@ -23,8 +23,7 @@ from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.erasure import Erasure
 from caas.errors import StartupError
 from caas.event_delivery import EventDelivery
-from caas.external_systems.iot_gateway import VehicleLink
-from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
+from caas.external_systems.iot_gateway import ObservedVehicleLink, VehicleLink
 from caas.external_systems.payment_gateway import PaymentGateway, why_unsafe
 from caas.history_signing import HistorySigning
 from caas.invariant_monitor import InvariantMonitor
@@ -39,9 +38,8 @@ from caas.payment_processing.charges import Charges, charges_through
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
-from caas.payment_processing.gateway_audit_log import AuditedGateway
-from caas.payment_processing.order_refunds import OrderRefunds
-from caas.payment_processing.promised_refunds import PromisedRefunds
+from caas.payment_processing.gateway_calls import AuditedGateway
+from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment

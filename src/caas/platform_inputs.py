@@ -8,18 +8,16 @@ from pathlib import Path
 
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.external_systems.encryption_at_rest import EncryptionAtRest
-from caas.external_systems.iot_gateway import VehicleLink
+from caas.external_systems.iot_gateway import ObservedVehicleLink, VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
-from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
-from caas.order_management.forfeiture import DepositOnForfeiture
-from caas.rules.dunning import DunningPolicy
+from caas.order_management.held_deposits import DepositOnForfeiture
 from caas.rules.market import Market
-from caas.rules.settlement_fees import FeeTerms
-from caas.rules.settlement_polls import PollTerms
+from caas.rules.payment_failures import DunningPolicy
+from caas.rules.settlement_dates import FeeTerms, PollTerms
 from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import WithdrawnSubscription
 

@@ -1,6 +1,6 @@
 """Metrics, readiness and degradation of a process.
 
-`serve` exposes them on the API's port, `work` on its own (`caas.worker_endpoint`). Database figures
+`serve` exposes them on the API's port, `work` on its own (`caas.server`). Database figures
 are read in the background, at most every `FIGURES_EVERY_SECONDS`; a request gets the latest ones
 and their age.
 
@@ -22,7 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from caas.billing_database.metric_queries import Figures, metric_queries
+from caas.billing_database.operations_counts import Figures, metric_queries
 from caas.billing_database.readiness import Readiness
 from caas.errors import UnavailableError
 from caas.platform import Platform

@@ -2,23 +2,34 @@
 
 Rules a change must keep: a port that cannot be had is a sentence, not a traceback; when the task is
 told to stop, requests under way are answered first.
+
+The worker's HTTP port: /live, /ready and /metrics.
+
+It requires no key and exposes counts, never names; keep it inside a private network.
+
+Rules a change must keep: it has the limits of the API's port; it responds while the database is
+unavailable; its responses equal those of the API's port.
 """
 
 import asyncio
 import contextlib
+import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, Final
 
+import msgspec
 import uvicorn
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
 
 from caas.access_settings import SecondFactorPolicy
 from caas.api.application import build_api, is_of_api
-from caas.api.authentication import Authentication
-from caas.api.call import Call
-from caas.api.configured_keys import parse_api_keys
+from caas.api.authentication import Authentication, Call, parse_api_keys
 from caas.api.settings import ApiSettings
+from caas.api.status import ReadyAnswer
 from caas.app import now
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.simulated_calendar import SimulatedCalendar
@@ -27,13 +38,14 @@ from caas.console.request import PageRequest
 from caas.console.settings import ConsoleSettings
 from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import ADAPTERS
-from caas.external_systems.outbox_letters import OutboxLetters
+from caas.external_systems.local_outbox import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.platform import Platform
 from caas.platform_metrics import PlatformMetrics
 from caas.settings import Settings
 from caas.web.application import WebApplication, side_by_side
 from caas.web.http_protocol import server_config
+from caas.web.problems import MEDIA_TYPE, NotReadyError, problem_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +193,55 @@ def listening(host: str, port: int) -> socket.socket:
             f"Port {port} on {host} cannot be used ({because}). Choose another with --port."
         ) from error
     return listener
+
+
+TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
+JSON: Final = b"application/json"
+STARTED_LOOKS_SECONDS: Final = 0.01
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+@asynccontextmanager
+async def open_port(host: str, port: int, signs: PlatformMetrics) -> AsyncIterator[int]:
+    """Serve the endpoint during the block.
+
+    Raises:
+        StartupError: the port cannot be used.
+    """
+    registry = CollectorRegistry()
+    registry.register(signs)
+
+    async def answer(scope: dict[str, Any], _receive: object, send: Send) -> None:
+        status, kind, body = await _answered(scope["path"], signs, registry)
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    with listening(host, port) as listener:
+        server = Server(server_config(answer, lifespan="off"))
+        serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+        while not (server.started or serving.done()):  # noqa: ASYNC110  # it has no event for it
+            await asyncio.sleep(STARTED_LOOKS_SECONDS)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def _answered(
+    path: str, signs: PlatformMetrics, registry: CollectorRegistry
+) -> tuple[int, bytes, bytes]:
+    if path == "/live":
+        return 200, JSON, b'{"status":"alive"}'
+    if path == "/ready":
+        because = await signs.why_not_ready()
+        if because is not None:
+            problem = problem_of(NotReadyError(because), request_id=secrets.token_hex(8))
+            return problem.status, MEDIA_TYPE, msgspec.json.encode(problem)
+        return 200, JSON, msgspec.json.encode(ReadyAnswer("ready", signs.degraded()))
+    if path == "/metrics":
+        await signs.refresh()
+        return 200, TEXT, generate_latest(registry)
+    return 404, JSON, b'{"status":"there is /live, /ready and /metrics"}'

@@ -22,33 +22,39 @@ from caas.access_settings import (
     partner_credential,
     rate_limit,
 )
-from caas.api.configured_keys import parse_api_keys
-from caas.billing_settings import (
+from caas.api.authentication import parse_api_keys
+from caas.console.sign_in_keys import SignInKeys
+from caas.errors import StartupError
+from caas.external_systems.gateway_adapters import Capabilities
+from caas.external_systems.http import Secret
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
+from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+from caas.gateway_settings import (
     HeadSettings,
     engine_url,
+    gateway_adapter,
+    gateway_capabilities,
     head_settings,
+    known_adapter,
     reports_folder,
     settlement_fees,
     settlement_polls,
 )
-from caas.console.sign_in_keys import SignInKeys
-from caas.errors import StartupError
-from caas.external_systems.declared_capabilities import Capabilities
-from caas.external_systems.http import Secret
-from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
-from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
-from caas.gateway_settings import gateway_adapter, gateway_capabilities, known_adapter
-from caas.rules.locales import LOCALES
-from caas.rules.market import SAMPLE_SELLER, Market, Seller
+from caas.rules.market import (
+    LOCALES,
+    SAMPLE_SELLER,
+    InvalidTaxIdError,
+    Market,
+    Seller,
+    checked_tax_id,
+)
 from caas.rules.money import EXPONENTS
 from caas.rules.rate_limits import (
     DEFAULT_ADDRESS_LIMIT,
     DEFAULT_KEY_LIMIT,
     RateLimit,
 )
-from caas.rules.settlement_fees import FeeTerms
-from caas.rules.settlement_polls import PollTerms
-from caas.rules.tax_ids import InvalidTaxIdError, checked_tax_id
+from caas.rules.settlement_dates import FeeTerms, PollTerms
 from caas.setting_values import (
     HTTP,
     NotSetError,

@@ -15,8 +15,8 @@ from typing import Final
 
 import structlog
 
-from caas.billing_database.configured_gateway import configured_gateway
 from caas.billing_database.connection import Database
+from caas.billing_database.gateway_calls import configured_gateway
 from caas.billing_database.invoices import InvoiceRows
 from caas.billing_database.tax_rates import TaxRates
 from caas.errors import StartupError

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from caas.api.application import build_api
-from caas.api.configured_keys import parse_api_keys
+from caas.api.authentication import parse_api_keys
 from caas.api.settings import ApiSettings
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database

@@ -9,7 +9,7 @@ import pytest
 
 from caas.api import authentication
 from caas.api.application import OPERATIONS
-from caas.api.configured_keys import ConfiguredKey, parse_api_keys
+from caas.api.authentication import ConfiguredKey, parse_api_keys
 from caas.billing_database.api_keys import ApiKeyNotFoundError, ApiKeys
 from caas.errors import StartupError
 from caas.rules.scopes import Scope

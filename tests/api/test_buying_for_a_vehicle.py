@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from caas.billing_database.eligibility import VehicleNotTheirsError
 from caas.billing_database.payments import Payment
+from caas.billing_database.vehicles import VehicleNotTheirsError
 from caas.payment_processing import PaymentRequest
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors

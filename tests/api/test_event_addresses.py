@@ -2,11 +2,11 @@
 
 import pytest
 
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.audit_events import AuditEvents
 from caas.event_delivery import EventAddressRefusedError, EventDelivery
 from caas.external_systems.http import Secret
-from caas.external_systems.subscriber_addresses import AddressNotPublicError, checked_addresses
+from caas.external_systems.webhook_signatures import AddressNotPublicError, checked_addresses
 from tests.api.conftest import Doors
 from tests.api.test_events import Subscriber, subscriber, until
 from tests.ways_in import SIGN_IN_KEYS

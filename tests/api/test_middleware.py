@@ -10,8 +10,8 @@ import structlog
 
 from caas.api import payments as listing
 from caas.api.application import OPERATIONS
-from caas.api.problem_pages import known_errors
-from caas.billing_database import migrations, schema_state
+from caas.api.documentation import known_errors
+from caas.billing_database import migrations, schema_catalog
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.connection import DatabaseUnavailableError
 from tests.api.addresses import address
@@ -216,7 +216,7 @@ async def test_a_database_of_another_version_is_not_ready(
     quiet_doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = migrations.files()
-    monkeypatch.setattr(schema_state, "files", lambda: {**known, "0999_future.sql": "select 1"})
+    monkeypatch.setattr(schema_catalog, "files", lambda: {**known, "0999_future.sql": "select 1"})
 
     answer = await quiet_doors.get("/ready", caller=None)
 

@@ -14,8 +14,8 @@ import pytest
 from caas.api.application import OPERATIONS
 from caas.api.bodies import BodyOf
 from caas.api.customers import CustomerBody
-from caas.api.patterns import IN_WORDS
 from caas.api.problems import InvalidBodyError
+from caas.api.texts import IN_WORDS
 from caas.web.problems import MalformedRequestError
 
 

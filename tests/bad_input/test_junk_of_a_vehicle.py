@@ -8,7 +8,7 @@ from caas import app
 from caas.billing_database.ota_commands import OtaCommands
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.vehicle_messages import Unusable
-from caas.ota_activation_engine.unusable_messages import UnusableMessages
+from caas.ota_activation_engine.commands import UnusableMessages
 from caas_simulators.vehicle_fleet import Fleet
 from tests.bad_input.conftest import VIN, World
 from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES

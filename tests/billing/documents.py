@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from caas.billing.document import Document, Heading, Party, Payment, Period, Reference, TypeCode
 from caas.billing.document_lines import Item, Line, priced
-from caas.rules.taxes import TaxCategory
+from caas.rules.market import TaxCategory
 
 NOVEMBER: Final = date(2026, 11, 28)
 SPAIN: Final = Party(

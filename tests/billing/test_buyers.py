@@ -10,18 +10,21 @@ from caas.billing.buyers import checked_details
 from caas.billing.invoice_document import document_of
 from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, DocumentHeldError, Issuing
 from caas.billing_database import self_check
-from caas.billing_database.billing_details import BillingDetailsRequiredError, BillingDetailsRows
 from caas.billing_database.connection import Database
-from caas.billing_database.customers import NoTaxTableError
+from caas.billing_database.customers import (
+    BillingDetailsRequiredError,
+    BillingDetailsRows,
+    NoTaxTableError,
+)
 from caas.billing_database.documents import UNTAXED, DocumentRows
 from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
+from caas.rules.market import tax_in
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
-from caas.rules.taxes import tax_in
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.buyers import AT_HOME, gives_details
 from tests.installation import VIN, Installation, standing

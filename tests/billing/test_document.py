@@ -9,7 +9,7 @@ import pytest
 
 from caas.billing.document import Document, Party, Payment, Period, Reference, TypeCode
 from caas.billing.document_lines import InvalidDocumentError, Line, line, priced
-from caas.rules.taxes import TaxCategory
+from caas.rules.market import TaxCategory
 from tests.billing.documents import (
     BUYER,
     CHILE,

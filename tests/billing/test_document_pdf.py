@@ -8,9 +8,9 @@ import pypdf
 import pytest
 
 from caas.billing.document import Document, Party, Payment
-from caas.billing.document_pdf import UNSHOWN, to_pdf
+from caas.billing.document_page import UNSHOWN, to_pdf
 from caas.billing.document_xml import to_xml
-from caas.rules.taxes import TaxCategory
+from caas.rules.market import TaxCategory
 from tests.billing.documents import (
     BUYER,
     CANARIES,

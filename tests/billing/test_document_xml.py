@@ -22,8 +22,8 @@ from caas.billing.document import (
 )
 from caas.billing.document_lines import UNITS, InvalidDocumentError, Item, line, priced
 from caas.billing.document_xml import NotWritableError, to_xml, writable
+from caas.rules.market import NEEDS_A_REASON, TAXED, TaxCategory
 from caas.rules.money import EXPONENTS
-from caas.rules.taxes import NEEDS_A_REASON, TAXED, TaxCategory
 from tests.billing.documents import (
     BUYER,
     CANARIES,

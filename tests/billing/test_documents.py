@@ -18,9 +18,9 @@ from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.payments import Payment
 from caas.billing_database.tax_rates import TaxRates
+from caas.rules.market import tax_in
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
-from caas.rules.taxes import tax_in
 from tests.billing.norm import broken_rules
 from tests.installation import Installation, standing
 from tests.showroom import DEPOSIT, PACE, PRICE, Showroom, opened, simulated_world

@@ -19,8 +19,8 @@ from caas.billing_database.tax_rates import (
     UnknownMarketError,
 )
 from caas.errors import StartupError
+from caas.rules.market import Goods, TaxCategory, tax_in, tax_left
 from caas.rules.mes_vencido import Month
-from caas.rules.taxes import Goods, TaxCategory, tax_in, tax_left
 from caas.settings import read_market
 from tests.billing.months import MADRID, Past, put
 from tests.business_day import business_day

@@ -15,18 +15,11 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from caas.billing_database import (
-    connection,
-    grants,
-    history_checks,
-    history_heads,
-    migrations,
-)
+from caas.billing_database import connection, history_checks, history_heads, migrations
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.event_chain import ChainLine, exported
-from caas.billing_database.event_exports import Export, ExportWriter
+from caas.billing_database.event_chain import ChainLine, Export, ExportWriter, exported
 from caas.billing_database.history_checks import MISSING, REWRITTEN, Difference
-from caas.billing_database.history_tables import HISTORY, OF_THE_HEADS
+from caas.billing_database.history_heads import HISTORY, OF_THE_HEADS
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.history_signing import HeadTerms
 from caas.rules.signed_heads import SignedHead
@@ -187,7 +180,7 @@ async def test_what_is_deleted_in_operation_is_no_history(owner: asyncpg.Connect
         table for text in (*(row[0] for row in functions), *code)
         for table in re.findall(r"(?i)\bdelete from (?:caas\.)?(\w+)", text)
     }  # fmt: skip
-    granted = set(grants.EMPTIED.split(", "))
+    granted = set(migrations.EMPTIED.split(", "))
 
     assert {"sessions", "jobs", "document_buyers"} <= emptied | granted
     assert (emptied | granted) & {*(table.name for table in HISTORY), *OF_THE_HEADS} == set()

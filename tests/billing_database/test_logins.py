@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from caas.billing_database import connection, service_login
+from caas.billing_database import connection, embedded_postgresql
 from caas.billing_database.connection import Database
 from tests.databases import as_service
 
@@ -51,7 +51,7 @@ async def test_the_service_login_is_not_too_strong_and_others_are_named(
     try:
         for name, how in strong.items():
             await owner.execute(f"create role {name} login in role caas_app; {how}")
-            stated[name] = await _summary(weak.replace(service_login.SERVICE_LOGIN, name))
+            stated[name] = await _summary(weak.replace(embedded_postgresql.SERVICE_LOGIN, name))
     finally:
         for name in stated:
             await owner.execute(f"drop role {name}")

@@ -16,7 +16,7 @@ import pytest
 from caas.billing_database import connection
 from caas.billing_database.database_sessions import SETTINGS, SharedSessionsError
 from caas.billing_database.embedded_postgresql_files import SOCKET_NAME
-from caas.billing_database.processes import Processes
+from caas.billing_database.job_rows import Processes
 from caas.rules.payment_states import PaymentState
 from tests.billing_database.test_processes import until_silent
 from tests.billing_database.test_unreachable import Wire

@@ -9,8 +9,7 @@ import pytest
 from caas.billing_database import connection, tables
 from caas.billing_database.connection import Database
 from caas.billing_database.idempotency import InFlightError, StoredAnswer, hashed
-from caas.billing_database.job_rows import Job
-from caas.billing_database.processes import Processes
+from caas.billing_database.job_rows import Job, Processes
 from caas.jobs import Answer, Done, JobQueue
 from caas.rules.time_scale import TimeScale
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 from playwright.async_api import Browser
 
-from caas.billing_database import connection, invariant_checks, migrations
+from caas.billing_database import connection, migrations, self_check
 from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.rules.order_states import OrderState
@@ -137,7 +137,7 @@ async def operations(town: Town, browser: Browser) -> None:
     today, _ = await town.platform.reconciliation.days.today()
     await town.platform.reconciliation.reconcile(today)
     lost = await town.lost(STOCK[2][0], email="luz@example.com", deposit=60_000)
-    await invariant_checks.checked(town.database)
+    await self_check.checked(town.database)
     await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
     unknown = await town.reserved(STOCK[4][0], email="eva@example.com", name="Eva Gil")
     one = await visitor(town, browser, viewport={"width": 1280, "height": 1000})

@@ -3,8 +3,7 @@
 from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 from playwright.async_api import Browser, Page, expect
 
-from caas.billing_database.accounts import Role
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor, Role
 from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.order_management.held_deposits import DepositDecision
 from caas.rules.discrepancies import Resolution

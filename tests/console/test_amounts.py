@@ -2,7 +2,7 @@
 
 import pytest
 
-from caas.console.amounts import AmountNotReadError, net_typed, plain_amount, read_amount
+from caas.console.formats import AmountNotReadError, net_typed, plain_amount, read_amount
 from caas.reconciliation import NetWithoutCurrencyError
 from caas.rules.money import Money
 

@@ -11,7 +11,7 @@ import pytest
 from caas.console.formats import filters
 from caas.console.languages import Translator, catalogue, chosen
 from caas.console.payment_view import Situation
-from caas.rules.locales import LOCALES
+from caas.rules.market import LOCALES
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType

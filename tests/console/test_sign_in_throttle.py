@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from caas.billing_database.audit_events import AuditEvents, AuditType
-from caas.rules.throttling import OF_A_LOGIN, OF_AN_ADDRESS, WAIT_SECONDS_MAX
+from caas.rules.rate_limits import OF_A_LOGIN, OF_AN_ADDRESS, WAIT_SECONDS_MAX
 from tests.console.journeys import OPERATIONS, SALES
 from tests.console.test_safety import Client, Reply, client_of
 from tests.console.town import PASSWORD, Town

@@ -30,9 +30,8 @@ from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
-from caas.external_systems.local_outbox import LocalOutbox
+from caas.external_systems.local_outbox import LocalOutbox, OutboxLetters
 from caas.external_systems.notification_channel import OutgoingMessage
-from caas.external_systems.outbox_letters import OutboxLetters
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners

@@ -27,7 +27,6 @@ def test_the_command_line_imports_no_command_before_it_is_asked_for() -> None:
         "caas.cli",
         "caas.cli.commands",
         "caas.errors",
-        "caas.cli.shell_completion",
     }
 
 

@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 import pytest
 
-from caas.api.problem_pages import known_errors
+from caas.api.documentation import known_errors
 from caas.cli.commands import ExitStatus, status_of
 from caas.external_systems.http_answers import OutcomeUnknownError, UnknownReason
-from caas.rules.locales import LOCALES
+from caas.rules.market import LOCALES
 from caas.web.problems import SAFE_AGAIN, problem_of
 from tests.conventions.sources import ROOT
 

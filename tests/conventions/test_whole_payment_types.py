@@ -11,7 +11,7 @@ TYPES = "src/caas/rules/payment_types.py"
 LAST_MEMBER = '    SUBSCRIPTION = "subscription"\n'
 BRANCHES = {
     "src/caas/billing/drafts.py": 1,
-    "src/caas/console/payment_return.py": 1,
+    "src/caas/console/customer_payments.py": 1,
     "src/caas/payment_processing/flow.py": 1,
     "src/caas/rules/payment_failures.py": 2,
     "src/caas/rules/payment_types.py": 3,

@@ -9,8 +9,8 @@ import mqtt5
 import pytest
 
 from caas.errors import StartupError
-from caas.external_systems import broker_accounts, mqtt_connection
-from caas.external_systems.broker_accounts import NoVehicleNameError
+from caas.external_systems import broker_process, mqtt_connection
+from caas.external_systems.broker_process import NoVehicleNameError
 from caas.external_systems.local_broker import LocalBroker, start_local_broker, vehicle_account
 from caas.external_systems.mqtt_connection import MqttConnection
 from caas.external_systems.mqtt_packets import (
@@ -217,7 +217,7 @@ async def test_the_command_line_prints_the_address_of_the_account(
 
 
 def test_the_access_list_gives_no_vehicle_more_than_its_own_topics() -> None:
-    patterns = [line for line in broker_accounts.ACCESS.splitlines() if line.startswith("pattern")]
+    patterns = [line for line in broker_process.ACCESS.splitlines() if line.startswith("pattern")]
 
     assert patterns == [
         "pattern read caas/v1/vehicles/%u/commands/+/request",

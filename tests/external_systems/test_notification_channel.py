@@ -15,14 +15,13 @@ import pytest
 from caas.errors import StartupError
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.http import Secret
-from caas.external_systems.local_outbox import OUTBOX, LocalOutbox
+from caas.external_systems.local_outbox import OUTBOX, LocalOutbox, OutboxLetters
 from caas.external_systems.notification_channel import (
     Attachment,
     NotDeliveredError,
     NotificationChannel,
     OutgoingMessage,
 )
-from caas.external_systems.outbox_letters import OutboxLetters
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
 # apprise's own, on Python before 3.13, when it first reads its plugins.

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from caas.notifications import texts
-from caas.rules.locales import LOCALES
+from caas.rules.market import LOCALES
 
 MADRID = ZoneInfo("Europe/Madrid")
 FACTS = {

@@ -16,8 +16,7 @@ from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
-from caas.order_management.forfeiture import DepositOnForfeiture
-from caas.order_management.held_deposits import DepositDecision
+from caas.order_management.held_deposits import DepositDecision, DepositOnForfeiture
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.refunds import Refunds
 from caas.rules.payment_states import PaymentState

@@ -11,15 +11,18 @@ from caas.billing_database.cases import CaseNeedsDecisionError
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
 from caas.dual_control import DecisionPendingError, NothingProposedError, SamePersonError
-from caas.order_management.forfeiture import DepositOnForfeiture
 from caas.order_management.fulfilment import ReservationLostError, VehicleNotReadyError
-from caas.order_management.held_deposits import DepositDecision, NoHeldDepositError
+from caas.order_management.held_deposits import (
+    DepositDecision,
+    DepositOnForfeiture,
+    NoHeldDepositError,
+)
 from caas.order_management.reservation import NotDueError, NotTheSumDueError
+from caas.rules.market import tax_in
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
-from caas.rules.taxes import tax_in
 from caas.rules.vehicle_states import VehicleState
 from tests.people import employed
 from tests.showroom import DEPOSIT, PRICE, Showroom, opened, simulated_world

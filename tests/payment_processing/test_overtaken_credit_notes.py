@@ -7,9 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from caas.billing_database.covered_notes import of_note
 from caas.billing_database.invariants import INVARIANTS
-from caas.billing_database.invoices import Invoice
+from caas.billing_database.invoices import Invoice, of_note
 from caas.billing_database.payments import Payment
 from caas.payment_processing.refund_requests import RefundMustWaitError, RefundTooLargeError
 from caas.rules.payment_states import PaymentState

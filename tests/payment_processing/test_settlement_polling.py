@@ -11,7 +11,7 @@ from caas.jobs import RetryIn
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT
 from caas.payment_processing.settlement import SettlementPolling
 from caas.rules.payment_states import PaymentState
-from caas.rules.settlement_polls import PollTerms
+from caas.rules.settlement_dates import PollTerms
 from caas.rules.time_scale import TimeScale
 from tests.installation import PATIENCE_SECONDS, standing
 

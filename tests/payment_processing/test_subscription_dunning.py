@@ -3,7 +3,7 @@
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.rules.dunning import Cancel, ChargeAgain, DunningPolicy, after_decline
+from caas.rules.payment_failures import Cancel, ChargeAgain, DunningPolicy, after_decline
 from caas.rules.payment_states import PaymentState
 from caas.rules.subscription_states import SubscriptionState
 from tests.subscription_installation import SubscriptionInstallation, standing

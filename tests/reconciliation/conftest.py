@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.rules.settlement_fees import FeeTerms
+from caas.rules.settlement_dates import FeeTerms
 from tests.installation import TIME_SCALE, Installation, quick_gateway, standing
 from tests.reconciliation.office import Office
 

@@ -25,7 +25,7 @@ from caas.rules.resolutions import (
     still_posted,
     taken,
 )
-from caas.rules.settlement_fees import FeeTerms, read_fee_terms
+from caas.rules.settlement_dates import FeeTerms, read_fee_terms
 
 PAIRS = [(kind, resolution) for kind, row in KINDS.items() for resolution in row.allowed]
 AMOUNTS = st.integers(min_value=-(10**12), max_value=10**12)

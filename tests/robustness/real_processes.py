@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from caas.billing_database import connection, migrations, self_check, service_login
+from caas.billing_database import connection, embedded_postgresql, migrations, self_check
 from caas.billing_database import embedded_postgresql_files as files
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
@@ -255,7 +255,7 @@ async def real_world(folder: Path) -> AsyncIterator[RealWorld]:
         server = PostgresqlServer(folder / "server")
         dsn = await server.start()
         stack.push_async_callback(server.stop)
-        await service_login.made(dsn)
+        await embedded_postgresql.made(dsn)
         await migrations.migrate(dsn)
         broker = await start_local_broker(folder, programs=PROGRAMS)
         assert isinstance(broker, LocalBroker), broker.sentence

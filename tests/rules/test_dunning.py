@@ -2,7 +2,7 @@
 
 import pytest
 
-from caas.rules.dunning import (
+from caas.rules.payment_failures import (
     DAYS_MAX,
     RETRIES_MAX,
     Cancel,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caas.rules.merkle import GrowingTree, leaf_digest, root_of
+from caas.rules.signed_heads import GrowingTree, leaf_digest, root_of
 
 # Eight leaves and the roots over the first n of them, from the tests of Certificate Transparency.
 LEAVES = ("", "00", "10", "2021", "3031", "40414243", "5051525354555657",

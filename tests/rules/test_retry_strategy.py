@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caas.rules.decline_codes import CARD_DECLINED, INSUFFICIENT_FUNDS, INVALID_CARD_DATA
 from caas.rules.retry_strategy import (
+    CARD_DECLINED,
     CUSTOMER_IMPACT,
+    INSUFFICIENT_FUNDS,
+    INVALID_CARD_DATA,
     KNOWLEDGE,
     RETRY_AFTER_SECONDS_MAX,
     WAITS,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from caas.rules.settlement_polls import DAILY_SECONDS, PollTerms, PollTermsError, read_poll_terms
+from caas.rules.settlement_dates import DAILY_SECONDS, PollTerms, PollTermsError, read_poll_terms
 
 
 def test_a_lost_webhook_costs_a_minute_and_nobody_is_asked_without_end() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caas.rules.tax_ids import InvalidTaxIdError, checked_tax_id, written_tax_id
+from caas.rules.market import InvalidTaxIdError, checked_tax_id, written_tax_id
 
 
 @pytest.mark.parametrize(

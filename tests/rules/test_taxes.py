@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caas.rules.taxes import BASIS_POINTS, tax_in, tax_left
+from caas.rules.market import BASIS_POINTS, tax_in, tax_left
 
 
 @pytest.mark.parametrize(

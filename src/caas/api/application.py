@@ -7,32 +7,26 @@ from typing import Final
 
 import structlog
 
-from caas.api.admission import Admission
-from caas.api.audit_events import AUDIT_OPERATIONS
-from caas.api.authentication import Authentication
-from caas.api.billing_details import BILLING_DETAILS_OPERATIONS
+from caas.api.authentication import Admission, Authentication, Call
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.bulk_resolutions import BULK_OPERATIONS
-from caas.api.call import Call
 from caas.api.context import Api
-from caas.api.customers import CUSTOMER_OPERATIONS
+from caas.api.customers import BILLING_DETAILS_OPERATIONS, CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
-from caas.api.documentation import documentation_operations
+from caas.api.documentation import PROBLEM_OPERATIONS, documentation_operations
 from caas.api.entitlements import ENTITLEMENT_OPERATIONS
-from caas.api.events import EVENT_OPERATIONS
+from caas.api.events import AUDIT_OPERATIONS, EVENT_OPERATIONS
 from caas.api.invoices import INVOICE_OPERATIONS
 from caas.api.metrics import Metrics
 from caas.api.operation import Operation
 from caas.api.orders import ORDER_OPERATIONS
 from caas.api.payments import PAYMENT_OPERATIONS
-from caas.api.problem_pages import PROBLEM_OPERATIONS
 from caas.api.reconciliation import RECONCILIATION_OPERATIONS
 from caas.api.reports import REPORT_OPERATIONS
 from caas.api.services import SERVICE_OPERATIONS
 from caas.api.settings import ApiSettings
 from caas.api.status import STATE_OPERATIONS
-from caas.api.subscriptions import SUBSCRIPTION_OPERATIONS
-from caas.api.usage import USAGE_OPERATIONS
+from caas.api.subscriptions import SUBSCRIPTION_OPERATIONS, USAGE_OPERATIONS
 from caas.api.vehicles import VEHICLE_OPERATIONS
 from caas.api.webhook_handler import GATEWAY, WEBHOOK_OPERATIONS
 from caas.billing_database.api_keys import ApiKeys

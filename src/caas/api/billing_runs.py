@@ -10,15 +10,14 @@ from typing import Final
 
 import msgspec
 
+from caas.api.authentication import Call
 from caas.api.bodies import BodyOf
-from caas.api.call import Call
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
-from caas.api.patterns import MONTH_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.row_answers import answer_from
-from caas.api.texts import MonthKey
+from caas.api.texts import MONTH_PATTERN, MonthKey
 from caas.billing_database.billing_runs import BillingRun
 from caas.rules.mes_vencido import Month
 from caas.rules.scopes import Scope

@@ -8,16 +8,31 @@ Rules a change must keep:
 4. An object with a duplicate key is rejected (RFC 8259, section 4; RFC 7493), because parsers
    differ in which value they use. Keys are compared after unescaping, at every depth; the error
    never echoes a card number.
+
+Decodes query parameters into the struct of their operation, as strictly as bodies.
+
+Rule a change must keep: unknown and repeated parameters are rejected, because an ignored filter
+returns more than the caller asked for.
+
+Rejects free text that identifies a customer (`caas.billing_database.free_text`).
+
+Rule a change must keep: all free text about a customer's payment, order or usage is checked here
+before it is stored; names and addresses belong in the customer's own fields.
 """
 
 import json
 import re
-from typing import Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
+from urllib.parse import parse_qsl
+from uuid import UUID
 
 import msgspec
 
-from caas.api.patterns import IN_WORDS
-from caas.api.problems import DuplicateKeyError, InvalidBodyError
+from caas.api.problems import DuplicateKeyError, InvalidBodyError, InvalidParameterError
+from caas.api.texts import IN_WORDS
+from caas.billing_database import free_text
+from caas.platform import Platform
+from caas.rules.personal_data import may_spell_a_name
 from caas.web.card_refusal import (
     CardNumberRefusedError,
     holds_one,
@@ -148,3 +163,68 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 NOTHING: Final = BodyOf(Nothing)
+
+
+PARAMETERS_MAX: Final = 16
+PAGE_ROWS_MAX: Final = 100
+PAGE_ROWS: Final = 50
+QUERY_DETAIL_CHARS_MAX: Final = 200
+NO_QUERY: Final = "null"
+"""Values that a lax decoder would treat as an omitted parameter."""
+
+Limit = Annotated[
+    int, msgspec.Meta(ge=1, le=PAGE_ROWS_MAX, description="The maximum number of items in a page.")
+]
+
+Parameters = TypeVar("Parameters", bound=msgspec.Struct)
+
+
+class QueryOf(Generic[Parameters]):
+    """The decoder of one query type."""
+
+    def __init__(self, parameters: type[Parameters]) -> None:
+        """Decode queries into this struct."""
+        assert parameters.__struct_config__.forbid_unknown_fields, f"{parameters} is not strict"
+        self.parameters = parameters
+
+    def read(self, query: bytes) -> Parameters:
+        """Return the parameters.
+
+        Raises:
+            InvalidParameterError: one is unknown, repeated or invalid.
+        """
+        try:
+            pairs = parse_qsl(
+                query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query),
+                max_num_fields=PARAMETERS_MAX, errors="strict",
+            )  # fmt: skip
+            values = dict(pairs)
+            if len(values) != len(pairs):
+                raise InvalidParameterError("A query parameter is repeated. Send each one once.")
+            if NO_QUERY in values.values():
+                raise InvalidParameterError("A query parameter is empty. Omit it instead.")
+            return msgspec.convert(values, self.parameters, strict=False)
+        except (ValueError, UnicodeDecodeError) as error:
+            detail = str(error)[:QUERY_DETAIL_CHARS_MAX]
+            raise InvalidParameterError(f"The query is invalid: {detail}.") from error
+
+
+async def refuse_personal_data(platform: Platform, customer: UUID, *texts: str | None) -> None:
+    """Reject texts that identify this customer.
+
+    Raises:
+        PersonalDataRefusedError: one of them does.
+    """
+    await free_text.refuse_personal_data(platform.tables.database, customer, *texts)
+
+
+async def refuse_named_token(platform: Platform, customer: UUID, token: str | None) -> None:
+    """Reject a payment method token that spells this customer's name.
+
+    Tokens that do not look like words are not compared.
+
+    Raises:
+        PersonalDataRefusedError: the token contains the name.
+    """
+    if token is not None and may_spell_a_name(token):
+        await refuse_personal_data(platform, customer, token)

@@ -9,13 +9,12 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.bodies import BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import BodyOf, QueryOf
 from caas.api.context import Api
 from caas.api.discrepancies import NOTE
 from caas.api.idempotency import once
 from caas.api.operation import Operation
-from caas.api.queries import QueryOf
 from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
 from caas.api.reconciliation_answers import ROOT
 from caas.api.row_answers import answer_from

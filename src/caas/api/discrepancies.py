@@ -15,12 +15,11 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.bodies import BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import PAGE_ROWS, BodyOf, Limit, QueryOf
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
-from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
 from caas.api.reconciliation_answers import (
     ROOT,

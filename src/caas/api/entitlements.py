@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
+from caas.api.authentication import Call
 from caas.api.bodies import NOTHING
-from caas.api.call import Call
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
@@ -20,8 +20,8 @@ from caas.api.ownership import hide_foreign_vehicle
 from caas.api.problems import Problem
 from caas.api.row_answers import answer_from
 from caas.api.vehicles import vin_of
-from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.entitlements import SyncState, Term
+from caas.billing_database.vehicles import dealership_knows
 from caas.rules.scopes import Scope
 from caas.web.response import Response, json_response
 

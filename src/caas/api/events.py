@@ -2,6 +2,10 @@
 
 Rules a change must keep: a restricted key sees only its own events; subscriptions require the
 operations scope; a secret is returned once, when its subscription is created.
+
+The audit log for export: changes to keys, accounts and links, and sign-ins.
+
+Rule a change must keep: events are ordered by id, so that `after` continues the list.
 """
 
 from datetime import datetime
@@ -11,17 +15,16 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from caas.api.bodies import BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import PAGE_ROWS, BodyOf, Limit, QueryOf
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.problems import Problem
-from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import CallbackUrl, EventId, EventType
-from caas.billing_database.company_events import position_of
-from caas.billing_database.event_subscriptions import EventSubscription
+from caas.billing_database.audit_events import AuditEvents, AuditType
+from caas.billing_database.company_events import EventSubscription, position_of
 from caas.event_delivery import body_of
 from caas.rules.scopes import Scope
 from caas.web.response import Response, encode, json_response
@@ -215,5 +218,56 @@ EVENT_OPERATIONS: Final = (
         id="replayEvents", tag=TAG, method="POST", path=f"{_ONE}/replay", scopes=_SCOPES,
         body=REPLAY, answers={202: EventSubscriptionAnswer, 404: Problem, 409: Problem},
         handle=replay_events,
+    ),
+)  # fmt: skip
+
+
+class AuditEventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An audit event; `actor` is the account, or a label when no account acted."""
+
+    id: UUID
+    type: AuditType
+    actor: str
+    account: UUID | None
+    subject: UUID | None
+    network: str | None
+    at: datetime
+
+
+class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Events, oldest first; `next_after` is present if there are more."""
+
+    data: list[AuditEventAnswer]
+    next_after: UUID | None
+
+
+class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Filters: events after an id, and of one type."""
+
+    after: UUID | None = None
+    type: AuditType | None = None
+    limit: Limit = PAGE_ROWS
+
+
+AUDITED: Final = QueryOf(AuditQuery)
+
+
+async def list_audit_events(api: Api, call: Call) -> Response:
+    """List audit events, the oldest first."""
+    query = AUDITED.read(call.scope["query_string"])
+    events = await AuditEvents(api.platform.tables.database).after(
+        query.after, type_=query.type, rows_max=query.limit + 1
+    )
+    shown = events[: query.limit]
+    more = shown[-1].id if len(events) > query.limit else None
+    reported = [answer_from(AuditEventAnswer, one) for one in shown]
+    return json_response(200, AuditPage(data=reported, next_after=more))
+
+
+AUDIT_OPERATIONS: Final = (
+    Operation(
+        id="listAuditEvents", tag="operations", method="GET", path="/v1/audit-events",
+        scopes=frozenset({Scope.OPERATIONS}), query=AUDITED, answers={200: AuditPage},
+        handle=list_audit_events,
     ),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from caas.api.call import Call
+from caas.api.authentication import Call
 from caas.api.context import Api
 from caas.api.payment_answers import (
     PaymentAnswer,

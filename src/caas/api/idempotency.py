@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from caas.api.call import Call
+from caas.api.authentication import Call
 from caas.billing_database.idempotency import IdempotencyKeys, StoredAnswer
 from caas.web import idempotency
 from caas.web.idempotency import KeyedRequest

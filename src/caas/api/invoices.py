@@ -13,22 +13,19 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.bodies import BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import PAGE_ROWS, BodyOf, Limit, QueryOf, refuse_personal_data
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import JSON, Operation
 from caas.api.ownership import own_invoice, own_order, refuse_narrowed, refuse_other_customer
-from caas.api.personal_data import refuse_personal_data
 from caas.api.problems import Problem
-from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.reconciliation import NO_CONTENT
 from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import PositiveAmount, Reason
 from caas.billing.document import Document
-from caas.billing_database.covered_notes import of_note
 from caas.billing_database.decisions import CreditNoteProposal
-from caas.billing_database.invoices import Invoice
+from caas.billing_database.invoices import Invoice, of_note
 from caas.rules.scopes import Scope
 from caas.web.problems import CallRefusedError
 from caas.web.response import Response, json_response

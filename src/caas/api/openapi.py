@@ -14,8 +14,8 @@ import msgspec
 
 from caas.api.idempotency import KEY_CHARS_MAX, KEY_CHARS_MIN, KEY_PATTERN
 from caas.api.operation import JSON, Operation
-from caas.api.patterns import DAY_PATTERN, MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
 from caas.api.problems import Problem
+from caas.api.texts import DAY_PATTERN, MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
 from caas.api.webhook_handler import WEBHOOK_TAG
 from caas.web.problems import MEDIA_TYPE
 from caas.web.router import template_of

@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from caas.api.bodies import BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import BodyOf, QueryOf
 from caas.api.context import Api
 from caas.api.ownership import refuse_narrowed
-from caas.api.queries import QueryOf
 from caas.web.limits import BODY_BYTES_MAX
 from caas.web.response import Response
 

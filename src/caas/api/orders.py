@@ -2,31 +2,43 @@
 
 Rule a change must keep: a caller sets the deposit, never the price; Order Management calculates the
 final payment.
+
+API representations of orders and their timelines.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from caas.api.bodies import NOTHING, BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import (
+    NOTHING,
+    PAGE_ROWS,
+    BodyOf,
+    Limit,
+    QueryOf,
+    refuse_named_token,
+    refuse_personal_data,
+)
 from caas.api.context import Api
 from caas.api.first_answers import FIRST_ANSWERS, PaidWith, first_answer, purchase_answer
 from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
-from caas.api.order_answers import OrderAnswer, OrderPage, order_answer, order_path, order_summary
 from caas.api.ownership import (
     own_order,
     refuse_foreign_customer,
     refuse_other_customer,
     refuse_other_dealership,
 )
-from caas.api.personal_data import refuse_named_token, refuse_personal_data
+from caas.api.payment_answers import PaymentSummary, payment_summary
 from caas.api.problems import Problem
-from caas.api.queries import PAGE_ROWS, Limit, QueryOf
-from caas.api.row_answers import page_of
+from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import MoneyBody, Name, Vin
+from caas.api.vehicles import MoneyAnswer
+from caas.billing_database.orders import Order, OrderTransition
 from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
 from caas.rules.money import payment_amount
@@ -34,6 +46,88 @@ from caas.rules.order_states import OrderState
 from caas.rules.scopes import Scope
 from caas.web.idempotency import checkout
 from caas.web.response import Response, json_response
+
+
+class OrderEventAnswer(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"version": "seq", "to_state": "state"}
+):
+    """An order transition, with the event names of Diagrams 2 and 3."""
+
+    version: int
+    event: str
+    to_state: OrderState
+    at: datetime
+
+
+class OrderSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """An order; `vin` is null until its vehicle is built."""
+
+    id: UUID
+    state: OrderState
+    customer: UUID
+    dealership: str
+    model: str
+    vin: str | None
+    deposit: MoneyAnswer
+    price: MoneyAnswer
+    rest: MoneyAnswer
+    factory_order_id: str | None
+    plate: str | None
+    registered_at: datetime | None
+    delivery_id: str | None
+    delivery_scheduled_for: datetime | None
+    delivered_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    links: dict[str, str]
+
+
+class OrderAnswer(OrderSummary, frozen=True, kw_only=True):
+    """An order with its timeline and its payments, newest first."""
+
+    events: list[OrderEventAnswer]
+    payments: list[PaymentSummary]
+
+
+class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Orders, newest first; pass `next_cursor` to get the next page, null at the end."""
+
+    data: list[OrderSummary]
+    next_cursor: str | None
+
+
+def order_answer(
+    order: Order, events: Sequence[OrderTransition], payments: Sequence[Payment]
+) -> OrderAnswer:
+    """Return an order with its timeline."""
+    return answer_from(
+        OrderAnswer,
+        order,
+        events=events,
+        payments=[payment_summary(payment) for payment in payments],
+        links=_links(order),
+    )
+
+
+def order_summary(order: Order) -> OrderSummary:
+    """Return an order for a list."""
+    return answer_from(OrderSummary, order, links=_links(order))
+
+
+def order_path(order_id: UUID) -> str:
+    """Return the path of an order."""
+    return f"/v1/orders/{order_id}"
+
+
+def _links(order: Order) -> dict[str, str]:
+    path = order_path(order.id)
+    return {
+        "self": path,
+        "final_payment": f"{path}/final-payment",
+        "withdrawal": f"{path}/withdrawal",
+        "payments": f"/v1/payments?subject={order.id}",
+    }
+
 
 TAG: Final = "orders"
 

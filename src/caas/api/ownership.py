@@ -11,13 +11,17 @@ from uuid import UUID
 from caas.api.authentication import Caller
 from caas.api.problems import NotYoursError
 from caas.billing_database.customers import CustomerNotFoundError
-from caas.billing_database.eligibility import dealership_knows, dealership_sells
 from caas.billing_database.invoices import Invoice, InvoiceNotFoundError
 from caas.billing_database.orders import Order, OrderNotFoundError
 from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.services import ServiceOrder
 from caas.billing_database.subscriptions import Subscription, SubscriptionNotFoundError
-from caas.billing_database.vehicles import Vehicle, VehicleNotFoundError
+from caas.billing_database.vehicles import (
+    Vehicle,
+    VehicleNotFoundError,
+    dealership_knows,
+    dealership_sells,
+)
 from caas.errors import NotFoundError
 from caas.platform import Platform
 from caas.rules.payment_types import PaidFor, PaymentType, paid_for

@@ -11,8 +11,8 @@ is committed together with the payment.
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from caas.api.bodies import BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import BodyOf, QueryOf, refuse_named_token
 from caas.api.context import Api
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
 from caas.api.idempotency import keyed, replayed
@@ -30,23 +30,19 @@ from caas.api.payment_answers import (
     payment_answer,
     payment_summary,
 )
-from caas.api.payment_bodies import (
-    InitiateBody,
-    PaymentQuery,
-)
 from caas.api.payment_steps import (
     DELIVERY,
     REFUND,
     SETTLEMENT,
     VOID,
+    InitiateBody,
+    PaymentQuery,
     confirm_delivery,
     record_settlement,
     refund_payment,
     void_payment,
 )
-from caas.api.personal_data import refuse_named_token
 from caas.api.problems import Problem
-from caas.api.queries import QueryOf
 from caas.billing_database.idempotency import StoredAnswer, hashed
 from caas.billing_database.payment_search import Wanted, listed
 from caas.billing_database.payments import Payment

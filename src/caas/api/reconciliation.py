@@ -10,14 +10,12 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.bodies import BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import BodyOf, QueryOf
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
-from caas.api.patterns import DAY_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
-from caas.api.queries import QueryOf
 from caas.api.reconciliation_answers import (
     ROOT,
     DayAnswer,
@@ -33,7 +31,7 @@ from caas.api.reconciliation_answers import (
     run_answer,
 )
 from caas.api.row_answers import answer_from
-from caas.api.texts import Note
+from caas.api.texts import DAY_PATTERN, Note
 from caas.reconciliation.reporting import ReconciliationReport
 from caas.rules.scopes import Scope
 from caas.web.response import Response, json_response

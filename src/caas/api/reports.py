@@ -8,12 +8,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from caas.api.bodies import BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import BodyOf, QueryOf
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
-from caas.api.queries import QueryOf
 from caas.api.reconciliation import OPERATORS, PATIENCE_SECONDS, TAG
 from caas.api.reconciliation_answers import ROOT, ReconciledAnswer, day_answer, run_answer
 from caas.billing_database.report_terms import FeeTerm, KeptMapping

@@ -2,6 +2,8 @@
 
 Rules a change must keep: a caller names a service and a duration, never a price; a service order is
 returned with its payment, because its state derives from it.
+
+Withdrawal (desistimiento) from a one-time service.
 """
 
 import re
@@ -10,17 +12,14 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.bodies import NOTHING, BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import NOTHING, PAGE_ROWS, BodyOf, Limit, QueryOf, refuse_named_token
 from caas.api.context import Api
 from caas.api.first_answers import FIRST_ANSWERS, PaidWith, purchase_answer
 from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
-from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
-from caas.api.personal_data import refuse_named_token
 from caas.api.problems import InvalidParameterError, Problem
-from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.row_answers import page_of
 from caas.api.service_answers import (
     ServiceAnswer,
@@ -31,8 +30,9 @@ from caas.api.service_answers import (
     service_order_answer,
     service_order_path,
 )
-from caas.api.service_withdrawal import withdraw_from_service
 from caas.api.texts import (
+    KIND_PATTERN,
+    SERVICE_CODE_PATTERN,
     Amount,
     Currency,
     Days,
@@ -45,10 +45,36 @@ from caas.api.texts import (
 )
 from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
+from caas.rules.payment_states import PaymentState
 from caas.rules.scopes import Scope
 from caas.service_catalog import PRICES_MAX
 from caas.web.idempotency import checkout
+from caas.web.problems import RETRY_AFTER
 from caas.web.response import Response, json_response
+
+UNDONE: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED, PaymentState.REFUNDED})
+
+
+async def withdraw_from_service(api: Api, call: Call) -> Response:
+    """Withdraw from a one-time service (desistimiento). It ends and its payments are refunded."""
+    body = NOTHING.read(call.body)
+    order_id = call.ids["order_id"]
+
+    async def withdraw() -> Response:
+        await own_service_order(api.platform, call.by, order_id)
+        await api.platform.payment_processing.withdraw_from_service(
+            order_id, requested_by=call.by.name
+        )
+        payments = await api.platform.tables.payments.listed(subject=order_id)
+        order = await api.platform.service_catalog.service_order(order_id)
+        refunds = await api.platform.payment_processing.refunds_of(payments)
+        content = service_order_answer(order, payments, refunds)
+        if all(payment.state in UNDONE for payment in payments):
+            return json_response(200, content)
+        return json_response(202, content, RETRY_AFTER)
+
+    return await once(api.platform.tables.keys, call, body, withdraw)
+
 
 TAG: Final = "services"
 NAMES_MAX: Final = 20

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
-from caas.api.configured_keys import ConfiguredKey
+from caas.api.authentication import ConfiguredKey
 from caas.external_systems.http import Secret
 from caas.external_systems.seed_contract_wire import read_event
 from caas.external_systems.vehicle_command_keys import PublicCommandKey

@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from caas.api.call import Call
+from caas.api.authentication import Call
 from caas.api.context import Api
 from caas.api.operation import Operation
 from caas.api.problems import Problem
-from caas.billing_database import invariant_checks
+from caas.billing_database import self_check
 from caas.errors import UnavailableError
 from caas.rules.scopes import Scope
 from caas.web.problems import NotReadyError
@@ -75,7 +75,7 @@ async def ready(api: Api, _call: Call) -> Response:
 async def invariants(api: Api, _call: Call) -> Response:
     """Check all invariants over the whole database, and count the rows that violate each."""
     async with api.checking:
-        findings = await invariant_checks.checked(api.platform.tables.database)
+        findings = await self_check.checked(api.platform.tables.database)
     to_response = [
         InvariantAnswer(
             found.invariant.name, found.invariant.sentence, found.broken, list(found.examples)

@@ -12,17 +12,15 @@ from typing import Final
 
 import msgspec
 
-from caas.api.bodies import NOTHING, BodyOf
-from caas.api.call import Call
+from caas.api.authentication import Call
+from caas.api.bodies import NOTHING, PAGE_ROWS, BodyOf, Limit, QueryOf
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.ownership import own_vehicle, refuse_foreign_vehicle, refuse_narrowed
-from caas.api.patterns import VIN_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
-from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.row_answers import answer_from, page_of
-from caas.api.texts import MoneyBody, Name, PublicKey, Vin
+from caas.api.texts import VIN_PATTERN, MoneyBody, Name, PublicKey, Vin
 from caas.billing_database.vehicles import Vehicle
 from caas.rules.money import payment_amount
 from caas.rules.scopes import Scope

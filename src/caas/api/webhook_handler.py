@@ -22,8 +22,8 @@ from typing import Final
 
 import msgspec
 
+from caas.api.authentication import Call
 from caas.api.bodies import refuse_duplicate_keys
-from caas.api.call import Call
 from caas.api.context import Api
 from caas.api.operation import Operation
 from caas.api.problems import Problem

@@ -6,10 +6,10 @@ Rule a change must keep: a document can always be issued to accepted details.
 from typing import Final
 
 from caas.billing.document import countries
-from caas.billing_database.billing_details import NewBillingDetails
+from caas.billing_database.customers import NewBillingDetails
 from caas.errors import RefusedError
+from caas.rules.market import checked_tax_id
 from caas.rules.personal_data import PERSON_NAME_CHARS_MAX
-from caas.rules.tax_ids import checked_tax_id
 
 CHARS_MAX: Final = {"name": PERSON_NAME_CHARS_MAX, "street": 200, "postcode": 20, "city": 100}
 

@@ -6,6 +6,12 @@ moves. Above the single-approver limit, one person proposes and another approves
 Rules a change must keep: the credit notes of an invoice never exceed it; a credit note, its
 promised refund and their effects are one commit; a credit note promises only what any refund may
 promise.
+
+Refunds the months charged for subscriptions that customers withdrew from.
+
+They are no longer billed, and every month already charged is credited in full (record 141).
+
+Rule a change must keep: the job ends when no invoice of the subscription has a remainder.
 """
 
 from dataclasses import dataclass
@@ -15,25 +21,33 @@ from uuid import UUID
 from caas import dual_control
 from caas.billing.drafts import REASON_CHARS_MAX, credit_note
 from caas.billing.letterhead import Letterhead
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import CreditNoteProposal, credit_note_decisions
 from caas.billing_database.documents import DocumentRows, NewDocument
 from caas.billing_database.free_text import refuse_personal_data
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
+from caas.billing_database.job_rows import Job
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import transition_of
 from caas.errors import ConflictError, RefusedError, UnavailableError
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.notifications import Notifications
 from caas.payment_processing.refund_calls import REFUND
 from caas.payment_processing.refund_operations import CreditedRefunds
+from caas.payment_processing.refund_requests import (
+    NothingToRefundError,
+    RefundMustWaitError,
+    RefundTooLargeError,
+)
 from caas.payment_processing.subscription_failure import DECLINED, LOSS_CAUSE
 from caas.rules import postings
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
 from caas.rules.payment_states import Remark
+from caas.service_catalog.subscriptions import CREDIT_WITHDRAWN
 
 REFUND_CREDIT_NOTE: Final = "refund_credit_note"
 SETTLEMENT_FAILED_CAUSE: Final = "settlement_failed"
@@ -275,3 +289,52 @@ def _checked(reason: str) -> str:
     if not 1 <= len(text) <= REASON_CHARS_MAX or contains_card_number(text):
         raise InvalidReasonError
     return text
+
+
+REASON: Final = "desistimiento"
+LOOK_AGAIN_SECONDS: Final = 300.0
+UNDER_WAY: Final = frozenset({"open", "declined"})
+
+
+class WithdrawnSubscriptions:
+    """Credits the months of withdrawn subscriptions."""
+
+    def __init__(self, tables: BillingDatabase, credit_notes: CreditNotes) -> None:
+        """Use these credit notes."""
+        self._rows = InvoiceRows(tables.database)
+        self._credit_notes = credit_notes
+
+    def register(self, jobs: JobQueue) -> None:
+        """Register the job handler."""
+        jobs.register(CREDIT_WITHDRAWN, self._due)
+
+    async def _due(self, job: Job) -> Answer:
+        for invoice in await self._rows.listed(subject=job.subject):
+            if invoice.kind == CREDIT_NOTE or invoice.gross <= invoice.credited:
+                continue
+            waits = await self._credited(invoice)
+            if waits is not None:
+                return RetryIn(LOOK_AGAIN_SECONDS, waits)
+        return Done()
+
+    async def _credited(self, invoice: Invoice) -> str | None:
+        """Credit a paid month; return the reason if it must wait."""
+        if invoice.state in UNDER_WAY:
+            return "the charge of a month is in progress"
+        if invoice.state != "paid":
+            return None
+        try:
+            await self._credit_notes.issue(invoice.id, reason=REASON)
+        except RefundMustWaitError as waits:
+            return waits.sentence
+        except RefundTooLargeError as less:
+            await self._credited_in_part(invoice, less)
+        except NothingToRefundError:
+            return None
+        return None
+
+    async def _credited_in_part(self, invoice: Invoice, less: RefundTooLargeError) -> None:
+        """Credit the remainder of a month after a refund or chargeback."""
+        refundable = less.facts["refundable"]
+        if isinstance(refundable, int) and refundable > 0:
+            await self._credit_notes.issue(invoice.id, reason=REASON, gross=refundable)

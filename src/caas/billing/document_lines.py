@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 
 from caas.errors import RefusedError
+from caas.rules.market import BASIS_POINTS, NEEDS_A_REASON, TAXED, TaxCategory, half_up
 from caas.rules.money import AMOUNT_MAX
-from caas.rules.taxes import BASIS_POINTS, NEEDS_A_REASON, TAXED, TaxCategory, half_up
 
 RATE_MAX: Final = BASIS_POINTS
 RATE_MIN: Final = 50

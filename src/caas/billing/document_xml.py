@@ -5,20 +5,61 @@ order.
 
 Rules a change must keep: pure, the same document gives the same bytes; every document that
 `writable` accepts passes the official validation rules, which the tests run.
+
+Labels of documents per language; other languages fall back to Spanish.
+
+Rule a change must keep: all languages have the same labels.
 """
 
 import re
+import tomllib
 from datetime import date
 from decimal import Decimal
+from functools import cache
+from importlib import resources
 from typing import Final, TypeAlias
 from xml.etree import ElementTree as ET
 
+from babel.dates import format_date
+
 from caas.billing.document import Document, Party, Reference
 from caas.billing.document_lines import RATE_MAX, UNITS, Line, TaxTotal
-from caas.billing.document_words import deduction, labels
 from caas.errors import RefusedError
+from caas.notifications.texts import money
+from caas.rules.market import LOCALES, TaxCategory
 from caas.rules.money import Money, exponent, format_plain
-from caas.rules.taxes import TaxCategory
+
+
+def language_of(document: Document) -> str:
+    """Return the language of a document."""
+    return document.language if document.language in LOCALES else "es"
+
+
+@cache
+def labels(language: str) -> dict[str, str]:
+    """Return the labels of a language by key."""
+    source = (resources.files("caas.billing") / "document_words.toml").read_text("utf-8")
+    labels_by_language: dict[str, dict[str, str]] = tomllib.loads(source)
+    return labels_by_language.get(language, labels_by_language["es"])
+
+
+def deduction(document: Document, deducted: Reference) -> str:
+    """Describe a deducted advance invoice and its amount in one sentence."""
+    language = language_of(document)
+
+    def written(amount: int) -> str:
+        return money(amount, document.currency, language=language).replace(
+            "\N{NO-BREAK SPACE}", " "
+        )
+
+    return labels(language)["deduction"].format(
+        number=deducted.number,
+        date=format_date(deducted.issue_date, locale=LOCALES[language]),
+        net=written(deducted.net),
+        tax=written(deducted.tax),
+        gross=written(deducted.gross),
+    )
+
 
 NORM: Final = "urn:cen.eu:en16931:2017"
 DECIMALS_MAX: Final = 2

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final, assert_never
 from uuid import UUID
 
-from caas.billing.document_words import labels
+from caas.billing.document_xml import labels
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.connection import Row
 from caas.billing_database.documents import NewDocument
@@ -24,8 +24,8 @@ from caas.billing_database.invoices import (
     Invoice,
     Left,
 )
+from caas.rules.market import tax_left
 from caas.rules.payment_types import PaymentType
-from caas.rules.taxes import tax_left
 
 DEDUCTED: Final = "deducted advance"
 REASON_CHARS_MAX: Final = 200

@@ -11,12 +11,12 @@ from typing import Final
 
 from caas.billing.document import Document, Heading, Party, Payment, Period, Reference, TypeCode
 from caas.billing.document_lines import UNITS, Item, Line, line, priced
-from caas.billing.document_words import labels
+from caas.billing.document_xml import labels
 from caas.billing.drafts import DEDUCTED
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.invoices import ADVANCE, CREDIT_NOTE, INVOICE, VEHICLE, Invoice
+from caas.rules.market import TaxCategory
 from caas.rules.mes_vencido import Month
-from caas.rules.taxes import TaxCategory
 
 ERASED: Final = "—"
 

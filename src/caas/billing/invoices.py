@@ -11,14 +11,19 @@ from datetime import date, datetime, time, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from caas.billing.credit_notes import REFUND_CREDIT_NOTE, CreditNotes, key_of, refund_reason
+from caas.billing.credit_notes import (
+    REFUND_CREDIT_NOTE,
+    CreditNotes,
+    WithdrawnSubscriptions,
+    key_of,
+    refund_reason,
+)
 from caas.billing.document import Document
-from caas.billing.document_pdf import to_pdf
+from caas.billing.document_page import to_pdf
 from caas.billing.document_xml import to_xml
 from caas.billing.invoice_document import document_of
 from caas.billing.issuing import Issuing
 from caas.billing.letterhead import Letterhead
-from caas.billing.withdrawn_subscriptions import WithdrawnSubscriptions
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.job_rows import Job

@@ -5,6 +5,14 @@ customer closes the account (decision 43).
 
 Rules a change must keep: only password hashes are stored; accounts that are disabled or whose
 customer was erased match no sign-in and no session.
+
+Actors: a person's account, or a name without an account (decision 50).
+
+A session and all API keys of an account count as one person. Configured keys and the command line
+have a name and no account.
+
+Rule a change must keep: approval rights are checked and locked in the transaction that decides, so
+that disabling an account or revoking a key takes effect before or after it.
 """
 
 from collections.abc import Sequence
@@ -256,3 +264,28 @@ class Accounts:
 
 def _id(row: Row | None) -> UUID | None:
     return None if row is None else UUID(str(row["id"]))
+
+
+ACCOUNT: Final = """
+select id from accounts where id = $1 and role = 'operations' and disabled_at is null for share
+"""
+KEY: Final = """
+select id from api_keys
+ where id = $1 and account = $2 and revoked_at is null and activated_at is not null for share
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The actor's display name, account and API key."""
+
+    name: str
+    account: UUID | None = None
+    key: UUID | None = None
+
+
+async def may_approve(actor: Actor, *, within: Connection) -> bool:
+    """Return whether the account, and its key if any, are valid now."""
+    if await within.fetchrow(ACCOUNT, actor.account) is None:
+        return False
+    return actor.key is None or await within.fetchrow(KEY, actor.key, actor.account) is not None

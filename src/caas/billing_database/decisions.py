@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import columns, read_all, read_one

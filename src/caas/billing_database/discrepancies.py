@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from caas.billing_database import discrepancy_statements as sql
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, row_as

@@ -12,8 +12,8 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
-from caas.billing_database.eligibility import not_theirs
 from caas.billing_database.rows import columns, read_all, read_one
+from caas.billing_database.vehicles import not_theirs
 from caas.errors import ConflictError, RefusedError
 
 RESERVATION_LAPSES_SECONDS: Final = 50.0

@@ -11,8 +11,8 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.eligibility import cancel_pending_terms
 from caas.billing_database.invoices import full_number
+from caas.billing_database.vehicles import cancel_pending_terms
 from caas.rules.payment_states import AT_REST
 
 OPEN_MAX: Final = 100

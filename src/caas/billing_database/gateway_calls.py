@@ -5,6 +5,10 @@ may lose the latest calls, never an event.
 
 Rules a change must keep: a call is written once, with asynchronous commit; it contains no card
 number and at most one sentence.
+
+The payment gateway of a Billing Database.
+
+Rule a change must keep: the gateway cannot change once a payment exists.
 """
 
 from collections.abc import Sequence
@@ -17,7 +21,7 @@ import asyncpg
 import msgspec
 
 from caas.billing_database.batching import Batcher
-from caas.billing_database.connection import Database
+from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import columns, read_all
 from caas.errors import CaasError
@@ -121,3 +125,22 @@ class GatewayCalls:
     async def _add_batch(self, calls: Sequence[GatewayCall]) -> list[None]:
         await self._database.fetch(ADD, msgspec.json.encode(calls).decode())
         return [None] * len(calls)
+
+
+TAKE: Final = """
+insert into configured_gateway as g (name, since) values ($1, db_now())
+on conflict (only_row) do update set name = excluded.name, since = excluded.since
+ where g.name <> excluded.name and not exists (select from payments)
+"""
+KEPT: Final = "select name from configured_gateway"
+
+
+async def configured_gateway(database: Database, name: str) -> str:
+    """Return the gateway of this database; set it to this one if no payment exists yet."""
+
+    async def taken(connection: Connection) -> str:
+        await connection.execute(TAKE, name)
+        kept: str = await connection.fetchval(KEPT)
+        return kept
+
+    return await database.in_transaction(taken)

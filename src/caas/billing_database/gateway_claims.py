@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.rows import columns, row_as
 from caas.errors import ConflictError, NotFoundError

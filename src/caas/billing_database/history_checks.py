@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database.connection import Connection, Database, Row
-from caas.billing_database.event_chain import EVENTS_TABLE, ChainLine
-from caas.billing_database.event_exports import Export
-from caas.billing_database.history_heads import ROWS_AT_ONCE, SECONDS_MAX, columns_of
-from caas.billing_database.history_tables import (
+from caas.billing_database.event_chain import EVENTS_TABLE, ChainLine, Export
+from caas.billing_database.history_heads import (
     BY_NAME,
+    ROWS_AT_ONCE,
+    SECONDS_MAX,
     HistoryTable,
+    columns_of,
     key_sql,
     row_digest,
 )
-from caas.rules.merkle import DIGEST_BYTES, GrowingTree
-from caas.rules.signed_heads import SignedHead, TableHead
+from caas.rules.signed_heads import DIGEST_BYTES, GrowingTree, SignedHead, TableHead
 
 REWRITTEN: Final = "it was rewritten"
 MISSING: Final = "it is missing"

@@ -1,10 +1,15 @@
-"""Invariants of access: links, second factors, and database privileges."""
+"""Invariants of access: links, second factors, and database privileges.
+
+Invariants of dual control: the approver has an account other than the proposer's.
+
+Rule a change must keep: every table that `caas.dual_control` decides in is included.
+"""
 
 from typing import Final
 
 from caas.billing_database.database_sessions import APPLICATION_ROLE
-from caas.billing_database.grants import APPEND_ONLY, BEHIND_DOORS, EMPTIED
-from caas.billing_database.service_login import SERVICE_LOGIN
+from caas.billing_database.embedded_postgresql import SERVICE_LOGIN
+from caas.billing_database.migrations import APPEND_ONLY, BEHIND_DOORS, EMPTIED
 
 OURS: Final = f"'{APPLICATION_ROLE}', '{SERVICE_LOGIN}'"
 WRITING: Final = "('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'REFERENCES')"
@@ -73,5 +78,39 @@ ACCESS: Final[tuple[tuple[str, str, str], ...]] = (
            union all
            select 'a login begins as a replica' from pg_db_role_setting
             where array_to_string(setconfig, ',') like '%session_replication_role%'""",
+    ),
+)
+
+
+DUAL_CONTROL: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "nobody_approves_their_own_proposal",
+        "Every proposal was approved by an account other than the one that proposed it.",
+        """with since (at) as (select min(ran_at) from migrations),
+                approved (id, proposer, approver, at) as (
+             select id, proposed_account, decided_account, decided_at from outcome_decisions
+              where state = 'agreed'
+             union all
+             select id, proposed_account, decided_account, decided_at from deposit_decisions
+              where state = 'agreed' and needs_second
+             union all
+             select id, proposed_account, decided_account, decided_at from refund_decisions
+              where state = 'agreed' and needs_second
+             union all
+             select id, proposed_account, decided_account, decided_at from discrepancy_resolutions
+              where state = 'approved' and needs_second_approver
+             union all
+             select id, proposed_account, decided_account, decided_at from credit_note_decisions
+              where state = 'agreed')
+           select a.id from approved a, since
+            where a.approver = a.proposer or (a.approver is null and a.at > since.at)""",
+    ),
+    (
+        "operations_keys_have_two_people",
+        "A key with operations scope was created by one account and activated by another.",
+        """select id from api_keys
+            where account is not null and scopes && array['operations', 'any']
+              and activated_at is not null
+              and (activated_account is null or activated_account = account)""",
     ),
 )

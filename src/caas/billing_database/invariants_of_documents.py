@@ -1,8 +1,15 @@
-"""Invariants of documents: every payment has its own, and they agree with the ledger."""
+"""Invariants of documents: every payment has its own, and they agree with the ledger.
+
+Invariants of taxes: every earned payment has one rate, and its tax is posted.
+
+Invariants of invoices: they bill only delivered service and recorded usage at agreed prices.
+
+Rule a change must keep: calculations are those of `rules.mes_vencido`.
+"""
 
 from typing import Final
 
-from caas.billing_database.covered_notes import STANDING
+from caas.billing_database.invoices import STANDING
 
 DUE: Final = "exists (select from documents_due d where d.payment_id = p.id)"
 """A document of this payment is still due, now or once its open case is resolved."""
@@ -113,5 +120,211 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
            select i.id from invoices i
             where not i.simplified and i.buyer_digest is not null and is_kept_by_law(i)
               and not exists (select from document_buyers b where b.invoice = i.id)""",
+    ),
+)
+
+
+EARNED: Final = (
+    "('customer_deposits', 'vehicle_sales', 'service_revenue', 'subscription_revenue',"
+    " 'reservation_held')"
+)
+
+TAXES: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "earned_payments_are_taxed",
+        "A captured payment has the tax rate of its goods, market and date, or waits for one.",
+        """select p.id from payments p join tax_settings s on p.created_at >= s.since
+             left join payment_taxes t on t.payment_id = p.id
+             left join tax_rates r on r.id = t.rate
+            where p.captured_amount > 0 and (t.payment_id is null and not exists (
+                 select from documents_due d where d.payment_id = p.id and d.refund is null)
+               or t.gross <> p.amount
+               or r.market <> t.market or not r.valid @> t.supplied_on or r.goods <>
+                  case when p.type in ('reservation', 'final') then 'vehicle' else p.type end)""",
+    ),
+    (
+        "output_vat_is_the_tax_on_revenue",
+        "The output tax account equals the tax in each payment's revenue.",
+        f"""select t.payment_id from payment_taxes t left join lateral (
+             select sum(owed) as owed, sum(booked) as booked from (
+               select tax_left(t.tax, greatest(-coalesce(sum(side.amount)
+                        filter (where not l.is_tax), 0), 0)::bigint, t.gross) as owed,
+                      coalesce(sum(side.amount) filter (where l.is_tax), 0) as booked
+                 from (select e.*, 'output_vat' in (e.debit, e.credit) as is_tax
+                         from ledger_entries e where e.payment_id = t.payment_id) l
+                cross join lateral (
+                  values (l.debit, l.amount), (l.credit, -l.amount)) side(account, amount)
+                where side.account in {EARNED} group by side.account) a) b on true
+            where coalesce(b.owed, 0) <> coalesce(b.booked, 0)
+           union all
+           select e.payment_id from ledger_entries e
+            where 'output_vat' in (e.debit, e.credit)
+              and not exists (select from payment_taxes t where t.payment_id = e.payment_id)""",
+    ),
+    (
+        "every_day_has_one_rate",
+        "In every market, each kind of goods has a current rate, and rates have no gaps.",
+        """select m.code || ' ' || g.goods from markets m
+            cross join unnest(array['vehicle', 'service', 'subscription']) as g(goods)
+            where m.code in (select market from tax_settings
+                             union select market from dealership_markets)
+              and not exists (select from tax_rates r where r.market = m.code
+                and r.goods = g.goods and r.valid @> (db_now() at time zone m.zone)::date)
+           union all
+           select r.market || ' ' || r.goods from (
+             select market, goods, valid,
+                    lead(valid) over (partition by market, goods order by valid) as following
+               from tax_rates) r
+            where r.following is not null and upper(r.valid) <> lower(r.following)
+           union all
+           select s.market from tax_settings s
+            where not exists (select from markets m where m.code = s.market)""",
+    ),
+)
+
+
+INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "invoices_add_up",
+        "An invoice's total is the sum of its lines, and its tax is correct.",
+        """select i.id from invoices i cross join lateral (
+             select coalesce(sum((l->>'gross')::numeric), 0) as gross,
+                    coalesce(sum((l->>'net')::numeric), 0) as net,
+                    coalesce(bool_or(coalesce(l->>'gross', l->>'net')::numeric <> case
+                      when l->'out_of' = 'null' then
+                        (l->>'quantity')::numeric * (l->>'unit_price')::numeric
+                      else floor((l->>'quantity')::numeric * (l->>'unit_price')::numeric
+                                 / (l->>'out_of')::numeric) end), false) as wrong
+               from jsonb_array_elements(i.lines) l) told
+            where i.kind = 'invoice' and (told.wrong or case when i.market is null
+                then told.net <> i.net
+                     or i.iva <> (2 * i.net * i.iva_basis_points + 10000) / 20000
+                else told.gross <> i.gross or i.iva <> tax_in(i.gross, i.iva_basis_points) end)
+           union all
+           select id from invoices where gross <> net + iva""",
+    ),
+    (
+        "invoices_match_their_subscription",
+        "An invoice has the vehicle, service, currency and prices of its subscription.",
+        """select i.id from invoices i join subscriptions s on s.id = i.subscription
+            where (i.customer, i.vin, i.service, i.currency) is distinct from
+                  (s.customer, s.vin, s.service, s.currency)
+               or i.kind = 'invoice' and i.market is not null and exists (
+                 select from jsonb_array_elements(i.lines) l
+                  where l->>'kind' = 'fixed fee' and (l->>'unit_price')::bigint <> s.monthly_fee
+                     or l->>'kind' = 'metered usage' and not exists (
+                       select from jsonb_array_elements(s.metered) m
+                        where (m->>'unit', m->>'unit_price') = (l->>'unit', l->>'unit_price')))
+           union all
+           select n.id from invoices n left join invoices i on i.id = n.corrects
+            where n.kind = 'credit note' and (i.kind is null or i.kind = 'credit note'
+                  or i.iva_basis_points <> n.iva_basis_points)
+           union all
+           select i.id from invoices i join invoices n on n.corrects = i.id
+            group by i.id having -sum(n.gross) > i.gross or -sum(n.net) > i.net
+               or max(n.correction) <> count(*) or min(n.correction) <> 1""",
+    ),
+    (
+        "taxes_are_as_documented",
+        "A payment's market, tax rate, day of supply and tax equal those on its document.",
+        """select t.payment_id from payment_taxes t join invoices i on i.payment_id = t.payment_id
+            where (t.market, t.rate, t.supplied_on, t.tax) is distinct from
+                  (i.market, i.tax_rate, i.supplied_on, i.iva)
+           union all
+           select b.invoice from document_buyers b
+            where not exists (select from invoices i where i.id = b.invoice)""",
+    ),
+    (
+        "months_are_billed_by_their_run",
+        "A billing run started after its month ended, and its invoices and payments are complete.",
+        """select coalesce(r.month, i.month) from billing_runs r full join (
+             select month, count(*) as issued from invoices where kind = 'invoice'
+              group by month) i on i.month = r.month
+            where r.month is null or coalesce(i.issued, 0) <> r.invoices
+               or r.finished_at is not null and r.seen < r.invoices or r.charges > r.invoices
+           union all
+           select i.id::text from invoices i left join billing_runs r on r.month = i.month
+            where i.issued_at > db_now()
+               or i.issued_at < ((r.month || '-01')::timestamp + interval '1 month')
+                                at time zone r.zone
+           union all
+           select i.id::text from invoices i join billing_runs r on r.month = i.month
+            where r.finished_at is not null and i.payment_id is not null
+              and not exists (select from payments p where p.id = i.payment_id)
+           union all
+           select u.invoice::text from usage_records u join invoices i on i.id = u.invoice
+             join billing_runs r on r.month = i.month
+             join subscriptions s on s.id = u.subscription
+            where u.at < s.activated_at
+               or u.at >= ((r.month || '-01')::timestamp + interval '1 month')
+                          at time zone r.zone
+           union all
+           select u.subscription::text from usage_records u
+            where not exists (select from subscriptions s where s.id = u.subscription)
+           union all
+           select d.subscription::text from usage_disputes d
+            where not exists (select from usage_records u where u.subscription = d.subscription
+                                 and u.source_id = d.source_id)
+           union all
+           select w.invoice::text from written_off_invoices w
+             left join payments p on p.id = w.payment_id
+            where p.subject is distinct from w.invoice
+           union all
+           select i.id::text from invoices i
+            where not exists (select from invoice_series s where s.series = i.series)
+               or i.kind = 'credit note' and i.refund is null and i.subscription is not null
+                  and not exists (select from notifications n
+                    where n.subject = i.id and n.template = 'credit_note_sent')""",
+    ),
+    (
+        "usage_disputes_end_as_decided",
+        "Disputed usage is cancelled exactly when its dispute was decided that way.",
+        """select d.id from usage_disputes d
+            where d.outcome = 'cancelled' and not exists (
+                    select from usage_records c
+                     where c.subscription = d.subscription and c.cancels = d.source_id)
+               or d.outcome = 'billed' and exists (
+                    select from usage_records c
+                     where c.subscription = d.subscription and c.cancels = d.source_id
+                       and c.source_id in ('dispute ' || d.id, d.ended_by))""",
+    ),
+    (
+        "days_are_billed_as_delivered",
+        "A month bills exactly the days of delivered service, each day once (decision 47).",
+        """with months as (
+             select r.month, r.zone, (r.month || '-01')::date as first,
+                    ((r.month || '-01')::date + interval '1 month')::date as next
+               from billing_runs r),
+           billed as (
+             select i.id, i.month, i.vin, i.service, i.subscription,
+                    (l->>'quantity')::bigint as days, (l->>'out_of')::bigint as out_of
+               from invoices i cross join lateral jsonb_array_elements(i.lines) l
+              where i.kind = 'invoice' and l->>'kind' = 'fixed fee')
+           select min(b.id::text) from billed b left join months m on m.month = b.month
+            group by b.vin, b.service, b.month
+           having sum(b.days) > min(m.next - m.first) or min(b.out_of) <> max(m.next - m.first)
+               or max(b.out_of) <> max(m.next - m.first)
+           union all
+           select i.id::text from invoices i join months m on m.month = i.month
+             join subscriptions s on s.id = i.subscription
+             left join billed b on b.id = i.id
+             left join entitlement_terms t on t.subscription = s.id
+            cross join lateral (
+              select greatest(s.activated_at, t.starts_at, m.first::timestamp at time zone m.zone)
+                       as start_at,
+                     least(s.cancelled_at, s.deactivated_at, m.next::timestamp at time zone m.zone)
+                       as end_at) d
+             left join lateral (
+               select max(((o.ends_at - interval '1 microsecond') at time zone m.zone)::date)
+                        as billed_through
+                 from entitlement_terms o left join subscriptions x on x.id = o.subscription
+                where o.entitlement = t.entitlement and o.starts_at < t.starts_at
+                  and o.ends_at > o.starts_at and o.state in ('granted', 'ended')
+                  and coalesce(x.cancelled_because, 'customer') = 'customer') before on true
+            where i.kind = 'invoice' and m.zone is not null and s.monthly_fee > 0
+              and coalesce(b.days, 0) <> case when d.start_at < d.end_at then greatest(0,
+                greatest(((d.end_at - interval '1 microsecond') at time zone m.zone)::date, m.first)
+                - greatest((d.start_at at time zone m.zone)::date, m.first,
+                           before.billed_through + 1) + 1) else 0 end""",
     ),
 )

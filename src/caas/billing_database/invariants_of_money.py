@@ -1,11 +1,19 @@
 """Invariants of money: payments, entries, events, refunds and disputes have the same amounts.
 
 Rule a change must keep: an amount that is stored in two places is compared.
+
+Invariants of the ledger: entries and payment events correspond.
+
+`ENTRIES` is `rules.postings` as data: the entries that each event posts, and the source of their
+amounts. Replaying a payment's events through it gives the balance of each account; any deviation in
+the ledger is a violation.
+
+Rule a change must keep: every transition with entries has a row in `ENTRIES`.
 """
 
 from typing import Final
 
-from caas.rules.postings import ACCOUNTS, OF_PROVIDER
+from caas.rules.postings import ACCOUNTS, LOSS_CAUSES, OF_PROVIDER
 
 _ACCOUNTS = ", ".join(f"('{account}')" for account in sorted(ACCOUNTS))
 _OF_PROVIDER = ", ".join(f"('{kind}', '{account}')" for kind, account in OF_PROVIDER.items())
@@ -149,5 +157,196 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
         "The ledger sums to zero per payment and currency.",
         """select payment_id from ledger_lines group by payment_id, currency
            having sum(amount) <> 0""",
+    ),
+)
+
+
+EARNED: Final = "<earned>"
+"""Placeholder: the revenue account of the payment's type."""
+LOST: Final = "<lost>"
+"""Placeholder: the account of the loss that the event names."""
+NOT_OWED: Final = "<not owed>"
+"""Placeholder: the account of the loss that a credit note reverses."""
+COUNTED: Final = "<counted>"
+"""Placeholder: the account that holds a dispute's money, open or lost."""
+
+Row = tuple[str, str, str, str]
+
+ENTRIES: Final[tuple[Row, ...]] = (
+    ("Funds reserved", "authorized_holds", "authorized_holds_contra", "authorized"),
+    ("Initiate settlement", "authorized_holds_contra", "authorized_holds", "held"),
+    ("Initiate settlement", "gateway_receivable", EARNED, "captured"),
+    ("Cancel before capture", "authorized_holds_contra", "authorized_holds", "held"),
+    ("Authorization expired", "authorized_holds_contra", "authorized_holds", "held"),
+    ("Bank confirms", "settled_funds", "gateway_receivable", "settled"),
+    ("Bank confirms", LOST, "gateway_receivable", "lost"),
+    ("Partially settled", "settled_funds", "gateway_receivable", "settled"),
+    ("Capture refused", LOST, "gateway_receivable", "whole"),
+    ("Bank rejects", "risk_loss:settlement_failed", "gateway_receivable", "unsettled"),
+    ("Bank rejects", "risk_loss:settlement_reversed", "settled_funds", "kept"),
+    ("Bank reverses", "risk_loss:settlement_reversed", "settled_funds", "kept"),
+    ("Bank reverses", "risk_loss:reversed_after_refund", "settled_funds", "refunded before"),
+    ("Loss booked", "risk_loss:subscription_declined", EARNED, "written off"),
+    ("Loss booked", "risk_loss:settlement_reversed", "settled_funds", "kept"),
+    ("Loss booked", "risk_loss:reversed_after_refund", "settled_funds", "refunded before"),
+    ("Loss booked", EARNED, NOT_OWED, "not owed"),
+    ("Loss booked", EARNED, "risk_loss:credited", "covered"),
+    ("Loss booked", "risk_loss:credited", EARNED, "uncovered"),
+    ("Refund requested", EARNED, "refunds_payable", "stated"),
+    ("Refund complete", "refunds_payable", "settled_funds", "refunded"),
+    ("Refund leaves remainder", "refunds_payable", "settled_funds", "refunded"),
+    ("Refund failed", "refunds_payable", EARNED, "of the refund"),
+    ("Dispute opened", "disputed_funds", "settled_funds", "stated"),
+    ("Dispute opened", "risk_loss:dispute_excess", "settled_funds", "excess"),
+    ("Dispute won", "settled_funds", "disputed_funds", "stated"),
+    ("Dispute won", "settled_funds", "risk_loss:dispute_excess", "excess"),
+    ("Dispute lost", "risk_loss:chargeback", "disputed_funds", "stated"),
+    ("Dispute reversed", "settled_funds", "risk_loss:chargeback", "stated"),
+    ("Dispute reversed", "settled_funds", "risk_loss:dispute_excess", "excess"),
+    ("Dispute counted", COUNTED, "risk_loss:dispute_excess", "counted"),
+    ("Deposit held", "customer_deposits", "reservation_held", "taken"),
+    ("Deposit decided", "reservation_held", "customer_deposits", "taken"),
+)
+_ENTRIES = ", ".join(f"('{event}', '{d}', '{c}', '{how}')" for event, d, c, how in ENTRIES)
+_RARE = "'Bank rejects', 'Bank reverses', 'Loss booked'"
+_CAUSES = ", ".join(f"'{cause}'" for cause in sorted(LOSS_CAUSES))
+
+_STATED: Final = f"""with since (at) as (select min(ran_at) from migrations),
+ drawn (event, debit, credit, how) as (values {_ENTRIES}),
+ told as (
+   select e.payment_id, e.seq, e.event, e.source, e.facts as f, e.facts->'amounts' as a, d.debit,
+          d.credit, d.how, e.at, p.type, p.amount, p.authorized_amount, p.captured_amount
+     from payment_events e join drawn d on d.event = e.event
+     join payments p on p.id = e.payment_id cross join since
+    where p.created_at > since.at
+ ),
+ stated as (
+   select payment_id, seq,
+          case debit
+            when '{EARNED}' then earned
+            when '{LOST}' then 'risk_loss:' || case
+              when event = 'Bank confirms' then (
+                select case when s.facts->>'resolution' = 'write_off' then 'write_off'
+                            else d.kind end
+                  from discrepancies d left join discrepancy_events s on s.discrepancy_id = d.id
+                   and s.event in ('resolved', 'approved') and s.at <= t.at
+                 where d.id = (f->>'discrepancy')::uuid order by s.seq desc limit 1)
+              when f->>'because' in ({_CAUSES}) then f->>'because' else 'other' end
+            when '{COUNTED}' then case when (
+              select b.event from payment_events b
+               where b.payment_id = t.payment_id and b.seq < t.seq
+                 and b.facts->>'dispute' = f->>'dispute' and b.event <> 'Dispute counted'
+               order by b.seq desc limit 1) = 'Dispute lost'
+              then 'risk_loss:chargeback' else 'disputed_funds' end
+            else debit end as debit,
+          case credit
+            when '{EARNED}' then earned
+            when '{NOT_OWED}' then (
+              select case w.because when 'payment failed' then 'risk_loss:subscription_declined'
+                          else 'risk_loss:settlement_failed' end
+                from invoices n join written_off_invoices w on w.invoice = n.corrects
+               where n.id = (f->>'credit_note')::uuid)
+            else credit end as credit,
+          case how
+            when 'authorized' then (a->>'authorized')::bigint
+            when 'captured' then (a->>'captured')::bigint
+            when 'settled' then (a->>'settled')::bigint
+            when 'refunded' then (a->>'refunded')::bigint
+            when 'stated' then (f->>'amount')::bigint
+            when 'excess' then (f->>'excess')::bigint
+            when 'lost' then (f->>'lost')::bigint
+            when 'held' then authorized_amount
+            when 'whole' then amount
+            when 'taken' then captured_amount
+            when 'written off' then case when source = 'written-off' then amount end
+            when 'unsettled' then captured_amount - settled_before
+            when 'kept' then case when source in ('bank-rejects', 'bank-reverses') then
+              greatest(settled_before - refunded_before - held_before, 0) end
+            when 'refunded before' then case when source = 'bank-reverses'
+              then refunded_before end
+            when 'not owed' then (select -n.gross from invoices n
+                                   where n.id = (f->>'credit_note')::uuid)
+            when 'covered' then (f->>'covered')::bigint
+            when 'uncovered' then (f->>'uncovered')::bigint
+            when 'of the refund' then (select r.amount from refunds r
+                                        where r.id = (f->>'refund')::uuid)
+            when 'counted' then (f->>'amount')::bigint - (
+              select (b.facts->>'amount')::bigint from payment_events b
+               where b.payment_id = t.payment_id and b.seq < t.seq
+                 and b.facts->>'dispute' = f->>'dispute' order by b.seq desc limit 1)
+          end as amount
+     from told t
+    cross join lateral (select case t.type
+       when 'reservation' then 'customer_deposits' when 'final' then 'vehicle_sales'
+       when 'service' then 'service_revenue' else 'subscription_revenue' end as earned) of_type
+     left join lateral (
+       select coalesce(sum((b.facts->'amounts'->>'settled')::bigint), 0) as settled_before,
+              coalesce(sum((b.facts->'amounts'->>'refunded')::bigint), 0) as refunded_before,
+              coalesce((select sum(h.amount) from (
+                select distinct on (d.facts->>'dispute') d.event,
+                       (d.facts->>'amount')::bigint as amount
+                  from payment_events d where d.payment_id = t.payment_id and d.seq < t.seq
+                   and d.event like 'Dispute %' and t.event in ({_RARE})
+                 order by d.facts->>'dispute', d.seq desc) h
+               where h.event not in ('Dispute won', 'Dispute reversed')), 0) as held_before
+         from payment_events b
+        where b.payment_id = t.payment_id and b.seq < t.seq and t.event in ({_RARE})
+     ) before on true
+ )"""
+
+LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "entries_follow_from_events",
+        "The ledger contains exactly the entries that the payments' events require.",
+        f"""{_STATED},
+            due as (select payment_id, seq, debit, credit, sum(amount) as amount from stated
+                     where amount <> 0 group by payment_id, seq, debit, credit),
+            booked as (select l.payment_id, l.seq, l.debit, l.credit, sum(l.amount) as amount
+                         from ledger_entries l left join payments p on p.id = l.payment_id
+                        cross join since
+                        where (p.id is null or p.created_at > since.at)
+                          and 'output_vat' not in (l.debit, l.credit)
+                        group by l.payment_id, l.seq, l.debit, l.credit)
+            select payment_id from due full join booked using (payment_id, seq, debit, credit)
+             where due.amount is distinct from booked.amount""",
+    ),
+    (
+        "entries_match_their_event",
+        "Every entry has the time of its event, or of the late tax calculation of its payment.",
+        """select l.payment_id from ledger_entries l
+             left join payments p on p.id = l.payment_id
+             left join payment_events e on e.payment_id = l.payment_id and e.seq = l.seq
+            where p.currency is distinct from l.currency
+               or e.at is distinct from l.at and not (
+                 'output_vat' in (l.debit, l.credit) and exists (
+                   select from payment_taxes t
+                    where t.payment_id = l.payment_id and t.recorded_at = l.at))""",
+    ),
+    (
+        "decided_entries_follow_from_steps",
+        "Entries for a discrepancy equal those of its resolution steps, in its currency.",
+        """with since (at) as (select min(ran_at) from migrations),
+           due as (
+             select e.discrepancy_id, coalesce(e.facts->>'decision', '') as decision,
+                    x->>0 as debit, x->>1 as credit, sum((x->>2)::bigint) as amount
+               from discrepancy_events e cross join lateral jsonb_array_elements(
+                    case when e.facts ? 'entries' then e.facts->'entries' else '[]' end) x
+              group by 1, 2, 3, 4),
+           booked as (
+             select b.discrepancy_id, coalesce(b.resolution_id::text, '') as decision,
+                    b.debit, b.credit, sum(b.amount) as amount
+               from discrepancy_entries b left join discrepancies d on d.id = b.discrepancy_id
+              cross join since where d.opened_at is null or d.opened_at > since.at
+              group by 1, 2, 3, 4)
+           select discrepancy_id from due
+             full join booked using (discrepancy_id, decision, debit, credit)
+            where due.amount is distinct from booked.amount
+           union all
+           select b.discrepancy_id from discrepancy_entries b
+             left join discrepancies d on d.id = b.discrepancy_id
+             left join discrepancy_resolutions r on r.id = b.resolution_id
+            where (b.currency, b.payment_id) is distinct from (d.currency, d.payment_id)
+               or b.resolution_id is not null and (r.discrepancy_id, r.state)
+                  is distinct from (b.discrepancy_id, 'approved')""",
     ),
 )

@@ -3,12 +3,22 @@
 Rules a change must keep: leases use the database's clock; a claim raises the row's fence, and only
 the holder of that fence can finish or reschedule it, so a worker frozen past its lease changes
 nothing; a waiting row is held by no process; a claim whose result was lost is released by its id.
+
+The platform's processes, and detection of dead ones.
+
+Every session of a process holds a shared advisory lock in its name from its first statement on. A
+process without one is dead or has lost all work in the database. A frozen process keeps its
+sessions; only its leases expire.
+
+Rules a change must keep: a process is registered before it writes anything; it is dead only if it
+is missing in two consecutive checks, because a restarted server sees no processes at first; jobs
+taken from it get a new fence.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
@@ -265,3 +275,40 @@ class JobRows:
         """Return the seconds until a job of these kinds is due, or None."""
         row = await self._database.fetchrow(NEXT_DUE, list(kinds))
         return None if row is None or row[0] is None else float(row[0])
+
+
+LOOK_SECONDS: Final = 1.0
+SILENT: Final = "select silent_processes() as id"
+FREE: Final = "select free_jobs_of($1, $2, $3) as freed"
+NAMES: Final = "select names_of_dead($1) as name"
+
+
+class Processes:
+    """Detects dead processes and the jobs they held."""
+
+    def __init__(self, database: Database) -> None:
+        """Look through this database."""
+        self._database = database
+
+    async def silent(self) -> frozenset[int]:
+        """Return the processes without a session."""
+        return frozenset(row["id"] for row in await self._database.fetch(SILENT))
+
+    async def names_of_dead(self, processes: Collection[int]) -> list[str]:
+        """Return names of dead processes that no living one uses."""
+        return [row["name"] for row in await self._database.fetch(NAMES, list(processes))]
+
+    async def free_jobs_of(
+        self,
+        processes: Collection[int],
+        kinds: Collection[str],
+        awaited: Collection[str] = (),
+    ) -> int:
+        """Make jobs held by dead processes due; return their number.
+
+        `kinds` are those whose unclaimed rows are their writer's safety net; `awaited` are those
+        that end with a message which a dead process may have lost.
+        """
+        row = await self._database.fetchrow(FREE, list(processes), list(kinds), list(awaited))
+        assert row is not None, "a count is one row"
+        return int(row["freed"])

@@ -6,12 +6,18 @@ every trigger is set to fire always, even for replication sessions.
 
 Rules a change must keep: applied files are never changed; legal transitions are written only during
 a migration.
+
+Tables that the application's role cannot write, cannot change, or may delete from.
+
+Rule a change must keep: separate names by a comma and a space; the invariant
+`only_the_platform_writes` compares them with the actual grants.
 """
 
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Final
 
 import asyncpg
 
@@ -22,11 +28,31 @@ from caas.billing_database.connection import (
     cannot_open,
 )
 from caas.billing_database.database_sessions import APPLICATION_ROLE
-from caas.billing_database.grants import APPEND_ONLY, BEHIND_DOORS, EMPTIED
-from caas.billing_database.known_markets import write_markets
+from caas.billing_database.tax_rates import write_markets
 from caas.errors import StartupError
 from caas.rules.payment_states import PaymentState, Remark, payment_transitions
 from caas.rules.postings import ACCOUNTS
+
+# Tables that the application writes only through functions and triggers.
+BEHIND_DOORS: Final = (
+    "payments, payment_events, resolution_claims, ledger_entries, ledger_accounts, "
+    "payment_transitions, provider_accounts, clock, migrations, vehicle_transitions, "
+    "vehicle_events, order_transitions, order_events, subscription_transitions, "
+    "subscription_events, payment_taxes, entitlements, entitlement_terms, entitlement_changes, "
+    "table_checksums"
+)
+APPEND_ONLY: Final = (
+    "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
+    "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, "
+    "gateway_claim_entries, "
+    "gateway_calls, audit_events, history_heads, history_leaves"
+)
+
+# Completed rows are deleted from these tables only.
+EMPTIED: Final = (
+    "jobs, idempotency_keys, sessions, refused_sign_ins, sign_in_attempts, documents_due"
+)
+
 
 ADVISORY_LOCK = 0x63616173
 LOCK_TIMEOUT = "10s"

@@ -3,10 +3,13 @@
 Rules a change must keep: both tables are append-only; the content of an invalid acknowledgement is
 not stored: it is counted by reason in a bounded number of rows (decision 106); hot-path reads are
 batched like writes; a cached command is what the database returned on commit, and is used once.
+
+A vehicle command, recorded before it is sent (Diagram 4).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from operator import itemgetter
 from typing import Final
 from uuid import UUID
@@ -14,8 +17,26 @@ from uuid import UUID
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id, random_id
-from caas.billing_database.ota_command import OtaCommand
 from caas.billing_database.rows import columns, read_one, row_as
+
+
+@dataclass(frozen=True, slots=True)
+class OtaCommand:
+    """A command and the state it requests."""
+
+    command_id: UUID
+    subject: UUID
+    vin: str
+    service: str
+    action: str
+    purpose: str
+    epoch: int
+    valid_until: datetime | None
+    deadline: datetime
+    created_at: datetime
+    attempt: int
+    overdue: bool
+
 
 KEYS_KNOWN_MAX: Final = 50_000
 COMMANDS_AT_HAND_MAX: Final = 10_000

@@ -8,7 +8,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from caas.billing_database import schema_state
+from caas.billing_database import schema_catalog
 from caas.billing_database.connection import Database
 from caas.billing_database.heartbeat import READ_ONLY, in_words
 from caas.errors import UnavailableError
@@ -42,7 +42,7 @@ class Readiness:
         refused = self._database.refused_because
         if refused is not None and not await self._writes_again(refused):
             return f"The Billing Database is unavailable: {refused}."
-        different = await schema_state.differences(self._database)
+        different = await schema_catalog.differences(self._database)
         if different:
             return f"The database's schema is not this version's: {different[0]}."
         return None

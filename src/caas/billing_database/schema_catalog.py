@@ -8,12 +8,35 @@ trigger to sleep, and leaves no other trace.
 Rules a change must keep: the file is what a migrated database says, never edited; how the server
 writes a definition is compared only on the major version that the file was made on, because
 another one may write it in another way.
+
+Checks that the schema's triggers and their functions match the migrations.
+
+The schema's owner could drop or disable a trigger or replace its function; this check detects it.
+
+Rule a change must keep: the expected state is read from the migrations.
+
+The arrows of every state diagram as the rules draw them, against those the database keeps.
+
+Rule a change must keep: the rules are read, never copied.
+
+Whether a database has the schema this code knows: what readiness asks.
+
+Rule a change must keep: reading only.
 """
 
+import hashlib
+import re
+from collections.abc import Iterator
+from hashlib import md5
 from importlib import resources
 from typing import Final
 
 import asyncpg
+
+from caas.billing_database import migrations
+from caas.billing_database.connection import Database
+from caas.billing_database.migrations import files
+from caas.rules import order_states, payment_states, subscription_states, vehicle_states
 
 FILE: Final = "schema_catalog.txt"
 DIGEST_CHARS: Final = 12
@@ -101,3 +124,107 @@ SCHEMA: Final[tuple[tuple[str, str, str], ...]] = (
                   and e.definition is distinct from p.definition""",
     ),
 )
+
+
+TRIGGER: Final = re.compile(
+    r"create (?:constraint )?trigger (?P<trigger>\w+)[^;]*?\son (?P<table>\w+)"
+    r"|drop trigger (?P<gone>\w+) on (?P<of>\w+)",
+    re.DOTALL,
+)
+FUNCTION: Final = re.compile(
+    r"create (?:or replace )?function (?P<name>\w+)\(.*?\bas\s*\$\$(?P<body>.*?)\$\$"
+    r"|drop function (?P<gone>\w+)",
+    re.DOTALL,
+)
+
+
+def _triggers() -> Iterator[tuple[str, str]]:
+    """Yield the triggers that the migrations create, by table."""
+    written = dict[tuple[str, str], None]()
+    for sql in migrations.files().values():
+        for found in TRIGGER.finditer(sql):
+            if found["gone"]:
+                written.pop((found["of"], found["gone"]), None)
+            else:
+                written[found["table"], found["trigger"]] = None
+    yield from written
+
+
+def _functions() -> Iterator[tuple[str, str]]:
+    """Yield the functions that the migrations create, with the digest of each body."""
+    written = dict[str, str]()
+    for sql in migrations.files().values():
+        for found in FUNCTION.finditer(sql):
+            if found["gone"]:
+                written.pop(found["gone"], None)
+            else:
+                body = found["body"].encode()
+                written[found["name"]] = md5(body, usedforsecurity=False).hexdigest()
+    yield from written.items()
+
+
+def _values(pairs: Iterator[tuple[str, str]]) -> str:
+    return ", ".join(f"('{one}', '{other}')" for one, other in pairs)
+
+
+AWAY: Final = f"""
+with written (of_table, name) as (values {_values(_triggers())}),
+     meant (name, body) as (values {_values(_functions())})
+select w.of_table || ': ' || w.name from written w
+  left join (pg_trigger t join pg_class c on c.oid = t.tgrelid
+             join pg_namespace n on n.oid = c.relnamespace and n.nspname = 'caas')
+    on t.tgname = w.name and c.relname = w.of_table
+ where t.tgenabled is distinct from 'A'
+union all
+select c.relname || ': a foreign key sleeps' from pg_trigger t
+  join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = 'caas' and t.tgisinternal and t.tgenabled not in ('A', 'O')
+union all
+select m.name from meant m
+  left join (pg_proc p join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'caas')
+    on p.proname = m.name
+ where md5(p.prosrc) is distinct from m.body
+"""
+
+ACKNOWLEDGED: Final = """
+select e.id::text, e.vin, e.command_id::text, e.epoch, e.subject::text, e.service,
+          case when e.signs_action then e.action end, e.status, e.at, e.signature, v.public_key
+     from delivery_evidence e left join vehicles v on v.vin = e.vin
+    where e.verified and e.kind = 'vehicle_acknowledgement'"""
+"""Verified acknowledgements, with the key that must have signed each."""
+
+
+_ARROWS = ", ".join(
+    f"('{table}', '{source}', '{event}', '{target}')"
+    for table, arrows in (
+        ("payment_transitions", payment_states.payment_transitions()),
+        ("payment_transitions", [(s, r, s) for s in payment_states.PaymentState
+                          for r in payment_states.Remark]),
+        ("vehicle_transitions", vehicle_states.transitions()),
+        ("order_transitions", order_states.transitions()),
+        ("subscription_transitions", subscription_states.transitions()),
+    )
+    for source, event, target in arrows
+)  # fmt: skip
+DIFFER: Final = f"""with drawn (of_table, from_state, event, to_state) as (values {_ARROWS}),
+    kept as (
+      select 'payment_transitions' as of_table, from_state, event, to_state from payment_transitions
+      union all select 'vehicle_transitions', from_state, event, to_state from vehicle_transitions
+      union all select 'order_transitions', from_state, event, to_state from order_transitions
+      union all
+      select 'subscription_transitions', from_state, event, to_state from subscription_transitions)
+    select concat_ws(', ', a.of_table, a.from_state, a.event, a.to_state) from (
+      (table drawn except table kept) union all (table kept except table drawn)) a"""
+
+
+RAN: Final = "select name, checksum from migrations"
+
+
+async def differences(database: Database) -> list[str]:
+    """Return the migrations that this database lacks, has besides, or has otherwise, by name."""
+    try:
+        ran = {row["name"]: row["checksum"] for row in await database.fetch(RAN)}
+    except asyncpg.UndefinedTableError:
+        ran = {}
+    known = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files().items()}
+    return sorted(name for name in known.keys() | ran if known.get(name) != ran.get(name))

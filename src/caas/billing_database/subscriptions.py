@@ -2,6 +2,13 @@
 
 Rule a change must keep: a subscription changes only by a legal transition from the state that was
 read.
+
+Payment methods that customers have used: gateway tokens, never cards (decision 44).
+
+A token is learnt when funds were authorized with it. The customer can choose it for a subscription.
+
+Rules a change must keep: tokens are never displayed, only when and for what they were used; a
+customer sees only their own.
 """
 
 from dataclasses import dataclass
@@ -12,6 +19,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, read_one, row_as
 from caas.errors import NotFoundError
+from caas.rules.payment_types import PaymentType
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
 
 ADD: Final = """
@@ -184,3 +192,50 @@ def _found(row: Row | None, subscription_id: UUID) -> Subscription:
     if row is None:
         raise SubscriptionNotFoundError(f"No subscription has the id {subscription_id}.")
     return row_as(Subscription, row)
+
+
+METHODS_MAX: Final = 5
+
+OF_CUSTOMER: Final = """
+select token, payment_id, type, used_at from (
+  select distinct on (e.facts->>'payment_method') e.facts->>'payment_method' as token,
+         p.id as payment_id, p.type, e.at as used_at
+    from payments p join payment_events e on e.payment_id = p.id
+   where p.customer = $1 and e.event = 'Funds reserved' and e.facts ? 'payment_method'
+   order by e.facts->>'payment_method', e.at desc) last_use
+ order by used_at desc limit $2
+"""
+
+
+LEARNT: Final = """
+select facts->>'payment_method' from payment_events
+ where payment_id = $1 and event = 'Funds reserved'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedMethod:
+    """A token with an authorization, and its last payment."""
+
+    token: str
+    payment_id: UUID
+    type: PaymentType
+    used_at: datetime
+
+
+class PaymentMethods:
+    """The payment methods customers have used."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from this database."""
+        self._database = database
+
+    async def used_by(self, customer: UUID) -> list[UsedMethod]:
+        """Return a customer's payment methods, most recent first."""
+        rows = await self._database.fetch(OF_CUSTOMER, customer, METHODS_MAX)
+        return [UsedMethod(**{**row, "type": PaymentType(row["type"])}) for row in rows]
+
+    async def learnt_from(self, payment_id: UUID, *, within: Connection) -> str | None:
+        """Return the token of an authorized payment, or None if the gateway reports none."""
+        token: str | None = await within.fetchval(LEARNT, payment_id)
+        return token

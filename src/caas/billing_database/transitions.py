@@ -18,7 +18,7 @@ from msgspec import structs
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.ota_command import OtaCommand
+from caas.billing_database.ota_commands import OtaCommand
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark, next_state
 from caas.rules.postings import Entry
 

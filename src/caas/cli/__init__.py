@@ -16,9 +16,8 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # Ty
 from typer.core import TyperGroup
 
 from caas import __version__
-from caas.cli import shell_completion
-from caas.cli.commands import ExitStatus, status_of
-from caas.cli.shell_completion import Shell
+from caas.cli import commands
+from caas.cli.commands import ExitStatus, Shell, status_of
 from caas.errors import CaasError
 
 
@@ -199,14 +198,14 @@ def completion(
     shell: Annotated[Shell, typer.Argument(help="The shell.")],
 ) -> None:
     """Print the shell completion script; its last line shows how to load it."""
-    typer.echo(shell_completion.script(shell))
+    typer.echo(commands.script(shell))
 
 
 def main() -> None:
     """Run the command line and exit with an `ExitStatus`."""
     completion_init()
     try:
-        program(prog_name="./caas", complete_var=shell_completion.COMPLETE_VARIABLE)
+        program(prog_name="./caas", complete_var=commands.COMPLETE_VARIABLE)
     except CaasError as error:
         typer.echo(f"caas: {error.sentence}", err=True)
         sys.exit(status_of(error))

@@ -2,6 +2,11 @@
 
 Rules a change must keep: an error is one sentence on stderr; stdout carries only the command's
 output; a traceback is printed only for an internal error.
+
+Completion scripts for bash, zsh and fish.
+
+Rule a change must keep: the script calls the program by the path that was typed, because `./caas`
+is not on PATH.
 """
 
 import asyncio
@@ -12,11 +17,12 @@ import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from datetime import date
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import typer
+from typer.completion import get_completion_script  # type: ignore[attr-defined]  # Typer's own
 
 from caas.errors import CaasError, RefusedError
 
@@ -182,3 +188,43 @@ def freeze_long_lived_objects() -> None:
     gc.freeze()
     atexit.register(gc.unfreeze)  # unfrozen at exit so that finalizers run
     gc.set_threshold(YOUNG_MAX, YOUNG_LOOKS, MIDDLE_LOOKS)
+
+
+PROGRAM: Final = "caas"
+COMPLETE_VARIABLE: Final = "_CAAS_COMPLETE"
+
+
+class Shell(StrEnum):
+    """A supported shell."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+HOW_TO_LOAD: Final = {
+    Shell.BASH: "source <(./caas completion bash)",
+    Shell.ZSH: "source <(./caas completion zsh)    # after compinit",
+    Shell.FISH: "./caas completion fish | source",
+}
+
+
+def script(shell: Shell) -> str:
+    """Return a shell's completion script; a comment in it shows how to load it."""
+    text: str = get_completion_script(
+        prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell
+    )
+    return f"{_script_for_typed_path(shell, text)}\n# To load it: {HOW_TO_LOAD[shell]}"
+
+
+def _script_for_typed_path(shell: Shell, text: str) -> str:
+    """Return Typer's script with the typed path in place of the program name."""
+    match shell:
+        case Shell.BASH:
+            return text
+        case Shell.ZSH:
+            return text.replace(f"complete_zsh {PROGRAM})", "complete_zsh ${words[1]})")
+        case Shell.FISH:
+            return text.replace(
+                f"(commandline -cp) {PROGRAM}", "(commandline -cp) (commandline -opc)[1]"
+            )

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.gateway_claims import GatewayClaim
 from caas.cli.commands import AsJson, parse_day, print_json, print_table
 from caas.cli.reconcile import (

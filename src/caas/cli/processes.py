@@ -20,8 +20,8 @@ from caas.cli.commands import freeze_long_lived_objects, run_command, stop_on_si
 from caas.errors import CaasError
 from caas.platform_metrics import PlatformMetrics
 from caas.rules.mes_vencido import Month
+from caas.server import open_port
 from caas.settings import read_settings
-from caas.worker_endpoint import open_port
 
 PORT: Final = 8080
 PORT_MAX: Final = 65_535

@@ -15,7 +15,7 @@ import msgspec
 import typer
 
 from caas import app, local_machine, process_environment
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.discrepancies import Discrepancy, DiscrepancyFilter
 from caas.billing_database.reconciliation_days import ReconciliationDay
 from caas.cli.commands import (

@@ -16,7 +16,7 @@ from caas import local_machine, process_environment
 from caas.billing_database import connection
 from caas.billing_database.tax_rates import TaxMarket, TaxRate, TaxRates
 from caas.cli.commands import INTERRUPTED, AsJson, run_command
-from caas.rules.taxes import Goods, TaxCategory
+from caas.rules.market import Goods, TaxCategory
 from caas.settings import read_market
 
 taxes = typer.Typer(help="Tax rates by market, kind of goods and day.", no_args_is_help=True)

@@ -33,8 +33,7 @@ from caas.console.sample_data import first_day
 from caas.console.staff import NewStaff
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient
-from caas.external_systems.local_outbox import OUTBOX
-from caas.external_systems.outbox_letters import OutboxLetters
+from caas.external_systems.local_outbox import OUTBOX, OutboxLetters
 from caas.settings import Settings, data_dir, read_settings
 
 HOST: Final = "127.0.0.1"

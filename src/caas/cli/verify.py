@@ -16,13 +16,19 @@ import typer
 from caas import local_machine, local_secrets, process_environment
 from caas.billing_database import history_checks, history_heads
 from caas.billing_database.connection import Database
-from caas.billing_database.event_chain import EVENTS_TABLE, ChainChecker, exported
-from caas.billing_database.event_exports import Export, ExportWriter, NoExportError
+from caas.billing_database.event_chain import (
+    EVENTS_TABLE,
+    ChainChecker,
+    Export,
+    ExportWriter,
+    NoExportError,
+    exported,
+)
 from caas.billing_database.history_checks import MISSING, Difference
-from caas.billing_settings import head_settings
 from caas.cli.commands import FINDINGS, AsJson, run_and_return
 from caas.errors import StartupError
 from caas.external_systems.vehicle_command_keys import PublicCommandKey
+from caas.gateway_settings import head_settings
 from caas.rules.signed_heads import NoHeadError, SignedHead, is_public_key
 from caas.settings import data_dir
 

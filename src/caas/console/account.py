@@ -10,7 +10,7 @@ from typing import Final
 from caas.billing_database.accounts import OtherAccount, Role
 from caas.billing_database.audit_events import AuditType, audit
 from caas.billing_database.connection import Connection
-from caas.console import sign_in_throttle
+from caas.console import sign_in
 from caas.console.context import Console
 from caas.console.page_routes import (
     CUSTOMERS,
@@ -36,7 +36,7 @@ async def account(console: Console, request: PageRequest) -> Response:
 async def change_password(console: Console, request: PageRequest) -> Response:
     """Replace the password, and end every other session."""
     account_id = str(request.by.account)
-    this_try = await sign_in_throttle.begin(console, request, account_id, what="password")
+    this_try = await sign_in.begin(console, request, account_id, what="password")
     known = await console.accounts.get(request.by.account)
     assert known is not None, "a session's account is there"
     if not await console.passwords.matches(request.form.get("password", ""), known.password_hash):

@@ -9,30 +9,28 @@ from dataclasses import replace
 from typing import Final
 
 from caas.billing_database.accounts import Accounts, Role
-from caas.billing_database.second_factors import SecondFactors
-from caas.billing_database.sessions import Sessions
+from caas.billing_database.sessions import SecondFactors, Sessions
 from caas.billing_database.simulated_calendar import SimulatedCalendar
 from caas.console import languages, pwa
 from caas.console.account import ACCOUNT_ROUTES
 from caas.console.context import Console
 from caas.console.customer import CUSTOMER_ROUTES
+from caas.console.customer_payments import RETURNING_ROUTES
 from caas.console.error_pages import error_page
 from caas.console.intranet import INTRANET_ROUTES
-from caas.console.known_devices import KnownDevices
 from caas.console.messages import INBOX_ROUTES, unread
 from caas.console.operations import OPERATIONS_ROUTES
 from caas.console.page_routes import NothingHereError, NotYourPageError, PageRoute
 from caas.console.passwords import Passwords
-from caas.console.payment_return import RETURNING_ROUTES
 from caas.console.rendering import STATIC, Renderer
 from caas.console.request import LANGUAGE, PageRequest, cookies_of
 from caas.console.second_factor import SECOND_FACTOR_ROUTES
-from caas.console.session_keeping import SessionKeeping
+from caas.console.session_keeping import KnownDevices, SessionKeeping
 from caas.console.session_start import second_factor_path
 from caas.console.settings import ConsoleSettings
 from caas.console.sign_in import SIGN_IN_ROUTES, sign_in_path
 from caas.errors import CaasError, NotFoundError
-from caas.external_systems.outbox_letters import OutboxLetters
+from caas.external_systems.local_outbox import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.platform import Platform
 from caas.web import forms

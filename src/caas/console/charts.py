@@ -5,11 +5,22 @@ screen reader.
 
 Rules a change must keep: amounts of different currencies are never drawn against each other;
 a bar begins at zero, and what is not nothing is visible.
+
+Diagram 9 as SVG, with the path a payment has taken.
+
+The states and arrows are those of `rules.payment_states`; only their places on paper stand here.
+What the seed does not draw is a broken line.
+
+Rules a change must keep: every state has a place, every arrow of both tables is drawn; the picture
+tells nothing that the timeline below it does not tell as text.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from caas.billing_database.payments import TimelineEvent
+from caas.rules.payment_states import BEYOND_DIAGRAM_9, DIAGRAM_9, PaymentState
 
 WIDTH: Final = 100.0
 WIDTH_MIN: Final = 1.5
@@ -57,3 +68,97 @@ def _width(value: int, largest: int) -> float:
     if not value or not largest:
         return 0.0
     return round(max(abs(value) / largest * WIDTH, WIDTH_MIN), 1)
+
+
+_S = PaymentState
+PLACES: Final = {
+    _S.INITIATED: (0, 0), _S.PENDING: (1, 0), _S.AUTHORIZED: (2, 0), _S.CAPTURING: (3, 0),
+    _S.SETTLED: (4, 0), _S.FAILED: (1, 1), _S.VOIDED: (2, 1), _S.SETTLEMENT_FAILED: (3, 1),
+    _S.REFUNDING: (4, 1), _S.REFUNDED: (4, 2),
+}  # fmt: skip
+COLUMN, ROW, BOX_WIDTH, BOX_HEIGHT, MARGIN = 198, 96, 164, 44, 8
+DIAGRAM_WIDTH: Final = 4 * COLUMN + BOX_WIDTH + 2 * MARGIN
+HEIGHT: Final = 2 * ROW + BOX_HEIGHT + 2 * MARGIN
+APART: Final = 14
+"""How far two arrows between the same two states stand apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A state on paper: `mark` is here, passed or nothing."""
+
+    state: PaymentState
+    x: int
+    y: int
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An arrow on paper."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    beyond: bool
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateDiagram:
+    """The picture."""
+
+    boxes: list[Box]
+    lines: list[Line]
+    width: int = DIAGRAM_WIDTH
+    height: int = HEIGHT
+    box_width: int = BOX_WIDTH
+    box_height: int = BOX_HEIGHT
+
+
+def drawn(state: PaymentState, events: Sequence[TimelineEvent]) -> StateDiagram:
+    """Draw where a payment is and how it came there."""
+    transitions = {(event.from_state, event.to_state) for event in events}
+    passed = {event.to_state for event in events}
+    boxes = [
+        Box(one, *_corner(one), "here" if one is state else "passed" if one in passed else "")
+        for one in PLACES
+    ]
+    arrows = [
+        (source, target, beyond)
+        for table, beyond in ((DIAGRAM_9, False), (BEYOND_DIAGRAM_9, True))
+        for source, row in table.items()
+        for target in dict.fromkeys(row.values())
+    ]
+    known: set[tuple[PaymentState, PaymentState]] = set()
+    lines = []
+    for source, target, beyond in arrows:
+        if (source, target) not in known:
+            known.add((source, target))
+            lines.append(
+                _line(source, target, beyond=beyond, passed=(source, target) in transitions)
+            )
+    return StateDiagram(boxes, lines)
+
+
+def _corner(state: PaymentState) -> tuple[int, int]:
+    column, row = PLACES[state]
+    return MARGIN + column * COLUMN, MARGIN + row * ROW
+
+
+def _line(source: PaymentState, target: PaymentState, *, beyond: bool, passed: bool) -> Line:
+    """Lead from the edge of one box to the edge of the other; ways back stand a little apart."""
+    (x1, y1), (x2, y2) = _corner(source), _corner(target)
+    aside = APART if _has_way_back(source, target) and PLACES[source] > PLACES[target] else 0
+    middle, half = BOX_WIDTH / 2, BOX_HEIGHT / 2
+    if y1 == y2:
+        begin, end = (x1 + BOX_WIDTH, x2) if x2 > x1 else (x1, x2 + BOX_WIDTH)
+        return Line(begin, y1 + half + aside, end, y2 + half + aside, beyond, passed)
+    begin, end = (y1 + BOX_HEIGHT, y2) if y2 > y1 else (y1, y2 + BOX_HEIGHT)
+    return Line(x1 + middle + aside, begin, x2 + middle + aside, end, beyond, passed)
+
+
+def _has_way_back(source: PaymentState, target: PaymentState) -> bool:
+    rows = (DIAGRAM_9.get(target, {}), BEYOND_DIAGRAM_9.get(target, {}))
+    return any(source in row.values() for row in rows)

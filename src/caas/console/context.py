@@ -8,15 +8,14 @@ Rule a change must keep: a page reaches a subsystem through the platform and nev
 from dataclasses import dataclass
 
 from caas.billing_database.accounts import Accounts
-from caas.billing_database.second_factors import SecondFactors
+from caas.billing_database.sessions import SecondFactors
 from caas.billing_database.simulated_calendar import SimulatedCalendar
-from caas.console.known_devices import KnownDevices
 from caas.console.passwords import Passwords
 from caas.console.rendering import Renderer
 from caas.console.request import PageRequest
-from caas.console.session_keeping import SessionKeeping
+from caas.console.session_keeping import KnownDevices, SessionKeeping
 from caas.console.settings import ConsoleSettings
-from caas.external_systems.outbox_letters import OutboxLetters
+from caas.external_systems.local_outbox import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.platform import Platform
 from caas.web.response import OK, Response, html

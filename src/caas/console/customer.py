@@ -12,13 +12,14 @@ from typing import Final
 from caas.console.account import other_accounts
 from caas.console.context import Console
 from caas.console.customer_billing_details import CUSTOMER_BILLING_DETAILS_ROUTES
-from caas.console.customer_invoices import CUSTOMER_INVOICE_ROUTES
 from caas.console.customer_order import CUSTOMER_ORDER_ROUTES
-from caas.console.customer_payment_method import CUSTOMER_PAYMENT_METHOD_ROUTES
-from caas.console.customer_payments import CUSTOMER_PAYMENT_ROUTES
+from caas.console.customer_payments import CUSTOMER_INVOICE_ROUTES, CUSTOMER_PAYMENT_ROUTES
 from caas.console.customer_service_orders import CUSTOMER_SERVICE_ORDER_ROUTES
 from caas.console.customer_services import CUSTOMER_SERVICE_ROUTES
-from caas.console.customer_subscriptions import CUSTOMER_SUBSCRIPTION_ROUTES
+from caas.console.customer_subscriptions import (
+    CUSTOMER_PAYMENT_METHOD_ROUTES,
+    CUSTOMER_SUBSCRIPTION_ROUTES,
+)
 from caas.console.order_view import KINDS, slug
 from caas.console.page_routes import CUSTOMERS, PageRoute, get
 from caas.console.request import PageRequest

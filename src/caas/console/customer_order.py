@@ -11,15 +11,14 @@ withdraw is decided by Order Management alone.
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.billing_details import BillingDetailsRequiredError
-from caas.billing_database.customers import NoTaxTableError
+from caas.billing_database.customers import BillingDetailsRequiredError, NoTaxTableError
 from caas.billing_database.orders import Order
-from caas.console.buyer_fields import is_filled, known_buyer, put_buyer, typed
 from caas.console.context import Console
+from caas.console.customer_billing_details import is_filled, known_buyer, put_buyer, typed
 from caas.console.customer_services import entitlements_of
 from caas.console.entitlement_view import EntitlementView
 from caas.console.error_pages import message_of
-from caas.console.idempotent_forms import asked_for, initiated, new_key, once
+from caas.console.form_actions import asked_for, initiated, new_key, once
 from caas.console.order_view import OrderView, order_view
 from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest

@@ -15,8 +15,7 @@ from caas.billing_database.orders import Order
 from caas.billing_database.services import ServiceOrder
 from caas.console.context import Console
 from caas.console.entitlement_view import IN_THE_WAY
-from caas.console.form_actions import form_result
-from caas.console.idempotent_forms import asked_for, initiated, new_key, once
+from caas.console.form_actions import asked_for, form_result, initiated, new_key, once
 from caas.console.order_view import payments_of
 from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.console.payment_view import AT_REST, UNDER_WAY, PaymentView, Situation, last_of

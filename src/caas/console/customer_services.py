@@ -7,8 +7,7 @@ price is the catalogue's; what runs is extended and never offered as new.
 from dataclasses import dataclass
 from typing import Final
 
-from caas.billing_database.billing_details import BillingDetailsRequiredError
-from caas.billing_database.customers import NoTaxTableError
+from caas.billing_database.customers import BillingDetailsRequiredError, NoTaxTableError
 from caas.billing_database.orders import Order
 from caas.billing_database.services import Service
 from caas.console.context import Console
@@ -26,8 +25,7 @@ from caas.console.entitlement_view import (
     Standing,
     entitlements_in,
 )
-from caas.console.form_actions import form_result
-from caas.console.idempotent_forms import keyed, new_key
+from caas.console.form_actions import form_result, keyed, new_key
 from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError

@@ -9,11 +9,10 @@ vehicle that somebody else has reserved it sees that it is taken, and not by who
 
 from typing import Final
 
-from caas.billing_database.dealership_counts import counts_of
+from caas.billing_database.operations_counts import counts_of
 from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.console.context import Console
-from caas.console.intranet_buyer import BUYER_ROUTES
-from caas.console.intranet_order import ORDER_ROUTES
+from caas.console.intranet_order import BUYER_ROUTES, ORDER_ROUTES
 from caas.console.intranet_reserving import RESERVING_ROUTES
 from caas.console.order_view import KINDS, slug
 from caas.console.page_routes import SALES, PageRoute, get

@@ -4,6 +4,10 @@ Diagram 2, "Reservation Complete", "Payment Failed" and "Send Access Credentials
 
 Rules a change must keep: an order of another dealership is not there; a live part asks for no more
 than two reads while nothing moves, and for nothing when the order is at rest.
+
+The buyer of an order, entered by sales: address and tax ID for the vehicle invoice.
+
+Rule a change must keep: sales see and change it only for customers whom their dealership knows.
 """
 
 from collections.abc import Sequence
@@ -13,12 +17,12 @@ from uuid import UUID
 
 from caas.billing_database.accounts import Role
 from caas.billing_database.customers import Customer
-from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.orders import Order
-from caas.console.confirmation import asks
+from caas.billing_database.vehicles import dealership_knows
 from caas.console.context import Console
+from caas.console.customer_billing_details import filled_in, known_buyer, put_buyer, typed
 from caas.console.entitlement_view import VehicleService, services_of_vehicle
-from caas.console.idempotent_forms import new_key, once
+from caas.console.form_actions import acted, asks, form_result, new_key, once
 from caas.console.intranet_reserving import initiate
 from caas.console.order_view import OrderView, order_view
 from caas.console.page_routes import (
@@ -207,3 +211,38 @@ ORDER_ROUTES: Final[tuple[PageRoute, ...]] = (
     post("/intranet/orders/{order_id:uuid}/return", vehicle_returned, SALES),
     get("/paid/{order_id:uuid}", paid, EVERYBODY),
 )
+
+
+PATH: Final = "/intranet/orders/{order_id:uuid}/buyer"
+
+
+async def buyer(console: Console, request: PageRequest) -> Response:
+    """Show whom the documents of an order are made out to, to be changed."""
+    order = await own_order(console, request)
+    if await known_customer(console, order) is None:
+        raise NothingHereError
+    known = await known_buyer(console, order.customer)
+    return console.page(
+        request,
+        "intranet/buyer.html",
+        order=order,
+        after=form_result(console, request),
+        key=new_key(),
+        details=filled_in(request, request.path, known),
+        lacking=await console.platform.order_management.fulfilment.lacking_of_buyer(order),
+    )
+
+
+async def put(console: Console, request: PageRequest) -> Response:
+    """Keep what sales say of the buyer; documents that waited for it are issued."""
+    order = await own_order(console, request)
+    if await known_customer(console, order) is None:
+        raise NothingHereError
+    entered = typed(request.form)
+    return await acted(
+        console, request, f"/intranet/orders/{order.id}/buyer",
+        lambda: put_buyer(console, order.customer, entered),
+    )  # fmt: skip
+
+
+BUYER_ROUTES: Final[tuple[PageRoute, ...]] = (get(PATH, buyer, SALES), post(PATH, put, SALES))

@@ -18,16 +18,16 @@ from caas.billing.buyers import checked_details
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
 from caas.billing_database.orders import Order
 from caas.billing_database.vehicles import Vehicle
-from caas.console.amounts import AMOUNT_CHARS_MAX, plain_amount, read_amount
-from caas.console.buyer_fields import lacks_tax_id, put_buyer, typed
 from caas.console.context import Console
+from caas.console.customer_billing_details import lacks_tax_id, put_buyer, typed
 from caas.console.error_pages import message_of
-from caas.console.idempotent_forms import asked_for, initiated, new_key, once
+from caas.console.form_actions import asked_for, initiated, new_key, once
+from caas.console.formats import AMOUNT_CHARS_MAX, plain_amount, read_amount
 from caas.console.page_routes import SALES, PageRoute, get, post
 from caas.console.request import PageRequest
 from caas.errors import CaasError, RefusedError
 from caas.payment_processing import PaymentRequest
-from caas.rules.locales import LOCALES
+from caas.rules.market import LOCALES
 from caas.rules.money import Money
 from caas.rules.personal_data import EMAIL_CHARS_MAX, PERSON_NAME_CHARS_MAX
 from caas.rules.vehicle_states import VehicleState

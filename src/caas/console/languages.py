@@ -16,7 +16,7 @@ from typing import Final
 
 from babel import Locale
 
-from caas.rules.locales import LOCALES
+from caas.rules.market import LOCALES
 
 NAMES: Final[Mapping[str, str]] = {"es": "Español", "en": "English"}
 ACCEPTED_CHARS_MAX: Final = 500

@@ -16,6 +16,7 @@ from caas.billing_database.subscriptions import Subscription
 from caas.billing_database.tax_rates import TaxRates
 from caas.billing_database.usage_records import Use
 from caas.console.context import Console
+from caas.rules.market import Goods
 from caas.rules.mes_vencido import (
     DeliveredInterval,
     MeteredUsage,
@@ -24,7 +25,6 @@ from caas.rules.mes_vencido import (
     calculate_usage_charges,
 )
 from caas.rules.money import Money
-from caas.rules.taxes import Goods
 
 PAGES_READ_MAX: Final = 20
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from caas.billing_database import invariant_checks, operations_counts, reconciliation_figures
-from caas.billing_database.invariant_checks import InvariantResult
+from caas.billing_database import operations_counts, reconciliation_figures, self_check
 from caas.billing_database.operations_counts import (
     AgedDiscrepancies,
     JobsOfKind,
@@ -19,19 +18,22 @@ from caas.billing_database.operations_counts import (
     UnknownOutcome,
 )
 from caas.billing_database.reconciliation_figures import ExposureFigure, LossFigure
+from caas.billing_database.self_check import InvariantResult
 from caas.console.charts import Datum, bars
 from caas.console.context import Console
 from caas.console.formats import written
-from caas.console.operations_alerts import OPERATIONS_ALERT_ROUTES
-from caas.console.operations_cases import OPERATIONS_CASE_ROUTES
+from caas.console.operations_cases import (
+    OPERATIONS_ALERT_ROUTES,
+    OPERATIONS_CASE_ROUTES,
+    OPERATIONS_UNKNOWN_ROUTES,
+    OPERATIONS_WORK_ROUTES,
+)
 from caas.console.operations_invoices import OPERATIONS_INVOICE_ROUTES
-from caas.console.operations_jobs import OPERATIONS_WORK_ROUTES
 from caas.console.operations_payment import OPERATIONS_PAYMENT_ROUTES
 from caas.console.operations_payments import OPERATIONS_PAYMENTS_ROUTES
 from caas.console.operations_reconciliation import OPERATIONS_RECONCILIATION_ROUTES
 from caas.console.operations_refunds import OPERATIONS_REFUND_ROUTES
 from caas.console.operations_system import OPERATIONS_SYSTEM_ROUTES
-from caas.console.operations_unknown import OPERATIONS_UNKNOWN_ROUTES
 from caas.console.operations_vehicle import OPERATIONS_VEHICLE_ROUTES
 from caas.console.page_routes import OPERATIONS, PageRoute, get
 from caas.console.request import PageRequest
@@ -97,7 +99,7 @@ async def _situation(console: Console) -> Situation:
         unknown=await operations_counts.unknown_outcomes(database),
         work=await operations_counts.jobs(database),
         discrepancies=await operations_counts.aged_discrepancies(database, console.settings.zone),
-        invariants=await invariant_checks.last_checks(database),
+        invariants=await self_check.last_checks(database),
         exposure=await reconciliation_figures.exposure(database),
         losses=await reconciliation_figures.losses(
             database, since=now - timedelta(days=LOSS_DAYS), until=now

@@ -2,6 +2,20 @@
 
 Rules a change must keep: a case is closed with words and a name; a case behind which work is parked
 closes by releasing the work, and one behind which a deposit is held by deciding about it.
+
+Redirects an alert to its case or payment.
+
+Rule a change must keep: an alert leads somewhere for ever, also when its case is closed.
+
+Payments with an unknown outcome and their next query (decision 3).
+
+Rules a change must keep: nothing is decided here, each leads to its payment, where one person may
+have it asked at once and two people may decide.
+
+Pending jobs with their age; paused jobs can be resumed.
+
+Rules a change must keep: what goes on by itself is left alone; only parked work is released, with
+the name of who did it.
 """
 
 from typing import Final
@@ -13,16 +27,16 @@ from caas.billing_database.cases import DECIDED_OTHERWISE, DEPOSIT_HELD, Case
 from caas.billing_database.documents import UNTAXED
 from caas.billing_database.free_text import refuse_personal_data
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
-from caas.console.idempotent_forms import new_key
+from caas.console.form_actions import acted, form_result, new_key
 from caas.console.operations_deposits import OPERATIONS_DEPOSIT_ROUTES, held_deposit
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.console.payment_view import view_of
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError, RefusedError
 from caas.order_management.held_deposits import DepositDecision
 from caas.ota_activation_engine.vehicle_responses import DRIFTS
 from caas.web.forms import filled
-from caas.web.response import Response
+from caas.web.response import Response, nothing_new, see_other
 
 RESOLUTION_CHARS_MAX: Final = 1000
 STATUSES: Final = ("open", "resolved")
@@ -118,4 +132,86 @@ OPERATIONS_CASE_ROUTES: Final[tuple[PageRoute, ...]] = (
     post("/operations/cases/{case_id:uuid}/close", close, OPERATIONS),
     post("/operations/cases/{case_id:uuid}/document", issue_document, OPERATIONS),
     *OPERATIONS_DEPOSIT_ROUTES,
+)
+
+
+async def alert(console: Console, request: PageRequest) -> Response:
+    """Lead to the newest case of the alert's kind and subject, or to the payment."""
+    alert_id: UUID = request.ids["alert_id"]
+    alerted = await console.platform.notifications.alerted(alert_id)
+    if alerted is None:
+        raise NothingHereError
+    tables = console.platform.tables
+    cases = await tables.cases.listed(status=None, subject=alerted.subject, kind=alerted.kind)
+    if cases:
+        return see_other(f"/operations/cases/{cases[0].id}")
+    if await tables.payments.exists(alerted.subject):
+        return see_other(f"/operations/payments/{alerted.subject}")
+    return see_other(f"/operations/payments?q={alerted.subject}")
+
+
+OPERATIONS_ALERT_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/operations/alerts/{alert_id:uuid}", alert, OPERATIONS),
+)
+
+
+async def unknown(console: Console, request: PageRequest) -> Response:
+    """Show what nobody knows, live."""
+    return await _page(console, request, "operations/unknown.html")
+
+
+async def unknown_live(console: Console, request: PageRequest) -> Response:
+    """Show it again, if anything has changed."""
+    return await _page(console, request, "operations/unknown_live.html")
+
+
+async def _page(console: Console, request: PageRequest, template: str) -> Response:
+    found = await operations_counts.unknown_outcomes(console.platform.tables.database)
+    version = f"{len(found)}-{sum(one.probes + 99 * one.proposed for one in found)}"
+    if request.query.get("seen") == version:
+        return nothing_new()
+    rows = [(one, view_of(one.payment)) for one in found]
+    return console.page(request, template, rows=rows, version=version)
+
+
+OPERATIONS_UNKNOWN_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/operations/unknown", unknown, OPERATIONS),
+    get("/operations/unknown/live", unknown_live, OPERATIONS),
+)
+
+
+FILTERS: Final = ("all", "paused", "overdue")
+
+
+async def work(console: Console, request: PageRequest) -> Response:
+    """Show jobs: what stands still first, then what is due longest."""
+    database = console.platform.tables.database
+    show = request.query.get("show", "")
+    kind = request.query.get("kind", "")[:KIND_CHARS_MAX]
+    by_kind = await operations_counts.jobs(database)
+    pieces = await operations_counts.pieces(
+        database, kind=kind or None, paused=show == "paused", overdue=show == "overdue"
+    )
+    return console.page(
+        request, "operations/jobs.html", by_kind=by_kind, pieces=pieces, kind=kind,
+        show=show if show in FILTERS else "all", filters=FILTERS, key=new_key(),
+        now=await operations_counts.now(database), after=form_result(console, request),
+    )  # fmt: skip
+
+
+async def release(console: Console, request: PageRequest) -> Response:
+    """Release parked work."""
+    subject = request.ids["subject"]
+    kind: str = request.ids["kind"]
+    if not kind.isascii():
+        raise NothingHereError
+    return await acted(
+        console, request, "/operations/jobs",
+        lambda: console.platform.jobs.release(kind, subject, by=request.by.name),
+    )  # fmt: skip
+
+
+OPERATIONS_WORK_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/operations/jobs", work, OPERATIONS),
+    post("/operations/jobs/{kind:word}/{subject:uuid}/release", release, OPERATIONS),
 )

@@ -8,9 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.cases import Case
-from caas.console.confirmation import asks, is_confirmed, is_to_ask
 from caas.console.context import Console
-from caas.console.form_actions import acted
+from caas.console.form_actions import acted, asks, is_confirmed, is_to_ask
 from caas.console.formats import written
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, post
 from caas.console.request import PageRequest

@@ -13,11 +13,9 @@ from uuid import UUID
 
 from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.billing_database.rows import PAGE_ROWS_MAX
-from caas.console.confirmation import asks, is_confirmed, is_to_ask
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
+from caas.console.form_actions import acted, asks, form_result, is_confirmed, is_to_ask, new_key
 from caas.console.formats import written
-from caas.console.idempotent_forms import new_key
 from caas.console.operations_payments import attachment
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest

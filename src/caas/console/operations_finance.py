@@ -10,12 +10,9 @@ from decimal import Decimal
 from typing import Final, cast
 from uuid import UUID
 
-from caas.console.amounts import AmountNotReadError, amount_typed, read_amount
-from caas.console.confirmation import asks, has_seen, seen
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
-from caas.console.formats import written
-from caas.console.idempotent_forms import new_key, once
+from caas.console.form_actions import acted, asks, form_result, has_seen, new_key, once, seen
+from caas.console.formats import AmountNotReadError, amount_typed, read_amount, written
 from caas.console.operations_discrepancies import NoResolutionChosenError
 from caas.console.page_routes import OPERATIONS, PageRoute, get, post
 from caas.console.request import PageRequest

@@ -13,12 +13,9 @@ from uuid import UUID
 
 from caas.billing.credit_notes import CORRECTABLE, CreditNotes
 from caas.billing_database.invoices import CREDIT_NOTE, SERVICE, Invoice
-from caas.console.amounts import amount_typed
-from caas.console.confirmation import asks, has_seen, seen
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
-from caas.console.formats import written
-from caas.console.idempotent_forms import new_key
+from caas.console.form_actions import acted, asks, form_result, has_seen, new_key, seen
+from caas.console.formats import amount_typed, written
 from caas.console.operations_payments import attachment
 from caas.console.operations_refunds import TERMS
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post

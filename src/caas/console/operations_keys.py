@@ -17,10 +17,8 @@ from caas import dual_control
 from caas.billing_database.api_keys import NEEDS_SECOND, ApiKey, ApiKeys, needs_second_person
 from caas.billing_database.audit_events import AuditType, audit
 from caas.billing_database.connection import Connection
-from caas.console.confirmation import asks
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
-from caas.console.idempotent_forms import new_key
+from caas.console.form_actions import acted, asks, form_result, new_key
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest
 from caas.errors import RefusedError

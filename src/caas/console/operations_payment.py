@@ -12,12 +12,10 @@ from caas.billing_database.decisions import OutcomeDecision
 from caas.billing_database.entitlements import OrderTerm, TermChange
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.payment_audit_trail import PaymentAuditTrail, record_of
-from caas.console import state_diagram
-from caas.console.confirmation import asks, is_to_ask
+from caas.console import charts
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
+from caas.console.form_actions import acted, asks, form_result, is_to_ask, new_key
 from caas.console.formats import written
-from caas.console.idempotent_forms import new_key
 from caas.console.operations_refunds import REASONS, refund_offer
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.payment_timeline import Moment, TimelineSource, moments
@@ -178,7 +176,7 @@ def _page(
 ) -> Response:
     return console.page(
         request, template, trail=trail, payment=trail.status.payment, view=trail.view,
-        record=trail.record, diagram=state_diagram.drawn(
+        record=trail.record, diagram=charts.drawn(
             trail.status.payment.state, trail.status.events
         ),
         moments=trail.moments, money_of=Money,

@@ -8,10 +8,8 @@ from datetime import date
 from typing import Final
 from uuid import UUID
 
-from caas.console.confirmation import asks
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
-from caas.console.idempotent_forms import new_key, once
+from caas.console.form_actions import acted, asks, form_result, new_key, once
 from caas.console.operations_discrepancies import OPERATIONS_DISCREPANCY_ROUTES
 from caas.console.operations_finance import OPERATIONS_FINANCE_ROUTES
 from caas.console.operations_payments import attachment

@@ -13,11 +13,9 @@ from caas.billing_database.decisions import RefundDecision, RefundWish
 from caas.billing_database.entitlements import OrderTerm
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import UnknownRefund
-from caas.console.amounts import amount_typed, plain_amount
-from caas.console.confirmation import asks, has_seen, seen
 from caas.console.context import Console
-from caas.console.form_actions import acted
-from caas.console.formats import written
+from caas.console.form_actions import acted, asks, has_seen, seen
+from caas.console.formats import amount_typed, plain_amount, written
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, post
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError, RefusedError

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from caas.console.amounts import net_typed
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
-from caas.console.idempotent_forms import new_key, once
+from caas.console.form_actions import acted, form_result, new_key, once
+from caas.console.formats import net_typed
 from caas.console.operations_payments import attachment
 from caas.console.page_routes import OPERATIONS, PageRoute, get, post
 from caas.console.request import PageRequest

@@ -17,13 +17,12 @@ from urllib.parse import urlencode
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
 from caas.billing_database.simulated_calendar import SimulatedCalendar
 from caas.console.context import Console
-from caas.console.form_actions import form_result
+from caas.console.form_actions import form_result, new_key, once
 from caas.console.formats import filters
-from caas.console.idempotent_forms import new_key, once
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest
 from caas.errors import RefusedError
-from caas.external_systems.outbox_letters import NAME
+from caas.external_systems.local_outbox import NAME
 from caas.external_systems.simulator_control import (
     CALLS,
     FAULTS,

@@ -2,29 +2,128 @@
 
 Rules a change must keep: a check reads the whole database, so that one process makes one at a time;
 what it found is kept and shown with its time.
+
+The audit log: sign-ins and changes to keys, accounts, links and passwords.
+
+Rule a change must keep: staff are shown by their logins and keys by their names, as everywhere in
+the console; of a customer nothing is shown but the id.
+
+Staff accounts; another operations user resets a lost second factor.
+
+Rules a change must keep: nobody resets their own, here or in the database; a reset ends every
+session of the account, and the next sign-in sets up another second factor.
 """
 
 import asyncio
 from typing import Final
 
-from caas.billing_database import invariant_checks
+from caas import dual_control
+from caas.billing_database import self_check
+from caas.billing_database.accounts import may_approve
+from caas.billing_database.audit_events import AuditEvents, AuditType, audit
+from caas.billing_database.connection import Connection
+from caas.billing_database.rows import PAGE_ROWS_MAX
+from caas.billing_database.sessions import Colleague
 from caas.console.context import Console
-from caas.console.form_actions import acted, form_result
-from caas.console.idempotent_forms import new_key
-from caas.console.operations_audit import OPERATIONS_AUDIT_ROUTES
+from caas.console.form_actions import acted, asks, form_result, new_key
 from caas.console.operations_keys import OPERATIONS_KEY_ROUTES
 from caas.console.operations_simulators import OPERATIONS_SIMULATOR_ROUTES
-from caas.console.operations_staff import OPERATIONS_STAFF_ROUTES
-from caas.console.page_routes import OPERATIONS, PageRoute, get, post
+from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest
-from caas.web.response import Response
+from caas.web.response import Response, see_other
+
+PATH: Final = "/operations/audit"
+
+
+async def audit_events(console: Console, request: PageRequest) -> Response:
+    """Show a page of events, the newest first."""
+    chosen = request.query.get("type", "")
+    type_ = AuditType(chosen) if chosen in set(AuditType) else None
+    table = AuditEvents(console.platform.tables.database)
+    events = await table.before(request.place("before"), type_=type_)
+    return console.page(
+        request, "operations/audit.html", events=events, known=await table.known(events),
+        types=list(AuditType), chosen=chosen,
+        more=events[-1].id if len(events) == PAGE_ROWS_MAX else None,
+        simulators=console.simulators is not None,
+    )  # fmt: skip
+
+
+OPERATIONS_AUDIT_ROUTES: Final[tuple[PageRoute, ...]] = (get(PATH, audit_events, OPERATIONS),)
+
+
+STAFF_PATH: Final = "/operations/staff"
+
+
+async def staff(console: Console, request: PageRequest) -> Response:
+    """Show every account of staff, and who has a second factor."""
+    return console.page(
+        request, "operations/staff.html", staff=await console.second_factors.staff(),
+        me=request.by.account, after=form_result(console, request),
+        simulators=console.simulators is not None,
+    )  # fmt: skip
+
+
+async def about_to_reset(console: Console, request: PageRequest) -> Response:
+    """Ask to confirm a reset; a person's own needs another person."""
+    colleague = await _colleague(console, request)
+    if colleague.id == request.by.account:
+        return see_other(f"{STAFF_PATH}?refused=own_second_factor")
+    return asks(console, request, "reset", back=STAFF_PATH, name=colleague.login)
+
+
+async def reset(console: Console, request: PageRequest) -> Response:
+    """Take a colleague's second factor away."""
+    colleague = await _colleague(console, request)
+
+    async def together(connection: Connection) -> None:
+        if colleague.id == request.by.account:
+            raise dual_control.SamePersonError
+        if not await may_approve(request.by.actor, within=connection):
+            raise dual_control.ApproverNotValidError
+        ended = await console.second_factors.end(
+            colleague.id, by=request.by.account, within=connection
+        )
+        if not ended:
+            raise NothingHereError
+        await audit(
+            AuditType.SECOND_FACTOR_RESET, by=request.by.account, subject=colleague.id,
+            address=request.address, within=connection,
+        )  # fmt: skip
+
+    async def act() -> None:
+        await console.platform.tables.database.in_transaction(together)
+        await console.sessions.end_all(colleague.id)
+
+    return await acted(console, request, STAFF_PATH, act)
+
+
+async def _colleague(console: Console, request: PageRequest) -> Colleague:
+    """Return the account of the address, which has a second factor.
+
+    Raises:
+        NothingHereError: there is no such account.
+    """
+    for one in await console.second_factors.staff():
+        if one.id == request.ids["account_id"] and one.second_factor_since is not None:
+            return one
+    raise NothingHereError
+
+
+_RESET: Final = STAFF_PATH + "/{account_id:uuid}/reset-second-factor"
+OPERATIONS_STAFF_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(STAFF_PATH, staff, OPERATIONS),
+    get(_RESET, about_to_reset, OPERATIONS),
+    post(_RESET, reset, OPERATIONS),
+)
+
 
 _ONE_AT_A_TIME: Final = asyncio.Lock()
 
 
 async def invariants(console: Console, request: PageRequest) -> Response:
     """List the integrity checks, failed ones first."""
-    checked = await invariant_checks.last_checks(console.platform.tables.database)
+    checked = await self_check.last_checks(console.platform.tables.database)
     return console.page(
         request,
         "operations/integrity_checks.html",
@@ -46,7 +145,7 @@ async def check_now(console: Console, request: PageRequest) -> Response:
 
     async def act() -> None:
         async with _ONE_AT_A_TIME:
-            await invariant_checks.checked(console.platform.tables.database)
+            await self_check.checked(console.platform.tables.database)
 
     return await acted(console, request, "/operations/system", act)
 

@@ -10,8 +10,7 @@ from typing import Final
 
 from caas.console.context import Console
 from caas.console.entitlement_view import services_of_vehicle
-from caas.console.form_actions import acted, form_result
-from caas.console.idempotent_forms import new_key
+from caas.console.form_actions import acted, form_result, new_key
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError, RefusedError

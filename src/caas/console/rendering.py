@@ -17,7 +17,7 @@ from caas.console import formats
 from caas.console.languages import NAMES, Translator
 from caas.console.navigation import places_of
 from caas.console.request import PageRequest
-from caas.rules.locales import LOCALES
+from caas.rules.market import LOCALES
 from caas.web.static_files import StaticFiles
 
 STATIC: Final = StaticFiles("caas.console")

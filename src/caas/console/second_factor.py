@@ -19,9 +19,8 @@ import pyotp
 from caas.billing_database.accounts import Account, Role
 from caas.billing_database.audit_events import AuditType, audit
 from caas.billing_database.connection import Connection
-from caas.billing_database.second_factors import SecondFactor
-from caas.billing_database.sessions import Session
-from caas.console import sign_in_throttle
+from caas.billing_database.sessions import SecondFactor, Session
+from caas.console import sign_in
 from caas.console.context import Console
 from caas.console.page_routes import EVERYBODY, HOMES, NotYourPageError, PageRoute, get, post
 from caas.console.request import PageRequest
@@ -143,8 +142,8 @@ async def _asked(console: Console, request: PageRequest) -> _Asked | None:
     return _Asked(session, account, await console.second_factors.of(account.id))
 
 
-async def _try(console: Console, request: PageRequest, asked: _Asked) -> sign_in_throttle.Try:
-    return await sign_in_throttle.begin(console, request, asked.session.name, what="second factor")
+async def _try(console: Console, request: PageRequest, asked: _Asked) -> sign_in.Try:
+    return await sign_in.begin(console, request, asked.session.name, what="second factor")
 
 
 async def _judged(console: Console, request: PageRequest, asked: _Asked) -> AuditType | None:

@@ -8,26 +8,98 @@ Rules a change must keep: who tries too often has to wait, whichever account is 
 login and a wrong password are told alike, and asking for a link does the same for everybody; a new
 password ends every session of before; two accounts of one address are one person's where one
 password opens both, and nobody else's.
+
+Throttles sign-in attempts by login, address or known device.
+
+Rules a change must keep: a try is counted before it is judged; who comes from a device known for
+the login waits for nobody's wrong tries but their own; a right try does not forgive the address the
+wrong ones that others made there.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
+from caas.billing_database import operations_counts
 from caas.billing_database.accounts import Account, LinkHolder, Role
 from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.connection import Connection
-from caas.console import sign_in_throttle
+from caas.billing_database.sessions import CountedFor, SignInAttempts
 from caas.console.context import Console
 from caas.console.page_routes import EVERYBODY, HOMES, SIGNED_IN, PageRoute, get, post
 from caas.console.passwords import WeakPasswordError
 from caas.console.request import LANGUAGE, LANGUAGE_SECONDS, PageRequest, cookie
 from caas.console.session_start import Admitted, arrived
-from caas.rules.locales import LOCALES
+from caas.errors import CaasError
+from caas.rules.market import LOCALES
 from caas.rules.personal_data import EMAIL_CHARS_MAX
+from caas.rules.rate_limits import OF_A_DEVICE, OF_A_LOGIN, OF_AN_ADDRESS, owner_of
 from caas.web.forms import filled
 from caas.web.response import Response, is_own_path, see_other
+
+
+class TooManyTriesError(CaasError):
+    """Too many tries went wrong; wait as long as Retry-After says."""
+
+    code = "too_many_tries"
+    http_status = 429
+
+    def __init__(self, wait_seconds: float) -> None:
+        """Keep how long to wait."""
+        super().__init__(retry_after_seconds=max(math.ceil(wait_seconds), 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A try under way; counted as wrong until it is said to be right."""
+
+    console: Console
+    request: PageRequest
+    own: tuple[CountedFor, ...]
+    address: tuple[CountedFor, ...]
+    next_wait_seconds: float
+
+    async def was_wrong(self, account: UUID | None) -> None:
+        """Write down that the next try has to wait, if it has."""
+        if self.next_wait_seconds:
+            await audit(
+                AuditType.SIGN_IN_SLOWED, by=Outsider.NOBODY, subject=account,
+                address=self.request.address, within=self.console.platform.tables.database,
+            )  # fmt: skip
+
+    async def was_right(self) -> None:
+        """Forget the wrong tries before it."""
+        table = SignInAttempts(self.console.platform.tables.database)
+        await table.forget(self.own)
+        if self.address:
+            await table.take_back(self.address)
+
+
+async def begin(
+    console: Console, request: PageRequest, login: str, *, what: str = "sign-in"
+) -> Try:
+    """Count a try of `what` for this login, as it was typed.
+
+    Raises:
+        TooManyTriesError: there were too many before it.
+    """
+    database = console.platform.tables.database
+    now = (await operations_counts.now(database)).timestamp()
+    device = console.devices.known(request, login, now=now)
+    own: tuple[CountedFor, ...] = (CountedFor(f"{what}:login:{login}", OF_A_LOGIN),)
+    address: tuple[CountedFor, ...] = (
+        CountedFor(f"{what}:address:{owner_of(request.address)}", OF_AN_ADDRESS),
+    )
+    if device is not None:
+        own, address = (CountedFor(f"{what}:device:{device}", OF_A_DEVICE),), ()
+    counted = await SignInAttempts(database).count((*own, *address))
+    if counted.wait_seconds:
+        raise TooManyTriesError(counted.wait_seconds)
+    return Try(console, request, own, address, counted.next_wait_seconds)
+
 
 REFUSED: Final = 422
 
@@ -62,7 +134,7 @@ async def sign_in(console: Console, request: PageRequest) -> Response:
     """Sign in by password."""
     login = (filled(request.form, "login", chars_max=EMAIL_CHARS_MAX) or "").lower()
     next_path = _next(request.form)
-    this_try = await sign_in_throttle.begin(console, request, login)
+    this_try = await begin(console, request, login)
     candidates = await console.accounts.by_login(login)
     opened = await _opened_by(console, candidates, request.form.get("password", ""))
     await _audited_sign_in(console, request, opened)

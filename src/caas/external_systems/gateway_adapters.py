@@ -2,12 +2,22 @@
 
 Rules a change must keep: each adapter verifies its own webhooks; only adapters of a shared contract
 let settings declare capabilities.
+
+Capabilities of the contract gateway as declared in the settings (decision 1).
+
+Gateways that implement the contract differ: some do not honour idempotency keys, some cannot look
+up by reference. Undeclared capabilities are as in the contract.
+
+Rule a change must keep: an invalid declaration is an error, never the default.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Final
 
+from caas.errors import CaasError
 from caas.external_systems import (
     seed_contract_gateway,
     seed_contract_wire,
@@ -56,3 +66,63 @@ ADAPTERS: Final[Mapping[str, GatewayAdapter]] = {
 }
 STORED_NAMES: Final[Mapping[str, str]] = {SeedContractGateway.name: CONTRACT}
 """Adapters stored in the Billing Database under another name; a setting can use either."""
+
+
+__all__ = ["NAMES", "Capabilities", "CapabilityTextError", "declared_capabilities"]
+
+KEY_LIFETIME: Final = "CAAS_GATEWAY_KEY_LIFETIME"
+AUTHORIZATION_LIFETIME: Final = "CAAS_GATEWAY_AUTHORIZATION_LIFETIME"
+SWITCHES: Final[Mapping[str, str]] = {
+    "CAAS_GATEWAY_LOOKUP_BY_REFERENCE": "lookup_by_reference",
+    "CAAS_GATEWAY_VOID": "void",
+    "CAAS_GATEWAY_SEPARATE_CAPTURE": "separate_capture",
+    "CAAS_GATEWAY_PARTIAL_CAPTURE": "partial_capture",
+}
+NAMES: Final = (KEY_LIFETIME, AUTHORIZATION_LIFETIME, *SWITCHES)
+NO_LIFETIME: Final = "none"
+_ANSWERS: Final[Mapping[str, bool]] = {"yes": True, "no": False}
+_UNITS: Final[Mapping[str, str]] = {"m": "minutes", "h": "hours", "d": "days"}
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([mhd])")
+
+
+class CapabilityTextError(CaasError):
+    """A declared capability has an invalid value."""
+
+    code = "capability_text"
+
+
+def declared_capabilities(environment: Mapping[str, str], contract: Capabilities) -> Capabilities:
+    """Return the declared capabilities, with the contract's defaults.
+
+    Raises:
+        CapabilityTextError: a declaration is invalid; the sentence names it.
+    """
+    declared: dict[str, Any] = {}
+    for name, capability in SWITCHES.items():
+        if text := environment.get(name):
+            declared[capability] = _switch(name, text)
+    if text := environment.get(KEY_LIFETIME):
+        declared["idempotency_key_lifetime"] = _lifetime(KEY_LIFETIME, text, or_none=True)
+    if text := environment.get(AUTHORIZATION_LIFETIME):
+        declared["authorization_lifetime"] = _lifetime(AUTHORIZATION_LIFETIME, text)
+    return replace(contract, **declared)
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in _ANSWERS:
+        raise CapabilityTextError(f"{name} is 'yes' or 'no', not '{text}'.")
+    return _ANSWERS[text]
+
+
+def _lifetime(name: str, text: str, *, or_none: bool = False) -> timedelta | None:
+    if or_none and text == NO_LIFETIME:
+        return None
+    duration = _DURATION.fullmatch(text)
+    if duration is None:
+        none = ", or 'none' for a gateway that ignores keys" if or_none else ""
+        raise CapabilityTextError(
+            f"{name} is a number of minutes, hours or days, such as 30m, 24h or 7d{none}; "
+            f"not '{text}'."
+        )
+    number, unit = duration.groups()
+    return timedelta(**{_UNITS[unit]: int(number)})

@@ -21,12 +21,19 @@ Rules a change must keep:
 - No command leaves unsigned (decision 105).
 - No command is sent after its deadline, and the broker drops it then.
 - Nothing is resent here: the caller keeps the command and its deadline.
+
+The link to the vehicles with a counter: commands by what became of them, and their round trips.
+
+Rules a change must keep: whatever the link answers or fails with passes through unchanged; at most
+`COMMANDS_REMEMBERED_MAX` commands wait here for their answer. An answer that another process
+received is not timed.
 """
 
 import asyncio
 import functools
 import math
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
@@ -34,7 +41,7 @@ from typing import Final, Protocol
 import mqtt5
 import structlog
 
-from caas.errors import RefusedError, UnavailableError
+from caas.errors import CaasError, RefusedError, UnavailableError
 from caas.external_systems import mqtt_connection, vehicle_messages
 from caas.external_systems.acknowledgement_inbox import (
     AcknowledgementInbox,
@@ -58,6 +65,7 @@ from caas.external_systems.vehicle_messages import (
     VehicleCommand,
     verify_signature,
 )
+from caas.rules.durations import Durations
 
 __all__ = [
     "Acknowledgement",
@@ -307,3 +315,64 @@ def _ignore(_connection: MqttConnection, _message: mqtt5.PublishPacket) -> None:
 def _confirm(connection: MqttConnection, packet_id: int | None) -> None:
     if packet_id is not None:
         connection.acknowledge(packet_id)
+
+
+COMMANDS_REMEMBERED_MAX: Final = 10_000
+BUCKETS_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+SENT: Final = "sent"
+
+
+class ObservedVehicleLink:
+    """A vehicle link whose commands are counted."""
+
+    def __init__(self, link: VehicleLink) -> None:
+        """Send over this link."""
+        self._link = link
+        self._sent_at: dict[str, float] = {}
+        self.sent: dict[str, int] = {}
+        self.round_trips = Durations(BUCKETS_SECONDS)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a command could be sent now."""
+        return bool(getattr(self._link, "connected", True))
+
+    async def start(
+        self, on_acknowledgement: OnAcknowledgement, on_return: OnReturn | None = None
+    ) -> None:
+        """Listen from now on, and time what is heard."""
+
+        async def applied(acknowledgement: Acknowledgement) -> None:
+            sent_at = self._sent_at.get(acknowledgement.command_id)
+            if sent_at is not None:
+                status = acknowledgement.status.value.lower()
+                self.round_trips.add(time.monotonic() - sent_at, status)
+            await on_acknowledgement(acknowledgement)
+
+        await self._link.start(applied, on_return)
+
+    async def send(self, command: VehicleCommand) -> None:
+        """Hand a command over, and count what became of it."""
+        result = SENT
+        self._remember(command.command_id, time.monotonic())
+        try:
+            await self._link.send(command)
+        except CaasError as error:
+            result = error.code
+            raise
+        finally:
+            self.sent[result] = self.sent.get(result, 0) + 1
+
+    async def end_sessions_of(self, processes: Sequence[str]) -> None:
+        """End what dead processes still receive in their names."""
+        await self._link.end_sessions_of(processes)
+
+    async def close(self) -> None:
+        """Stop listening and leave in order."""
+        await self._link.close()
+
+    def _remember(self, command_id: str, at: float) -> None:
+        self._sent_at.pop(command_id, None)
+        if len(self._sent_at) >= COMMANDS_REMEMBERED_MAX:
+            del self._sent_at[next(iter(self._sent_at))]
+        self._sent_at[command_id] = at

@@ -32,8 +32,8 @@ from typing import Final
 import msgspec
 
 from caas.errors import StartupError, UnavailableError
-from caas.external_systems import broker_accounts, broker_process, mqtt_connection
-from caas.external_systems.broker_accounts import FLEET, PLATFORM, password_of, write_privately
+from caas.external_systems import broker_process, mqtt_connection
+from caas.external_systems.broker_process import FLEET, PLATFORM, password_of, write_privately
 from caas.external_systems.mosquitto_program import NoBroker, Program, find_or_fetch
 from caas.external_systems.mqtt_packets import BrokerAddress, Session
 
@@ -163,8 +163,8 @@ async def vehicle_account(data_dir: Path, vin: str) -> str:
         raise StartupError(f"No broker runs on {data_dir}: './caas up' starts one.")
     starting = await broker_process.locked(folder / "starting.lock", LOCK_EX)
     try:
-        password = broker_accounts.password_of_vehicle(folder, vin)
-        broker_accounts.write_for_mosquitto(folder)
+        password = broker_process.password_of_vehicle(folder, vin)
+        broker_process.write_for_mosquitto(folder)
         os.kill(running.pid, signal.SIGHUP)
     finally:
         os.close(starting)
@@ -243,7 +243,7 @@ async def _launched(folder: Path, url: str, program: Program) -> _Running | None
 def _configure(folder: Path, port: int) -> str:
     """Write the configuration; return the platform's address, which holds its password."""
     url, _ = (_address(folder, name, port) for name in (PLATFORM, FLEET))
-    broker_accounts.write_for_mosquitto(folder)
+    broker_process.write_for_mosquitto(folder)
     user = "root" if os.geteuid() == 0 else "nobody"  # Only root may change it: else no effect.
     text = CONFIGURATION.format(port=port, folder=folder, user=user)
     write_privately(broker_process.configuration(folder), text.encode())

@@ -17,7 +17,6 @@ import structlog
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
-from caas.billing_database.display_names import names_of
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.job_rows import Job
 from caas.billing_database.notification_rows import (
@@ -25,6 +24,7 @@ from caas.billing_database.notification_rows import (
     Notification,
     NotificationRows,
 )
+from caas.billing_database.services import names_of
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.notification_channel import (
     NotDeliveredError,

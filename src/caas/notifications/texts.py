@@ -21,7 +21,7 @@ from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency
 from jinja2 import Environment, StrictUndefined, Template
 
-from caas.rules.locales import LOCALES
+from caas.rules.market import LOCALES
 from caas.rules.mes_vencido import Month
 from caas.rules.money import exponent
 from caas.rules.retry_strategy import decline_kind

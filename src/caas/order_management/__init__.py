@@ -31,9 +31,8 @@ from caas.external_systems.transport_system import TransportSystem
 from caas.jobs import JobQueue
 from caas.notifications import Notifications
 from caas.order_management.factory_orders import FactoryOrders
-from caas.order_management.forfeiture import DepositOnForfeiture, Forfeiture
 from caas.order_management.fulfilment import REGISTER_VEHICLE, SCHEDULE_DELIVERY, Fulfilment
-from caas.order_management.held_deposits import HeldDeposits
+from caas.order_management.held_deposits import DepositOnForfeiture, Forfeiture, HeldDeposits
 from caas.order_management.order_tables import OrderTables
 from caas.order_management.ordering import Ordering, UnsafeVehicleKeyError
 from caas.order_management.partner_events import PartnerEvents

@@ -13,8 +13,7 @@ from caas.billing_database.orders import Learnt, Order
 from caas.external_systems.factory import Factory, FactoryOrder, FactoryOrderConfirmation
 from caas.jobs import Answer, Done
 from caas.order_management import partner_calls
-from caas.order_management.order_refunds import FACTORY_REFUSED, will_refund
-from caas.order_management.order_tables import OrderTables, amount_of
+from caas.order_management.order_tables import FACTORY_REFUSED, OrderTables, amount_of, will_refund
 from caas.order_management.partner_calls import Confirmed, Refused
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
 from caas.rules.order_states import OrderEvent, OrderState

@@ -8,8 +8,8 @@ enqueues the next one in its own transaction.
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.billing_details import BillingDetailsRows, buyer_unknown
 from caas.billing_database.connection import Connection
+from caas.billing_database.customers import BillingDetailsRows, buyer_unknown
 from caas.billing_database.job_rows import Job
 from caas.billing_database.orders import Learnt, Order
 from caas.errors import ConflictError

@@ -4,6 +4,13 @@ Diagram 1: ORDER_MGT queries the payment's status in the Billing Database.
 
 Rules a change must keep: `release` is the only way to end an assignment; a notification is enqueued
 in the transaction it reports.
+
+Orders whose money goes back: a refused factory order, a lost reservation, desistimiento.
+
+Order Management decides that money goes back and adds the job; Payment Processing does it, in
+`caas.payment_processing.promised_refunds`, because it lies a layer above.
+
+Rule a change must keep: the job is added in the commit that makes the refund necessary.
 """
 
 from dataclasses import dataclass
@@ -102,3 +109,21 @@ class OrderTables:
 def amount_of(money: Money) -> dict[str, object]:
     """Return an amount as notification facts."""
     return {"amount": money.amount, "currency": money.currency}
+
+
+REFUND_ORDER: Final = "refund_order"
+FACTORY_REFUSED: Final = "factory_refused"
+RESERVATION_LOST: Final = "reservation_lost"
+DESISTIMIENTO: Final = "desistimiento"
+
+
+async def will_refund(
+    order_tables: OrderTables, order: Order, reason: str, *, within: Connection
+) -> None:
+    """Commit that all of the order's money goes back, due at once.
+
+    After the commit `OrderTables.queue` is woken.
+    """
+    await order_tables.billing.jobs.add(
+        REFUND_ORDER, order.id, payload={"reason": reason}, within=within
+    )

@@ -11,9 +11,8 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.audit_events import AuditType, Outsider, audit
-from caas.billing_database.billing_details import BillingDetailsRows, buyer_unknown
 from caas.billing_database.connection import Connection
-from caas.billing_database.customers import Access
+from caas.billing_database.customers import Access, BillingDetailsRows, buyer_unknown
 from caas.billing_database.orders import Learnt, Order
 from caas.billing_database.vehicles import Vehicle
 from caas.errors import ConflictError, RefusedError

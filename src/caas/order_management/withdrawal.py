@@ -13,12 +13,10 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.eligibility import cancel_pending_terms
 from caas.billing_database.orders import Order
-from caas.billing_database.vehicles import Vehicle
+from caas.billing_database.vehicles import Vehicle, cancel_pending_terms
 from caas.errors import ConflictError
-from caas.order_management.order_refunds import DESISTIMIENTO, will_refund
-from caas.order_management.order_tables import OrderTables
+from caas.order_management.order_tables import DESISTIMIENTO, OrderTables, will_refund
 from caas.rules.order_states import OrderEvent, OrderState, can
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType

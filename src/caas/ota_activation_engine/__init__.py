@@ -15,7 +15,7 @@ import structlog
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.entitlements import SyncState
-from caas.billing_database.ota_command import OtaCommand
+from caas.billing_database.ota_commands import OtaCommand
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import UnavailableError
 from caas.external_systems.iot_gateway import CommandDeadlinePassedError, VehicleLink
@@ -28,11 +28,11 @@ from caas.ota_activation_engine.commands import (
     SUBSCRIPTION,
     SYNCHRONIZATION_SECONDS_MAX,
     SYNCHRONIZE,
+    EvidenceRefusedError,
     activation_command,
     restoring_command,
     wire,
 )
-from caas.ota_activation_engine.evidence import EvidenceRefusedError
 from caas.rules.time_scale import TimeScale
 
 __all__ = [

@@ -19,7 +19,7 @@ import structlog
 from caas.billing_database.entitlements import SyncState
 from caas.billing_database.free_text import without_person
 from caas.billing_database.job_rows import Job
-from caas.billing_database.ota_command import OtaCommand
+from caas.billing_database.ota_commands import OtaCommand
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
 from caas.external_systems.iot_gateway import VehicleLink
@@ -36,14 +36,12 @@ from caas.ota_activation_engine.commands import (
     RESEND_DOUBLINGS_MAX,
     RESEND_SECONDS,
     SYNCHRONIZE,
-)
-from caas.ota_activation_engine.evidence import (
     EvidenceRefusedError,
     answer_in,
     evidence_in,
     refused_in,
 )
-from caas.rules.activation import ActivationResult
+from caas.rules.vehicle_signatures import ActivationResult
 
 GOODWILL: Final = "goodwill_delivery"
 NOT_DELIVERED: Final = "paid_service_not_on"

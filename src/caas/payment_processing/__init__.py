@@ -33,9 +33,8 @@ from caas.payment_processing.initiation import (
     described,
     give_up_key,
 )
-from caas.payment_processing.order_refunds import OrderRefunds
 from caas.payment_processing.outcome_approval import OutcomeApproval
-from caas.payment_processing.promised_refunds import PromisedRefunds
+from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refund_operations import CreditedRefunds, RefundOperations
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal, WithdrawalPeriod

@@ -34,7 +34,7 @@ from caas.payment_processing.transaction_selection import TAKEN
 from caas.payment_processing.transitions import ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, Remark
-from caas.rules.settlement_polls import PollTerms
+from caas.rules.settlement_dates import PollTerms
 from caas.rules.time_scale import TimeScale
 
 GONE: Final = (AlreadyVoidedError, AuthorizationExpiredError)

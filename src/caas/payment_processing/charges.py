@@ -19,7 +19,7 @@ from caas.payment_processing.flow import Alert
 from caas.payment_processing.transaction_selection import TransactionSelection
 from caas.payment_processing.transitions import ChargeTransitions
 from caas.payment_processing.void import Void
-from caas.rules.settlement_polls import PollTerms
+from caas.rules.settlement_dates import PollTerms
 from caas.rules.time_scale import TimeScale
 
 DEFAULT_POLLS: Final = PollTerms()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
-from caas.billing_database import display_names
+from caas.billing_database import services
 from caas.billing_database.connection import Connection
 from caas.billing_database.idempotency import (
     IN_FLIGHT_SECONDS_MAX,
@@ -264,7 +264,7 @@ async def described(tables: BillingDatabase, request: PaymentRequest, what: str)
     """Return the request with a description; `what` is a payment type or `METHOD`."""
     if request.payment_method is not None or request.description is not None:
         return request
-    found = await display_names.bought(
+    found = await services.bought(
         tables.database, customer=request.customer, subject=request.subject
     )
     if found is None or found.name is None:

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from caas import dual_control
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import OutcomeDecision, outcome_decisions
 from caas.billing_database.job_rows import Job

@@ -16,10 +16,10 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database import cancelled_sales, covered_notes
+from caas.billing_database import invoices, orders
 from caas.billing_database.connection import Connection
-from caas.billing_database.covered_notes import StandingNote
 from caas.billing_database.identifiers import derived_id
+from caas.billing_database.invoices import StandingNote
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
@@ -48,13 +48,13 @@ class CoveredNotes:
 
         Of a refund that no credit note asked for, nothing is covered.
         """
-        note = await covered_notes.of_reason(within, payment_id, reason)
+        note = await invoices.of_reason(within, payment_id, reason)
         if note is not None and amount > 0:
             await self._book(note, amount, within)
 
     async def promise_again(self, payment_id: UUID, refundable: int, *, within: Connection) -> None:
         """Promise covered amounts again, up to what is `refundable`."""
-        for note in await covered_notes.of_payment(within, payment_id):
+        for note in await invoices.of_payment(within, payment_id):
             again = min(note.covered, refundable)
             if again <= 0:
                 continue
@@ -147,20 +147,20 @@ class CancelledSales:
     async def watched(self, payment_id: UUID, *, within: Connection) -> AsyncIterator[None]:
         """Promise what banks hold less of a payment afterwards; locks the payment."""
         await self._rows.given_back(payment_id, within=within)
-        before = await cancelled_sales.held_by_banks(within, payment_id)
+        before = await orders.held_by_banks(within, payment_id)
         yield
-        after = await cancelled_sales.held_by_banks(within, payment_id)
+        after = await orders.held_by_banks(within, payment_id)
         back = {one: before.get(one, 0) - after.get(one, 0) for one in before | after}
         if sum(back.values()) > 0:
             await self._owed_again(payment_id, back, within)
 
     async def _owed_again(self, payment_id: UUID, back: dict[str, int], within: Connection) -> None:
-        undone = await cancelled_sales.of_payment(within, payment_id)
+        undone = await orders.of_payment(within, payment_id)
         if undone.subscription is not None:
             await self._tables.jobs.add(CREDIT_WITHDRAWN, undone.subscription, within=within)
         if undone.reason is None:
             return
-        waiting = await cancelled_sales.promised_rest(within, payment_id)
+        waiting = await orders.promised_rest(within, payment_id)
         for subject in waiting:  # a worker that looked before this commit does not end it
             await self._tables.jobs.add(PROMISED, subject, within=within)
         payment = await self._tables.payments.get(payment_id, within=within)

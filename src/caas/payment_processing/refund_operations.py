@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from caas import dual_control
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import RefundDecision, RefundWish, refund_decisions
 from caas.billing_database.identifiers import new_id

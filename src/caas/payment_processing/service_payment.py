@@ -33,9 +33,9 @@ from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.payment_processing.void import CaptureWonError
-from caas.rules.activation import ActivationResult
 from caas.rules.payment_states import PaymentState
 from caas.rules.time_scale import TimeScale
+from caas.rules.vehicle_signatures import ActivationResult
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.eligibility import check_buyer
 

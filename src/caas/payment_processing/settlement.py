@@ -45,7 +45,7 @@ from caas.payment_processing.transaction_selection import (
     is_sibling,
 )
 from caas.rules.payment_states import PaymentState, Remark
-from caas.rules.settlement_polls import PollTerms
+from caas.rules.settlement_dates import PollTerms
 from caas.rules.time_scale import TimeScale
 
 STRANGER_SECONDS: Final = 5.0

@@ -24,7 +24,13 @@ from caas.notifications import Notifications
 from caas.payment_processing.authorization import ABANDONED
 from caas.payment_processing.gateway_calls import AUTHORIZE
 from caas.rules import postings
-from caas.rules.dunning import Cancel, ChargeAgain, DunningPolicy, after_decline, after_silence
+from caas.rules.payment_failures import (
+    Cancel,
+    ChargeAgain,
+    DunningPolicy,
+    after_decline,
+    after_silence,
+)
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.payment_types import PaymentType
 from caas.rules.subscription_states import SubscriptionState

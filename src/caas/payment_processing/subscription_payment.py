@@ -21,9 +21,8 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import INVOICE, Invoice, InvoiceRows
 from caas.billing_database.job_rows import Job
-from caas.billing_database.payment_methods import PaymentMethods
 from caas.billing_database.payments import DESCRIPTION, NewPayment, Payment, Verdict
-from caas.billing_database.subscriptions import Subscription
+from caas.billing_database.subscriptions import PaymentMethods, Subscription
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
 from caas.errors import ConflictError

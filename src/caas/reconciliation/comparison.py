@@ -31,12 +31,12 @@ from caas.external_systems.report_files import BadReportError
 from caas.reconciliation.throttle import Throttle
 from caas.rules.settlement_dates import (
     TERMS,
+    FeeTerms,
     PaymentMethod,
     add_business_days,
     expected_settlement_date,
     target_closing_days,
 )
-from caas.rules.settlement_fees import FeeTerms
 
 SMALL_LINES_MAX: Final = 2_000
 LOOK_BACK_DAYS: Final = 60

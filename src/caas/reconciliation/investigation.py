@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from caas import dual_control
-from caas.billing_database.actors import Actor
+from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import (
     AttachedEvidence,

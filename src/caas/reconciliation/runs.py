@@ -60,7 +60,7 @@ from caas.reconciliation.throttle import (
     throttled,
 )
 from caas.rules.compared_relations import POSTING, RULE_VERSION, names
-from caas.rules.settlement_fees import FeeTerms
+from caas.rules.settlement_dates import FeeTerms
 
 FETCHES_MAX: Final = 3
 CLOSE: Final = "close"

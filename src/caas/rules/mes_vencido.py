@@ -29,8 +29,8 @@ from enum import StrEnum
 from typing import Final, Self
 
 from caas.errors import RefusedError
+from caas.rules.market import tax_in
 from caas.rules.money import Money, total
-from caas.rules.taxes import tax_in
 
 _MONTH_KEY: Final = re.compile("([0-9]{4})-(0[1-9]|1[0-2])")
 _MONTHS_A_YEAR: Final = 12

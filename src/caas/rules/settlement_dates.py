@@ -11,6 +11,19 @@ Rules a change must keep:
 
 1. Dates are in the market's calendar; today's date is an argument.
 2. Searches are bounded: a calendar with only holidays raises an error.
+
+The polling schedule for settlements whose webhook did not arrive (decision 119).
+
+Polls start soon after the capture, become hourly, and then daily once the settlement is late enough
+for a person to look at it. A lost webhook costs a minute.
+
+Rule a change must keep: waits are real seconds; the last wait of the terms repeats until daily
+polls begin.
+
+Agreed gateway fees, against which fee drift is measured.
+
+Rules a change must keep: whole minor units: a per mille of the gross, rounded half up, plus a fixed
+part. Without agreed terms no fee is a discrepancy.
 """
 
 from collections.abc import Mapping
@@ -19,6 +32,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
+
+from caas.errors import StartupError
 
 HOLIDAYS_IN_A_ROW_MAX: Final = 30
 """The longest run of holidays; a longer one is a configuration error."""
@@ -127,3 +142,98 @@ def _easter_sunday(year: int) -> date:
     late = (golden + 11 * epact + 22 * weekday) // 451
     month, day = divmod(epact + weekday - 7 * late + 114, 31)
     return date(year, month, day + 1)
+
+
+WAIT_SECONDS_MIN: Final = 10.0
+WAITS_MAX: Final = 20
+A_MINUTE_MAX: Final = 60_000
+DAILY_SECONDS: Final = 86_400.0
+DAILY_AFTER_SECONDS: Final = 10 * 86_400.0
+"""From here on, poll daily: the settlement is a discrepancy to be investigated."""
+
+
+class PollTermsError(ValueError):
+    """The polling terms are invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollTerms:
+    """Seconds from the capture to the first poll, and between polls.
+
+    `a_minute` limits the polls that one process makes per minute, for all payments.
+    """
+
+    waits: tuple[float, ...] = (60.0, 300.0, 900.0, 3600.0)
+    a_minute: int = 600
+
+    def __post_init__(self) -> None:
+        """Validate the waits.
+
+        Raises:
+            PollTermsError: there are none, one is too short, or there are too many.
+        """
+        sane = all(WAIT_SECONDS_MIN <= wait <= DAILY_AFTER_SECONDS for wait in self.waits)
+        if not (sane and 0 < len(self.waits) <= WAITS_MAX):
+            raise PollTermsError
+        if not 0 < self.a_minute <= A_MINUTE_MAX:
+            raise PollTermsError
+
+    def wait_before(self, question: int) -> float:
+        """Return the wait before the n-th poll of a payment, counted from zero."""
+        wait = self.waits[min(question, len(self.waits) - 1)]
+        repeated = max(0, question - len(self.waits) + 1)
+        late = sum(self.waits) + repeated * self.waits[-1] > DAILY_AFTER_SECONDS
+        return max(wait, DAILY_SECONDS) if late else wait
+
+
+def read_poll_terms(waits: str, a_minute: str) -> PollTerms:
+    """Parse comma-separated waits in seconds and a number; empty text gives the default.
+
+    Raises:
+        PollTermsError: the terms are invalid.
+    """
+    default = PollTerms()
+    try:
+        return PollTerms(
+            tuple(float(part) for part in waits.split(",")) if waits else default.waits,
+            int(a_minute) if a_minute else default.a_minute,
+        )
+    except ValueError as error:
+        raise PollTermsError from error
+
+
+PARTS: Final = 3
+
+
+class FeeTermsError(StartupError):
+    """Fee terms are three whole numbers: per mille of a settlement, fixed part, dispute fee."""
+
+    code = "fee_terms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeeTerms:
+    """Per mille of a settlement plus a fixed part, and a fixed dispute fee, in minor units."""
+
+    per_mille: int
+    fixed: int
+    dispute: int
+
+    def of_settlement(self, gross: int) -> int:
+        """Return the agreed fee for a settlement of this gross amount."""
+        return (gross * self.per_mille + 500) // 1000 + self.fixed
+
+
+def read_fee_terms(text: str) -> FeeTerms | None:
+    """Parse "per mille,fixed,dispute"; empty text means no agreement.
+
+    Raises:
+        FeeTermsError: the text is not three whole numbers.
+    """
+    if not text.strip():
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != PARTS or not all(part.isascii() and part.isdigit() for part in parts):
+        raise FeeTermsError
+    per_mille, fixed, dispute = (int(part) for part in parts)
+    return FeeTerms(per_mille=per_mille, fixed=fixed, dispute=dispute)

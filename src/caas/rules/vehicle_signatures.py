@@ -5,10 +5,13 @@ Acknowledgements are verified before they are recorded and again when the record
 Rules a change must keep: low-order keys, with which anyone can sign, are rejected; the signed text
 is public, and no field contains the separator; messages recorded before decision 105 were signed
 without the action and still verify.
+
+Outcomes of a vehicle's activation acknowledgement (Diagram 8, arrow 4a).
 """
 
 import functools
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -77,3 +80,14 @@ def _public_key(public_key: bytes) -> Ed25519PublicKey | None:
     if len(public_key) != PUBLIC_KEY_BYTES or has_low_order(public_key):
         return None
     return Ed25519PublicKey.from_public_bytes(public_key)
+
+
+class ActivationResult(StrEnum):
+    """The effect of an activation acknowledgement on its purchase."""
+
+    COMMITTED = "committed"
+    """This acknowledgement committed the purchase."""
+    ALREADY = "already"
+    """The purchase was already committed."""
+    LATE = "late"
+    """The purchase had already failed or ended."""

@@ -13,11 +13,11 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
-from caas.billing_database.eligibility import may_still_be_sold
 from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
 from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.vehicles import may_still_be_sold
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.money import Money
 from caas.service_catalog.eligibility import check_buyer, check_eligible

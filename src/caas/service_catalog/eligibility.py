@@ -9,9 +9,9 @@ Rule a change must keep: another customer's vehicle and an unknown one give the 
 
 from uuid import UUID
 
-from caas.billing_database import eligibility
-from caas.billing_database.billing_details import BillingDetailsRows, buyer_unknown
+from caas.billing_database import vehicles
 from caas.billing_database.connection import Database
+from caas.billing_database.customers import BillingDetailsRows, buyer_unknown
 from caas.rules.payment_types import PaymentType
 
 
@@ -21,8 +21,8 @@ async def check_eligible(database: Database, *, customer: UUID, vin: str, by_fle
     Raises:
         VehicleNotTheirsError: the vehicle was not delivered to this customer.
     """
-    if not by_fleet and not await eligibility.has_vehicle(database, customer, vin):
-        raise eligibility.not_theirs(vin)
+    if not by_fleet and not await vehicles.has_vehicle(database, customer, vin):
+        raise vehicles.not_theirs(vin)
 
 
 async def check_buyer(database: Database, *, customer: UUID, price: int) -> None:

@@ -18,8 +18,8 @@ from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
 from caas.notifications import Notifications
 from caas.ota_activation_engine import ACTIVATE, OtaActivationEngine
-from caas.rules.activation import ActivationResult
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
+from caas.rules.vehicle_signatures import ActivationResult
 
 
 class SubscriptionDelivery:

@@ -23,8 +23,8 @@ from uuid import UUID
 
 import msgspec
 
-from caas.rules.bank_accounts import STRUCTURES
 from caas.rules.card_numbers import (
+    STRUCTURES,
     contains_card_number,
     contains_iban,
     may_hold_card_number,

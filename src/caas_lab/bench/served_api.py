@@ -17,7 +17,7 @@ import msgspec
 import uvicorn
 
 from caas.api.application import build_api
-from caas.api.configured_keys import parse_api_keys
+from caas.api.authentication import parse_api_keys
 from caas.api.settings import ApiSettings
 from caas.app import now
 from caas.billing_database.identifiers import new_id

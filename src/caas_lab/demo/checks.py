@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from caas.external_systems.outbox_letters import Letter, read_letter
+from caas.external_systems.local_outbox import Letter, read_letter
 from caas_lab.demo.fixtures import HEATED_SEATS, Customer, Dealership
 from caas_lab.demo.scenario_run import ScenarioRun, money
 

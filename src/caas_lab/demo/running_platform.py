@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 
 from caas import local_machine, local_secrets
-from caas.api.configured_keys import parse_api_keys
+from caas.api.authentication import parse_api_keys
 from caas.errors import StartupError
 from caas.local_machine import LocalWorld
 from caas.settings import data_dir, time_scale

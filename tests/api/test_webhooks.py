@@ -294,7 +294,7 @@ async def test_news_that_overtakes_us_waits_and_is_parked_with_a_case_at_last(
     )
 
     assert answer.status == 204, answer.body
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not (cases := await doors.installation.platform.tables.cases.listed()):
             await doors.installation.platform.jobs.run_due()
             await asyncio.sleep(0.005)

@@ -357,21 +357,21 @@ def parent_of(pid: int) -> int:
 
 async def holds(what: Callable[[], bool]) -> None:
     """Wait until it holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not what():
             await asyncio.sleep(0.01)
 
 
 async def state_is(pid: int, state: str) -> None:
     """Wait until the process is in this state."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
             await asyncio.sleep(0.01)
 
 
 async def heard_of_child(pid: int) -> None:
     """Wait until no signal is on its way to the process, and it sleeps again."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while "SigPnd:\t0000000000000000" not in Path(f"/proc/{pid}/status").read_text():
             await asyncio.sleep(0.01)
     await state_is(pid, "S")
@@ -379,6 +379,6 @@ async def heard_of_child(pid: int) -> None:
 
 async def gone(path: Path) -> None:
     """Wait until the file is gone."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while path.exists():
             await asyncio.sleep(0.01)

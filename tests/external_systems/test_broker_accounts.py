@@ -51,7 +51,7 @@ class Client:
 
     async def hears(self, condition: Callable[[list[str]], bool]) -> None:
         """Wait until what came satisfies the condition."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(120):
             while not condition(self.applied):
                 await asyncio.sleep(0.01)
 

@@ -107,7 +107,7 @@ def publication(topic: str, payload: bytes) -> Publication:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -90,7 +90,7 @@ class Owner:
 
     async def agree(self) -> datetime | None:
         """Wait until the car has on what the terms say, and say until when that is."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while True:
                 await self.installation.rest()
                 state = await self.installation.platform.tables.entitlements.sync_state(VIN, SEATS)

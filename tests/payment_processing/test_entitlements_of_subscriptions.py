@@ -48,7 +48,7 @@ async def subscribes(owner: Owner) -> Subscription:
 
 
 async def stands(owner: Owner, subscription: UUID, state: SubscriptionState) -> Subscription:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             await owner.installation.rest()
             found = await owner.installation.platform.subscriptions.subscription(subscription)

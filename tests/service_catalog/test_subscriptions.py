@@ -131,7 +131,7 @@ async def test_a_vehicle_that_wakes_too_late_is_switched_off_again(
     await installation.until(subscription.id, lambda s: s.state is SubscriptionState.NOT_ACTIVATED)
 
     installation.fleet.wake(installation.fleet.cars[VIN], Manner(Behaviour.OBEYS))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while (
             await installation.tables.jobs.seconds_to_next(["activate", "deactivate"]) is not None
         ):

@@ -109,7 +109,7 @@ class Gateway:
 
     async def called(self, operation: str) -> Json:
         """Wait until a call has reached the gateway, and return the gateway's books then."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while True:
                 ledger = await self.ledger()
                 if any(call["operation"] == operation for call in ledger["calls"]):
@@ -153,7 +153,7 @@ class Receiver:
 
     async def until(self, event_type: str) -> Json:
         """Wait for the first webhook of a type and return its body."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while event_type not in self.types:
                 self.came.clear()
                 await self.came.wait()

@@ -95,7 +95,7 @@ async def test_a_program_that_cannot_unwind_ends_all_the_same() -> None:
 
 async def until_it_listens(port: int) -> None:
     """Wait until somebody listens there."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,27 +1,8 @@
-"""Authentication by `Authorization: Bearer <key>` and authorization by scope.
+"""Authentication by API key, authorization by scope, rate limits, and the call they admit.
 
-The seed's "Caller" column is a scope of the key (decision 18). Keys are random with 256 bits, so
-only their SHA-256 is stored. At startup the API writes the keys of CAAS_API_KEYS
-(`configured_keys`) to the Billing Database.
-
-Removing a key from the setting does not revoke it, because other processes may still start with it;
-`ApiKeys.revoke` does, permanently and within seconds everywhere. Configured keys belong to no
-account: they can propose but never approve (`caas.dual_control`).
-
-Rules a change must keep: keys are compared by digest in constant time; a key is looked up again
-after `REMEMBERED_SECONDS`; key values are never logged.
-
-Authentication and rate limits of incoming calls.
-
-A request with a valid key takes a token from the key's bucket; any other request takes one from its
-address: requests without a valid key, documentation pages, and webhooks until their signature is
-verified. Once an address has no tokens left, only recently validated keys are checked, so that
-guessing keys causes no queries.
-
-Rules a change must keep: load balancer probes are never limited; unauthenticated traffic does not
-lock out valid keys at the same address; nothing here waits.
-
-Parses the API keys in the setting CAAS_API_KEYS.
+A call sends `Authorization: Bearer <key>`. The seed's "Caller" column is a scope of the key
+(decision 18). Keys are random with 256 bits, so only their SHA-256 is stored. At startup the API
+writes the keys of CAAS_API_KEYS (`configured_keys`) to the Billing Database:
 
 CAAS_API_KEYS = name:scope+scope:key, name:scope:key, ...
 
@@ -32,10 +13,19 @@ CAAS_API_KEYS = name:scope+scope:key, name:scope:key, ...
   scope fleet.
 - key: 32 characters or more.
 
-Rules a change must keep: a key never appears in a repr or an error; the settings import this
-module, so it imports nothing of the API.
+Removing a key from the setting does not revoke it, because other processes may still start with it;
+`ApiKeys.revoke` does, permanently and within seconds everywhere. Configured keys belong to no
+account: they can propose but never approve (`caas.dual_control`).
 
-One API call: the request, its caller and its rate limit.
+A request with a valid key takes a token from the key's bucket; any other request takes one from its
+address: requests without a valid key, documentation pages, and webhooks until their signature is
+verified. Once an address has no tokens left, only recently validated keys are checked, so that
+guessing keys causes no queries.
+
+Rules a change must keep: keys are compared by digest in constant time; a key is looked up again
+after `REMEMBERED_SECONDS`; key values never appear in a log, a repr or an error; load balancer
+probes are never limited; unauthenticated traffic does not lock out valid keys at the same address;
+admission never waits; the settings import this module, so it imports nothing of the API.
 """
 
 import asyncio

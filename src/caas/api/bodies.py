@@ -1,4 +1,4 @@
-"""Decodes and validates request bodies into the struct of their operation.
+"""Decodes and validates bodies and queries into structs, and rejects personal data in free text.
 
 Rules a change must keep:
 
@@ -8,16 +8,10 @@ Rules a change must keep:
 4. An object with a duplicate key is rejected (RFC 8259, section 4; RFC 7493), because parsers
    differ in which value they use. Keys are compared after unescaping, at every depth; the error
    never echoes a card number.
-
-Decodes query parameters into the struct of their operation, as strictly as bodies.
-
-Rule a change must keep: unknown and repeated parameters are rejected, because an ignored filter
-returns more than the caller asked for.
-
-Rejects free text that identifies a customer (`caas.billing_database.free_text`).
-
-Rule a change must keep: all free text about a customer's payment, order or usage is checked here
-before it is stored; names and addresses belong in the customer's own fields.
+5. Unknown and repeated query parameters are rejected, because an ignored filter returns more than
+   the caller asked for.
+6. All free text about a customer's payment, order or usage is checked here before it is stored
+   (`caas.billing_database.free_text`); names and addresses belong in the customer's own fields.
 """
 
 import json

@@ -1,6 +1,7 @@
-"""What the operations of the API work with: the platform, and what the API keeps for itself.
+"""The dependencies of the API's operations: the platform, and what the API itself keeps.
 
-The API takes no decision: each operation checks who asks and what, and calls the subsystem.
+The API makes no decisions: each operation checks the caller and the request, and calls the
+subsystem.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from caas.platform import Platform
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What the calls of the API work with."""
+    """The dependencies of the API's operations."""
 
     platform: Platform
     settings: ApiSettings

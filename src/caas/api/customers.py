@@ -1,12 +1,10 @@
-"""Customers: personal data behind a pseudonymous id (decision 43).
+"""Customers: personal data behind a pseudonymous id (decision 43), and billing details.
 
-Rule a change must keep: names and addresses are returned only to keys that need them, and never
-appear in a path, a query, a problem or a log line.
+The billing details are the address and tax id for documents that name the customer.
 
-A customer's billing details: the address and tax id for documents that name the customer.
-
-Rule a change must keep: only keys that may see the customer read them, and they are not stored with
-an Idempotency-Key.
+Rules a change must keep: names and addresses are returned only to keys that need them, and never
+appear in a path, a query, a problem or a log line; billing details are returned only to keys that
+may see the customer, and are not stored with an Idempotency-Key.
 """
 
 from datetime import date, datetime

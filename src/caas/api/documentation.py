@@ -1,13 +1,11 @@
-"""GET /openapi.json and GET /docs: the same document for programs and people.
+"""GET /openapi.json, /docs and /problems: the API's documentation for programs and people.
 
-The HTML page is generated here without scripts: common viewers load theirs from other origins,
-which a payment system must not allow.
+/openapi.json and /docs are the same document. A page of /problems/{code} is the documentation
+behind a problem's `type` (RFC 9457); the pages are generated from the error classes, so every code
+has one. The HTML is generated here: common viewers load theirs from other origins, which a payment
+system must not allow.
 
-The HTML layout of the API's pages: static, without scripts or other origins.
-
-GET /problems/{code}: the documentation page behind a problem's `type` (RFC 9457).
-
-The pages are generated from the error classes, so every code has one.
+Rule a change must keep: the pages are static, without scripts or other origins.
 """
 
 from collections.abc import Sequence

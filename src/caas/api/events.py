@@ -1,11 +1,10 @@
-"""Domain events: read by position, or delivered as signed webhooks.
+"""Domain events, read by position or delivered as signed webhooks, and the audit log.
+
+The audit log, for export, records sign-ins and changes to keys, accounts and links.
 
 Rules a change must keep: a restricted key sees only its own events; subscriptions require the
-operations scope; a secret is returned once, when its subscription is created.
-
-The audit log for export: changes to keys, accounts and links, and sign-ins.
-
-Rule a change must keep: events are ordered by id, so that `after` continues the list.
+operations scope; a secret is returned once, when its subscription is created; audit events are
+ordered by id, so that `after` continues the list.
 """
 
 from datetime import datetime

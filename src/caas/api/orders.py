@@ -2,8 +2,6 @@
 
 Rule a change must keep: a caller sets the deposit, never the price; Order Management calculates the
 final payment.
-
-API representations of orders and their timelines.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,10 @@
-"""Operations on an existing payment: void, settlement, delivery, refund.
+"""Operations on an existing payment (void, settlement, delivery, refund) and payment requests.
 
-Rules a change must keep: each runs once per Idempotency-Key and first checks that the payment is
-visible to the caller; Payment Processing decides whether it is allowed.
+The request bodies of all payment calls (Internal Payment API) are defined here.
 
-Request bodies of the Internal Payment API.
-
-Rule a change must keep: amounts are whole minor units; no field accepts card data, and free text is
-scanned for it.
+Rules a change must keep: each operation runs once per Idempotency-Key and first checks that the
+payment is visible to the caller; Payment Processing decides whether it is allowed; amounts are
+whole minor units; no field accepts card data, and free text is scanned for it.
 """
 
 import base64

@@ -1,9 +1,7 @@
-"""The Service Catalog and one-time services (Diagrams 4 and 8).
+"""The Service Catalog and one-time services (Diagrams 4 and 8), with withdrawal (desistimiento).
 
 Rules a change must keep: a caller names a service and a duration, never a price; a service order is
 returned with its payment, because its state derives from it.
-
-Withdrawal (desistimiento) from a one-time service.
 """
 
 import re

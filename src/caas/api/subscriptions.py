@@ -1,6 +1,6 @@
-"""Subscriptions (Diagram 6, mes vencido), which are charged at month end.
+"""Subscriptions (Diagram 6, mes vencido) and their metered usage.
 
-Metered usage of subscriptions: records, cancellations and disputes.
+Subscriptions are charged at month end. Usage has records, cancellations and disputes.
 """
 
 from datetime import UTC, datetime

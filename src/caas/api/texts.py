@@ -1,12 +1,10 @@
-r"""Field types of bodies and queries, with their limits.
+r"""Field types of bodies and queries, and the patterns of external text with their descriptions.
+
+A pattern's description appears in error messages.
 
 Rules a change must keep: every text has a maximum length; text used in a path, a log line or
 another system's field has a restricted alphabet; amounts are whole minor units within
-`rules.money`.
-
-Regular expressions of external text, each with a description for error messages.
-
-Rule a change must keep: use \\A and \\Z, not ^ and $, which accept a trailing line feed.
+`rules.money`; patterns use \A and \Z, not ^ and $, which accept a trailing line feed.
 """
 
 from datetime import datetime

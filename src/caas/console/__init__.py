@@ -2,8 +2,8 @@
 
 The Corporate Intranet for dealership sales, the Web Platform and Mobile Application for customers,
 and the operations console, as server-rendered pages with htmx. `build_console` builds all of it,
-`combined` serves it from the same port as the API, `StaffAccounts` manages staff accounts.
+`combined` serves it on the same port as the API, `StaffAccounts` manages staff accounts.
 
-Rules a change must keep: pages make no business decisions, they call the platform; nothing is
-fetched from another origin, and there is no build step for the front end.
+Rules a change must keep: pages make no business decisions, they call the platform; pages load
+nothing from another origin; the front end has no build step.
 """

@@ -1,8 +1,8 @@
-"""The account page: password, other sessions and other accounts.
+"""The account page: password, other sessions and the person's other accounts.
 
-Rules a change must keep: a new password needs the old one, and ends every other session; nobody
-reaches an account from here but those that the same password opened at the sign-in, and none whose
-password is another one since.
+Rules a change must keep: a new password requires the old one and ends every other session; the page
+switches only to accounts that the same password opened at sign-in and whose password has not
+changed since.
 """
 
 from typing import Final
@@ -29,12 +29,12 @@ REFUSED: Final = 422
 
 
 async def account(console: Console, request: PageRequest) -> Response:
-    """Show what a person can change about their account."""
+    """Show the account settings."""
     return await _page(console, request, done=request.query.get("done", ""))
 
 
 async def change_password(console: Console, request: PageRequest) -> Response:
-    """Replace the password, and end every other session."""
+    """Change the password and end every other session."""
     account_id = str(request.by.account)
     this_try = await sign_in.begin(console, request, account_id, what="password")
     known = await console.accounts.get(request.by.account)
@@ -63,13 +63,13 @@ async def change_password(console: Console, request: PageRequest) -> Response:
 
 
 async def end_other_sessions(console: Console, request: PageRequest) -> Response:
-    """Sign out everywhere else."""
+    """End every other session of this account."""
     await console.sessions.end_others(request.by)
     return see_other("/account?done=sessions")
 
 
 async def switch(console: Console, request: PageRequest) -> Response:
-    """Go on as another customer that the same person is."""
+    """Switch to another account of the same person."""
     wanted = request.form.get("account", "")
     others = await other_accounts(console, request)
     other = next((one for one in others if str(one.id) == wanted), None)
@@ -83,14 +83,14 @@ async def switch(console: Console, request: PageRequest) -> Response:
 
 
 async def other_accounts(console: Console, request: PageRequest) -> list[OtherAccount]:
-    """Return the other accounts of the person who is signed in."""
+    """Return the other accounts of the signed-in person."""
     if not request.by.also:
         return []
     return await console.accounts.others(request.by.also, since=request.by.created_at)
 
 
 async def _known_words(console: Console, request: PageRequest) -> tuple[str, ...]:
-    """Return what says who is signed in: a login, or a name and an address."""
+    """Return the login, or the name and address, which the new password must not contain."""
     if request.by.customer is None:
         return (request.by.name,)
     customer = await console.platform.order_management.customer(request.by.customer)

@@ -1,8 +1,8 @@
 """The console as one ASGI application: all page routes behind the web middleware.
 
-Rules a change must keep: a page is reachable exactly when it stands in `ROUTES`; who may see it is
-asked before anything is read for it; a form counts only with its token and from our own pages, and
-a file is read only where a page takes one.
+Rules a change must keep: a page is reachable exactly when it is in `ROUTES`; the role is checked
+before any data is read for the page; a form is accepted only from our own site and with a valid
+form token; a file is read only where the route takes one.
 """
 
 from dataclasses import replace
@@ -57,10 +57,10 @@ REFUSED: Final = 422
 
 
 class PagesSite:
-    """How browsers are admitted and pages shown.
+    """Admits browser requests and shows pages.
 
-    In this order: how often, how large, who, from which site, with which form token, without any
-    card number. Then the page of the route.
+    Checks, in this order: rate limit, size, session and role, origin, form token, card numbers.
+    Then the page of the route runs.
     """
 
     name = "console"
@@ -74,7 +74,7 @@ class PagesSite:
         self.is_secure = console.settings.is_secure
 
     async def start(self) -> None:
-        """Need nothing before the first request."""
+        """Do nothing: pages need no preparation."""
 
     def begin(self, scope: Scope, headers: dict[bytes, bytes], request_id: str) -> PageRequest:
         """Create the page request from the head of an HTTP request."""
@@ -124,7 +124,7 @@ class PagesSite:
         return tuple(request.set_cookies)
 
     def finish(self, request: PageRequest, status: int, seconds: float) -> None:
-        """Record nothing: user actions are in the audit events."""
+        """Do nothing: user actions are recorded as audit events."""
 
     async def _shown(self, request: PageRequest, match: Match[PageRoute] | None) -> Response:
         if match is None:
@@ -136,7 +136,7 @@ class PagesSite:
         return await self._again(request, response) if response.shows_again else response
 
     async def _again(self, request: PageRequest, refusal: Response) -> Response:
-        """Show the page of a refused form again, with what was typed."""
+        """Show the page of a rejected form again, with its input."""
         path, _, asked = refusal.shows_again.partition("?")
         request.show_again(path, forms.read_query(asked.encode()))
         try:
@@ -181,9 +181,9 @@ def build_console(
 
 
 async def _read_file(request: PageRequest, receive: Receive) -> None:
-    """Read a form with a file, for a role that may use the page."""
+    """Read a form with a file if the role may use the page."""
     if request.session is None:
-        return  # Sent to sign in, with nothing of the file read.
+        return  # `_page` redirects to sign-in; the file stays unread.
     if request.session.role is not Role.OPERATIONS:
         raise NotYourPageError
     request.form, request.upload = await forms.read_upload(request, receive)
@@ -203,7 +203,7 @@ async def _page(console: Console, request: PageRequest, route: PageRoute) -> Res
 
 
 def _to_sign_in(request: PageRequest) -> Response:
-    """Redirect to the sign-in page; a fragment of a page redirects the whole page."""
+    """Redirect to the sign-in page; a fragment request redirects the whole page."""
     if request.is_partial:
         return Response(OK, b"", ((b"hx-refresh", b"true"),))
     if request.awaiting is not None:

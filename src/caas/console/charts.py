@@ -1,18 +1,12 @@
-"""SVG charts: horizontal bars, and columns over time.
+"""SVG graphics: bar and column charts, and Diagram 9 with the path of a payment.
 
-A chart is a picture of figures that stand beside it as text, so it says nothing of its own to a
-screen reader.
+Charts repeat figures that the page shows as text, so screen readers skip them. The states and
+arrows of the diagram come from `rules.payment_states`; this file only places them. An arrow that
+Diagram 9 does not have is drawn broken.
 
-Rules a change must keep: amounts of different currencies are never drawn against each other;
-a bar begins at zero, and what is not nothing is visible.
-
-Diagram 9 as SVG, with the path a payment has taken.
-
-The states and arrows are those of `rules.payment_states`; only their places on paper stand here.
-What the seed does not draw is a broken line.
-
-Rules a change must keep: every state has a place, every arrow of both tables is drawn; the picture
-tells nothing that the timeline below it does not tell as text.
+Rules a change must keep: amounts of different currencies never share a scale; a bar begins at zero,
+and a value other than zero is visible; every state has a place, and every arrow of both tables is
+drawn; the diagram shows nothing that the timeline below it does not state as text.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +22,7 @@ WIDTH_MIN: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: its name, its value as text, how wide it is in percent, and its colour."""
+    """A bar: name, value as text, width in percent and colour."""
 
     name: str
     text: str
@@ -39,7 +33,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Datum:
-    """A value to be drawn."""
+    """A value to draw."""
 
     name: str
     value: int
@@ -49,7 +43,7 @@ class Datum:
 
 
 def bars(data: Iterable[Datum]) -> list[Bar]:
-    """Return bars, each as wide as its share of the largest."""
+    """Return bars, each as wide as its share of the largest value."""
     known = list(data)
     largest = max((abs(datum.value) for datum in known), default=0)
     return [
@@ -59,7 +53,7 @@ def bars(data: Iterable[Datum]) -> list[Bar]:
 
 
 def columns(values: Sequence[int]) -> list[float]:
-    """Return heights in percent of the highest, for columns that stand side by side."""
+    """Return column heights in percent of the highest."""
     largest = max((abs(value) for value in values), default=0)
     return [_width(value, largest) for value in values]
 
@@ -80,12 +74,12 @@ COLUMN, ROW, BOX_WIDTH, BOX_HEIGHT, MARGIN = 198, 96, 164, 44, 8
 DIAGRAM_WIDTH: Final = 4 * COLUMN + BOX_WIDTH + 2 * MARGIN
 HEIGHT: Final = 2 * ROW + BOX_HEIGHT + 2 * MARGIN
 APART: Final = 14
-"""How far two arrows between the same two states stand apart."""
+"""The distance between two arrows that connect the same two states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A state on paper: `mark` is here, passed or nothing."""
+    """A state's position; `mark` is `here`, `passed` or empty."""
 
     state: PaymentState
     x: int
@@ -95,7 +89,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An arrow on paper."""
+    """An arrow's position."""
 
     x1: float
     y1: float
@@ -107,7 +101,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class StateDiagram:
-    """The picture."""
+    """Diagram 9 as positioned boxes and arrows."""
 
     boxes: list[Box]
     lines: list[Line]
@@ -118,7 +112,7 @@ class StateDiagram:
 
 
 def drawn(state: PaymentState, events: Sequence[TimelineEvent]) -> StateDiagram:
-    """Draw where a payment is and how it came there."""
+    """Draw the diagram with the payment's state and the path that led to it."""
     transitions = {(event.from_state, event.to_state) for event in events}
     passed = {event.to_state for event in events}
     boxes = [
@@ -148,7 +142,7 @@ def _corner(state: PaymentState) -> tuple[int, int]:
 
 
 def _line(source: PaymentState, target: PaymentState, *, beyond: bool, passed: bool) -> Line:
-    """Lead from the edge of one box to the edge of the other; ways back stand a little apart."""
+    """Connect the edges of two boxes; a return arrow is drawn a little aside."""
     (x1, y1), (x2, y2) = _corner(source), _corner(target)
     aside = APART if _has_way_back(source, target) and PLACES[source] > PLACES[target] else 0
     middle, half = BOX_WIDTH / 2, BOX_HEIGHT / 2

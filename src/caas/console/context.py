@@ -1,6 +1,6 @@
 """The dependencies of the pages: platform, settings, sessions and renderer.
 
-Pages decide nothing: they call the same functions of the same subsystems as the API does.
+Pages make no decisions: they call the same functions of the same subsystems as the API.
 
 Rule a change must keep: a page reaches a subsystem through the platform and never builds one.
 """
@@ -23,10 +23,10 @@ from caas.web.response import OK, Response, html
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Console:
-    """What the pages work with.
+    """The dependencies of the pages.
 
-    `simulators` where partners are simulated; `calendar` where the world is, time and all;
-    `letters` where messages stay on this machine instead of being sent.
+    `simulators` is set if partners are simulated, `calendar` if time is simulated too, and
+    `letters` if messages are kept on this machine instead of being sent.
     """
 
     platform: Platform
@@ -44,5 +44,5 @@ class Console:
     def page(
         self, request: PageRequest, template: str, *, status: int = OK, **values: object
     ) -> Response:
-        """Return a template, filled with values, in the language of the visit."""
+        """Return a page: the template with these values, in the language of the request."""
         return html(self.renderer.render(request, template, **values), status=status)

@@ -1,10 +1,10 @@
 """Routes of the Web Platform and Mobile Application (Diagram 1).
 
-Here is the way in to one's cars; a car and its purchase stand in `customer_order`, services in
-`customer_services`, money in `customer_payments`, the person's own settings in `account`.
+This file has the list of vehicles; `customer_order` has a vehicle and its purchase,
+`customer_services` the services, `customer_payments` the payments, `account` the settings.
 
-Rules a change must keep: a customer sees what is theirs and nothing else, and what is somebody
-else's is answered as if it did not exist.
+Rule a change must keep: customers see only their own data; an object of another customer gets the
+same response as one that does not exist.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ from caas.web.response import Response, see_other
 
 
 async def cars(console: Console, request: PageRequest) -> Response:
-    """Show the cars of all accounts that are this person's; the only one at once."""
+    """Show the vehicles of all of this person's accounts; a single one opens at once."""
     management = console.platform.order_management
     orders = await management.orders(customer=request.customer)
     others = [

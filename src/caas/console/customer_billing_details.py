@@ -1,13 +1,10 @@
-"""A customer's billing address and tax ID (record 123).
+"""A buyer's billing address and tax ID: the customer's page and the form fields (decision 123).
 
-Rule a change must keep: only its customer sees and changes them; what cannot be used is told beside
-the form, and nothing of it is kept.
+The fields appear on the customer's own page, before the final payment, and in the dealership's
+forms.
 
-Form fields for a buyer's address and tax ID.
-
-They stand on the customer's own page, before the final payment, and in the dealership's forms.
-
-Rule a change must keep: what was typed and refused is shown again, and nothing of it is kept.
+Rules a change must keep: on this page only the customer sees and changes the details; invalid input
+is shown again beside its error and is not stored.
 """
 
 from collections.abc import Mapping
@@ -27,37 +24,37 @@ CHARS_MAX: Final = 200
 
 
 def typed(form: Mapping[str, str]) -> dict[str, str]:
-    """Return what was typed into the fields, blanks around it left out."""
+    """Return the trimmed input of the fields."""
     entered = {name: " ".join(form.get(name, "").split())[:CHARS_MAX] for name in FIELDS}
     return {**entered, "country": entered["country"].upper()}
 
 
 def is_filled(entered: Mapping[str, str]) -> bool:
-    """Say whether anything was typed that other forms, or forms as they are shown, do not have."""
+    """Return whether the form has input beyond the values it was shown with."""
     return any(entered[name] for name in ("street", "postcode", "city", "tax_id"))
 
 
 def filled_in(request: PageRequest, action: str, known: BillingDetails | None) -> dict[str, str]:
-    """Return what the fields of the form to `action` show: what was typed, or what is known."""
+    """Return the values of the form to `action`: the rejected input, or the stored details."""
     return {name: request.typed(action, name, getattr(known, name, None) or "") for name in FIELDS}
 
 
 async def known_buyer(console: Console, customer: UUID) -> BillingDetails | None:
-    """Return what a customer said last."""
+    """Return the customer's latest billing details."""
     return await BillingDetailsRows(console.platform.tables.database).find(customer)
 
 
 async def lacks_tax_id(console: Console, dealership: str, entered: Mapping[str, str]) -> bool:
-    """Say whether a vehicle's invoice needs a tax id that was not typed."""
+    """Return whether the vehicle's invoice requires a tax id that is missing from the form."""
     rows = BillingDetailsRows(console.platform.tables.database)
     return not entered["tax_id"] and await rows.needs_tax_id(dealership)
 
 
 async def put_buyer(console: Console, customer: UUID, entered: Mapping[str, str]) -> None:
-    """Keep what was typed; documents issued from now on show it.
+    """Store the input; documents issued from now on show it.
 
     Raises:
-        UnknownCountryError, InvalidTaxIdError, InvalidBillingDetailsError: it cannot be used.
+        UnknownCountryError, InvalidTaxIdError, InvalidBillingDetailsError: it is invalid.
     """
     new = checked_details(**entered)
     await BillingDetailsRows(console.platform.tables.database).put(customer, new)
@@ -67,7 +64,7 @@ PATH: Final = "/billing-details"
 
 
 async def billing_details(console: Console, request: PageRequest) -> Response:
-    """Show what documents are made out to, to be changed."""
+    """Show the form for the customer's billing details."""
     details = filled_in(request, PATH, await known_buyer(console, request.customer))
     return console.page(
         request,
@@ -79,7 +76,7 @@ async def billing_details(console: Console, request: PageRequest) -> Response:
 
 
 async def put_billing_details(console: Console, request: PageRequest) -> Response:
-    """Keep what the customer says; what waited for it is issued."""
+    """Store the customer's billing details and issue the documents that waited for them."""
     entered = typed(request.form)
     return await acted(
         console, request, PATH, lambda: put_buyer(console, request.customer, entered)

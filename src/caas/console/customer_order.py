@@ -1,11 +1,11 @@
-"""A customer's car, its purchase (Diagram 3) and its withdrawal (desistimiento).
+"""A customer's vehicle, its purchase (Diagram 3) and its withdrawal (desistimiento).
 
-What a declined final payment costs is said before the customer goes to pay: there is no second
-attempt, and the reservation is lost (Diagram 3, "Critical Business Rule").
+A declined final payment loses the reservation, without a second attempt (Diagram 3, "Critical
+Business Rule").
 
-Rules a change must keep: the consequence stands on the page with the button, and has to be
-accepted; while the outcome is not known the page says that the car is held; whether a customer may
-withdraw is decided by Order Management alone.
+Rules a change must keep: the page with the payment button states this consequence, and the customer
+must accept it; while the outcome is unknown, the page says that the vehicle is held; only Order
+Management decides whether a customer may withdraw.
 """
 
 from typing import Final
@@ -32,12 +32,12 @@ REFUSED: Final = 422
 
 
 async def car(console: Console, request: PageRequest) -> Response:
-    """Show a car and its purchase, live."""
+    """Show a vehicle and its purchase, with live updates."""
     return await _page(console, request, "customer/car.html")
 
 
 async def car_live(console: Console, request: PageRequest) -> Response:
-    """Show the living part again, if anything has changed."""
+    """Return the live fragment if anything has changed."""
     view = await order_view(console, await own_order(console, request))
     if request.query.get("seen") == view.version:
         return nothing_new()
@@ -45,7 +45,7 @@ async def car_live(console: Console, request: PageRequest) -> Response:
 
 
 async def final_payment_form(console: Console, request: PageRequest) -> Response:
-    """Say what the final payment is and what a declined one costs, before anything is paid."""
+    """Show the amount of the final payment and the consequence of a decline, before payment."""
     view = await order_view(console, await own_order(console, request))
     if view.order.state is not OrderState.READY or view.is_being_paid:
         return see_other(f"/car/{view.order.id}")
@@ -53,7 +53,7 @@ async def final_payment_form(console: Console, request: PageRequest) -> Response
 
 
 async def final_payment(console: Console, request: PageRequest) -> Response:
-    """Begin the final payment; the customer goes on to the gateway's page."""
+    """Create the final payment and redirect to the gateway's page."""
     order = await own_order(console, request)
     stated = typed(request.form)
     refusal = await _refused_buyer(console, order, stated) if is_filled(stated) else None
@@ -79,7 +79,7 @@ async def final_payment(console: Console, request: PageRequest) -> Response:
 async def _refused_buyer(
     console: Console, order: Order, stated: dict[str, str]
 ) -> RefusedError | None:
-    """Keep what the customer says of where they are, or return why it cannot be used."""
+    """Store the customer's billing details, or return the error."""
     try:
         await put_buyer(console, order.customer, stated)
     except RefusedError as refusal:
@@ -88,7 +88,7 @@ async def _refused_buyer(
 
 
 async def withdrawal_form(console: Console, request: PageRequest) -> Response:
-    """Say what desistimiento means for this order."""
+    """Show the consequences of a withdrawal (desistimiento)."""
     view = await order_view(console, await own_order(console, request))
     if not console.platform.order_management.withdrawal.may_withdraw(view.order):
         raise CannotWithdrawError
@@ -103,7 +103,7 @@ async def withdrawal_form(console: Console, request: PageRequest) -> Response:
 
 
 async def withdraw(console: Console, request: PageRequest) -> Response:
-    """Withdraw from the order; everything that was paid goes back."""
+    """Withdraw from the order; all payments are refunded."""
     order = await own_order(console, request)
 
     async def work() -> str:
@@ -114,10 +114,10 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
 
 
 async def own_order(console: Console, request: PageRequest) -> Order:
-    """Return the order of the address, if it is the customer's.
+    """Return the order in the path if it is the customer's.
 
     Raises:
-        NothingHereError: there is none, or it belongs to another customer.
+        NothingHereError: it does not exist or belongs to another customer.
     """
     order_id: UUID = request.ids["order_id"]
     try:

@@ -1,28 +1,16 @@
-"""A customer's payments: list, details, and the redirect to the gateway.
+"""A customer's payments and documents: lists, details, gateway redirect and return, PDFs.
 
-Rules a change must keep: the address of the gateway's page is the one the gateway gave for this
-payment, and is shown to its customer alone; the life of a payment is told in plain words, without
-what only operations need.
+A customer who returns from the gateway's page has often just paid, before the gateway's webhook
+arrives. Until the outcome is known, the page says that the bank is confirming the payment.
 
-The return from the gateway's page: queries the gateway and shows the result.
+A subscription payment is for a month's invoice, or it verifies a payment method and belongs to the
+subscription itself. Invoices and credit notes are PDF files (decision 30).
 
-Whoever comes back has often paid a moment ago, and the gateway's webhook is still under way. Until
-it is known how the payment ended, the page says that it is being confirmed with the bank.
-
-Rules a change must keep: nobody who comes back is asked to pay again before the gateway was asked;
-the page reveals nothing about a payment, because anybody with the address can open it; it gives up
-after `LOOKS_MAX` looks and leads to what the payment is for.
-
-Names of what a customer's payments are for: car, service or subscription.
-
-A subscription's payment is for the invoice of a month, or it verifies a payment method and is for
-the subscription itself.
-
-Rule a change must keep: only what is the customer's own is looked at.
-
-A customer's invoices and credit notes, as PDF (decision 30).
-
-Rule a change must keep: an invoice is given to its customer alone, under its own number.
+Rules a change must keep: customers see only their own payments and documents, each document under
+its own number; the redirect uses the address that the gateway issued for this payment; the page
+describes a payment in plain words, without details for operations; the return page queries the
+gateway before it offers another payment, reveals nothing about the payment, because the address is
+open to everyone, and redirects to the payment's subject after `LOOKS_MAX` attempts.
 """
 
 from dataclasses import dataclass, field
@@ -46,23 +34,23 @@ from caas.web.response import NO_STORE, OK, Response, nothing_new, see_other
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """What a customer has: the names of all things, and which month belongs to what."""
+    """The names of a customer's purchases, and the subscription of each invoice."""
 
     names: dict[UUID, str] = field(default_factory=dict)
     subscriptions: frozenset[UUID] = frozenset()
     subscription_of_invoice: dict[UUID, UUID] = field(default_factory=dict)
 
     def view(self, payment: Payment) -> PaymentView:
-        """Return how a payment stands, and whether it only verified a payment method."""
+        """Return the payment's view, also for one that only verified a payment method."""
         return view_of(payment, verifies=payment.subject in self.subscriptions)
 
     def name(self, payment: Payment) -> str:
-        """Return what a payment is for, as its customer calls it."""
+        """Return the name of the payment's subject, as customers know it."""
         subject = self.subscription_of_invoice.get(payment.subject, payment.subject)
         return self.names.get(subject, "")
 
     def path(self, payment: Payment) -> str:
-        """Return the page of what a payment is for."""
+        """Return the path of the payment's subject."""
         match paid_for(payment.type):
             case PaidFor.ORDER:
                 return f"/car/{payment.subject}"
@@ -74,7 +62,7 @@ class Subjects:
 
 
 async def subjects_of(console: Console, request: PageRequest) -> Subjects:
-    """Return what a customer has, as far as their lists show it."""
+    """Return the purchases of a customer, as far as their lists show them."""
     platform, customer = console.platform, request.customer
     services = await platform.service_catalog.names(request.language)
     orders = await platform.order_management.orders(customer=customer)
@@ -103,7 +91,7 @@ async def to_gateway(console: Console, request: PageRequest) -> Response:
 
 
 async def payments(console: Console, request: PageRequest) -> Response:
-    """Show every payment, newest first."""
+    """List all payments, newest first."""
     listed = await console.platform.tables.payments.listed(
         customer=request.customer, before=request.place("before")
     )
@@ -118,12 +106,12 @@ async def payments(console: Console, request: PageRequest) -> Response:
 
 
 async def payment(console: Console, request: PageRequest) -> Response:
-    """Show a payment, its life and what was given back of it, live."""
+    """Show a payment, its events and its refunds, with live updates."""
     return await _shown(console, request, "customer/payment.html")
 
 
 async def payment_live(console: Console, request: PageRequest) -> Response:
-    """Show the living part again, if anything has changed."""
+    """Return the live fragment if anything has changed."""
     found = await own_payment(console, request)
     view = (await subjects_of(console, request)).view(found)
     if request.query.get("seen") == view.version:
@@ -150,10 +138,10 @@ async def _shown(console: Console, request: PageRequest, template: str) -> Respo
 
 
 async def own_payment(console: Console, request: PageRequest) -> Payment:
-    """Return the payment of the address, if it is the customer's.
+    """Return the payment in the path if it is the customer's.
 
     Raises:
-        NothingHereError: there is none, or it belongs to another customer.
+        NothingHereError: it does not exist or belongs to another customer.
     """
     payment_id: UUID = request.ids["payment_id"]
     try:
@@ -166,7 +154,7 @@ async def own_payment(console: Console, request: PageRequest) -> Payment:
 
 
 def _slug(event: TimelineEvent) -> str:
-    """Return the state an event led to as a key of the catalogue of words."""
+    """Return the target state of an event as a catalogue key."""
     return event.to_state.lower()
 
 
@@ -182,20 +170,20 @@ LOOKS_MAX: Final = 15
 
 
 async def returned(console: Console, request: PageRequest) -> Response:
-    """Have the gateway asked, and say so until its answer is there."""
+    """Query the gateway; until the outcome is known, show that the payment is being confirmed."""
     found = await console.platform.tables.payments.listed(subject=request.ids["subject"])
     if not found:
         raise NothingHereError
     looks = _looks(request)
     if not _waits_for_the_gateway(found[0]) or looks >= LOOKS_MAX:
-        return see_other(f"{_leads_to(found[0].type)}/{found[0].subject}")
+        return see_other(f"{_subject_page(found[0].type)}/{found[0].subject}")
     await console.platform.payment_processing.customer_returned(found[0].id)
     console.platform.jobs.wake()
     return console.page(request, "returned.html", again=f"{request.path}?looks={looks + 1}")
 
 
-def _leads_to(payment_type: PaymentType) -> str:
-    """Return the page of what payments of this type are for."""
+def _subject_page(payment_type: PaymentType) -> str:
+    """Return the path prefix of the page for payments of this type."""
     match payment_type:
         case PaymentType.RESERVATION:
             return "/paid"
@@ -226,7 +214,7 @@ KINDS: Final = {"paid": "good", "open": "busy", "declined": "bad"}
 
 
 async def invoices(console: Console, request: PageRequest) -> Response:
-    """Show invoices and credit notes, newest first."""
+    """List invoices and credit notes, newest first."""
     listed = await console.platform.invoices.invoices(customer=request.customer)
     return console.page(
         request,
@@ -239,7 +227,7 @@ async def invoices(console: Console, request: PageRequest) -> Response:
 
 
 async def invoice_pdf(console: Console, request: PageRequest) -> Response:
-    """Give an invoice as a file."""
+    """Return an invoice as a file."""
     invoice = await _own_invoice(console, request)
     pdf = await console.platform.invoices.pdf(invoice.id)
     disposition = f'attachment; filename="{pdf.name}"'.encode()
@@ -248,7 +236,7 @@ async def invoice_pdf(console: Console, request: PageRequest) -> Response:
 
 
 def first_day_of(key: str) -> date:
-    """Return the first day of a month that is written "2026-11"."""
+    """Return the first day of a month in the form "2026-11"."""
     month = Month.parse(key)
     return date(month.year, month.number, 1)
 

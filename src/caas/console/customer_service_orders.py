@@ -1,8 +1,8 @@
 """A customer's one-time service order: payment, activation, withdrawal.
 
-Rules a change must keep: the page says that nothing is charged until the car has confirmed, and
-says so again when it never did; what withdrawing means is said before it is done, and whether it is
-possible is decided by Payment Processing alone.
+Rules a change must keep: the page states that nothing is charged until the vehicle has confirmed,
+and states it again if the vehicle never did; the consequences of a withdrawal are shown before it;
+only Payment Processing decides whether it is possible.
 """
 
 from collections.abc import Awaitable, Callable
@@ -42,7 +42,7 @@ KINDS: Final = {"active": "good", "activating": "busy", "cancelled": "bad",
 
 @dataclass(frozen=True, slots=True)
 class ServiceOrderView:
-    """A bought service as pages show it; `withdrawal` where its customer may still look at that."""
+    """A service order as pages show it; `withdrawal` is set if the customer may see it."""
 
     order: ServiceOrder
     name: str
@@ -52,7 +52,7 @@ class ServiceOrderView:
 
     @property
     def slug(self) -> str:
-        """The key of the words for the state; what nobody knows yet is told as such."""
+        """The key of the state's text; an unknown outcome has its own."""
         paying = self.payment.situation if self.payment else None
         if self.order.state == AWAITING and paying is not None:
             return str(paying if paying in UNDER_WAY else Situation.PROCESSING)
@@ -66,22 +66,22 @@ class ServiceOrderView:
 
     @property
     def was_called_off(self) -> bool:
-        """Whether its customer withdrew before anything was charged."""
+        """Whether the customer withdrew before anything was charged."""
         return self.term is not None and self.term.claimed_because == DESISTIMIENTO
 
     @property
     def kind(self) -> str:
-        """Which colour the badge has."""
+        """The colour of the badge."""
         return KINDS.get(self.order.state, "busy")
 
     @property
     def price(self) -> Money:
-        """What it costs."""
+        """The price."""
         return Money(self.order.amount, self.order.currency)
 
     @property
     def version(self) -> str:
-        """What changes when anything of this changes."""
+        """A value that changes with everything the page shows."""
         until = self.order.active_until
         transitioned = int(until.timestamp()) if until else 0
         may = int(self.may_withdraw)
@@ -89,32 +89,32 @@ class ServiceOrderView:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything can still happen to it by itself."""
+        """Whether it may still change without an action of the customer."""
         return (
             self.payment is None
             or self.payment.situation not in AT_REST
-            or self.order.state == AWAITING  # it has not heard yet what became of its payment
+            or self.order.state == AWAITING  # the order does not know the outcome yet
         )
 
     @property
     def is_owed(self) -> bool:
-        """Whether it has ended and its refund failed, so that it may be asked for again."""
+        """Whether it ended and its refund failed, so that the customer may request it again."""
         return self.may_withdraw and self.order.state in {"withdrawn", "ended"}
 
     @property
     def may_withdraw(self) -> bool:
-        """Whether its customer may withdraw now."""
+        """Whether the customer may withdraw now."""
         return self.withdrawal is not None and self.withdrawal.is_open
 
 
 async def service_order(console: Console, request: PageRequest) -> Response:
-    """Show a bought service, live."""
+    """Show a service order, with live updates."""
     view = await own_service_order(console, request)
     return _order_page(console, request, view, "customer/service_order.html")
 
 
 async def service_order_live(console: Console, request: PageRequest) -> Response:
-    """Show the living part again, if anything has changed."""
+    """Return the live fragment if anything has changed."""
     view = await own_service_order(console, request)
     if request.query.get("seen") == view.version:
         return nothing_new()
@@ -122,7 +122,7 @@ async def service_order_live(console: Console, request: PageRequest) -> Response
 
 
 async def pay(console: Console, request: PageRequest) -> Response:
-    """Go on with an order whose payment was never asked for."""
+    """Continue an order whose payment was never requested."""
     order = (await own_service_order(console, request)).order
     if not await owns(console, request, order.vin):
         raise NothingHereError
@@ -137,7 +137,7 @@ async def pay(console: Console, request: PageRequest) -> Response:
 
 
 async def withdrawal_form(console: Console, request: PageRequest) -> Response:
-    """Say what withdrawing from a service means, before it is done."""
+    """Show the consequences of withdrawing from a service."""
     view = await own_service_order(console, request)
     if not view.may_withdraw or view.is_owed:
         return see_other(f"/service-orders/{view.order.id}")
@@ -152,7 +152,7 @@ async def withdrawal_form(console: Console, request: PageRequest) -> Response:
 
 
 async def withdraw(console: Console, request: PageRequest) -> Response:
-    """Withdraw from a service; its money and its term end together."""
+    """Withdraw from a service; its payments are refunded and its term ends at the same time."""
     order = (await own_service_order(console, request)).order
     path = f"/service-orders/{order.id}"
 
@@ -169,10 +169,10 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
 
 
 async def own_service_order(console: Console, request: PageRequest) -> ServiceOrderView:
-    """Return the service order of the address, if it is the customer's.
+    """Return the service order in the path if it is the customer's.
 
     Raises:
-        NothingHereError: there is none, or it belongs to another customer.
+        NothingHereError: it does not exist or belongs to another customer.
     """
     order_id: UUID = request.ids["order_id"]
     catalog = console.platform.service_catalog
@@ -194,14 +194,14 @@ async def own_service_order(console: Console, request: PageRequest) -> ServiceOr
 
 
 async def own_cars(console: Console, request: PageRequest) -> list[Order]:
-    """Return the orders whose cars were delivered to this customer."""
+    """Return the orders whose vehicles were delivered to this customer."""
     return await console.platform.order_management.orders(
         customer=request.customer, state=OrderState.DELIVERED
     )
 
 
 async def owns(console: Console, request: PageRequest, vin: str) -> bool:
-    """Whether a vehicle was delivered to this customer."""
+    """Return whether the vehicle was delivered to this customer."""
     return any(car.vin == vin for car in await own_cars(console, request))
 
 
@@ -214,7 +214,7 @@ def payment_of(console: Console, request: PageRequest, order: ServiceOrder) -> P
 async def pays_once(
     console: Console, request: PageRequest, ordered: Callable[[], Awaitable[PaymentRequest]]
 ) -> Response:
-    """Ask for a payment as often as its form is sent, once, and go on to pay it."""
+    """Request a payment once per submitted form, and continue to the payment."""
 
     async def work() -> str:
         pay = console.platform.payment_processing.initiate_service_payment
@@ -225,7 +225,7 @@ async def pays_once(
 
 
 async def _behind(console: Console, view: ServiceOrderView) -> list[Term]:
-    """Return what moves up when a term ends: what was bought after it."""
+    """Return the terms bought after this one, which move up when it ends."""
     order = view.order
     if order.active_until is None:
         return []

@@ -1,7 +1,7 @@
-"""One-time services (Diagram 4): choose service and duration for a car, extend what runs.
+"""One-time services (Diagram 4): choose a service and a duration, or extend a running one.
 
-Rules a change must keep: services are bought for a car that was delivered to this customer; the
-price is the catalogue's; what runs is extended and never offered as new.
+Rules a change must keep: services are sold only for a vehicle that was delivered to this customer;
+the price is the catalogue's; a running service is extended and never offered as new.
 """
 
 from dataclasses import dataclass
@@ -41,25 +41,25 @@ PAST_SHOWN: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A service of the catalogue, and how it stands in each of the customer's cars."""
+    """A service of the catalogue and its state in each of the customer's vehicles."""
 
     service: Service
     standings: list[EntitlementView]
 
     @property
     def is_new(self) -> bool:
-        """Whether there is a car that does not have it."""
+        """Whether at least one vehicle lacks the service."""
         return not self.standings or any(one.standing is Standing.FREE for one in self.standings)
 
     @property
     def follows(self) -> EntitlementView | None:
-        """The paid term that it could follow, in a car that has it already."""
+        """The paid term that a purchase would extend, in a vehicle that has the service."""
         return next((one for one in self.standings if one.standing is Standing.EXTENDS), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The customer's cars, the one that a page is about, and a service in it."""
+    """The customer's vehicles, the selected one, and a service in it."""
 
     cars: list[Order]
     car: Order | None
@@ -67,7 +67,7 @@ class Chosen:
 
 
 async def services(console: Console, request: PageRequest) -> Response:
-    """Show what the customer's cars have, by service, and what else can be bought for them."""
+    """Show the services in the customer's vehicles, and those that can be bought."""
     catalog = console.platform.service_catalog
     cars = await own_cars(console, request)
     views = [
@@ -106,12 +106,12 @@ async def services(console: Console, request: PageRequest) -> Response:
 
 
 async def service(console: Console, request: PageRequest) -> Response:
-    """Show one service in one car: how it stands, its durations and prices."""
+    """Show one service in one vehicle: its state, durations and prices."""
     return await _service_page(console, request, request.query.get("vin", ""))
 
 
 async def buy(console: Console, request: PageRequest) -> Response:
-    """Write the order down and go on to pay for it; what stands in the way is shown."""
+    """Store the order and continue to its payment; show what prevents the purchase."""
     offer = await _in_catalogue(console, request)
     if not _is_sold(offer):
         raise NothingHereError
@@ -137,14 +137,14 @@ async def buy(console: Console, request: PageRequest) -> Response:
 async def entitlements_of(
     console: Console, request: PageRequest, vin: str
 ) -> dict[str, EntitlementView]:
-    """Return, by service, what is offered for one of the customer's cars, or lasts in it."""
+    """Return the services that are sold for, or active in, one of the customer's vehicles."""
     return await entitlements_in(console, vin, customer=request.customer, language=request.language)
 
 
 async def chosen(console: Console, request: PageRequest, code: str, *, vin: str) -> Chosen:
-    """Return the car that a page about a service is for, and how the service stands in it.
+    """Return the vehicle that the page is about, and the state of the service in it.
 
-    The car is the one asked for, else one that lacks the service.
+    It is the vehicle in the query, else one that lacks the service.
     """
     cars = await own_cars(console, request)
     views = [
@@ -157,7 +157,7 @@ async def chosen(console: Console, request: PageRequest, code: str, *, vin: str)
 
 
 def lowest_price(service: Service) -> Money:
-    """Return what a service costs at least."""
+    """Return the lowest price of a service."""
     return Money(min(price["amount"] for price in service.prices), service.currency)
 
 

@@ -1,18 +1,13 @@
-"""Subscriptions (Diagram 6): subscribe, see the use so far and the next charge, end it.
+"""Subscriptions (Diagram 6): subscribe, view usage and next charge, change payment method, end.
 
-A subscription is charged after each month (mes vencido) to something the customer has paid with
-before; which one is chosen here, and the customer says yes to it.
+A subscription is charged after each month (mes vencido) to a payment method that the customer has
+used before; the customer selects it here and consents to it. To change it (decision 70), the
+customer selects another one used before, or enters a card at the gateway; either is verified with a
+small hold before anything is charged to it.
 
-Rules a change must keep: a token never goes to the browser, it is named by the payment it was used
-for; what a failed charge means is said before subscribing; ending takes effect at once.
-
-Changes the payment method of a subscription (decision 70).
-
-The customer takes one that was used before, or types a card at the gateway; either is verified with
-a small hold before anything is charged to it.
-
-Rules a change must keep: a token never goes to the browser, it is named by the payment it was used
-for; nothing is said to have changed before it has.
+Rules a change must keep: a token never reaches the browser, and a payment method is identified by
+the payment it was used for; the consequence of a failed charge is shown before subscribing; ending
+takes effect at once; the page reports a changed payment method only after the change.
 """
 
 from dataclasses import dataclass
@@ -57,8 +52,8 @@ MOVING: Final = frozenset({SubscriptionState.VERIFYING, SubscriptionState.ACTIVA
 class SubscriptionView:
     """A subscription as pages show it.
 
-    `check` is the last verification of a payment method for it, `to_confirm` a month that waits
-    for the customer at the gateway.
+    `check` is the last verification of a payment method for it, `to_confirm` a month's invoice that
+    the customer must confirm at the gateway.
     """
 
     subscription: Subscription
@@ -68,7 +63,7 @@ class SubscriptionView:
 
     @property
     def slug(self) -> str:
-        """The key of the words for the state; a month that was not paid has its own."""
+        """The key of the state's text; an unpaid month has its own."""
         if self.subscription.cancelled_because == "withdrawal":
             return "withdrawn"
         unpaid = self.subscription.cancelled_because == "payment failed"
@@ -76,17 +71,17 @@ class SubscriptionView:
 
     @property
     def kind(self) -> str:
-        """Which colour the badge has."""
+        """The colour of the badge."""
         return KINDS.get(self.subscription.state, "busy")
 
     @property
     def fee(self) -> Money:
-        """What it costs each month."""
+        """The monthly fee."""
         return Money(self.subscription.monthly_fee, self.subscription.currency)
 
     @property
     def is_open(self) -> bool:
-        """Whether anything can still happen to it within moments."""
+        """Whether a change is imminent."""
         switching_off = (
             self.subscription.state is SubscriptionState.CANCELLED
             and self.subscription.activated_at is not None
@@ -98,12 +93,12 @@ class SubscriptionView:
 
     @property
     def may_change_method(self) -> bool:
-        """Whether another payment method could take over."""
+        """Whether the payment method may be changed."""
         return self.subscription.state in {SubscriptionState.ACTIVE, SubscriptionState.ACTIVATING}
 
     @property
     def version(self) -> str:
-        """What changes when anything of this changes."""
+        """A value that changes with everything the page shows."""
         month = self.to_confirm[1].version if self.to_confirm else 0
         check = self.check.version if self.check else 0
         switched_off = int(self.subscription.deactivated_at is not None)
@@ -111,13 +106,13 @@ class SubscriptionView:
 
 
 async def subscribe_form(console: Console, request: PageRequest) -> Response:
-    """Show what a subscription costs, and what it can be charged to."""
+    """Show the price of a subscription and the payment methods that can be charged."""
     offer = await _offered(console, request)
     return await _form_page(console, request, offer, vin=request.query.get("vin", ""))
 
 
 async def subscribe(console: Console, request: PageRequest) -> Response:
-    """Subscribe, charging to what the customer has chosen."""
+    """Subscribe with the chosen payment method."""
     offer = await _offered(console, request)
     vin = request.form.get("vin", "")
     chosen = [
@@ -143,12 +138,12 @@ async def subscribe(console: Console, request: PageRequest) -> Response:
 
 
 async def subscription(console: Console, request: PageRequest) -> Response:
-    """Show a subscription, its use so far and its next charge."""
+    """Show a subscription, its usage so far and its next charge."""
     return await _page(console, request, "customer/subscription.html")
 
 
 async def subscription_live(console: Console, request: PageRequest) -> Response:
-    """Show the living part again, if anything has changed."""
+    """Return the live fragment if anything has changed."""
     view = await own_subscription(console, request)
     if request.query.get("seen") == view.version:
         return nothing_new()
@@ -156,7 +151,7 @@ async def subscription_live(console: Console, request: PageRequest) -> Response:
 
 
 async def end_form(console: Console, request: PageRequest) -> Response:
-    """Say what ending a subscription means."""
+    """Show the consequences of ending a subscription."""
     view = await own_subscription(console, request)
     free = await console.platform.subscriptions.withdraws_now(view.subscription.id)
     return console.page(
@@ -165,7 +160,7 @@ async def end_form(console: Console, request: PageRequest) -> Response:
 
 
 async def end(console: Console, request: PageRequest) -> Response:
-    """End a subscription; the car switches the service off."""
+    """End a subscription; the vehicle deactivates the service."""
     view = await own_subscription(console, request)
 
     async def work() -> str:
@@ -176,10 +171,10 @@ async def end(console: Console, request: PageRequest) -> Response:
 
 
 async def own_subscription(console: Console, request: PageRequest) -> SubscriptionView:
-    """Return the subscription of the address, if it is the customer's.
+    """Return the subscription in the path if it is the customer's.
 
     Raises:
-        NothingHereError: there is none, or it belongs to another customer.
+        NothingHereError: it does not exist or belongs to another customer.
     """
     subscription_id: UUID = request.ids["subscription_id"]
     found = await console.platform.subscriptions.find(subscription_id)
@@ -198,7 +193,7 @@ async def own_subscription(console: Console, request: PageRequest) -> Subscripti
 async def _to_confirm(
     console: Console, subscription: Subscription
 ) -> tuple[Invoice, PaymentView] | None:
-    """Return the month that waits for the customer at the gateway, if one does."""
+    """Return the invoice that the customer must confirm at the gateway, or None."""
     for invoice in await console.platform.invoices.invoices(subject=subscription.id):
         if invoice.state == OPEN and invoice.last_payment is not None:
             view = view_of(await console.platform.tables.payments.get(invoice.last_payment))
@@ -224,7 +219,7 @@ async def _page(console: Console, request: PageRequest, template: str) -> Respon
 
 
 async def _begins(console: Console, subscription: Subscription) -> datetime | None:
-    """Return from when a subscription counts, while what was paid before it still runs."""
+    """Return the start of a subscription that is scheduled after an earlier paid term, or None."""
     terms = await console.platform.tables.entitlements.terms(subscription.vin, subscription.service)
     ahead = (one for one in terms if one.subscription == subscription.id)
     return next((one.starts_at for one in ahead if one.status == "scheduled"), None)
@@ -257,7 +252,7 @@ async def _form_page(
 
 
 async def used_methods(console: Console, request: PageRequest) -> list[UsedMethod]:
-    """Return what the customer has paid with before."""
+    """Return the payment methods that the customer has used before."""
     return await PaymentMethods(console.platform.tables.database).used_by(request.customer)
 
 
@@ -286,7 +281,7 @@ NEW: Final = "new"
 
 
 async def payment_method_form(console: Console, request: PageRequest) -> Response:
-    """Show what a subscription could be charged to from now on."""
+    """Show the payment methods that the subscription could use."""
     view = await own_subscription(console, request)
     if not view.may_change_method:
         return see_other(f"/subscriptions/{view.subscription.id}")
@@ -294,7 +289,7 @@ async def payment_method_form(console: Console, request: PageRequest) -> Respons
 
 
 async def change_payment_method(console: Console, request: PageRequest) -> Response:
-    """Have the chosen payment method verified; the customer goes on to the gateway if need be."""
+    """Request verification of the chosen method; redirect to the gateway if it requires that."""
     view = await own_subscription(console, request)
     chosen = request.form.get("method", "")
     tokens = {str(one.payment_id): one.token for one in await _others(console, request, view)}
@@ -313,7 +308,7 @@ async def change_payment_method(console: Console, request: PageRequest) -> Respo
 async def _others(
     console: Console, request: PageRequest, view: SubscriptionView
 ) -> list[UsedMethod]:
-    """Return what the customer has paid with, but for what is charged already."""
+    """Return the customer's payment methods except the current one."""
     used = await used_methods(console, request)
     return [method for method in used if method.token != view.subscription.payment_method]
 

@@ -1,9 +1,9 @@
 """View model of a service in a vehicle: active period, extensions, purchase options.
 
-Consecutive purchases are shown as one service that is active until a day.
+Consecutive purchases appear as one service with one end date.
 
-Rules a change must keep: the terms decide, and no order; what is somebody else's is neither named
-nor linked; what stands in the way of a purchase here is what the database refuses.
+Rules a change must keep: the view derives from terms, never from orders; terms of other customers
+are neither named nor linked; the page rejects a purchase for the same reasons as the database.
 """
 
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ IN_THE_WAY: Final[tuple[type[RefusedError], ...]] = (
     OrderUsedError,
     LivePaymentError,
 )
-"""Refusals that a page about the service explains better than any error page."""
+"""Errors that the page of the service explains better than an error page."""
 WAITING: Final = frozenset({"pending", "activating"})
 GRANTED: Final = frozenset({"running", "scheduled"})
 
@@ -53,10 +53,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntitlementView:
-    """A service in a vehicle as pages show it to `customer`; `terms` are what lasts of it.
+    """A service in a vehicle as `customer` sees it; `terms` are its current and future terms.
 
-    `at_gateway` is the payment of the customer's pending purchase while it can be gone on with,
-    `days` the shortest duration that the service is sold for.
+    `at_gateway` is the payment of the customer's pending purchase while it can be continued, `days`
+    the shortest duration on sale.
     """
 
     vin: str
@@ -70,7 +70,7 @@ class EntitlementView:
 
     @property
     def granted(self) -> list[Term]:
-        """What runs, or will."""
+        """The running and scheduled terms."""
         return [term for term in self.terms if term.status in GRANTED]
 
     @property
@@ -80,24 +80,24 @@ class EntitlementView:
 
     @property
     def subscription(self) -> Term | None:
-        """The subscription that runs without end, or will."""
+        """The open-ended subscription, running or scheduled."""
         return next((term for term in self.granted if term.ends_at is None), None)
 
     @property
     def until(self) -> datetime | None:
-        """Until when it is paid for; None when nothing is."""
+        """The end of the paid period, or None."""
         return max((term.ends_at for term in self.granted if term.ends_at), default=None)
 
     @property
     def begins(self) -> datetime | None:
-        """From when it will run; None when it runs, or nothing was bought."""
+        """The start of the period; None if it is running or nothing was bought."""
         if not self.granted or any(term.status == "running" for term in self.granted):
             return None
         return min(term.starts_at for term in self.granted if term.starts_at)
 
     @property
     def standing(self) -> Standing:
-        """What can be done about it."""
+        """What the customer can do about it."""
         if self.pending is not None:
             return Standing.PENDING
         if self.subscription is not None:
@@ -108,7 +108,7 @@ class EntitlementView:
 
     @property
     def slug(self) -> str:
-        """The key of the word for the badge."""
+        """The key of the badge's text."""
         if self.begins:
             return "scheduled"
         if self.granted:
@@ -117,19 +117,19 @@ class EntitlementView:
 
     @property
     def kind(self) -> str:
-        """Which colour the badge has."""
+        """The colour of the badge."""
         return {"active": "good"}.get(self.slug, "busy")
 
     @property
     def path(self) -> str:
-        """The customer's page of it."""
+        """The path of the customer's page."""
         subscription = self.subscription
         if subscription and subscription.customer == self.customer and self.until is None:
             return f"/subscriptions/{subscription.subscription}"
         return f"/services/{self.service}?vin={self.vin}"
 
     def path_of(self, term: Term) -> str | None:
-        """Return the customer's page of a term; None when it is somebody else's."""
+        """Return the path of a term's page; None if the term is another customer's."""
         if term.customer != self.customer:
             return None
         if term.subscription:
@@ -137,7 +137,7 @@ class EntitlementView:
         return f"/service-orders/{term.service_order}"
 
     def extended(self, days: int) -> datetime | None:
-        """Return until when it runs with so many days more; None when nothing runs now."""
+        """Return the end date after an extension by `days`; None if nothing is running."""
         return self.until + timedelta(days=days) if self.until else None
 
 
@@ -147,7 +147,7 @@ Entitlements = dict[str, EntitlementView]
 async def entitlements_in(
     console: Console, vin: str, *, customer: UUID, language: str
 ) -> Entitlements:
-    """Return, by service, what is offered for a vehicle or lasts in it, as a customer sees it."""
+    """Return the services sold for, or active in, a vehicle, as a customer sees them."""
     platform = console.platform
     names = await platform.service_catalog.names(language)
     offered = {one.code: one for one in await platform.service_catalog.services()}
@@ -171,7 +171,7 @@ def _shortest(service: Service) -> int | None:
 
 
 async def _at_gateway(console: Console, terms: list[Term], customer: UUID) -> UUID | None:
-    """Return the payment of a pending purchase that waits for its customer at the gateway."""
+    """Return the payment of a pending purchase that the customer can continue at the gateway."""
     for term in terms:
         if term.status == "pending" and term.service_order and term.customer == customer:
             paying = last_of(await payments_of(console, term.service_order), PaymentType.SERVICE)
@@ -182,7 +182,7 @@ async def _at_gateway(console: Console, terms: list[Term], customer: UUID) -> UU
 
 @dataclass(frozen=True, slots=True)
 class VehicleService:
-    """A service of a vehicle as staff see it: what was sold, what should be on, what is."""
+    """A service of a vehicle as staff see it: what was sold, target state, reported state."""
 
     name: str
     state: SyncState
@@ -192,7 +192,7 @@ class VehicleService:
 async def services_of_vehicle(
     console: Console, vin: str, *, language: str, customer: UUID | None = None
 ) -> list[VehicleService]:
-    """Return every service that was sold for a vehicle; to one customer, when there is one."""
+    """Return every service sold for a vehicle, or only those sold to one customer."""
     entitlements = console.platform.tables.entitlements
     names = await console.platform.service_catalog.names(language)
     terms = [term for term in await entitlements.terms(vin) if customer in (None, term.customer)]

@@ -1,10 +1,10 @@
 """Error pages with a localized title, explanation and link.
 
-The words of an error stand under `error.<code>`; an error without words of its own is told by its
-kind. An error of ours says nothing of the inside and gives the number to quote.
+The text of an error has the key `error.<code>`; an error without its own text uses that of its
+kind. The page of an internal error reveals no details and shows the request id to quote.
 
-Rules a change must keep: a part of a page that fails never shows a page within the page; what was
-typed in and refused is not shown again here.
+Rules a change must keep: an error in a fragment never nests a page in the page; rejected input is
+not shown again here.
 """
 
 import math
@@ -17,7 +17,7 @@ from caas.web.response import FAILURES_FROM, Response, html
 
 
 def message_of(console: Console, request: PageRequest, error: CaasError) -> tuple[str, str]:
-    """Return an error's title and what a person can do about it."""
+    """Return an error's title and what the reader can do about it."""
     t = console.renderer.translator(request.language)
     key = error.code
     if not t.knows(f"error.{key}.title"):
@@ -28,7 +28,7 @@ def message_of(console: Console, request: PageRequest, error: CaasError) -> tupl
 
 
 def error_page(console: Console, request: PageRequest, error: CaasError) -> Response:
-    """Return the page that tells of an error."""
+    """Return the page for an error."""
     status, wait = error.http_status, _wait_seconds(error)
     headers = error.headers if isinstance(error, CallRefusedError) else ()
     later = tuple(header for header in headers if header != CLOSE)
@@ -48,7 +48,7 @@ def error_page(console: Console, request: PageRequest, error: CaasError) -> Resp
 
 
 def _wait_seconds(error: CaasError) -> int | None:
-    """Return how long to wait before trying again, where an error says so."""
+    """Return the retry delay in seconds if the error has one."""
     wait = error.facts.get("retry_after_seconds")
     return wait if isinstance(wait, int) else None
 

@@ -1,25 +1,18 @@
-"""Runs a form action once and shows refusals on the page of the form.
+"""Form actions: executed once, with errors on the form's page and confirmation pages.
 
-What was typed stays in its fields: the page is shown again, filled in.
+A rejected form is shown again with its input. Every form that changes something carries a key, so
+that a double click, a reload, a second tab or the back button executes it once: the first
+submission runs, every other one is redirected to the result of the first, even while that is still
+in progress.
 
-Rules a change must keep: what a room refuses changed nothing and is told in the reader's language;
-where the browser goes afterwards is a path of ours and never one that came in with the form.
+A page links, or first submits its form, to a confirmation page for an action that cannot be undone.
+The confirming form is alone there, at the page's own address, with the earlier input.
 
-Idempotent form submissions: double click, reload, two tabs, back button.
-
-Every form that changes something carries a key of its own. The first time it is done; every other
-time the browser is sent where the first one was, also while the first is still under way.
-
-Rules a change must keep: a key belongs to the person who got the form; a wait for the first has a
-limit.
-
-Confirmation pages before actions that cannot be undone.
-
-A page that offers such an act leads here by a link, or sends its form here first; the form that
-does it stands here alone, at the address the page itself has, with what was filled in before.
-
-Rules a change must keep: nothing is done by opening it; it says what follows and what does not come
-back; the way back is as near as the act.
+Rules a change must keep: a rejected action changes nothing and is reported in the reader's
+language; the redirect goes to a path of ours, never to one from the form; a key belongs to the
+person who received the form; the wait for the first submission has a limit; opening a confirmation
+page changes nothing; it states the consequences and what cannot be undone; the link back is as near
+as the action.
 """
 
 import hashlib
@@ -51,15 +44,15 @@ _NOT_COMPARED: Final = frozenset({KEY, "form_token"})
 
 
 def new_key() -> str:
-    """Return the key of a form that is about to be shown."""
+    """Return a key for a new form."""
     return str(new_id())
 
 
 def keyed(request: PageRequest) -> KeyedRequest:
-    """Return what a form asks for, under the key it carries.
+    """Return the content of a form under its key.
 
     Raises:
-        MalformedFormError: it has none.
+        MalformedFormError: it has no key.
     """
     key = request.form.get(KEY, "")
     if _KEY.fullmatch(key) is None:
@@ -73,11 +66,11 @@ def keyed(request: PageRequest) -> KeyedRequest:
 async def once(
     console: Console, request: PageRequest, work: Callable[[], Awaitable[str]]
 ) -> Response:
-    """Do what a form says, unless it was done; `work` returns the path to go on at.
+    """Execute a form's action once per key; `work` returns the path to redirect to.
 
     Raises:
-        KeyReusedError: the form was sent before with other content.
-        InFlightError: the first is still running after `FIRST_SECONDS_MAX`.
+        KeyReusedError: the key was submitted before with other content.
+        InFlightError: the first submission is still running after `FIRST_SECONDS_MAX`.
     """
 
     async def respond() -> Response:
@@ -99,9 +92,9 @@ async def initiated(
     initiate: Initiate,
     ordered: Callable[[], Awaitable[PaymentRequest]],
 ) -> Payment:
-    """Ask for the payment that a form wants; a form that was cut off and comes again has it.
+    """Request the payment of a form; a repeated submission gets the payment of the first.
 
-    `ordered` writes down what is paid for, and is left out when the payment is there already.
+    `ordered` stores the order; it is not called if the payment exists already.
     """
     return await idempotency.checkout(console.platform.tables, keyed(request), initiate, ordered)
 
@@ -109,7 +102,7 @@ async def initiated(
 def asked_for(
     console: Console, request: PageRequest, subject: UUID, *, customer: UUID, due: Money
 ) -> PaymentRequest:
-    """Return the payment a form asks for on the gateway's own page, from which people return."""
+    """Return the request for a payment on the gateway's hosted page, with its return address."""
     return PaymentRequest(
         subject=subject,
         customer=customer,
@@ -127,7 +120,7 @@ def _replayed(stored: StoredAnswer) -> Response:
 async def acted(
     console: Console, request: PageRequest, path: str, act: Callable[[], Awaitable[object]]
 ) -> Response:
-    """Do what a form says, and go back to `path`; a refused form is shown there as it was sent."""
+    """Execute a form's action and redirect to `path`, which shows a rejected form again."""
 
     async def work() -> str:
         await act()
@@ -143,14 +136,14 @@ async def acted(
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """What became of the form before this page: done, or the code of a refusal with words."""
+    """The result of the previous form: done, or the error code of its rejection."""
 
     done: bool
     refused: str
 
 
 def form_result(console: Console, request: PageRequest) -> After:
-    """Return what a page says about the form before it."""
+    """Return the result of the previous form, for display."""
     t = console.renderer.translator(request.language)
     code = request.query.get("refused", "")
     known = code if t.knows(f"error.{code}.title") else "refused" if code else ""
@@ -173,28 +166,28 @@ SECTIONS: Final = {
     "seal": "/operations/reconciliation",
     "take_back": "/intranet/orders",
 }
-"""What is asked about, and under which part of the navigation."""
+"""What is confirmed, and the navigation section it belongs to."""
 
 CONFIRMED: Final = "confirmed"
 
 
 def seen(amount: int) -> dict[str, str]:
-    """Return the field that says which amount, in minor units, the page that asks has shown."""
+    """Return the field with the amount, in minor units, that the confirmation page showed."""
     return {CONFIRMED: str(amount)}
 
 
 def has_seen(request: PageRequest, amount: int) -> bool:
-    """Say whether this very amount was shown back before."""
+    """Return whether the confirmation page showed this amount."""
     return request.form.get(CONFIRMED) == str(amount)
 
 
 def is_confirmed(request: PageRequest) -> bool:
-    """Say whether the form that was sent is the one of the page that asks."""
+    """Return whether the form was submitted from the confirmation page."""
     return CONFIRMED in request.form
 
 
 def is_to_ask(request: PageRequest, proposed_account: UUID | None) -> bool:
-    """Return whether to ask a second person: once, and only one who may decide."""
+    """Return whether to show the confirmation page: once, and never to the person who proposed."""
     return not is_confirmed(request) and proposed_account != request.by.account
 
 
@@ -207,9 +200,9 @@ def asks(
     name: str,
     fields: Mapping[str, str] | None = None,
 ) -> Response:
-    """Ask whether `what` shall be done to what has this name; `back` is where we come from.
+    """Return the page that confirms the action `what` on the object `name`; `back` is the way back.
 
-    `fields` were filled in before, and are sent again with the answer.
+    `fields` were entered before and are submitted again with the confirmation.
     """
     return console.page(
         request, "confirmation.html", what=what, section=SECTIONS[what], name=name, back_to=back,

@@ -1,15 +1,10 @@
-"""Localized formats of amounts, dates and times.
+"""Localized formats of amounts, dates and times, and amounts as typed in a language.
 
-Rules a change must keep: an amount is shown with its currency and never rounded; a moment is shown
-in the market's time zone.
+"10.5" is ten and a half in English, "10,5" in Spanish.
 
-Parses amounts of money as typed in the language of the page.
-
-"10.5" is ten and a half in English and "10,5" in Spanish, as people write it.
-
-Rules a change must keep: what could be meant in two ways is refused, never guessed: "1.000" is a
-thousand in Spanish and no amount of euros in English; nothing is rounded; an amount that was typed
-is shown back as it was read before it counts.
+Rules a change must keep: an amount is shown with its currency and never rounded; a time is shown in
+the market's time zone; ambiguous input is rejected, never guessed ("1.000" is a thousand in Spanish
+and no amount of euros in English); a typed amount is shown as parsed before it takes effect.
 """
 
 import re
@@ -33,25 +28,25 @@ from caas.rules.market import LOCALES
 from caas.rules.money import EXPONENTS, Money, exponent
 
 WEEKDAY: Final[Mapping[str, str]] = {"es": "EEEE, d 'de' MMMM", "en": "EEEE d MMMM"}
-"""A day near enough to need no year; the skeletons of either locale shorten its name."""
+"""A date near enough to need no year; the skeletons of both locales shorten its name."""
 
 
 _AMOUNTS: Final = frozenset({
     "gross", "fee", "net", "fee_agreed", "payout_fee", "amount", "claimed", "excess", "lost",
     "settled_amount",
 })  # fmt: skip
-"""Facts that are amounts in minor units of the currency of what they are about."""
+"""Facts that are amounts in minor units, in the currency of their object."""
 
 
 def fact_written(name: str, value: object, currency: str, language: str) -> str:
-    """Write one fact of a row: an amount as money, anything else as it is."""
+    """Format one fact of a row: an amount as money, anything else unchanged."""
     if name in _AMOUNTS and isinstance(value, int):
         return written(Money(value, currency), language)
     return str(value)
 
 
 def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
-    """Return what templates write values with, in one language and time zone."""
+    """Return the template filters for one language and time zone."""
     locale = LOCALES[language]
     weekday = WEEKDAY[language]
 
@@ -87,7 +82,7 @@ def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
 
 
 def written(money: Money, language: str) -> str:
-    """Write an amount as the language does: "12,99 €" or "€12.99"."""
+    """Format an amount in the language: "12,99 €" or "€12.99"."""
     decimal = Decimal(money.amount).scaleb(-exponent(money.currency))
     return format_currency(decimal, money.currency, locale=LOCALES[language])
 
@@ -98,9 +93,9 @@ def _day_of(at: date | datetime, zone: tzinfo) -> date:
 
 AMOUNT_CHARS_MAX: Final = 20
 AMOUNT_MAX: Final = Decimal(10) ** 12
-"""In minor units: far above any car."""
+"""In minor units: far above any vehicle's price."""
 _MARKS: Final = {"es": (".", ","), "en": (",", ".")}
-"""Between thousands, and before the cents."""
+"""Thousands separator and decimal separator."""
 
 
 class AmountNotReadError(RefusedError):
@@ -110,7 +105,7 @@ class AmountNotReadError(RefusedError):
 
 
 def read_amount(text: str, currency: str, language: str) -> Money | None:
-    """Return the amount that was typed, None when it is none in this language."""
+    """Return the typed amount, or None if it is none in this language."""
     thousands, point = _MARKS[language]
     digits = exponent(currency)
     cents = rf"(?:{re.escape(point)}\d{{1,{digits}}})?" if digits else ""
@@ -123,10 +118,10 @@ def read_amount(text: str, currency: str, language: str) -> Money | None:
 
 
 def amount_typed(text: str, currency: str, language: str) -> Money:
-    """Return the amount above zero that was typed.
+    """Return the typed amount, which must be above zero.
 
     Raises:
-        AmountNotReadError: it is none in this language.
+        AmountNotReadError: it is not an amount above zero in this language.
     """
     money = read_amount(text, currency, language)
     if money is None or money.amount <= 0:
@@ -135,11 +130,11 @@ def amount_typed(text: str, currency: str, language: str) -> Money:
 
 
 def net_typed(text: str, language: str) -> str:
-    """Return a net such as "-1.234,50 EUR" with the point that files have.
+    """Return a net total such as "-1.234,50 EUR" with the decimal point that files use.
 
     Raises:
-        AmountNotReadError: it is none in this language.
-        NetWithoutCurrencyError: its currency lacks.
+        AmountNotReadError: it is not an amount in this language.
+        NetWithoutCurrencyError: the currency is missing.
     """
     amount, _, code = text.replace("€", " EUR").strip().partition(" ")
     currency = code.strip().upper()
@@ -156,6 +151,6 @@ def net_typed(text: str, language: str) -> str:
 
 
 def plain_amount(money: Money, language: str) -> str:
-    """Write an amount as a person would type it."""
+    """Format an amount as people type it."""
     whole, rest = divmod(money.amount, 10 ** exponent(money.currency))
     return f"{whole}{_MARKS[language][1]}{rest:0{exponent(money.currency)}}" if rest else str(whole)

@@ -1,10 +1,10 @@
 """Routes of the Corporate Intranet (Diagram 1) for dealership sales.
 
-Here are the overview, the stock with what is sin asignar, and the list of orders; reserving stands
-in `intranet_reserving`, one order in `intranet_order`.
+This file has the overview, the stock including vehicles sin asignar, and the list of orders;
+`intranet_reserving` has the reservation and `intranet_order` the page of an order.
 
-Rules a change must keep: a dealership sees its own orders and customers and nobody else's; of a
-vehicle that somebody else has reserved it sees that it is taken, and not by whom.
+Rules a change must keep: a dealership sees only its own orders and customers; of a vehicle that
+another dealership reserved it sees that it is taken, not by whom.
 """
 
 from typing import Final
@@ -49,7 +49,7 @@ async def home(console: Console, request: PageRequest) -> Response:
 
 
 async def stock(console: Console, request: PageRequest) -> Response:
-    """Show vehicles: those that are sin asignar, or all."""
+    """List vehicles: those sin asignar, or all."""
     everything = request.query.get("show") == "all"
     model = request.query.get("model") or None
     vehicles = await console.platform.order_management.vehicles(
@@ -68,7 +68,7 @@ async def stock(console: Console, request: PageRequest) -> Response:
 
 
 async def orders(console: Console, request: PageRequest) -> Response:
-    """Show the dealership's orders, newest first."""
+    """List the dealership's orders, newest first."""
     chosen = request.query.get("show", "")
     listed = await console.platform.order_management.orders(
         dealership=request.dealership, state=FILTERS.get(chosen), before=request.place("before")

@@ -1,13 +1,11 @@
-"""An order for dealership sales: payment, status, customer and notifications.
+"""An order for dealership sales: payment, status, buyer and notifications.
 
-Diagram 2, "Reservation Complete", "Payment Failed" and "Send Access Credentials".
+Diagram 2, "Reservation Complete", "Payment Failed" and "Send Access Credentials". Sales enter the
+buyer's address and tax ID for the vehicle's invoice here.
 
-Rules a change must keep: an order of another dealership is not there; a live part asks for no more
-than two reads while nothing moves, and for nothing when the order is at rest.
-
-The buyer of an order, entered by sales: address and tax ID for the vehicle invoice.
-
-Rule a change must keep: sales see and change it only for customers whom their dealership knows.
+Rules a change must keep: an order of another dealership is reported as not found; a poll makes at
+most two queries if nothing has changed, and a finished order is not polled; sales see and change
+the buyer only of customers that their dealership knows.
 """
 
 from collections.abc import Sequence
@@ -45,7 +43,7 @@ CREDENTIALS: Final = "access_credentials"
 
 @dataclass(frozen=True, slots=True)
 class SalesView:
-    """What sales see of an order; `customer` is None while the dealership does not know them."""
+    """An order as sales see it; `customer` is None if the dealership does not know them."""
 
     view: OrderView
     customer: Customer | None
@@ -55,21 +53,21 @@ class SalesView:
 
     @property
     def version(self) -> str:
-        """What changes when anything of this changes."""
+        """A value that changes with everything the page shows."""
         sent = self.credentials.sent_at if self.credentials else None
         facts = (self.has_access, sent is not None, self.awaits_return)
         return f"{self.view.version}.{''.join(str(int(fact)) for fact in facts)}"
 
 
 async def order_page(console: Console, request: PageRequest) -> Response:
-    """Show an order, live."""
+    """Show an order, with live updates."""
     seen = await _seen(console, request)
     services = await _services(console, request, seen)
     return _page(console, request, seen, "intranet/order.html", services)
 
 
 async def order_live(console: Console, request: PageRequest) -> Response:
-    """Show the living part of an order again, if anything has changed."""
+    """Return the live fragment of an order if anything has changed."""
     seen = await _seen(console, request)
     if request.query.get("seen") == seen.version:
         return nothing_new()
@@ -77,7 +75,7 @@ async def order_live(console: Console, request: PageRequest) -> Response:
 
 
 async def pay_again(console: Console, request: PageRequest) -> Response:
-    """Begin another reservation payment after one that failed."""
+    """Request another reservation payment after a failed one."""
     order = await own_order(console, request)
 
     async def work() -> str:
@@ -101,7 +99,7 @@ async def send_access_again(console: Console, request: PageRequest) -> Response:
 
 
 async def about_to_take_back(console: Console, request: PageRequest) -> Response:
-    """Say what taking a vehicle back does, and ask."""
+    """Ask to confirm the return of a vehicle, and state its consequences."""
     order = await own_order(console, request)
     back = f"/intranet/orders/{order.id}"
     if order.vin is None or not await console.platform.order_management.withdrawal.awaits_return(
@@ -112,7 +110,7 @@ async def about_to_take_back(console: Console, request: PageRequest) -> Response
 
 
 async def vehicle_returned(console: Console, request: PageRequest) -> Response:
-    """Take back the vehicle of a withdrawn order: in stock again, for anybody to buy."""
+    """Record the return of a withdrawn order's vehicle; it is in stock again."""
     order = await own_order(console, request)
     if order.vin is None:
         raise NothingHereError
@@ -135,10 +133,10 @@ async def paid(console: Console, request: PageRequest) -> Response:
 
 
 async def own_order(console: Console, request: PageRequest) -> Order:
-    """Return the order of the address, if it is the dealership's.
+    """Return the order in the path if it is the dealership's.
 
     Raises:
-        NothingHereError: there is none, or it is another dealership's.
+        NothingHereError: it does not exist or belongs to another dealership.
     """
     order_id: UUID = request.ids["order_id"]
     try:
@@ -163,7 +161,7 @@ async def _seen(console: Console, request: PageRequest) -> SalesView:
 
 
 async def known_customer(console: Console, order: Order) -> Customer | None:
-    """Return an order's customer, if the dealership created them or they paid there."""
+    """Return an order's customer if the dealership created them or they paid there."""
     database = console.platform.tables.database
     if not await dealership_knows(database, order.dealership, order.customer):
         return None
@@ -173,7 +171,7 @@ async def known_customer(console: Console, order: Order) -> Customer | None:
 async def _services(
     console: Console, request: PageRequest, seen: SalesView
 ) -> list[VehicleService]:
-    """Return what this order's customer bought for its vehicle, while it is with them."""
+    """Return the services bought for the order's vehicle while the customer has it."""
     order = seen.view.order
     if order.vin is None or not (order.state is OrderState.DELIVERED or seen.awaits_return):
         return []
@@ -217,7 +215,7 @@ PATH: Final = "/intranet/orders/{order_id:uuid}/buyer"
 
 
 async def buyer(console: Console, request: PageRequest) -> Response:
-    """Show whom the documents of an order are made out to, to be changed."""
+    """Show the form for the buyer on the order's documents."""
     order = await own_order(console, request)
     if await known_customer(console, order) is None:
         raise NothingHereError
@@ -234,7 +232,7 @@ async def buyer(console: Console, request: PageRequest) -> Response:
 
 
 async def put(console: Console, request: PageRequest) -> Response:
-    """Keep what sales say of the buyer; documents that waited for it are issued."""
+    """Store the buyer and issue the documents that waited for it."""
     order = await own_order(console, request)
     if await known_customer(console, order) is None:
         raise NothingHereError

@@ -1,11 +1,11 @@
 """Reserving a vehicle for a customer (Diagram 2): customer data, deposit, reservation payment.
 
-The customer pays on the gateway's own page, on their telephone or here; no card is ever entered in
-the intranet.
+The customer pays on the gateway's hosted page, on their phone or here; the intranet accepts no card
+data.
 
-Rules a change must keep: the price is the catalogue's, never the form's; a customer of another
-dealership is not recognised by an address, because that would tell of them; sent twice, the form
-makes one order; an amount that was typed is shown back before it counts.
+Rules a change must keep: the price is the catalogue's, never the form's; an address does not reveal
+another dealership's customer; a form submitted twice creates one order; a typed amount is shown
+back before it takes effect.
 """
 
 import re
@@ -36,8 +36,10 @@ from caas.web.response import Response
 
 REFUSED: Final = 422
 DEPOSIT_SUGGESTED: Final = 50_000
-"""500 euros: what the form proposes, in minor units; sales may ask for another deposit. Left empty,
-it is what is shown before it counts."""
+"""500 euros in minor units: the deposit that the form proposes. Sales may enter another one; an
+
+empty field means the proposed one, shown back before it takes effect.
+"""
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _log = structlog.get_logger()
@@ -45,7 +47,7 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class ReservationForm:
-    """What was typed in, and what is wrong with it."""
+    """The input of the form and its errors."""
 
     name: str = ""
     email: str = ""
@@ -58,7 +60,7 @@ class ReservationForm:
 
 
 async def reserve_form(console: Console, request: PageRequest) -> Response:
-    """Show the form with which a vehicle is reserved."""
+    """Show the reservation form of a vehicle."""
     vehicle = await console.platform.order_management.vehicle(request.ids["vin"])
     filled_in = ReservationForm(
         language=console.settings.language, deposit=_suggested(request, vehicle)
@@ -67,7 +69,7 @@ async def reserve_form(console: Console, request: PageRequest) -> Response:
 
 
 async def reserve(console: Console, request: PageRequest) -> Response:
-    """Write down customer and order, and ask the gateway for the reservation payment's page."""
+    """Store the customer and the order, and request the reservation payment."""
     vehicle = await console.platform.order_management.vehicle(request.ids["vin"])
     filled_in = _read(request, vehicle)
     if await lacks_tax_id(console, request.dealership, filled_in.buyer):
@@ -89,9 +91,9 @@ async def reserve(console: Console, request: PageRequest) -> Response:
 
 
 async def initiate(console: Console, request: PageRequest, order: Order) -> None:
-    """Ask for the reservation payment of an order; what stands in the way is shown with the order.
+    """Request the reservation payment of an order; the order's page shows what prevents it.
 
-    The order is written down already, so a gateway that is away is no reason to lose it.
+    The order is stored before, so an unavailable gateway does not lose it.
     """
 
     async def asked() -> PaymentRequest:
@@ -165,12 +167,12 @@ def _read(request: PageRequest, vehicle: Vehicle) -> ReservationForm:
 
 
 def _suggested(request: PageRequest, vehicle: Vehicle) -> str:
-    """Return the deposit that the form proposes, as it is typed."""
+    """Return the proposed deposit, as people type it."""
     return plain_amount(Money(DEPOSIT_SUGGESTED, vehicle.price.currency), request.language)
 
 
 def _is_confirmed(request: PageRequest, deposit: Money) -> bool:
-    """Say whether this amount was shown before; what the form proposed needs no asking."""
+    """Return whether this amount was shown before; the proposed one needs no confirmation."""
     return deposit.amount == DEPOSIT_SUGGESTED or request.form.get("confirmed") == str(
         deposit.amount
     )

@@ -1,10 +1,10 @@
 """Language negotiation and translations in Spanish and English.
 
-The words stand in `locales/<language>/*.toml`, one file for each part of the channels; a key is
-`table.name`. A word with a number in it has a form for each plural the language has.
+The texts are in `locales/<language>/*.toml`, one file for each part of the channels; a key is
+`table.name`. A text with a number has one form for each plural of the language.
 
-Rules a change must keep: every key stands in both languages with the same places to fill; a key
-that is missing is an error and never a blank.
+Rules a change must keep: every key exists in both languages with the same placeholders; a missing
+key is an error, never an empty text.
 """
 
 import re
@@ -31,7 +31,7 @@ Words = str | Mapping[str, str]
 
 
 def chosen(*, cookie: str | None, accept_language: str, default: str) -> str:
-    """Return the language to speak: the one that was picked, else what the browser asks for."""
+    """Return the language to use: the chosen one, else the browser's preference."""
     if cookie is not None and cookie in LOCALES:
         return cookie
     wanted: list[tuple[float, int, str]] = []
@@ -54,7 +54,7 @@ class Translator:
         self._plural = Locale.parse(LOCALES[language]).plural_form
 
     def __call__(self, key: str, *, n: int | None = None, **facts: object) -> str:
-        """Return what `key` says, with the facts in their places; `n` chooses the plural."""
+        """Return the text of `key` with its placeholders filled; `n` selects the plural form."""
         words = self._words[key]
         if not isinstance(words, str):
             assert n is not None, f"{key} depends on a number"
@@ -62,18 +62,18 @@ class Translator:
         return words.format(n=n, **facts) if facts or n is not None else words
 
     def named(self, table: str, value: str) -> str:
-        """Return a value's name in this language, or the value itself, made readable."""
+        """Return a value's name in this language, or a readable form of the value itself."""
         words = self._words.get(f"{table}.{_NOT_IN_KEYS.sub('_', value.lower())}")
         return words if isinstance(words, str) else value.replace("_", " ")
 
     def knows(self, key: str) -> bool:
-        """Say whether there are words for a key that is made from a value."""
+        """Return whether a computed key has a text."""
         return key in self._words
 
 
 @cache
 def catalogue(language: str) -> Mapping[str, Words]:
-    """Return every word of a language by its key."""
+    """Return every text of a language by its key."""
     folder = resources.files("caas.console") / "locales" / language
     words: dict[str, Words] = {}
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
@@ -86,7 +86,7 @@ def catalogue(language: str) -> Mapping[str, Words]:
 
 
 def _flat(tables: Mapping[str, object], prefix: str) -> dict[str, Words]:
-    """Return tables in tables as one, with dotted keys; the forms of a plural stay together."""
+    """Return nested tables as one with dotted keys; plural forms stay together."""
     words: dict[str, Words] = {}
     for name, value in tables.items():
         if isinstance(value, str) or (isinstance(value, dict) and "other" in value):

@@ -47,16 +47,16 @@ OF_A_PAYMENT: Final = frozenset(
 OF_A_SUBSCRIPTION: Final = frozenset(
     {"subscription_active", "subscription_not_activated", "subscription_ended"}
 )
-"""What the subject of a message is, by its template; others lead nowhere."""
+"""The kind of a message's subject, by template; messages of other templates have no link."""
 
 
 async def unread(notifications: Notifications, session: Session) -> int:
-    """Count a person's unread messages."""
+    """Return the number of a person's unread messages."""
     return await notifications.unread(recipient_of(session), audience=AUDIENCES[session.role])
 
 
 def recipient_of(session: Session) -> str | UUID:
-    """Return the recipient that a session's messages are addressed to."""
+    """Return the recipient of a session's messages."""
     return session.customer or session.dealership or OPERATIONS
 
 
@@ -85,7 +85,7 @@ async def messages(console: Console, request: PageRequest) -> Response:
 
 
 def _link(role: Role, messages: Message) -> str | None:
-    """Return the page of what a message is about, if its reader has one."""
+    """Return the path of a message's subject if its reader has a page for it."""
     if role is Role.SALES:
         is_of_order = messages.template in OF_AN_ORDER
         return f"/intranet/orders/{messages.subject}" if is_of_order else None

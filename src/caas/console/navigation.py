@@ -1,6 +1,6 @@
 """Main navigation of each role: path, icon and name (`nav.<name>`).
 
-Rule a change must keep: at most five places, because on a telephone they stand side by side.
+Rule a change must keep: at most five entries, because a phone shows them side by side.
 """
 
 from typing import Final

@@ -1,9 +1,9 @@
 """Estimate of a subscription's next charge from usage so far (Diagram 6).
 
-Worked out by the same rule as the invoice; it is an estimate, because the month is not over.
+It is computed by the rule of the invoice; it is an estimate because the month is not over.
 
-Rules a change must keep: nothing is charged or written from here; only use that no invoice bills
-yet, in the month that runs, is counted.
+Rules a change must keep: this module charges and writes nothing; it counts only usage of the
+current month that no invoice has billed.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ PAGES_READ_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class RunningMonth:
-    """The month that runs: how much was used, what it will come to, and when it is charged."""
+    """The current month: usage, estimated charge and date of the charge."""
 
     first_day: date
     charged_on: date
@@ -43,7 +43,7 @@ class RunningMonth:
 async def running_month(
     console: Console, subscription: Subscription, now: datetime
 ) -> RunningMonth:
-    """Return what the running month of a subscription comes to."""
+    """Return the estimate for a subscription's current month."""
     zone = console.settings.zone
     month = Month.containing(now, zone)
     used = await _used(console, subscription, month, zone)
@@ -98,7 +98,7 @@ def _metered(subscription: Subscription, used: list[Use]) -> list[MeteredUsage]:
 async def _used(
     console: Console, subscription: Subscription, month: Month, zone: tzinfo
 ) -> list[Use]:
-    """Return the use of the month that no invoice bills yet and nobody disputes."""
+    """Return the month's usage that is neither billed nor disputed."""
     interval = month.interval(zone)
     found: list[Use] = []
     before: datetime | None = None

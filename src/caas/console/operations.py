@@ -1,7 +1,7 @@
 """The home page of the operations console: open issues and exposure.
 
-Rules a change must keep: only operations come here; the page counts what is open and nothing else,
-so that it may ask again every few seconds; amounts of different currencies are not added up.
+Rules a change must keep: only operations see this page; it only counts what is open, so that
+polling every few seconds stays cheap; amounts of different currencies are never added up.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ CASES_SHOWN: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """How things stand, counted."""
+    """The counts of the page."""
 
     cases: list[OpenCases]
     unknown: list[UnknownOutcome]
@@ -59,7 +59,7 @@ class Situation:
 
     @property
     def version(self) -> str:
-        """What changes when anything of this changes, but the time."""
+        """A value that changes with everything the page shows except the time."""
         parts = (self.cases, [one.payment.id for one in self.unknown],
                  [(one.kind, one.pieces, one.paused, one.overdue) for one in self.work],
                  self.discrepancies, self.invariants, self.exposure, self.losses)  # fmt: skip
@@ -67,7 +67,7 @@ class Situation:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the tiles say."""
+        """The numbers on the tiles."""
         return {
             "unknown": len(self.unknown),
             "cases": sum(one.cases for one in self.cases),
@@ -79,12 +79,12 @@ class Situation:
 
 
 async def home(console: Console, request: PageRequest) -> Response:
-    """Show what needs a person, live."""
+    """Show what needs attention, with live updates."""
     return _page(console, request, await _situation(console), "operations/home.html")
 
 
 async def home_live(console: Console, request: PageRequest) -> Response:
-    """Show it again, if anything has changed."""
+    """Return the live fragment if anything has changed."""
     situation = await _situation(console)
     if request.query.get("seen") == situation.version:
         return nothing_new()
@@ -152,7 +152,7 @@ def _page(console: Console, request: PageRequest, situation: Situation, template
 
 
 def _by_currency(figures: Sequence[Any], datum_of: Any) -> list[Any]:
-    """Draw one chart for each currency."""
+    """Return one chart for each currency."""
     currencies = sorted({figure.currency for figure in figures})
     return [
         bars(datum_of(figure) for figure in figures if figure.currency == currency)

@@ -1,21 +1,14 @@
-"""Cases: list, assign, resolve and close.
+"""Open work of operations: cases, alert links, unknown outcomes, and pending and paused jobs.
 
-Rules a change must keep: a case is closed with words and a name; a case behind which work is parked
-closes by releasing the work, and one behind which a deposit is held by deciding about it.
+A case is assigned, resolved and closed here. An alert redirects to its case or payment. Payments
+with an unknown outcome are listed with their next query (decision 3), jobs with their age; a paused
+job can be resumed.
 
-Redirects an alert to its case or payment.
-
-Rule a change must keep: an alert leads somewhere for ever, also when its case is closed.
-
-Payments with an unknown outcome and their next query (decision 3).
-
-Rules a change must keep: nothing is decided here, each leads to its payment, where one person may
-have it asked at once and two people may decide.
-
-Pending jobs with their age; paused jobs can be resumed.
-
-Rules a change must keep: what goes on by itself is left alone; only parked work is released, with
-the name of who did it.
+Rules a change must keep: a case is closed with a note and a name; a case with a paused job is
+closed by resuming the job, a case with a held deposit by deciding on it; an alert's link works
+permanently, also after its case is closed; unknown outcomes are decided on the payment's page,
+where one person may trigger a query at once and two people may decide; only paused jobs are
+resumed, with the person's name.
 """
 
 from typing import Final
@@ -51,7 +44,7 @@ class NoteNeededError(RefusedError):
 
 
 async def cases(console: Console, request: PageRequest) -> Response:
-    """Show cases, newest first."""
+    """List cases, newest first."""
     tables = console.platform.tables
     status = request.query.get("status", "open")
     kind = request.query.get("kind", "")[:KIND_CHARS_MAX]
@@ -70,7 +63,7 @@ async def cases(console: Console, request: PageRequest) -> Response:
 
 
 async def case(console: Console, request: PageRequest) -> Response:
-    """Show a case, what it is about, and what can be done."""
+    """Show a case, its subject and the possible actions."""
     found = await _case(console, request)
     tables = console.platform.tables
     return console.page(
@@ -84,7 +77,7 @@ async def case(console: Console, request: PageRequest) -> Response:
 
 
 async def take(console: Console, request: PageRequest) -> Response:
-    """Become the owner of a case."""
+    """Assign a case to the caller."""
     case_id: UUID = request.ids["case_id"]
     return await acted(
         console, request, f"/operations/cases/{case_id}",
@@ -93,7 +86,7 @@ async def take(console: Console, request: PageRequest) -> Response:
 
 
 async def close(console: Console, request: PageRequest) -> Response:
-    """Close a case with what was decided."""
+    """Close a case with a note."""
     case_id: UUID = request.ids["case_id"]
 
     async def act() -> None:
@@ -110,7 +103,7 @@ async def close(console: Console, request: PageRequest) -> Response:
 
 
 async def issue_document(console: Console, request: PageRequest) -> Response:
-    """Issue the document that a case is about; issued, it closes the case."""
+    """Issue the document of a case; issuing it closes the case."""
     found = await _case(console, request)
     return await acted(
         console, request, f"/operations/cases/{found.id}",
@@ -136,7 +129,7 @@ OPERATIONS_CASE_ROUTES: Final[tuple[PageRoute, ...]] = (
 
 
 async def alert(console: Console, request: PageRequest) -> Response:
-    """Lead to the newest case of the alert's kind and subject, or to the payment."""
+    """Redirect to the newest case with the alert's kind and subject, or to the payment."""
     alert_id: UUID = request.ids["alert_id"]
     alerted = await console.platform.notifications.alerted(alert_id)
     if alerted is None:
@@ -156,12 +149,12 @@ OPERATIONS_ALERT_ROUTES: Final[tuple[PageRoute, ...]] = (
 
 
 async def unknown(console: Console, request: PageRequest) -> Response:
-    """Show what nobody knows, live."""
+    """List payments with an unknown outcome, with live updates."""
     return await _page(console, request, "operations/unknown.html")
 
 
 async def unknown_live(console: Console, request: PageRequest) -> Response:
-    """Show it again, if anything has changed."""
+    """Return the live fragment if anything has changed."""
     return await _page(console, request, "operations/unknown_live.html")
 
 
@@ -184,7 +177,7 @@ FILTERS: Final = ("all", "paused", "overdue")
 
 
 async def work(console: Console, request: PageRequest) -> Response:
-    """Show jobs: what stands still first, then what is due longest."""
+    """List jobs: paused ones first, then those due longest."""
     database = console.platform.tables.database
     show = request.query.get("show", "")
     kind = request.query.get("kind", "")[:KIND_CHARS_MAX]
@@ -200,7 +193,7 @@ async def work(console: Console, request: PageRequest) -> Response:
 
 
 async def release(console: Console, request: PageRequest) -> Response:
-    """Release parked work."""
+    """Resume paused jobs."""
     subject = request.ids["subject"]
     kind: str = request.ids["kind"]
     if not kind.isascii():

@@ -23,7 +23,7 @@ from caas.order_management.held_deposits import (
 from caas.web.response import Response
 
 Act = Callable[[HeldDeposits, UUID], Awaitable[object]]
-"""What a form does at the desk, to the deposit of its case."""
+"""A form's action on the deposit of its case."""
 
 
 class NoDecisionChosenError(RefusedError):
@@ -33,7 +33,7 @@ class NoDecisionChosenError(RefusedError):
 
 
 async def held_deposit(console: Console, payment_id: UUID) -> HeldDeposit | None:
-    """Return the deposit that waits behind a case, if one does."""
+    """Return the deposit held by a case, or None."""
     try:
         return await console.platform.order_management.held_deposits.of(payment_id)
     except NoHeldDepositError:
@@ -41,7 +41,7 @@ async def held_deposit(console: Console, payment_id: UUID) -> HeldDeposit | None
 
 
 async def decide(console: Console, request: PageRequest) -> Response:
-    """Decide, once confirmed; or propose to when a second person is needed."""
+    """Decide once confirmed, or propose the decision if a second person must approve."""
     me, note, chosen = (
         request.by.actor,
         request.form.get("note", ""),
@@ -56,29 +56,29 @@ async def decide(console: Console, request: PageRequest) -> Response:
     deposit = await held_deposit(console, (await _case(console, request)).subject)
     is_whole = chosen in set(DepositDecision) and bool(note.strip())
     if deposit is not None and is_whole and not (deposit.needs_second or is_confirmed(request)):
-        return _asks(console, request, deposit, chosen, {"decision": chosen, "note": note})
+        return _confirmation(console, request, deposit, chosen, {"decision": chosen, "note": note})
     return await _acted(console, request, act)
 
 
 async def agree(console: Console, request: PageRequest) -> Response:
-    """Agree as the second person, once confirmed."""
+    """Approve as the second person, once confirmed."""
     me = request.by.actor
     deposit = await held_deposit(console, (await _case(console, request)).subject)
     proposal = deposit.proposal if deposit else None
     if deposit and proposal and is_to_ask(request, proposal.proposed_account):
-        return _asks(console, request, deposit, proposal.decision, {})
+        return _confirmation(console, request, deposit, proposal.decision, {})
     return await _acted(console, request, lambda investigation, it: investigation.agree(it, by=me))
 
 
 async def withdraw(console: Console, request: PageRequest) -> Response:
-    """Take a proposal back."""
+    """Withdraw a proposal."""
     me = request.by.actor
     return await _acted(
         console, request, lambda investigation, it: investigation.withdraw(it, by=me)
     )
 
 
-def _asks(
+def _confirmation(
     console: Console,
     request: PageRequest,
     deposit: HeldDeposit,

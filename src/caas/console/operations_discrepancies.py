@@ -1,10 +1,10 @@
 """Discrepancies (Diagram 10, "Manual investigation required"): list, investigate, resolve.
 
-The decision is one of the typed resolutions its kind allows; above the limit of its currency a
-second person agrees (decision 35).
+The resolution is one of those that the discrepancy's kind allows; above the limit of its currency a
+second person approves (decision 35).
 
 Rules a change must keep: Reconciliation decides which resolutions are allowed and who must approve;
-a document is a download and never shown as a page.
+a document is served as a download, never inline.
 """
 
 from collections.abc import Awaitable, Callable
@@ -36,10 +36,10 @@ STATUS_KINDS: Final = {
 MOVES_MONEY: Final = frozenset({
     Resolution.ACCEPT_LOSS, Resolution.REFUND_THE_CUSTOMER, Resolution.WRITE_OFF,
 })  # fmt: skip
-"""Resolutions that need a confirmation, because they book a loss or send money."""
+"""Resolutions that need confirmation, because they book a loss or send money."""
 
 Act = Callable[[Investigation, UUID], Awaitable[object]]
-"""What a form does to the discrepancy in its address."""
+"""A form's action on the discrepancy in its path."""
 
 
 class NoResolutionChosenError(RefusedError):
@@ -49,11 +49,11 @@ class NoResolutionChosenError(RefusedError):
 
 
 async def discrepancies(console: Console, request: PageRequest) -> Response:
-    """Show discrepancies, the soonest due first."""
+    """List discrepancies, soonest deadline first."""
     show = request.query.get("show", "")
     kind = request.query.get("kind", "")
     listed = await console.platform.reconciliation.discrepancies.listed(
-        _asked(show, kind, request.by.name), after=request.place("after")
+        _filter_of(show, kind, request.by.name), after=request.place("after")
     )
     today, _ = await console.platform.reconciliation.days.today()
     return console.page(
@@ -64,8 +64,8 @@ async def discrepancies(console: Console, request: PageRequest) -> Response:
 
 
 async def discrepancy(console: Console, request: PageRequest) -> Response:
-    """Show a discrepancy with everything known about it, and what may be decided."""
-    looked = await _looked(console, request)
+    """Show a discrepancy with all details and the allowed resolutions."""
+    looked = await _investigated(console, request)
     found = looked.discrepancy
     at_stake = Money(found.amount, found.currency)
     return console.page(
@@ -78,7 +78,7 @@ async def discrepancy(console: Console, request: PageRequest) -> Response:
 
 
 async def take(console: Console, request: PageRequest) -> Response:
-    """Become the owner."""
+    """Assign a discrepancy to the caller."""
     me = request.by.name
     return await _acted(
         console, request, lambda investigation, it: investigation.assign(it, owner=me, by=me)
@@ -86,7 +86,7 @@ async def take(console: Console, request: PageRequest) -> Response:
 
 
 async def note(console: Console, request: PageRequest) -> Response:
-    """Write down what was found out."""
+    """Add a note to a discrepancy."""
     me, text = request.by.name, request.form.get("note", "")
     return await _acted(
         console, request, lambda investigation, it: investigation.note(it, text=text, by=me)
@@ -94,7 +94,7 @@ async def note(console: Console, request: PageRequest) -> Response:
 
 
 async def attach(console: Console, request: PageRequest) -> Response:
-    """Keep a document with it."""
+    """Attach a document to a discrepancy."""
     upload, me = request.upload, request.by.name
 
     async def act(investigation: Investigation, it: UUID) -> None:
@@ -108,7 +108,7 @@ async def attach(console: Console, request: PageRequest) -> Response:
 
 
 async def resolve(console: Console, request: PageRequest) -> Response:
-    """Decide, or propose to when a second person is needed."""
+    """Resolve a discrepancy, or propose the resolution if a second person must approve."""
     me, text, chosen = (
         request.by.actor,
         request.form.get("note", ""),
@@ -120,32 +120,32 @@ async def resolve(console: Console, request: PageRequest) -> Response:
             raise NoResolutionChosenError
         await investigation.resolve(it, resolution=Resolution(chosen), note=text, by=me)
 
-    looked = await _looked(console, request)
+    looked = await _investigated(console, request)
     at_stake = Money(looked.discrepancy.amount, looked.discrepancy.currency)
     if chosen in MOVES_MONEY.intersection(looked.allowed) and not needs_second_approver(
         Resolution(chosen), at_stake
     ):
         fields = {"resolution": chosen, "note": text}
         if text.strip() and not is_confirmed(request):
-            return _asks(console, request, Resolution(chosen), at_stake, fields)
+            return _confirmation(console, request, Resolution(chosen), at_stake, fields)
     return await _acted(console, request, act)
 
 
 async def approve(console: Console, request: PageRequest) -> Response:
-    """Agree as the second person, once confirmed."""
+    """Approve as the second person, once confirmed."""
     me = request.by.actor
-    looked = await _looked(console, request)
+    looked = await _investigated(console, request)
     proposal = next((it for it in looked.resolutions if it.state == "proposed"), None)
     if proposal is not None and is_to_ask(request, proposal.proposed_account):
         at_stake = Money(looked.discrepancy.amount, looked.discrepancy.currency)
-        return _asks(console, request, Resolution(proposal.resolution), at_stake, {})
+        return _confirmation(console, request, Resolution(proposal.resolution), at_stake, {})
     return await _acted(
         console, request, lambda investigation, it: investigation.approve(it, by=me)
     )
 
 
 async def reject(console: Console, request: PageRequest) -> Response:
-    """Turn down what was proposed."""
+    """Reject a proposed resolution."""
     me, text = request.by.actor, request.form.get("note", "")
     return await _acted(
         console, request, lambda investigation, it: investigation.reject(it, note=text, by=me)
@@ -153,7 +153,7 @@ async def reject(console: Console, request: PageRequest) -> Response:
 
 
 async def reopen(console: Console, request: PageRequest) -> Response:
-    """Open it again; its entries are taken back."""
+    """Reopen a discrepancy and reverse its ledger entries."""
     me, text = request.by.name, request.form.get("note", "")
     return await _acted(
         console, request, lambda investigation, it: investigation.reopen(it, note=text, by=me)
@@ -161,8 +161,8 @@ async def reopen(console: Console, request: PageRequest) -> Response:
 
 
 async def document(console: Console, request: PageRequest) -> Response:
-    """Give an attached document as a file."""
-    looked = await _looked(console, request)
+    """Return an attached document as a file."""
+    looked = await _investigated(console, request)
     wanted = request.ids["evidence_id"]
     if all(one.id != wanted for one in looked.evidence):
         raise NothingHereError
@@ -171,13 +171,13 @@ async def document(console: Console, request: PageRequest) -> Response:
 
 
 def safe_name(name: str) -> str:
-    """Return a file's name as it can stand in a header."""
+    """Return a file name that is safe in a header."""
     kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "_"
                    for sign in name)  # fmt: skip
     return kept[-NAME_CHARS_MAX:] or "document"
 
 
-def _asks(
+def _confirmation(
     console: Console,
     request: PageRequest,
     chosen: Resolution,
@@ -198,7 +198,7 @@ async def _acted(console: Console, request: PageRequest, act: Act) -> Response:
     )
 
 
-async def _looked(console: Console, request: PageRequest) -> Investigated:
+async def _investigated(console: Console, request: PageRequest) -> Investigated:
     try:
         return await console.platform.reconciliation.investigation.check(
             request.ids["discrepancy_id"]
@@ -207,7 +207,7 @@ async def _looked(console: Console, request: PageRequest) -> Investigated:
         raise NothingHereError from error
 
 
-def _asked(show: str, kind: str, me: str) -> DiscrepancyFilter:
+def _filter_of(show: str, kind: str, me: str) -> DiscrepancyFilter:
     known = DiscrepancyKind(kind) if kind in set(DiscrepancyKind) else None
     match show:
         case "resolved" | "proposed":

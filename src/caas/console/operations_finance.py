@@ -1,7 +1,7 @@
 """Bulk resolution of discrepancies, provider claims and agreed fees.
 
 Rules a change must keep: Reconciliation decides whether a second person must approve; an amount is
-read in the language of the page and shown back before it takes effect.
+parsed in the language of the page and shown back before it takes effect.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ STATUS_KINDS: Final = {
 }  # fmt: skip
 PER_PERCENT: Final = 10_000
 PERCENT: Final = "USD"
-"""A percentage is read as an amount is: a point or a comma, and two places."""
+"""A percentage is parsed like an amount: a point or a comma, and two decimals."""
 
 
 BULK_FIELDS: Final = ("kind", "currency", "day", "amount_max", "resolution", "note")
@@ -46,7 +46,7 @@ class RuleRefusedError(RefusedError):
 
 
 async def bulk(console: Console, request: PageRequest) -> Response:
-    """Show what rules proposed, and take a rule."""
+    """List proposed rules, and show the form for a rule."""
     reconciliation = console.platform.reconciliation
     counts = [
         (name, int(text))
@@ -69,7 +69,7 @@ async def bulk(console: Console, request: PageRequest) -> Response:
 
 
 async def resolve(console: Console, request: PageRequest) -> Response:
-    """Decide all that a rule meets, or propose to."""
+    """Resolve everything that a rule matches, or propose it."""
 
     async def work() -> str:
         chosen = request.form.get("resolution", "")
@@ -92,7 +92,7 @@ async def resolve(console: Console, request: PageRequest) -> Response:
             and request.form.get("note", "").strip()
             and not has_seen(request, limit)
         ):
-            return _asks_bulk(console, request, rule, limit)
+            return _confirmation_of_bulk(console, request, rule, limit)
         return await once(console, request, work)
     except UnavailableError:
         raise
@@ -101,7 +101,7 @@ async def resolve(console: Console, request: PageRequest) -> Response:
 
 
 async def approve(console: Console, request: PageRequest) -> Response:
-    """Agree, as the second person, to all that a rule proposed."""
+    """Approve, as the second person, everything that a rule proposed."""
     me = request.by.actor
     return await _decided(
         console, request, lambda investigation, it: investigation.approve(it, by=me)
@@ -109,7 +109,7 @@ async def approve(console: Console, request: PageRequest) -> Response:
 
 
 async def reject(console: Console, request: PageRequest) -> Response:
-    """Turn down all that a rule proposed."""
+    """Reject everything that a rule proposed."""
     me, text = request.by.actor, request.form.get("note", "")
     return await _decided(
         console, request, lambda investigation, it: investigation.reject(it, note=text, by=me)
@@ -117,7 +117,7 @@ async def reject(console: Console, request: PageRequest) -> Response:
 
 
 async def claims(console: Console, request: PageRequest) -> Response:
-    """Show claims on the provider, the soonest due first."""
+    """List claims on the provider, soonest deadline first."""
     reconciliation, everything = (
         console.platform.reconciliation,
         request.query.get("show") == "all",
@@ -139,7 +139,7 @@ async def claims(console: Console, request: PageRequest) -> Response:
 
 
 async def claim_step(console: Console, request: PageRequest) -> Response:
-    """Write down what became of a claim."""
+    """Record the outcome of a claim."""
     form, claim_of = request.form, request.ids["discrepancy_id"]
 
     async def act() -> None:
@@ -155,7 +155,7 @@ async def claim_step(console: Console, request: PageRequest) -> Response:
 
 
 async def fees(console: Console, request: PageRequest) -> Response:
-    """Show the fees that hold today, and take another."""
+    """List the fees in force today, and show the form for another one."""
     reconciliation = console.platform.reconciliation
     today, _ = await reconciliation.days.today()
     listed = [
@@ -176,7 +176,7 @@ async def fees(console: Console, request: PageRequest) -> Response:
 
 
 async def keep_fee(console: Console, request: PageRequest) -> Response:
-    """Keep a fee from a day on."""
+    """Store a fee that applies from a date on."""
     form = request.form
     method = form.get("method", "").strip() or "*"
     percent = read_amount(form.get("percent", ""), PERCENT, request.language)
@@ -197,17 +197,21 @@ async def keep_fee(console: Console, request: PageRequest) -> Response:
 
     if percent is not None and not has_seen(request, percent.amount):
         share = Decimal(percent.amount).scaleb(-2)
-        return _asks(console, request, "fee", f"{method} · {share} %", FEE_FIELDS, percent.amount)
+        return _confirmation(
+            console, request, "fee", f"{method} · {share} %", FEE_FIELDS, percent.amount
+        )
     return await acted(console, request, FEES, act)
 
 
-def _asks_bulk(console: Console, request: PageRequest, rule: BulkRule, limit: int) -> Response:
+def _confirmation_of_bulk(
+    console: Console, request: PageRequest, rule: BulkRule, limit: int
+) -> Response:
     kind = console.renderer.translator(request.language).named("discrepancy", rule.kind)
     name = f"{kind} ≤ {written(Money(limit, rule.currency), request.language)}"
-    return _asks(console, request, "bulk", name, BULK_FIELDS, limit)
+    return _confirmation(console, request, "bulk", name, BULK_FIELDS, limit)
 
 
-def _asks(  # what is asked, and what was read of which form
+def _confirmation(  # what is asked, and what was read of which form
     console: Console, request: PageRequest, what: str, name: str, fields: tuple[str, ...], read: int
 ) -> Response:
     filled_in = {field: request.form.get(field, "") for field in fields}

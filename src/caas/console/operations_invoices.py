@@ -30,7 +30,7 @@ ROWS: Final = 50
 
 
 async def invoices(console: Console, request: PageRequest) -> Response:
-    """Show the documents that are asked for, the newest first."""
+    """List the documents that match the filter, newest first."""
     first, last = _day(request.query.get("from", "")), _day(request.query.get("to", ""))
     number = request.query.get("number", "").strip()
     about, of_customer = request.place("about"), request.place("customer")
@@ -49,7 +49,7 @@ async def invoices(console: Console, request: PageRequest) -> Response:
 
 
 async def invoice(console: Console, request: PageRequest) -> Response:
-    """Show one document: what it says, and what can be done about it."""
+    """Show a document, its content and the possible actions."""
     one = await _invoice(console, request)
     left = one.gross - one.credited
     of_order = one.subject if one.kind == SERVICE else None
@@ -66,13 +66,13 @@ async def invoice(console: Console, request: PageRequest) -> Response:
 
 
 async def invoice_pdf(console: Console, request: PageRequest) -> Response:
-    """Give a document as a file."""
+    """Return a document as a file."""
     file = await console.platform.invoices.pdf((await _invoice(console, request)).id)
     return attachment(file.content, file.name, b"application/pdf")
 
 
 async def correct(console: Console, request: PageRequest) -> Response:
-    """Issue a credit note, or propose it where a second person is needed."""
+    """Issue a credit note, or propose it if a second person must approve."""
     one = await _invoice(console, request)
     reason, term = request.form.get("reason", ""), request.form.get("term", "")
 
@@ -83,18 +83,18 @@ async def correct(console: Console, request: PageRequest) -> Response:
         )  # fmt: skip
 
     if reason.strip() and _is_to_ask(request, one):
-        return _asks(console, request, one)
+        return _confirmation(console, request, one)
     return await _acted(console, request, act)
 
 
 async def agree(console: Console, request: PageRequest) -> Response:
-    """Agree to a credit note as the second person."""
+    """Approve a credit note as the second person."""
     me = request.by.actor
     return await _acted(console, request, lambda investigation, it: investigation.agree(it, by=me))
 
 
 async def withdraw(console: Console, request: PageRequest) -> Response:
-    """Take the proposal of a credit note back."""
+    """Withdraw a proposed credit note."""
     me = request.by.actor
     return await _acted(
         console, request, lambda investigation, it: investigation.withdraw(it, by=me)
@@ -122,7 +122,7 @@ async def _invoice(console: Console, request: PageRequest) -> Invoice:
 
 
 def _gross(request: PageRequest, one: Invoice) -> int | None:
-    """Return the amount that was typed, None for all that is left."""
+    """Return the typed amount, None for the whole remaining amount."""
     text = request.form.get("amount", "").strip()
     return amount_typed(text, one.currency, request.language).amount if text else None
 
@@ -132,14 +132,14 @@ def _corrected(request: PageRequest, one: Invoice) -> int:
 
 
 def _is_to_ask(request: PageRequest, one: Invoice) -> bool:
-    """Say whether the form can be read, and what was read was not shown back yet."""
+    """Return whether to confirm: the form is valid, and its amount was not shown back yet."""
     try:
         return not has_seen(request, _corrected(request, one))
     except RefusedError:
         return False
 
 
-def _asks(console: Console, request: PageRequest, one: Invoice) -> Response:
+def _confirmation(console: Console, request: PageRequest, one: Invoice) -> Response:
     amount = _corrected(request, one)
     fields = {name: request.form.get(name, "") for name in ("amount", "reason", "term")}
     name = f"{one.full_number} · {written(Money(amount, one.currency), request.language)}"

@@ -1,10 +1,10 @@
 """API keys: created with scopes, shown once, revoked permanently.
 
-A key belongs to the account that made it. One that may act as operations works only once a second
-person has activated it (decision 50).
+A key belongs to the account that created it. A key with the operations scope works only after a
+second person has activated it (decision 50).
 
-Rules a change must keep: of a key only its digest is stored, so that it is shown to whoever made it
-and never again; a form that comes twice makes one key; what was revoked stays revoked.
+Rules a change must keep: only the digest of a key is stored, so the key is shown once, to its
+creator; a form submitted twice creates one key; revoking is permanent.
 """
 
 import hashlib
@@ -39,12 +39,12 @@ class KeyNotMadeError(RefusedError):
 
 
 async def keys(console: Console, request: PageRequest) -> Response:
-    """Show every key, without the key."""
+    """List keys, without their values."""
     return await _page(console, request)
 
 
 async def make(console: Console, request: PageRequest) -> Response:
-    """Make a key, and show it this once."""
+    """Create a key and show its value once."""
     made: list[str] = []
     scopes = frozenset(scope for scope in Scope if f"scope-{scope}" in request.form)
 
@@ -60,7 +60,7 @@ async def make(console: Console, request: PageRequest) -> Response:
 
 
 async def about_to_activate(console: Console, request: PageRequest) -> Response:
-    """Ask to confirm an activation; its creator sees that another person must do it."""
+    """Ask to confirm an activation; the creator sees that another person must activate the key."""
     wanted = await _valid(console, request)
     if wanted.activated_at is not None:
         raise NothingHereError
@@ -70,7 +70,7 @@ async def about_to_activate(console: Console, request: PageRequest) -> Response:
 
 
 async def activate(console: Console, request: PageRequest) -> Response:
-    """Let a key work, as the second person."""
+    """Activate a key as the second person."""
     table = ApiKeys(console.platform.tables.database)
 
     async def together(connection: Connection) -> None:
@@ -85,13 +85,13 @@ async def activate(console: Console, request: PageRequest) -> Response:
 
 
 async def about_to_revoke(console: Console, request: PageRequest) -> Response:
-    """Say what revoking a key does, and ask."""
+    """Ask to confirm that a key is revoked, and state the consequences."""
     wanted = await _valid(console, request)
     return asks(console, request, "revoke", back=PATH, name=wanted.name)
 
 
 async def revoke(console: Console, request: PageRequest) -> Response:
-    """Revoke one key for ever; a key that waits for a second person is rejected so."""
+    """Revoke a key permanently; for a key that awaits activation, this rejects it."""
     table = ApiKeys(console.platform.tables.database)
 
     async def together(connection: Connection) -> None:
@@ -104,10 +104,10 @@ async def revoke(console: Console, request: PageRequest) -> Response:
 
 
 async def _valid(console: Console, request: PageRequest) -> ApiKey:
-    """Return the key of the address.
+    """Return the key in the path.
 
     Raises:
-        NothingHereError: there is none, or it was revoked.
+        NothingHereError: it does not exist or was revoked.
     """
     for one in await ApiKeys(console.platform.tables.database).listed():
         if one.id == request.ids["key_id"] and not one.revoked_at:

@@ -1,7 +1,7 @@
 """A payment for operations: timeline, state in Diagram 9, next jobs and decisions.
 
-Rules a change must keep: what is shown was written down by the subsystems; what is done here goes
-through a door of the payment; the living part asks for nothing more when the payment is at rest.
+Rules a change must keep: the page shows what the subsystems recorded; actions go through the
+payment's public functions; the live fragment is not polled for a payment that is final.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from caas.web.response import Response, nothing_new
 
 @dataclass(frozen=True, slots=True)
 class PaymentTrail:
-    """Everything the page shows of a payment."""
+    """The data of the page."""
 
     status: PaymentStatus
     view: PaymentView
@@ -43,34 +43,34 @@ class PaymentTrail:
 
     @property
     def is_open(self) -> bool:
-        """Whether something of it may still change by itself."""
+        """Whether it may change without an action of a person."""
         return self.status.payment.state not in AT_REST or bool(self.record.work)
 
     @property
     def is_unknown(self) -> bool:
-        """Whether nobody knows the outcome."""
+        """Whether the outcome is unknown."""
         return self.status.payment.outcome == "unknown"
 
     @property
     def is_decidable(self) -> bool:
-        """Whether two people may decide that nobody was charged."""
+        """Whether two people may decide that nothing was charged."""
         return self.is_unknown and self.status.payment.state is PaymentState.PENDING
 
     @property
     def proposal(self) -> OutcomeDecision | None:
-        """The decision that waits for a second person."""
+        """The decision that awaits a second person."""
         return next((one for one in self.decisions if one.state == "proposed"), None)
 
     @property
     def version(self) -> str:
-        """What changes when anything of this changes."""
+        """A value that changes with everything the page shows."""
         work = sum(2 + one.attempts + bool(one.paused_at) for one in self.record.work)
         counts = (len(self.moments), work, len(self.decisions), len(self.changes))
         return "-".join(str(one) for one in (self.status.payment.version, *counts))
 
 
 async def payment(console: Console, request: PageRequest) -> Response:
-    """Show a payment, live."""
+    """Show a payment, with live updates."""
     trail = await _trail(console, request)
     offer = await refund_offer(console, request, trail.status.payment, trail.term)
     return _page(
@@ -79,7 +79,7 @@ async def payment(console: Console, request: PageRequest) -> Response:
 
 
 async def payment_live(console: Console, request: PageRequest) -> Response:
-    """Show the living part again, if anything has changed."""
+    """Return the live fragment if anything has changed."""
     trail = await _trail(console, request)
     if request.query.get("seen") == trail.version:
         return nothing_new()
@@ -87,7 +87,7 @@ async def payment_live(console: Console, request: PageRequest) -> Response:
 
 
 async def probe_now(console: Console, request: PageRequest) -> Response:
-    """Have the gateway asked at once."""
+    """Query the gateway at once."""
     payment_id: UUID = request.ids["payment_id"]
 
     async def act() -> None:
@@ -98,7 +98,7 @@ async def probe_now(console: Console, request: PageRequest) -> Response:
 
 
 async def propose(console: Console, request: PageRequest) -> Response:
-    """Propose, as the first person, that nobody was charged."""
+    """Propose, as the first person, that nothing was charged."""
     payment_id, outcome_approval = (
         request.ids["payment_id"],
         console.platform.payment_processing.outcome_approval,
@@ -111,7 +111,7 @@ async def propose(console: Console, request: PageRequest) -> Response:
 
 
 async def agree(console: Console, request: PageRequest) -> Response:
-    """Agree as the second person, once confirmed."""
+    """Approve as the second person, once confirmed."""
     trail = await _trail(console, request)
     if trail.proposal is not None and is_to_ask(request, trail.proposal.proposed_account):
         due = Money(trail.status.payment.amount, trail.status.payment.currency)
@@ -132,7 +132,7 @@ async def agree(console: Console, request: PageRequest) -> Response:
 
 
 async def withdraw(console: Console, request: PageRequest) -> Response:
-    """Take a proposal back."""
+    """Withdraw a proposal."""
     payment_id, outcome_approval = (
         request.ids["payment_id"],
         console.platform.payment_processing.outcome_approval,

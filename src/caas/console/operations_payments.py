@@ -1,7 +1,7 @@
 """Payment search: by ID or filter, paged by cursor, exported as CSV.
 
-Rules a change must keep: a search goes by an index; a page and a file have a limit; a cell of a
-file that a spreadsheet could take for a formula is text.
+Rules a change must keep: a search uses an index; a page and a file have a limit; a CSV cell that a
+spreadsheet could interpret as a formula is written as text.
 """
 
 import csv
@@ -38,7 +38,7 @@ COLUMNS: Final = (
 
 
 async def payments(console: Console, request: PageRequest) -> Response:
-    """Show the payments that are asked for; the only one that an id leads to at once."""
+    """List the payments that match; a single match of an id search opens at once."""
     text = " ".join(request.query.get("q", "").split())[:SEARCH_CHARS_MAX]
     chosen = _chosen(request)
     found = await _found(console, request, text)
@@ -55,7 +55,7 @@ async def payments(console: Console, request: PageRequest) -> Response:
 
 
 async def payments_csv(console: Console, request: PageRequest) -> Response:
-    """Give the payments that are asked for as a file."""
+    """Return the payments that match as a file."""
     text = " ".join(request.query.get("q", "").split())[:SEARCH_CHARS_MAX]
     found = await _found(console, request, text, rows_max=EXPORT_ROWS_MAX)
     file = io.StringIO()
@@ -66,14 +66,14 @@ async def payments_csv(console: Console, request: PageRequest) -> Response:
 
 
 def attachment(content: bytes, name: str, media_type: bytes) -> Response:
-    """Give content as a file to keep."""
+    """Return content as a download."""
     disposition = f'attachment; filename="{name}"'.encode()
     headers = ((b"content-type", media_type), (b"content-disposition", disposition), NO_STORE)
     return Response(OK, content, headers)
 
 
 def defused(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula; a number stays one."""
+    """Return a cell that spreadsheets do not interpret as a formula; numbers are unchanged."""
     is_number = cell.lstrip("-").replace(".", "", 1).isdigit()
     return f"'{cell}" if cell.startswith(FORMULA_STARTS) and not is_number else cell
 
@@ -90,7 +90,7 @@ async def _found(
 
 
 async def _vin(console: Console, text: str) -> str | None:
-    """Return the VIN that was searched for, if a vehicle of ours has it."""
+    """Return the VIN in the search if one of our vehicles has it."""
     try:
         return (await console.platform.order_management.vehicle(text.upper())).vin if text else None
     except NotFoundError:
@@ -98,7 +98,7 @@ async def _vin(console: Console, text: str) -> str | None:
 
 
 def _chosen(request: PageRequest) -> dict[str, str]:
-    """Return the filters that can be understood, as they stand in the address."""
+    """Return the valid filters as written in the query."""
     query = request.query
     return {
         "type": query.get("type", "") if query.get("type") in set(PaymentType) else "",
@@ -136,7 +136,7 @@ def _is_wanted(payment: Payment, wanted: Wanted) -> bool:
 
 
 def _day(text: str) -> date | None:
-    """Read a day of this age, such as "2026-11-26"."""
+    """Parse a date of this millennium, such as "2026-11-26"."""
     try:
         day = date.fromisoformat(text)
     except ValueError:

@@ -1,6 +1,6 @@
 """Reconciled days (Diagram 10): status, seal and report files.
 
-Rules a change must keep: Reconciliation computes the verdict; a seal carries a name and is final;
+Rules a change must keep: Reconciliation computes the verdict; a seal records a name and is final;
 the page and the files are made from one report.
 """
 
@@ -35,7 +35,7 @@ class NoSuchDayError(RefusedError):
 
 
 async def days(console: Console, request: PageRequest) -> Response:
-    """Show every day with its verdict."""
+    """List days with their verdicts."""
     reconciliation = console.platform.reconciliation
     listed = await reconciliation.days.listed(reconciliation.gateway_name)
     today, _ = await reconciliation.days.today()
@@ -63,17 +63,17 @@ async def day(console: Console, request: PageRequest) -> Response:
 
 
 async def day_csv(console: Console, request: PageRequest) -> Response:
-    """Give a day's report as CSV."""
+    """Return a day's report as CSV."""
     return await _file(console, request, "csv", b"text/csv; charset=utf-8")
 
 
 async def day_pdf(console: Console, request: PageRequest) -> Response:
-    """Give a day's report on paper."""
+    """Return a day's report as PDF."""
     return await _file(console, request, "pdf", b"application/pdf")
 
 
 async def reconcile(console: Console, request: PageRequest) -> Response:
-    """Reconcile a day now: fetch its report, compare, judge."""
+    """Reconcile a day now: fetch its report, compare, compute the verdict."""
     wanted = _day(request.form.get("day", ""))
 
     async def work() -> str:
@@ -91,7 +91,7 @@ async def reconcile(console: Console, request: PageRequest) -> Response:
 
 
 async def about_to_seal(console: Console, request: PageRequest) -> Response:
-    """Say what sealing a day does, and ask."""
+    """Ask to confirm a seal, and state its consequences."""
     report = await _report(console, request)
     back = f"{PATH}/{report.day.day}"
     if report.day.verdict != "closed" or report.day.sealed_at:
@@ -100,7 +100,7 @@ async def about_to_seal(console: Console, request: PageRequest) -> Response:
 
 
 async def seal(console: Console, request: PageRequest) -> Response:
-    """Seal a closed day for ever."""
+    """Seal a closed day permanently."""
     wanted = _day_of(request)
     return await acted(
         console, request, f"{PATH}/{wanted}",
@@ -109,7 +109,7 @@ async def seal(console: Console, request: PageRequest) -> Response:
 
 
 async def release(console: Console, request: PageRequest) -> Response:
-    """Say why a line that could not be read need not come again."""
+    """Release an unreadable line, with the reason why the day can close without it."""
     wanted, report_id = _day_of(request), request.ids["report_id"]
     place, note = request.ids["place"], request.form.get("note", "").strip()[:NOTE_CHARS_MAX]
     if not isinstance(report_id, UUID) or not place.isdigit():

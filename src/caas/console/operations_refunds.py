@@ -1,8 +1,8 @@
 """Refunds a payment from its page, with dual control above a limit.
 
-Rules a change must keep: an amount is read in the language of the page, never guessed, and shown
-back before it counts; whether a second person is needed, and what may be refunded, is for Payment
-Processing to say.
+Rules a change must keep: an amount is parsed in the language of the page, never guessed, and shown
+back before it takes effect; Payment Processing decides whether a second person must approve, and
+what may be refunded.
 """
 
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class RefundReasonError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class RefundOffer:
-    """What the page offers: how much is left, what waits for a second person, what to decide.
+    """The refund options of a page: the remaining amount, the proposal, and the decision to take.
 
-    While the outcome of a refund is `unknown`, nothing is offered beside it.
+    While the outcome of a refund is `unknown`, no other refund is offered.
     """
 
     left: Money
@@ -49,14 +49,14 @@ class RefundOffer:
 
     @property
     def needs_second(self) -> bool:
-        """Whether refunding all that is left takes two people."""
+        """Whether refunding the whole remaining amount requires a second person."""
         return is_large(self.left)
 
 
 async def refund_offer(
     console: Console, request: PageRequest, payment: Payment, term: OrderTerm | None
 ) -> RefundOffer | None:
-    """Return what of a payment can be refunded from its page; None when nothing is, or waits."""
+    """Return what the payment's page can refund; None if nothing, or if a refund is pending."""
     processing = console.platform.payment_processing
     left = await processing.left_to_refund(payment.id) if payment.state in REFUNDABLE else 0
     proposal = await processing.refund_operations.proposed(payment.id)
@@ -74,7 +74,7 @@ async def refund_offer(
 
 
 async def refund(console: Console, request: PageRequest) -> Response:
-    """Refund, or propose to when a second person is needed."""
+    """Refund a payment, or propose the refund if a second person must approve."""
     payment_id: UUID = request.ids["payment_id"]
     try:
         payment = await console.platform.tables.payments.get(payment_id)
@@ -90,12 +90,12 @@ async def refund(console: Console, request: PageRequest) -> Response:
 
     unknown = await processing.unknown_refund(payment_id)
     if unknown is None and note.strip() and _is_to_ask(request, payment):
-        return _asks(console, request, payment)
+        return _confirmation(console, request, payment)
     return await acted(console, request, _path(payment_id), act)
 
 
 async def agree(console: Console, request: PageRequest) -> Response:
-    """Agree as the second person."""
+    """Approve as the second person."""
     payment_id, investigation = (
         request.ids["payment_id"],
         console.platform.payment_processing.refund_operations,
@@ -109,7 +109,7 @@ async def agree(console: Console, request: PageRequest) -> Response:
 
 
 async def withdraw(console: Console, request: PageRequest) -> Response:
-    """Take a proposal back."""
+    """Withdraw a proposal."""
     payment_id, investigation = (
         request.ids["payment_id"],
         console.platform.payment_processing.refund_operations,
@@ -123,14 +123,14 @@ async def withdraw(console: Console, request: PageRequest) -> Response:
 
 
 def _is_to_ask(request: PageRequest, payment: Payment) -> bool:
-    """Say whether the form can be read, and what was read was not shown back yet."""
+    """Return whether to confirm: the form is valid, and its amount was not shown back yet."""
     try:
         return not has_seen(request, _wish(request, payment).amount)
     except RefusedError:
         return False
 
 
-def _asks(console: Console, request: PageRequest, payment: Payment) -> Response:
+def _confirmation(console: Console, request: PageRequest, payment: Payment) -> Response:
     wish = _wish(request, payment)
     money = Money(wish.amount, payment.currency)
     fields = {name: request.form.get(name, "") for name in ("amount", "reason", "term", "note")}

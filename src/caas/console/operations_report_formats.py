@@ -1,7 +1,7 @@
 """Provider report files: upload, preview and saved formats.
 
-Rules a change must keep: a preview applies nothing; what is wrong with a file is told in the words
-of whoever read it, and stands with the run of its day, or in its case.
+Rules a change must keep: a preview applies nothing; a file's error is shown in the words of its
+parser, with the run of its day or in its case.
 """
 
 import re
@@ -42,12 +42,12 @@ class LinesNotReadError(RefusedError):
 
 
 async def formats(console: Console, request: PageRequest) -> Response:
-    """Show the formats that are known, and take a file to look at."""
+    """List the known formats, and show the form for a preview."""
     return await _page(console, request, None, "")
 
 
 async def preview(console: Console, request: PageRequest) -> Response:
-    """Show what a file would be read as; nothing of it is applied."""
+    """Show the result of parsing a file, without applying it."""
     if request.upload is None:
         return await _page(console, request, None, NoFileChosenError().sentence)
     try:
@@ -59,7 +59,7 @@ async def preview(console: Console, request: PageRequest) -> Response:
 
 
 async def keep(console: Console, request: PageRequest) -> Response:
-    """Keep a mapping as the newest version of its name."""
+    """Store a mapping as the newest version of its name."""
     name = request.form.get("name", "").strip()
 
     async def act() -> None:
@@ -70,7 +70,7 @@ async def keep(console: Console, request: PageRequest) -> Response:
 
 
 async def delete(console: Console, request: PageRequest) -> Response:
-    """Use a mapping no more; its versions stay."""
+    """Retire a mapping; its versions are kept."""
     name = request.form.get("name", "")
 
     async def act() -> None:
@@ -81,7 +81,7 @@ async def delete(console: Console, request: PageRequest) -> Response:
 
 
 async def mapping(console: Console, request: PageRequest) -> Response:
-    """Give a mapping as a file."""
+    """Return a mapping as a file."""
     terms = console.platform.reconciliation.finance_terms
     known = dict(await terms.shipped()) | {it.name: it.mapping for it in await terms.mappings()}
     wanted = request.query.get("name", "")
@@ -90,7 +90,7 @@ async def mapping(console: Console, request: PageRequest) -> Response:
 
 
 async def take(console: Console, request: PageRequest) -> Response:
-    """Reconcile a day from a file that was sent."""
+    """Reconcile a day from an uploaded file."""
     upload, text = request.upload, request.form.get("day", "")
     net = request.form.get("net", "").strip()
     lines = request.form.get("lines", "").strip()
@@ -120,7 +120,7 @@ async def take(console: Console, request: PageRequest) -> Response:
 
 
 async def _refusal_page(console: Console, day: date) -> str:
-    """Return where the refusal of a file stands: with its day, or with its case where none is."""
+    """Return the page with a file's error: its day, or its case if there is no day."""
     try:
         await console.platform.reconciliation.verdict(day)
     except NotFoundError:

@@ -1,10 +1,11 @@
 """The simulation of `caas up`: advance partners and inject faults.
 
-Cars are finished, delivered, woken; the bank settles; a month passes; a call to the gateway fails;
-what people were sent is read. So a browser alone leads from a reservation to the invoice.
+The page produces, delivers and wakes vehicles, lets the bank settle and a month pass, makes gateway
+calls fail, and shows the messages that people were sent. A browser alone can go from a reservation
+to the invoice.
 
-Rules a change must keep: a platform with real partners has no such page; what can be done is one
-of a list; time is moved only where the whole world is simulated.
+Rules a change must keep: a platform with real partners has no such page; actions come from a fixed
+list; time is advanced only if every partner is simulated.
 """
 
 import re
@@ -44,7 +45,7 @@ DID: Final = (
     "finished", "delivered", "slept", "woke", "behaves", "settled", "month", "next", "scripted",
     "cleared",
 )  # fmt: skip
-"""What can have been done, as the line at the top of the page says it."""
+"""The possible actions, as named in the line at the top of the page."""
 
 NAMED: Final = {
     "manner": "manner", "fault": "fault", "call": "world.call", "way": "world.way",
@@ -54,7 +55,7 @@ Result = dict[str, str]
 
 
 async def simulators(console: Console, request: PageRequest) -> Response:
-    """Show the simulated world: what waits in it, and which faults are scripted."""
+    """Show the pending work of the simulated partners and the scripted faults."""
     control, calendar = _control(console), console.calendar
     now = (await calendar.now()).astimezone(console.settings.zone) if calendar else None
     scripted = {name: await control.faults(name) for name in control.names if name in FAULTS}
@@ -63,12 +64,12 @@ async def simulators(console: Console, request: PageRequest) -> Response:
         calls=CALLS, ways=list(WAYS), has_vehicles="vehicles" in control.names,
         has_partners="partners" in control.names, waiting=await control.waiting(),
         cars=await control.cars(), now=now, has_letters=console.letters is not None,
-        key=new_key(), after=form_result(console, request), did=_did(console, request),
+        key=new_key(), after=form_result(console, request), did=_result_line(console, request),
     )  # fmt: skip
 
 
 async def letters(console: Console, request: PageRequest) -> Response:
-    """Show what people were sent, newest first; nobody got it by mail."""
+    """List the messages that people were sent, newest first; none was mailed."""
     if console.letters is None:
         raise NothingHereError
     before = request.query.get("before", "")
@@ -83,12 +84,12 @@ async def letters(console: Console, request: PageRequest) -> Response:
 
 
 def parts_of(text: str) -> list[tuple[str, bool]]:
-    """Split a letter's text into words and addresses; an address is told by True."""
+    """Split a message into text (False) and links (True)."""
     return [(part, index % 2 == 1) for index, part in enumerate(LINK.split(text)) if part]
 
 
 async def finish(console: Console, request: PageRequest) -> Response:
-    """Let the factory finish a car."""
+    """Finish a vehicle at the factory."""
 
     async def act() -> Result:
         return {"about": await _control(console).finish(request.form.get("id", ""))}
@@ -97,7 +98,7 @@ async def finish(console: Console, request: PageRequest) -> Response:
 
 
 async def deliver(console: Console, request: PageRequest) -> Response:
-    """Let the transport arrive with a car."""
+    """Deliver a vehicle."""
 
     async def act() -> Result:
         return {"about": await _control(console).deliver(request.form.get("id", ""))}
@@ -106,7 +107,7 @@ async def deliver(console: Console, request: PageRequest) -> Response:
 
 
 async def manner(console: Console, request: PageRequest) -> Response:
-    """Say how a car behaves from now on: wake it, put it to sleep, or give it a manner."""
+    """Set a vehicle's behaviour: awake, asleep, or one of the manners."""
     behaviour = request.form.get("behaviour", "")
 
     async def act() -> Result:
@@ -119,7 +120,7 @@ async def manner(console: Console, request: PageRequest) -> Response:
 
 
 async def settle(console: Console, request: PageRequest) -> Response:
-    """Let the bank answer."""
+    """Settle the bank's pending settlements and refunds."""
 
     async def act() -> Result:
         settlements, refunds = await _control(console).settle()
@@ -129,13 +130,13 @@ async def settle(console: Console, request: PageRequest) -> Response:
 
 
 async def pass_month(console: Console, request: PageRequest) -> Response:
-    """Let the month that runs pass for everybody, and bill it."""
+    """Let the current month pass for every partner, and bill it."""
     control, calendar = _control(console), _calendar(console)
 
     async def act() -> Result:
         month = Month.containing(await calendar.now(), console.settings.zone)
         if await control.faults("gateway") is None or await control.waiting() is None:
-            raise SimulatorAwayError  # Nothing is moved while the rest of the world is away.
+            raise SimulatorAwayError  # Time must not pass for only a part.
         now = await calendar.transition_to(_after(console, month))
         await control.advance(now)
         run = await console.platform.billing.run_month(month)
@@ -146,7 +147,7 @@ async def pass_month(console: Console, request: PageRequest) -> Response:
 
 
 async def fail_next(console: Console, request: PageRequest) -> Response:
-    """Let the next call to the gateway go wrong."""
+    """Make the next call to the gateway fail."""
 
     async def act() -> Result:
         call, way = request.form.get("call", ""), request.form.get("way", "")
@@ -185,7 +186,7 @@ async def clear(console: Console, request: PageRequest) -> Response:
 async def _acted(
     console: Console, request: PageRequest, did: str, act: Callable[[], Awaitable[Result]]
 ) -> Response:
-    """Do what a form says, and go back to the page, which says what became of it."""
+    """Execute a form's action and redirect to the page, which shows the result."""
     _control(console)
 
     async def work() -> str:
@@ -199,8 +200,8 @@ async def _acted(
         return refused(PATH, refusal.code)
 
 
-def _did(console: Console, request: PageRequest) -> str:
-    """Return the line that says what the form before this page has done."""
+def _result_line(console: Console, request: PageRequest) -> str:
+    """Return the line that describes the previous form's result."""
     did, t = request.query.get("did", ""), console.renderer.translator(request.language)
     if did not in DID:
         return ""

@@ -1,17 +1,12 @@
-"""Integrity checks with their last result.
+"""System pages of operations: integrity checks, audit log and staff accounts.
 
-Rules a change must keep: a check reads the whole database, so that one process makes one at a time;
-what it found is kept and shown with its time.
+Integrity checks are listed with their last result. The audit log records sign-ins and changes to
+keys, accounts, links and passwords. Another operations user resets a lost second factor.
 
-The audit log: sign-ins and changes to keys, accounts, links and passwords.
-
-Rule a change must keep: staff are shown by their logins and keys by their names, as everywhere in
-the console; of a customer nothing is shown but the id.
-
-Staff accounts; another operations user resets a lost second factor.
-
-Rules a change must keep: nobody resets their own, here or in the database; a reset ends every
-session of the account, and the next sign-in sets up another second factor.
+Rules a change must keep: a check reads the whole database, so a process runs one at a time; its
+result is stored and shown with its time; the log shows staff by login, keys by name, as everywhere
+in the console, and customers by id only; nobody can reset their own second factor, here or in the
+database; a reset ends every session of the account, and the next sign-in sets up a new one.
 """
 
 import asyncio
@@ -36,7 +31,7 @@ PATH: Final = "/operations/audit"
 
 
 async def audit_events(console: Console, request: PageRequest) -> Response:
-    """Show a page of events, the newest first."""
+    """List a page of audit events, newest first."""
     chosen = request.query.get("type", "")
     type_ = AuditType(chosen) if chosen in set(AuditType) else None
     table = AuditEvents(console.platform.tables.database)
@@ -56,7 +51,7 @@ STAFF_PATH: Final = "/operations/staff"
 
 
 async def staff(console: Console, request: PageRequest) -> Response:
-    """Show every account of staff, and who has a second factor."""
+    """List the staff accounts and whether each has a second factor."""
     return console.page(
         request, "operations/staff.html", staff=await console.second_factors.staff(),
         me=request.by.account, after=form_result(console, request),
@@ -65,7 +60,7 @@ async def staff(console: Console, request: PageRequest) -> Response:
 
 
 async def about_to_reset(console: Console, request: PageRequest) -> Response:
-    """Ask to confirm a reset; a person's own needs another person."""
+    """Ask to confirm a reset; the account's owner sees that another person must do it."""
     colleague = await _colleague(console, request)
     if colleague.id == request.by.account:
         return see_other(f"{STAFF_PATH}?refused=own_second_factor")
@@ -73,7 +68,7 @@ async def about_to_reset(console: Console, request: PageRequest) -> Response:
 
 
 async def reset(console: Console, request: PageRequest) -> Response:
-    """Take a colleague's second factor away."""
+    """Reset a colleague's second factor."""
     colleague = await _colleague(console, request)
 
     async def together(connection: Connection) -> None:
@@ -99,10 +94,10 @@ async def reset(console: Console, request: PageRequest) -> Response:
 
 
 async def _colleague(console: Console, request: PageRequest) -> Colleague:
-    """Return the account of the address, which has a second factor.
+    """Return the account in the path, which has a second factor.
 
     Raises:
-        NothingHereError: there is no such account.
+        NothingHereError: no such account exists.
     """
     for one in await console.second_factors.staff():
         if one.id == request.ids["account_id"] and one.second_factor_since is not None:

@@ -1,9 +1,9 @@
 """The services of a vehicle for operations: sold, target state, reported state.
 
-A vehicle that lost its memory is sent its desired state again from here.
+From here, a vehicle that lost its memory is sent its desired state again.
 
-Rules a change must keep: sending again changes no term and no money; who is not a vehicle of ours
-is not there.
+Rules a change must keep: sending the state again changes no term and moves no money; a vehicle that
+is not ours is reported as not found.
 """
 
 from typing import Final
@@ -36,7 +36,7 @@ async def vehicle(console: Console, request: PageRequest) -> Response:
 
 
 async def synchronize(console: Console, request: PageRequest) -> Response:
-    """Send a vehicle its desired state of every service again."""
+    """Send a vehicle the desired state of every service again."""
     vin = await _vin(console, request)
 
     async def act() -> None:

@@ -1,9 +1,9 @@
 """View model of a vehicle purchase: steps, current state, amount due.
 
-The steps are the states of Diagrams 2 and 3 in the order in which a customer lives through them.
+The steps are the states of Diagrams 2 and 3 in the order of a successful purchase.
 
-Rules a change must keep: every state of an order has its words for sales and for the customer; an
-order that ended otherwise shows where it ended; nothing is computed that a room knows.
+Rules a change must keep: every order state has a text for sales and one for customers; an order
+that ended early shows where; nothing is recomputed that a subsystem provides.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the way: `done`, `now`, `lost`, or still ahead."""
+    """A step of the purchase: `done`, `now`, `lost` or still ahead."""
 
     name: str
     mark: str
@@ -66,33 +66,33 @@ class OrderView:
 
     @property
     def slug(self) -> str:
-        """The key of the words for the order's state."""
+        """The key of the state's text."""
         return slug(self.order.state)
 
     @property
     def kind(self) -> str:
-        """Which colour the badge has."""
+        """The colour of the badge."""
         return KINDS.get(self.order.state, "busy")
 
     @property
     def version(self) -> str:
-        """What changes when anything of this changes."""
+        """A value that changes with everything the page shows."""
         return ".".join([str(self.order.version), *(one.version for one in self.payments)])
 
     @property
     def is_open(self) -> bool:
-        """Whether anything can still happen to it by itself."""
+        """Whether it may change without an action of a person."""
         going_back = any(one.situation == "refunding" for one in self.payments)
         return self.order.state not in AT_REST or going_back
 
     @property
     def is_being_paid(self) -> bool:
-        """Whether a payment of it is under way."""
+        """Whether one of its payments is in progress."""
         return any(one.situation in UNDER_WAY for one in self.payments)
 
 
 async def order_view(console: Console, order: Order) -> OrderView:
-    """Return everything a page shows of an order."""
+    """Return what pages show of an order."""
     payments = await payments_of(console, order.id)
     timeline = await console.platform.order_management.order_timeline(order.id)
     return OrderView(
@@ -105,12 +105,12 @@ async def order_view(console: Console, order: Order) -> OrderView:
 
 
 async def payments_of(console: Console, subject: UUID) -> list[Payment]:
-    """Return the payments for one thing, newest first."""
+    """Return the payments of a subject, newest first."""
     return await console.platform.tables.payments.listed(subject=subject)
 
 
 def steps_of(order: Order, timeline: list[OrderTransition]) -> list[Step]:
-    """Return the way of an order, with the moments of what is done."""
+    """Return the steps of an order, with the times of those done."""
     reached = {transitioned.to_state: transitioned.at for transitioned in timeline}
     way = [state for state in WAY if state in reached or not _is_skipped(state, reached)]
     steps: list[Step] = []
@@ -126,10 +126,10 @@ def steps_of(order: Order, timeline: list[OrderTransition]) -> list[Step]:
 
 
 def slug(state: OrderState) -> str:
-    """Return a state as a key of the catalogue of words."""
+    """Return a state as a catalogue key."""
     return state.value.replace(" ", "_")
 
 
 def _is_skipped(state: OrderState, reached: dict[str, datetime]) -> bool:
-    """A vehicle that stands finished in stock was never ordered at the factory."""
+    """Return whether the step was skipped: a vehicle in stock was never ordered at the factory."""
     return state is OrderState.FACTORY_ORDER_PLACED and OrderState.READY in reached

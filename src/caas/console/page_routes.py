@@ -1,9 +1,9 @@
 """Page routes: method, path, roles and handler.
 
-Each file of pages ends in a table of them. A page without roles is open to everybody.
+Each file of pages ends with a table of its routes. A page without roles is public.
 
-Rules a change must keep: whoever is not signed in is sent to sign in, whoever has another role is
-told that the page is not theirs; what belongs to whom is checked by the page itself.
+Rules a change must keep: without a session, a page with roles redirects to the sign-in; another
+role gets an error page; the page itself checks who owns the object.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ HOMES: Final = {
     Role.SALES: "/intranet",
     Role.OPERATIONS: "/operations",
 }
-"""Where people arrive when they have signed in."""
+"""The home page of each role after sign-in."""
 
 
 class NotYourPageError(RefusedError):
@@ -47,7 +47,7 @@ class NothingHereError(NotFoundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRoute:
-    """One page, or one thing that a form does."""
+    """The route of a page or of a form action."""
 
     method: str
     path: str
@@ -62,5 +62,5 @@ def get(path: str, show: Show, roles: frozenset[Role]) -> PageRoute:
 
 
 def post(path: str, show: Show, roles: frozenset[Role], *, takes_file: bool = False) -> PageRoute:
-    """Return the route of what a form does."""
+    """Return the route of a form action."""
     return PageRoute(method="POST", path=path, show=show, roles=roles, takes_file=takes_file)

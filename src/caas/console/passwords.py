@@ -1,10 +1,10 @@
 """Passwords: Argon2id hashes, constant-time comparison, strength rules.
 
-The common passwords (30,000 of them, with the ways people vary them) are those of zxcvbn, MIT.
+The 30,000 common passwords and their variations are those of zxcvbn (MIT).
 
-Rules a change must keep: a password is nowhere but in the form it came in and in this file; hashing
-runs beside the event loop, a few at a time, so that many sign-ins stop nobody's payment; an unknown
-login takes as long as a wrong password.
+Rules a change must keep: a plain password exists only in the submitted form and in this file;
+hashing runs outside the event loop, a few at a time, so that many sign-ins delay no payment; an
+unknown login takes as long as a wrong password.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ PART_CHARS_MIN: Final = 3
 OWN_CHARS_MIN: Final = 6
 JUDGED_CHARS_MAX: Final = 72
 SCORE_MIN: Final = 3
-"""Of zxcvbn's 0 to 4: at least a hundred million guesses."""
+"""zxcvbn's score from 0 to 4: at least a hundred million guesses."""
 SCORE_MIN_WITH_OUR_WORDS: Final = 4
-"""Ten thousand million guesses, where a part of it is a word or a year that we named to zxcvbn."""
+"""Ten thousand million guesses, for a password with a word or a year that we passed to zxcvbn."""
 
 OUR_WORDS: Final = (
     "contraseña", "contrasena", "clave", "bienvenido", "bienvenida", "acceso", "secreto", "coche",
@@ -42,19 +42,19 @@ OUR_WORDS: Final = (
     "coruña", "coruna", "vitoria", "elche", "oviedo", "santander", "pamplona", "toledo",
     "salamanca",
 )  # fmt: skip
-"""What people here build passwords on: the product, the calendar, the market's large cities."""
+"""What people here base passwords on: the product, the calendar, the market's large cities."""
 
 YEARS: Final = tuple(str(year) for year in range(1950, 2050))
-"""What they put behind it."""
+"""What people append to it."""
 
 HASHED_AT_ONCE_MAX: Final = 2
 _BETWEEN_WORDS: Final = re.compile(r"[\W_]+")
-# What OWASP's Password Storage Cheat Sheet gives for Argon2id: 19 MiB, two passes, one lane.
+# OWASP's Password Storage Cheat Sheet for Argon2id: 19 MiB, two passes, one lane.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
 class Weakness(StrEnum):
-    """What is wrong with a password."""
+    """The weakness of a password."""
 
     SHORT = "short"
     LONG = "long"
@@ -76,38 +76,38 @@ class WeakPasswordError(RefusedError):
     code = "weak_password"
 
     def __init__(self, weakness: Weakness) -> None:
-        """Keep what is wrong with it."""
+        """Record the weakness."""
         super().__init__(SENTENCES[weakness])
         self.weakness = weakness
 
 
 class Passwords:
-    """Makes and checks the hashes of passwords."""
+    """Hashes and compares passwords."""
 
     def __init__(self) -> None:
         """Prepare the hash that unknown logins are compared with."""
         self._free = asyncio.Semaphore(HASHED_AT_ONCE_MAX)
-        self._nobodys = _HASHER.hash("a password that nobody has")
+        self._unknown_hash = _HASHER.hash("a password that nobody has")
 
     async def hashed(self, password: str, *, known_words: tuple[str, ...] = ()) -> str:
         """Return the hash of a new password.
 
         Raises:
-            WeakPasswordError: it should not be anybody's password.
+            WeakPasswordError: the password is too weak.
         """
         async with self._free:
             await asyncio.to_thread(refuse_weak, password, known_words)
             return await asyncio.to_thread(_HASHER.hash, password)
 
     async def matches(self, password: str, password_hash: str | None) -> bool:
-        """Say whether this is the password; without a hash it never is, and takes as long."""
+        """Return whether the password matches; without a hash, False after the same time."""
         async with self._free:
-            right = await asyncio.to_thread(_verify, password_hash or self._nobodys, password)
+            right = await asyncio.to_thread(_verify, password_hash or self._unknown_hash, password)
         return right and password_hash is not None
 
 
 def refuse_weak(password: str, known_words: Iterable[str]) -> None:
-    """Refuse a password that is short, easily guessed, or contains a name.
+    """Reject a password that is short, easily guessed, or contains a name.
 
     Raises:
         WeakPasswordError: it is one of these.
@@ -128,7 +128,7 @@ def refuse_weak(password: str, known_words: Iterable[str]) -> None:
 def _words(known: Sequence[str]) -> set[str]:
     """Return logins, and the parts of them and of names, that no password may contain.
 
-    The domain of an address is everybody's: a password may contain it, and is judged beside it.
+    An address's domain is not personal: a password may contain it, but the domain adds no strength.
     """
     parts = {part for text in known for part in _BETWEEN_WORDS.split(text.partition("@")[0])}
     return {part for part in (*parts, *known) if len(part) >= WORD_CHARS_MIN}
@@ -142,7 +142,7 @@ def _parts(known: Sequence[str]) -> list[str]:
 
 
 def _is_little_beside(password: str, parts: Sequence[str]) -> bool:
-    """Say whether a password is little more than parts of logins and names, the longest first."""
+    """Return whether a password is little more than parts of logins and names, longest first."""
     rest = password
     for part in parts:
         if len(part) >= PART_CHARS_MIN:
@@ -152,7 +152,7 @@ def _is_little_beside(password: str, parts: Sequence[str]) -> bool:
 
 
 def _is_guessed_soon(password: str, personal: list[str]) -> bool:
-    """Say whether zxcvbn, which knows the common passwords and how people vary them, guesses it."""
+    """Return whether zxcvbn, which knows common passwords and their variations, guesses it."""
     from zxcvbn import zxcvbn  # noqa: PLC0415 - its lists take a tenth of a second to load
 
     judged = zxcvbn(password[:JUDGED_CHARS_MAX], user_inputs=[*personal, *OUR_WORDS, *YEARS])

@@ -1,7 +1,7 @@
 """The payment timeline: all records about a payment in order of time.
 
-Rules a change must keep: every row of every table becomes a moment, a refused acknowledgement and
-an unanswered call too; a moment says what was written down, and no more; amounts carry their
+Rules a change must keep: every row of every table is an entry, including rejected acknowledgements
+and calls without an answer; an entry states what was recorded and no more; amounts have their
 currency.
 """
 
@@ -35,7 +35,7 @@ DRAWN: Final = frozenset(event.value for event in PaymentEvent)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One line of the audit trail; `lines` are ledger entries, `facts` names and values."""
+    """One entry of the timeline; `lines` are ledger entries, `facts` names and values."""
 
     at: datetime
     kind: str
@@ -50,7 +50,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class TimelineSource:
-    """Everything that goes onto the line."""
+    """The records that the timeline shows."""
 
     status: PaymentStatus
     record: PaymentAuditTrail
@@ -59,13 +59,13 @@ class TimelineSource:
 
 
 def moments(source: TimelineSource, t: Translator) -> list[Moment]:
-    """Return every moment of a payment, the first first."""
+    """Return every entry of a payment, oldest first."""
     writer = _Writer(source, t)
     return sorted(writer.all(), key=lambda moment: moment.at)
 
 
 class _Writer:
-    """Writes moments in one language."""
+    """Formats entries in one language."""
 
     def __init__(self, source: TimelineSource, t: Translator) -> None:
         self._source = source

@@ -1,7 +1,7 @@
 """View model of a payment: one plain situation for each state.
 
-The ten names of Diagram 9 and the outcome are read together, so that "not known yet" is never told
-as a failure (decision 3), and a customer who left the gateway's page is not told of a decline.
+The situation derives from the ten states of Diagram 9 and the outcome, so that an unknown outcome
+is never shown as a failure (decision 3), and leaving the gateway's page is not shown as a decline.
 
 Rules a change must keep: every state has a situation; only a known decline is called a decline; the
 gateway's page is offered only while the payment waits for it.
@@ -23,7 +23,7 @@ ABANDONED: Final = "abandoned"
 
 
 class Situation(StrEnum):
-    """How a payment stands, as a person would say it."""
+    """The situation of a payment in plain words."""
 
     AT_GATEWAY = "at_gateway"
     PROCESSING = "processing"
@@ -66,7 +66,7 @@ AT_REST: Final = frozenset(
     {Situation.SETTLED, Situation.VOIDED, Situation.DECLINED, Situation.ABANDONED,
      Situation.NOT_COLLECTED, Situation.REFUNDED}
 )  # fmt: skip
-"""Situations of which nothing more comes by itself, or not while anybody looks."""
+"""Situations that do not change by themselves, or not while the page is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +83,22 @@ class PaymentView:
 
     @property
     def name(self) -> str:
-        """What the payment is called: its type, or that it only verified a payment method."""
+        """The payment's name: its type, or that it only verified a payment method."""
         return "verification" if self.verifies else self.payment.type.value
 
     @property
     def kind(self) -> str:
-        """Which colour the badge has."""
+        """The colour of the badge."""
         return _KINDS.get(self.situation, "")
 
     @property
     def version(self) -> str:
-        """What changes when anything of this changes."""
+        """A value that changes with everything the page shows."""
         return f"{str(self.payment.id)[-6:]}-{self.payment.version}"
 
 
 def view_of(payment: Payment, *, verifies: bool = False) -> PaymentView:
-    """Return how a payment stands; `verifies` when it only verifies a payment method."""
+    """Return the view of a payment; `verifies` if it only verifies a payment method."""
     situation = _situation(payment)
     waiting = situation is Situation.AT_GATEWAY
     return PaymentView(
@@ -113,7 +113,7 @@ def view_of(payment: Payment, *, verifies: bool = False) -> PaymentView:
 
 
 def last_of(payments: Sequence[Payment], payment_type: PaymentType) -> PaymentView | None:
-    """Return the last payment of a type; payments come newest first."""
+    """Return the latest payment of a type; the payments are ordered newest first."""
     found = next((payment for payment in payments if payment.type is payment_type), None)
     return None if found is None else view_of(found)
 

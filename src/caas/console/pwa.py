@@ -1,7 +1,7 @@
 """Progressive web app: manifest, service worker and offline page.
 
-Rules a change must keep: the service worker keeps style, script and the offline page, and no page
-of anybody; it is asked for anew each time, so that a new version is never held up by an old one.
+Rules a change must keep: the service worker caches style, script and the offline page, never a
+person's page; it is revalidated on each request, so that an old version never delays a new one.
 """
 
 from typing import Final
@@ -29,7 +29,7 @@ KEPT: Final = ("app.css", "app.js", "htmx.min.js", "icon.svg")
 
 
 def response(path: str, console: Console, request: PageRequest) -> Response | None:
-    """Return what the app is installed with, None for every other address."""
+    """Return a file of the app at its path, None for every other path."""
     if path == MANIFEST_PATH:
         manifest = msgspec.json.encode(_manifest(console, request))
         return Response(OK, manifest, (MANIFEST_TYPE, ASK_EACH_TIME, (b"vary", b"accept-language")))
@@ -64,7 +64,7 @@ def _manifest(console: Console, request: PageRequest) -> dict[str, object]:
 
 
 def _worker() -> bytes:
-    """Return the service worker with the addresses it keeps; a change of any makes it new."""
+    """Return the service worker with the addresses it caches; any change makes a new version."""
     kept = [OFFLINE_PATH, *(STATIC.address_of(name) for name in KEPT)]
     script = STATIC.files["service-worker.js"].plain
     return b"const KEPT = " + msgspec.json.encode(kept) + b";\n" + script

@@ -1,10 +1,10 @@
 """Jinja templates, one environment per language.
 
-Every template knows `t` (words), the filters of `formats`, `request`, and `asset` (a static file's
-address). What is in a value is text and is escaped; markup stands in templates alone.
+Every template has `t` (texts), the filters of `formats`, `request`, and `asset` (the URL of a
+static file). Values are text and are escaped; markup is in templates only.
 
-Rules a change must keep: a template that names what it was not given is an error; nothing is
-compiled or fetched while a page is shown but from this package.
+Rules a change must keep: an undefined name in a template is an error; while a page is rendered,
+nothing is loaded from outside this package.
 """
 
 from datetime import tzinfo
@@ -21,19 +21,21 @@ from caas.rules.market import LOCALES
 from caas.web.static_files import StaticFiles
 
 STATIC: Final = StaticFiles("caas.console")
-"""Nothing is built: `htmx.min.js` is htmx 2.0.11 as published on npm (0BSD), SHA-256
-d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717."""
+"""No build step: `htmx.min.js` is htmx 2.0.11 as published on npm (0BSD), SHA-256
+
+d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717.
+"""
 
 
 class Renderer:
-    """Fills templates in."""
+    """Renders templates."""
 
     def __init__(self, zone: tzinfo) -> None:
         """Prepare one environment for each language."""
         self._environments = {language: _environment(language, zone) for language in LOCALES}
 
     def render(self, request: PageRequest, template: str, **values: object) -> str:
-        """Return a template, filled with values, in the language of the visit."""
+        """Return a template with these values, in the language of the request."""
         environment = self._environments[request.language]
         role = request.session.role if request.session else None
         return environment.get_template(template).render(
@@ -41,14 +43,14 @@ class Renderer:
         )
 
     def translator(self, language: str) -> Translator:
-        """Return what says things in this language."""
+        """Return the translator of a language."""
         translator = self._environments[language].globals["t"]
         assert isinstance(translator, Translator), "every environment has its words"
         return translator
 
 
 def qr_code(address: str, title: str) -> str:
-    """Return an address as a QR code in SVG, for a telephone's camera; segno escapes the title."""
+    """Return an address as a QR code in SVG; segno escapes the title."""
     code = segno.make_qr(address, error="m")
     drawn: str = code.svg_inline(
         border=2, omitsize=True, title=title, svgclass="qr", lineclass=None, dark="#000",

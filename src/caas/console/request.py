@@ -1,7 +1,7 @@
 """A browser request as the pages see it: session, form, language.
 
-Rules a change must keep: a form's token follows from the secret in the browser's own cookie, so
-that nobody else can know it; the cookie is out of reach of scripts and of other sites.
+Rules a change must keep: a form's token derives from the secret in the browser's own cookie, so
+that no other site can know it; scripts and other sites cannot read the cookie.
 """
 
 import base64
@@ -30,7 +30,7 @@ _ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(slots=True)
 class PageRequest(Request):
-    """A request of a browser, filled in as more is known of it."""
+    """A browser request, completed step by step while it is handled."""
 
     cookies: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
@@ -47,62 +47,62 @@ class PageRequest(Request):
     set_cookies: list[RawHeader] = field(default_factory=list)
 
     def show_again(self, path: str, query: Mapping[str, str]) -> None:
-        """Become the visit of the page a refused form stood on, which keeps what was typed."""
+        """Become a GET request for the page of a rejected form, which shows the input again."""
         self.refused_form, self.refused_at, self.form = self.form, self.path, {}
         self.method, self.path, self.query = "GET", path, query
 
     def typed(self, action: str, name: str, proposed: object = "") -> str:
-        """Return what a field of the form to `action` is filled with: as typed, or as proposed."""
+        """Return a field's value in the form to `action`: the rejected input or `proposed`."""
         was_refused = action == self.refused_at
         return self.refused_form.get(name, "") if was_refused else str(proposed)
 
     @property
     def by(self) -> Session:
-        """Whose request it is, of which the site made sure."""
+        """The session; the site has checked that there is one."""
         assert self.session is not None, "a page that needs a person is behind the sign-in"
         return self.session
 
     @property
     def customer(self) -> UUID:
-        """The customer whose request it is."""
+        """The session's customer."""
         assert self.by.customer is not None, "a customer's page is shown to customers"
         return self.by.customer
 
     @property
     def dealership(self) -> str:
-        """The dealership whose request it is."""
+        """The session's dealership."""
         assert self.by.dealership is not None, "a dealership's page is shown to its sales"
         return self.by.dealership
 
     def place(self, name: str) -> UUID | None:
-        """Return where a list goes on: the id behind `?name=`, if there is one."""
+        """Return the cursor of a list: the id in `?name=`, if there is one."""
         text = self.query.get(name, "")
         return UUID(text) if _ID.fullmatch(text) else None
 
     @property
     def here(self) -> str:
-        """The address of the page, without what it says of the form before it."""
+        """The address of the page, without the result of the previous form."""
         asked = {name: text for name, text in self.query.items() if name not in REPORTED_ONCE}
         return f"{self.path}?{urlencode(asked)}" if asked else self.path
 
     @property
     def is_partial(self) -> bool:
-        """Whether a part of a page asks, and not a person for the whole of it."""
+        """Whether a fragment of the page is requested, instead of the whole page."""
         return b"hx-request" in self.headers
 
     @property
     def form_token(self) -> str:
-        """The token that every form of this browser carries."""
+        """The token for every form in this browser."""
         digest = hashlib.sha256(b"form:" + self.token.encode()).digest()
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
     def has_form_token(self) -> bool:
-        """Say whether the form that was sent is one we gave to this browser."""
+        """Return whether the form has this browser's token."""
         return hmac.compare_digest(self.form.get("form_token", ""), self.form_token)
 
 
 def cookies_of(headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Return the cookies of a request; what is malformed is left out."""
+    """Return the cookies of a request, without malformed ones."""
     cookies: dict[str, str] = {}
     for part in headers.get(b"cookie", b"").decode("latin-1").split(";"):
         name, equals, value = part.strip().partition("=")
@@ -112,7 +112,7 @@ def cookies_of(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 def cookie(name: str, value: str, *, secure: bool, seconds: int | None = None) -> RawHeader:
-    """Return the header that sets a cookie for this browser alone; no seconds: until it closes."""
+    """Return the header that sets a cookie, without `seconds` for the browser session."""
     parts = [f"{name}={value}", "Path=/", "HttpOnly", "SameSite=Lax"]
     if seconds is not None:
         parts.append(f"Max-Age={seconds}")

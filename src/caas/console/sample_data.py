@@ -1,11 +1,11 @@
 """Sample data of a local installation: accounts, vehicles and services.
 
-`caas up` calls it at every start; only what is missing is made. In operation the stock comes in by
-the API and staff by the command line.
+`caas up` runs it at every start; it creates only what is missing. In production the stock comes
+through the API and staff through the command line.
 
-Rules a change must keep: passwords are made once, kept in the data folder for its owner alone, and
-never for an account that exists already; a stock that somebody has begun is left as it is; cars
-that stand finished have the key that their own simulated car signs with.
+Rules a change must keep: passwords are generated once, stored in the data folder readable only by
+its owner, and never replaced for an existing account; existing stock is not changed; vehicles that
+are finished have the key that their simulated counterparts sign with.
 """
 
 import json
@@ -29,7 +29,7 @@ PEOPLE: Final = (
     ("operaciones.1@caas.example", Role.OPERATIONS, None),
     ("operaciones.2@caas.example", Role.OPERATIONS, None),
 )
-"""Two dealerships, and two of operations, because some decisions need two people."""
+"""Two dealerships and two operations accounts, because some decisions need two people."""
 
 MODELS: Final = (("Brisa", 2_450_000), ("Duna", 3_690_000), ("Cierzo GT", 5_290_000))
 CARS_OF_A_MODEL: Final = 4
@@ -40,17 +40,17 @@ ONE_TIME: Final = (
     ("assisted-driving", "Conducción asistida", "Assisted driving", 4990),
 )
 DURATIONS: Final = ((30, 1), (90, 2), (365, 6))
-"""Days, and how many times the price of the first."""
+"""Days, and the price as a multiple of the first."""
 
 
 KeyOf = Callable[[str], Awaitable[bytes]]
-"""Make a car of this VIN, and return the public key it signs with."""
+"""Create a simulated vehicle with this VIN and return its public key."""
 
 
 async def first_day(platform: Platform, folder: Path, *, key_of: KeyOf | None) -> list[NewStaff]:
-    """Make what is missing, and return who may sign in with which password.
+    """Create what is missing, and return the accounts with their passwords.
 
-    Without `key_of` no car stands finished: it gets its key when the factory has built it.
+    Without `key_of` no vehicle is finished: it gets its key when the factory has built it.
     """
     staff = _staff(folder / FILE)
     await ensure_staff(platform.tables.database, staff)
@@ -62,7 +62,7 @@ async def first_day(platform: Platform, folder: Path, *, key_of: KeyOf | None) -
 
 
 def _staff(path: Path) -> list[NewStaff]:
-    """Return the people of this folder with their passwords, made when it was new."""
+    """Return this folder's staff with their passwords, generating them in a new folder."""
     if not path.exists():
         made = {login: secrets.token_urlsafe(PASSWORD_BYTES) for login, _, _ in PEOPLE}
         fresh = path.with_suffix(".new")

@@ -1,11 +1,12 @@
 """Two-step verification for operations: TOTP (RFC 6238) and recovery codes.
 
-It is set up with a QR code and confirmed with a code of it. Who has one gives it at every sign-in;
-where the settings require it, nobody of operations comes further without. Only another person can
-take it away (`operations_staff`), for whoever has lost the telephone and the recovery codes.
+It is set up with a QR code and confirmed with a code. An account with a second factor must enter a
+code at every sign-in; if the settings require it, operations cannot continue without one. If the
+phone and the recovery codes are lost, only another person can reset it (`operations_system`).
 
-Rules a change must keep: the secret and the recovery codes are shown once, to whoever sets them up;
-a code counts once; a code of the last or the next half minute is taken, because clocks differ.
+Rules a change must keep: the secret and the recovery codes are shown once, during setup; a code is
+accepted once; the codes of the previous and the next half minute are accepted, because clocks
+differ.
 """
 
 import base64
@@ -40,8 +41,8 @@ _RECOVERY_CODE: Final = re.compile("[a-z2-7]{16}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """Who is asked for a second factor, or sets one up, and the session that says so."""
+class _Challenge:
+    """The account that must enter or set up a second factor, and its session."""
 
     session: Session
     account: Account
@@ -53,38 +54,38 @@ class _Asked:
 
 
 async def second_factor(console: Console, request: PageRequest) -> Response:
-    """Ask for the code, or have the second factor set up first."""
-    asked = await _asked(console, request)
-    if asked is None:
+    """Show the form for the code, or start the setup."""
+    challenge = await _challenge(console, request)
+    if challenge is None:
         return see_other("/sign-in")
     if request.session is not None:
         return see_other(HOMES[request.session.role])
-    return _page(console, request, asked)
+    return _page(console, request, challenge)
 
 
 async def give_code(console: Console, request: PageRequest) -> Response:
-    """Sign in with a code of the app or a recovery code."""
-    asked = await _asked(console, request)
-    if asked is None or not asked.has_factor:
+    """Complete the sign-in with a TOTP or recovery code."""
+    challenge = await _challenge(console, request)
+    if challenge is None or not challenge.has_factor:
         return see_other(SECOND_FACTOR_PATH)
-    used = await _judged(console, request, asked)
+    used = await _used_code(console, request, challenge)
     if used is None:
-        return _page(console, request, asked, wrong=True)
-    await _let_in(console, request, asked)
-    return see_other(_next(request) or HOMES[asked.account.role])
+        return _page(console, request, challenge, wrong=True)
+    await _let_in(console, request, challenge)
+    return see_other(_next(request) or HOMES[challenge.account.role])
 
 
 async def enrol(console: Console, request: PageRequest) -> Response:
-    """Make a secret, and show it this once."""
-    asked = await _asked(console, request)
-    if asked is None or asked.has_factor:
+    """Create a secret and show it once."""
+    challenge = await _challenge(console, request)
+    if challenge is None or challenge.has_factor:
         return see_other(SECOND_FACTOR_PATH)
     secret = os.urandom(SECRET_BYTES)
-    sealed = console.settings.sign_in_keys.seal(secret, account=asked.account.id)
-    if not await console.second_factors.begin(asked.account.id, sealed):
+    sealed = console.settings.sign_in_keys.seal(secret, account=challenge.account.id)
+    if not await console.second_factors.begin(challenge.account.id, sealed):
         return see_other(SECOND_FACTOR_PATH)
     text = base64.b32encode(secret).decode()
-    uri = pyotp.TOTP(text).provisioning_uri(name=asked.session.name, issuer_name=ISSUER)
+    uri = pyotp.TOTP(text).provisioning_uri(name=challenge.session.name, issuer_name=ISSUER)
     groups = " ".join(text[place : place + 4] for place in range(0, len(text), 4))
     return console.page(
         request,
@@ -97,26 +98,26 @@ async def enrol(console: Console, request: PageRequest) -> Response:
 
 
 async def confirm(console: Console, request: PageRequest) -> Response:
-    """Let the second factor count once its first code is right, and show the recovery codes."""
-    asked = await _asked(console, request)
-    if asked is None or asked.has_factor or asked.factor is None:
+    """Activate the second factor if its first code is correct, and show the recovery codes."""
+    challenge = await _challenge(console, request)
+    if challenge is None or challenge.has_factor or challenge.factor is None:
         return see_other(SECOND_FACTOR_PATH)
-    this_try = await _try(console, request, asked)
-    step = _step(console, asked.factor, request.form.get("code", ""))
+    this_try = await _try(console, request, challenge)
+    step = _step(console, challenge.factor, request.form.get("code", ""))
     codes = [_new_recovery_code() for _ in range(RECOVERY_CODES)]
     if step is None:
-        await this_try.was_wrong(asked.account.id)
+        await this_try.was_wrong(challenge.account.id)
         return console.page(
             request, "second_factor_enrol.html", uri="", secret="", wrong=True, next=_next(request),
             status=REFUSED,
         )  # fmt: skip
-    if not await _confirmed(console, request, asked.factor, step, codes):
+    if not await _confirmed(console, request, challenge.factor, step, codes):
         return see_other(SECOND_FACTOR_PATH)
     await this_try.was_right()
-    await _let_in(console, request, asked)
+    await _let_in(console, request, challenge)
     return console.page(
         request, "second_factor_codes.html", codes=[_grouped(code) for code in codes],
-        next=_next(request) or HOMES[asked.account.role],
+        next=_next(request) or HOMES[challenge.account.role],
     )  # fmt: skip
 
 
@@ -126,11 +127,11 @@ async def leave(console: Console, request: PageRequest) -> Response:
     return see_other("/sign-in")
 
 
-async def _asked(console: Console, request: PageRequest) -> _Asked | None:
-    """Return who is half or wholly signed in, None when nobody is.
+async def _challenge(console: Console, request: PageRequest) -> _Challenge | None:
+    """Return the account of the session, signed in or awaiting its second factor, or None.
 
     Raises:
-        NotYourPageError: the account is not of operations, who alone have second factors.
+        NotYourPageError: the account is not of operations, which alone have second factors.
     """
     session = request.awaiting or request.session
     if session is None:
@@ -139,18 +140,20 @@ async def _asked(console: Console, request: PageRequest) -> _Asked | None:
         raise NotYourPageError
     account = await console.accounts.get(session.account)
     assert account is not None, "a session's account is there"
-    return _Asked(session, account, await console.second_factors.of(account.id))
+    return _Challenge(session, account, await console.second_factors.of(account.id))
 
 
-async def _try(console: Console, request: PageRequest, asked: _Asked) -> sign_in.Try:
-    return await sign_in.begin(console, request, asked.session.name, what="second factor")
+async def _try(console: Console, request: PageRequest, challenge: _Challenge) -> sign_in.Try:
+    return await sign_in.begin(console, request, challenge.session.name, what="second factor")
 
 
-async def _judged(console: Console, request: PageRequest, asked: _Asked) -> AuditType | None:
-    """Use up the code that was typed, and say which kind it was; None when it is not right."""
-    assert asked.factor is not None, "only an account with a second factor is asked for a code"
-    this_try = await _try(console, request, asked)
-    factor, typed = asked.factor, request.form.get("code", "")
+async def _used_code(
+    console: Console, request: PageRequest, challenge: _Challenge
+) -> AuditType | None:
+    """Consume the typed code and return its kind, or None if it is wrong."""
+    assert challenge.factor is not None, "only an account with a second factor enters a code"
+    this_try = await _try(console, request, challenge)
+    factor, typed = challenge.factor, request.form.get("code", "")
     step, recovery = _step(console, factor, typed), _recovery_code(typed)
 
     async def use(connection: Connection) -> AuditType | None:
@@ -193,14 +196,14 @@ async def _confirmed(
     return await console.platform.tables.database.in_transaction(together)
 
 
-async def _let_in(console: Console, request: PageRequest, asked: _Asked) -> None:
-    admitted = Admitted(asked.account, asked.session.name)
+async def _let_in(console: Console, request: PageRequest, challenge: _Challenge) -> None:
+    admitted = Admitted(challenge.account, challenge.session.name)
     await let_in(console, request, admitted, second_factor=True)
     request.session, request.awaiting = None, None
 
 
 def _step(console: Console, factor: SecondFactor, typed: str) -> int | None:
-    """Return the time step whose code was typed, near the present one, None when it is none."""
+    """Return the time step of the typed code, close to the current one, or None if it is wrong."""
     code = "".join(typed.split())
     if _CODE.fullmatch(code) is None:
         return None
@@ -233,12 +236,12 @@ def _next(request: PageRequest) -> str | None:
 
 
 def _page(
-    console: Console, request: PageRequest, asked: _Asked, *, wrong: bool = False
+    console: Console, request: PageRequest, challenge: _Challenge, *, wrong: bool = False
 ) -> Response:
     return console.page(
         request,
         "second_factor.html",
-        has_factor=asked.has_factor,
+        has_factor=challenge.has_factor,
         wrong=wrong,
         next=_next(request),
         status=REFUSED if wrong else 200,

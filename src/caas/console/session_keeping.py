@@ -1,20 +1,17 @@
-"""Sessions: start, recognition and end.
+"""Sessions (start, recognition, end) and known devices, which failed attempts do not lock out.
 
-Staff are signed out after half an hour without use and after a working day; customers, who have
-the app on their own telephone, after a week without use and after a month. These spans are of the
-people's own time and are never divided by the pace.
+Staff are signed out after half an hour without use and after a working day; customers, who use the
+app on their own phone, after a week without use and after a month. These durations are real time
+and ignore the time scale.
 
-Rules a change must keep: a sign-in always begins a new session and ends the one before; what a page
-asks by itself keeps no session alive; a session that waits for a second factor is nobody's, and is
-over after ten minutes; the token is nowhere but in the browser's cookie.
+After a sign-in the browser keeps a signed cookie for that login, the known device. Failed attempts
+elsewhere do not slow it down; its own do, with a separate counter. The cookie alone admits nobody.
 
-Known devices, so that failed attempts elsewhere do not lock the owner out.
-
-A browser that was let in keeps a signed cookie for that login. Wrong tries from elsewhere do not
-slow it down; its own do, by a count of its own. It lets nobody in.
-
-Rules a change must keep: a device is known for the login it was let in with and for no other; the
-login itself does not stand in the cookie; a cookie is good for `DEVICE_SECONDS` and no longer.
+Rules a change must keep: a sign-in always begins a new session and ends the previous one; polling
+by a page does not extend a session; a session that awaits a second factor opens only its page and
+expires after ten minutes; the token exists only in the browser's cookie; a device is known only for
+the login that signed in on it; the cookie does not contain the login and is valid for
+`DEVICE_SECONDS`.
 """
 
 import re
@@ -37,7 +34,7 @@ DAY: Final = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """How long a session lasts: without use, and at most."""
+    """The duration of a session: without use, and at most."""
 
     idle_seconds: int
     seconds_max: int
@@ -59,9 +56,9 @@ class SessionKeeping:
     def __init__(
         self, sessions: Sessions, *, is_secure: bool, second_factor_required: bool
     ) -> None:
-        """Keep sessions in this table; secure cookies travel by https alone.
+        """Use this session table; secure cookies are sent by https only.
 
-        Where it is required, operations are nobody without a second factor.
+        If `second_factor_required`, operations sessions without a second factor open only its page.
         """
         self._sessions = sessions
         self._second_factor_required = second_factor_required
@@ -71,7 +68,7 @@ class SessionKeeping:
         self._visitor_name = prefix + VISITOR
 
     async def recognise(self, request: PageRequest) -> None:
-        """Find out whose visit it is, and give a browser that is nobody's a secret of its own."""
+        """Find the session of the request, or give a browser without one a secret of its own."""
         token = request.cookies.get(self._session_name)
         request.had_session = bool(token)
         if token:
@@ -122,15 +119,15 @@ class SessionKeeping:
             request.set_cookies.append(self._cookie(self._session_name, "", 0))
 
     async def end_others(self, session: Session) -> int:
-        """End every other session of the same account; return how many those were."""
+        """End every other session of the same account; return the number ended."""
         return await self._sessions.end_others(session.account, but=session.token_hash)
 
     async def end_all(self, account: UUID) -> None:
-        """End every session of an account, because its way in is another one."""
+        """End every session of an account, because its credentials changed."""
         await self._sessions.end_others(account)
 
     def _awaits_second_factor(self, session: Session) -> bool:
-        """Say whether a session was begun with less than its account needs now."""
+        """Return whether a session was begun with less than its account needs now."""
         if session.role is not Role.OPERATIONS or session.second_factor:
             return False
         return self._second_factor_required or session.has_second_factor
@@ -148,7 +145,7 @@ _BETWEEN: Final = "~"
 
 
 class KnownDevices:
-    """Knows devices again by their cookies."""
+    """Recognises devices by their cookies."""
 
     def __init__(self, keys: SignInKeys, *, is_secure: bool) -> None:
         """Sign cookies with these keys."""
@@ -157,7 +154,7 @@ class KnownDevices:
         self._name = f"__Host-{DEVICE}" if is_secure else DEVICE
 
     def known(self, request: PageRequest, login: str, *, now: float) -> str | None:
-        """Return the id of this device if this login has signed in on it before."""
+        """Return the device's id if this login has signed in on it before."""
         for device, since, signature in self._marks(request):
             is_fresh = now - DEVICE_SECONDS < int(since) <= now
             if is_fresh and self._keys.is_signed(_signed(device, since, login), signature):
@@ -165,7 +162,7 @@ class KnownDevices:
         return None
 
     def remember(self, request: PageRequest, login: str, *, now: float) -> RawHeader:
-        """Return the cookie by which the device of this visit is known from now on."""
+        """Return the cookie that makes the browser of this request a known device."""
         others = [
             ".".join(mark)
             for mark in self._marks(request)

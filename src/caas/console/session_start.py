@@ -1,7 +1,7 @@
 """Starts a session after sign-in and remembers the device.
 
-Rule a change must keep: who still has to give a second factor gets a session that opens nothing but
-the page that asks for it, and their device is not known yet.
+Rule a change must keep: while the second factor is missing, the session opens only the page that
+requests it, and the device is not remembered.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ SECOND_FACTOR_PATH: Final = "/second-factor"
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Whose password was right, the login they gave, and other accounts of the same person."""
+    """The account with the correct password, the typed login, and the person's other accounts."""
 
     account: Account
     login: str
@@ -50,14 +50,14 @@ async def let_in(
 
 
 def second_factor_path(next_path: str | None) -> str:
-    """Return where the second factor is asked for, so that this page is shown afterwards."""
+    """Return the path of the second factor page, which continues to this page."""
     if next_path is None or not is_own_path(next_path):
         return SECOND_FACTOR_PATH
     return f"{SECOND_FACTOR_PATH}?next={quote(next_path, safe='/')}"
 
 
 async def _awaits_second_factor(console: Console, account: Account) -> bool:
-    """Say whether the password of this account is not enough."""
+    """Return whether this account needs more than its password."""
     if account.role is not Role.OPERATIONS:
         return False
     if console.settings.second_factor_required:

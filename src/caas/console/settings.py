@@ -1,6 +1,6 @@
 """Settings of the console, passed in; nothing is read from the environment.
 
-Rule a change must keep: nothing has a default that is not safe.
+Rule a change must keep: every default is safe.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, RateLimit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleSettings:
-    """The address people reach us at, the market's time zone, and the language when in doubt.
+    """The public address, the market's time zone and the default language.
 
-    `address_limit` is how often one address may ask for pages without being signed in.
-    `sign_in_keys` protect second factors and known devices.
+    `address_limit` is the rate limit of one address without a session. `sign_in_keys` protect
+    second factors and known devices.
     """
 
     public_url: str
@@ -27,5 +27,5 @@ class ConsoleSettings:
 
     @property
     def is_secure(self) -> bool:
-        """Whether browsers reach us by https, so that cookies travel by nothing else."""
+        """Whether browsers use https, so that cookies are sent by nothing else."""
         return self.public_url.startswith("https://")

@@ -1,19 +1,16 @@
-"""Sign-in, sign-out, access links and the language switch.
+"""Sign-in, sign-out, access links, the language switch, and throttling of sign-in attempts.
 
 Diagram 2, "Send Access Credentials": the link opens a page where the customer chooses a password;
-staff get theirs from the command line.
-Opening the page does not use the link up, because mail programs look at links too; choosing does.
+staff get their link from the command line. Opening the page does not consume the link, because mail
+programs open links too; choosing a password does. Attempts are throttled by login, address or known
+device.
 
-Rules a change must keep: who tries too often has to wait, whichever account is tried; an unknown
-login and a wrong password are told alike, and asking for a link does the same for everybody; a new
-password ends every session of before; two accounts of one address are one person's where one
-password opens both, and nobody else's.
-
-Throttles sign-in attempts by login, address or known device.
-
-Rules a change must keep: a try is counted before it is judged; who comes from a device known for
-the login waits for nobody's wrong tries but their own; a right try does not forgive the address the
-wrong ones that others made there.
+Rules a change must keep: too many attempts mean a wait, whichever account they target; an attempt
+is counted before it is checked; an attempt from a device known for the login waits only for that
+device's own failures; a correct password does not clear the failures that others caused at the same
+address; an unknown login and a wrong password get the same response, and so does every request for
+a link; a new password ends every earlier session; two accounts with one address belong to one
+person only if one password opens both.
 """
 
 import math
@@ -42,19 +39,19 @@ from caas.web.response import Response, is_own_path, see_other
 
 
 class TooManyTriesError(CaasError):
-    """Too many tries went wrong; wait as long as Retry-After says."""
+    """Too many attempts failed. Wait for the time given in Retry-After."""
 
     code = "too_many_tries"
     http_status = 429
 
     def __init__(self, wait_seconds: float) -> None:
-        """Keep how long to wait."""
+        """Record the wait."""
         super().__init__(retry_after_seconds=max(math.ceil(wait_seconds), 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """A try under way; counted as wrong until it is said to be right."""
+    """An attempt in progress; it counts as failed until `was_right`."""
 
     console: Console
     request: PageRequest
@@ -63,7 +60,7 @@ class Try:
     next_wait_seconds: float
 
     async def was_wrong(self, account: UUID | None) -> None:
-        """Write down that the next try has to wait, if it has."""
+        """Record in the audit log that the next attempt must wait, if it must."""
         if self.next_wait_seconds:
             await audit(
                 AuditType.SIGN_IN_SLOWED, by=Outsider.NOBODY, subject=account,
@@ -71,7 +68,7 @@ class Try:
             )  # fmt: skip
 
     async def was_right(self) -> None:
-        """Forget the wrong tries before it."""
+        """Clear the failed attempts before it."""
         table = SignInAttempts(self.console.platform.tables.database)
         await table.forget(self.own)
         if self.address:
@@ -81,10 +78,10 @@ class Try:
 async def begin(
     console: Console, request: PageRequest, login: str, *, what: str = "sign-in"
 ) -> Try:
-    """Count a try of `what` for this login, as it was typed.
+    """Count an attempt of `what` for the login as typed.
 
     Raises:
-        TooManyTriesError: there were too many before it.
+        TooManyTriesError: too many attempts preceded it.
     """
     database = console.platform.tables.database
     now = (await operations_counts.now(database)).timestamp()
@@ -105,14 +102,14 @@ REFUSED: Final = 422
 
 
 def sign_in_path(request: PageRequest) -> str:
-    """Return where to sign in, so that this page is shown afterwards."""
+    """Return the path of the sign-in page, which continues to this page."""
     ended = "&ended=1" if request.had_session else ""
     here = request.path if request.method == "GET" else _page_of_form(request)
     return f"/sign-in?next={quote(here if is_own_path(here) else '/', safe='/')}{ended}"
 
 
 def _page_of_form(request: PageRequest) -> str:
-    """Return the page that a form stood on; where it is sent there may be no page to look at."""
+    """Return the page of a form; the form's own path may have no page."""
     return urlsplit(request.headers.get(b"referer", b"").decode("latin-1")).path
 
 
@@ -124,7 +121,7 @@ async def front_page(console: Console, request: PageRequest) -> Response:
 
 
 async def sign_in_form(console: Console, request: PageRequest) -> Response:
-    """Show the form to sign in with."""
+    """Show the sign-in form."""
     if request.session is not None:
         return see_other(_next(request.query) or HOMES[request.session.role])
     return _sign_in_page(console, request, next_path=_next(request.query))
@@ -154,7 +151,7 @@ async def sign_out(console: Console, request: PageRequest) -> Response:
 
 
 async def access_form(console: Console, request: PageRequest) -> Response:
-    """Show whose link this is, and ask for a password."""
+    """Show the account of an access link, and the form for a password."""
     holder = await console.accounts.of_link(request.ids["token"])
     return console.page(
         request, "access.html", holder=holder, weak="", status=200 if holder else 410
@@ -186,12 +183,12 @@ async def access(console: Console, request: PageRequest) -> Response:
 
 
 async def forgotten_form(console: Console, request: PageRequest) -> Response:
-    """Ask for the address to send a new link to."""
+    """Show the form that requests a new link."""
     return console.page(request, "forgotten.html", asked=False)
 
 
 async def forgotten(console: Console, request: PageRequest) -> Response:
-    """Have a link sent, if the address is a customer's; nothing here depends on whether it is."""
+    """Send a link if the address is a customer's; the response is the same if it is not."""
     email = filled(request.form, "email", chars_max=EMAIL_CHARS_MAX)
     if email is not None:
         await console.platform.access_links.ask(email, asked_from=request.address)
@@ -200,7 +197,7 @@ async def forgotten(console: Console, request: PageRequest) -> Response:
 
 
 async def choose_language(console: Console, request: PageRequest) -> Response:
-    """Remember which language this browser's person prefers."""
+    """Store the language for this browser."""
     language = request.form.get("language", "")
     if language in LOCALES:
         request.set_cookies.append(
@@ -226,7 +223,7 @@ async def _audited_sign_in(console: Console, request: PageRequest, opened: list[
 async def _opened(
     console: Console, request: PageRequest, holder: LinkHolder, password_hash: str
 ) -> Account | None:
-    """Return the account that a link opened; None if the link was already used."""
+    """Return the account of a link; None if the link was already used."""
     token = request.ids["token"]
     customer = None
     if holder.customer is not None:
@@ -251,7 +248,7 @@ async def _opened(
 async def _opened_by(
     console: Console, candidates: Sequence[Account], password: str
 ) -> list[Account]:
-    """Return those of these accounts whose password this is."""
+    """Return those of these accounts that have this password."""
     if not candidates:
         await console.passwords.matches(password, None)
     return [
@@ -262,7 +259,7 @@ async def _opened_by(
 
 
 def _also(account: Account, opened: Sequence[Account]) -> list[UUID]:
-    """Return a customer's other accounts: who knows the password of each may move between them."""
+    """Return the customer's other accounts that the same password opens, for switching."""
     if account.role is not Role.CUSTOMER:
         return []
     return [other.id for other in opened if other.id != account.id and other.role is Role.CUSTOMER]
@@ -288,7 +285,7 @@ def _sign_in_page(
 
 
 def _next(values: Mapping[str, str]) -> str | None:
-    """Return where to go on, when it is a page of ours."""
+    """Return the path to continue to, if it is one of ours."""
     path = values.get("next", "")
     return path if is_own_path(path) and path != "/" else None
 

@@ -2,10 +2,10 @@
 
 From each key others are derived: those that encrypt the secrets of second factors and of event
 subscriptions (`encryption_at_rest`), and one that signs the cookies of known devices (HMAC-SHA256).
-The first key is used for what is new; every key still reads what it was used for.
+The first key encrypts and signs; every key can decrypt and verify.
 
-Rules a change must keep: a key leaves this module in no form; what was encrypted for one account is
-of no use to another.
+Rules a change must keep: a key leaves this module in no form; a secret encrypted for one account
+cannot be decrypted for another.
 """
 
 import base64
@@ -48,13 +48,13 @@ class SealedElsewhereError(CaasError):
 
 
 class SignInKeys:
-    """Encrypts secrets for an account, and signs what a browser keeps."""
+    """Encrypts secrets of accounts, and signs cookies."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        """Keep keys of 32 bytes, the newest first.
+        """Use these keys of 32 bytes, newest first.
 
         Raises:
-            SignInKeyError: there is none, too many, one of another length, or one twice.
+            SignInKeyError: there is none, too many, one of another length, or a duplicate.
         """
         usable = all(len(key) == KEY_BYTES for key in keys) and len(set(keys)) == len(keys)
         if not usable or not 0 < len(keys) <= KEYS_MAX:
@@ -65,10 +65,10 @@ class SignInKeys:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read base64 keys separated by commas.
+        """Parse base64 keys separated by commas.
 
         Raises:
-            SignInKeyError: one cannot be used; the sentence repeats none.
+            SignInKeyError: one is invalid; the sentence contains no key.
         """
         try:
             keys = [base64.b64decode(part.strip(), validate=True) for part in text.split(",")]
@@ -81,10 +81,10 @@ class SignInKeys:
         return self._second_factors.encrypt(secret, owner=account)
 
     def unseal(self, sealed: bytes, *, account: UUID) -> bytes:
-        """Return a secret of an account.
+        """Decrypt a secret of an account.
 
         Raises:
-            SealedElsewhereError: none of the keys has encrypted it for this account.
+            SealedElsewhereError: none of the keys encrypted it for this account.
         """
         try:
             return self._second_factors.decrypt(sealed, owner=account)
@@ -92,11 +92,11 @@ class SignInKeys:
             raise SealedElsewhereError from error
 
     def sign(self, text: str) -> str:
-        """Return the signature of a text, as it can stand in a cookie."""
+        """Return the signature of a text, safe in a cookie."""
         return _signature(self._signing[0], text)
 
     def is_signed(self, text: str, signature: str) -> bool:
-        """Say whether one of the keys has signed a text."""
+        """Return whether one of the keys signed the text."""
         given = signature.encode("utf-8", "replace")
         return any(
             hmac.compare_digest(_signature(key, text).encode(), given) for key in self._signing

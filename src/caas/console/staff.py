@@ -1,11 +1,11 @@
 """Staff accounts: dealership sales and operations.
 
-Nobody can make one through a page: `caas up` and the command line do. Whoever is added, or has
-forgotten the password, is given a link, and chooses a password that nobody else has seen.
+No page can create one: `caas up` and the command line do. A new account, or one with a forgotten
+password, gets a link to choose a password that no other person has seen.
 
-Rules a change must keep: an account that exists is never changed by a start, so that a password
-somebody chose stays chosen; a login says nothing secret and a password is never kept here; a link
-works once and not for ever, and making another one ends the one before.
+Rules a change must keep: a start never changes an existing account, so that a chosen password is
+kept; a login is not secret, and no password is stored here; a link works once and expires, and a
+new link invalidates the previous one.
 """
 
 import secrets
@@ -28,13 +28,13 @@ DEALERSHIP_CHARS: Final = range(1, 121)
 
 
 class LoginTakenError(ConflictError):
-    """Somebody has this login already, perhaps with an account that is disabled."""
+    """The login is taken, possibly by a disabled account."""
 
     code = "login_taken"
 
 
 class StaffNotFoundError(NotFoundError):
-    """No open account of staff has this login."""
+    """No active staff account has this login."""
 
     code = "staff_not_found"
 
@@ -42,7 +42,7 @@ class StaffNotFoundError(NotFoundError):
 class StaffRefusedError(RefusedError):
     """Sales belong to a dealership, operations to none.
 
-    A login has 3 to 120 signs, none of them a space or invisible, and is no card's number.
+    A login has 3 to 120 visible characters without spaces and is not a card number.
     """
 
     code = "staff_refused"
@@ -50,7 +50,7 @@ class StaffRefusedError(RefusedError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NewStaff:
-    """An account to make; sales belong to a dealership, operations to none."""
+    """An account to create; sales belong to a dealership, operations to none."""
 
     login: str
     role: Role
@@ -59,29 +59,29 @@ class NewStaff:
 
 
 def is_one_word(login: str) -> bool:
-    """Say whether a login can be typed as it is read: no space and nothing invisible in it."""
+    """Return whether a login can be typed as displayed: no space and nothing invisible in it."""
     return login.isprintable() and not any(map(str.isspace, login))
 
 
 class StaffAccounts:
-    """The desk at which accounts of staff are made and closed."""
+    """Creates and disables staff accounts."""
 
     def __init__(self, database: Database, *, public_url: str) -> None:
-        """Keep accounts in this database; links lead to this address."""
+        """Keep accounts in this database; links point to this address."""
         self._database = database
         self._accounts = Accounts(database)
         self._public_url = public_url
 
     async def listed(self) -> list[StaffMember]:
-        """Return every account, the disabled ones too."""
+        """Return every account, including disabled ones."""
         return await self._accounts.staff()
 
     async def add(self, member: StaffMember) -> str:
-        """Make an account, and return the link that opens it.
+        """Create an account, and return its access link.
 
         Raises:
             StaffRefusedError: login, role and dealership do not fit.
-            LoginTakenError: there is such an account.
+            LoginTakenError: the login is taken.
         """
         needs_dealership = member.role is Role.SALES
         if (
@@ -99,10 +99,10 @@ class StaffAccounts:
         return await self.link(member.login)
 
     async def link(self, login: str) -> str:
-        """Return a new link to choose a password with; the password of before works until then.
+        """Return a new link to choose a password with; the old password works until then.
 
         Raises:
-            StaffNotFoundError: no open account has this login.
+            StaffNotFoundError: no active account has this login.
         """
         token = secrets.token_urlsafe(TOKEN_BYTES)
 
@@ -116,10 +116,10 @@ class StaffAccounts:
         return f"{self._public_url}/access/{token}"
 
     async def disable(self, login: str) -> None:
-        """Close an account at once: its sessions, its link and its password end.
+        """Disable an account at once, with its sessions, its link and its password.
 
         Raises:
-            StaffNotFoundError: no open account has this login.
+            StaffNotFoundError: no active account has this login.
         """
 
         async def together(connection: Connection) -> None:
@@ -130,10 +130,10 @@ class StaffAccounts:
 
 
 async def ensure_staff(database: Database, wanted: Sequence[NewStaff]) -> list[str]:
-    """Make the accounts that are missing; return the logins that are new.
+    """Create the missing accounts; return the new logins.
 
     Raises:
-        WeakPasswordError: a password should not be anybody's.
+        WeakPasswordError: a password is too weak.
     """
     accounts, passwords = Accounts(database), Passwords()
     known = {member.login for member in await accounts.staff()}
@@ -152,7 +152,7 @@ async def ensure_staff(database: Database, wanted: Sequence[NewStaff]) -> list[s
 async def _added(
     database: Database, member: StaffMember, password_hash: str, *, by: Outsider
 ) -> bool:
-    """Add an account and say so; False when the login is taken."""
+    """Add an account and record it; False if the login is taken."""
 
     async def together(connection: Connection) -> bool:
         account = await Accounts(database).add_staff(member, password_hash, within=connection)
@@ -166,10 +166,10 @@ async def _added(
 async def _write_audit_event(
     type_: AuditType, account: UUID | None, login: str, connection: Connection
 ) -> None:
-    """Write down what the command line did about an account.
+    """Record the command line's change to an account.
 
     Raises:
-        StaffNotFoundError: there was none.
+        StaffNotFoundError: the account does not exist.
     """
     if account is None:
         raise StaffNotFoundError(f"No open account of staff has the login {login}.")

@@ -40,7 +40,12 @@ MOVING = """
 select kind, subject, due_at, fence, lease_until from caas.jobs where kind <> all($1)
  order by kind, subject
 """
-NO_PAYMENT = ("vehicle_not_free", "purchase_pending", "payment_open", "not_authorized_yet")
+NO_PAYMENT = (
+    "vehicle_not_free", "purchase_pending", "payment_open", "not_authorized_yet",
+    "withdrawal_period_over",
+)  # fmt: skip
+"""What is answered without a payment; time leaps by a minute at each look, and a slow machine looks
+so often that the days in which a customer may withdraw are over."""
 THERE = "select count(*) from caas.payments where id = any($1)"
 PAYMENT = "select * from caas.payments where id = $1"
 CARS = 2

@@ -13,8 +13,8 @@ import pytest
 from caas.billing_database import connection
 from caas.billing_database.connection import Database, DatabaseUnavailableError
 from caas.billing_database.embedded_postgresql_files import SOCKET_NAME
-from caas.billing_database.heartbeat import Heartbeat, HeartbeatMonitor, in_words
-from caas.billing_database.readiness import Readiness
+from caas.billing_database.heartbeat import DISK_FULL, Heartbeat, HeartbeatMonitor, in_words
+from caas.billing_database.readiness import PROBES, Readiness
 
 CRASH = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another process\0\0"
 LAST_WORDS = b"E" + (len(CRASH) + 4).to_bytes(4) + CRASH
@@ -251,6 +251,32 @@ async def test_readiness_says_in_plain_words_that_writes_are_refused_and_at_once
         "The Billing Database is unavailable: it is read-only: a standby, or "
         "default_transaction_read_only is on."
     )
+
+
+IS_FULL = "do $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$"
+
+
+async def test_readiness_lasts_as_long_as_a_disk_is_full_and_no_longer(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not ready for ten seconds after the disk had room, and ready on a full one that
+    nobody had tried to write to for ten seconds.
+    """
+    monkeypatch.setattr(connection, "REFUSED_WRITES_SECONDS", -1.0)
+    database = await connection.connect(database_dsn)
+    ready = Readiness(database)
+    with pytest.raises(DatabaseUnavailableError):
+        await database.fetch(IS_FULL)
+
+    with monkeypatch.context() as still:
+        still.setitem(PROBES, DISK_FULL, (IS_FULL,))
+        while_full = await ready.why_not()
+    after = await ready.why_not()
+    again = database.refused_because
+    await database.close()
+
+    assert while_full == "The Billing Database is unavailable: its disk is full."
+    assert (after, again) == (None, None)
 
 
 async def test_what_is_wrong_with_the_database_is_told_in_words_of_ours() -> None:

@@ -29,7 +29,7 @@ from caas.billing_database.database_sessions import (
     prepared,
     register,
 )
-from caas.billing_database.heartbeat import HeartbeatMonitor, in_words
+from caas.billing_database.heartbeat import DISK_FULL, READ_ONLY, HeartbeatMonitor, in_words
 from caas.errors import StartupError, UnavailableError
 from caas.rules.durations import Durations
 
@@ -43,6 +43,7 @@ WATCH_SECONDS = 0.5
 HEARTBEATS_MISSED_MAX = 2
 WAIT_BUCKETS_SECONDS = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0)
 REFUSED_WRITES_SECONDS = 10.0
+CHECKABLE = (DISK_FULL, READ_ONLY)
 TRANSACTION_ATTEMPTS_MAX = 5
 COMMITTED = "select xact_commit from pg_stat_database where datname = current_database()"
 
@@ -210,10 +211,16 @@ class Database:
 
     @property
     def refused_because(self) -> str | None:
-        """Why the database recently rejected a write (full disk, read-only), if it did."""
-        if self._refused is None or _clock() - self._refused[0] > REFUSED_WRITES_SECONDS:
+        """Why the database rejected a write (full disk, read-only), if it did.
+
+        Reasons that readiness can check last until it does; any other one lasts ten seconds.
+        """
+        if self._refused is None:
             return None
-        return self._refused[1]
+        at, reason = self._refused
+        if reason not in CHECKABLE and _clock() - at > REFUSED_WRITES_SECONDS:
+            return None
+        return reason
 
     def forget_refusal(self) -> None:
         """Record that the database accepts writes again."""

@@ -18,9 +18,10 @@ import structlog
 HEARTBEAT_SECONDS_MAX: Final = 1.5
 SILENCE: Final = "it does not respond"
 READ_ONLY: Final = "it is read-only: a standby, or default_transaction_read_only is on"
+DISK_FULL: Final = "its disk is full"
 WORDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
     ((asyncpg.ReadOnlySQLTransactionError,), READ_ONLY),
-    ((asyncpg.DiskFullError,), "its disk is full"),
+    ((asyncpg.DiskFullError,), DISK_FULL),
     ((asyncpg.OutOfMemoryError,), "it is out of memory"),
     ((asyncpg.TooManyConnectionsError,), "it has no free connections"),
     ((asyncpg.CannotConnectNowError,), "it is starting up or shutting down"),

@@ -1,21 +1,29 @@
 """Readiness: the database responds, is writable and has our schema.
 
 Rules a change must keep: a check takes at most two seconds; reasons are our own sentences, without
-driver messages; recovery from a read-only state is detected.
+driver messages; recovery from a read-only state and from a full disk is detected.
 """
 
 import asyncio
 from contextlib import suppress
 from typing import Final
 
+import asyncpg
+
 from caas.billing_database import schema_catalog
-from caas.billing_database.connection import Database
-from caas.billing_database.heartbeat import READ_ONLY, in_words
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.heartbeat import DISK_FULL, READ_ONLY, in_words
 from caas.errors import UnavailableError
 
 READY_SECONDS_MAX: Final = 1.8
 OLD_SESSIONS_MAX: Final = 3
 WRITE: Final = "update processes set name = name where id = this_process()"
+SPILL: Final = "select count(*) from generate_series(1, 100000)"
+PROBES: Final = {
+    READ_ONLY: (WRITE,),
+    DISK_FULL: ("set local work_mem = '64kB'", SPILL),
+}
+"""What fails as long as the reason lasts; `SPILL` writes about two megabytes, and keeps none."""
 
 
 class Readiness:
@@ -48,15 +56,22 @@ class Readiness:
         return None
 
     async def _writes_again(self, refused: str) -> bool:
-        """Return whether a read-only database is writable again; not used for a full disk.
+        """Return whether a database that was read-only, or whose disk was full, is writable again.
 
-        Updating an existing row can succeed where an insert does not.
+        Updating an existing row succeeds on a full disk; a temporary file needs new space there.
         """
-        if refused != READ_ONLY:
+        probe = PROBES.get(refused)
+        if probe is None:
             return False
         for _ in range(OLD_SESSIONS_MAX):  # one that began while it was read-only stays so
             with suppress(UnavailableError):
-                await self._database.fetch(WRITE)
+                async with self._database.transaction() as connection:
+                    await self._probe(connection, probe)
                 self._database.forget_refusal()
                 return True
         return False
+
+    async def _probe(self, connection: Connection, probe: tuple[str, ...]) -> None:
+        with suppress(asyncpg.ConfigurationLimitExceededError):  # temp_file_limit, not the disk
+            for statement in probe:
+                await connection.execute(statement)

@@ -107,7 +107,7 @@ async def opened(
 
 @asynccontextmanager
 async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
-    """Open the platform for a command that only reads: nobody outside is called, no job begins.
+    """Open the platform for a command that only reads: no job begins, nothing is changed.
 
     Only the database has to be there; sessions that write are refused by PostgreSQL.
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
-from itertools import cycle
 from pathlib import Path
 from uuid import UUID
 
@@ -201,14 +200,13 @@ async def _active(installation: Installation, vin: str) -> Subscription:
 async def _reconciled(installation: Installation) -> None:
     """A day is reconciled: lines that agree, one that nobody knows, decided by two people."""
     office = Office(installation, installation.platform.reconciliation)
-    for transaction in ("txn_alien", "txn_claimed"):
-        await office.line(transaction_id=transaction)
+    await office.line(transaction_id="txn_alien")
+    await office.line(transaction_id="txn_claimed", gross=-500, fee=0)
     (settled, *_) = await installation.database.fetch(
         "select id from payments where state = 'Settled' order by id limit 1"
     )
     await office.line(await installation.platform.tables.payments.get(settled["id"]), gross=7)
     await office.closed()
-    decisions = cycle((Resolution.CORRECT_BY_ENTRY, Resolution.CLAIM_FROM_GATEWAY))
     for found in [
         *await office.found(kind=DiscrepancyKind.MISSING_IN_BOOK),
         *await office.found(kind=DiscrepancyKind.DUPLICATE_LINE),
@@ -216,8 +214,16 @@ async def _reconciled(installation: Installation) -> None:
         await office.reconciliation.investigation.attach(
             found.id, name="seen.txt", media_type="text/plain", content=b"seen", by="olga"
         )
+        seen = await office.reconciliation.investigation.check(found.id)
         await office.reconciliation.investigation.resolve(
-            found.id, resolution=next(decisions), note="Seen.", by=COMMAND_LINE
+            found.id,
+            note="Seen.",
+            by=COMMAND_LINE,
+            resolution=(
+                Resolution.CLAIM_FROM_GATEWAY
+                if Resolution.CLAIM_FROM_GATEWAY in seen.allowed
+                else Resolution.CORRECT_BY_ENTRY
+            ),
         )
 
 

@@ -14,6 +14,7 @@ from caas.reconciliation.bulk import (
     ClaimStatus,
     ReceiptRefusedError,
 )
+from caas.reconciliation.validation import ResolutionNotAllowedError
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from tests.people import COMMAND_LINE, employed
@@ -93,8 +94,25 @@ async def test_what_is_not_offered_is_left_as_it_is(office: Office) -> None:
     assert [it.status for it in await office.found(unresolved=True)] == ["open"]
 
 
-async def test_a_claim_has_a_status_and_a_receipt_and_ages(office: Office) -> None:
+async def test_nothing_is_claimed_where_we_owe_the_gateway(office: Office) -> None:
+    """A claim of 1.00 was filed, and the account said that we owed the gateway 1.00."""
     await strangers(office, 100)
+    [found] = await office.found(unresolved=True)
+
+    with pytest.raises(ResolutionNotAllowedError, match=r"owes us nothing here.*wait"):
+        await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
+    done = await office.reconciliation.bulk.resolve(
+        STRANGERS, resolution=Resolution.CLAIM_FROM_GATEWAY, note="Theirs.", by=ANA
+    )
+
+    looked = await office.reconciliation.investigation.check(found.id)
+    assert Resolution.CLAIM_FROM_GATEWAY not in looked.allowed
+    assert dict(done.by_status) == {"not offered": 1}
+    assert await office.reconciliation.bulk.claims() == []
+
+
+async def test_a_claim_has_a_status_and_a_receipt_and_ages(office: Office) -> None:
+    await strangers(office, -100)
     claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
     with pytest.raises(ReceiptRefusedError):
         await office.reconciliation.bulk.claim_step(
@@ -115,7 +133,7 @@ async def test_a_claim_has_a_status_and_a_receipt_and_ages(office: Office) -> No
 
 
 async def test_reopening_ends_the_claim(office: Office) -> None:
-    await strangers(office, 100)
+    await strangers(office, -100)
     claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
 
     await office.reconciliation.investigation.reopen(claimed.id, note="Ours after all.", by="Luis")
@@ -125,7 +143,7 @@ async def test_reopening_ends_the_claim(office: Office) -> None:
 
 
 async def test_a_paid_claim_moves_to_the_line_that_brings_it(office: Office) -> None:
-    await strangers(office, 100)
+    await strangers(office, -100)
     claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
     owed, unexplained = await office.balance("gateway_claims"), await office.balance(
         "unexplained_funds"
@@ -136,13 +154,13 @@ async def test_a_paid_claim_moves_to_the_line_that_brings_it(office: Office) -> 
 
     await claims.claim_step(claimed.id, "paid", receipt="CASE-7", note="Came.", by=ANA)
 
-    assert (owed, await office.balance("gateway_claims"), before) == (-100, 0, set())
+    assert (owed, await office.balance("gateway_claims"), before) == (100, 0, set())
     assert await office.balance("unexplained_funds") == unexplained + owed
     assert await violated_invariants(office.installation.database) == set()
 
 
 async def test_a_refused_claim_is_a_loss_and_a_large_one_needs_two_people(office: Office) -> None:
-    await strangers(office, 100, 60_000)
+    await strangers(office, -100, -60_000)
     small, large = sorted(await office.found(unresolved=True), key=lambda it: it.amount)
     ana, luis = [await employed(office.installation.database, name) for name in ("ana", "luis")]
     for found in (small, large):
@@ -179,9 +197,9 @@ async def test_a_refused_claim_is_a_loss_and_a_large_one_needs_two_people(office
 
     assert (proposed.status, proposed.refusal_by) == ("filed", ana.name)
     assert (reversed_.status, reversed_.refusal_by) == ("sent", None)
-    assert (owed, await office.balance("gateway_claims")) == (-60_000, 0)
+    assert (owed, await office.balance("gateway_claims")) == (60_000, 0)
     assert ended.status == "refused"
-    assert await office.balance("risk_loss:missing_in_book") == -60_100
+    assert await office.balance("risk_loss:missing_in_book") == 60_100
     assert await violated_invariants(office.installation.database) == set()
 
 

@@ -21,7 +21,7 @@ async def test_a_rule_is_proposed_here_and_approved_by_an_account(
     caas: Caas,  # noqa: F811
 ) -> None:
     for number in range(2):
-        await office.line(transaction_id=f"txn_{number}", gross=LARGE, fee=0)
+        await office.line(transaction_id=f"txn_{number}", gross=-LARGE, fee=0)
     await office.line(transaction_id="txn_small", gross=100, fee=0)
     await office.closed()
     rule = ("discrepancies", "resolve-all", "missing_in_book")

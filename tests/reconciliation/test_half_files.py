@@ -243,6 +243,8 @@ async def test_what_is_found_of_an_old_day_is_due_from_today(
     assert {it.due_on for it in found.values()} == {office.later(10), office.later(2)}
     looked = await office.reconciliation.investigation.check(fee.id)
     assert looked.allowed == (Resolution.CORRECT_BY_ENTRY,)
+    looked = await office.reconciliation.investigation.check(stranger.id)
+    assert set(looked.allowed) == {Resolution.CORRECT_BY_ENTRY, Resolution.WAIT}
     with pytest.raises(ResolutionNotAllowedError, match="does not know this line"):
         await office.reconciliation.investigation.resolve(
             stranger.id, resolution=Resolution.REFUND_THE_CUSTOMER, note="x", by=COMMAND_LINE

@@ -94,7 +94,6 @@ async def test_an_owner_notes_and_documents_are_steps_with_a_name(
     ("resolution", "account", "balance"),
     [
         (Resolution.CORRECT_BY_ENTRY, "unexplained_funds", -100),
-        (Resolution.CLAIM_FROM_GATEWAY, "gateway_claims", -100),
         (Resolution.WRITE_OFF, "risk_loss:write_off", -100),
     ],
 )
@@ -318,13 +317,13 @@ async def test_reopening_takes_the_entries_back_and_leaves_them_in_sight(
     found = await differing(office, gross=1399, fee=45)
     await decided(investigation, found, Resolution.WRITE_OFF)
 
-    reopened = await investigation.reopen(found.id, note="It was a claim.", by="Luis")
+    reopened = await investigation.reopen(found.id, note="It was theirs.", by="Luis")
     between = await office.balance("risk_loss:write_off")
-    await decided(investigation, found, Resolution.CLAIM_FROM_GATEWAY)
+    await decided(investigation, found, Resolution.CORRECT_BY_ENTRY)
 
     seen = await investigation.check(found.id)
     assert (reopened.status, between) == ("open", 0)
-    assert await office.balance("gateway_claims") == -100
+    assert await office.balance("unexplained_funds") == -100
     assert await office.balance("risk_loss:write_off") == 0
     assert await office.balance("bank") == 1354
     assert len(seen.entries) == 9

@@ -74,10 +74,7 @@ async def test_the_line_of_a_refund_ends_its_alarm_and_the_next_refund_has_its_o
     assert (second.kind, second.amount, second.id != ended.id) == (Kind.REFUND_MISMATCH, 300, True)
 
 
-@pytest.mark.parametrize(
-    "decision",
-    [Resolution.CORRECT_BY_ENTRY, Resolution.ACCEPT_LOSS, Resolution.CLAIM_FROM_GATEWAY],
-)
+@pytest.mark.parametrize("decision", [Resolution.CORRECT_BY_ENTRY, Resolution.ACCEPT_LOSS])
 async def test_the_line_of_a_refund_takes_back_what_a_person_had_booked(
     office: Office, decision: Resolution
 ) -> None:

@@ -123,11 +123,23 @@ def test_what_a_decision_books(
         (about(K.STATE_CONFLICT, is_evidence=True), {R.CORRECT_BY_ENTRY, R.CLAIM_FROM_GATEWAY},
          {R.WAIT}),
         (about(K.STATE_CONFLICT), set(), {R.CORRECT_BY_ENTRY}),
+        *(
+            (about(kind), {R.CLAIM_FROM_GATEWAY}, KINDS[kind].allowed & {R.CORRECT_BY_ENTRY})
+            for kind in (K.MISSING_IN_BOOK, K.AMOUNT, K.CURRENCY, K.DUPLICATE_LINE)
+        ),
+        (about(K.CHARGEBACK), {R.CLAIM_FROM_GATEWAY}, {R.ACCEPT_LOSS}),
+        (about(K.MISSING_IN_BOOK, gross=0, net=-43), {R.CLAIM_FROM_GATEWAY}, {R.CORRECT_BY_ENTRY}),
+        (about(K.REFUND_MISMATCH, gross=None), {R.CLAIM_FROM_GATEWAY}, {R.WAIT}),
+        (about(K.FEE_DRIFT, fee_drift=-7), {R.CLAIM_FROM_GATEWAY}, {R.CORRECT_BY_ENTRY}),
+        (about(K.DUPLICATE_LINE, gross=-1299, fee=0, net=-1299), set(), {R.CLAIM_FROM_GATEWAY}),
+        (about(K.FEE_DRIFT, fee_drift=7), set(), {R.CLAIM_FROM_GATEWAY}),
+        (about(K.MISSING_AT_GATEWAY, gross=None), set(), {R.CLAIM_FROM_GATEWAY}),
     ],
 )  # fmt: skip
 def test_only_what_can_be_done_is_offered(
     subject: Subject, refused: set[Resolution], allowed: set[Resolution]
 ) -> None:
+    """Claims were filed of what we owed the gateway: the account said it, the claim did not."""
     found = offered(subject)
 
     assert allowed <= found <= KINDS[subject.kind].allowed

@@ -108,7 +108,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "provider_claims_balance",
-        "The balance of the claims account equals the open claims on the provider.",
+        "The balance of the claims account equals the open claims, and we owe none of them.",
         """select coalesce(b.discrepancy_id, c.discrepancy_id)
              from (select discrepancy_id,
                           sum(case when debit = 'gateway_claims' then amount else -amount end)
@@ -119,11 +119,8 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                              from gateway_claim_entries) e
                     where 'gateway_claims' in (debit, credit) group by 1) b
              full join gateway_claims c on c.discrepancy_id = b.discrepancy_id
-             left join discrepancies d on d.id = c.discrepancy_id
-            where d.kind = 'fee_drift' and b.owed < 0
-               or case when coalesce(c.status, 'paid') in ('paid', 'refused')
-                       then coalesce(b.owed, 0) <> 0
-                       else c.amount > 0 and coalesce(b.owed, 0) = 0 end""",
+            where case when coalesce(c.status, 'paid') in ('paid', 'refused')
+                       then coalesce(b.owed, 0) <> 0 else coalesce(b.owed, 0) <= 0 end""",
     ),
     (
         "decisions_are_as_proposed",

@@ -300,10 +300,11 @@ def reopen(id_: Id, note: Note, by: By) -> None:
 
 
 def reading(operation: Operation) -> None:
-    """Run a read-only operation on the database; no external system is called."""
+    """Run a read-only operation on the database."""
 
     async def opened() -> None:
-        async with app.reading(process_environment.environment()) as platform:
+        environment = local_machine.joined(process_environment.environment())
+        async with app.reading(environment) as platform:
             await operation(platform.reconciliation)
 
     run_command(opened(), when_stopped=INTERRUPTED)

@@ -24,7 +24,7 @@ from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
 from caas.dual_control import checked_note
 from caas.errors import RefusedError
-from caas.reconciliation.investigation import InBulk, Investigation
+from caas.reconciliation.investigation import DECIDABLE, InBulk, Investigation
 from caas.reconciliation.validation import ResolutionNotAllowedError
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.discrepancies import DiscrepancyKind, Resolution, is_large, needs_second_approver
@@ -32,7 +32,6 @@ from caas.rules.money import Money
 
 BULK_MAX: Final = 1_000
 RECEIPT_CHARS_MAX: Final = 200
-DECIDABLE: Final = frozenset({"open", "waiting"})
 ClaimStatus = Literal["sent", "accepted", "paid", "refused"]
 
 

@@ -9,6 +9,7 @@ documents contain no card number.
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Final
 from uuid import UUID
 
 from caas import dual_control
@@ -37,15 +38,17 @@ from caas.reconciliation.validation import (
     DiscrepancyResolvedError,
     DocumentNotFoundError,
     NotResolvedError,
-    ResolutionNotAllowedError,
     refuse_document,
     refuse_not_offered,
+    refuse_not_refundable,
     refuse_undecidable,
 )
 from caas.rules.discrepancies import KINDS, Resolution, needs_second_approver
 from caas.rules.money import Money
 from caas.rules.postings import Entry
 from caas.rules.resolutions import Action, Subject, offered, plan, reversed_, still_posted
+
+DECIDABLE: Final = frozenset({"open", "waiting"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,9 @@ class Investigation:
             DiscrepancyNotFoundError: no discrepancy has this id.
         """
         found = await self._discrepancies.get(discrepancy_id)
-        subject = await self._subject(found)
+        allowed = offered(await self._subject(found))
+        if found.status in DECIDABLE:
+            allowed = await self._resolution_actions.refundable.narrowed(found, allowed)
         return Investigated(
             found,
             await self._line_of(found),
@@ -105,7 +110,7 @@ class Investigation:
             await self._discrepancies.resolutions(found.id),
             await self._discrepancies.evidence(found.id),
             await self._discrepancies.entries(found.id),
-            tuple(sorted(offered(subject))),
+            tuple(sorted(allowed)),
         )
 
     async def assign(self, discrepancy_id: UUID, *, owner: str, by: str) -> Discrepancy:
@@ -175,7 +180,10 @@ class Investigation:
         """
         text = await self._checked(discrepancy_id, note)
         if resolution is Resolution.REFUND_THE_CUSTOMER:
-            await self._refuse_unknown_charge(discrepancy_id)
+            found = await self._discrepancies.get(discrepancy_id)
+            allowed = offered(await self._subject(found))
+            refundable = await self._resolution_actions.refundable.narrowed(found, allowed)
+            refuse_not_refundable(found, allowed, refundable)
 
         async def together(connection: Connection) -> tuple[Action, ...]:
             found = await self._of_open_day(discrepancy_id, connection)
@@ -197,24 +205,6 @@ class Investigation:
 
         actions = await self._tables.database.in_transaction(together)
         return await self._afterwards(discrepancy_id, actions)
-
-    async def _refuse_unknown_charge(self, discrepancy_id: UUID) -> None:
-        """Refuse to refund an unknown charge that the gateway does not know either.
-
-        Raises:
-            ResolutionNotAllowedError: the gateway does not know the line's transaction.
-        """
-        found = await self._discrepancies.get(discrepancy_id)
-        if found.payment_id is not None or Resolution.REFUND_THE_CUSTOMER not in offered(
-            await self._subject(found)
-        ):
-            return
-        if not await self._resolution_actions.may_be_given_back(found):
-            raise ResolutionNotAllowedError(
-                "The gateway does not know this line's transaction, so it cannot "
-                "be refunded. Claim it from the gateway, correct it by an entry, "
-                "or wait."
-            )
 
     async def approve(self, discrepancy_id: UUID, *, by: Actor) -> Discrepancy:
         """Approve a proposed resolution as the second person.

@@ -40,6 +40,7 @@ from caas.payment_processing.gateway_calls import (
     call_with_retry,
 )
 from caas.payment_processing.settlement import Settlement
+from caas.reconciliation.refundable import Refundable
 from caas.rules import postings
 from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_states import PaymentEvent, PaymentState
@@ -98,6 +99,7 @@ class ResolutionActions:
         self._discrepancies = discrepancies
         self._reports = reports
         self._gateway = gateway
+        self.refundable = Refundable(tables, reports, gateway)
         self._settlement = settlement
         self._chargeback_lines = chargeback_lines
         self._charges = charges
@@ -163,14 +165,6 @@ class ResolutionActions:
             if not isinstance(answer, Done):
                 return answer
         return Done()
-
-    async def may_be_given_back(self, found: Discrepancy) -> bool:
-        """Return whether the gateway has, or may have, the line's charge."""
-        line = await self._line(found)
-        try:
-            return await self._gateway.find(line.transaction_id or "") is not None
-        except GatewayFailure:
-            return True
 
     # -- actions --------------------------------------------------------------------------
 
@@ -257,7 +251,7 @@ class ResolutionActions:
 
         If the gateway keeps no idempotency keys, the refund is looked up before it is sent again.
         """
-        amount, transaction_id = await self._owed(discrepancy)
+        amount, transaction_id = await self.refundable.owed(discrepancy)
         if transaction_id is None:
             return Pause("The line names no transaction. Contact the gateway.")
         lifetime = KeyLifetime.of(self._gateway.capabilities)
@@ -326,14 +320,6 @@ class ResolutionActions:
             await self._discrepancies.step(now.id, step, within=connection)
 
         await self._tables.database.in_transaction(together)
-
-    async def _owed(self, discrepancy: Discrepancy) -> tuple[int, str | None]:
-        if discrepancy.report_id is None:
-            payment = await self._payment(discrepancy)
-            return discrepancy.amount, payment.gateway_transaction_id
-        line = await self._line(discrepancy)
-        whole = discrepancy.kind is not DiscrepancyKind.AMOUNT
-        return (line.gross if whole else discrepancy.amount), line.transaction_id
 
     async def _notify_payment(
         self, payment: Payment, status: TransactionStatus, settled: int, source: str

@@ -9,7 +9,7 @@ from caas.billing_database.discrepancies import Discrepancy
 from caas.dual_control import DecisionPendingError
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.discrepancies import Resolution
+from caas.rules.discrepancies import KINDS, Resolution
 
 DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
 DOCUMENT_TYPES: Final = frozenset(
@@ -71,9 +71,30 @@ def refuse_not_offered(
     Raises:
         ResolutionNotAllowedError: it is not.
     """
-    if resolution not in offered:
+    if resolution in offered:
+        return
+    because = ""
+    if resolution is Resolution.CLAIM_FROM_GATEWAY and resolution in KINDS[found.kind].allowed:
+        because = "The gateway owes us nothing here, so nothing can be claimed from it. "
+    raise ResolutionNotAllowedError(
+        f"{because}This discrepancy ({found.kind}) can be resolved by: "
+        f"{', '.join(sorted(offered))}."
+    )
+
+
+def refuse_not_refundable(
+    found: Discrepancy, offered: frozenset[Resolution], refundable: frozenset[Resolution]
+) -> None:
+    """Check that a refund that is offered is possible at the gateway.
+
+    Raises:
+        ResolutionNotAllowedError: the gateway cannot refund the line's transaction.
+    """
+    if offered != refundable:
         raise ResolutionNotAllowedError(
-            f"This discrepancy ({found.kind}) can be resolved by: {', '.join(sorted(offered))}."
+            "The gateway does not know this line's transaction, or has less left of it than would "
+            f"be refunded. This discrepancy ({found.kind}) can be resolved by: "
+            f"{', '.join(sorted(refundable))}."
         )
 
 

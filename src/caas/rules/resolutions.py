@@ -81,9 +81,11 @@ def offered(subject: Subject) -> frozenset[Resolution]:
 
     Money received for nothing can only be returned, where there is a charge to refund. A line
     already applied to its payment is posted by the payment and can only be waited for. A fee below
-    the agreed one is final: the gateway owes us nothing.
+    the agreed one is final. Nothing is claimed unless the gateway owes it to us.
     """
     allowed = KINDS[subject.kind].allowed
+    if _R.CLAIM_FROM_GATEWAY in allowed and claimed(subject) <= 0:
+        allowed -= {_R.CLAIM_FROM_GATEWAY}
     if subject.kind is _K.STATE_CONFLICT and subject.is_evidence:
         return allowed & {_R.WAIT}
     if subject.kind is _K.FEE_DRIFT and subject.fee_drift < 0:
@@ -92,6 +94,16 @@ def offered(subject: Subject) -> frozenset[Resolution]:
     if not can_go_back:
         return allowed - {_R.REFUND_THE_CUSTOMER}
     return allowed - {_R.CORRECT_BY_ENTRY} if KINDS[subject.kind].goes_back else allowed
+
+
+def claimed(subject: Subject) -> int:
+    """Return what a claim would ask of the gateway, in minor units; below zero, we owe it."""
+    entries = plan(subject, _R.CLAIM_FROM_GATEWAY).entries
+    return sum(
+        (entry.debit == GATEWAY_CLAIMS) * entry.amount
+        - (entry.credit == GATEWAY_CLAIMS) * entry.amount
+        for entry in entries
+    )
 
 
 def plan(subject: Subject, resolution: Resolution) -> Plan:

@@ -23,9 +23,6 @@ REDSYS = (
     "Fecha;Hora;Tipo operación;Nº de pedido;Resultado operación;Importe;Importe Neto;"
     "Cierre de sesión;Método de pago"
 )
-WORLDLINE = (
-    "Id;REF;ORDER;STATUS;LIB;ACCEPT;NCID;PAYDATE;CIE;NAME;COUNTRY;TOTAL;CUR;METHOD;BRAND;CARD;UID"
-)
 OPEN = "open discrepancies"
 
 Rows = Callable[[list[Payment], int, date], list[str]]
@@ -95,16 +92,6 @@ def of_redsys(payments: list[Payment], _: int, day: date) -> list[str]:
     ]
 
 
-def of_worldline(payments: list[Payment], _: int, day: date) -> list[str]:
-    """Three that were requested, refused and only authorized; the report knows no fees."""
-    reported = [("9", payments[0]), ("2", payments[1]), ("5", payments[1])]
-    return [WORLDLINE] + [
-        f"{it.gateway_transaction_id};{it.id};;{status};x;123456;0;{day:%d/%m/%Y};CaaS;A;ES;12.99;"
-        "EUR;CreditCard;VISA;XXXXXXXXXXXX1111;"
-        for status, it in reported
-    ]  # fmt: skip
-
-
 def with_an_offset(payments: list[Payment], _: int, day: date) -> list[str]:
     """One instant, written in two ways."""
     at = (f"{day}T14:00:00+00:00", f"{day}T15:00:00+01:00")
@@ -151,7 +138,6 @@ CASES: dict[str, Case] = {
         counts={"matched": 1, "conversion": 2}, bank=1364),
     "stripe, balance history": Case(history, payments=0, bank=0),
     "redsys": Case(of_redsys, counts={"matched": 1}, encoding="iso-8859-1"),
-    "worldline": Case(of_worldline, payments=2, counts={"fee_drift": 1}, verdict=OPEN, bank=1299),
     "canonical, offsets": Case(with_an_offset, payments=2, counts={"matched": 2}, bank=2512),
 }  # fmt: skip
 

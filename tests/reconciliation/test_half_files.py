@@ -18,8 +18,10 @@ from tests.people import COMMAND_LINE
 from tests.reconciliation.office import Office
 from tests.reconciliation.test_drop_folder import Watched
 from tests.reconciliation.test_provider_files import ADYEN_HEADER
-from tests.reconciliation.test_published_samples import PAYPAL
+from tests.reconciliation.test_published_samples import BALANCES, PAYPAL
 from tests.reconciliation.test_rows_booked_once import DAY, Operation, row, stripe
+
+PAYPAL_AT = f"{DAY:%Y/%m/%d} 10:00:00 +0000"
 
 
 @pytest.fixture
@@ -36,16 +38,38 @@ def adyen(*amounts: str) -> str:
     return "\n".join([ADYEN_HEADER, *rows, carried]) + "\n"
 
 
-def paypal(*rows: tuple[str, str, str, str, str, int], count: int | None = None) -> str:
-    """Write a PayPal report of rows: transaction, invoice, original, code, way, amount."""
-    at = f"{DAY:%Y/%m/%d} 10:00:00 +0000"
+Movement = tuple[str, str, str, str, str, int]
+"""A row of PayPal: transaction, invoice, original, code, way, amount."""
+
+
+def paypal(*rows: Movement, count: int | None = None, end: str = '"RC"') -> str:
+    """Write a PayPal report of rows; up to the row before `end` where it is cut off."""
+    total, counted = footer(*rows), count or len(rows)
+    lines = [
+        f'"RH",{PAYPAL_AT},"A","PP9",011', '"FH",01', *section(*rows, count=count),
+        f'"RF",{total}', f'"RC",{counted}', f'"FF",{counted}',
+    ]  # fmt: skip
+    cut = [at for at, line in enumerate(lines) if end != '"RC"' and line.startswith(end)]
+    return "\n".join(lines[: cut[0]] if cut else lines) + "\n"
+
+
+def section(*rows: Movement, count: int | None = None) -> list[str]:
+    """Write one section: its columns, its rows, their totals and their number."""
+    at = PAYPAL_AT
     body = [
         f'"SB","{own}","{invoice}","{original}","TXN","{code}",{at},{at},"{way}",{amount},"EUR",'
         '"DR",0,"EUR","",""'
         for own, invoice, original, code, way, amount in rows
     ]
-    trailer = [] if count == 0 else [f'"SC",{count or len(rows)}', f'"RC",{count or len(rows)}']
-    return "\n".join([f'"RH",{at},"A","PP9",011', '"FH",01', PAYPAL, *body, *trailer]) + "\n"
+    return [PAYPAL, *body, f'"SF",{footer(*rows)}', f'"SC",{count or len(rows)}']
+
+
+def footer(*rows: Movement) -> str:
+    """Write the totals of rows: what adds, what takes away, the same of fees, and balances."""
+    added, taken = (
+        sum(amount for *_, way, amount in rows if way == wanted) for wanted in ("CR", "DR")
+    )
+    return f'"EUR",{added},{taken},0,0,{BALANCES},{len(rows)}'
 
 
 async def test_a_file_cut_inside_a_row_is_a_sentence_at_every_door(
@@ -122,13 +146,40 @@ async def test_paypal_s_own_count_finds_half_a_file(
         for it in (first, second)
     ]
 
-    await investigation.is_refused(paypal(rows[0], count=0), DAY, "no row 'SC'.*it is cut off")
+    for end in ('"SC"', '"SF"', '"RF"', '"FF"'):
+        await investigation.is_refused(paypal(rows[0], end=end), DAY, "no row '..'.*it is cut off")
     await investigation.is_refused(paypal(rows[0], count=2), DAY, "It has 1 rows 'SB'.*'SC' says 2")
     await investigation.is_refused(paypal(*rows, rows[1], count=2), DAY, "It has 3 rows")
     assert await office.balance("bank") == 0
     with pytest.raises(DayNotFoundError):
         await office.reconciliation.verdict(DAY)
     assert (await investigation.gives(paypal(*rows), DAY)).run.lines == 2
+
+
+async def test_paypal_s_own_totals_find_a_row_that_is_another(
+    investigation: Operation, office: Office
+) -> None:
+    """As many rows as its counts say, and a report of two accounts that ends after the first."""
+    payment = await office.capturing()
+    row = (payment.gateway_transaction_id or "", str(payment.id), "", "T0006", "CR", 1299)
+    refund = ("RF1", str(payment.id), "", "T1107", "DR", 300)
+    whole = paypal(row, refund)
+    first, rest = "\n".join(section(row)), "\n".join(section(refund)[1:])
+    two = whole.replace("\n".join(section(row, refund)), f"{first}\n{rest}")
+
+    for wrong in (
+        whole.replace('"CR",1299', '"CR",1298'), whole.replace('"DR",300', '"CR",300'),
+        whole.replace('"EUR","DR",0', '"EUR","DR",7', 1), whole.replace('300,"EUR"', '300,"USD"'),
+        whole.replace(f'"SF",{footer(row, refund)}\n', f'"SF",{footer(row)}\n'),
+        two.replace(f"{rest}\n", ""),
+    ):  # fmt: skip
+        await investigation.is_refused(wrong, DAY, "it is not whole")
+    await investigation.is_refused(
+        whole.replace('"CR",1299', '"CR",1298'), DAY,
+        r"'SF' say \+1299 -300, fees \+0 -0 EUR, and its rows come to \+1298 -300",
+    )  # fmt: skip
+
+    assert (await investigation.gives(two, DAY)).run.lines == 2
 
 
 async def test_a_file_of_another_day_makes_that_day_no_day(

@@ -35,6 +35,9 @@ PAYPAL = (
     '"Fee Debit or Credit","Fee Amount","Fee Currency","Custom Field","Consumer ID"'
 )
 
+BALANCES = ",".join(['"CR",0'] * 4)
+"""What PayPal writes of its balances, between a footer's totals and its number of rows."""
+
 
 async def seen(office: Office, path: Path, *rows: str) -> Preview:
     """Preview a file of these rows."""
@@ -170,7 +173,8 @@ async def test_paypal_s_event_codes_are_what_its_reference_says(
         row(6, "T1107", "DR", 300, '"CR",10,"USD"'), row(7, "T1106", "DR", 200),
         row(8, "T0104", "DR", 25), row(9, "T0200", "DR", 40), row(10, "T0400", "DR", 999),
         row(11, "T2104", "CR", 60), row(12, "T9800", "CR", 1),
-        '"SF","USD",1,0,1,0', '"SC",12', '"RF",1,0', '"RC",12', '"FF",12',
+        f'"SF","USD",4761,2764,10,117,{BALANCES},12', '"SC",12',
+        f'"RF","USD",4761,2764,10,117,{BALANCES},12', '"RC",12', '"FF",12',
     )  # fmt: skip
 
     assert (reported.format, reported.unreadable) == ("paypal", [])

@@ -358,7 +358,8 @@ async def test_paypal_s_settlement_report_is_read_by_a_mapping(
             f'"RH",{at},"A","PP9",009', '"FH",01', f'"SH",{at},{at},"PP9",""', columns,
             f'"SB",{reported},"T0006",{at},{at},"CR",1299,"EUR","DR",43,"EUR","","x"',
             f'"SB","5AB","","","","T0400",{at},{at},"DR",1256,"EUR","",0,"","","x"',
-            '"SF","EUR",1299,0,43,0,,,,,', '"SC",2', '"RF",1299,0', '"RC",2', '"FF",2',
+            '"SF","EUR",1299,1256,0,43,"CR",0,"CR",0,2', '"SC",2',
+            '"RF","EUR",1299,1256,0,43,"CR",0,"CR",0,2', '"RC",2', '"FF",2',
         ]
     )  # fmt: skip
 
@@ -421,7 +422,7 @@ def test_a_mapping_that_cannot_be_meant_is_refused(wrong: dict[str, object], sen
 
 
 def test_every_mapping_that_comes_along_is_one() -> None:
-    assert sorted(shipped()) == ["mollie", "paypal", "redsys", "worldline"]
+    assert sorted(shipped()) == ["mollie", "paypal", "redsys"]
 
 
 async def test_a_fee_is_agreed_with_the_provider_whose_report_it_is(

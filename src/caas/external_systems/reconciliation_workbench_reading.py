@@ -110,8 +110,8 @@ class ReportReading(ProviderTotals):
         self._read_raw(report)
         if report.format is ADYEN:
             self._refuse_open_payout()
-        if report.format.mapping is not None and report.format.mapping.counted is not None:
-            self._refuse_uncounted(report, report.format.mapping)
+        if report.format.mapping is not None:
+            self._refuse_trailers(report, report.format.mapping)
         self._connection.execute(report.format.statement(report.columns))
         self._connection.execute(statement("checks"))
         self._refuse_formulas()

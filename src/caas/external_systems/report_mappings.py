@@ -1,7 +1,7 @@
 """Formats of report files as data: which column of a provider's file is which of ours.
 
 A mapping says where the canonical columns are, how the provider writes amounts and times, and which
-of its words is which type of line. Redsys, PayPal, Mollie and Worldline come with one; finance
+of its words is which type of line. Redsys, PayPal and Mollie come with one; finance
 keeps others, or its own of the same name, in the Billing Database.
 
 Rules a change must keep: a mapping is data and never SQL, every name and literal of it is quoted;
@@ -20,7 +20,7 @@ from caas.errors import RefusedError
 from caas.external_systems.report_text import literal, quoted
 from caas.rules.money import EXPONENTS
 
-SHIPPED: Final = ("redsys", "paypal", "mollie", "worldline")
+SHIPPED: Final = ("redsys", "paypal", "mollie")
 ENTRIES_MAX: Final = 100
 LINE_TYPES: Final = (
     "settlement", "refund", "refund_reversal", "chargeback", "chargeback_reversal", "fee",
@@ -81,7 +81,9 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     columns is for a provider without one: rows that say the same in all of them are numbered. A net
     in another currency makes a row three lines: itself, and the conversion out of its currency and
     into the other. `original_id` is where a refund or chargeback names the transaction it is about.
-    `counted` begins the rows that say in their second column how many rows there are.
+    `counted` begins the rows that say in their second column how many rows there are. `totals`
+    begins those that say in the columns after theirs a currency, and what amounts add, what they
+    take away, what fees add and what they take away. `last` begins the row that ends a file.
     """
 
     columns: Columns
@@ -101,7 +103,14 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fee_is_negative: bool = False
     refunds_are_positive: bool = False
     ragged: bool = False
-    counted: Text | None = None
+    counted: Text | Annotated[list[Text], msgspec.Meta(max_length=20)] = []
+    totals: Annotated[list[Text], msgspec.Meta(max_length=20)] = []
+    last: Text | None = None
+
+    @property
+    def counts(self) -> list[str]:
+        """Return the words that begin rows with a count."""
+        return [self.counted] if isinstance(self.counted, str) else self.counted
 
     @property
     def needed(self) -> frozenset[str]:
@@ -157,9 +166,15 @@ def _refuse_senseless(mapping: ReportMapping) -> None:
 
 
 def _refuse_uncountable(mapping: ReportMapping) -> None:
-    if mapping.counted is not None and (mapping.keep is None or not mapping.ragged):
+    trailers = mapping.counts or mapping.totals or mapping.last
+    if trailers and (mapping.keep is None or not mapping.ragged):
         raise MappingRefusedError(
             "Rows are counted where `keep` says which they are, and `ragged` that others are there."
+        )
+    if mapping.totals and (mapping.units != "minor" or None in {mapping.debit, mapping.fee_credit}):
+        raise MappingRefusedError(
+            "Totals are held in minor units, where `debit` and `fee_credit` tell what adds from "
+            "what takes away."
         )
 
 

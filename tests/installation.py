@@ -29,7 +29,7 @@ from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.payment_processing import PaymentRequest
 from caas.platform import Platform, build_platform
-from caas.platform_inputs import Partners, Terms
+from caas.platform_inputs import Partners, PlatformTerms
 from caas.rules.market import Market
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
@@ -221,7 +221,7 @@ async def standing(
                 order_partners=_partners_at(partner_http),
                 channel=channel or letterbox,
             ),
-            Terms(
+            PlatformTerms(
                 market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
                 time_scale=TimeScale(scale),
                 public_url="http://caas.example",

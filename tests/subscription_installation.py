@@ -40,7 +40,7 @@ from caas.order_management import OrderPartners
 from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.platform import Platform, build_platform
-from caas.platform_inputs import Partners, Terms
+from caas.platform_inputs import Partners, PlatformTerms
 from caas.rules.market import Market, Seller
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
@@ -297,7 +297,7 @@ async def standing(
             ),
             channel=letterbox,
         )
-        terms = Terms(
+        terms = PlatformTerms(
             market=Market(zone=MADRID, currency="EUR", language="en", seller=SELLER),
             time_scale=TimeScale(scale),
             public_url="http://caas.example",
@@ -321,7 +321,7 @@ def _now() -> datetime:
 
 
 def _built(
-    database: Database, partners: Partners, terms: Terms, link: InProcessVehicleLink
+    database: Database, partners: Partners, terms: PlatformTerms, link: InProcessVehicleLink
 ) -> SubscriptionInstallation:
     platform = build_platform(database, partners, terms)
     processing = platform.payment_processing

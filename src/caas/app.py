@@ -33,7 +33,7 @@ from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
 from caas.ota_activation_engine.commands import UnusableMessages
 from caas.platform import Platform, build_platform
-from caas.platform_inputs import Partners, Terms
+from caas.platform_inputs import Partners, PlatformTerms
 from caas.process_environment import reading_database
 from caas.rules.time_scale import TimeScale
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
@@ -122,8 +122,8 @@ async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
         yield build_platform(database, partners, _terms(settings))
 
 
-def _terms(settings: Settings) -> Terms:
-    return Terms(
+def _terms(settings: Settings) -> PlatformTerms:
+    return PlatformTerms(
         market=settings.market,
         time_scale=TimeScale(settings.time_scale),
         public_url=settings.public_url,

@@ -25,9 +25,9 @@ from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.company_events import (
     CompanyEvent,
     CompanyEvents,
+    EventPosition,
     EventSubscription,
     EventSubscriptions,
-    Position,
     position_of,
 )
 from caas.billing_database.connection import Connection
@@ -269,7 +269,7 @@ class EventDelivery:
         return None if answer.status // 100 == 2 else f"it responded with status {answer.status}"  # noqa: PLR2004  # success
 
     async def _later(
-        self, subscription: EventSubscription, place: Position, failures: int, because: str
+        self, subscription: EventSubscription, place: EventPosition, failures: int, because: str
     ) -> Answer:
         if failures >= FAILURES_BEFORE_ALERT:
             await self._alert(
@@ -322,5 +322,5 @@ async def _audited(type_: AuditType, subject: UUID, by: Actor, connection: Conne
     await audit(type_, by=who, subject=subject, within=connection)
 
 
-def _position_payload(place: Position, failures: int) -> dict[str, object]:
+def _position_payload(place: EventPosition, failures: int) -> dict[str, object]:
     return {"after": place.id, "failures": failures}

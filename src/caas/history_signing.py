@@ -15,7 +15,7 @@ from caas.billing_database.tables import BillingDatabase
 from caas.errors import UnavailableError
 from caas.external_systems.head_copies import HeadCopies, OtherHeadError
 from caas.external_systems.http_answers import NotSentError, OutcomeUnknownError
-from caas.external_systems.notification_channel import NotDeliveredError
+from caas.external_systems.notification_channel import MessageNotDeliveredError
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.flow import Alert
@@ -28,7 +28,7 @@ HEAD_REWRITTEN: Final = "head_rewritten"
 DAY_SECONDS: Final = 86_400.0
 EARLY_SECONDS: Final = 60.0
 TRY_AGAIN_SECONDS: Final = 300.0
-AWAY: Final = (UnavailableError, NotSentError, OutcomeUnknownError, NotDeliveredError)
+AWAY: Final = (UnavailableError, NotSentError, OutcomeUnknownError, MessageNotDeliveredError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
-from caas.platform_inputs import Observed, Partners, Terms
+from caas.platform_inputs import Observed, Partners, PlatformTerms
 from caas.reconciliation import Reconciliation, ReconciliationSettings
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
@@ -90,7 +90,7 @@ class _Base:
     jobs: JobQueue
     gateway: PaymentGateway
     notifications: Notifications
-    terms: Terms
+    terms: PlatformTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class _Payments:
     subscription_payment: SubscriptionPayment
 
 
-def build_platform(database: Database, partners: Partners, terms: Terms) -> Platform:
+def build_platform(database: Database, partners: Partners, terms: PlatformTerms) -> Platform:
     """Build every part over one database and one set of partners.
 
     Raises:

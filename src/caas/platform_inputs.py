@@ -37,7 +37,7 @@ class Partners:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class PlatformTerms:
     """What the platform is run under: market, pace, and the address its links lead to.
 
     `folder` is this machine's, for settlement reports at work; `drop_folder` is where people put

@@ -28,7 +28,7 @@ from caas.external_systems.http import (
     RefusedByPartnerError,
     UnknownReason,
 )
-from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, Session
+from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, MqttSession
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.rules.market import Market, Seller
 from caas.settings import IN_PROCESS_VEHICLES, Settings
@@ -50,7 +50,7 @@ async def check_broker(settings: Settings) -> None:
         return
     address = BrokerAddress.from_url(settings.mqtt_url)
     name = f"caas-start-up-{secrets.token_hex(4)}"
-    session = Session(client_id=name, expiry_seconds=0, unhandled_max=1)
+    session = MqttSession(client_id=name, expiry_seconds=0, unhandled_max=1)
     try:
         async with asyncio.timeout(LOOK_SECONDS_MAX):
             connection = await mqtt_connection.connect(address, session, lambda *_: None)

@@ -3,7 +3,15 @@
 from datetime import date
 from typing import Any, Final
 
-from caas.billing.document import Document, Heading, Party, Payment, Period, Reference, TypeCode
+from caas.billing.document import (
+    Document,
+    Heading,
+    Party,
+    PaymentTerms,
+    Period,
+    Reference,
+    TypeCode,
+)
 from caas.billing.document_lines import Item, Line, priced
 from caas.rules.market import TaxCategory
 
@@ -75,7 +83,7 @@ def made(
         "seller": SPAIN,
         "buyer": BUYER,
         "supply_date": NOVEMBER,
-        "payment": Payment(reference="019ac1b2", terms="Al contado"),
+        "payment": PaymentTerms(reference="019ac1b2", terms="Al contado"),
     }
     lines = priced(items or (item(12100),), tax_included=True) if lines is None else lines
     return Document.checked(Heading(**stated | changed), lines, paid=paid)

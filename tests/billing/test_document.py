@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from caas.billing.document import Document, Party, Payment, Period, Reference, TypeCode
+from caas.billing.document import Document, Party, PaymentTerms, Period, Reference, TypeCode
 from caas.billing.document_lines import InvalidDocumentError, Line, line, priced
 from caas.rules.market import TaxCategory
 from tests.billing.documents import (
@@ -142,8 +142,8 @@ def _wrong_tax() -> Line:
         (lambda: made(item(10**14)), "exceeds the largest amount"),
         (lambda: made(item(100, name="a\x00b")), "no unsupported ones"),
         (lambda: made(item(100, name="a" * 501)), "at most 500"),
-        (lambda: made(payment=Payment()), "due date or payment terms"),
-        (lambda: made(payment=Payment(means="cash")), "not a supported payment means"),
+        (lambda: made(payment=PaymentTerms()), "due date or payment terms"),
+        (lambda: made(payment=PaymentTerms(means="cash")), "not a supported payment means"),
         (lambda: made(paid=12101), "more than the total"),
         (lambda: made(period=Period(date(2026, 2, 1), date(2026, 1, 1))), "end after it begins"),
         (lambda: credit_note(corrects=None), "name the invoice"),

@@ -7,7 +7,7 @@ import facturx
 import pypdf
 import pytest
 
-from caas.billing.document import Document, Party, Payment
+from caas.billing.document import Document, Party, PaymentTerms
 from caas.billing.document_page import UNSHOWN, to_pdf
 from caas.billing.document_xml import to_xml
 from caas.rules.market import TaxCategory
@@ -24,7 +24,7 @@ from tests.billing.documents import (
 )
 
 IGIC, EXEMPT = TaxCategory.IGIC, TaxCategory.EXEMPT
-UNPAID = Payment(terms="14 days", due_date=date(2026, 12, 12))
+UNPAID = PaymentTerms(terms="14 days", due_date=date(2026, 12, 12))
 KUWAITI = made(not_subject(8_499_995), seller=KUWAIT, currency="KWD", language="en")
 SHOWN = "".join(chr(code) for code in range(0x20, 0x2200) if not UNSHOWN.match(chr(code)))
 

@@ -15,7 +15,7 @@ from caas.billing.document import (
     PAYMENT_MEANS,
     Document,
     Party,
-    Payment,
+    PaymentTerms,
     Reference,
     TypeCode,
     countries,
@@ -63,7 +63,7 @@ DOCUMENTS = {
     "exempt": made(EXEMPTED, EXEMPTED),
     "mixed": made(item(1000), item(3000, 1000), item(500, 0, ZERO), EXEMPTED, item(1, 700, IGIC)),
     "discount": made(item(12100), item(-999, quantity=Decimal(-1), name="Descuento")),
-    "counted": made(item(4201, quantity=Decimal("120.5"), unit="kWh"), payment=Payment(
+    "counted": made(item(4201, quantity=Decimal("120.5"), unit="kWh"), payment=PaymentTerms(
         due_date=date(2026, 12, 12))),
     "simplified": made(simplified=True, buyer=None),
     "advance": advance_invoice(),
@@ -198,7 +198,9 @@ def documents(draw: st.DrawFn) -> Document | None:
         "seller": draw(parties(tax_id=True)),
         "buyer": draw(parties(tax_id=False)),
         "language": draw(st.sampled_from(["es", "en"])),
-        "payment": Payment(means=draw(st.sampled_from(sorted(PAYMENT_MEANS))), terms=draw(TEXTS)),
+        "payment": PaymentTerms(
+            means=draw(st.sampled_from(sorted(PAYMENT_MEANS))), terms=draw(TEXTS)
+        ),
         "supply_date": draw(st.none() | st.just(NOVEMBER)),
         "period": draw(st.none() | st.just(november())),
     }

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from caas.billing import BILL_MONTH, MonthNotOverError, RunNotFoundError
+from caas.billing import BILL_MONTH, BillingRunNotFoundError, MonthNotOverError
 from caas.billing_database import connection
 from caas.billing_database.billing_runs import BillingRun
 from caas.billing_database.connection import Database
@@ -184,7 +184,7 @@ async def test_a_run_says_how_far_it_is(
 async def test_a_month_that_nobody_billed_has_no_run(
     installation: SubscriptionInstallation,
 ) -> None:
-    with pytest.raises(RunNotFoundError):
+    with pytest.raises(BillingRunNotFoundError):
         await installation.billing.run(MARCH)
 
 

@@ -37,7 +37,7 @@ from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.payment_processing import PaymentRequest
 from caas.platform import Platform, build_platform
-from caas.platform_inputs import Partners, Terms
+from caas.platform_inputs import Partners, PlatformTerms
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
@@ -286,7 +286,7 @@ async def founded(database: Database) -> AsyncIterator[Town]:
         )
         letterbox = Letterbox(Path(stack.enter_context(TemporaryDirectory())))
         outside = await _outside(stack, settings, fleet, letterbox)
-        terms = Terms(
+        terms = PlatformTerms(
             market=settings.market,
             time_scale=TimeScale(SCALE),
             public_url=url,

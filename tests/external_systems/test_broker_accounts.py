@@ -16,8 +16,8 @@ from caas.external_systems.mqtt_connection import MqttConnection
 from caas.external_systems.mqtt_packets import (
     BrokerAddress,
     BrokerUnavailableError,
+    MqttSession,
     Publication,
-    Session,
 )
 from caas.external_systems.vehicle_messages import request_topic, response_topic
 from tests.mqtt_broker import PROGRAMS
@@ -71,7 +71,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 async def client(stack: AsyncExitStack, url: str, *filters: str) -> Client:
     one = Client()
     name = BrokerAddress.from_url(url).username or "nobody"
-    session = Session(client_id=f"test-{name}", expiry_seconds=0, unhandled_max=10)
+    session = MqttSession(client_id=f"test-{name}", expiry_seconds=0, unhandled_max=10)
     one.connection = await mqtt_connection.connect(BrokerAddress.from_url(url), session, one.keep)
     stack.push_async_callback(one.connection.close)
     for wanted in filters:

@@ -24,7 +24,7 @@ from caas.external_systems.local_broker import (
     start_local_broker,
 )
 from caas.external_systems.mosquitto_program import Program, find_or_fetch
-from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, Session
+from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, MqttSession
 from tests.mqtt_broker import PROGRAMS
 
 USER_WHO_DIES = """
@@ -59,7 +59,7 @@ async def started(folder: Path, port: int = 0) -> LocalBroker:
 
 
 async def lets_in(url: str) -> bool:
-    session = Session(client_id="guest", expiry_seconds=0, unhandled_max=1)
+    session = MqttSession(client_id="guest", expiry_seconds=0, unhandled_max=1)
     try:
         connection = await mqtt_connection.connect(
             BrokerAddress.from_url(url), session, lambda *_: None

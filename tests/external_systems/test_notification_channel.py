@@ -18,7 +18,7 @@ from caas.external_systems.http import Secret
 from caas.external_systems.local_outbox import OUTBOX, LocalOutbox, OutboxLetters
 from caas.external_systems.notification_channel import (
     Attachment,
-    NotDeliveredError,
+    MessageNotDeliveredError,
     NotificationChannel,
     OutgoingMessage,
 )
@@ -120,7 +120,7 @@ async def test_an_outbox_that_cannot_be_written_to_says_so(tmp_path: Path) -> No
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
 
-    with pytest.raises(NotDeliveredError) as caught:
+    with pytest.raises(MessageNotDeliveredError) as caught:
         await LocalOutbox(blocked / "outbox").send(MESSAGE)
 
     assert "disk" in caught.value.sentence
@@ -153,7 +153,7 @@ async def test_a_service_that_refuses_has_not_delivered() -> None:
     answer = http_answer(b"{}", status="500 Internal Server Error")
     async with scripted_server(answering(answer)) as server:
         channel = AppriseChannel(Secret(f"json://127.0.0.1:{server.port}"))
-        with pytest.raises(NotDeliveredError):
+        with pytest.raises(MessageNotDeliveredError):
             await channel.send(MESSAGE)
         await channel.close()
 
@@ -163,7 +163,7 @@ async def test_a_service_that_hangs_has_not_delivered() -> None:
         channel = AppriseChannel(
             Secret(f"json://127.0.0.1:{server.port}?rto=1&cto=1"), send_seconds_max=0.1
         )
-        with pytest.raises(NotDeliveredError):
+        with pytest.raises(MessageNotDeliveredError):
             await channel.send(MESSAGE)
         await channel.close()
 

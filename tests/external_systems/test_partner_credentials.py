@@ -83,7 +83,7 @@ async def test_a_token_that_is_not_taken_refuses_no_order(partners_url: str) -> 
     )
     await http.close()
 
-    assert isinstance(reported, partner_calls.NoAnswer)
+    assert isinstance(reported, partner_calls.NoPartnerResponse)
     assert "unauthorized" in reported.because
     assert "pt_wrong" not in reported.because
 

@@ -23,7 +23,7 @@ from caas.external_systems.iot_gateway import (
 )
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
 from caas.external_systems.mqtt_connection import MqttConnection
-from caas.external_systems.mqtt_packets import BrokerAddress, Publication, Session
+from caas.external_systems.mqtt_packets import BrokerAddress, MqttSession, Publication
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_fleet import Fleet
 from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
@@ -94,7 +94,7 @@ async def raw_client(
         assert packet.packet_id is not None
         connection.acknowledge(packet.packet_id)
 
-    session = Session(client_id=client_id, expiry_seconds=0, unhandled_max=10)
+    session = MqttSession(client_id=client_id, expiry_seconds=0, unhandled_max=10)
     connection = await mqtt_connection.connect(BrokerAddress.from_url(url), session, keep)
     stack.push_async_callback(connection.close)
     return connection

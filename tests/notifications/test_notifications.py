@@ -13,7 +13,7 @@ from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.tables import BillingDatabase, opened
 from caas.errors import RefusedError
-from caas.external_systems.notification_channel import NotDeliveredError, OutgoingMessage
+from caas.external_systems.notification_channel import MessageNotDeliveredError, OutgoingMessage
 from caas.jobs import JobQueue
 from caas.notifications import NOTIFY, OPERATIONS, Notifications
 from caas.notifications.texts import MissingFactError
@@ -124,7 +124,7 @@ async def test_nothing_is_told_of_what_was_rolled_back(post: Post) -> None:
 
 async def test_a_channel_that_is_down_is_tried_until_it_answers(post: Post) -> None:
     customer = await customer_of(post)
-    post.channel.failures = [NotDeliveredError() for _ in range(11)]
+    post.channel.failures = [MessageNotDeliveredError() for _ in range(11)]
 
     await post.notify(customer, new_id())
     await post.work()
@@ -135,7 +135,7 @@ async def test_a_channel_that_is_down_is_tried_until_it_answers(post: Post) -> N
 
 async def test_what_is_not_delivered_for_long_is_a_case_and_goes_on(post: Post) -> None:
     customer = await customer_of(post)
-    post.channel.failures = [NotDeliveredError("No such mailbox.") for _ in range(14)]
+    post.channel.failures = [MessageNotDeliveredError("No such mailbox.") for _ in range(14)]
 
     await post.notify(customer, new_id())
     await post.work()

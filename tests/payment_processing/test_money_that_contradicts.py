@@ -385,7 +385,7 @@ async def test_a_refund_that_nobody_here_asked_for_holds_back_others(
         status=RefundStatus.SUCCEEDED,
     )
 
-    await installation.platform.payment_processing._refunds.on_event(stranger)
+    await installation.platform.payment_processing.refunds.on_event(stranger)
 
     with pytest.raises(RefundMustWaitError, match="refund_contradiction"):
         await ask_back(installation, payment, 1299)

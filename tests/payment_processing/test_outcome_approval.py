@@ -111,7 +111,7 @@ async def test_what_became_known_meanwhile_is_not_decided(installation: Installa
     with pytest.raises(OutcomeKnownError):
         await investigation.agree(payment.id, by=await employed(installation.database, BEA))
     with pytest.raises(OutcomeKnownError):
-        await installation.platform.payment_processing.probe_now(payment.id)
+        await installation.platform.payment_processing.unknown_outcomes.probe_now(payment.id)
 
     await investigation.withdraw(payment.id, by=await employed(installation.database, BEA))
     assert [one.state for one in await investigation.of(payment.id)] == ["withdrawn"]
@@ -143,7 +143,7 @@ async def test_a_probe_that_somebody_asks_for_finds_what_became_of_it(
     payment = await unknown(installation)
     installation.gateway.faults.delete()
 
-    await installation.platform.payment_processing.probe_now(payment.id)
+    await installation.platform.payment_processing.unknown_outcomes.probe_now(payment.id)
     after = await installation.until(payment.id, lambda now: now.outcome == "known")
 
     assert after.state is PaymentState.FAILED

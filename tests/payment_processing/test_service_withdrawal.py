@@ -105,7 +105,7 @@ async def test_a_refund_that_waits_for_the_bank_ends_when_the_bank_rejects(owner
         ends.append((await refunds_of(installation, payment))[0].state)
         await owner.withdraws(payment)
         sold = await installation.platform.tables.entitlements.of_order(payment.subject)
-        period = await installation.platform.payment_processing.service_withdrawal_period(
+        period = await installation.platform.payment_processing.service_withdrawal.period(
             payment.subject
         )
         assert sold is not None

@@ -13,7 +13,7 @@ from caas.billing_database.subscriptions import Subscription
 from caas.external_systems.payment_gateway import GatewayTransaction, TransactionStatus
 from caas.payment_processing.gateway_calls import AUTHORIZE
 from caas.payment_processing.initiation import PaymentRequest
-from caas.payment_processing.subscription_payment import NotDueError
+from caas.payment_processing.subscription_payment import InvoiceNotDueError
 from caas.rules.mes_vencido import Month
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -336,7 +336,7 @@ async def test_only_what_is_due_may_be_charged_by_the_seeds_call(
     for request in (due, strange):
         check = await installation.payment.check_due(request)
         async with installation.database.transaction() as connection:
-            with pytest.raises(NotDueError):
+            with pytest.raises(InvoiceNotDueError):
                 await check(request, within=connection)
 
 

@@ -11,7 +11,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.transitions import Evidence, NewJob
 from caas.ota_activation_engine import ACTIVATE
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import SideEffects
 from caas.payment_processing.service_payment import NOTIFY_ACTIVE
 from caas.payment_processing.void import CaptureWonError
 from caas.rules.payment_states import PaymentState
@@ -33,7 +33,7 @@ async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(
     evidence = await delivered(installation, payment)
     async with installation.database.transaction() as connection:
         captured = await charges.capture.claim_capture(
-            payment, evidence, within=connection, also=Step(next=(NewJob(NOTIFY_ACTIVE),))
+            payment, evidence, within=connection, also=SideEffects(next=(NewJob(NOTIFY_ACTIVE),))
         )
         void = asyncio.create_task(
             charges.void.void_charge(payment, "OTA activation failed"), context=Context()

@@ -32,7 +32,7 @@ from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.platform import Platform, build_platform
-from caas.platform_inputs import Partners, Terms
+from caas.platform_inputs import Partners, PlatformTerms
 from caas.rules.market import Market
 from caas.rules.time_scale import TimeScale
 from caas_simulators import order_partners, payment_gateway
@@ -200,7 +200,7 @@ class LivingWorld:
                 ),
                 channel=self.letterbox,
             ),
-            Terms(
+            PlatformTerms(
                 market=Market(zone=MADRID, currency="EUR", language="es"),
                 time_scale=TimeScale(self.time_scale),
                 public_url="http://caas.example",

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from caas.rules.mes_vencido import (
     ChargeKind,
     DeliveredInterval,
-    Interval,
     InvalidMonthError,
     MeteredUsage,
     Month,
+    ServicePeriod,
     calculate_usage_charges,
     delivered_days,
     prorate,
@@ -84,7 +84,7 @@ def test_the_first_and_the_last_moment_of_a_month_belong_to_it(
 
 
 def test_in_madrid_november_begins_an_hour_before_utc_does() -> None:
-    assert Month(2026, 11).interval(MADRID) == Interval(
+    assert Month(2026, 11).interval(MADRID) == ServicePeriod(
         datetime(2026, 10, 31, 23, tzinfo=UTC), datetime(2026, 11, 30, 23, tzinfo=UTC)
     )
 

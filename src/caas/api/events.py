@@ -57,7 +57,7 @@ class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Limit = PAGE_ROWS
 
 
-class SubscriptionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EventSubscriptionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Filters for event subscriptions."""
 
     cursor: UUID | None = None
@@ -104,7 +104,7 @@ class EventSubscriptionPage(msgspec.Struct, frozen=True):
 
 
 EVENTS: Final = QueryOf(EventQuery)
-LISTED: Final = QueryOf(SubscriptionQuery)
+LISTED: Final = QueryOf(EventSubscriptionQuery)
 NEW: Final = BodyOf(EventSubscriptionBody)
 REPLAY: Final = BodyOf(ReplayBody)
 

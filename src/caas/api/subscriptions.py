@@ -234,7 +234,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     outcome: DisputeOutcome
 
 
-class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"because": "reason"}):
+class UsageDisputeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"because": "reason"}):
     """A usage dispute; while `outcome` is null it is open and the usage is not billed."""
 
     id: UUID
@@ -286,7 +286,7 @@ async def dispute_usage(api: Api, call: Call) -> Response:
         opened = await api.platform.usage.dispute(
             body.subscription, body.source_id, because=body.reason, by=call.by.name
         )
-        return json_response(201, answer_from(DisputeAnswer, opened))
+        return json_response(201, answer_from(UsageDisputeAnswer, opened))
 
     return await once(api.platform.tables.keys, call, body, dispute)
 
@@ -299,7 +299,7 @@ async def end_usage_dispute(api: Api, call: Call) -> Response:
         ended = await api.platform.usage.end_dispute(
             call.ids["dispute_id"], outcome=body.outcome, by=call.by.name
         )
-        return json_response(200, answer_from(DisputeAnswer, ended))
+        return json_response(200, answer_from(UsageDisputeAnswer, ended))
 
     return await once(api.platform.tables.keys, call, body, end)
 
@@ -315,12 +315,12 @@ USAGE_OPERATIONS: Final = (
     ),
     Operation(
         id="disputeUsage", tag=TAG, method="POST", path="/v1/usage-disputes", scopes=_DECIDERS,
-        body=DISPUTED, answers={201: DisputeAnswer, 404: Problem, 409: Problem},
+        body=DISPUTED, answers={201: UsageDisputeAnswer, 404: Problem, 409: Problem},
         handle=dispute_usage,
     ),
     Operation(
         id="endUsageDispute", tag=TAG, method="POST",
         path="/v1/usage-disputes/{dispute_id:uuid}/outcome", scopes=_DECIDERS, body=OUTCOME,
-        answers={200: DisputeAnswer, 404: Problem, 409: Problem}, handle=end_usage_dispute,
+        answers={200: UsageDisputeAnswer, 404: Problem, 409: Problem}, handle=end_usage_dispute,
     ),
 )  # fmt: skip

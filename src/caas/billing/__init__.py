@@ -19,7 +19,7 @@ from caas.billing_database.billing_runs import (
     Batch,
     BillingRun,
     BillingRuns,
-    Terms,
+    BillingTerms,
 )
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
@@ -54,7 +54,7 @@ class MonthNotOverError(RefusedError):
     code = "month_not_over"
 
 
-class RunNotFoundError(NotFoundError):
+class BillingRunNotFoundError(NotFoundError):
     """The month has not been billed yet."""
 
     code = "billing_run_not_found"
@@ -120,11 +120,11 @@ class Billing:
         """Return the progress of a month's run.
 
         Raises:
-            RunNotFoundError: the month has no run.
+            BillingRunNotFoundError: the month has no run.
         """
         run = await self._runs.find(month)
         if run is None:
-            raise RunNotFoundError(month=str(month))
+            raise BillingRunNotFoundError(month=str(month))
         return run
 
     async def runs(self) -> list[BillingRun]:
@@ -154,7 +154,7 @@ class Billing:
     async def _calculate_usage_charges(
         self, run: BillingRun, month: Month, connection: Connection
     ) -> BillingRun:
-        terms = Terms(
+        terms = BillingTerms(
             month=month,
             interval=month.interval(self._letterhead.zone),
             zone=self._letterhead.zone.key,
@@ -190,7 +190,7 @@ class Billing:
             await self._report_unnamed(subscription, month, connection)
 
     async def _skip(
-        self, run: BillingRun, terms: Terms, error: str, connection: Connection
+        self, run: BillingRun, terms: BillingTerms, error: str, connection: Connection
     ) -> BillingRun:
         """Open a case for a subscription that cannot be invoiced; the others continue."""
         after, subscription = await self._runs.pass_over(run, terms, within=connection)

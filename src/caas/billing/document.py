@@ -85,7 +85,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     gross: int = 0
 
 
-class Payment(msgspec.Struct, frozen=True, kw_only=True):
+class PaymentTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Payment information: `means` is a code of UNTDID 4461, 48 is a card."""
 
     means: str = "48"
@@ -113,7 +113,7 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
     period: Period | None = None
     corrects: Reference | None = None
     deducts: tuple[Reference, ...] = ()
-    payment: Payment = Payment()
+    payment: PaymentTerms = PaymentTerms()
     reason: str = ""
     order: str = ""
     vehicle: str = ""

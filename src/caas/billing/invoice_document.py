@@ -9,7 +9,15 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
-from caas.billing.document import Document, Heading, Party, Payment, Period, Reference, TypeCode
+from caas.billing.document import (
+    Document,
+    Heading,
+    Party,
+    PaymentTerms,
+    Period,
+    Reference,
+    TypeCode,
+)
 from caas.billing.document_lines import UNITS, Item, Line, line, priced
 from caas.billing.document_xml import labels
 from caas.billing.drafts import DEDUCTED
@@ -42,7 +50,7 @@ def document_of(
         period=period,
         corrects=_reference(corrects, letterhead) if corrects else None,
         deducts=_deducts(invoice),
-        payment=Payment(terms=_terms(invoice, letterhead, words)),
+        payment=PaymentTerms(terms=_terms(invoice, letterhead, words)),
         reason=invoice.reason or "",
         order=str(invoice.subject) if invoice.kind in {ADVANCE, VEHICLE} else "",
         vehicle=invoice.vin or "",

@@ -35,7 +35,7 @@ from caas.payment_processing.refund_operations import REQUESTED_BY, CreditedRefu
 from caas.rules.mes_vencido import Month
 
 
-class Refund(Protocol):
+class PromiseRefund(Protocol):
     """See `PaymentProcessing.promise_refund`."""
 
     def __call__(
@@ -61,7 +61,7 @@ class Invoices:
         tables: BillingDatabase,
         notifications: Notifications,
         letterhead: Letterhead,
-        refund: Refund,
+        refund: PromiseRefund,
         credited_refunds: CreditedRefunds,
         issuing: Issuing,
         public_url: str = "",

@@ -20,7 +20,7 @@ from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import read_all, read_one, row_as
 from caas.billing_database.usage_records import HOLD_OFF_CHANGES
-from caas.rules.mes_vencido import Interval, Month
+from caas.rules.mes_vencido import Month, ServicePeriod
 from caas.rules.money import AMOUNT_MAX
 
 CANNOT_BE_WRITTEN: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -225,11 +225,11 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class BillingTerms:
     """Values shared by all invoices of a run."""
 
     month: Month
-    interval: Interval
+    interval: ServicePeriod
     zone: str
     series: str
     seller: dict[str, str]
@@ -289,7 +289,7 @@ class BillingRuns:
         return row_as(BillingRun, row)
 
     async def invoice_batch(
-        self, run: BillingRun, terms: Terms, *, rows_max: int, within: Connection
+        self, run: BillingRun, terms: BillingTerms, *, rows_max: int, within: Connection
     ) -> tuple[BillingRun, Batch]:
         """Issue the invoices of the next subscriptions; return the updated run and the result."""
         first = await within.fetchval(LOCK_SERIES, terms.series)
@@ -325,7 +325,7 @@ class BillingRuns:
         return customer
 
     async def pass_over(
-        self, run: BillingRun, terms: Terms, *, within: Connection
+        self, run: BillingRun, terms: BillingTerms, *, within: Connection
     ) -> tuple[BillingRun, UUID]:
         """Advance the run past the next subscription without an invoice; return its id."""
         passed: UUID = await within.fetchval(NEXT, run.seen_through)

@@ -52,7 +52,7 @@ class EventIdRefusedError(RefusedError):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Position:
+class EventPosition:
     """A reader's position: after an event, or after a point in time."""
 
     at: datetime
@@ -71,7 +71,7 @@ class Position:
 class CompanyEvent:
     """A domain event with ids, states and its owner."""
 
-    position: Position
+    position: EventPosition
     type: str
     state: str
     before: str | None
@@ -86,11 +86,11 @@ class Happened:
     """A page of events, oldest first; `more` says whether further events exist already."""
 
     events: list[CompanyEvent]
-    until: Position
+    until: EventPosition
     more: bool
 
 
-def position_of(event_id: str) -> Position:
+def position_of(event_id: str) -> EventPosition:
     """Parse an event id.
 
     Raises:
@@ -104,7 +104,7 @@ def position_of(event_id: str) -> Position:
         at = _EPOCH + timedelta(microseconds=int(micros))
     except OverflowError as error:
         raise EventIdRefusedError from error
-    return Position(at, source or "", subject or "", int(seq or 0))
+    return EventPosition(at, source or "", subject or "", int(seq or 0))
 
 
 class CompanyEvents:
@@ -114,11 +114,11 @@ class CompanyEvents:
         """Read through this database."""
         self._database = database
 
-    async def now(self) -> Position:
+    async def now(self) -> EventPosition:
         """Return the position after the latest event."""
         row = await self._database.fetchrow(WHOLE_UNTIL)
         assert row is not None, "a function returns one row"
-        return Position(row["until"])
+        return EventPosition(row["until"])
 
     async def clock(self) -> datetime:
         """Return the real time, without any test offset of the database's clock."""
@@ -129,7 +129,7 @@ class CompanyEvents:
 
     async def after(
         self,
-        position: Position | None,
+        position: EventPosition | None,
         *,
         types: Sequence[str] = (),
         customer: UUID | None = None,
@@ -151,20 +151,20 @@ class CompanyEvents:
             if rows:
                 events = [_event(row) for row in rows]
                 more = len(rows) == rows_max or until < whole
-                end = events[-1].position if len(rows) == rows_max else Position(until)
+                end = events[-1].position if len(rows) == rows_max else EventPosition(until)
                 return Happened(events, end, more)
-            place, width = Position(until), width * WIDER_TIMES
+            place, width = EventPosition(until), width * WIDER_TIMES
         return Happened([], place, place.at < whole)
 
-    async def _beginning(self) -> Position:
+    async def _beginning(self) -> EventPosition:
         row = await self._database.fetchrow(SINCE)
         assert row is not None, "a minimum is one row"
-        return Position(row["since"])
+        return EventPosition(row["since"])
 
 
 def _event(row: Sequence[object]) -> CompanyEvent:
     at, source, subject, seq, *rest = tuple(row)
-    return CompanyEvent(Position(at, source, subject, seq), *rest)  # type: ignore[arg-type]
+    return CompanyEvent(EventPosition(at, source, subject, seq), *rest)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

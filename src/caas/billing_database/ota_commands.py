@@ -115,7 +115,7 @@ PUBLIC_KEYS: Final = "select vin, public_key from vehicles where vin = any ($1)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VehicleAnswer:
+class CommandAnswer:
     """A signed message from a vehicle."""
 
     subject: UUID
@@ -224,7 +224,7 @@ class OtaCommands:
         )  # fmt: skip
 
     async def record(
-        self, answer: VehicleAnswer, *, within: Connection | None = None
+        self, answer: CommandAnswer, *, within: Connection | None = None
     ) -> UUID | None:
         """Store a vehicle's message; None if it is already stored."""
         row = await (within or self._database).fetchrow(

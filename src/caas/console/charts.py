@@ -88,7 +88,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DrawnArrow:
     """An arrow's position."""
 
     x1: float
@@ -104,7 +104,7 @@ class StateDiagram:
     """Diagram 9 as positioned boxes and arrows."""
 
     boxes: list[Box]
-    lines: list[Line]
+    lines: list[DrawnArrow]
     width: int = DIAGRAM_WIDTH
     height: int = HEIGHT
     box_width: int = BOX_WIDTH
@@ -141,16 +141,16 @@ def _corner(state: PaymentState) -> tuple[int, int]:
     return MARGIN + column * COLUMN, MARGIN + row * ROW
 
 
-def _line(source: PaymentState, target: PaymentState, *, beyond: bool, passed: bool) -> Line:
+def _line(source: PaymentState, target: PaymentState, *, beyond: bool, passed: bool) -> DrawnArrow:
     """Connect the edges of two boxes; a return arrow is drawn a little aside."""
     (x1, y1), (x2, y2) = _corner(source), _corner(target)
     aside = APART if _has_way_back(source, target) and PLACES[source] > PLACES[target] else 0
     middle, half = BOX_WIDTH / 2, BOX_HEIGHT / 2
     if y1 == y2:
         begin, end = (x1 + BOX_WIDTH, x2) if x2 > x1 else (x1, x2 + BOX_WIDTH)
-        return Line(begin, y1 + half + aside, end, y2 + half + aside, beyond, passed)
+        return DrawnArrow(begin, y1 + half + aside, end, y2 + half + aside, beyond, passed)
     begin, end = (y1 + BOX_HEIGHT, y2) if y2 > y1 else (y1, y2 + BOX_HEIGHT)
-    return Line(x1 + middle + aside, begin, x2 + middle + aside, end, beyond, passed)
+    return DrawnArrow(x1 + middle + aside, begin, x2 + middle + aside, end, beyond, passed)
 
 
 def _has_way_back(source: PaymentState, target: PaymentState) -> bool:

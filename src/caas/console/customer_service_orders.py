@@ -189,7 +189,7 @@ async def own_service_order(console: Console, request: PageRequest) -> ServiceOr
         (await catalog.service(order.service)).named(request.language),
         last_of(await payments_of(console, order.id), PaymentType.SERVICE),
         await console.platform.tables.entitlements.of_order(order.id),
-        await processing.service_withdrawal_period(order.id) if withdrawable else None,
+        await processing.service_withdrawal.period(order.id) if withdrawable else None,
     )
 
 

@@ -45,7 +45,7 @@ CASES_SHOWN: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class Overview:
     """The counts of the page."""
 
     cases: list[OpenCases]
@@ -91,10 +91,10 @@ async def home_live(console: Console, request: PageRequest) -> Response:
     return _page(console, request, situation, "operations/home_live.html")
 
 
-async def _situation(console: Console) -> Situation:
+async def _situation(console: Console) -> Overview:
     database = console.platform.tables.database
     now = await operations_counts.now(database)
-    return Situation(
+    return Overview(
         cases=await operations_counts.open_cases(database),
         unknown=await operations_counts.unknown_outcomes(database),
         work=await operations_counts.jobs(database),
@@ -108,7 +108,7 @@ async def _situation(console: Console) -> Situation:
     )
 
 
-def _page(console: Console, request: PageRequest, situation: Situation, template: str) -> Response:
+def _page(console: Console, request: PageRequest, situation: Overview, template: str) -> Response:
     t = console.renderer.translator(request.language)
 
     def money(amount: int, currency: str) -> str:

@@ -91,7 +91,7 @@ async def probe_now(console: Console, request: PageRequest) -> Response:
     payment_id: UUID = request.ids["payment_id"]
 
     async def act() -> None:
-        await console.platform.payment_processing.probe_now(payment_id)
+        await console.platform.payment_processing.unknown_outcomes.probe_now(payment_id)
         console.platform.jobs.wake()
 
     return await acted(console, request, _path(payment_id), act)

@@ -58,9 +58,9 @@ async def refund_offer(
 ) -> RefundOffer | None:
     """Return what the payment's page can refund; None if nothing, or if a refund is pending."""
     processing = console.platform.payment_processing
-    left = await processing.left_to_refund(payment.id) if payment.state in REFUNDABLE else 0
+    left = await processing.refunds.left(payment.id) if payment.state in REFUNDABLE else 0
     proposal = await processing.refund_operations.proposed(payment.id)
-    unknown = await processing.unknown_refund(payment.id)
+    unknown = await processing.refunds.unknown(payment.id)
     if left <= 0 and proposal is None and unknown is None:
         return None
     money = Money(max(left, 0), payment.currency)
@@ -88,7 +88,7 @@ async def refund(console: Console, request: PageRequest) -> Response:
             payment_id, _wish(request, payment), note=note, by=request.by.actor
         )
 
-    unknown = await processing.unknown_refund(payment_id)
+    unknown = await processing.refunds.unknown(payment_id)
     if unknown is None and note.strip() and _is_to_ask(request, payment):
         return _confirmation(console, request, payment)
     return await acted(console, request, _path(payment_id), act)

@@ -46,7 +46,7 @@ KINDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class OrderStep:
     """A step of the purchase: `done`, `now`, `lost` or still ahead."""
 
     name: str
@@ -62,7 +62,7 @@ class OrderView:
     payments: list[PaymentView]
     reservation: PaymentView | None
     final: PaymentView | None
-    steps: list[Step]
+    steps: list[OrderStep]
 
     @property
     def slug(self) -> str:
@@ -109,19 +109,19 @@ async def payments_of(console: Console, subject: UUID) -> list[Payment]:
     return await console.platform.tables.payments.listed(subject=subject)
 
 
-def steps_of(order: Order, timeline: list[OrderTransition]) -> list[Step]:
+def steps_of(order: Order, timeline: list[OrderTransition]) -> list[OrderStep]:
     """Return the steps of an order, with the times of those done."""
     reached = {transitioned.to_state: transitioned.at for transitioned in timeline}
     way = [state for state in WAY if state in reached or not _is_skipped(state, reached)]
-    steps: list[Step] = []
+    steps: list[OrderStep] = []
     for place, state in enumerate(way):
         done = state in reached
         begun = place == 0 or way[place - 1] in reached
         ahead = "now" if begun and order.state not in LOST else "ahead"
-        steps.append(Step(slug(state), "done" if done else ahead, reached.get(state)))
+        steps.append(OrderStep(slug(state), "done" if done else ahead, reached.get(state)))
     if order.state in LOST:
         steps = [step for step in steps if step.mark == "done"]
-        steps.append(Step(slug(order.state), "lost", reached.get(order.state)))
+        steps.append(OrderStep(slug(order.state), "lost", reached.get(order.state)))
     return steps
 
 

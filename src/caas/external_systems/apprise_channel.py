@@ -17,7 +17,7 @@ from caas.errors import StartupError
 from caas.external_systems.http import Secret
 from caas.external_systems.notification_channel import (
     Attachment,
-    NotDeliveredError,
+    MessageNotDeliveredError,
     OutgoingMessage,
 )
 
@@ -51,7 +51,7 @@ class AppriseChannel:
         """Send a message.
 
         Raises:
-            NotDeliveredError: the service refused it or did not respond in time.
+            MessageNotDeliveredError: the service refused it or did not respond in time.
         """
         loop = asyncio.get_running_loop()
         fulfilment = loop.run_in_executor(self._threads, self._hand_over, message)
@@ -60,7 +60,7 @@ class AppriseChannel:
         except TimeoutError:
             delivered = False
         if not delivered:
-            raise NotDeliveredError(message_id=message.id)
+            raise MessageNotDeliveredError(message_id=message.id)
 
     async def forget(self, message_ids: frozenset[str]) -> None:
         """Do nothing: sent messages are not stored here."""

@@ -147,7 +147,7 @@ class RefusedByPartnerError(GatewayFailure):
         self.problem = problem
 
 
-class Problem(msgspec.Struct, frozen=True):
+class ProblemBody(msgspec.Struct, frozen=True):
     """The fields of an RFC 9457 response that we read."""
 
     code: str
@@ -236,7 +236,7 @@ def no_lookup(answer: HttpAnswer) -> RefusedByPartnerError:
     )
 
 
-_PROBLEM_DECODER: Final = msgspec.json.Decoder(Problem)
+_PROBLEM_DECODER: Final = msgspec.json.Decoder(ProblemBody)
 
 
 def _refusal_of(answer: HttpAnswer) -> GatewayFailure:

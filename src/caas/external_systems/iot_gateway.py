@@ -54,8 +54,8 @@ from caas.external_systems.mqtt_connection import MqttConnection
 from caas.external_systems.mqtt_packets import (
     BrokerAddress,
     BrokerUnavailableError,
+    MqttSession,
     Publication,
-    Session,
     UnconfirmedPublishError,
 )
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
@@ -171,7 +171,7 @@ class MqttVehicleLink:
         """Keep where to connect; `client_id` is this process's own."""
         self._tls_context = tls_context
         self._address = BrokerAddress.from_url(url)
-        self._session = Session(
+        self._session = MqttSession(
             client_id=client_id, expiry_seconds=session_expiry_seconds, unhandled_max=UNHANDLED_MAX
         )
         self._now = now
@@ -233,7 +233,7 @@ class MqttVehicleLink:
             VehicleLinkUnavailableError: the broker cannot be reached.
         """
         for client_id in {client_id_of(one) for one in processes} - {self._session.client_id}:
-            session = Session(
+            session = MqttSession(
                 client_id=client_id, expiry_seconds=0, unhandled_max=1, clean_start=True
             )
             try:

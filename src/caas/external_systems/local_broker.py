@@ -35,7 +35,7 @@ from caas.errors import StartupError, UnavailableError
 from caas.external_systems import broker_process, mqtt_connection
 from caas.external_systems.broker_process import FLEET, PLATFORM, password_of, write_privately
 from caas.external_systems.mosquitto_program import NoBroker, Program, find_or_fetch
-from caas.external_systems.mqtt_packets import BrokerAddress, Session
+from caas.external_systems.mqtt_packets import BrokerAddress, MqttSession
 
 __all__ = ["LocalBroker", "NoBroker", "PortInUseError", "start_local_broker", "vehicle_account"]
 
@@ -273,7 +273,7 @@ def _free_port(port: int) -> int:
 async def _answers(url: str) -> bool:
     """Return whether the broker lets us in with our password."""
     address = BrokerAddress.from_url(url)
-    session = Session(
+    session = MqttSession(
         client_id=f"caas-probe-{secrets.token_hex(4)}", expiry_seconds=0, unhandled_max=1
     )
     try:

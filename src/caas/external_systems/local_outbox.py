@@ -24,7 +24,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Final
 
-from caas.external_systems.notification_channel import NotDeliveredError, OutgoingMessage
+from caas.external_systems.notification_channel import MessageNotDeliveredError, OutgoingMessage
 
 MESSAGES_MAX: Final = 10_000
 MADE_AT_ONCE: Final = 10
@@ -53,12 +53,12 @@ class LocalOutbox:
         """Write the message's file.
 
         Raises:
-            NotDeliveredError: the folder cannot be written to.
+            MessageNotDeliveredError: the folder cannot be written to.
         """
         try:
             await asyncio.to_thread(self._write, message)
         except OSError as error:
-            raise NotDeliveredError(
+            raise MessageNotDeliveredError(
                 f"The outbox {self._folder} cannot be written to: {error.strerror}. "
                 "Check the disk and the rights of the folder.",
                 message_id=message.id,

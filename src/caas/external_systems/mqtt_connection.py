@@ -25,8 +25,8 @@ from caas.external_systems.mqtt_packets import (
     KEEP_ALIVE_SECONDS,
     BrokerAddress,
     BrokerUnavailableError,
+    MqttSession,
     Publication,
-    Session,
     UnconfirmedPublishError,
     connect_packet,
     publish_packet,
@@ -174,7 +174,7 @@ class MqttConnection(asyncio.Protocol):
             case _:
                 pass
 
-    async def introduce(self, address: BrokerAddress, session: Session) -> None:
+    async def introduce(self, address: BrokerAddress, session: MqttSession) -> None:
         """Send CONNECT, resuming our session, and open the window the broker allows.
 
         Raises:
@@ -244,7 +244,7 @@ class MqttConnection(asyncio.Protocol):
 
 async def connect(
     address: BrokerAddress,
-    session: Session,
+    session: MqttSession,
     on_message: OnMessage,
     *,
     tls_context: ssl.SSLContext | None = None,

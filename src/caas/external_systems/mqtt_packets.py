@@ -69,7 +69,7 @@ class BrokerAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class MqttSession:
     """Who we are to the broker, and how long it keeps our messages while we are away."""
 
     client_id: str
@@ -89,7 +89,7 @@ class Publication:
     correlation_data: bytes
 
 
-def connect_packet(address: BrokerAddress, session: Session) -> bytes:
+def connect_packet(address: BrokerAddress, session: MqttSession) -> bytes:
     """Return CONNECT, which resumes our session unless it is to start clean."""
     return mqtt5.ConnectPacket(
         session.client_id,

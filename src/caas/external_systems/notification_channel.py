@@ -16,7 +16,7 @@ from typing import Protocol
 from caas.errors import CaasError
 
 
-class NotDeliveredError(CaasError):
+class MessageNotDeliveredError(CaasError):
     """The message is not known to have been handed over; it is sent again later."""
 
     code = "not_delivered"
@@ -51,7 +51,7 @@ class NotificationChannel(Protocol):
         """Hand a message over.
 
         Raises:
-            NotDeliveredError: it was not handed over; try again later.
+            MessageNotDeliveredError: it was not handed over; try again later.
         """
         ...
 

@@ -54,13 +54,13 @@ class PartnerAnswer(msgspec.Struct, frozen=True, kw_only=True):
 Answer = TypeVar("Answer", bound=PartnerAnswer)
 
 
-class Found(msgspec.Struct, frozen=True):
+class LookupResult(msgspec.Struct, frozen=True):
     """The answer of a lookup by reference, its records still undecoded."""
 
     data: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=100)]
 
 
-_FOUND_DECODER: Final = msgspec.json.Decoder(Found)
+_FOUND_DECODER: Final = msgspec.json.Decoder(LookupResult)
 
 
 class PartnerEvent(msgspec.Struct, frozen=True):

@@ -142,7 +142,9 @@ class SeedContractGateway:
 
     async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
         """Give the held funds back before capture."""
-        answer = await self._post(_path(transaction_id, "void"), wire.VoidBody(reason), key=key)
+        answer = await self._post(
+            _path(transaction_id, "void"), wire.WireVoidRequest(reason), key=key
+        )
         transaction = self._resolved(answer, transaction_id)
         voided = transaction.status is TransactionStatus.VOIDED
         different = [] if voided else [f"status {transaction.status} after a void"]
@@ -154,7 +156,7 @@ class SeedContractGateway:
         """Give captured money back, whole or in part."""
         assert amount > 0, "nothing is given back by a refund of zero"
         answer = await self._post(
-            _path(transaction_id, "refund"), wire.RefundBody(amount, reason), key=key
+            _path(transaction_id, "refund"), wire.WireRefundRequest(amount, reason), key=key
         )
         _raise_refusal(answer)
         refund = decoded(answer, wire.REFUND_DECODER).as_refund()

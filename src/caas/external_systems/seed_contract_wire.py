@@ -70,13 +70,13 @@ class CaptureBody(msgspec.Struct, frozen=True):
     amount: int
 
 
-class VoidBody(msgspec.Struct, frozen=True):
+class WireVoidRequest(msgspec.Struct, frozen=True):
     """The body of `POST /transactions/{id}/void`."""
 
     reason: str
 
 
-class RefundBody(msgspec.Struct, frozen=True):
+class WireRefundRequest(msgspec.Struct, frozen=True):
     """The body of `POST /transactions/{id}/refund`."""
 
     amount: int
@@ -157,7 +157,7 @@ class TransactionList(msgspec.Struct, frozen=True):
     data: Annotated[list[TransactionAnswer], msgspec.Meta(max_length=100)]
 
 
-class RefundAnswer(msgspec.Struct, frozen=True):
+class WireRefund(msgspec.Struct, frozen=True):
     """A refund as the gateway writes it."""
 
     id: Id
@@ -177,13 +177,13 @@ class RefundAnswer(msgspec.Struct, frozen=True):
         )
 
 
-class RefundList(msgspec.Struct, frozen=True):
+class WireRefunds(msgspec.Struct, frozen=True):
     """The answer of a lookup of a transaction's refunds."""
 
-    data: Annotated[list[RefundAnswer], msgspec.Meta(max_length=1_000)]
+    data: Annotated[list[WireRefund], msgspec.Meta(max_length=1_000)]
 
 
-class DisputeAnswer(msgspec.Struct, frozen=True):
+class WireDispute(msgspec.Struct, frozen=True):
     """A dispute as the gateway writes it."""
 
     id: Id
@@ -282,10 +282,10 @@ class EventBody(msgspec.Struct, frozen=True):
 
 TRANSACTION_DECODER: Final = msgspec.json.Decoder(TransactionAnswer)
 TRANSACTION_LIST_DECODER: Final = msgspec.json.Decoder(TransactionList)
-REFUND_DECODER: Final = msgspec.json.Decoder(RefundAnswer)
-REFUND_LIST_DECODER: Final = msgspec.json.Decoder(RefundList)
+REFUND_DECODER: Final = msgspec.json.Decoder(WireRefund)
+REFUND_LIST_DECODER: Final = msgspec.json.Decoder(WireRefunds)
 SETTLEMENT_PAGE_DECODER: Final = msgspec.json.Decoder(SettlementPageAnswer)
-_DISPUTE_DECODER: Final = msgspec.json.Decoder(DisputeAnswer)
+_DISPUTE_DECODER: Final = msgspec.json.Decoder(WireDispute)
 _LINE_DECODER: Final = msgspec.json.Decoder(SettlementLineAnswer)
 _EVENT_DECODER: Final = msgspec.json.Decoder(EventBody)
 

@@ -27,7 +27,7 @@ from caas.billing_database.notification_rows import (
 from caas.billing_database.services import names_of
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.notification_channel import (
-    NotDeliveredError,
+    MessageNotDeliveredError,
     NotificationChannel,
     OutgoingMessage,
 )
@@ -244,12 +244,12 @@ class Notifications:
         try:
             names = await self._names([row], address.language)
             await self._channel.send(self._message(row, address, names))
-        except NotDeliveredError as failure:
+        except MessageNotDeliveredError as failure:
             return await self._not_delivered(job, failure)
         await self._rows.ended(row.id)
         return Done()
 
-    async def _not_delivered(self, job: Job, failure: NotDeliveredError) -> Answer:
+    async def _not_delivered(self, job: Job, failure: MessageNotDeliveredError) -> Answer:
         """Schedule a retry, and open a case after repeated failures."""
         if job.attempts >= ATTEMPTS_BEFORE_CASE:
             sentence = (

@@ -14,7 +14,7 @@ from caas.external_systems.factory import Factory, FactoryOrder, FactoryOrderCon
 from caas.jobs import Answer, Done
 from caas.order_management import partner_calls
 from caas.order_management.order_tables import FACTORY_REFUSED, OrderTables, amount_of, will_refund
-from caas.order_management.partner_calls import Confirmed, Refused
+from caas.order_management.partner_calls import Confirmed, PartnerRejection
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
 from caas.rules.order_states import OrderEvent, OrderState
 from caas.rules.vehicle_states import VehicleEvent
@@ -57,7 +57,7 @@ class FactoryOrders:
             attempt=attempt,
         )
         match reported:
-            case Refused(because):
+            case PartnerRejection(because):
                 await self._refused(order_id, because)
             case Confirmed(confirmation, copies):
                 await self._confirmed(order_id, confirmation, copies=copies)

@@ -26,7 +26,7 @@ from caas.external_systems.transport_system import (
 from caas.jobs import Answer, Done
 from caas.order_management import partner_calls
 from caas.order_management.order_tables import OrderTables
-from caas.order_management.partner_calls import Confirmed, NoAnswer, Refused
+from caas.order_management.partner_calls import Confirmed, NoPartnerResponse, PartnerRejection
 from caas.order_management.reservation import NotDueError, check_sum
 from caas.rules.money import Money
 from caas.rules.order_states import OrderEvent, OrderState
@@ -171,9 +171,14 @@ class Fulfilment:
         return await self._not_done(SCHEDULE_DELIVERY, order_id, confirmed, attempt=attempt)
 
     async def _not_done(
-        self, kind: str, order_id: UUID, confirmed: Refused | NoAnswer, *, attempt: int
+        self,
+        kind: str,
+        order_id: UUID,
+        confirmed: PartnerRejection | NoPartnerResponse,
+        *,
+        attempt: int,
     ) -> Answer:
-        if isinstance(confirmed, Refused) and attempt > partner_calls.FIRST_ATTEMPT:
+        if isinstance(confirmed, PartnerRejection) and attempt > partner_calls.FIRST_ATTEMPT:
             return await partner_calls.alert_and_pause(
                 self._tables, kind, order_id, because=confirmed.because
             )

@@ -33,14 +33,14 @@ class Confirmed(Generic[Reported]):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PartnerRejection:
     """The partner refused; retrying will not help."""
 
     because: str
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoPartnerResponse:
     """The partner was unreachable or its response unusable."""
 
     because: str
@@ -51,7 +51,7 @@ async def ask(
     find: Callable[[], Awaitable[Sequence[Reported]]],
     *,
     attempt: int,
-) -> Confirmed[Reported] | Refused | NoAnswer:
+) -> Confirmed[Reported] | PartnerRejection | NoPartnerResponse:
     """Perform a partner request once, first looking up whether an earlier attempt succeeded."""
     try:
         found = await _found(find) if attempt > FIRST_ATTEMPT else ()
@@ -60,9 +60,11 @@ async def ask(
         return Confirmed(await do())
     except RefusedByPartnerError as refusal:
         definite = refusal.status in REFUSALS and not _may_be_our_own(refusal, attempt)
-        return Refused(refusal.sentence) if definite else NoAnswer(refusal.sentence)
+        return (
+            PartnerRejection(refusal.sentence) if definite else NoPartnerResponse(refusal.sentence)
+        )
     except GatewayFailure as failure:
-        return NoAnswer(failure.sentence)
+        return NoPartnerResponse(failure.sentence)
 
 
 async def retry_or_alert(

@@ -32,9 +32,9 @@ import structlog
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id, random_id
 from caas.billing_database.ota_commands import (
+    CommandAnswer,
     OtaCommand,
     RefusedAnswer,
-    VehicleAnswer,
     count_unusable,
 )
 from caas.billing_database.transitions import Command, Evidence
@@ -113,9 +113,9 @@ def evidence_in(acknowledgement: Acknowledgement) -> Evidence:
     )
 
 
-def answer_in(acknowledgement: Acknowledgement, command: OtaCommand) -> VehicleAnswer:
+def answer_in(acknowledgement: Acknowledgement, command: OtaCommand) -> CommandAnswer:
     """Return a vehicle's answer to a command."""
-    return VehicleAnswer(
+    return CommandAnswer(
         subject=command.subject,
         command_id=command.command_id,
         epoch=acknowledgement.epoch,

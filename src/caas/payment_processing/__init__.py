@@ -13,7 +13,7 @@ from uuid import UUID
 
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
-from caas.billing_database.refunds import Dispute, Refund, UnknownRefund
+from caas.billing_database.refunds import Dispute, Refund
 from caas.billing_database.subscriptions import Subscription
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, UnavailableError
@@ -37,7 +37,7 @@ from caas.payment_processing.outcome_approval import OutcomeApproval
 from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refund_operations import CreditedRefunds, RefundOperations
 from caas.payment_processing.refunds import Refunds
-from caas.payment_processing.service_withdrawal import ServiceWithdrawal, WithdrawalPeriod
+from caas.payment_processing.service_withdrawal import ServiceWithdrawal
 from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
@@ -90,10 +90,10 @@ class PaymentProcessing:
         self._tables = tables
         self._charges = charges
         self._flows = flows
-        self._unknown_outcomes = unknown_outcomes
+        self.unknown_outcomes = unknown_outcomes
         self._settlement = settlement
-        self._refunds = refunds
-        self._service_withdrawal = service_withdrawal
+        self.refunds = refunds
+        self.service_withdrawal = service_withdrawal
         self._promised_refunds = promised_refunds
         self._order_refunds = order_refunds
         self._disputes = disputes
@@ -114,15 +114,15 @@ class PaymentProcessing:
     def register(self, jobs: JobQueue) -> None:
         """Register the handlers of every payment job."""
         self._flows.register(jobs)
-        self._unknown_outcomes.register(jobs)
+        self.unknown_outcomes.register(jobs)
         self.outcome_approval.register(jobs)
         self.refund_operations.register(jobs)
         self._settlement.register(jobs)
-        self._refunds.register(jobs)
+        self.refunds.register(jobs)
         self._promised_refunds.register(jobs)
         self._order_refunds.register(jobs)
         self._disputes.register(jobs)
-        self._service_withdrawal.register(jobs)
+        self.service_withdrawal.register(jobs)
 
     async def initiate_reservation_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
         """Process a reservation payment (Diagram 2); the caller waits for the answer."""
@@ -205,17 +205,9 @@ class PaymentProcessing:
         return PaymentStatus(
             payment,
             await self._tables.payments.timeline(payment_id),
-            await self._refunds.of(payment_id),
+            await self.refunds.of(payment_id),
             await self._disputes.of(payment),
         )
-
-    async def probe_now(self, payment_id: UUID) -> None:
-        """Look a payment of unknown outcome up at the gateway at once (decision 3).
-
-        Raises:
-            OutcomeKnownError: there is nothing to ask.
-        """
-        await self._unknown_outcomes.probe_now(payment_id)
 
     async def customer_returned(self, payment_id: UUID) -> None:
         """Look a payment up at once, because its customer has left the gateway's page."""
@@ -255,25 +247,17 @@ class PaymentProcessing:
         """
         payment = await self._tables.payments.get(payment_id)
         if sells_a_term(payment.type):
-            return await self._service_withdrawal.refund(
+            return await self.service_withdrawal.refund(
                 payment, amount=amount, reason=reason, key=key, requested_by=requested_by, term=term
             )
-        return await self._refunds.request(
+        return await self.refunds.request(
             payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
         )
 
     async def refunds_of(self, payments: Sequence[Payment]) -> list[Refund]:
         """Return the refunds of payments, oldest first."""
         taken = [one.id for one in payments if one.captured_amount > 0]
-        return [refund for one in taken for refund in await self._refunds.of(one)]
-
-    async def unknown_refund(self, payment_id: UUID) -> UnknownRefund | None:
-        """Return the refund of a payment whose outcome is not known; None when there is none."""
-        return await self._refunds.unknown(payment_id)
-
-    async def left_to_refund(self, payment_id: UUID) -> int:
-        """Return what of a payment is not refunded, promised or disputed."""
-        return await self._refunds.left(payment_id)
+        return [refund for one in taken for refund in await self.refunds.of(one)]
 
     async def withdraw_from_service(self, service_order: UUID, *, requested_by: str) -> None:
         """Withdraw from a one-time service (desistimiento); its term ends with its money.
@@ -282,7 +266,7 @@ class PaymentProcessing:
             PaymentOpenError: the outcome of its payment is not known yet.
             WithdrawalPeriodOverError: too late, or nothing of it is left.
         """
-        await self._service_withdrawal.withdraw(service_order, requested_by=requested_by)
+        await self.service_withdrawal.withdraw(service_order, requested_by=requested_by)
 
     async def promise_refund(
         self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
@@ -298,12 +282,8 @@ class PaymentProcessing:
         )
         payment = await self._tables.payments.get(payment_id)
         if sells_a_term(payment.type):
-            await self._service_withdrawal.send_ended(payment.subject)
+            await self.service_withdrawal.send_ended(payment.subject)
         return refund
-
-    async def service_withdrawal_period(self, service_order: UUID) -> WithdrawalPeriod:
-        """Return whether a customer may withdraw from a service order now, and until when."""
-        return await self._service_withdrawal.period(service_order)
 
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType

@@ -17,7 +17,7 @@ from caas.external_systems.payment_gateway import (
     AuthorizationExpiredError,
     PaymentGateway,
 )
-from caas.payment_processing.flow import Alert, Step
+from caas.payment_processing.flow import Alert, SideEffects
 from caas.payment_processing.gateway_calls import (
     AUTHORIZE,
     CAPTURE,
@@ -61,7 +61,7 @@ class Capture:
         self._first_poll_seconds = time_scale.seconds(polls.wait_before(0))
 
     async def commit_charge(
-        self, payment: Payment, evidence: Evidence, *, also: Step | None = None
+        self, payment: Payment, evidence: Evidence, *, also: SideEffects | None = None
     ) -> tuple[Payment, bool]:
         """Claim the capture with its evidence, then send it to the gateway (Diagram 8, arrow 5a).
 
@@ -78,7 +78,7 @@ class Capture:
         *,
         reason: str = "delivered",
         within: Connection | None = None,
-        also: Step | None = None,
+        also: SideEffects | None = None,
     ) -> Payment:
         """Commit evidence, claim and Capturing together; the capture is sent afterwards.
 
@@ -93,9 +93,9 @@ class Capture:
         *,
         reason: str = "delivered",
         within: Connection | None = None,
-        also: Step | None = None,
+        also: SideEffects | None = None,
     ) -> tuple[Payment, bool]:
-        step = also or Step()
+        step = also or SideEffects()
         transition = transition_of(
             payment,
             PaymentEvent.INITIATE_SETTLEMENT,

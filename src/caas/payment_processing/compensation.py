@@ -29,7 +29,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.jobs import Answer, Done, JobQueue, RetryIn
-from caas.payment_processing.flow import Alert, Step
+from caas.payment_processing.flow import Alert, SideEffects
 from caas.payment_processing.gateway_calls import COMPENSATE, KeyLifetime, key_of
 from caas.payment_processing.transaction_selection import (
     OPEN_STILL,
@@ -209,7 +209,7 @@ class Compensation:
             gateway_transaction_id=transaction.id if adopts else None,
         )
         _, written = await self._transitions.try_to_apply(
-            payment, transition, step=Step(also=open_case)
+            payment, transition, step=SideEffects(also=open_case)
         )
         return written or await self._is_recorded(payment, transaction.id)
 

@@ -43,7 +43,7 @@ STATE_AFTER: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DisputeStep:
     """The effect of one remark: the dispute after it, the change in the loss, and its entries."""
 
     after: Dispute
@@ -78,7 +78,7 @@ def may_amend(known: Dispute, status: DisputeStatus, currency: str, at: datetime
     return (known.state, status) in STEPS
 
 
-def after(dispute: Dispute, remark: Remark, available: int) -> Step:
+def after(dispute: Dispute, remark: Remark, available: int) -> DisputeStep:
     """Return the effect of a remark, with so much of the payment still refundable."""
     now = replace(dispute, state=STATE_AFTER[remark])
     match remark:
@@ -88,13 +88,13 @@ def after(dispute: Dispute, remark: Remark, available: int) -> Step:
             excess = dispute.claimed_amount - counts if same else 0
             entries = postings.dispute_opened(counts, excess=excess)
             taken = dispute.taken + 1
-            return Step(replace(now, amount=counts, excess=excess, taken=taken), 0, entries)
+            return DisputeStep(replace(now, amount=counts, excess=excess, taken=taken), 0, entries)
         case Remark.DISPUTE_WON:
             now = replace(now, back=dispute.back + 1)
-            return Step(now, 0, postings.dispute_won(dispute.amount, excess=dispute.excess))
+            return DisputeStep(now, 0, postings.dispute_won(dispute.amount, excess=dispute.excess))
         case Remark.DISPUTE_LOST:
-            return Step(now, dispute.amount, postings.dispute_lost(dispute.amount))
+            return DisputeStep(now, dispute.amount, postings.dispute_lost(dispute.amount))
         case _:
             now = replace(now, back=dispute.back + 1)
             entries = postings.dispute_reversed(dispute.amount, excess=dispute.excess)
-            return Step(now, -dispute.amount, entries)
+            return DisputeStep(now, -dispute.amount, entries)

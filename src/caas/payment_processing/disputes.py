@@ -27,7 +27,7 @@ from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing import outgoing_money
 from caas.payment_processing.dispute_steps import (
     HELD,
-    Step,
+    DisputeStep,
     after,
     coming_back,
     may_amend,
@@ -97,7 +97,7 @@ class Disputes:
             if dispute.state not in HELD or more <= 0:
                 continue
             lost = dispute.state == "lost"
-            step = Step(
+            step = DisputeStep(
                 replace(dispute, amount=dispute.amount + more, excess=dispute.excess - more),
                 more if lost else 0,
                 postings.dispute_counted(more, lost=lost),
@@ -258,7 +258,7 @@ class Disputes:
         self,
         dispute: Dispute,
         remark: Remark,
-        step: Step,
+        step: DisputeStep,
         connection: Connection,
         instead: tuple[str, int] | None = None,
     ) -> None:

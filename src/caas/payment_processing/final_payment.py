@@ -19,7 +19,7 @@ from caas.jobs import JobQueue
 from caas.notifications import CUSTOMER, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import SideEffects
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
@@ -68,17 +68,17 @@ class FinalPayment:
             within=within,
         )
 
-    async def on_failed(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_failed(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Mark Payment Failed, Mark Vehicle Sin Asignar, Add to Stock Inventory: one commit."""
-        return Step(also=self._mark_payment_failed)
+        return SideEffects(also=self._mark_payment_failed)
 
-    async def on_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_authorized(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Mark Fully Paid, in the commit that records the held funds."""
-        return Step(also=self._mark_fully_paid)
+        return SideEffects(also=self._mark_fully_paid)
 
-    async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Notify nobody: the waiting customer gets the page in the response."""
-        return Step()
+        return SideEffects()
 
     async def advance(self, payment: Payment) -> Payment:
         """Void the held funds, or capture them and register the vehicle."""

@@ -31,7 +31,7 @@ class Alert(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class SideEffects:
     """What a flow commits together with a transition.
 
     `also` runs in the same transaction, after the transition, with the payment after it; it may
@@ -59,13 +59,13 @@ class Flow(Protocol):
         be accepted in one statement.
         """
 
-    async def on_authorized(self, payment: Payment) -> Step:
+    async def on_authorized(self, payment: Payment) -> SideEffects:
         """Return what is committed with Funds reserved."""
 
-    async def on_requires_action(self, payment: Payment) -> Step:
+    async def on_requires_action(self, payment: Payment) -> SideEffects:
         """Return what is committed when the customer must act on the gateway's page."""
 
-    async def on_failed(self, payment: Payment) -> Step:
+    async def on_failed(self, payment: Payment) -> SideEffects:
         """Return what is committed when the payment fails."""
 
     async def advance(self, payment: Payment) -> Payment:

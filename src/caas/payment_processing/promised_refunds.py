@@ -87,7 +87,7 @@ class PromisedRefunds:
         What failed at the gateway, or is left again since a refund, is asked for. `together_with`
         is done in the commit that promises it.
         """
-        again = await self._refunds.next_key(payment_id, key)
+        again = await self._refunds.requests.next_key(payment_id, key)
         asked: dict[str, Any] = {"reason": reason, "key": again, "requested_by": requested_by}
         try:
             return await self._refunds.request_rest(
@@ -148,7 +148,9 @@ class PromisedRefunds:
         left = await self._refunds.left(payment_id, beside=asked["key"])
         try:
             if amount is None:
-                asked["key"] = await self._refunds.next_key(payment_id, f"{asked['key']}:kept")
+                asked["key"] = await self._refunds.requests.next_key(
+                    payment_id, f"{asked['key']}:kept"
+                )
                 await self._refunds.request_rest(payment_id, together_with=ended, **asked)
             else:
                 return await self._keep_part(job, min(int(amount), max(left, 0)), asked)

@@ -20,7 +20,11 @@ from caas.billing_database.tables import BillingDatabase
 from caas.errors import RefusedError
 from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS
-from caas.payment_processing.refund_requests import RefundMustWaitError, RefundRequests, Wanted
+from caas.payment_processing.refund_requests import (
+    RefundMustWaitError,
+    RefundRequests,
+    Requested,
+)
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal
 from caas.rules.discrepancies import is_large
@@ -51,7 +55,7 @@ class CreditedRefunds:
             NothingToRefundError, RefundMustWaitError, RefundTooLargeError,
             TermDecisionRequiredError: as for any refund.
         """
-        await self._refunds.check(payment_id, amount)
+        await self._refunds.requests.check(payment_id, amount)
         payment = await self._tables.payments.get(payment_id)
         if sells_a_term(payment.type):
             await self._service_withdrawal.check_refund(
@@ -82,7 +86,7 @@ class CreditedRefunds:
                     payment, reason=reason, term=term, within=connection
                 )
 
-        wanted = Wanted(payment_id, amount, reason, key, REQUESTED_BY)
+        wanted = Requested(payment_id, amount, reason, key, REQUESTED_BY)
         await self._refunds.requests.write_within(wanted, decide, within)
 
 

@@ -117,7 +117,7 @@ def refuse_too_large(payment: Payment, amount: int, given_back: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Requested:
     """A requested refund; an `amount` of None is all that is left."""
 
     payment_id: UUID
@@ -146,7 +146,7 @@ class RefundRequests:
                 break
         return again
 
-    async def write(self, wanted: Wanted, together_with: Together | None) -> UUID | None:
+    async def write(self, wanted: Requested, together_with: Together | None) -> UUID | None:
         """Record a refund, once per key; None if the rest was wanted and nothing is left.
 
         Raises:
@@ -161,7 +161,7 @@ class RefundRequests:
         return derived_id(wanted.payment_id, REFUND, wanted.key) if is_written else None
 
     async def write_within(
-        self, wanted: Wanted, together_with: Together | None, connection: Connection
+        self, wanted: Requested, together_with: Together | None, connection: Connection
     ) -> bool:
         """Record a refund in the caller's transaction; False where `write` returns None.
 
@@ -191,7 +191,7 @@ class RefundRequests:
 
         async def look(connection: Connection) -> None:
             given_back = await self._rows.given_back(payment_id, within=connection)
-            await self._allowed(Wanted(payment_id, amount, "", "", ""), given_back, connection)
+            await self._allowed(Requested(payment_id, amount, "", "", ""), given_back, connection)
 
         await self._tables.database.in_transaction(look)
 
@@ -204,7 +204,9 @@ class RefundRequests:
         await self._rows.given_back(payment_id, within=within)
         refuse_beside(await self._rows.unknown(payment_id, within=within))
 
-    async def _allowed(self, wanted: Wanted, given_back: int, connection: Connection) -> int | None:
+    async def _allowed(
+        self, wanted: Requested, given_back: int, connection: Connection
+    ) -> int | None:
         """Return how much may be refunded; None if all was wanted and nothing is left."""
         payment = await self._tables.payments.get(wanted.payment_id, within=connection)
         if wanted.amount is None and payment.state not in REFUNDABLE:
@@ -219,7 +221,7 @@ class RefundRequests:
         return wanted.amount
 
     async def _add(
-        self, refund_id: UUID, wanted: Wanted, amount: int, connection: Connection
+        self, refund_id: UUID, wanted: Requested, amount: int, connection: Connection
     ) -> None:
         payment = await self._tables.payments.get(wanted.payment_id, within=connection)
         await self._rows.add(

@@ -34,7 +34,7 @@ from caas.payment_processing.refund_calls import (
     Reported,
     retry_lookup,
 )
-from caas.payment_processing.refund_requests import REFUNDABLE, RefundRequests, Together, Wanted
+from caas.payment_processing.refund_requests import REFUNDABLE, RefundRequests, Requested, Together
 from caas.payment_processing.unmatched_refunds import UnmatchedRefunds, listed_id
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
@@ -117,7 +117,7 @@ class Refunds:
             RefundMustWaitError: a dispute or a contradiction about its money is open.
             RefundTooLargeError: more than is left of it.
         """
-        wanted = Wanted(payment_id, amount, reason, key, requested_by)
+        wanted = Requested(payment_id, amount, reason, key, requested_by)
         refund = await self._requested(wanted, together_with)
         assert refund is not None, "a refund of an amount is written down or refused"
         return refund
@@ -138,22 +138,14 @@ class Refunds:
         Raises:
             RefundMustWaitError: a dispute or a contradiction about its money is open.
         """
-        wanted = Wanted(payment_id, None, reason, key, requested_by)
+        wanted = Requested(payment_id, None, reason, key, requested_by)
         return await self._requested(wanted, together_with)
-
-    async def next_key(self, payment_id: UUID, key: str) -> str:
-        """Return the first key, of those for the rest, whose refund has not ended."""
-        return await self.requests.next_key(payment_id, key)
-
-    async def check(self, payment_id: UUID, amount: int) -> None:
-        """Raise what `request` would raise now."""
-        await self.requests.check(payment_id, amount)
 
     async def unknown(self, payment_id: UUID) -> UnknownRefund | None:
         """Return the refund of a payment whose outcome is not known; None when there is none."""
         return await self._rows.unknown(payment_id)
 
-    async def _requested(self, wanted: Wanted, together_with: Together | None) -> Refund | None:
+    async def _requested(self, wanted: Requested, together_with: Together | None) -> Refund | None:
         refund_id = await self.requests.write(wanted, together_with)
         if refund_id is None:
             return None

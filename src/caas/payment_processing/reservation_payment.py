@@ -18,7 +18,7 @@ from caas.jobs import JobQueue
 from caas.notifications import CUSTOMER, DEALERSHIP, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import SideEffects
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
@@ -66,17 +66,17 @@ class ReservationPayment:
             within=within,
         )
 
-    async def on_failed(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_failed(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """No vehicle reservation, no factory order; customer and dealership are notified."""
-        return Step(also=self._payment_failed)
+        return SideEffects(also=self._payment_failed)
 
-    async def on_authorized(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_authorized(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Mark Vehicle Reserved, in the commit that records the held funds."""
-        return Step(also=self._mark_vehicle_reserved)
+        return SideEffects(also=self._mark_vehicle_reserved)
 
-    async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Notify nobody: the waiting dealership gets the page in the response."""
-        return Step()
+        return SideEffects()
 
     async def advance(self, payment: Payment) -> Payment:
         """Void the held funds, or capture them and place the factory order."""

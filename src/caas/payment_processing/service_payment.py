@@ -30,7 +30,7 @@ from caas.ota_activation_engine import (
     restoring_command,
 )
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import SideEffects
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.payment_processing.void import CaptureWonError
 from caas.rules.payment_states import PaymentState
@@ -46,7 +46,7 @@ NO_TERM: Final = "the service was sold to another purchase meanwhile"
 NOTIFY_ACTIVE: Final = "notify_service_active"
 
 
-class NotTheSumDueError(RefusedError):
+class NotTheServicePriceError(RefusedError):
     """The payment is not what the service order is for."""
 
     code = "not_the_sum_due"
@@ -85,7 +85,7 @@ class ServicePayment:
 
         Raises:
             ServiceOrderNotFoundError: there is no such order.
-            NotTheSumDueError: another amount, currency or customer.
+            NotTheServicePriceError: another amount, currency or customer.
             CustomerErasedError: the customer was erased.
             BillingDetailsRequiredError: its invoice could not name its buyer any more.
         """
@@ -93,7 +93,7 @@ class ServicePayment:
         await self._customers.buyer(order.customer)
         due = (order.customer, order.amount, order.currency)
         if due != (request.customer, request.amount, request.currency):
-            raise NotTheSumDueError(
+            raise NotTheServicePriceError(
                 f"Due is {order.amount} minor units {order.currency} from the customer who "
                 "ordered the service."
             )
@@ -111,22 +111,22 @@ class ServicePayment:
         """
         await self._catalog.reserve_term(await self._catalog.wanted(request.subject), within=within)
 
-    async def on_failed(self, payment: Payment) -> Step:
+    async def on_failed(self, payment: Payment) -> SideEffects:
         """Cancel order, no activation (Diagram 7); the customer's notice is in the same commit."""
         order = await self._catalog.wanted(payment.subject)
-        return Step(also=self._notify_customer("service_payment_failed", order))
+        return SideEffects(also=self._notify_customer("service_payment_failed", order))
 
-    async def on_authorized(self, payment: Payment) -> Step:
+    async def on_authorized(self, payment: Payment) -> SideEffects:
         """Immediate delivery: the activation command is committed with the held funds."""
         because = await self._late_because(payment)
         if because is not None:
-            return Step(also=self._void_late(because))
+            return SideEffects(also=self._void_late(because))
         resend = NewJob(ACTIVATE, self._time_scale.seconds(RESEND_SECONDS))
-        return Step(command=activation_command(self._time_scale), next=(resend,))
+        return SideEffects(command=activation_command(self._time_scale), next=(resend,))
 
-    async def on_requires_action(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+    async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Notify nobody: the waiting customer gets the page in the response."""
-        return Step()
+        return SideEffects()
 
     async def advance(self, payment: Payment) -> Payment:
         """Trigger the activation, or send the claimed capture or void."""
@@ -144,7 +144,7 @@ class ServicePayment:
         if payment.state is not PaymentState.AUTHORIZED:
             return _result_of(payment)
         committed, won = await self._charges.capture.commit_charge(
-            payment, evidence, also=Step(next=(NewJob(NOTIFY_ACTIVE),))
+            payment, evidence, also=SideEffects(next=(NewJob(NOTIFY_ACTIVE),))
         )
         return ActivationResult.COMMITTED if won else _result_of(committed)
 
@@ -163,7 +163,10 @@ class ServicePayment:
         order = await self._catalog.wanted(payment.subject)
         reported = self._notify_customer("service_not_activated_not_charged", order)
         claimed = await self._charges.void.claim_void(
-            payment, reason, command=restoring_command(self._time_scale), also=Step(also=reported)
+            payment,
+            reason,
+            command=restoring_command(self._time_scale),
+            also=SideEffects(also=reported),
         )
         await self._ota.send_desired_state(vin=order.vin, service=order.service)
         return await self._charges.void.send_void(claimed)

@@ -13,7 +13,7 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refunds
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, Transition, transition_of
-from caas.payment_processing.flow import Alert, Step
+from caas.payment_processing.flow import Alert, SideEffects
 from caas.payment_processing.gateway_calls import AUTHORIZE, CAPTURE, POLL_SETTLEMENT, PROBE
 from caas.payment_processing.overtaken_refunds import OvertakenRefunds
 from caas.payment_processing.transitions import ChargeTransitions
@@ -81,7 +81,7 @@ class SettlementOutcomes:
         )
         waits = any(it.state == "waiting" for it in await self._refunds.of_payment(payment.id))
         step = (
-            Step(also=self._wake) if waits else None
+            SideEffects(also=self._wake) if waits else None
         )  # without one, transitions share their commits
         return await self._transitions.try_to_apply(payment, transition, step=step)
 
@@ -172,7 +172,9 @@ class SettlementOutcomes:
                 "settled_after_loss", after.id, sentence, within=connection
             )
 
-        return await self._transitions.apply(payment, transition, step=Step(also=open_case)), True
+        return await self._transitions.apply(
+            payment, transition, step=SideEffects(also=open_case)
+        ), True
 
     async def _lost(
         self, payment: Payment, transition: Transition, kind: str, sentence: str
@@ -182,7 +184,9 @@ class SettlementOutcomes:
             await self._overtaken.fail_waiting(after, within=connection)
             await self._refunds.wake(after.id, within=connection)
 
-        return await self._transitions.try_to_apply(payment, transition, step=Step(also=alert))
+        return await self._transitions.try_to_apply(
+            payment, transition, step=SideEffects(also=alert)
+        )
 
     async def _case(self, kind: str, payment: Payment, sentence: str) -> None:
         await self._tables.cases.open(kind, payment.id, sentence)

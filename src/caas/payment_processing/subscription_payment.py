@@ -30,7 +30,7 @@ from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications, texts
 from caas.payment_processing.authorization import Attempt
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import SideEffects
 from caas.payment_processing.gateway_calls import AUTHORIZE, SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import (
     METHOD,
@@ -54,7 +54,7 @@ VERIFIED: Final = "payment method verified"
 NOT_DUE: Final = "nothing is due for it"
 
 
-class NotDueError(ConflictError):
+class InvoiceNotDueError(ConflictError):
     """There is no invoice that is due with this amount for this customer; nothing was charged."""
 
     code = "not_due"
@@ -147,7 +147,7 @@ class SubscriptionPayment:
         """Accept a charge only for an invoice that is due (`initiateSubscriptionPayment`).
 
         Raises:
-            NotDueError: no such invoice is due.
+            InvoiceNotDueError: no such invoice is due.
         """
         invoice = await self._invoices.find(request.subject, within=within)
         asked = (request.amount, request.currency, request.customer)
@@ -157,29 +157,33 @@ class SubscriptionPayment:
             or (invoice.gross, invoice.currency, invoice.customer) != asked
             or not await self._invoices.chargeable(invoice.id, within=within)
         ):
-            raise NotDueError
+            raise InvoiceNotDueError
 
     def _page(self, path: str) -> str | None:
         return f"{self._public_url}/{path}" if self._public_url else None
 
     # -- Diagram 6, the result of a charge -----------------------------------------------------
 
-    async def on_requires_action(self, payment: Payment) -> Step:
+    async def on_requires_action(self, payment: Payment) -> SideEffects:
         """Notify a customer who is not present; one who changes a payment method is on the page."""
         if payment.payment_method is None:
-            return Step()
+            return SideEffects()
         is_a_month = await self._invoices.find(payment.subject) is not None
-        return Step(also=self._ask_for_a_month if is_a_month else self._ask_for_a_method)
+        return SideEffects(also=self._ask_for_a_month if is_a_month else self._ask_for_a_method)
 
-    async def on_failed(self, payment: Payment) -> Step:
+    async def on_failed(self, payment: Payment) -> SideEffects:
         """Return what is committed with a decline: cancellation, write-off, customer notice."""
         is_a_month = await self._invoices.find(payment.subject) is not None
-        return Step(also=self._payment_failed if is_a_month else self._payment_method_refused)
+        return SideEffects(
+            also=self._payment_failed if is_a_month else self._payment_method_refused
+        )
 
-    async def on_authorized(self, payment: Payment) -> Step:
+    async def on_authorized(self, payment: Payment) -> SideEffects:
         """Return what is committed with the held funds: the claim and its consequences."""
         is_a_month = await self._invoices.find(payment.subject) is not None
-        return Step(also=self._payment_successful if is_a_month else self._payment_method_verified)
+        return SideEffects(
+            also=self._payment_successful if is_a_month else self._payment_method_verified
+        )
 
     async def advance(self, payment: Payment) -> Payment:
         """Capture or void at the gateway, and switch the service on or off."""

@@ -18,7 +18,7 @@ from caas.billing_database.identifiers import derived_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, Transition, TransitionResult, transition_of
-from caas.payment_processing.flow import Alert, Step
+from caas.payment_processing.flow import Alert, SideEffects
 from caas.payment_processing.gateway_calls import COMPENSATE, PROBE, NoAnswer, Refused
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.time_scale import TimeScale
@@ -40,13 +40,13 @@ class ChargeTransitions:
         self._alert = alert
 
     async def apply(
-        self, payment: Payment, transition: Transition, *, step: Step | None = None
+        self, payment: Payment, transition: Transition, *, step: SideEffects | None = None
     ) -> Payment:
         """Apply a transition with a flow's step; return the payment afterwards."""
         return (await self.try_to_apply(payment, transition, step=step))[0]
 
     async def try_to_apply(
-        self, payment: Payment, transition: Transition, *, step: Step | None = None
+        self, payment: Payment, transition: Transition, *, step: SideEffects | None = None
     ) -> tuple[Payment, bool]:
         """Apply a transition; return the payment afterwards, and whether this call applied it."""
         if step is None:
@@ -218,7 +218,7 @@ class ChargeTransitions:
             await self.close_if_known(after)
 
 
-def _with_step(transition: Transition, step: Step) -> Transition:
+def _with_step(transition: Transition, step: SideEffects) -> Transition:
     """Add a flow's step to a transition."""
     return msgspec.structs.replace(
         transition,

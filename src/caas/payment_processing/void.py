@@ -21,7 +21,7 @@ from caas.external_systems.payment_gateway import (
     AuthorizationExpiredError,
     PaymentGateway,
 )
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import SideEffects
 from caas.payment_processing.gateway_calls import (
     COMPENSATE,
     NO_PATIENCE,
@@ -81,14 +81,14 @@ class Void:
         *,
         command: Command | None = None,
         within: Connection | None = None,
-        also: Step | None = None,
+        also: SideEffects | None = None,
     ) -> Payment:
         """Commit the void claim, with the fence's command to the vehicle when there is one.
 
         Raises:
             CaptureWonError: the charge was committed first.
         """
-        step = also or Step()
+        step = also or SideEffects()
         transition = transition_of(
             payment,
             Remark.VOID_REQUESTED,

@@ -43,7 +43,7 @@ class InvalidMonthError(RefusedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ServicePeriod:
     """The aware instants `[start, end)`."""
 
     start: datetime
@@ -61,11 +61,11 @@ class DeliveredInterval:
     activated_at: datetime
     deactivated_at: datetime | None = None
 
-    def within(self, interval: Interval) -> Interval | None:
+    def within(self, interval: ServicePeriod) -> ServicePeriod | None:
         """Return the part inside the interval, or None."""
         start = max(self.activated_at, interval.start)
         end = min(self.deactivated_at or interval.end, interval.end)
-        return Interval(start, end) if start < end else None
+        return ServicePeriod(start, end) if start < end else None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -116,9 +116,9 @@ class Month:
         """Return the month before it."""
         return self._shifted(-1)
 
-    def interval(self, zone: tzinfo) -> Interval:
+    def interval(self, zone: tzinfo) -> ServicePeriod:
         """Return the month's interval in the time zone, as UTC instants."""
-        return Interval(self.first_instant(zone), self.next().first_instant(zone))
+        return ServicePeriod(self.first_instant(zone), self.next().first_instant(zone))
 
     def first_instant(self, zone: tzinfo) -> datetime:
         """Return the first instant of the first day: the earlier one if that hour is repeated."""

@@ -12,7 +12,7 @@ import base64
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.ota_commands import VehicleAnswer
+from caas.billing_database.ota_commands import CommandAnswer
 from caas.billing_database.subscriptions import Subscription, SubscriptionRows
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
@@ -127,11 +127,11 @@ class SubscriptionDelivery:
         )
 
 
-def _answer(subscription_id: UUID, evidence: Evidence) -> VehicleAnswer:
+def _answer(subscription_id: UUID, evidence: Evidence) -> CommandAnswer:
     assert evidence.signature is not None, "verified evidence is signed"
     assert evidence.command_id is not None, "verified evidence refers to a command"
     assert evidence.epoch is not None, "a command has an epoch"
-    return VehicleAnswer(
+    return CommandAnswer(
         subject=subscription_id,
         command_id=evidence.command_id,
         epoch=evidence.epoch,

@@ -33,7 +33,7 @@ from caas.external_systems.vehicle_messages import Unusable
 from caas.local_machine import vehicles_at_hand
 from caas.order_management import OrderPartners
 from caas.platform import Platform, build_platform
-from caas.platform_inputs import Partners, Terms
+from caas.platform_inputs import Partners, PlatformTerms
 from caas.rules.money import Money
 from caas.rules.time_scale import TimeScale
 from caas.settings import DEFAULT_MARKET, data_dir, read_market
@@ -127,7 +127,7 @@ async def started(
                 ),
                 channel=LocalOutbox(data_dir({}) / "bench-outbox"),
             ),
-            Terms(
+            PlatformTerms(
                 market=read_market(DEFAULT_MARKET),
                 time_scale=TimeScale(1.0),
                 public_url="http://127.0.0.1",

@@ -1,9 +1,9 @@
-"""The composition root: every client is made once, as the settings say.
+"""The composition root: builds every client once, as the settings say.
 
-Nothing else knows which adapter stands behind a port.
+Only this module chooses the adapter of each port.
 
-Rules a change must keep: a secret that is missing is an error at the start, never a default; what
-was opened here is closed here, in the opposite order.
+Rules a change must keep: a missing secret is an error at startup, never a default; everything
+opened here is closed here, in reverse order.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -61,7 +61,7 @@ _UNUSED: Final[Mapping[str, str]] = {
     "CAAS_TRANSPORT_TOKEN": "none",
     "CAAS_API_KEYS": f"none:webhook-handler:{'-' * 32}",
 }  # fmt: skip
-"""What stands in where nothing is called."""
+"""The substitute where nothing is called."""
 
 
 @asynccontextmanager
@@ -72,14 +72,14 @@ async def opened(
     fleet: VehiclesAtHand | None = None,
     login_checked: bool = False,
 ) -> AsyncIterator[Platform]:
-    """Open the platform that the settings describe, over a migrated database; close it again.
+    """Open the configured platform over a migrated database during the block.
 
-    A command that is over soon leaves the vehicles' answers and the schedules to the processes
-    that stay. `fleet` are the cars of this process, for a machine without a broker. With
-    `login_checked` a login that could bypass the guards of the database is refused.
+    A short command leaves acknowledgements and schedules to long-running processes. `fleet` is
+    the in-process fleet of a machine without a broker. With `login_checked`, a login that could
+    bypass the guards of the database is rejected.
 
     Raises:
-        StartupError: a part it needs cannot be reached or used.
+        StartupError: a required part cannot be reached or used.
     """
     async with AsyncExitStack() as stack:
         await migrations.check(settings.database_url)
@@ -99,7 +99,7 @@ async def opened(
             await platform.reconciliation.begin_schedule()
             await platform.issuing.begin()
             await platform.history_signing.begin()
-            await platform.invariant_monitor.begin()  # the last, because it looks for the others
+            await platform.invariant_monitor.begin()  # last, because it looks for the other parts
             await platform.vehicle_responses.start(platform.jobs)
             stack.push_async_callback(partners.vehicles.close)
         yield platform
@@ -107,12 +107,12 @@ async def opened(
 
 @asynccontextmanager
 async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
-    """Open the platform for a command that only reads: no job begins, nothing is changed.
+    """Open the platform read-only: no job runs and nothing is changed.
 
-    Only the database has to be there; sessions that write are refused by PostgreSQL.
+    Only the database is required; PostgreSQL rejects writes in these sessions.
 
     Raises:
-        StartupError: there is no database, or it is not of this version.
+        StartupError: there is no database, or its schema is of another version.
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(reading_database(environment))
@@ -198,5 +198,5 @@ def _vehicle_link(
 
 
 def now() -> datetime:
-    """Return this machine's time, for what the outside world measures by its own clocks."""
+    """Return this machine's time, for values that external systems compare with their clocks."""
     return datetime.now(UTC)

@@ -3,7 +3,7 @@
 The class docstring is the default message; facts are attributes. Concrete errors are defined next
 to the functions that raise them. Any exception that is not a `CaasError` is a bug.
 
-Rule a change must keep: each error has a code and a status that tell whose fault it is.
+Rule a change must keep: each error has a code and a status that identify whose fault it is.
 """
 
 from typing import ClassVar

@@ -1,10 +1,9 @@
-"""Settings of the payment gateway: its adapter and capabilities (decision 90).
+"""Settings of the payment gateway, its fees and settlements, report files, and history heads.
 
-Rule a change must keep: capabilities are declared only where the adapter cannot know them.
+The gateway's settings are its adapter and its capabilities (decision 90).
 
-Settings of fees, report files, settlement polling, and history heads.
-
-Rule a change must keep: pure, as `settings`.
+Rules a change must keep: pure, as `settings`; capabilities are declared only where the adapter
+cannot determine them.
 """
 
 from collections.abc import Mapping

@@ -116,7 +116,7 @@ async def start(
 
 
 def running_world(environment: Mapping[str, str]) -> LocalWorld | None:
-    """Return the world running on this data folder; None if none is."""
+    """Return the environment running on this data folder, or None."""
     folder = data_dir(environment)
     if not (folder / WORD).exists() or not _is_locked(folder / LOCK):
         return None

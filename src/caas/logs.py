@@ -205,5 +205,5 @@ def _plainly(value: object) -> str:
     try:
         text = value if isinstance(value, str) else repr(value)
         return text.encode("ascii", "backslashreplace").decode()[:TEXT_CHARS_MAX]
-    except Exception:  # noqa: BLE001  # a repr of anybody's
+    except Exception:  # noqa: BLE001  # any object's repr may raise
         return f"<unprintable {type(value).__name__}>"

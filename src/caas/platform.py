@@ -1,11 +1,11 @@
-"""The composition root: every part of the platform, built once over one database and its partners.
+"""Builds every part of the platform once, over one database and its partners.
 
-Nothing here reads the environment or opens a connection: what comes in is open already. Parts are
-built from the lower layers to the upper ones, each with the parts below that it works with.
+Nothing here reads the environment or opens a connection: the inputs are already open. Parts are
+built from the lower layers to the upper ones, each with the lower parts it uses.
 
-Rules a change must keep: no part is built twice and no part is given another one later; every call
-to the gateway about a payment is recorded; what cannot be done safely with the gateway at hand is
-refused at the start (decision 1).
+Rules a change must keep: no part is built twice, and no part receives another one later; every
+gateway call about a payment is recorded; what the configured gateway cannot do safely is rejected
+at startup (decision 1).
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ from caas.service_catalog.usage import Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """Every part that the API, the console and the processes use, built once."""
+    """The parts that the API, the console and the processes use."""
 
     tables: BillingDatabase
     jobs: JobQueue
@@ -84,7 +84,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Base:
-    """What every layer works with."""
+    """What every layer uses."""
 
     tables: BillingDatabase
     jobs: JobQueue
@@ -95,7 +95,7 @@ class _Base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sales:
-    """The layer of Order Management and the Service Catalog, with what lies just below it."""
+    """The layer of Order Management and the Service Catalog, and the parts just below it."""
 
     ota: OtaActivationEngine
     orders: OrderManagement

@@ -1,6 +1,7 @@
-"""What the platform is built from: clients of everything outside, and the terms it is run under.
+"""The inputs that the platform is built from: clients of external systems, and its terms.
 
-Rule a change must keep: nothing here reads the environment; `caas.app` makes these of the settings.
+Rule a change must keep: nothing here reads the environment; `caas.app` creates these from the
+settings.
 """
 
 from dataclasses import dataclass, field
@@ -24,9 +25,9 @@ from caas.service_catalog.subscriptions import WithdrawnSubscription
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partners:
-    """The clients of everything outside (External Systems of Diagram 1).
+    """The clients of the External Systems of Diagram 1.
 
-    `engine` judges settlement reports that are too large for this machine, None for none.
+    `engine` compares settlement reports that are too large for this machine; None: no engine.
     """
 
     gateway: PaymentGateway
@@ -38,16 +39,15 @@ class Partners:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformTerms:
-    """What the platform is run under: market, pace, and the address its links lead to.
+    """The platform's terms: market, time scale, and the public address of its links.
 
-    `folder` is this machine's, for settlement reports at work; `drop_folder` is where people put
-    theirs, None for nowhere; `event_secrets` encrypts the secrets of event subscriptions; `fees`
-    are those agreed with the gateway, None for none; `heads` sign and keep the history's, None to
-    make none; `polls` say when the gateway is asked about settlements;
-    `local_subscribers` may take events on this machine;
-    `dunning` says when a failed month is charged again, None for the usual;
-    `deposit_on_forfeiture` is the policy of decision 21, `withdrawn_subscription` that of decision
-    141.
+    `folder`: working folder for settlement reports. `drop_folder`: where staff put report files;
+    None: none. `event_secrets` encrypts the secrets of event subscriptions. `fees`: agreed with
+    the gateway; None: not agreed. `heads`: signing keys and copies of the history's heads; None:
+    no heads. `polls`: when the gateway is polled for settlements. `local_subscribers`: events may
+    be delivered to this machine. `dunning`: when a failed month is charged again; None: the
+    default. `deposit_on_forfeiture`: the policy of decision 21. `withdrawn_subscription`: that of
+    decision 141.
     """
 
     market: Market
@@ -67,7 +67,7 @@ class PlatformTerms:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What counts the calls to the gateway and the commands to vehicles, for the metrics."""
+    """Counters of gateway calls and vehicle commands, for the metrics."""
 
     gateway_calls: GatewayCalls
     vehicles: ObservedVehicleLink

@@ -1,14 +1,11 @@
-"""The API and the channels on one port, until the process is told to stop.
+"""HTTP listeners: the API and the channels on one port, and the worker's health port.
 
-Rules a change must keep: a port that cannot be had is a sentence, not a traceback; when the task is
-told to stop, requests under way are answered first.
+The worker's port serves /live, /ready and /metrics. It requires no key and exposes counts, never
+names; keep it inside a private network.
 
-The worker's HTTP port: /live, /ready and /metrics.
-
-It requires no key and exposes counts, never names; keep it inside a private network.
-
-Rules a change must keep: it has the limits of the API's port; it responds while the database is
-unavailable; its responses equal those of the API's port.
+Rules a change must keep: a port that cannot be used is one sentence, not a traceback; on shutdown,
+requests in progress are answered first; the worker's port has the limits of the API's port, gives
+the same responses, and responds while the database is unavailable.
 """
 
 import asyncio
@@ -50,7 +47,7 @@ from caas.web.problems import MEDIA_TYPE, NotReadyError, problem_of
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What is simulated: control planes by name, the calendar where all the world is, the mail."""
+    """What is simulated: control planes by name, the calendar, and the outbox."""
 
     controls: Mapping[str, str]
     calendar: SimulatedCalendar | None = None
@@ -58,10 +55,10 @@ class Simulated:
 
 
 async def store_api_keys(platform: Platform, settings: Settings) -> None:
-    """Store the API keys of the settings; to be done before the port is taken.
+    """Store the API keys of the settings; call this before opening the port.
 
     Raises:
-        KeyKeepsScopesError: the settings give a key other scopes than it has.
+        KeyKeepsScopesError: the settings give a stored key other scopes.
     """
     keys = Authentication(ApiKeys(platform.tables.database))
     await keys.bootstrap(parse_api_keys(settings.api_keys))
@@ -75,9 +72,9 @@ async def serve(
     on_listening: Callable[[], None] = lambda: None,
     simulated: Simulated | None = None,
 ) -> None:
-    """Serve the API and the channels until the process is told to stop, or the task is.
+    """Serve the API and the channels until the process or the task is stopped.
 
-    The listener is closed in the end.
+    The listener is closed at the end.
     """
     simulators = SimulatorControl(simulated.controls) if simulated else None
     signs = PlatformMetrics(platform)
@@ -104,27 +101,27 @@ async def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which says when it listens and leaves the signals to whoever runs the process.
+    """uvicorn with a callback when it listens, and without its own signal handlers.
 
-    With its own handlers it would stop by itself, beside a process that goes on calling it.
+    With its own handlers it would stop while the process still uses it.
     """
 
     def __init__(
         self, config: uvicorn.Config, on_listening: Callable[[], None] = lambda: None
     ) -> None:
-        """Serve as configured; call back when the port answers."""
+        """Serve as configured; call back when the port is open."""
         super().__init__(config)
         self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, and report it."""
         await super().startup(sockets)
         if self.started:
             self._on_listening()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take no signal."""
+        """Handle no signals."""
         yield
 
 
@@ -176,10 +173,10 @@ def _api(platform: Platform, settings: Settings, signs: PlatformMetrics) -> WebA
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Take the port the platform is served on; nobody else can take it from then on.
+    """Bind the platform's port exclusively.
 
     Raises:
-        StartupError: it is in use, or may not be used.
+        StartupError: it is in use or not allowed.
     """
     listener = socket.socket(socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,9 +1,9 @@
 """Checks at startup that the database, the gateway and the broker are usable.
 
-Seed: the External Systems of Diagram 1. A wrong address or password fails at startup instead of at
-the first payment.
+They are the External Systems of Diagram 1. A wrong address or password fails at startup instead of
+at the first payment.
 
-Rules a change must keep: every check has a time limit and changes nothing at the other side; a
+Rules a change must keep: every check has a time limit and changes nothing in the external system; a
 temporarily unavailable system does not prevent the start, because pending jobs must run; no message
 contains a password or key.
 """

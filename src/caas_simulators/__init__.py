@@ -1,9 +1,9 @@
-"""Simulators of the outside world: Payment Gateway, Banking Networks, order partners, vehicles.
+"""Simulators of external systems: Payment Gateway, Banking Networks, order partners, vehicles.
 
-Each is an honest server of its own, so that the whole platform runs on one machine with no account
-anywhere. `python -m caas_simulators gateway|partners` starts one; `GET /_control/` lists what can
-be scripted to go wrong.
+Each is a separate server, so that the whole platform runs on one machine without any account.
+`python -m caas_simulators gateway|partners` starts one; `GET /_control/` lists the faults that can
+be scripted.
 
-Rules: nothing of the platform is imported here, nor this by the platform; only HTTP and MQTT lie
-between them.
+Rules a change must keep: no import between platform and simulators in either direction; they
+communicate over HTTP and MQTT only.
 """

@@ -1,9 +1,9 @@
-"""`python -m caas_simulators gateway|partners|stripe`: start one simulator as a process of its own.
+"""`python -m caas_simulators gateway|partners|stripe`: start one simulator as a process.
 
-`--held` takes more arguments from stdin and ends with it (`starter`).
+`--held` reads more arguments from stdin and ends with it (`starter`).
 
-Rules: once it listens it prints one line of JSON with its address, and nothing else, so that
-whoever started it knows; it ends at SIGTERM or SIGINT.
+Rules a change must keep: once it listens it prints one line of JSON with its address for its
+starter, and nothing else; it ends at SIGTERM or SIGINT.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from caas_simulators.webhook_sender import Target
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the simulator the arguments name until it is told to stop."""
+    """Run the named simulator until it is stopped."""
     given = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments_given(given))
     options.held = HELD in given
-    gc.set_threshold(200_000, 20, 100)  # What is remembered is no garbage: look seldom.
+    gc.set_threshold(200_000, 20, 100)  # Stored records are long-lived: collect garbage rarely.
     run = {"gateway": _run_gateway, "stripe": _run_stripe}.get(options.simulator, _run_partners)
     try:
         uvloop.run(run(options))

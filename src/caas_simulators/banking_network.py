@@ -1,10 +1,10 @@
-"""Banking Networks, as the gateway sees them: it asks for settlement, they answer days later.
+"""Simulated Banking Networks: the gateway requests settlement, they answer days later.
 
 Lower half of Diagram 4: "Settlement Request", "Settlement Confirmation". The payment method decides
-the bank's answer: in full, a part only, late, or a rejection; later perhaps a chargeback.
+the bank's answer: in full, in part, late, or a rejection; later perhaps a chargeback.
 
-Rules: the bank answers once per settlement request; it knows amounts and delays, not reports and
-not webhooks.
+Rules a change must keep: the bank answers once per settlement request; this module handles amounts
+and delays, not reports and not webhooks.
 """
 
 from typing import Protocol
@@ -15,23 +15,23 @@ from caas_simulators.payment_methods import method_of
 
 
 class Settled(Protocol):
-    """Who is told what the bank says."""
+    """Receives the bank's answers."""
 
     def bank_confirms(self, booking: Booking, amount: int) -> None:
-        """Take note that the bank pays this amount."""
+        """Handle a settlement of this amount."""
 
     def bank_rejects(self, booking: Booking) -> None:
-        """Take note that the bank does not pay."""
+        """Handle a rejected settlement."""
 
     def customer_disputes(self, booking: Booking) -> None:
-        """Take note that the customer's bank takes the money back."""
+        """Handle a chargeback by the customer's bank."""
 
 
 class BankingNetwork:
     """Answers settlement requests after a delay."""
 
     def __init__(self, store: Store, terms: Terms) -> None:
-        """Know the delays from the terms; `reported` is set before the first request."""
+        """Use the delays of the terms; set `reported` before the first request."""
         self._store = store
         self._terms = terms
         self.reported: Settled
@@ -50,7 +50,7 @@ class BankingNetwork:
         self._store.agenda.note(booking.due_at, "settle", booking.transaction.id)
 
     def answer(self, booking: Booking) -> None:
-        """Answer a settlement request now, as the payment method says."""
+        """Answer a settlement request now, as the payment method defines."""
         captured = booking.transaction.captured_amount
         method = method_of(booking.transaction.payment_method or "")
         if method.settlement == "rejected":
@@ -63,7 +63,7 @@ class BankingNetwork:
             self._dispute_later(booking)
 
     def resume(self, booking: Booking) -> None:
-        """Note again, after a restart, what the bank still has to say."""
+        """Schedule the bank's pending answers again after a restart."""
         status = booking.transaction.status
         if status == "capturing":
             self._store.agenda.note(booking.due_at, "settle", booking.transaction.id)

@@ -1,7 +1,7 @@
 """What the control planes of all simulators have in common: faults and webhooks.
 
-Rules: a control plane exists only in a simulator that was started with it; it needs no key, and
-nothing the platform does in operation may depend on it.
+Rules a change must keep: a control plane exists only in a simulator that was started with it; it
+needs no key, and nothing the platform does in operation may depend on it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ SHARED_PATHS = {
 
 
 class WebhookOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """Where webhooks go from now on; what is not given stays."""
+    """The new target of webhooks; missing fields stay unchanged."""
 
     name: str = ""
     url: str | None = None
@@ -43,13 +43,13 @@ class WebhookOrder(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AdvanceOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """How much time passes: so many seconds of the world, or until an instant."""
+    """How far to move the clock: simulated seconds, or until an instant."""
 
     seconds: float = 0.0
     until: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Reject an order that says neither."""
+        """Reject an order with neither."""
         if not self.seconds and self.until is None:
             message = "say `seconds`, or `until` when"
             raise ValueError(message)
@@ -59,12 +59,12 @@ Route = Callable[[Request], Answer | Awaitable[Answer | None]]
 
 
 class SharedControl:
-    """Answers the requests about faults and webhooks."""
+    """Handles the requests about faults and webhooks."""
 
     def __init__(
         self, faults: Faults, sender: WebhookSender, targets: dict[str, Target], operations: str
     ) -> None:
-        """Rule these faults and these targets, known by the name of who sends there."""
+        """Control these faults and these targets, by the name of their sender."""
         self._faults = faults
         self._sender = sender
         self._targets = targets
@@ -79,7 +79,7 @@ class SharedControl:
         }
 
     def listing(self, paths: dict[str, str]) -> Answer:
-        """List what the control plane can do, and every field of a fault."""
+        """List the calls of the control plane, and every field of a fault."""
         return json_answer(
             200,
             {

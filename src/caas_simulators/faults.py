@@ -1,12 +1,12 @@
 """Scripted faults: which request or webhook goes wrong, how, how often and with what probability.
 
 A fault is posted to `/_control/faults` as `{"match": {...}, "action": {...}}` and stays until its
-`times` are used up or the faults are deleted. The first fault that matches is the one that acts.
+`times` are used up or the faults are deleted. The first fault that matches applies.
 
-Rules: every field has its sentence in `MATCH_FIELDS` or `ACTION_FIELDS` (a test compares them); an
-unknown field is refused, so that a misspelt fault is not mistaken for one; the same seed and the
-same requests give the same faults; what is scripted, and how often it acted, is journalled before
-it acts, so that a restart loses no fault.
+Rules a change must keep: every field has its sentence in `MATCH_FIELDS` or `ACTION_FIELDS` (a test
+compares them); an unknown field is rejected, so that a misspelt fault is not ignored; the same seed
+and the same requests give the same faults; a fault and each time it applies are journalled first,
+so that a restart loses no fault.
 """
 
 import random
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-# A secret nobody but a forger uses; it signs the webhooks of `forged_signature`.
+# The wrong secret that signs the webhooks of `forged_signature`.
 FORGER_SECRET = "whsec_Zm9yZ2VkLWJ5LXNvbWVib2R5LWVsc2U="  # noqa: S105
 HANG_SECONDS_MAX = 3600.0
 SCRIPTED_MAX = 1_000
@@ -70,7 +70,7 @@ ACTION_FIELDS = {
 
 
 class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which requests or webhooks a fault is for."""
+    """The requests or webhooks that a fault applies to."""
 
     operation: str = "any"
     reference: str | None = None
@@ -81,7 +81,7 @@ class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Action(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What goes wrong; `ACTION_FIELDS` says it of each field."""
+    """What goes wrong; `ACTION_FIELDS` describes each field."""
 
     latency_ms: int = 0
     latency_after_ms: int = 0
@@ -124,7 +124,7 @@ NO_ACTION = Action()
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A match and an action, as posted; `acted` counts how often it came true."""
+    """A match and an action, as posted; `acted` counts how often it applied."""
 
     match: Match = msgspec.field(default_factory=Match)
     action: Action
@@ -133,7 +133,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """Something that could go wrong now."""
+    """A request or webhook to which a fault may apply."""
 
     operation: str
     reference: str | None = None
@@ -142,13 +142,13 @@ class Occasion:
 
 
 class FaultScripted(msgspec.Struct, kw_only=True, tag_field="record", tag="fault"):
-    """A fault was scripted behind the others."""
+    """A fault was added after the others."""
 
     fault: Fault
 
 
 class FaultActed(msgspec.Struct, kw_only=True, tag_field="record", tag="fault_acted"):
-    """The fault at this place of the list came true once more."""
+    """The fault at this position of the list applied once more."""
 
     place: int
 
@@ -169,7 +169,7 @@ class TooManyFaultsError(Exception):
 
 
 class Faults:
-    """The faults that are scripted at the moment."""
+    """The scripted faults."""
 
     def __init__(
         self,
@@ -177,14 +177,14 @@ class Faults:
         operations: frozenset[str],
         write: Callable[[FaultRecord], None] = lambda _record: None,
     ) -> None:
-        """Draw probabilities from `chance`; know what may be named; hand changes to `write`."""
+        """Draw from `chance`; accept these operations; journal changes with `write`."""
         self._chance = chance
         self._operations = operations | {"any", "webhook"}
         self._write = write
         self.scripted: list[Fault] = []
 
     def take_back(self, record: FaultRecord) -> None:
-        """Take back what was journalled before."""
+        """Restore a journalled change."""
         match record:
             case FaultScripted():
                 self.scripted.append(record.fault)
@@ -194,15 +194,15 @@ class Faults:
                 self.scripted.clear()
 
     def snapshot(self) -> Iterator[FaultRecord]:
-        """Yield what gives the same list when it is taken back."""
+        """Yield records that restore this list."""
         return (FaultScripted(fault=fault) for fault in self.scripted)
 
     def script(self, fault: Fault) -> None:
-        """Add a fault behind those that are there.
+        """Add a fault after the existing ones.
 
         Raises:
             UnknownOperationError: this simulator has no such operation.
-            TooManyFaultsError: there are as many as there may be.
+            TooManyFaultsError: the limit is reached.
         """
         if fault.match.operation not in self._operations:
             raise UnknownOperationError(", ".join(sorted(self._operations)))
@@ -212,7 +212,7 @@ class Faults:
         self._write(FaultScripted(fault=fault))
 
     def delete(self) -> int:
-        """Delete all faults and say how many there were."""
+        """Delete all faults and return their number."""
         count = len(self.scripted)
         self.scripted.clear()
         self._write(FaultsDeleted())

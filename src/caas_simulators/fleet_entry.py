@@ -1,9 +1,10 @@
-"""How a car that leaves the simulated factory joins the simulated fleet.
+"""Adds a car that leaves the simulated factory to the simulated fleet.
 
-The fleet makes the car's key; the factory passes its public part on with `vehicle.ready`, as the
-interface of the order partners says.
+The fleet creates the car's key; the factory sends its public key with `vehicle.ready`, as the order
+partners' interface requires.
 
-Rules: a fleet that is away keeps no vehicle from being ready; it is said so on standard error.
+Rules a change must keep: an unavailable fleet does not delay a vehicle; it is reported on standard
+error.
 """
 
 import sys
@@ -16,13 +17,13 @@ FLEET_SECONDS_MAX = 5.0
 
 
 class NewCar(msgspec.Struct):
-    """What the fleet tells of a car it took in."""
+    """The fleet's response about an added car."""
 
     public_key: str
 
 
 async def key_from_fleet(fleet_url: str | None, vin: str) -> str | None:
-    """Let the fleet take in a new car; return the key it signs with, if there is a fleet."""
+    """Add a new car to the fleet; return its public key, if there is a fleet."""
     if fleet_url is None:
         return None
     client = HttpClient()

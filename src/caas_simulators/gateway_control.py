@@ -1,10 +1,10 @@
 """The control plane of a simulated gateway, under `/_control/`.
 
-Tests and demonstrations pull the world's strings here; the platform itself never calls it.
+Tests and demonstrations use it; the platform itself never calls it.
 
-Rules: what is done here could have happened in the world (a bank that answers, a customer who
-disputes, time that passes) or is a scripted fault; the ledger tells what the gateway itself did,
-whatever it answered.
+Rules a change must keep: every action could happen in operation (a bank answers, a customer
+disputes, time passes) or is a scripted fault; the ledger shows what the gateway did, whatever it
+answered.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ PATHS = {
 
 
 class SettleOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """Which transactions the bank answers for; all when no reference is named."""
+    """The transactions that the bank answers for; all without a reference."""
 
     reference: str | None = None
 
@@ -51,13 +51,13 @@ class DisputeOrder(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DayOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """A day; today when none is named."""
+    """A day; by default today."""
 
     date: str | None = None
 
 
 class LineOrder(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A line for a report, true or not; what is not given is taken from the transaction."""
+    """A report line, correct or not; missing fields are taken from the transaction."""
 
     date: str | None = None
     transaction_id: str
@@ -73,7 +73,7 @@ class GatewayControl:
     """Answers the control plane's requests."""
 
     def __init__(self, world: GatewayWorld, calls: Calls) -> None:
-        """Rule this world; report these counts of calls."""
+        """Control this gateway; report these counts of calls."""
         self._world = world
         self._calls = calls
         shared = SharedControl(

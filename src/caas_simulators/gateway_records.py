@@ -1,10 +1,10 @@
-"""What a simulated payment gateway writes down, and what of it its callers see.
+"""The records of a simulated payment gateway, and the parts that its callers see.
 
-`Transaction`, `Refund`, `Dispute` and `SettlementLine` are the gateway's public shapes. A `Booking`
-is a transaction with what only the gateway knows. Every record can go to the journal and come back.
+`Transaction`, `Refund`, `Dispute` and `SettlementLine` are the gateway's public types. A `Booking`
+is a transaction with the gateway's internal data. Every record can be journalled and restored.
 
-Rules: amounts are whole minor units with their currency; a record that is stored is written out
-whole again after each change, so that the last one wins.
+Rules a change must keep: amounts are whole minor units with their currency; a stored record is
+journalled in full after each change, and the last version counts.
 """
 
 from typing import Literal
@@ -69,7 +69,7 @@ class RefundRequest(msgspec.Struct, kw_only=True):
 
 
 class Transaction(msgspec.Struct, kw_only=True):
-    """A transaction as the gateway's callers see it."""
+    """A transaction as callers see it."""
 
     id: str
     reference: str
@@ -88,7 +88,7 @@ class Transaction(msgspec.Struct, kw_only=True):
 
 
 class Refund(msgspec.Struct, kw_only=True):
-    """Money on its way back to the customer, as the gateway's callers see it."""
+    """A refund as callers see it."""
 
     id: str
     transaction_id: str
@@ -101,7 +101,7 @@ class Refund(msgspec.Struct, kw_only=True):
 
 
 class Dispute(msgspec.Struct, kw_only=True):
-    """A customer's bank takes the money back until it is decided who keeps it."""
+    """A dispute: the customer's bank takes the money back until it is decided."""
 
     id: str
     transaction_id: str
@@ -130,7 +130,7 @@ class SettlementLine(msgspec.Struct, kw_only=True):
 
 
 class RefundBooking(msgspec.Struct, kw_only=True, tag_field="record", tag="refund"):
-    """A refund with what only the gateway knows of it."""
+    """A refund with the gateway's internal data."""
 
     refund: Refund
     due_at: float
@@ -138,21 +138,21 @@ class RefundBooking(msgspec.Struct, kw_only=True, tag_field="record", tag="refun
 
 
 class DisputeBooking(msgspec.Struct, kw_only=True, tag_field="record", tag="dispute"):
-    """A dispute with the instant of its verdict, when that is already known."""
+    """A dispute with the instant of its decision, if already known."""
 
     dispute: Dispute
     due_at: float | None = None
 
 
 class BookedLine(msgspec.Struct, kw_only=True, tag_field="record", tag="line"):
-    """A line and the date of the report it stands in."""
+    """A line and the date of its report."""
 
     date: str
     line: SettlementLine
 
 
 class Booking(msgspec.Struct, kw_only=True, tag_field="record", tag="booking"):
-    """A transaction with what only the gateway knows of it."""
+    """A transaction with the gateway's internal data."""
 
     transaction: Transaction
     capture: Literal["manual", "automatic"]
@@ -168,7 +168,7 @@ class Booking(msgspec.Struct, kw_only=True, tag_field="record", tag="booking"):
 
 
 class DayClosed(msgspec.Struct, kw_only=True, tag_field="record", tag="day_closed"):
-    """A settlement report that takes no further line."""
+    """A settlement report was closed."""
 
     date: str
 

@@ -1,7 +1,7 @@
 """Refunds at a simulated gateway: the seed's `POST /transactions/{id}/refund`.
 
-Rules: never more is refunded than came in, counting what is pending and what disputes have taken; a
-refund of money that is not settled yet waits for the bank and fails with it.
+Rules a change must keep: refunds never exceed the money received, counting pending refunds and
+disputes; a refund of unsettled money waits for the bank and fails with it.
 """
 
 from caas_simulators.gateway_records import Booking, Refund, RefundBooking, RefundRequest
@@ -11,7 +11,7 @@ from caas_simulators.settlement_report import SettlementReports
 
 
 class Refunds:
-    """Gives money back."""
+    """Refunds transactions."""
 
     def __init__(self, store: Store, reports: SettlementReports, terms: Terms) -> None:
         """Complete refunds after the terms' delay; none: at once."""
@@ -54,7 +54,7 @@ class Refunds:
         return accepted
 
     def refundable(self, booking: Booking) -> int:
-        """Return how much of the money that came, or is coming, is still there."""
+        """Return how much of the received or expected money can be refunded."""
         transaction = booking.transaction
         if transaction.status == "capturing":
             received = transaction.captured_amount
@@ -68,14 +68,14 @@ class Refunds:
         return received - sum(dispute.amount for dispute in disputes if dispute.status != "won")
 
     def settlement_known(self, booking: Booking) -> None:
-        """Go on with the refunds that waited for the bank."""
+        """Continue the refunds that waited for the bank."""
         for refund_id in booking.refund_ids:
             waiting = self._store.refunds[refund_id]
             if waiting.refund.status == "pending":
                 self._complete_or_wait(booking, waiting)
 
     def complete_now(self, booking: Booking) -> int:
-        """Let the bank answer at once for the refunds of a transaction; say how many it did."""
+        """Complete the refunds of a transaction at once; return their number."""
         waiting = [self._store.refunds[refund_id] for refund_id in booking.refund_ids]
         pending = [one for one in waiting if one.refund.status == "pending"]
         for one in pending:
@@ -83,7 +83,7 @@ class Refunds:
         return sum(one.refund.status != "pending" for one in pending)
 
     def resume(self, waiting: RefundBooking) -> None:
-        """Note again, after a restart, when a refund is due."""
+        """Schedule a refund again after a restart."""
         if waiting.refund.status == "pending":
             self._store.agenda.note(waiting.due_at, "refund", waiting.refund.id)
 
@@ -101,7 +101,7 @@ class Refunds:
     def _complete(self, booking: Booking, due: RefundBooking) -> None:
         transaction = booking.transaction
         if transaction.status == "capturing":
-            return  # The bank's answer brings it back.
+            return  # The bank's answer resumes it.
         short = transaction.refunded_amount + due.refund.amount > transaction.settled_amount
         if due.fails or short:
             due.refund.status = "failed"

@@ -1,10 +1,10 @@
-"""What the gateway does when the bank has spoken: settle, fail to settle, reverse; and disputes.
+"""Settlements at a simulated gateway: settled, failed, reversed; and disputes.
 
-Behind Diagram 9's "Bank confirms" and "Bank rejects", and the discrepancies of Diagram 10: partial
+Diagram 9's "Bank confirms" and "Bank rejects", and the discrepancies of Diagram 10: partial
 settlements, chargebacks, failed settlements.
 
-Rules: every movement of money is one line of the day's report; a rejected settlement moves none; a
-dispute takes the money at once and gives it back only when it is won.
+Rules a change must keep: every movement of money is one line of the day's report; a rejected
+settlement moves none; a dispute takes the money at once and returns it only when it is won.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from caas_simulators.settlement_report import DISPUTE_FEE, SettlementReports, fe
 
 
 class Settlements:
-    """Books what the bank says."""
+    """Books the bank's answers."""
 
     def __init__(
         self, store: Store, bank: BankingNetwork, reports: SettlementReports, terms: Terms
     ) -> None:
-        """Be the one the bank tells; `settlement_known` is told of each answer."""
+        """Receive the bank's answers; `settlement_known` is called with each."""
         self._store = store
         self._bank = bank
         self._reports = reports
@@ -32,20 +32,20 @@ class Settlements:
         store.agenda.register("verdict", self._verdict_when_due)
 
     def settle_now(self, booking: Booking) -> None:
-        """Let the bank answer at once.
+        """Make the bank answer at once.
 
         Raises:
-            Refusal: 409, the transaction waits for no bank.
+            Refusal: 409, the transaction does not wait for the bank.
         """
         if booking.transaction.status != "capturing":
             raise Refusal(409, "not_capturing", "The transaction waits for no bank.")
         self._bank.answer(booking)
 
     def settle_rest(self, booking: Booking) -> None:
-        """Let the bank pay what it left out.
+        """Make the bank pay the rest of a partial settlement.
 
         Raises:
-            Refusal: 409, nothing is left out.
+            Refusal: 409, there is no rest.
         """
         transaction = booking.transaction
         rest = transaction.captured_amount - transaction.settled_amount
@@ -63,10 +63,10 @@ class Settlements:
         self.settlement_known(booking)
 
     def bank_rejects(self, booking: Booking) -> None:
-        """Fail the settlement; money that had come is taken back.
+        """Fail the settlement; received money is taken back.
 
         Raises:
-            Refusal: 409, nothing was captured or the money has gone back already.
+            Refusal: 409, nothing was captured or the money was already returned.
         """
         transaction = booking.transaction
         if transaction.status not in ("capturing", "settled"):
@@ -78,7 +78,7 @@ class Settlements:
         self.settlement_known(booking)
 
     def customer_disputes(self, booking: Booking) -> None:
-        """Open a dispute over all that is settled, with its verdict (lost) to come."""
+        """Open a dispute over all that is settled, to be decided later as lost."""
         dispute = self.dispute(booking, None, "fraudulent")
         span = self._store.clock.span(self._terms.dispute_verdict_seconds)
         dispute.due_at = self._store.clock.now() + span
@@ -117,10 +117,10 @@ class Settlements:
         return opened
 
     def decide(self, booking: Booking, *, won: bool) -> DisputeBooking:
-        """Decide the open dispute of a transaction, or the last one otherwise than before.
+        """Decide the open dispute of a transaction, or reverse the last decision.
 
         Raises:
-            Refusal: 409, there is none, or it is decided so already.
+            Refusal: 409, there is none, or it already has this outcome.
         """
         verdict: Literal["won", "lost"] = "won" if won else "lost"
         decided = self.open_dispute(booking) or self._last_dispute(booking)
@@ -136,18 +136,18 @@ class Settlements:
         return decided
 
     def open_dispute(self, booking: Booking) -> DisputeBooking | None:
-        """Return the dispute of a transaction that is not decided yet."""
+        """Return the undecided dispute of a transaction."""
         for dispute_id in booking.dispute_ids:
             if self._store.disputes[dispute_id].dispute.status == "opened":
                 return self._store.disputes[dispute_id]
         return None
 
     def _last_dispute(self, booking: Booking) -> DisputeBooking | None:
-        """Return the dispute that a bank may still change its mind about."""
+        """Return the last dispute, whose decision the bank may still reverse."""
         return self._store.disputes[booking.dispute_ids[-1]] if booking.dispute_ids else None
 
     def resume(self, dispute: DisputeBooking) -> None:
-        """Note again, after a restart, when a verdict is due."""
+        """Schedule a decision again after a restart."""
         if dispute.dispute.status == "opened" and dispute.due_at is not None:
             self._store.agenda.note(dispute.due_at, "verdict", dispute.dispute.id)
 

@@ -1,7 +1,7 @@
-"""What a simulated gateway remembers: its transactions, refunds, disputes, and the events of each.
+"""A simulated gateway's records: transactions, refunds, disputes, and the events of each.
 
-Rules: a change is journalled together with the event that tells of it, before anybody is told; ids
-come from the seed; nothing is ever forgotten but idempotency keys.
+Rules a change must keep: a change is journalled together with its event, before the event is sent;
+ids come from the seed; only idempotency keys are ever deleted.
 """
 
 import random
@@ -26,7 +26,7 @@ _ENCODER = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """The gateway's terms of business, in seconds of the world."""
+    """The gateway's terms of business, in simulated seconds."""
 
     authorization_seconds: float = 7 * DAY
     short_authorization_seconds: float = 60.0
@@ -41,11 +41,11 @@ class Terms:
     key_lifetime_seconds: float = DAY
 
 
-class Refusal(Exception):  # noqa: N818 - the gateway's word for it
-    """The gateway does not do what it was asked; nothing was changed."""
+class Refusal(Exception):  # noqa: N818 - the gateway's term
+    """The gateway rejects the request; nothing was changed."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
-        """Keep the status and the stable code of the answer."""
+        """Store the status and the stable code of the response."""
         self.status = status
         self.code = code
         self.detail = detail
@@ -62,7 +62,7 @@ class Store:
         chance: random.Random,
         send: Callable[[Event], object],
     ) -> None:
-        """Draw ids from `chance`; hand every event to `send`."""
+        """Draw ids from `chance`; pass every event to `send`."""
         self.agenda = agenda
         self.clock = agenda.clock
         self.journal = journal
@@ -74,11 +74,11 @@ class Store:
         self._send = send
 
     def new_id(self, prefix: str) -> str:
-        """Return an id nobody else has."""
+        """Return a new unique id."""
         return f"{prefix}_{self._chance.getrandbits(80):020x}"
 
     def now_text(self) -> str:
-        """The world's time as it goes on the wire."""
+        """The simulated time in wire format."""
         return rfc3339(self.clock.now())
 
     def booking(self, transaction_id: str) -> Booking:
@@ -93,19 +93,19 @@ class Store:
         return found
 
     def with_reference(self, reference: str) -> list[Transaction]:
-        """Return every transaction that carries a merchant reference, oldest first."""
+        """Return the transactions with a merchant reference, oldest first."""
         ids = self._ids_by_reference.get(reference, [])
         return [self.bookings[transaction_id].transaction for transaction_id in ids]
 
     def enter(self, booking: Booking) -> None:
-        """Take a booking into the books, or replace what stands there."""
+        """Store or replace a booking."""
         transaction = booking.transaction
         if transaction.id not in self.bookings:
             self._ids_by_reference.setdefault(transaction.reference, []).append(transaction.id)
         self.bookings[transaction.id] = booking
 
     def keep(self, booking: Booking, event_type: str | None = None) -> None:
-        """Journal a booking as it is now and tell of it."""
+        """Journal a booking's current state and send its event."""
         if event_type is None:
             self.journal.write(booking)
         else:
@@ -118,7 +118,7 @@ class Store:
         subject: object,
         *changed: Booking | RefundBooking | DisputeBooking,
     ) -> None:
-        """Journal what changed together with its event, then hand the event over."""
+        """Journal a change together with its event, then send the event."""
         event_id = self.new_id("evt")
         body = {
             "id": event_id,

@@ -1,10 +1,10 @@
-"""The life of a simulated transaction up to its capture or its void.
+"""The lifecycle of a simulated transaction up to its capture or void.
 
-This is what stands behind the seed's `POST /transactions` and `POST /transactions/{id}/void`, and
-behind the capture that decision 1 adds to them.
+The seed's `POST /transactions` and `POST /transactions/{id}/void`, and the capture that decision 1
+adds.
 
-Rules: funds are held before they are captured; per authorization either a capture or a void, never
-both; what has ended stays ended.
+Rules a change must keep: funds are held before they are captured; each authorization has either a
+capture or a void, never both; final states stay final.
 """
 
 import re
@@ -25,10 +25,10 @@ _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Transactions:
-    """Opens transactions and brings them as far as their capture."""
+    """Opens transactions and advances them up to their capture."""
 
     def __init__(self, store: Store, bank: BankingNetwork, terms: Terms) -> None:
-        """Send captured transactions to the bank; pages have no address before they are shown."""
+        """Send captured transactions to the bank; pages get their address later."""
         self._store = store
         self._bank = bank
         self._terms = terms
@@ -39,17 +39,17 @@ class Transactions:
         agenda.register("bank_debit", self._authorize_bank_debit)
 
     def show_pages_at(self, public_url: str) -> None:
-        """Put the hosted pages, also those that are open already, under this address."""
+        """Serve the hosted pages, including open ones, at this address."""
         self.public_url = public_url
         for booking in self._store.bookings.values():
             if booking.transaction.status == "requires_action":
                 booking.transaction.hosted_page_url = self._page_of(booking)
 
     def initiate(self, request: InitiateRequest, decline_code: str | None = None) -> Booking:
-        """Open a transaction and do with it what its payment method says.
+        """Open a transaction and apply its payment method's result.
 
         Raises:
-            Refusal: 422, the request cannot be done by anybody.
+            Refusal: 422, the request is impossible.
         """
         _check(request)
         booking = self._opened(request)
@@ -63,7 +63,7 @@ class Transactions:
         return booking
 
     def pay_with(self, booking: Booking, method: PaymentMethod) -> None:
-        """Go on with the method the customer brought or chose."""
+        """Continue with the payment method that the customer gave or chose."""
         booking.transaction.payment_method = method.token or booking.transaction.payment_method
         if method.decline_code is not None:
             self.decline(booking, method.decline_code)
@@ -97,7 +97,7 @@ class Transactions:
             self._store.agenda.note(booking.due_at, "expire", transaction.id)
 
     def customer_leaves(self, booking: Booking) -> None:
-        """End a transaction whose customer left the hosted page; nothing was declined."""
+        """End a transaction whose customer left the hosted page, without a decline."""
         self._end(booking, "voided", "transaction.voided", void_reason="customer_left")
 
     def decline(self, booking: Booking, code: str) -> None:
@@ -107,7 +107,7 @@ class Transactions:
         self._end(booking, "failed", "transaction.failed")
 
     def capture(self, booking: Booking, amount: int | None) -> None:
-        """Charge the held funds, all or a part; the rest is released.
+        """Capture the held funds in full or in part; the rest is released.
 
         Raises:
             Refusal: 409, it was voided, has expired or is captured; 422, more than is held.
@@ -145,10 +145,10 @@ class Transactions:
         self._end(booking, "voided", "transaction.voided", void_reason=reason or "requested")
 
     def expire(self, booking: Booking) -> None:
-        """Let an authorization, or a hosted page, end as if its time were up.
+        """Expire an authorization or a hosted page now.
 
         Raises:
-            Refusal: 409, nothing of it is open.
+            Refusal: 409, neither is open.
         """
         if booking.transaction.status == "authorized":
             self._end(booking, "voided", "transaction.expired", void_reason=EXPIRED)
@@ -158,7 +158,7 @@ class Transactions:
             raise Refusal(409, "nothing_to_expire", "Neither funds nor a page are open.")
 
     def resume(self, booking: Booking) -> None:
-        """Note again, after a restart, what is due for a transaction."""
+        """Schedule what is due for a transaction again after a restart."""
         status = booking.transaction.status
         kinds = {"authorized": "expire", "requires_action": "leave", "pending": "bank_debit"}
         if status in kinds:
@@ -250,7 +250,7 @@ def _check(request: InitiateRequest) -> None:
 
 
 def may_return_to(url: str) -> bool:
-    """Return whether a customer may be sent to this address: http or https, with a host."""
+    """Return whether a customer may be redirected to this address: http or https, with a host."""
     if not (url.isascii() and url.isprintable()) or " " in url:
         return False
     parts = urlsplit(url)

@@ -1,9 +1,7 @@
-"""Everything a simulated payment gateway consists of.
+"""Builds a simulated payment gateway from its parts, and restores it from its journal.
 
-It is put together here once, and brought back from the journal after a restart.
-
-Rules: the parts know each other only through what is handed to them here; replaying the journal
-gives the books as they were, and what was still due becomes due again.
+Rules a change must keep: the parts receive their dependencies here and have no others; replaying
+the journal restores the ledger, and what was still due becomes due again.
 """
 
 import random
@@ -40,7 +38,7 @@ OPERATIONS = frozenset({"initiate", "capture", "void", "refund", "find", "settle
 
 @dataclass(slots=True, kw_only=True)
 class GatewaySettings:
-    """How a gateway is started; no seed means ids that never repeat."""
+    """Settings of a gateway; without a seed, ids never repeat."""
 
     api_keys: frozenset[str] = frozenset({"sk_simulated"})
     public_url: str | None = None
@@ -55,7 +53,7 @@ class GatewaySettings:
 
 
 class GatewayWorld:
-    """The parts of one gateway."""
+    """One simulated gateway."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         """Build every part; needs a running event loop."""
@@ -80,7 +78,7 @@ class GatewayWorld:
         self.journal.compact_with(self._snapshot)
 
     def advance(self, world_seconds: float, *, until: datetime | None = None) -> None:
-        """Move the world's clock forward; what becomes due happens on the way."""
+        """Move the clock forward; what becomes due is done at its time."""
         if until is None:
             self.agenda.advance(world_seconds)
         else:
@@ -88,7 +86,7 @@ class GatewayWorld:
         self.journal.write(ClockMoved(seconds=self.clock.moved_seconds))
 
     async def close(self) -> None:
-        """Stop everything; the journal stays."""
+        """Stop; keep the journal."""
         self.agenda.stop()
         await self.sender.close()
         self.journal.close()
@@ -120,7 +118,7 @@ class GatewayWorld:
         self._resume(undelivered)
 
     def _snapshot(self) -> Iterator[Record]:
-        """Yield what gives these books again when it is replayed."""
+        """Yield records that restore this gateway when replayed."""
         yield ClockMoved(seconds=self.clock.moved_seconds)
         yield from self.store.bookings.values()
         yield from self.store.refunds.values()
@@ -131,7 +129,7 @@ class GatewayWorld:
         yield from self.sender.undelivered.values()
 
     def _resume(self, undelivered: dict[str, Event]) -> None:
-        """Note again what is due, and send what never arrived."""
+        """Schedule what is due again, and send undelivered events."""
         for booking in self.store.bookings.values():
             self.transactions.resume(booking)
             self.bank.resume(booking)

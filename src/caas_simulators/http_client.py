@@ -1,10 +1,11 @@
-"""The little HTTP/1.1 client that the simulators post with: webhooks above all.
+"""A minimal HTTP/1.1 client that the simulators use for POST, mainly of webhooks.
 
-A gateway that shares its processor with the system it is to test must cost little: this posts for a
-fifth of what a general client takes.
+A simulator shares its processor with the system under test and must cost little: this client needs
+a fifth of the time of a general one.
 
-Rules: connections are kept for the next post, but not longer than a server keeps them; a post is
-sent once and never again by itself; redirects are not followed; the answer's size is limited.
+Rules a change must keep: connections are kept for the next request, but not longer than a server
+keeps them; a request is sent once and never retried here; redirects are not followed; the size of a
+response is limited.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a URL leads, and what stands in the request for it."""
+    """A URL's address, and its request headers."""
 
     host: str
     port: int
@@ -39,7 +40,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How a post was answered."""
+    """The response to a request."""
 
     status: int
     body: bytes
@@ -47,10 +48,10 @@ class Reply:
 
 @lru_cache(maxsize=1000)
 def address_of(url: str) -> Address:
-    """Return where a URL leads.
+    """Return the address of a URL.
 
     Raises:
-        NoAnswerError: it is no http or https URL.
+        NoAnswerError: it is not an http or https URL.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -62,7 +63,7 @@ def address_of(url: str) -> Address:
 
 
 class HttpClient:
-    """Posts, over connections that are kept for a while."""
+    """Sends POST requests over persistent connections."""
 
     def __init__(self) -> None:
         """Start without a connection."""
@@ -71,10 +72,10 @@ class HttpClient:
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, seconds_max: float
     ) -> Reply:
-        """Post once and return the answer, whatever its status.
+        """Send a request once and return the response, whatever its status.
 
         Raises:
-            NoAnswerError: there was no whole answer in time.
+            NoAnswerError: no complete response arrived in time.
         """
         address = address_of(url)
         try:
@@ -89,7 +90,7 @@ class HttpClient:
         return reply
 
     def close(self) -> None:
-        """Close every kept connection."""
+        """Close all connections."""
         for kept in self._kept.values():
             for _, connection in kept:
                 connection.transport.abort()
@@ -114,7 +115,7 @@ class HttpClient:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: one post at a time."""
+    """A connection with one request at a time."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)

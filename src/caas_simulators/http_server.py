@@ -1,12 +1,12 @@
-"""The socket side of every simulator: a small HTTP/1.1 server whose handlers own the connection.
+"""The HTTP/1.1 server of every simulator; its handlers own the connection.
 
-The simulators stand in for the external systems of Diagram 1 and must be able to misbehave on the
-wire: answer half a body, hang up, keep silent. A handler therefore answers a request with an
-`Answer`, or with an awaitable that decides what becomes of the connection.
+The simulators replace the external systems of Diagram 1 and must be able to misbehave at connection
+level: send half a body, disconnect, stay silent. A handler therefore answers a request with an
+`Answer`, or with an awaitable that controls the connection.
 
-Rules: requests of one connection are answered in the order they came; a handler that returns an
-`Answer` at once costs no task; the size of a request is limited; nothing here knows what a payment
-is.
+Rules a change must keep: requests of one connection are answered in order; a handler that returns
+an `Answer` at once costs no task; the size of a request is limited; nothing here depends on
+payments.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _STATUS_LINES = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is written back: a status, a body and its type, and further headers."""
+    """A response: a status, a body and its type, and further headers."""
 
     status: int
     body: bytes = b""
@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Request:
-    """One request as it came, and the connection it came on."""
+    """A received request, and its connection."""
 
     method: str
     path: str
@@ -75,7 +75,7 @@ def json_answer(
 
 
 def problem(status: int, code: str, detail: str, **facts: object) -> Answer:
-    """Answer with an RFC 9457 problem that carries a stable code."""
+    """Answer with an RFC 9457 problem and its stable code."""
     value = {
         "type": f"urn:problem:{code.replace('_', '-')}",
         "title": HTTPStatus(status).phrase,
@@ -88,7 +88,7 @@ def problem(status: int, code: str, detail: str, **facts: object) -> Answer:
 
 
 def rendered(answer: Answer, *, keep_alive: bool = True) -> bytes:
-    """Return the answer as the bytes that go on the wire."""
+    """Return the response as bytes to send."""
     parts = [
         _STATUS_LINES[answer.status],
         b"content-type: ",
@@ -107,7 +107,7 @@ def rendered(answer: Answer, *, keep_alive: bool = True) -> bytes:
 
 @dataclass(slots=True)
 class _Parts:
-    """A request while it is being read."""
+    """A partly read request."""
 
     url: bytes = b""
     headers: dict[bytes, bytes] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
     """One client connection: reads requests, answers them in order."""
 
     def __init__(self, handler: Handler, open_connections: "set[Connection]") -> None:
-        """Keep the handler, and the register of open connections to enter and to leave."""
+        """Use this handler and this register of open connections."""
         self._handler = handler
         self._open_connections = open_connections
         self._parser = httptools.HttpRequestParser(self)
@@ -132,24 +132,24 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Enter the register of open connections."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one only in shape.
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's differs.
         self._open_connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave the register; a handler that waits for the client learns it has gone."""
+        """Leave the register; notify a handler that waits for the client."""
         del exc
         self._open_connections.discard(self)
         self.closed.set()
         self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; what is not HTTP ends the connection."""
+        """Feed the parser; close the connection if the data is not HTTP."""
         if self._refused:
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
-            raise  # A handler broke: that is our own fault and closes the connection, loudly.
+            raise  # A bug in a handler is logged and closes the connection.
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(problem(400, "not_http", "This is not an HTTP request."))
 
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
         self._parts = _Parts()
 
     def on_url(self, url: bytes) -> None:
-        """Collect the request target, which may come in pieces."""
+        """Collect the request target, which may arrive in parts."""
         self._parts.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         self._parts.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """Invite the body of a client that asks first."""
+        """Send 100 Continue to a client that expects it."""
         if b"expect" in self._parts.headers:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
         self._parts.body += body
 
     def on_message_complete(self) -> None:
-        """Answer the request now, or after those that came before it."""
+        """Answer the request now, or after the earlier ones."""
         if self._refused or self.transport.is_closing():
             return
         request, keep_alive = self._request(), self._parser.should_keep_alive()
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _refuse(self, answer: Answer) -> None:
-        """Answer and end our side; what still comes is thrown away, so that the answer arrives."""
+        """Answer and close our side; further data is discarded, so that the response arrives."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
 
 @dataclass(slots=True)
 class Server:
-    """A listening server and the address others reach it at."""
+    """A listening server and its address."""
 
     url: str
     port: int
@@ -256,7 +256,7 @@ class Server:
 async def listening(
     handler: Handler, *, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[Server]:
-    """Serve until the block is left; port 0 takes any free port."""
+    """Serve during the block; port 0 is any free port."""
     open_connections: set[Connection] = set()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(handler, open_connections), host, port)
@@ -271,5 +271,5 @@ async def listening(
 
 
 def unknown_path() -> Answer:
-    """Answer that nothing is served at this path."""
+    """Answer 404: nothing is served at this path."""
     return problem(404, "unknown_path", "Nothing is served at this path.")

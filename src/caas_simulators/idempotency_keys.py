@@ -1,8 +1,8 @@
-"""Idempotency keys as a simulated gateway or partner keeps them.
+"""Idempotency keys of a simulated gateway or partner.
 
-Rules: the same key with the same request is given the stored answer, word for word; with another
-request it is refused; a key is forgotten when its lifetime is over, and then the request is done
-again - which is why a caller may not send an old key blindly.
+Rules a change must keep: a key with the same request gets the stored response unchanged; with
+another request it is rejected; a key is deleted when its lifetime is over, and the request is then
+performed again - which is why a caller must not repeat an old key blindly.
 """
 
 import hashlib
@@ -29,24 +29,24 @@ class KeyReusedError(Exception):
 
 
 def fingerprint(path: str, body: bytes) -> str:
-    """Return what tells two requests apart."""
+    """Return the digest that identifies a request."""
     return hashlib.blake2b(path.encode() + b" " + body, digest_size=16).hexdigest()
 
 
 class StoredAnswers:
-    """The answers that keys stand for."""
+    """The stored responses by key."""
 
     def __init__(
         self, clock: Clock, write: Callable[[StoredAnswer], None], lifetime_seconds: float
     ) -> None:
-        """Hand each answer to `write`; forget a key after its lifetime, in the world's seconds."""
+        """Journal responses with `write`; delete keys after their lifetime (simulated seconds)."""
         self._clock = clock
         self._write = write
         self.lifetime_seconds = lifetime_seconds
         self._stored: dict[str, StoredAnswer] = {}
 
     def find(self, key: str, request_fingerprint: str) -> Answer | None:
-        """Return the answer stored for a key, if the key is remembered.
+        """Return the response stored for a key, or None.
 
         Raises:
             KeyReusedError: the key stands for another request.
@@ -68,7 +68,7 @@ class StoredAnswers:
         answer: Answer,
         lifetime_seconds: float | None = None,
     ) -> None:
-        """Store an answer for a key."""
+        """Store a response for a key."""
         lifetime = self.lifetime_seconds if lifetime_seconds is None else lifetime_seconds
         stored = StoredAnswer(
             key=key,
@@ -81,7 +81,7 @@ class StoredAnswers:
         self.remember(stored)
 
     def remember(self, stored: StoredAnswer) -> None:
-        """Take back an answer that was stored before, and drop the oldest that are over."""
+        """Restore a stored response, and delete expired ones."""
         now = self._clock.now()
         for _ in range(2):
             oldest = next(iter(self._stored.values()), None)
@@ -91,7 +91,7 @@ class StoredAnswers:
         self._stored[stored.key] = stored
 
     def snapshot(self) -> list[StoredAnswer]:
-        """Return the answers whose keys are not forgotten."""
+        """Return the responses whose keys have not expired."""
         now = self._clock.now()
         return [stored for stored in self._stored.values() if stored.forgotten_at > now]
 
@@ -102,7 +102,7 @@ class StoredAnswers:
         action: Action,
         do: Callable[[_Asked], Answer],
     ) -> Answer:
-        """Answer a write: as it was answered before to this key, or by doing it now.
+        """Answer a write with the response stored for its key, or perform it now.
 
         Raises:
             KeyReusedError: the key stands for another request.
@@ -124,14 +124,14 @@ class StoredAnswers:
         return answer
 
     def forget(self) -> int:
-        """Forget every key and say how many there were."""
+        """Delete all keys and return their number."""
         count = len(self._stored)
         self._stored.clear()
         return count
 
 
 def explained(answer: Callable[[], Answer]) -> Answer:
-    """Answer, or say what is wrong with the request."""
+    """Answer, or return a problem that describes the fault of the request."""
     try:
         return answer()
     except msgspec.ValidationError as error:

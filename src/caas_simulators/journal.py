@@ -1,11 +1,11 @@
-"""A file of JSON lines, so that a restarted simulator remembers what it did.
+"""A journal of JSON lines from which a restarted simulator restores its state.
 
-Records are appended. When the file has grown to several times what its last snapshot took, it is
-compacted: replaced by a snapshot of the state, which is what the records amount to.
+Records are appended. When the file is several times the size of its last snapshot, it is replaced
+by a snapshot of the state.
 
-Rules: a record is written before the answer that tells of it; a last line cut short by a crash is
-dropped, anything else that cannot be read is an error; one process at a time writes a file; a
-snapshot is taken between two events of the loop, when memory and file say the same.
+Rules a change must keep: a record is written before the response that depends on it; a last line
+cut short by a crash is dropped, any other unreadable line is an error; one process at a time writes
+a file; a snapshot is taken between two events of the loop, when memory and file agree.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class StoredAnswer(msgspec.Struct, kw_only=True, tag_field="record", tag="answer"):
-    """The answer that a key stands for until it is forgotten."""
+    """The stored response of a key until it expires."""
 
     key: str
     fingerprint: str
@@ -40,7 +40,7 @@ class StoredAnswer(msgspec.Struct, kw_only=True, tag_field="record", tag="answer
 
 
 class Event(msgspec.Struct, kw_only=True, tag_field="record", tag="event"):
-    """A webhook to be delivered at least once."""
+    """A webhook to deliver at least once."""
 
     id: str
     type: str
@@ -56,7 +56,7 @@ class Delivered(msgspec.Struct, kw_only=True, tag_field="record", tag="delivered
 
 
 class ClockMoved(msgspec.Struct, kw_only=True, tag_field="record", tag="clock_moved"):
-    """The world's clock was moved forward by this much in all."""
+    """The total time by which the clock was moved forward."""
 
     seconds: float
 
@@ -75,7 +75,7 @@ class Journal(Generic[_Record]):
     """The records of one simulator; without a path nothing is kept."""
 
     def __init__(self, path: Path | None, decoder: msgspec.json.Decoder[_Record]) -> None:
-        """Open the file for appending, unless there is none."""
+        """Open the file for appending, if a path is given."""
         self._decoder = decoder
         self._path = path
         self.records_read = 0
@@ -86,7 +86,7 @@ class Journal(Generic[_Record]):
         self._file = None if path is None else _opened(path)
 
     def replay(self) -> Iterator[_Record]:
-        """Yield what was written before, and be ready to go on behind it."""
+        """Yield the stored records, and prepare to append."""
         if self._file is None:
             return
         whole_bytes = 0
@@ -104,13 +104,13 @@ class Journal(Generic[_Record]):
         self._records, self._bytes = self.records_read, whole_bytes
 
     def compact_with(self, snapshot: Callable[[], Iterable[_Record]]) -> None:
-        """Return what the records amount to, once they were replayed; compact if it is worth it."""
+        """Set the source of snapshots, after replay; compact if worthwhile."""
         self._snapshot = snapshot
         if self._bytes > COMPACT_BYTES_MIN:
             self.compact()
 
     def write(self, *records: _Record) -> None:
-        """Append records; they survive the end of this process from here on."""
+        """Append records; they then survive the end of this process."""
         if self._file is None:
             return
         written = b"".join(_ENCODER.encode(record) + b"\n" for record in records)
@@ -118,11 +118,11 @@ class Journal(Generic[_Record]):
         self._records += len(records)
         self._bytes += len(written)
         if self._bytes > self._compact_at and self._snapshot is not None:
-            self._compact_at *= 2  # Not scheduled again before it ran.
+            self._compact_at *= 2  # Scheduled only once until it has run.
             asyncio.get_running_loop().call_soon(self.compact)
 
     def compact(self) -> None:
-        """Replace the file by a snapshot; a crash on the way leaves the file as it was."""
+        """Replace the file by a snapshot; a crash meanwhile leaves the file unchanged."""
         if self._file is None or self._file.closed or self._snapshot is None:
             return
         assert self._path is not None
@@ -145,10 +145,10 @@ class Journal(Generic[_Record]):
 
 
 def _opened(path: Path) -> FileIO:
-    """Open the file for us alone; a simulator that is just ending lets go of it in a moment.
+    """Open the file exclusively; wait a moment for a simulator that is just ending.
 
     Raises:
-        JournalInUseError: another one has it, perhaps a stopped one, and two would ruin it.
+        JournalInUseError: another simulator (perhaps a suspended one) has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(IN_USE_ATTEMPTS_MAX):
@@ -167,7 +167,7 @@ def _opened(path: Path) -> FileIO:
 
 
 def _holder(path: Path) -> int | None:
-    """Return the number of the process that has the file locked, where the system tells."""
+    """Return the id of the process that has locked the file, if the system reports it."""
     try:
         inode = path.stat().st_ino
         for line in Path("/proc/locks").read_text().splitlines():
@@ -181,7 +181,7 @@ def _holder(path: Path) -> int | None:
 
 
 def _is_ours(file: FileIO, path: Path) -> bool:
-    """Lock the file; one that was replaced by a snapshot meanwhile is not the journal any more."""
+    """Lock the file; return False if a snapshot replaced it meanwhile."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.fstat(file.fileno()).st_ino == path.stat().st_ino

@@ -1,8 +1,8 @@
-"""How a scripted fault comes true on a connection.
+"""Applies a scripted fault to a connection.
 
-Rules: what is done before and what after the effect is exactly as `faults.ACTION_FIELDS` says; a
-connection is cut, never closed politely, where the fault says hang up; without a fault nothing of
-this runs.
+Rules a change must keep: what happens before and after the effect is as `faults.ACTION_FIELDS`
+says; a hang-up aborts the connection and never closes it in order; without a fault nothing here
+runs.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ async def misbehave(
     apply: Callable[[], Answer],
     webhooks_delivered: Callable[[], Awaitable[None]],
 ) -> Answer | None:
-    """Do what the fault says around `apply`; None when nothing may be answered any more."""
+    """Apply the fault around `apply`; return None if no response may follow."""
     if not await _before(connection, action):
         return None
     if action.status is not None and not action.apply_first:

@@ -1,12 +1,12 @@
-"""Order partners: Factory API, Admin Registration API, Transport System, simulated as one server.
+"""Simulator of the order partners: Factory API, Admin Registration API, Transport System.
 
-Diagram 2 places the factory order, Diagram 3 registers the vehicle and schedules its delivery.
-`POST /orders`, `/registrations` and `/deliveries` take the orders; each collection can be looked up
-by `?reference=` or `?idempotency_key=`, and each record by its id.
+Diagram 2 places the factory order, Diagram 3 registers the vehicle and schedules its delivery. One
+server has `POST /orders`, `/registrations` and `/deliveries`; each collection can be looked up by
+`?reference=` or `?idempotency_key=`, and each record by its id.
 
-Rules: every call needs a bearer token; every POST needs an idempotency key; the same key is
-answered with the stored answer, another request with it is refused; a scripted refusal changes
-nothing.
+Rules a change must keep: every call needs a bearer token; every POST needs an idempotency key; a
+repeated key gets the stored response, and another request with it is rejected; a scripted refusal
+changes nothing.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ WEBHOOK_WAIT_SECONDS_MAX = 5.0
 
 
 class Call(NamedTuple):
-    """One call: on which collection, on which record, with which key."""
+    """A call: its collection, record and key."""
 
     collection: str
     record_id: str
@@ -149,7 +149,7 @@ class OrderPartners:
 async def running(
     settings: PartnerSettings, *, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[tuple[Server, PartnerWorld]]:
-    """Run the partners until the block is left."""
+    """Run the partners during the block."""
     world = PartnerWorld(settings)
     partners = OrderPartners(world)
     try:

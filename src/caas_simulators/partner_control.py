@@ -1,7 +1,7 @@
 """The control plane of the order partners, under `/_control/`.
 
-Rules: what is done here could have happened in the world, or is a scripted fault; the ledger tells
-what the partners did, whatever they answered.
+Rules a change must keep: every action could happen in operation, or is a scripted fault; the ledger
+shows what the partners did, whatever they answered.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ PATHS = {
 
 
 class ReadyOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """A vehicle that is ready now, perhaps with the key it signs with."""
+    """A vehicle that is ready now, with its optional public key."""
 
     public_key: str | None = None
 
@@ -38,7 +38,7 @@ class PartnerControl:
     """Answers the control plane's requests."""
 
     def __init__(self, world: PartnerWorld, calls: Calls) -> None:
-        """Rule this world; report these counts of calls."""
+        """Control these partners; report these counts of calls."""
         self._world = world
         self._calls = calls
         targets = {

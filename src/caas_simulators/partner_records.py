@@ -1,7 +1,7 @@
-"""What the order partners are asked, and what they write down.
+"""Requests to the order partners, and the records they create.
 
-Rules: every record carries the reference its caller gave, so that it can be looked up after a call
-that was never answered.
+Rule a change must keep: every record has its caller's reference, so that it can be looked up after
+a call without a response.
 """
 
 import msgspec
@@ -38,7 +38,7 @@ class DeliveryRequest(msgspec.Struct, kw_only=True):
 
 
 class FactoryOrder(msgspec.Struct, kw_only=True):
-    """A vehicle that is ordered, and later ready."""
+    """An ordered vehicle, and when it is ready."""
 
     factory_order_id: str
     reference: str
@@ -63,7 +63,7 @@ class Registration(msgspec.Struct, kw_only=True):
 
 
 class ScheduledDelivery(msgspec.Struct, kw_only=True):
-    """A vehicle's way to its destination."""
+    """A scheduled delivery of a vehicle."""
 
     delivery_id: str
     reference: str
@@ -78,7 +78,7 @@ PartnerRecord = FactoryOrder | Registration | ScheduledDelivery
 
 
 class BookedOrder(msgspec.Struct, kw_only=True, tag_field="record", tag="order"):
-    """A factory order with what only the factory knows: its key, and when it will be ready."""
+    """A factory order with internal data: its key, and when it will be ready."""
 
     reported: FactoryOrder
     key: str
@@ -86,14 +86,14 @@ class BookedOrder(msgspec.Struct, kw_only=True, tag_field="record", tag="order")
 
 
 class BookedRegistration(msgspec.Struct, kw_only=True, tag_field="record", tag="registration"):
-    """A registration with the key it was asked with."""
+    """A registration with the key of its request."""
 
     reported: Registration
     key: str
 
 
 class BookedDelivery(msgspec.Struct, kw_only=True, tag_field="record", tag="delivery"):
-    """A delivery with what only the transport knows: its key, and when it will be completed."""
+    """A delivery with internal data: its key, and when it will be completed."""
 
     reported: ScheduledDelivery
     key: str

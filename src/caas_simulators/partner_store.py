@@ -1,7 +1,7 @@
-"""What the order partners remember: orders, registrations, deliveries, and the events of each.
+"""The order partners' records: orders, registrations, deliveries, and the events of each.
 
-Rules: a change is journalled together with the event that tells of it, before anybody is told; ids
-come from the seed.
+Rules a change must keep: a change is journalled together with its event, before the event is sent;
+ids come from the seed.
 """
 
 import random
@@ -40,7 +40,7 @@ class PartnerStore:
         self.deliveries: dict[str, BookedDelivery] = {}
 
     def collection(self, name: str) -> Mapping[str, Booked]:
-        """Return what one partner has done, by id."""
+        """Return one partner's records by id."""
         collections: dict[str, Mapping[str, Booked]] = {
             "orders": self.orders,
             "registrations": self.registrations,
@@ -49,14 +49,14 @@ class PartnerStore:
         return collections[name]
 
     def keep(self, booked: Booked) -> None:
-        """Take a record in, and journal it."""
+        """Store a record, and journal it."""
         self._enter(booked)
         self.journal.write(booked)
 
     def notify(
         self, event_type: str, booked: Booked, reported: Mapping[str, str | None], target: Target
     ) -> None:
-        """Journal what changed together with its event, then send the event."""
+        """Journal a change together with its event, then send the event."""
         event_id = self.new_id("evt")
         body = {
             "id": event_id,
@@ -75,11 +75,11 @@ class PartnerStore:
         self.sender.send(event, target)
 
     def new_id(self, prefix: str) -> str:
-        """Return an id nobody else has."""
+        """Return a new unique id."""
         return f"{prefix}_{self._chance.getrandbits(64):016x}"
 
     def new_vin(self) -> str:
-        """Return the VIN of a car that had none."""
+        """Return a new VIN for a car without one."""
         return "VSS" + "".join(self._chance.choices(VIN_SIGNS, k=14))
 
     def replay(
@@ -87,7 +87,7 @@ class PartnerStore:
         remember: Callable[[StoredAnswer], None],
         take_back_fault: Callable[[FaultRecord], None],
     ) -> list[Event]:
-        """Take back what was written before; return the events that never arrived."""
+        """Restore journalled records; return the undelivered events."""
         undelivered: dict[str, Event] = {}
         take_back: dict[type[Record], Callable[[Any], object]] = {
             BookedOrder: self._enter,

@@ -1,10 +1,10 @@
-"""What the Factory, Admin Registration and the Transport System do, simulated in one world.
+"""The simulated Factory, Admin Registration and Transport System, with one clock and journal.
 
-Diagrams 2 and 3: the factory takes an order and tells later that the vehicle is ready; the
-administration registers it; the transport brings it, and tells so.
+Diagrams 2 and 3: the factory accepts an order and later reports that the vehicle is ready; the
+administration registers it; the transport delivers it and reports the delivery.
 
-Rules: a partner does what it accepted, later and by itself, also after a restart, unless a fault
-says never; each tells of it by a signed webhook of its own; what is done twice shows as two
+Rules a change must keep: a partner later completes what it accepted, also after a restart, unless a
+scripted fault prevents it; each report is a signed webhook; an action performed twice shows as two
 records.
 """
 
@@ -44,7 +44,7 @@ DAY = 86_400.0
 
 @dataclass(slots=True, kw_only=True)
 class PartnerSettings:
-    """How the partners are started; spans are in seconds of the world."""
+    """Settings of the partners; durations are in simulated seconds."""
 
     seed: int | None = None
     time_scale: float = 1.0
@@ -60,7 +60,7 @@ class PartnerSettings:
 
 
 class PartnerWorld:
-    """The parts of the three partners."""
+    """The three partners."""
 
     def __init__(self, settings: PartnerSettings) -> None:
         """Build every part; needs a running event loop."""
@@ -82,7 +82,7 @@ class PartnerWorld:
         self.journal.compact_with(self._snapshot)
 
     def advance(self, world_seconds: float, *, until: datetime | None = None) -> None:
-        """Move the world's clock forward; what becomes due happens on the way."""
+        """Move the clock forward; what becomes due is done at its time."""
         if until is None:
             self.agenda.advance(world_seconds)
         else:
@@ -90,7 +90,7 @@ class PartnerWorld:
         self.journal.write(ClockMoved(seconds=self.clock.moved_seconds))
 
     async def close(self) -> None:
-        """Stop everything; the journal stays."""
+        """Stop; keep the journal."""
         self.agenda.stop()
         for task in tuple(self._tasks):
             task.cancel()
@@ -99,7 +99,7 @@ class PartnerWorld:
         self.journal.close()
 
     def order(self, request: FactoryOrderRequest, key: str, action: Action) -> FactoryOrder:
-        """Take an order; the vehicle is ready when it is built."""
+        """Accept an order; the vehicle is ready after its build time."""
         order = FactoryOrder(
             factory_order_id=self.store.new_id("fac"),
             reference=request.reference,
@@ -116,7 +116,7 @@ class PartnerWorld:
         return order
 
     def register(self, request: RegistrationRequest, key: str, action: Action) -> Registration:
-        """Matriculate a vehicle: it has its plate at once."""
+        """Matriculate a vehicle; its plate is assigned at once."""
         del action
         registration = Registration(
             registration_id=self.store.new_id("mat"),
@@ -131,7 +131,7 @@ class PartnerWorld:
         return registration
 
     def schedule(self, request: DeliveryRequest, key: str, action: Action) -> ScheduledDelivery:
-        """Schedule a delivery; it is completed when its time has come."""
+        """Schedule a delivery; it is completed when due."""
         span = self.clock.span(self.settings.delivery_seconds)
         delivery = ScheduledDelivery(
             delivery_id=self.store.new_id("del"),
@@ -149,7 +149,7 @@ class PartnerWorld:
         return delivery
 
     async def make_ready(self, booked: BookedOrder, public_key: str | None = None) -> None:
-        """Finish a vehicle, hand it to the fleet it drives with, and tell that it is ready."""
+        """Finish a vehicle, add it to the fleet, and report that it is ready."""
         order = booked.reported
         known = public_key or order.public_key
         order.public_key = known or await key_from_fleet(self.settings.fleet_url, order.vin)
@@ -164,7 +164,7 @@ class PartnerWorld:
         self.store.notify("vehicle.ready", booked, reported, self.settings.factory_webhooks)
 
     def complete(self, booked: BookedDelivery) -> None:
-        """Bring a vehicle to its destination, and tell so."""
+        """Deliver a vehicle, and report the delivery."""
         delivery = booked.reported
         delivery.status = "completed"
         reported = {
@@ -202,7 +202,7 @@ class PartnerWorld:
         self.journal.write(Delivered(event_id=event.id))
 
     def _snapshot(self) -> Iterator[Record]:
-        """Yield what gives this world again when it is replayed."""
+        """Yield records that restore the partners when replayed."""
         yield ClockMoved(seconds=self.clock.moved_seconds)
         for name in ("orders", "registrations", "deliveries"):
             yield from self.store.collection(name).values()

@@ -1,12 +1,11 @@
-"""Payment Gateway: the external provider of Diagram 1, simulated as a server of its own.
+"""Simulator of the Payment Gateway, the external provider of Diagram 1, as a server of its own.
 
-It speaks the seed's five calls (`POST /transactions`, `GET /transactions/{id}`, void, refund,
-`GET /settlements`), with the capture and the lookup by reference that decisions 1 and 2 add. What
-happens to the money is in the `gateway_*` modules; this one is the door: who may come in, which
-call it is, and what is answered.
+It implements the seed's five calls (`POST /transactions`, `GET /transactions/{id}`, void, refund,
+`GET /settlements`), with the capture and the lookup by reference that decisions 1 and 2 add. This
+module authenticates and routes requests; the `gateway_*` modules move the money.
 
-Rules: every POST needs an idempotency key; the key's answer is stored before anything is answered;
-a call without a scripted fault is answered without waiting for anything.
+Rules a change must keep: every POST needs an idempotency key; the response of a key is stored
+before it is sent; a call without a scripted fault is answered without waiting.
 """
 
 import contextlib
@@ -54,7 +53,7 @@ PARTS_OF_A_THING = 3
 
 @dataclass(slots=True)
 class Call:
-    """One call of the gateway's API: which operation, on what, with which key."""
+    """A call of the gateway's API: its operation, subject and key."""
 
     operation: str
     subject_id: str
@@ -135,7 +134,7 @@ class PaymentGateway:
         )
 
     def _done(self, call: Call, body: object, action: Action) -> Answer:
-        """Do a write; a refusal that will stay true is an answer like any other."""
+        """Perform a write; a permanent refusal is a response like any other."""
         try:
             return self._writes[call.operation](call, body, action)
         except Refusal as refusal:
@@ -236,7 +235,7 @@ READ_OPERATIONS = {("GET", "transactions"): "find", ("GET", "refunds"): "find_re
 
 
 def _call_of(request: Request) -> Call | None:
-    """Return which call a request is; None when it is none of ours."""
+    """Return the call of a request; None if the path is unknown."""
     parts = request.path.split("/")[1:]
     operation, subject_id = None, ""
     if len(parts) == 1:
@@ -273,7 +272,7 @@ def _control_totals(page: SettlementPage) -> tuple[tuple[bytes, bytes], ...]:
 async def running(
     settings: GatewaySettings, *, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[tuple[Server, GatewayWorld]]:
-    """Run a gateway until the block is left; hosted pages are at the address it listens on."""
+    """Run a gateway during the block; hosted pages are at the address it listens on."""
     world = GatewayWorld(settings)
     gateway = PaymentGateway(world)
     try:

@@ -1,10 +1,10 @@
-"""The payment methods a simulated gateway knows: magic tokens, and the test cards behind them.
+"""The payment methods of a simulated gateway: magic tokens, and the test cards behind them.
 
-Each token makes one story happen: a decline, an extra step, a settlement that fails. The hosted
-page turns a card number into the token of its story; the number itself goes no further.
+Each token has a fixed result: a decline, an extra step, a settlement that fails. The hosted page
+replaces a card number by its token and discards the number.
 
-Rules: a token is public (tests and demonstrations are written against it); an unknown token is
-declined as invalid card data, never accepted.
+Rules a change must keep: a token is public (tests and demonstrations depend on it); an unknown
+token is declined as invalid card data, never accepted.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PaymentMethod:
-    """What becomes of a transaction that is paid with this method."""
+    """The result of a transaction with this method."""
 
     token: str
     story: str
@@ -63,12 +63,12 @@ TEST_CARDS = {
 
 
 def method_of(token: str) -> PaymentMethod:
-    """Return what a token stands for; an unknown one is declined."""
+    """Return the method of a token; an unknown one is declined."""
     return PAYMENT_METHODS.get(token, UNKNOWN_METHOD)
 
 
 def token_of_card(number: str) -> str:
-    """Return the token of a valid card number's story; most cards are simply good."""
+    """Return the token of a valid card number; most cards succeed."""
     return TEST_CARDS.get(_digits(number), "pm_ok")
 
 

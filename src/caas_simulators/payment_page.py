@@ -1,11 +1,12 @@
-"""The hosted payment page: where the customer enters the card, on the gateway's own origin.
+"""The hosted payment page: the customer enters the card on the gateway's own origin.
 
-Seed, "Security and Compliance Considerations": the payment form is the gateway's. The platform
-sends the customer here with a full redirect and takes the customer back at its return URL.
+"Security and Compliance Considerations" of the seed: the payment form is the gateway's. The
+platform redirects the customer here, and the page redirects back to the platform's return URL.
 
-Rules: a card number is read here, becomes the token of its story, and is neither stored, logged nor
-shown again; the page runs no script and loads nothing; the customer is sent back to http or https
-only; every form works with the keyboard and is announced to those who cannot see it.
+Rules a change must keep: a card number is read here and replaced by the token of its test card; it
+is neither stored, logged nor displayed again; the page runs no script and loads nothing; the
+customer is redirected to http or https only; every form works with the keyboard and with screen
+readers.
 """
 
 import base64
@@ -49,7 +50,7 @@ STEP_OF_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page shows: the step it is at, and what has to be corrected."""
+    """The content of a page: its step, and the fields to correct."""
 
     step: str
     heading: str
@@ -58,7 +59,7 @@ class Page:
 
 
 def handle(world: GatewayWorld, request: Request) -> Answer:
-    """Show a hosted page, or do what its form says and go on from there."""
+    """Show a hosted page, or process its form and continue."""
     booking = world.store.bookings.get(request.path.removeprefix("/pay/"))
     if booking is None:
         return _shown(world, request, None, Page("unknown", "unknown_heading", 404))
@@ -76,7 +77,7 @@ def handle(world: GatewayWorld, request: Request) -> Answer:
 
 
 def _submitted(world: GatewayWorld, booking: Booking, form: dict[str, str]) -> tuple[str, ...]:
-    """Do what the form says; return the fields that must be corrected first."""
+    """Process the form; return the fields that must be corrected first."""
     match form.get("action"), booking.challenge_open:
         case "leave", _:
             world.transactions.customer_leaves(booking)
@@ -93,7 +94,7 @@ def _submitted(world: GatewayWorld, booking: Booking, form: dict[str, str]) -> t
             token = form.get("method") or token_of_card(form["number"])
             world.transactions.pay_with(booking, PAYMENT_METHODS[token])
         case _:
-            pass  # A form of a step that is over: the customer is shown where the payment is.
+            pass  # A form of an earlier step: show the payment's current step.
     return ()
 
 
@@ -114,7 +115,7 @@ def _expiry_is_ahead(text: str, today: str) -> bool:
 
 
 def _onwards(booking: Booking) -> Answer:
-    """Send the customer back to the merchant, or to the next step of this page."""
+    """Redirect the customer to the merchant, or to the next step of this page."""
     target = f"/pay/{booking.transaction.id}"
     if booking.transaction.status != "requires_action" and _return_url(booking):
         target = _return_url(booking)
@@ -162,9 +163,9 @@ def _return_url(booking: Booking) -> str:
 
 
 def _headers(booking: Booking | None) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers that keep the page to itself."""
+    """Return the security headers of the page."""
     back = urlsplit(_return_url(booking)) if booking else None
-    # Browsers hold a form's redirect to form-action too, so the merchant's origin is named.
+    # Browsers apply form-action to a form's redirect too, so the merchant's origin is listed.
     merchant = f" {back.scheme}://{back.netloc}" if back and back.scheme else ""
     policy = (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:;"

@@ -1,6 +1,6 @@
-"""What the hosted payment page says, in Spanish and in English.
+"""The texts of the hosted payment page, in Spanish and in English.
 
-Rules: both languages have the same entries (a test compares them).
+Rule a change must keep: both languages have the same entries (a test compares them).
 """
 
 TEXTS = {
@@ -77,7 +77,7 @@ LANGUAGES = tuple(TEXTS)
 
 
 def language_of(accept_language: str) -> str:
-    """Return the language of ours that the browser likes best; English when it names none."""
+    """Return the supported language that the browser prefers; English by default."""
     wishes = []
     for place, wish in enumerate(accept_language.split(",")):
         tag, _, weight = wish.partition(";q=")

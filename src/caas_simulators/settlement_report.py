@@ -1,11 +1,11 @@
-"""Settlement reports: what the gateway says it paid out on a day, line by line.
+"""Settlement reports: the gateway's payouts of a day, line by line.
 
-`GET /settlements` of the seed, in pages or as a CSV file. The control totals of a report are those
-of all its lines, so that a missing page shows.
+`GET /settlements` of the seed, in pages or as a CSV file. The control totals of a report cover all
+its lines, so that a missing page is detected.
 
-Rules: gross - fee = net on every line; line numbers start at 1 and have no gap; a closed day takes
-no further line; lines that bring no money (a settlement that failed before any money came) have a
-gross of zero.
+Rules a change must keep: gross - fee = net on every line; line numbers start at 1 without gaps; a
+closed day accepts no further line; lines without money (a settlement that failed before any was
+received) have a gross of zero.
 """
 
 import csv
@@ -59,7 +59,7 @@ class Report:
 
     @property
     def report_id(self) -> str:
-        """The report's id: the same however often it is fetched."""
+        """The report's id, constant for a day."""
         return f"rep_{self.date.replace('-', '')}"
 
 
@@ -79,7 +79,7 @@ class SettlementReports:
     def book(
         self, transaction: Transaction, line_type: LineType, gross: int, fee: int = 0
     ) -> SettlementLine:
-        """Write a line into the report of the first day that is still open."""
+        """Add a line to the report of the first open day."""
         report = self._open_report()
         line = self._line(report, line_type, gross, fee)
         line.transaction_id = transaction.id
@@ -89,7 +89,7 @@ class SettlementReports:
         return line
 
     def book_as_asked(self, day: str | None, **reported: object) -> SettlementLine:
-        """Write a line that says whatever it is told to, true or not, closed day or not."""
+        """Add any requested line, correct or not, even to a closed day."""
         report = self._open_report() if day is None else self._report(day)
         line = self._line(report, "adjustment", 0, 0)
         for name, value in reported.items():
@@ -98,23 +98,23 @@ class SettlementReports:
         return line
 
     def add(self, booked: BookedLine) -> None:
-        """Add a line as it is, keeping the totals."""
+        """Add a line and update the totals."""
         report = self._report(booked.date)
         report.lines.append(booked.line)
         report.gross_total += booked.line.gross
         report.net_total += booked.line.net
 
     def close_day(self, day: str) -> None:
-        """Close a day's report for good."""
+        """Close a day's report permanently."""
         self.mark_closed(day)
         self._store.journal.write(DayClosed(date=day))
 
     def mark_closed(self, day: str) -> None:
-        """Take back that a day was closed."""
+        """Restore that a day was closed."""
         self._report(day).closed = True
 
     def snapshot(self) -> Iterator[BookedLine | DayClosed]:
-        """Yield what gives the same reports when it is taken back."""
+        """Yield records that restore these reports."""
         for report in self._reports.values():
             yield from (BookedLine(date=report.date, line=line) for line in report.lines)
             if report.closed:
@@ -124,7 +124,7 @@ class SettlementReports:
         """Return one page of a day's report.
 
         Raises:
-            Refusal: 400, the date or the cursor is none.
+            Refusal: 400, the date or the cursor is invalid.
         """
         report = self._readable(day)
         start = 0 if action.repeat_page else _start(cursor)
@@ -141,10 +141,10 @@ class SettlementReports:
         )
 
     def file(self, day: str, action: Action) -> tuple[SettlementPage, bytes]:
-        """Return a day's whole report as CSV, and its page without lines for the totals.
+        """Return a day's report as CSV, and a page without lines for the totals.
 
         Raises:
-            Refusal: 400, the date is none.
+            Refusal: 400, the date is invalid.
         """
         page = self.page(day, "", PAGE_LINES, action)
         text = io.StringIO()

@@ -1,11 +1,11 @@
-"""The clock of a simulated world, and what is due on it.
+"""The clock of the simulators, and the agenda of what is due on it.
 
-Banks and factories take days (Diagram 4: "Hours/Days Later"). Here every span of the world is
-divided by the time scale, and the clock can be moved forward, so that days pass in a test.
+Banks and factories take days (Diagram 4: "Hours/Days Later"). Every simulated duration is divided
+by the time scale, and the clock can be moved forward, so that days pass in a test.
 
-Rules: this is the only file of the simulators that reads the machine's clock; things due at the
-same instant happen in the order they were noted; a long list of due things never keeps a request
-waiting.
+Rules a change must keep: no other file of the simulators reads the machine's clock; things due at
+the same instant happen in the order they were added; a long list of due things never delays a
+request.
 """
 
 import asyncio
@@ -21,46 +21,46 @@ REPORTING_ZONE: Final = "Europe/Madrid"
 
 
 def rfc3339(instant: float) -> str:
-    """Write an instant (seconds since 1970) the way it goes on the wire."""
+    """Format an instant (seconds since 1970) for the wire."""
     return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 class Clock:
-    """The world's time: the machine's, moved forward by `advance`."""
+    """The simulated time: the machine's, moved forward by `advance`."""
 
     def __init__(self, scale: float = 1.0, zone: str = REPORTING_ZONE) -> None:
-        """Divide every span of the world by `scale`, and end each day at midnight in `zone`."""
+        """Divide simulated durations by `scale`; days end at midnight in `zone`."""
         assert scale > 0
         self.scale = scale
         self._zone = ZoneInfo(zone)
         self.moved_seconds = 0.0
 
     def now(self) -> float:
-        """Seconds since 1970 in the world."""
+        """Simulated seconds since 1970."""
         return time.time() + self.moved_seconds
 
     def machine_now(self) -> float:
-        """Seconds since 1970 on this machine, for what other machines compare with theirs."""
+        """Real seconds since 1970, for values that other machines compare with their clocks."""
         return time.time()
 
     def transition_to(self, instant: float) -> None:
-        """Move forward to an instant; the clock never goes back."""
+        """Move forward to an instant; the clock never moves back."""
         self.moved_seconds = max(self.moved_seconds, instant - time.time())
 
     def span(self, world_seconds: float) -> float:
-        """Return how long a span of the world lasts here."""
+        """Return the real seconds of a simulated duration."""
         return world_seconds / self.scale
 
     def today(self) -> str:
-        """Return the world's date in the zone the merchant's reports are kept in."""
+        """Return the simulated date in the time zone of the merchant's reports."""
         return datetime.fromtimestamp(self.now(), self._zone).date().isoformat()
 
 
 class Agenda:
-    """What is due later: a kind and an id at an instant, told to whoever registered the kind."""
+    """Future events: a kind and an id at an instant, passed to the handler of the kind."""
 
     def __init__(self, clock: Clock) -> None:
-        """Keep the instants of this clock."""
+        """Use this clock."""
         self.clock = clock
         self._due: list[tuple[float, int, str, str]] = []
         self._count = 0
@@ -69,11 +69,11 @@ class Agenda:
         self._timer_at = float("inf")
 
     def register(self, kind: str, notify: Callable[[str], None]) -> None:
-        """Say who is told about this kind."""
+        """Register the handler of a kind."""
         self._reported[kind] = notify
 
     def note(self, instant: float, kind: str, subject_id: str) -> None:
-        """Note that something of this kind is due at an instant."""
+        """Add an item of this kind that is due at an instant."""
         assert kind in self._reported, kind
         self._count += 1
         heapq.heappush(self._due, (instant, self._count, kind, subject_id))
@@ -81,11 +81,11 @@ class Agenda:
             self.wake()
 
     def advance(self, world_seconds: float) -> None:
-        """Move the clock forward, doing each thing that becomes due at its own instant."""
+        """Move the clock forward, handling each due item at its own instant."""
         self.advance_to(self.clock.now() + self.clock.span(world_seconds))
 
     def advance_to(self, target: float) -> None:
-        """Move the clock forward to an instant; one that is over already moves nothing."""
+        """Move the clock forward to an instant; do nothing if it has passed."""
         while self._due and self._due[0][0] <= target:
             self.clock.transition_to(self._due[0][0])
             self._call_first()
@@ -93,7 +93,7 @@ class Agenda:
         self.wake()
 
     def wake(self) -> None:
-        """Look again at what is due first."""
+        """Recalculate which item is due first."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -105,7 +105,7 @@ class Agenda:
         self._timer = asyncio.get_running_loop().call_later(wait_seconds, self._ring)
 
     def stop(self) -> None:
-        """Let nothing become due any more."""
+        """Stop handling due items."""
         self._due.clear()
         self.wake()
 

@@ -1,9 +1,9 @@
-"""What a simulator has from the program that started it: more arguments, and its life.
+"""The arguments and the lifetime that a simulator gets from the program that started it.
 
-Secrets of the platform's partners (API keys, webhook secrets, the broker's password) would stand in
-`ps` for everybody on the machine, if they were arguments. With `--held` they come by stdin, one
-argument a line up to an empty line. The simulator then ends when stdin ends: a platform that was
-killed leaves none behind.
+As arguments, the secrets of partners (API keys, webhook secrets, the broker's password) would be
+visible in `ps` to every user of the machine. With `--held` they are read from stdin, one argument
+per line up to an empty line. The simulator then ends when stdin closes, so that a killed platform
+leaves none running.
 
 Rule a change must keep: without `--held` stdin is never read.
 """
@@ -21,7 +21,7 @@ _READ_BYTES: Final = 4096
 
 
 def arguments_given(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, with those of stdin behind when we are held."""
+    """Return the arguments, with those of stdin appended if `--held` is given."""
     given = [argument for argument in arguments if argument != HELD]
     if len(given) == len(arguments):
         return given
@@ -33,9 +33,9 @@ def arguments_given(arguments: Sequence[str]) -> list[str]:
 
 
 def stop_requested(*, held: bool) -> asyncio.Event:
-    """Return what is set at SIGTERM or SIGINT, or when whoever holds us lets go.
+    """Return an event that is set at SIGTERM or SIGINT, or when stdin closes.
 
-    From here on no signal kills the process, so this comes before anybody is told of its address.
+    From here on no signal kills the process, so call this before printing the address.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""One simulated vehicle of Diagram 4: what it remembers, how it behaves, what it says and signs.
+"""One simulated vehicle of Diagram 4: its state, behaviour, answers and signatures.
 
-Rules a change must keep: plain data and pure functions; the wire's fields are those every vehicle
-has, and `Behaviour` is the only list of how a car can misbehave.
+Rules a change must keep: plain data and pure functions; the wire fields are those of every vehicle,
+and `Behaviour` is the only list of ways in which a car can misbehave.
 """
 
 import hashlib
@@ -21,22 +21,22 @@ OPPOSITE: dict[Literal["activate", "deactivate"], Literal["activate", "deactivat
 
 
 class Behaviour(StrEnum):
-    """How a car takes a command and answers it."""
+    """How a car handles and answers a command."""
 
     OBEYS = "obeys"
-    ASLEEP = "asleep"  # Hears nothing until woken; then what has not expired.
+    ASLEEP = "asleep"  # Receives nothing until woken; then unexpired commands.
     REFUSES = "refuses"  # REJECTED, not applied.
     FAILS = "fails"  # FAILED, not applied.
     LATE = "late"  # Applied at once, answered after a delay.
-    TWICE = "twice"  # The same answer two times.
+    TWICE = "twice"  # Sends the same answer twice.
     SILENT = "silent"  # Applied, never answered: the acknowledgement was lost.
-    FORGES = "forges"  # The signature is not one.
+    FORGES = "forges"  # The signature is invalid.
     FOREIGN_KEY = "foreign_key"  # Signed with a key that is not this car's.
-    OLD_EPOCH = "old_epoch"  # Well signed, for the epoch before.
-    WRONG_PAYMENT = "wrong_payment"  # Well signed, for another payment.
-    EARLY = "early"  # SUCCEEDED at once, alone, however long the car usually takes.
-    WRONG_ACTION = "wrong_action"  # Well signed, for the opposite action.
-    CREDULOUS = "credulous"  # Checks neither who signed a command nor its epoch.
+    OLD_EPOCH = "old_epoch"  # Validly signed, for the previous epoch.
+    WRONG_PAYMENT = "wrong_payment"  # Validly signed, for another payment.
+    EARLY = "early"  # Only SUCCEEDED, at once, whatever the car's usual duration.
+    WRONG_ACTION = "wrong_action"  # Validly signed, for the opposite action.
+    CREDULOUS = "credulous"  # Checks neither a command's signature nor its epoch.
     REVERSED = "reversed"  # SUCCEEDED first, then IN_PROGRESS.
 
 
@@ -59,7 +59,7 @@ PERSONALITIES = {
 
 
 class Manner(msgspec.Struct, frozen=True):
-    """A behaviour, and to which commands it applies: `only` one action, `times` commands."""
+    """A behaviour and its scope: `only` one action, `times` commands."""
 
     behaviour: Behaviour = Behaviour.OBEYS
     reason: str = ""
@@ -83,7 +83,7 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The payload of a response, before and after it is signed."""
+    """The payload of a response, unsigned or signed."""
 
     command_id: str
     epoch: int
@@ -98,7 +98,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Service:
-    """What one service really is in one car."""
+    """The real state of one service in one car."""
 
     epoch: int = -1
     active: bool = False
@@ -111,7 +111,7 @@ class Service:
 
 @dataclass(slots=True)
 class Car:
-    """One car: its manner, what it has applied, what it keeps while asleep."""
+    """A car: its manner, its applied commands, and those queued while asleep."""
 
     vin: str
     manner: Manner
@@ -125,12 +125,12 @@ class Car:
 
 
 def derived_key(text: str) -> Ed25519PrivateKey:
-    """Return the key that follows from a text."""
+    """Return the key derived from a text."""
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(text.encode()).digest())
 
 
 def signed_text(car: Car, answer: Answer) -> bytes:
-    """Return what a car signs."""
+    """Return the text that a car signs."""
     return (
         f"{car.vin}|{answer.command_id}|{answer.epoch}|{answer.payment_id}"
         f"|{answer.service}|{answer.action}|{answer.status}|{answer.at}"
@@ -138,7 +138,7 @@ def signed_text(car: Car, answer: Answer) -> bytes:
 
 
 def command_text(vin: str, command: Command) -> bytes:
-    """Return what the platform signs of a command to the car with this VIN."""
+    """Return the text that the platform signs for a command to this VIN."""
     return (
         f"{vin}|{command.command_id}|{command.epoch}|{command.payment_id}|{command.service}"
         f"|{command.action}|{command.valid_until or ''}|{command.deadline}"
@@ -160,7 +160,7 @@ def answer_to(command: Command, status: str, reason: str | None, at: str) -> Ans
 
 
 def manner_for(car: Car, command: Command) -> Manner:
-    """Return how this command is taken; a manner for some commands only is used up by them."""
+    """Return the behaviour for this command; a manner for a number of commands is counted down."""
     manner = car.manner
     if manner.only is not None and manner.only != command.action:
         return Manner()

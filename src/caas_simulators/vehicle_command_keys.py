@@ -1,7 +1,7 @@
-"""The platform's public keys, as the simulated vehicles of Diagram 4 are given them.
+"""The platform's public command keys, as given to the simulated vehicles of Diagram 4.
 
-Rules: a command is believed only by the key that it names, and only for the car it was sent to;
-what is no key is refused as a whole, and the keys of before stay.
+Rules a change must keep: a command is accepted only with the key that it names, and only for the
+car it was sent to; an invalid set of keys is rejected as a whole, and the previous keys stay.
 """
 
 import base64
@@ -23,7 +23,7 @@ class PublishedKey(msgspec.Struct):
 
 
 class PublishedKeys(msgspec.Struct):
-    """What `GET /v1/vehicle-command-keys` of the platform answers."""
+    """The response of the platform's `GET /v1/vehicle-command-keys`."""
 
     data: list[PublishedKey]
 
@@ -41,28 +41,28 @@ def key_argument(text: str) -> tuple[str, bytes]:
     """Read `key id:base64`, as the command line gives a key.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it has another form.
     """
     key_id, _, public_key = text.partition(":")
     return key_id, _key(public_key)
 
 
 class CommandKeys:
-    """The keys a fleet knows now."""
+    """The current keys of a fleet."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        """Know these, by their ids."""
+        """Start with these keys by id."""
         self._keys: dict[str, Ed25519PublicKey] = {}
         self.learn(keys)
 
     def learn(self, keys: Mapping[str, bytes]) -> None:
-        """Know these from now on, and no others."""
+        """Replace all keys with these."""
         self._keys = {
             key_id: Ed25519PublicKey.from_public_bytes(key) for key_id, key in keys.items()
         }
 
     def signed(self, vin: str, command: Command) -> bool:
-        """Return whether the key that the command names signed it for this car."""
+        """Return whether the named key signed the command for this car."""
         key = self._keys.get(command.key_id)
         if key is None:
             return False

@@ -1,10 +1,11 @@
-"""The telecom gateway behind which the simulated vehicles of Diagram 4 stand: one MQTT 5 session.
+"""The simulated vehicles' telecom gateway (Diagram 4): MQTT 5 sessions.
 
 Rules a change must keep:
-- It subscribes to every vehicle's requests, QoS 1; a request is confirmed when the car has it.
-- Answers go out QoS 1, never more unconfirmed ones than the broker allows; what was not confirmed
-  when a connection is lost goes out again on the next one.
-- It reconnects by itself, and the broker keeps requests while it is away.
+
+- It subscribes to every vehicle's requests with QoS 1 and confirms a request when the car has it.
+- Answers are published with QoS 1, never more unconfirmed ones than the broker allows; those not
+  confirmed when a connection is lost are sent again on the next one.
+- It reconnects by itself; the broker stores requests meanwhile.
 """
 
 import asyncio
@@ -32,10 +33,10 @@ class BrokerAwayError(Exception):
 
 
 class Gateway:
-    """Carries requests to a fleet and its answers back, over as many connections as it takes."""
+    """Passes requests to a fleet and returns its answers; reconnects as needed."""
 
     def __init__(self, url: str, fleet: Fleet, *, client_id: str) -> None:
-        """Stand between the broker at `url` and the fleet."""
+        """Connect the broker at `url` and the fleet."""
         self._url = urlsplit(url)
         self._fleet = fleet
         self._client_id = client_id
@@ -49,7 +50,7 @@ class Gateway:
         """Connect and subscribe.
 
         Raises:
-            BrokerAwayError: no broker let the vehicles in for a while.
+            BrokerAwayError: no broker accepted the connection for a while.
         """
         self._keeping = asyncio.get_running_loop().create_task(self._keep_connected())
         try:
@@ -60,7 +61,7 @@ class Gateway:
             raise BrokerAwayError from error
 
     async def close(self) -> None:
-        """Leave the broker."""
+        """Disconnect."""
         if self._keeping is None:
             return
         self._keeping.cancel()
@@ -127,7 +128,7 @@ class _Connection(asyncio.Protocol):
         self._send(packet.write())
 
     def leave(self) -> None:
-        """Send what is waiting, then DISCONNECT."""
+        """Send pending answers, then DISCONNECT."""
         self._send(mqtt5.DisconnectPacket().write())
         self._flush()
         self._transport.close()
@@ -144,11 +145,11 @@ class _Connection(asyncio.Protocol):
             self._send(packet.write())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; uvloop's is no `asyncio.Transport` by inheritance."""
+        """Store the transport; uvloop's does not inherit from `asyncio.Transport`."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Put unconfirmed answers back, in their order."""
+        """Queue unconfirmed answers again, in order."""
         del exc
         self._window = 0
         self._waiting.extendleft(reversed(self._unconfirmed.values()))
@@ -157,7 +158,7 @@ class _Connection(asyncio.Protocol):
         self.lost.set()
 
     def data_received(self, data: bytes) -> None:
-        """Take in every whole packet; keep the rest."""
+        """Handle every complete packet; buffer the rest."""
         received = self._unread + data if self._unread else data
         view, at = memoryview(received), 0
         while at < len(received):

@@ -1,8 +1,9 @@
-"""The control plane of the simulated vehicles, and the oracle of what they really did.
+"""The control plane of the simulated vehicles, and the record of what they really did.
 
-It is no part of what a real vehicle has. `GET /_control/` lists what it can do.
+A real vehicle has no such interface. `GET /_control/` lists the calls.
 
-Rules: an unknown field or behaviour is refused; nothing is changed by a refused call.
+Rules a change must keep: an unknown field or behaviour is rejected; a rejected call changes
+nothing.
 """
 
 import msgspec
@@ -36,25 +37,25 @@ class NewCar(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Saying(msgspec.Struct, forbid_unknown_fields=True):
-    """The body that makes a car speak unasked."""
+    """The body that makes a car send an unrequested message."""
 
     acknowledgement: VehicleAnswer
     behaviour: Behaviour = Behaviour.OBEYS
 
 
 class StrictManner(Manner, frozen=True, forbid_unknown_fields=True):
-    """The body that gives a car a manner."""
+    """The body that sets a car's manner."""
 
 
 class FleetControl:
-    """Answers the control plane's calls on one fleet."""
+    """Handles the control plane's calls for one fleet."""
 
     def __init__(self, fleet: Fleet) -> None:
-        """Steer this fleet."""
+        """Control this fleet."""
         self._fleet = fleet
 
     def handle(self, request: Request) -> Answer:
-        """Answer one call."""
+        """Handle a call."""
         try:
             return self._routed(request)
         except msgspec.ValidationError as error:

@@ -1,18 +1,19 @@
-"""The vehicles of Diagram 4: they take commands, apply them once, sign what they say, misbehave.
+"""The simulated vehicles of Diagram 4: apply commands once, sign their answers, and misbehave.
 
-No connection here: commands come in through `Fleet.receive`, answers leave through the function
-given to `Fleet.attach`, so that the same cars stand behind a broker or in our own process.
+This module has no connection: commands enter through `Fleet.receive`, answers leave through the
+function given to `Fleet.attach`, so that the same cars work behind a broker and in-process.
 
 Rules a change must keep:
-- A command id is applied once and answered as often as it is asked. A command that was refused or
+
+- A command id is applied once and answered each time it is received. A command that was refused or
   failed was not applied, and may be tried again.
-- A command that no known key signed for this car is neither done nor answered, only counted: an
-  answer would be a signed word that a stranger asked for.
+- A command that no known key signed for this car is neither applied nor answered, only counted: an
+  answer would be a signature that a stranger obtained.
 - A command whose epoch is not above the last one applied to the same service is rejected.
-- Misbehaviour changes what a car says, or when; what it really did stands in `services` and is
-  what `GET /_control/fleet` tells.
-- A car's key follows from the seed and its VIN alone.
-- What a car remembers is kept before it answers, so that a restart is no amnesia.
+- Misbehaviour changes a car's answers or their timing; `services` and `GET /_control/fleet` show
+  what it really did.
+- A car's key depends on the seed and its VIN alone.
+- A car's state is stored before it answers, so that a restart loses nothing.
 """
 
 import asyncio
@@ -68,9 +69,9 @@ class Fleet:
         takes_in_strangers: bool = False,
         memory: FleetMemory | None = None,
     ) -> None:
-        """Start with the cars of the memory; `takes_in_strangers` makes a car of every VIN.
+        """Start with the stored cars; `takes_in_strangers` creates a car for every new VIN.
 
-        `command_keys` are the platform's public keys by their ids; without one no command is done.
+        `command_keys` are the platform's public keys by id; without one, no command is applied.
         """
         self.seed = seed
         self.command_keys = CommandKeys(command_keys or {})
@@ -87,11 +88,11 @@ class Fleet:
         self._publish: Publish | None = None
 
     def attach(self, publish: Publish) -> None:
-        """Say where answers leave: a topic and a payload."""
+        """Set the function that publishes answers: a topic and a payload."""
         self._publish = publish
 
     def add(self, vin: str, manner: Manner | None = None) -> Car:
-        """Add a car, or give the one with this VIN a manner."""
+        """Add a car, or set the manner of the one with this VIN."""
         car = self.cars.get(vin)
         if car is None:
             habit = Manner(PERSONALITIES.get(vin[:3], Behaviour.OBEYS))
@@ -102,12 +103,12 @@ class Fleet:
         return car
 
     def give_manner(self, car: Car, manner: Manner) -> None:
-        """Return how a car behaves from now on."""
+        """Set a car's manner."""
         car.manner = manner
         self._memory.keep(car)
 
     def add_many(self, count: int) -> None:
-        """Add cars with made-up VINs that follow from the seed."""
+        """Add cars with VINs derived from the seed."""
         for number in range(count):
             self.add(f"SMC{self.seed % 10_000:04d}{number:010d}")
 
@@ -116,7 +117,7 @@ class Fleet:
         return base64.b64encode(self._key(car).public_key().public_bytes_raw()).decode()
 
     def receive(self, topic: str, payload: bytes, expiry_seconds: float | None) -> None:
-        """Give a request to the car it addresses; what nobody understands is counted."""
+        """Pass a request to the car it addresses; count invalid ones."""
         address = _TOPIC.fullmatch(topic)
         if address is None:
             self.not_understood += 1
@@ -136,7 +137,7 @@ class Fleet:
         self._take(car, payload)
 
     def wake(self, car: Car, manner: Manner | None = None) -> int:
-        """Wake a car; it takes what has not expired. Returns how many that were."""
+        """Wake a car; it handles its unexpired commands. Return their number."""
         car.manner = manner or Manner()
         now = self.clock.machine_now()
         waiting = tuple(car.asleep)
@@ -149,7 +150,7 @@ class Fleet:
         return len(fresh)
 
     def say(self, car: Car, answer: Answer, behaviour: Behaviour = Behaviour.OBEYS) -> None:
-        """Let a car say anything at all, asked or not."""
+        """Make a car publish any answer, requested or not."""
         self._send(car, self._signed(car, answer, behaviour))
 
     def _take(self, car: Car, payload: bytes) -> None:

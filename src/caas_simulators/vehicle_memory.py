@@ -1,7 +1,7 @@
-"""What the simulated cars remember over a restart of their process: a car keeps what it applied.
+"""The stored state of the simulated cars, which survives a restart of their process.
 
-Rules: a change is written before the answer that tells of it; a file written by an earlier version
-is read as far as its fields are known; one process at a time writes it (`journal`).
+Rules a change must keep: a change is written before its answer is sent; a file of an earlier
+version is read as far as its fields are known; one process at a time writes it (`journal`).
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from caas_simulators.vehicle_car import Car, Manner, Service
 
 
 class CarKept(msgspec.Struct, kw_only=True, tag_field="record", tag="car"):
-    """A car as it stands after a change."""
+    """A car's state after a change."""
 
     vin: str
     manner: Manner
@@ -40,7 +40,7 @@ class RequestQueued(msgspec.Struct, kw_only=True, tag_field="record", tag="queue
 
 
 class QueueTaken(msgspec.Struct, kw_only=True, tag_field="record", tag="queue_taken"):
-    """A car woke up and took what was waiting."""
+    """A car woke and handled its queue."""
 
     vin: str
 
@@ -57,7 +57,7 @@ class FleetMemory:
         self._keeps = path is not None
 
     def recall(self, *, applied_max: int, queued_max: int) -> dict[str, Car]:
-        """Return the cars as they were left."""
+        """Return the stored cars."""
         cars: dict[str, Car] = {}
         for record in self._journal.replay():
             car = cars.get(record.vin)
@@ -84,7 +84,7 @@ class FleetMemory:
         return cars
 
     def keep(self, car: Car, *more: Record) -> None:
-        """Write down how a car stands, and what happened to it."""
+        """Store a car's state, and what happened to it."""
         if self._keeps:
             self._journal.write(_kept(car), *more)
 
@@ -98,7 +98,7 @@ class FleetMemory:
 
 
 def _snapshot(cars: dict[str, Car]) -> Iterator[Record]:
-    """Yield what gives these cars again when it is recalled."""
+    """Yield records that restore these cars."""
     for car in cars.values():
         yield _kept(car)
         for command_id, at in car.applied.items():
@@ -108,7 +108,7 @@ def _snapshot(cars: dict[str, Car]) -> Iterator[Record]:
 
 
 def queued(car: Car, expires_at: float, payload: bytes) -> RequestQueued:
-    """Return the record of a request that waits."""
+    """Return the record of a waiting request."""
     forever = expires_at == float("inf")
     return RequestQueued(vin=car.vin, expires_at=None if forever else expires_at, payload=payload)
 

@@ -1,10 +1,10 @@
-"""Vehicle: the cars of Diagram 4, simulated as a server of its own behind a telecom gateway.
+"""Simulator of the vehicles of Diagram 4, as a server of its own behind a telecom gateway.
 
 `python -m caas_simulators.vehicles --mqtt-url mqtt://... --count 1000 --seed 7 --control-port 0`
-connects to a broker as one gateway for all cars, serves the control plane, and prints where.
+connects to a broker as one gateway for all cars, serves the control plane, and prints its address.
 
-Rules: the same seed makes the same cars with the same keys; without a broker's address the fleet
-stands in this process, for whoever attaches to it.
+Rules a change must keep: the same seed creates the same cars with the same keys; without a broker's
+address the fleet is used in this process.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from caas_simulators.vehicle_memory import FleetMemory
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VehicleSettings:
-    """Which cars there are, and where they are reached."""
+    """The cars, and the addresses at which they are reached."""
 
     mqtt_url: str | None = None
     seed: int = 0
@@ -55,21 +55,21 @@ class Vehicles:
 
 
 class FleetEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """One car of a fleet file."""
+    """A car of a fleet file."""
 
     vin: str
     manner: Manner | None = None
 
 
 class FleetFile(msgspec.Struct, forbid_unknown_fields=True):
-    """What a fleet file holds: `{"vehicles": [{"vin": ..., "manner": {"behaviour": ...}}]}`."""
+    """A fleet file: `{"vehicles": [{"vin": ..., "manner": {"behaviour": ...}}]}`."""
 
     vehicles: list[FleetEntry]
 
 
 @contextlib.asynccontextmanager
 async def serving(settings: VehicleSettings) -> AsyncIterator[Vehicles]:
-    """Run the cars until the block is left."""
+    """Run the cars during the block."""
     memory = FleetMemory(settings.state_file)
     fleet = Fleet(
         settings.seed,
@@ -136,7 +136,7 @@ def _cars_in(path: Path) -> tuple[tuple[str, Manner | None], ...]:
 
 
 async def main(arguments: Sequence[str]) -> None:
-    """Run the cars until the process is told to stop."""
+    """Run the cars until the process is stopped."""
     stopped = stop_requested(held=HELD in arguments)
     async with serving(settings_from(arguments_given(arguments))) as vehicles:
         count = len(vehicles.fleet.cars)

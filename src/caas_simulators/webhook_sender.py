@@ -1,11 +1,11 @@
-"""Webhooks as a gateway or a partner sends them: signed, at least once, in no promised order.
+"""Webhooks of a gateway or a partner: signed, at least once, in no guaranteed order.
 
-The signature is the one of Standard Webhooks; every active secret signs, so that secrets can be
-rotated. The seed draws this as the settlement webhook of Diagram 4.
+The signature is that of Standard Webhooks; every active secret signs, so that secrets can be
+rotated. The seed draws the gateway's as the settlement webhook of Diagram 4.
 
-Rules: an event is tried again with growing waits until it is answered 2xx or its attempts are used
-up; event id and body never change between attempts; a scripted fault changes what is sent, never
-what is remembered.
+Rules a change must keep: an event is retried with growing waits until it gets 2xx or its attempts
+are used up; event id and body never change between attempts; a scripted fault changes what is sent,
+never what is stored.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ REORDER_HOLD_SECONDS_MAX = 2.0
 
 @dataclass(slots=True)
 class Target:
-    """Where webhooks go, who signs them, and which types are wanted (none named: all)."""
+    """The webhooks' URL, signing secrets, and wanted types (none: all)."""
 
     url: str | None = None
     secrets: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Target:
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One event on its way, and how each attempt was answered."""
+    """An event being delivered, and the result of each attempt."""
 
     event: Event
     target: Target
@@ -58,7 +58,7 @@ class WebhookSender:
     """Delivers events to their target."""
 
     def __init__(self, clock: Clock, faults: Faults, done: Callable[[Event], None]) -> None:
-        """Tell `done` of each event that needs no further attempt."""
+        """Call `done` for each event that needs no further attempt."""
         self._clock = clock
         self._faults = faults
         self._done = done
@@ -75,7 +75,7 @@ class WebhookSender:
         self.count = 0
 
     def send(self, event: Event, target: Target) -> Delivery:
-        """Start to deliver an event; never waits."""
+        """Start delivering an event; return at once."""
         delivery = Delivery(event, target, body=event.body.encode())
         self.count += 1
         self.sent.append(delivery)
@@ -92,17 +92,17 @@ class WebhookSender:
         return delivery
 
     def latest(self, count: int) -> list[Delivery]:
-        """Return the last `count` deliveries that were started."""
+        """Return the last `count` started deliveries."""
         return list(self.sent)[-count:] if count else []
 
     async def idle(self, seconds_max: float) -> bool:
-        """Wait until nothing is on its way; say whether that was reached in time."""
+        """Wait until all deliveries ended; return whether they did in time."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._all_arrived.wait(), seconds_max)
         return not self.unfinished
 
     async def close(self) -> None:
-        """Stop sending; what is undelivered stays undelivered."""
+        """Stop; undelivered events stay undelivered."""
         for timer in self._timers:
             timer.cancel()
         for task in tuple(self._tasks):

@@ -1,17 +1,13 @@
-"""Manual corrections of invoices by credit note.
+"""Manual corrections of invoices, and refunds of subscriptions that customers withdrew from.
 
-A paid invoice is refunded by the credited amount; a written-off invoice was never paid, so no money
-moves. Above the single-approver limit, one person proposes and another approves.
+A correction is a credit note. A paid invoice is refunded by the credited amount; a written-off
+invoice was never paid, so no money moves. Above the single-approver limit, one person proposes and
+another approves. A withdrawn subscription is no longer billed, and every month already charged is
+credited in full (record 141).
 
 Rules a change must keep: the credit notes of an invoice never exceed it; a credit note, its
 promised refund and their effects are one commit; a credit note promises only what any refund may
-promise.
-
-Refunds the months charged for subscriptions that customers withdrew from.
-
-They are no longer billed, and every month already charged is credited in full (record 141).
-
-Rule a change must keep: the job ends when no invoice of the subscription has a remainder.
+promise; the refund job of a withdrawn subscription ends when no invoice of it has a remainder.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,10 @@
-"""The texts and formatted amounts on the page of a document.
+"""Invoice documents as PDF/A-3: texts and amounts on the page, typesetting, embedded data.
 
-Rules a change must keep: pure; nothing is computed that the `Document` does not contain; amounts of
-a credit note are printed as negative.
-
-Documents as PDF/A-3, set by typst, with EN 16931 data embedded (Factur-X).
+typst sets the page and embeds EN 16931 data (Factur-X).
 
 Rules a change must keep: pure, the same document gives the same bytes; page and data come from one
-`Document`.
+`Document`, and nothing is computed that it does not contain; amounts of a credit note are printed
+as negative.
 """
 
 import io

@@ -1,14 +1,11 @@
-"""Documents as EN 16931 data in cross industry invoice syntax, for Factur-X.
+"""Documents as EN 16931 data in cross industry invoice syntax, for Factur-X, and their labels.
 
 The business terms are noted beside their elements (BT-1 is the number, BG-25 the lines), in schema
-order.
+order. Labels exist per language; other languages fall back to Spanish.
 
 Rules a change must keep: pure, the same document gives the same bytes; every document that
-`writable` accepts passes the official validation rules, which the tests run.
-
-Labels of documents per language; other languages fall back to Spanish.
-
-Rule a change must keep: all languages have the same labels.
+`writable` accepts passes the official validation rules, which the tests run; all languages have the
+same labels.
 """
 
 import re

@@ -1,18 +1,14 @@
-"""Sign-in accounts of customers, dealerships and operations.
+"""Sign-in accounts of customers, dealerships and operations, and the actors they stand for.
 
 A customer's account stores no e-mail address: sign-in looks it up in `customers`, so erasing the
-customer closes the account (decision 43).
+customer closes the account (decision 43). An actor is a person's account, or a name without an
+account (decision 50). A session and all API keys of an account count as one person. Configured keys
+and the command line have a name and no account.
 
 Rules a change must keep: only password hashes are stored; accounts that are disabled or whose
-customer was erased match no sign-in and no session.
-
-Actors: a person's account, or a name without an account (decision 50).
-
-A session and all API keys of an account count as one person. Configured keys and the command line
-have a name and no account.
-
-Rule a change must keep: approval rights are checked and locked in the transaction that decides, so
-that disabling an account or revoking a key takes effect before or after it.
+customer was erased match no sign-in and no session; approval rights are checked and locked in the
+transaction that decides, so that disabling an account or revoking a key takes effect before or
+after it.
 """
 
 from collections.abc import Sequence

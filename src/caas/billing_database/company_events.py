@@ -1,16 +1,13 @@
-"""Domain events of payments, orders, subscriptions, vehicles and documents, in one order.
+"""Domain events in one order, and the subscriptions that receive them.
 
-Each kind has its own table. This module reads them by time, up to the start of the oldest open
-transaction, so that no event appears later behind a reader's position. An event id is a position;
-the next page starts after it.
+Payments, orders, subscriptions, vehicles and documents have an event table each. This module reads
+them by time, up to the start of the oldest open transaction, so that no event appears later behind
+a reader's position. An event id is a position; the next page starts after it.
 
 Rules a change must keep: a page and the time range it scans are bounded; an empty page reports how
-far it scanned, so that the next one continues there.
-
-Event subscriptions.
-
-Rules a change must keep: a subscription is created and ended, and otherwise unchanged except for
-re-encryption of its secret; secrets are stored encrypted and deleted at the end.
+far it scanned, so that the next one continues there; a subscription is created and ended, and
+otherwise unchanged except for re-encryption of its secret; secrets are stored encrypted and deleted
+at the end.
 """
 
 import re

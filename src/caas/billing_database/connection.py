@@ -228,7 +228,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections; wait for running statements for a while, then terminate them."""
-        self._closing = True  # nothing stays at hand any more
+        self._closing = True  # returned connections are closed
         if self._watching is not None:
             self._watching.cancel()
         await self.heartbeat.close()

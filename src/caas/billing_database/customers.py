@@ -1,15 +1,11 @@
-"""Customers and their access links: the only personal data in the database.
+"""Customers, their access links and billing details: the only personal data in the database.
 
-Other tables refer to customers by a pseudonymous id (decision 43).
+Other tables refer to customers by a pseudonymous id (decision 43). Documents copy the billing
+details at issue (record 123).
 
 Rules a change must keep: names and addresses are stored only here, so that erasure leaves financial
-records intact; of an access link only the digest is stored; it works once and expires.
-
-Customers' current billing details (record 123).
-
-Documents copy them at issue. Erasing a customer deletes them.
-
-Rule a change must keep: an erased customer has no billing details.
+records intact; erasing a customer deletes the billing details; of an access link only the digest is
+stored; it works once and expires.
 """
 
 import hashlib

@@ -44,7 +44,7 @@ LIFE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class OutcomeDecision:
-    """A decision that a payment charged nobody."""
+    """A decision that a payment was not charged."""
 
     id: UUID
     payment_id: UUID
@@ -160,7 +160,7 @@ class Decisions(Generic[Decided]):
         within: Connection | None = None,
         **terms: object,
     ) -> bool:
-        """Store a decision, or a proposal if two people are required; False if one is pending."""
+        """Store a decision, or a proposal if two persons are required; False if one is pending."""
         stated = {"needs_second": needs_second} | terms
         row = await (within or self.database).fetchrow(
             self._write, decision_id or new_id(), needs_second, by.name, by.account,

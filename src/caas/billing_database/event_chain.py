@@ -1,19 +1,13 @@
-"""The hash chain of events (decision 41): export and verification without the database.
+"""The hash chain of events (decision 41): export files, and their offline verification.
 
-An export has one JSON line per event, in order, and a last line with the count, the digest and the
-newest signed head (decision 118). An export, or the last hash of a payment, proves whether history
-was changed since.
+An export has one JSON line per event, in order. Its last line has the counts, the digest, the
+Merkle root of the lines and the newest signed head (decision 118). Lines covered by a head contain
+their position in its tree, so that missing and changed lines are detected. An export, or the last
+hash of a payment, proves whether history was changed since.
 
 Rules a change must keep: the digest here equals `event_digest` in the schema byte for byte;
-verification needs only the lines; exports of older versions remain verifiable.
-
-Event export files: writing, reading and offline verification.
-
-The last line holds the counts, the Merkle root of the lines and the newest signed head. Lines
-covered by a head carry their place in its tree, so that missing and changed lines are detected.
-
-Rule a change must keep: files are processed line by line, and their summary is checked against
-their content.
+verification needs only the lines; exports of older versions remain verifiable; files are processed
+line by line, and their summary is checked against their content.
 """
 
 import hashlib

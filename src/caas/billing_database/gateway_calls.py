@@ -1,14 +1,10 @@
-"""The log of payment gateway calls: request, result and duration.
+"""The log of payment gateway calls, and the gateway that a Billing Database belongs to.
 
-A payment's audit trail shows them between its events. No decision depends on them: a power failure
-may lose the latest calls, never an event.
+A payment's audit trail shows its calls between its events: request, result and duration. No
+decision depends on them: a power failure may lose the latest calls, never an event.
 
 Rules a change must keep: a call is written once, with asynchronous commit; it contains no card
-number and at most one sentence.
-
-The payment gateway of a Billing Database.
-
-Rule a change must keep: the gateway cannot change once a payment exists.
+number and at most one sentence; the gateway cannot change once a payment exists.
 """
 
 from collections.abc import Sequence

@@ -1,17 +1,13 @@
-"""Signed heads: a Merkle tree per table, with signed roots (decision 118).
+"""Signed heads of the append-only history: a Merkle tree per table (decision 118).
 
 Rows are found by time and become a leaf once. Rows of a transaction that commits late are covered
 by the next head: the search starts at the oldest transaction that was open at the previous head,
 less a margin.
 
-Rules a change must keep: leaves are appended once, in one transaction; the cost of a head depends
-on the rows since the last one, not on the size of the history.
-
-The append-only tables of the history, and how their rows are digested (decision 118).
-
 Rules a change must keep: every append-only table of the schema is listed, except those that store
 heads; digested columns never change legitimately; the text of a row does not depend on session
-settings.
+settings; leaves are appended once, in one transaction; the cost of a head depends on the rows since
+the last one, not on the size of the history.
 """
 
 import json

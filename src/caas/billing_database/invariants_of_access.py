@@ -1,6 +1,6 @@
-"""Invariants of access: links, second factors, and database privileges.
+"""Invariants of access and dual control: links, second factors, privileges, two persons.
 
-Invariants of dual control: the approver has an account other than the proposer's.
+An approver has an account other than the proposer's.
 
 Rule a change must keep: every table that `caas.dual_control` decides in is included.
 """

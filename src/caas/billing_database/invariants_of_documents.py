@@ -1,8 +1,7 @@
-"""Invariants of documents: every payment has its own, and they agree with the ledger.
+"""Invariants of documents, taxes and invoices.
 
-Invariants of taxes: every earned payment has one rate, and its tax is posted.
-
-Invariants of invoices: they bill only delivered service and recorded usage at agreed prices.
+Every payment has its document, which agrees with the ledger; every earned payment has one tax rate,
+and its tax is posted; invoices bill only delivered service and recorded usage at agreed prices.
 
 Rule a change must keep: calculations are those of `rules.mes_vencido`.
 """

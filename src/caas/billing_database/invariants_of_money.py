@@ -1,14 +1,11 @@
-"""Invariants of money: payments, entries, events, refunds and disputes have the same amounts.
-
-Rule a change must keep: an amount that is stored in two places is compared.
-
-Invariants of the ledger: entries and payment events correspond.
+"""Invariants of money and the ledger: payments, entries, events, refunds and disputes agree.
 
 `ENTRIES` is `rules.postings` as data: the entries that each event posts, and the source of their
 amounts. Replaying a payment's events through it gives the balance of each account; any deviation in
 the ledger is a violation.
 
-Rule a change must keep: every transition with entries has a row in `ENTRIES`.
+Rules a change must keep: an amount that is stored in two places is compared; every transition with
+entries has a row in `ENTRIES`.
 """
 
 from typing import Final

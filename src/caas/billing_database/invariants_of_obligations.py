@@ -33,8 +33,8 @@ _DISPUTES_REPORTED: Final = """select n.id, named_object(n.body) as dispute, p.i
  where n.body->>'type' in ('dispute.opened', 'dispute.won', 'dispute.lost',
                            'charge.dispute.created', 'charge.dispute.closed')"""
 
-# What is still with us of a payment, and neither given back, nor promised, nor argued about. Where
-# a refund failed, a person was asked, and decides.
+# The money of a payment that is neither refunded, nor promised, nor disputed. After a failed refund
+# a person decides.
 _LEFT: Final = """p.state in ('Capturing', 'Settled', 'Refunding')
    and p.captured_amount > coalesce((select sum(r.amount) from refunds r
          where r.payment_id = p.id and r.state <> 'failed'), 0)

@@ -1,13 +1,11 @@
-"""Invariants of rows: no row was changed, added or removed by an uncounted statement.
+"""Invariants of rows and signed heads: no uncounted statement changed, added or removed a row.
 
 Where no other record repeats a row's content, the writing transaction updates a checksum (table
 `table_checksums`). Where that would cost a purchase an extra statement, another record covers it: a
-payment's first event, or the daily head.
+payment's first event, or the daily signed head (decision 118).
 
 Rule a change must keep: a table with a checksum is in `SUMMED` and in a migration
 (`keep_checksum`); changes that only a head covers are found after the next head, within a day.
-
-Invariants of signed heads (decision 118): name, sentence and query of each.
 """
 
 from typing import Final

@@ -1,12 +1,10 @@
-"""Invoices, credit notes and write-offs (decisions 26, 30).
+"""Invoices, credit notes, write-offs (decisions 26, 30), and the payout of credit notes.
+
+The amount of a credit note is refunded, promised, or covered by a loss.
 
 Rules a change must keep: invoices are immutable and corrected by credit notes; a number is assigned
 under the lock of its series in the transaction of its row, so that there are no gaps; a written-off
-invoice is never charged.
-
-Payout of credit notes: refunded, promised, or covered by a loss.
-
-Rule a change must keep: the covered amount is derived from the payment's events, never stored
+invoice is never charged; the covered amount is derived from the payment's events, never stored
 separately.
 """
 

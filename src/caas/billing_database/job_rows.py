@@ -1,18 +1,17 @@
-"""The jobs table: claim, finish, reschedule and pause.
-
-Rules a change must keep: leases use the database's clock; a claim raises the row's fence, and only
-the holder of that fence can finish or reschedule it, so a worker frozen past its lease changes
-nothing; a waiting row is held by no process; a claim whose result was lost is released by its id.
-
-The platform's processes, and detection of dead ones.
+"""The jobs table (claim, finish, reschedule, pause), and the detection of dead processes.
 
 Every session of a process holds a shared advisory lock in its name from its first statement on. A
 process without one is dead or has lost all work in the database. A frozen process keeps its
 sessions; only its leases expire.
 
-Rules a change must keep: a process is registered before it writes anything; it is dead only if it
-is missing in two consecutive checks, because a restarted server sees no processes at first; jobs
-taken from it get a new fence.
+Rules a change must keep:
+
+- Leases use the database's clock. A claim raises the row's fence, and only the holder of that fence
+  can finish or reschedule it, so a worker frozen past its lease changes nothing.
+- A waiting row is held by no process; a claim whose result was lost is released by its id.
+- A process is registered before it writes anything. It is dead only if it is missing in two
+  consecutive checks, because a restarted server sees no processes at first. Jobs taken from it get
+  a new fence.
 """
 
 import asyncio
@@ -188,7 +187,7 @@ class JobRows:
         ]
 
     def leave(self, job: Job) -> None:
-        """Release a claimed job that nobody runs once the database responds."""
+        """Release a claimed job that no worker runs, once the database responds."""
         self._left.add((job.kind, job.subject, job.fence))
 
     async def _leave(self, left: Sequence[tuple[str, UUID, int]]) -> list[tuple[str, UUID, int]]:

@@ -1,15 +1,11 @@
-"""Applies schema migrations.
+"""Applies schema migrations, and defines the tables that the application's role may not change.
 
-Numbered .sql files, each run once in its own transaction under an advisory lock, with its checksum
-stored. A file that changed after it ran, or a database newer than the code, is an error. Afterwards
-every trigger is set to fire always, even for replication sessions.
+Numbered .sql files run once each, in their own transaction under an advisory lock, with their
+checksum stored. A file that changed after it ran, or a database newer than the code, is an error.
+Afterwards every trigger is set to fire always, even for replication sessions.
 
 Rules a change must keep: applied files are never changed; legal transitions are written only during
-a migration.
-
-Tables that the application's role cannot write, cannot change, or may delete from.
-
-Rule a change must keep: separate names by a comma and a space; the invariant
+a migration; names in the table lists are separated by a comma and a space, because the invariant
 `only_the_platform_writes` compares them with the actual grants.
 """
 
@@ -57,10 +53,9 @@ EMPTIED: Final = (
 ADVISORY_LOCK = 0x63616173
 LOCK_TIMEOUT = "10s"
 MIGRATING = "set local caas.migration = 'runs'"
-# A session that says it replicates passes by every trigger that does not stand always. Those behind
-# a foreign key are the server's own: only a superuser may tell them, and only a superuser may say
-# that it replicates. The triggers that sum a table do not stand guard: what such a session changes
-# is not in their sums, and found by them.
+# A replication session skips every trigger that is not set to fire always. Only a superuser may
+# change the internal triggers of foreign keys, or start a replication session. The checksum
+# triggers are left out: the checksums then lack that session's changes, which detects them.
 STAND_GUARD = r"""
 do $$
 declare guard record;

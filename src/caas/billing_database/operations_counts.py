@@ -1,17 +1,12 @@
-"""Counts of items that need attention: cases, unknown outcomes, jobs, discrepancies.
+"""Counts and metrics of open items, for operations, dealerships and monitoring.
 
-Rule a change must keep: read-only; each count uses an index on open items, so that a page can
-refresh it every few seconds.
-
-Counts for a dealership's overview: its orders by state, and vehicles in stock.
-
-Rule a change must keep: only the dealership's own orders are counted; the stock is shared.
-
-Metrics from the database: unknown outcomes, jobs, cases, exposure, losses, heads.
+Operations see cases, unknown outcomes, jobs and discrepancies; a dealership its orders by state and
+the vehicles in stock; the metrics also exposure, losses and heads.
 
 Rules a change must keep: read-only; each figure covers open items or the last day and uses a
-matching index, whatever the history's size; all together are limited to `FIGURES_SECONDS_MAX` by a
-statement timeout.
+matching index, whatever the history's size, so that a page can refresh it every few seconds; a
+dealership's counts cover only its own orders, the stock is shared; all metrics together are limited
+to `FIGURES_SECONDS_MAX` by a statement timeout.
 """
 
 from collections.abc import Mapping

@@ -1,14 +1,12 @@
-"""Orders and their transitions (Diagrams 2 and 3).
+"""Orders and their transitions (Diagrams 2 and 3), and cancelled sales.
+
+Money of a cancelled sale must be refunded once it is received.
 
 Rules a change must keep: an order changes only while it is locked, and the database rejects illegal
 transitions; what was ordered never changes; follow-up jobs are written in the transaction of the
-transition.
-
-Cancelled sales, whose money must be refunded once it is received.
-
-Rule a change must keep: cancellation is derived from the order, term, decision or subscription,
-never stored separately. If a refund ended a term, only disputes that held money at that time count;
-later disputes were kept by a person's decision.
+transition; cancellation is derived from the order, term, decision or subscription, never stored
+separately. If a refund ended a term, only disputes that held money at that time count; later
+disputes were kept by a person's decision.
 """
 
 from dataclasses import dataclass

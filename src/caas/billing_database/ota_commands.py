@@ -1,10 +1,9 @@
-"""Vehicle commands and acknowledgements (OTA Activation Engine).
+"""Vehicle commands and acknowledgements (OTA Activation Engine, Diagram 4).
 
-Rules a change must keep: both tables are append-only; the content of an invalid acknowledgement is
-not stored: it is counted by reason in a bounded number of rows (decision 106); hot-path reads are
-batched like writes; a cached command is what the database returned on commit, and is used once.
-
-A vehicle command, recorded before it is sent (Diagram 4).
+Rules a change must keep: a command is recorded before it is sent; both tables are append-only; the
+content of an invalid acknowledgement is not stored: it is counted by reason in a bounded number of
+rows (decision 106); hot-path reads are batched like writes; a cached command is what the database
+returned on commit, and is used once.
 """
 
 from collections.abc import Mapping, Sequence

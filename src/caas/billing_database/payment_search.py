@@ -65,7 +65,7 @@ select {columns_of_payment()}, (select min(id::text)::uuid from seen) as seen_to
    and ($7::text is null or outcome = $7)
  order by id desc limit $8
 """
-# What payments belong to, each by an index of its own; what is not asked for is left out.
+# The subjects of payments, each by its own index; unused filters are left out.
 OF_SUBJECT: Final = "p.subject = $1::uuid"
 OF_CUSTOMER: Final = "p.customer = $2::uuid"
 OF_VIN: Final = """p.subject in (

@@ -26,8 +26,8 @@ select coalesce((select sum(amount) from refunds
 """
 MONEY_OUT: Final = "select money_out($1) as amount"
 OBSTACLE: Final = "select obstacle_to_refund($1) as what"
-# The fence is raised so that a worker that looked before this commit does not put the work off; its
-# lease ends with it, so that another one looks at once.
+# The fence is raised so that a worker that read before this commit does not postpone the job; its
+# lease ends as well, so that another worker runs the job at once.
 WAKE: Final = """
 update jobs w set due_at = least(due_at, db_now()), fence = fence + 1, lease_until = null,
        held_by = null
@@ -80,7 +80,7 @@ select r.id, r.amount, r.currency, e.at as since
    and e.source = 'refund:' || r.id
  where r.payment_id = $1 and r.outcome = 'unknown' limit 1
 """
-# Refunds that reconciliation has asked for, and noted, are at the gateway and no rows of `refunds`.
+# Refunds that reconciliation requested are at the gateway and have no row in `refunds`.
 NOTED: Final = """
 select e.facts->>'refund' as id, (e.facts->>'amount')::bigint as amount
   from discrepancies d join discrepancy_events e on e.discrepancy_id = d.id
@@ -153,8 +153,8 @@ class Dispute:
 
 
 DISPUTE_COLUMNS: Final = f"select {columns(Dispute)} from disputes"
-# A line of a report names no dispute: it is the first one that the gateway tells of its amount,
-# unless a named one has taken it over.
+# A report line names no dispute: it belongs to the first one of its amount that the gateway
+# reports, unless a named one has taken it over.
 CLAIM_DISPUTE: Final = (
     DISPUTE_COLUMNS
     + """ d
@@ -170,7 +170,7 @@ CLAIM_DISPUTE: Final = (
 DISPUTE_OF_ANOTHER: Final = """
 select payment_id from disputes where (id = $2 or gateway_dispute_id = $2) and payment_id <> $1
 """
-# What lines of reports say that banks took of a payment and gave back, beside what disputes say.
+# Amounts that banks took and returned of a payment, by report lines and by disputes.
 LINES_AND_DISPUTES: Final = """
 select coalesce(l.taken, 0)::bigint as lines_taken, coalesce(l.back, 0)::bigint as lines_back,
        coalesce(m.taken, 0)::bigint as taken, coalesce(m.named, 0)::bigint as named,
@@ -355,7 +355,7 @@ class Refunds:
     async def report_dispute(
         self, dispute_id: str, at: datetime | None, gateway_id: str | None, *, within: Connection
     ) -> None:
-        """Keep when the last word that was followed was said, and the gateway's id."""
+        """Store the time of the last applied report, and the gateway's id."""
         await within.execute(REPORT_DISPUTE, dispute_id, at, gateway_id)
 
     async def claim_dispute(

@@ -1,27 +1,16 @@
-"""What the migrations make of a database: every column, constraint, trigger, function and view.
+"""Compares the database's schema with the one that the migrations create.
 
-`schema_catalog.txt` is what `OBJECTS` finds in a database that was just migrated, one object a
-line; `make docs` writes it. The invariant compares it with what is there now: whoever owns the
-schema can drop a constraint, weaken it under its name, add one that was never checked, or put a
-trigger to sleep, and leaves no other trace.
+`schema_catalog.txt` lists every object that `OBJECTS` finds in a freshly migrated database
+(columns, constraints, triggers, functions, views), one per line; `make docs` writes it. The
+schema's owner could drop or weaken a constraint, add one without validating it, disable a trigger
+or replace its function without leaving another trace; these invariants detect it. They also compare
+the transitions of every state diagram in `rules` with those stored in the database. Readiness asks
+whether the database has the schema of this version.
 
-Rules a change must keep: the file is what a migrated database says, never edited; how the server
-writes a definition is compared only on the major version that the file was made on, because
-another one may write it in another way.
-
-Checks that the schema's triggers and their functions match the migrations.
-
-The schema's owner could drop or disable a trigger or replace its function; this check detects it.
-
-Rule a change must keep: the expected state is read from the migrations.
-
-The arrows of every state diagram as the rules draw them, against those the database keeps.
-
-Rule a change must keep: the rules are read, never copied.
-
-Whether a database has the schema this code knows: what readiness asks.
-
-Rule a change must keep: reading only.
+Rules a change must keep: read-only; the file is generated, never edited; expected triggers are read
+from the migrations and expected transitions from the rules, never copied; definitions are compared
+only on the PostgreSQL major version that generated the file, because another one may format them
+differently.
 """
 
 import hashlib
@@ -41,8 +30,8 @@ from caas.rules import order_states, payment_states, subscription_states, vehicl
 FILE: Final = "schema_catalog.txt"
 DIGEST_CHARS: Final = 12
 
-# Of each object what every version says alike (`state`), and its definition as this one writes it.
-# Parentheses and blanks are left out: they differ once a dump was restored.
+# Of each object, the facts that all server versions report alike (`state`), and its definition as
+# this version formats it, without parentheses and blanks: they differ after a restored dump.
 OBJECTS: Final = rf"""
 with here as (select oid, relname, relkind, relpersistence, relrowsecurity, relforcerowsecurity
                 from pg_class where relnamespace = 'caas'::regnamespace),
@@ -93,13 +82,13 @@ select concat_ws(' ', kind, replace(of_table, ' ', '_'), replace(name, 'caas.', 
 
 
 def _expected() -> tuple[int, str]:
-    """Return the major version that the file was made on, and its lines."""
+    """Return the major version that generated the file, and its lines."""
     first, _, lines = (resources.files("caas.billing_database") / FILE).read_text().partition("\n")
     return int(first.rpartition(" ")[2]), lines.strip()
 
 
 async def describe(connection: asyncpg.Connection) -> str:
-    """Return the file as this database would have it."""
+    """Return the file's content for this database."""
     major = connection.get_server_version().major
     rows = await connection.fetch(f"{OBJECTS} order by 1")
     lines = ["\t".join((row["name"], row["state"], row["definition"] or "-")) for row in rows]
@@ -221,7 +210,7 @@ RAN: Final = "select name, checksum from migrations"
 
 
 async def differences(database: Database) -> list[str]:
-    """Return the migrations that this database lacks, has besides, or has otherwise, by name."""
+    """Return the migrations that are missing, additional or different in this database, by name."""
     try:
         ran = {row["name"]: row["checksum"] for row in await database.fetch(RAN)}
     except asyncpg.UndefinedTableError:

@@ -1,13 +1,9 @@
-"""Checks all invariants and reports the rows that violate them (decision 42).
+"""Checks all invariants, reports the rows that violate them, and stores the results (decision 42).
 
 It runs after every database test, every few minutes in operation, and from the command line.
 
-Rule a change must keep: every invariant is checked, whatever the others found.
-
-Stores the last result of each invariant check.
-
-Rule a change must keep: results are stored as found, with the time of the check; `self_check`
-defines the invariants.
+Rules a change must keep: every invariant is checked, whatever the others found; results are stored
+as found, with the time of the check.
 """
 
 from dataclasses import dataclass
@@ -61,7 +57,7 @@ select of_table, format('select %s, concat_ws($1, %s) from caas.%I', coalesce(
 """For each non-empty table, a query for all its text columns, so that new columns are included."""
 
 APART: Final = " apart "
-"""A word between two columns, so that their digits are not read as one number."""
+"""Separates two columns, so that their digits are not read as one number."""
 
 
 async def self_check(database: Database) -> list[Finding]:

@@ -1,12 +1,9 @@
-"""Services and service orders as rows (Service Catalog).
+"""Services and service orders (Service Catalog), and the display names of services and vehicles.
 
-Rule a change must keep: a service order never changes; its state is read off its payment.
+Messages store ids and codes; names are looked up when messages are read, in the reader's language.
 
-Display names: the model of an order's vehicle, a service in the reader's language.
-
-Messages store ids and codes; names are looked up when they are read.
-
-Rule a change must keep: objects without a name are omitted and shown by id.
+Rules a change must keep: a service order never changes, its state is that of its payment; objects
+without a name are omitted and shown by id.
 """
 
 import dataclasses
@@ -40,7 +37,7 @@ on conflict (code) do update set name = excluded.name, kind = excluded.kind,
 class Service:
     """A service of the catalogue; money in minor units of `currency`.
 
-    `names` holds what it is called in languages in which it is not called `name`.
+    `names` maps languages to names that differ from `name`.
     `prices` of a one-time service: `[{"duration_days": 30, "amount": 1299}]`. `metered` of a
     subscription: `[{"unit": "kWh", "unit_price": 12}]`.
     """
@@ -57,7 +54,7 @@ class Service:
     repeat_purchase: str = "extend"
 
     def named(self, language: str) -> str:
-        """Return what it is called in a language, such as "es"."""
+        """Return its name in a language, such as "es"."""
         return self.names.get(language, self.name)
 
 
@@ -78,7 +75,7 @@ ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8, $9,
 
 @dataclass(frozen=True, slots=True)
 class ServiceOrder:
-    """A one-time service that a customer wants in a vehicle, and where it stands."""
+    """A one-time service ordered for a vehicle, and its state."""
 
     id: UUID
     customer: UUID
@@ -110,7 +107,7 @@ ORDER = ORDER_COLUMNS + " where id = $1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedService:
-    """What a service order asks for, and at which price; it never changes."""
+    """The content and price of a service order, which never change."""
 
     id: UUID
     customer: UUID
@@ -138,7 +135,7 @@ class Services:
     """The tables of the Service Catalog."""
 
     def __init__(self, database: Database) -> None:
-        """Read and write through this database."""
+        """Use this database."""
         self._database = database
         self._wanted: Batcher[UUID, WantedService | None] = joined_reads(
             database, WANTED, lambda row: WantedService(**row)
@@ -146,7 +143,7 @@ class Services:
         self._known: dict[UUID, WantedService] = {}
 
     async def put(self, service: Service) -> None:
-        """Write a service, new or changed."""
+        """Create or change a service."""
         await self._database.fetch(
             PUT_SERVICE,
             service.code,
@@ -166,28 +163,28 @@ class Services:
         return await read_one(Service, self._database, SERVICE, code)
 
     async def offered(self) -> list[Service]:
-        """Return what is on offer."""
+        """Return the services on offer."""
         return await read_all(Service, self._database, SERVICES, PAGE_ROWS_MAX)
 
     async def names(self, language: str) -> dict[str, str]:
-        """Return what services are called in a language, those not offered any more too."""
+        """Return the names of all services in a language, including those no longer offered."""
         rows = await self._database.fetch(NAMES, language, NAMES_MAX)
         return {row["code"]: row["name"] for row in rows}
 
     async def can_be_reached(self, vin: str) -> bool:
-        """Whether the vehicle is known with a key of its own."""
+        """Return whether the vehicle is stored with a public key."""
         return await self._database.fetchrow(CAN_BE_REACHED, vin) is not None
 
     async def add_order(
         self, order: WantedService, *, by_fleet: bool, request_key: bytes | None = None
     ) -> ServiceOrder:
-        """Write a new service order, with the reservation of its term.
+        """Create a service order, with the reservation of its term.
 
-        A request that placed an order before gets that order again.
+        A repeated request returns the order it created.
 
         Raises:
-            VehicleNotTheirsError, PurchasePendingError, AlreadyRunningError: what stands in its
-                way; nothing was written.
+            VehicleNotTheirsError, PurchasePendingError, AlreadyRunningError: the term cannot be
+                reserved; nothing was written.
         """
         row = await self._database.fetchrow(
             ADD_ORDER,
@@ -209,7 +206,7 @@ class Services:
         return ServiceOrder(**dataclasses.asdict(stored), created_at=row["created_at"])
 
     async def wanted(self, order_id: UUID) -> WantedService | None:
-        """Return what a service order asks for, or None; cheaper than where it stands."""
+        """Return the content of a service order without its state (cheaper), or None."""
         known = self._known.get(order_id)
         if known is not None:
             return known
@@ -221,7 +218,7 @@ class Services:
         return wanted
 
     async def order(self, order_id: UUID) -> ServiceOrder | None:
-        """Return a service order as it stands, or None."""
+        """Return a service order with its state, or None."""
         return await read_one(ServiceOrder, self._database, ORDER, order_id)
 
     async def orders(
@@ -257,7 +254,7 @@ _ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a payment is for: a vehicle model, or a service and its duration."""
+    """The object of a payment: a vehicle model, or a service and its duration."""
 
     language: str
     name: str | None
@@ -265,7 +262,7 @@ class Description:
 
 
 async def bought(database: Database, *, customer: UUID, subject: UUID) -> Description | None:
-    """Return what a customer pays for, in the customer's language, or None."""
+    """Return the object of a payment in the customer's language, or None."""
     return await read_one(Description, database, BOUGHT, customer, subject)
 
 

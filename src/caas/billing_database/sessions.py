@@ -1,19 +1,15 @@
-"""Browser sessions, and limits on requested access links.
+"""Browser sessions, link request limits, sign-in throttling, and second factors.
 
-Rules a change must keep: only token digests are stored; a session ends when idle too long, and at
-its maximum age; counters are keyed by digest, so that neither logins nor addresses are stored.
+All are stored in the database, so that all processes share the limits. A second factor is an
+account's TOTP secret and recovery codes.
 
-Failed sign-in attempts, and when the next one is allowed.
+Rules a change must keep:
 
-They are stored in the database, so that all processes share the limit.
-
-Rules a change must keep: an attempt is counted before it is checked, so that concurrent ones are
-limited; keys are digests, so that neither logins nor addresses are stored.
-
-Second factors: an account's TOTP secret and recovery codes.
-
-Rules a change must keep: secrets are stored encrypted; a code counts once, enforced by the row when
-two attempts race; only digests of recovery codes are stored.
+- Only token digests are stored; a session ends when idle too long, and at its maximum age.
+- Counters are keyed by digest, so that neither logins nor addresses are stored. An attempt is
+  counted before it is checked, so that concurrent ones are limited.
+- TOTP secrets are stored encrypted, recovery codes as digests. A code counts once, enforced by the
+  row when two attempts race.
 """
 
 import hashlib
@@ -207,14 +203,14 @@ FORGET: Final = "delete from sign_in_attempts where counted_for = any ($1)"
 
 @dataclass(frozen=True, slots=True)
 class CountedFor:
-    """What an attempt is counted for, and its throttling."""
+    """The key that an attempt is counted for, and its throttling."""
 
     who: str
     slowing: Slowing
 
     @property
     def digest(self) -> bytes:
-        """What is stored of it."""
+        """The stored digest."""
         return hashlib.sha256(self.who.encode()).digest()
 
 

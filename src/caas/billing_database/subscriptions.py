@@ -1,14 +1,11 @@
-"""Subscriptions (Diagram 6).
+"""Subscriptions (Diagram 6), and the payment methods that customers have used (decision 44).
 
-Rule a change must keep: a subscription changes only by a legal transition from the state that was
-read.
+A payment method is a gateway token, never a card. It is stored when funds were authorized with it,
+and the customer can choose it for a subscription.
 
-Payment methods that customers have used: gateway tokens, never cards (decision 44).
-
-A token is learnt when funds were authorized with it. The customer can choose it for a subscription.
-
-Rules a change must keep: tokens are never displayed, only when and for what they were used; a
-customer sees only their own.
+Rules a change must keep: a subscription changes only by a legal transition from the state that was
+read; tokens are never displayed, only when and for what they were used; a customer sees only their
+own.
 """
 
 from dataclasses import dataclass
@@ -47,8 +44,8 @@ update subscriptions set state = $3, event = $4, version = version + 1, transiti
        cancelled_at = coalesce(cancelled_at, case when $7::text is not null then db_now() end)
  where id = $1 and state = $2 returning *
 """
-# In time, and the first of its customer for this service in this vehicle: whoever withdraws again
-# and again would never pay.
+# In time, and the customer's first withdrawal from this service in this vehicle: repeated
+# withdrawals would make it free.
 MAY_WITHDRAW: Final = """
 select db_now() - s.created_at <= $2 * interval '1 second' and not exists (
          select from subscriptions o

@@ -1,13 +1,10 @@
-"""Markets and tax rates (decision 58, record 121).
+"""Markets and tax rates (decision 58, record 121), and the built-in ones (`markets.toml`).
+
+Only unknown markets, and goods without a rate, are added from the file.
 
 Rules a change must keep: a rate in force never changes; another one replaces it on a future date;
-every market that sells has a rate for each kind of goods from today on.
-
-Writes the built-in markets and tax rates (`markets.toml`) into the database.
-
-Only unknown markets and goods without a rate are added.
-
-Rule a change must keep: existing rows are never changed.
+every market that sells has a rate for each kind of goods from today on; loading the file never
+changes existing rows.
 """
 
 import tomllib

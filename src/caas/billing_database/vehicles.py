@@ -1,12 +1,9 @@
-"""Vehicles and their assignments.
+"""Vehicles, their assignments and holders, and the customers of a dealership.
 
 Rules a change must keep: a vehicle changes only from the expected state, and the database rejects
-illegal transitions; a vehicle has at most one active assignment; ended assignments are kept.
-
-Who holds a vehicle, and which customers a dealership knows.
-
-Rule a change must keep: each question is one database function, so that all callers get the same
-answer.
+illegal transitions; a vehicle has at most one active assignment, and ended ones are kept; who holds
+a vehicle and which customers a dealership may see is one database function each, so that all
+callers get the same answer.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,8 @@
-"""Running a command: errors, exit statuses, and shared options.
+"""What all commands share: errors, exit statuses, options, and shell completion.
 
 Rules a change must keep: an error is one sentence on stderr; stdout carries only the command's
-output; a traceback is printed only for an internal error.
-
-Completion scripts for bash, zsh and fish.
-
-Rule a change must keep: the script calls the program by the path that was typed, because `./caas`
-is not on PATH.
+output; a traceback is printed only for an internal error; a completion script (bash, zsh, fish)
+calls the program by the path that was typed, because `./caas` is not on PATH.
 """
 
 import asyncio

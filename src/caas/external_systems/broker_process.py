@@ -1,17 +1,16 @@
-"""Process and lock handling of the local MQTT broker.
+"""The local MQTT broker's process, lock files, accounts and access rules.
 
-Rules a change must keep: only a process whose command line names our configuration is terminated,
-because process ids are reused; the broker runs in its own session, so that Ctrl-C does not reach
-it; every wait has a limit.
+The broker stands for the IoT Gateway of Diagram 1 (decision 105). Only the platform publishes
+requests; a vehicle reads its own requests and publishes its own responses. The simulated vehicles
+share one gateway account that reads all requests and publishes all responses.
 
-Accounts and access control of the local MQTT broker (IoT Gateway, decision 105).
+Rules a change must keep:
 
-Only the platform publishes requests; a vehicle reads its own requests and publishes its own
-responses. The simulated vehicles share one gateway account that reads all requests and publishes
-all responses.
-
-Rules a change must keep: no anonymous access; files are readable by their owner only; a vehicle's
-account name is its VIN, which the %u of the pattern stands for.
+- Only a process whose command line names our configuration is terminated, because process ids are
+  reused. The broker runs in its own session, so that Ctrl-C does not reach it. Every wait has a
+  limit.
+- No anonymous access; files are readable by their owner only; a vehicle's account name is its VIN,
+  which the %u of the pattern stands for.
 """
 
 import asyncio

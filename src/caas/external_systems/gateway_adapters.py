@@ -1,14 +1,11 @@
-"""Payment gateway adapters by the name used in the setting CAAS_GATEWAY.
+"""Payment gateway adapters by their name in CAAS_GATEWAY, and declared capabilities (decision 1).
+
+Gateways that implement the seed's contract differ: some do not honour idempotency keys, some cannot
+look up by reference. The settings declare such differences; undeclared capabilities are as in the
+contract.
 
 Rules a change must keep: each adapter verifies its own webhooks; only adapters of a shared contract
-let settings declare capabilities.
-
-Capabilities of the contract gateway as declared in the settings (decision 1).
-
-Gateways that implement the contract differ: some do not honour idempotency keys, some cannot look
-up by reference. Undeclared capabilities are as in the contract.
-
-Rule a change must keep: an invalid declaration is an error, never the default.
+let settings declare capabilities; an invalid declaration is an error, never the default.
 """
 
 import re

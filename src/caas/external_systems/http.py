@@ -77,7 +77,7 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> str:
-        """Reject to be written anywhere by pickling."""
+        """Reject pickling, which would write the value."""
         raise TypeError("A secret cannot be pickled.")
 
 
@@ -89,8 +89,8 @@ class HttpLimits:
     connect_seconds: float = 3.0
     connections_max: int = 64
     answer_bytes_max: int = ANSWER_BYTES_MAX
-    # Shorter than the five seconds after which common servers hang up on an idle connection: a
-    # request written into a closing connection would end as unknown for nothing.
+    # Shorter than the five seconds after which common servers close an idle connection: a
+    # request written into a closing connection would needlessly end as unknown.
     idle_seconds_max: float = 4.0
 
     def __post_init__(self) -> None:
@@ -114,9 +114,9 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         look_up: LookUp | None = None,
     ) -> None:
-        """Name the external system and the headers it wants beside, or instead of, ours.
+        """Use these headers of the external system, in addition to or instead of ours.
 
-        `look_up` finds the addresses to connect to, and raises OSError where none may be.
+        `look_up` resolves the addresses to connect to, and raises OSError if none is allowed.
         """
         parts = urlsplit(checked_base_url(base_url))
         secure = parts.scheme == "https"
@@ -147,13 +147,13 @@ class HttpClient:
         return await self._exchanged(f"{method} {target}", body=body, key=key)
 
     async def download(self, target: str, path: Path) -> HttpAnswer:
-        """Write what is behind a target into a file, however large; each piece has its time limit.
+        """Download a target of any size into a file; each chunk has a time limit.
 
-        The body of an answer that is no success is in the answer, and the file is empty.
+        The body of an unsuccessful response is in the response, and the file is empty.
 
         Raises:
             NotSentError: no connection could be made.
-            OutcomeUnknownError: the file did not come whole.
+            OutcomeUnknownError: the file is incomplete.
             OSError: it could not be written.
         """
         with path.open("wb") as file:
@@ -237,7 +237,7 @@ class HttpClient:
         return None
 
     async def _opened(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        """Connect to the first address that answers, of those that were looked at if any were."""
+        """Connect to the first address that responds, of the resolved ones if there are any."""
         hosts = await self._look_up(self._host, self._port) if self._look_up else [self._host]
         for left, host in zip(range(len(hosts) - 1, -1, -1), hosts, strict=True):
             try:
@@ -260,7 +260,7 @@ class HttpClient:
         try:
             async with asyncio.timeout_at(started + self._limits.connect_seconds):
                 connection = await self._opened(loop)
-        except OSError as error:  # refused, DNS, TLS, and the time-out are all of this family
+        except OSError as error:  # refusals, DNS, TLS and time-outs are all of these types
             cause = type(error).__name__
             raise NotSentError(partner=self.partner, call=call, cause=cause) from error
         if not connection.open:
@@ -286,7 +286,7 @@ def checked_base_url(base_url: str) -> str:
 
 
 def standing_headers(api_key: Secret | None) -> dict[str, str]:
-    """Return the headers that every request to one external system carries."""
+    """Return the headers of every request to one external system."""
     headers = {
         "Accept": "application/json",
         "Accept-Encoding": "identity",
@@ -304,7 +304,7 @@ def media_type(content_type: str) -> str:
 
 
 def retry_after_seconds(retry_after: str | None, date: str | None) -> float | None:
-    """Return the wait that Retry-After asks; a date is taken against the answer's own Date."""
+    """Return the wait in Retry-After; a date is relative to the response's own Date."""
     if retry_after is None:
         return None
     if retry_after.isascii() and retry_after.isdigit():

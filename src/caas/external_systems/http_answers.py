@@ -25,8 +25,8 @@ EXCERPT_CHARS_MAX: Final = 200
 PROBLEM_CHARS_MAX: Final = 500
 OK_OR_CREATED: Final = frozenset({int(HTTPStatus.OK), int(HTTPStatus.CREATED)})
 
-# A 4xx that does not say the request was turned away: the time-out, the conflict of two equal
-# requests in flight, "too early". What the other attempt did is not known from these.
+# A 4xx that does not mean a rejected request: the time-out, the conflict of two equal
+# requests in flight, "too early". They do not show what the other attempt did.
 NOT_DEFINITE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 NO_LOOKUP: Final = frozenset({404, 405, 501})
 STILL_RUNNING_CODES: Final = frozenset(
@@ -65,7 +65,7 @@ class GatewayFailure(CaasError):  # noqa: N818 - the family's name; its members 
     http_status = 503
 
     def __init__(self, sentence: str, *, partner: str, call: str, **facts: object) -> None:
-        """Keep which external system failed, and at which call."""
+        """Store which external system failed, and at which call."""
         super().__init__(sentence, partner=partner, call=call, **facts)
         self.partner = partner
         self.call = call
@@ -78,7 +78,7 @@ class NotSentError(GatewayFailure):
     kind = GatewayErrorKind.NOT_SENT
 
     def __init__(self, *, partner: str, call: str, cause: str) -> None:
-        """Keep why no connection could be had."""
+        """Store why no connection was made."""
         sentence = (
             f"{partner} could not be reached for {call} ({cause}); nothing was sent. "
             f"Check its address and the network; the request is safe to send again."
@@ -101,7 +101,7 @@ class OutcomeUnknownError(GatewayFailure):
         status: int | None = None,
         detail: str = "",
     ) -> None:
-        """Keep the reason, the status when there was one, and the kind that Diagram 11 retries."""
+        """Store the reason, the status if there was one, and the kind that Diagram 11 retries."""
         sentence = (
             f"{partner} gave no usable answer to {call} ({reason}{f': {detail}' if detail else ''}"
             f"{f', status {status}' if status else ''}). Whether it was done is unknown: look it "
@@ -121,7 +121,7 @@ class TooManyRequestsError(GatewayFailure):
     kind = GatewayErrorKind.RATE_LIMITED
 
     def __init__(self, *, partner: str, call: str, retry_after_seconds: float | None) -> None:
-        """Keep how long the external system asks us to wait, when it says."""
+        """Store the wait that the external system asks for, if any."""
         wait = "later" if retry_after_seconds is None else f"in {retry_after_seconds:g} s"
         sentence = f"{partner} turned {call} away: too many requests. Send it again {wait}."
         super().__init__(
@@ -137,7 +137,7 @@ class RefusedByPartnerError(GatewayFailure):
     http_status = 502
 
     def __init__(self, *, partner: str, call: str, status: int, refusal: str, problem: str) -> None:
-        """Keep the status, the partner's stable code, and its sentence."""
+        """Store the status, the partner's stable code, and its sentence."""
         sentence = f"{partner} refused {call}: {refusal} (status {status}). {problem}".strip()
         super().__init__(
             sentence, partner=partner, call=call, status=status, refusal=refusal, problem=problem

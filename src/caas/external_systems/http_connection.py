@@ -1,11 +1,13 @@
-"""One kept-alive HTTP/1.1 connection: asyncio and httptools, with nothing between.
+"""One persistent HTTP/1.1 connection on asyncio and httptools.
 
-Seed: the gateway calls of every payment flow go over such connections.
+The gateway calls of every payment flow use such connections.
 
 Rules a change must keep:
-- A connection is used again only after a complete, well-framed answer to its own request. One that
-  was interrupted, or that speaks unasked, is dropped, so that no answer meets another's request.
-- Everything has a limit: seconds, bytes of head and of body.
+
+- A connection is reused only after a complete, well-framed response to its own request. One that
+  was interrupted or received unrequested data is dropped, so that no response is matched with
+  another request.
+- Seconds, header bytes and body bytes are limited.
 """
 
 import asyncio
@@ -23,17 +25,17 @@ RawAnswer = tuple[int, dict[bytes, bytes], bytes]
 
 
 class UnusableAnswer(Exception):  # noqa: N818 - `HttpClient` makes an error of it
-    """A connection brought no whole answer within the limits."""
+    """The connection delivered no complete response within the limits."""
 
     def __init__(self, reason: UnknownReason, detail: str = "") -> None:
-        """Keep what went wrong after the request was written."""
+        """Store what failed after the request was written."""
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
 
 
 class Connection(asyncio.Protocol):
-    """One connection with at most one request on it, and the answer as far as it has come."""
+    """A connection with at most one request in progress, and the response received so far."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, answer_bytes_max: int) -> None:
         """Wait for asyncio to connect it."""
@@ -55,13 +57,13 @@ class Connection(asyncio.Protocol):
     async def exchange(
         self, request: bytes, deadline: float, into: BinaryIO | None = None
     ) -> RawAnswer:
-        """Write one request and wait for its whole answer: status, headers, body.
+        """Write one request and wait for its complete response: status, headers, body.
 
         The body of a success goes into the file instead, when there is one; then the deadline is
         that of each piece, as far from the last one as it is from now.
 
         Raises:
-            UnusableAnswer: no whole answer came by the deadline, on the loop's clock.
+            UnusableAnswer: no complete response arrived by the deadline, on the loop's clock.
         """
         assert self._transport is not None
         assert self._waiter is None
@@ -83,7 +85,7 @@ class Connection(asyncio.Protocol):
             self._into = None
 
     def drop(self) -> None:
-        """Close at once, whatever is under way."""
+        """Close at once, also during a request."""
         if self._transport is not None:
             self._transport.abort()
         self._transport = None
@@ -98,16 +100,16 @@ class Connection(asyncio.Protocol):
         self._status = 0
         self._parser = httptools.HttpResponseParser(self)
 
-    # What asyncio tells.
+    # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note that it is open."""
+        """Store the open transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, unless nobody asked."""
+        """Feed the parser; drop the connection if no request is in progress."""
         if self._waiter is None or self._waiter.done():
-            self.drop()  # it speaks unasked
+            self.drop()  # unrequested data
             return
         if not self._status:
             self._head_bytes += len(data)
@@ -120,26 +122,26 @@ class Connection(asyncio.Protocol):
             self._fail(UnknownReason.OVERSIZED, "the head")
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """End the answer, or fail it: a cut is never an answer."""
+        """End the response, or fail it: an interrupted response is never complete."""
         self._transport = None
         self.reusable = False
         if self._ends_with_connection() and _error is None:
             self._finish()
         self._fail(UnknownReason.CUT)
 
-    # What httptools tells.
+    # Callbacks of httptools.
 
     def on_message_begin(self) -> None:
-        """Drop a connection that answers one request twice."""
+        """Drop a connection that sends two responses to one request."""
         if self._status:
             self.drop()  # a second answer to one request: whose is it?
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header, by its name in lower case."""
+        """Store a header by its lower-case name."""
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """Note the status; forget an informational answer."""
+        """Store the status; discard an informational response."""
         status = self._parser.get_status_code()
         if status < INFORMATIONAL_BELOW:
             self._headers = {}
@@ -147,7 +149,7 @@ class Connection(asyncio.Protocol):
             self._status = status
 
     def on_body(self, part: bytes) -> None:
-        """Keep a part of the body, up to the limit."""
+        """Store a part of the body, up to the limit."""
         if self._into is not None and self._status == HTTPStatus.OK:
             self._write(self._into, part)
             return
@@ -158,7 +160,7 @@ class Connection(asyncio.Protocol):
             self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        """Hand the whole answer over."""
+        """Deliver the complete response."""
         if not self._status:
             return  # an informational answer; the real one follows
         self.reusable = self.open and self._parser.should_keep_alive()

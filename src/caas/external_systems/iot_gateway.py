@@ -1,32 +1,31 @@
-"""The IoT gateway: how a command reaches a vehicle, and how its acknowledgement comes back.
+"""The IoT gateway: sends commands to vehicles and receives acknowledgements (Diagrams 4 and 8).
 
-Seed: "Send Activation Command" and "Activation Successful" of Diagram 4; arrows 2 and 3 of
-Diagram 8. `VehicleLink` is the port the OTA Activation Engine holds. `MqttVehicleLink` speaks to
-any MQTT 5 broker; `in_process_vehicle_link` is the same thing for a machine without one.
+"Send Activation Command" and "Activation Successful" of Diagram 4; arrows 2 and 3 of Diagram 8.
+`VehicleLink` is the port that the OTA Activation Engine uses. `MqttVehicleLink` is its adapter for
+any MQTT 5 broker, `in_process_vehicle_link` the one for a machine without a broker.
+`ObservedVehicleLink` counts commands by result and measures their round trips; it does not time an
+acknowledgement that another process received.
 
 What the broker guarantees, and what it does not:
-- The session (`clean_start` false, one client id per process) outlives a lost connection: an
-  acknowledgement that was not confirmed by us is delivered again when the same client id comes
-  back. MQTT delivers again only then, so a handler that fails is called again here.
-- Platform processes share the load with `$share/`. mosquitto goes on giving a dead member its share
-  until its session ends (with one of two dead, the other gets 10 of 20), and hands none of that
-  share to others: sessions are therefore short, and whoever finds a process gone ends that one's
-  session before it asks the vehicles again (decision 142). The database, not the broker, remembers
-  that a command is unanswered.
+
+- The session (`clean_start` false, one client id per process) outlives a lost connection. An
+  acknowledgement that we did not confirm is redelivered when the same client id reconnects, and
+  only then; a failing handler is therefore retried here.
+- Platform processes share the load with `$share/`. mosquitto keeps assigning a share to a dead
+  member until its session ends (with one of two dead, the other gets 10 of 20 messages) and does
+  not reassign it. Sessions are therefore short, and the process that detects a dead one ends its
+  session before it sends the unanswered commands again (decision 142). The database, not the
+  broker, records which commands are unanswered.
 - A broker drops a command at its deadline; mosquitto counts whole seconds and may be one late.
 - Acknowledgements of one command may be handled in any order, and twice.
 
 Rules a change must keep:
-- A message is confirmed to the broker only by the inbox, once it was handled.
-- No command leaves unsigned (decision 105).
-- No command is sent after its deadline, and the broker drops it then.
-- Nothing is resent here: the caller keeps the command and its deadline.
 
-The link to the vehicles with a counter: commands by what became of them, and their round trips.
-
-Rules a change must keep: whatever the link answers or fails with passes through unchanged; at most
-`COMMANDS_REMEMBERED_MAX` commands wait here for their answer. An answer that another process
-received is not timed.
+- A message is confirmed to the broker only by the inbox, after it was handled.
+- No command is sent unsigned (decision 105) or after its deadline; the broker drops it then.
+- Nothing is resent here: the caller stores the command and its deadline.
+- Observation changes no result and no error; at most `COMMANDS_REMEMBERED_MAX` commands wait for
+  their answer to be timed.
 """
 
 import asyncio
@@ -107,34 +106,34 @@ class CommandDeadlinePassedError(RefusedError):
 
 
 class VehicleLink(Protocol):
-    """The port to the vehicles; one adapter per way of reaching them."""
+    """The port to the vehicles; one adapter per transport."""
 
     async def start(
         self, on_acknowledgement: OnAcknowledgement, on_return: OnReturn | None = None
     ) -> None:
-        """Listen from now on; a way that is closed now is tried again without end.
+        """Start listening; a connection that fails is retried without limit.
 
-        `on_return` is called each time the way is open again after it was closed.
+        `on_return` is called each time the connection is restored.
         """
 
     async def send(self, command: VehicleCommand) -> None:
-        """Hand a command over, once.
+        """Send a command, once.
 
         Raises:
             VehicleLinkUnavailableError: it was not sent.
-            VehicleCommandUnconfirmedError: nobody knows whether it was sent.
-            CommandDeadlinePassedError: it came too late to be sent.
+            VehicleCommandUnconfirmedError: it is not known whether it was sent.
+            CommandDeadlinePassedError: its deadline has passed; it was not sent.
         """
 
     async def end_sessions_of(self, processes: Sequence[str]) -> None:
-        """End what dead processes, named `host:pid`, still receive in their names.
+        """End the broker sessions of dead processes, named `host:pid`.
 
         Raises:
             VehicleLinkUnavailableError: the broker cannot be reached.
         """
 
     async def close(self) -> None:
-        """Stop listening and leave in order."""
+        """Stop listening and disconnect."""
 
 
 def client_id_of(process: str) -> str:
@@ -146,7 +145,7 @@ def seconds_to_deadline(command: VehicleCommand, now: datetime) -> int:
     """Return how long the broker may keep the command, in whole seconds.
 
     Raises:
-        CommandDeadlinePassedError: not even a moment is left.
+        CommandDeadlinePassedError: no time is left.
     """
     seconds = math.ceil((command.deadline - now).total_seconds())
     if seconds <= 0:
@@ -168,7 +167,7 @@ class MqttVehicleLink:
         session_expiry_seconds: int = SESSION_EXPIRY_SECONDS,
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Keep where to connect; `client_id` is this process's own."""
+        """Store the broker's address; `client_id` is this process's own."""
         self._tls_context = tls_context
         self._address = BrokerAddress.from_url(url)
         self._session = MqttSession(
@@ -193,7 +192,7 @@ class MqttVehicleLink:
     async def start(
         self, on_acknowledgement: OnAcknowledgement, on_return: OnReturn | None = None
     ) -> None:
-        """Connect, or go on trying; returns after the first attempt."""
+        """Connect, retrying in the background; returns after the first attempt."""
         assert self._keeping is None
         self._on_return = on_return
         self._inbox = AcknowledgementInbox(on_acknowledgement, self._on_refused)
@@ -204,7 +203,7 @@ class MqttVehicleLink:
         """Publish the command; returns when the broker has it.
 
         Raises:
-            VehicleLinkUnavailableError: no broker, or nobody listens at the vehicles' end.
+            VehicleLinkUnavailableError: there is no broker, or no subscriber for this vehicle.
             VehicleCommandUnconfirmedError: the broker was lost before it confirmed.
             CommandDeadlinePassedError: the deadline has passed.
         """
@@ -227,7 +226,7 @@ class MqttVehicleLink:
             raise VehicleLinkUnavailableError("Nobody listens for this vehicle.", vin=command.vin)
 
     async def end_sessions_of(self, processes: Sequence[str]) -> None:
-        """End the sessions of dead processes: a broker gives them their share until then.
+        """End the sessions of dead processes: a broker assigns them their share until then.
 
         Raises:
             VehicleLinkUnavailableError: the broker cannot be reached.
@@ -246,7 +245,7 @@ class MqttVehicleLink:
             _log.info("vehicle_link.session_ended", client_id=client_id)
 
     async def close(self) -> None:
-        """Leave the broker; acknowledgements in hand are given up and will come again."""
+        """Disconnect; acknowledgements in progress are abandoned and will be redelivered."""
         if self._keeping is None or self._inbox is None:
             return
         ending = [task for task in (self._keeping, self._returning) if task is not None]
@@ -285,7 +284,7 @@ class MqttVehicleLink:
         _log.warning("vehicle_link.lost", reason=reason)
 
     def _report_reconnect(self) -> None:
-        """Say once that the broker is there again, beside the connection; not at the first time."""
+        """Report once, in the background, that the broker is back; not at the first connection."""
         reported = self._returning is None or self._returning.done()
         if self._was_away and self._on_return is not None and reported:
             self._was_away = False
@@ -309,7 +308,7 @@ class MqttVehicleLink:
 
 
 def _ignore(_connection: MqttConnection, _message: mqtt5.PublishPacket) -> None:
-    """Nothing is subscribed in a session that is being ended."""
+    """Do nothing: a session that is being ended has no subscriptions."""
 
 
 def _confirm(connection: MqttConnection, packet_id: int | None) -> None:
@@ -323,10 +322,10 @@ SENT: Final = "sent"
 
 
 class ObservedVehicleLink:
-    """A vehicle link whose commands are counted."""
+    """A vehicle link that counts its commands."""
 
     def __init__(self, link: VehicleLink) -> None:
-        """Send over this link."""
+        """Observe this link."""
         self._link = link
         self._sent_at: dict[str, float] = {}
         self.sent: dict[str, int] = {}
@@ -340,7 +339,7 @@ class ObservedVehicleLink:
     async def start(
         self, on_acknowledgement: OnAcknowledgement, on_return: OnReturn | None = None
     ) -> None:
-        """Listen from now on, and time what is heard."""
+        """Start listening, and measure the time until each acknowledgement."""
 
         async def applied(acknowledgement: Acknowledgement) -> None:
             sent_at = self._sent_at.get(acknowledgement.command_id)
@@ -352,7 +351,7 @@ class ObservedVehicleLink:
         await self._link.start(applied, on_return)
 
     async def send(self, command: VehicleCommand) -> None:
-        """Hand a command over, and count what became of it."""
+        """Send a command, and count its result."""
         result = SENT
         self._remember(command.command_id, time.monotonic())
         try:
@@ -364,11 +363,11 @@ class ObservedVehicleLink:
             self.sent[result] = self.sent.get(result, 0) + 1
 
     async def end_sessions_of(self, processes: Sequence[str]) -> None:
-        """End what dead processes still receive in their names."""
+        """End the broker sessions of dead processes."""
         await self._link.end_sessions_of(processes)
 
     async def close(self) -> None:
-        """Stop listening and leave in order."""
+        """Stop listening and disconnect."""
         await self._link.close()
 
     def _remember(self, command_id: str, at: float) -> None:

@@ -1,22 +1,24 @@
-"""The MQTT broker of a machine that has none: mosquitto as our own process.
+"""The MQTT broker of a single machine: mosquitto as a process of ours.
 
-Seed: the IoT Gateway of Diagram 1, so that a laptop speaks to its vehicles the way a cluster does.
-Operation at scale names a broker of its own by `CAAS_MQTT_URL` and never comes here.
+It is the IoT Gateway of Diagram 1 where no broker is configured, so that one machine uses the same
+protocol as a cluster. Where `CAAS_MQTT_URL` names a broker, this module is not used.
 
-The broker of a folder is shared: the first process that needs it starts it, later ones join, and
-the last one to leave stops it. When all of them were killed it stays, and the next one joins it.
+All processes of a data folder share its broker: the first one starts it, later ones join, and the
+last one to leave stops it. If all of them are killed, it keeps running and the next process joins
+it.
 
-Inside `data_dir/mosquitto`: `mosquitto.conf`, the accounts in `accounts.json`, what the broker
-reads of them in `passwords` and `access`, `mosquitto.log`, `broker.json` (address and process),
-the broker's stored sessions, lock files, and `program/` when it was fetched.
+`data_dir/mosquitto` contains `mosquitto.conf`, the accounts in `accounts.json`, the `passwords` and
+`access` files that the broker reads, `mosquitto.log`, `broker.json` (address and process), the
+broker's stored sessions, lock files, and `program/` if mosquitto was downloaded.
 
 Rules a change must keep:
-- It listens on 127.0.0.1 only, and only to the accounts kept in that folder (mode 0700), each of
-  which may say and hear what `broker_accounts` gives it.
-- Only a process whose command line names our own configuration is ever ended.
-- mosquitto started by root becomes the user `mosquitto` or `nobody`, who could not read our folder:
-  as root it is told to stay root. Only a container or a test machine runs this as root.
-- A broker that cannot be had is not an error: the caller goes on with the in-process link.
+
+- It listens on 127.0.0.1 only, and only for the accounts in that folder (mode 0700), with the
+  access that `broker_process` defines.
+- Only a process whose command line names our configuration is terminated.
+- Started by root, mosquitto would switch to a user who cannot read the folder; it is configured to
+  stay root. Only containers and test machines run it as root.
+- A missing broker is not an error: the caller uses the in-process link.
 """
 
 import asyncio
@@ -70,7 +72,7 @@ class PortInUseError(StartupError):
 
 
 class _Running(msgspec.Struct):
-    """What is known of the broker of a folder."""
+    """The stored facts about a folder's broker."""
 
     url: str
     pid: int
@@ -87,23 +89,23 @@ class LocalBroker:
 
     @property
     def port(self) -> int:
-        """Where it listens on 127.0.0.1."""
+        """The port on 127.0.0.1."""
         return BrokerAddress.from_url(self.url).port
 
     @property
     def fleet_url(self) -> str:
-        """The address for the telecom gateway of the simulated vehicles; it holds its password."""
+        """The address for the simulated vehicles' telecom gateway, including its password."""
         return _address(self.folder, FLEET, self.port)
 
     def lives(self) -> bool:
-        """Whether the broker's process is there, also when it is stopped or busy."""
+        """Whether the broker's process exists, even if stopped or busy."""
         return broker_process.is_ours(self.pid, self.folder)
 
     async def start_again(self) -> None:
-        """Start a broker that has died, on its port and its stored sessions.
+        """Restart a dead broker on its port with its stored sessions.
 
         Raises:
-            StartupError: it does not start; the sentence says why.
+            StartupError: it does not start.
         """
         again = await start_local_broker(self.folder.parent, port=self.port)
         if isinstance(again, NoBroker):
@@ -112,7 +114,7 @@ class LocalBroker:
         self.pid, self.users_lock, self.url = again.pid, again.users_lock, again.url
 
     async def stop(self) -> None:
-        """Leave the broker, and stop it when nobody else uses it; its sessions are stored."""
+        """Leave the broker, and stop it after its last user; its sessions are stored."""
         if self.users_lock < 0:
             return
         if broker_process.lock_now(self.users_lock, LOCK_EX):
@@ -125,10 +127,10 @@ class LocalBroker:
 async def start_local_broker(
     data_dir: Path, *, port: int = ANY_FREE_PORT, programs: Path | None = None
 ) -> LocalBroker | NoBroker:
-    """Join the folder's broker, or start it; a program is fetched into `programs` if need be.
+    """Join the folder's broker, or start it; a missing program is downloaded to `programs`.
 
     Raises:
-        PortInUseError: the port that was asked for is taken.
+        PortInUseError: the requested port is in use.
     """
     folder = (data_dir / "mosquitto").absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -151,11 +153,11 @@ async def start_local_broker(
 
 
 async def vehicle_account(data_dir: Path, vin: str) -> str:
-    """Give a vehicle an account at the folder's broker; return its address, with the password.
+    """Create a vehicle's account at the folder's broker; return its address with the password.
 
     Raises:
-        NoVehicleNameError: it is no VIN.
-        StartupError: no broker runs on this folder, or it does not take the account in.
+        NoVehicleNameError: it is not a VIN.
+        StartupError: no broker runs on this folder, or it does not accept the account.
     """
     folder = (data_dir / "mosquitto").absolute()
     running = _record(folder)
@@ -217,7 +219,7 @@ async def _started(folder: Path, port: int, program: Program | NoBroker) -> _Run
     url = _configure(folder, _free_port(port))
     running = await _launched(folder, url, program)
     if running is None and (folder / SESSIONS).exists():
-        # Sessions it cannot read: the Billing Database knows what is unanswered, and asks again.
+        # Unreadable sessions may go: unanswered commands are in the database and are sent again.
         (folder / SESSIONS).replace(folder / f"{SESSIONS}.unreadable")
         running = await _launched(folder, url, program)
     log = folder / "mosquitto.log"
@@ -241,7 +243,7 @@ async def _launched(folder: Path, url: str, program: Program) -> _Running | None
 
 
 def _configure(folder: Path, port: int) -> str:
-    """Write the configuration; return the platform's address, which holds its password."""
+    """Write the configuration; return the platform's address, including its password."""
     url, _ = (_address(folder, name, port) for name in (PLATFORM, FLEET))
     broker_process.write_for_mosquitto(folder)
     user = "root" if os.geteuid() == 0 else "nobody"  # Only root may change it: else no effect.
@@ -255,7 +257,7 @@ def _address(folder: Path, account: str, port: int) -> str:
 
 
 def _free_port(port: int) -> int:
-    """Return the port, or any free one; between here and the broker's own bind it may be taken.
+    """Return the port, or any free one; another program may take it before the broker does.
 
     Raises:
         PortInUseError: another program listens there.
@@ -271,7 +273,7 @@ def _free_port(port: int) -> int:
 
 
 async def _answers(url: str) -> bool:
-    """Return whether the broker lets us in with our password."""
+    """Return whether the broker accepts our password."""
     address = BrokerAddress.from_url(url)
     session = MqttSession(
         client_id=f"caas-probe-{secrets.token_hex(4)}", expiry_seconds=0, unhandled_max=1

@@ -1,16 +1,14 @@
-"""The local outbox: every message becomes one file that any mail program opens.
+"""The local outbox: writes each message as one .eml file, and reads the files again.
 
-Seed: the notifications of Diagrams 2, 3, 4 and 6, on a laptop without any account.
+The notifications of Diagrams 2, 3, 4 and 6 on a machine without a mail account.
 
 Rules a change must keep:
-- A file appears whole or not at all, and the same message twice is one file.
-- The outbox is bounded: the oldest messages make room.
-- Nothing of a message becomes part of a path or of a header without being made harmless.
 
-The letters of a local outbox, read again: what people would have got, where nobody sends mail.
-
-Rules a change must keep: a letter is read as its reader would get it, whole; only files that the
-outbox named are opened.
+- A file appears complete or not at all; the same message is always one file.
+- The outbox is bounded: the oldest messages are deleted.
+- Message content is sanitised before it becomes part of a path or a header.
+- A message is read in full, as its recipient would see it; only files that the outbox named are
+  opened.
 """
 
 import asyncio
@@ -39,10 +37,10 @@ _MEDIA_TYPE: Final = re.compile(r"([a-z]+)/([a-z0-9.+-]+)")
 
 
 class LocalOutbox:
-    """A folder with one .eml file for each message, the newest named last."""
+    """A folder with one .eml file per message; names sort by time."""
 
     def __init__(self, folder: Path, *, messages_max: int = MESSAGES_MAX) -> None:
-        """Write into this folder; it is made with the first message."""
+        """Write into this folder; it is created with the first message."""
         assert messages_max > 0
         self._folder = folder
         self._messages_max = messages_max
@@ -69,7 +67,7 @@ class LocalOutbox:
         await asyncio.to_thread(self._remove, message_ids)
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file stays open."""
 
     def _write(self, message: OutgoingMessage) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -96,7 +94,7 @@ class LocalOutbox:
                     (self._folder / file.name).unlink(missing_ok=True)
 
     def _make_space(self) -> None:
-        """Look through the folder only when it may be full, for it is long when it matters."""
+        """Delete the oldest messages; list the (possibly long) folder only when it may be full."""
         with self._one_at_a_time:
             if self._free_slots > 0:
                 self._free_slots -= 1
@@ -126,7 +124,7 @@ def _as_email(message: OutgoingMessage) -> EmailMessage:
     email["Subject"] = _in_one_line(message.subject)
     email["Date"] = message.written_at.astimezone(UTC)
     email["X-Message-Id"] = _in_one_line(message.id)
-    email.set_content(message.text, cte="8bit")  # a link stays whole for whoever reads the file
+    email.set_content(message.text, cte="8bit")  # keeps links on one line of the file
     for attachment in message.attachments:
         kind = _MEDIA_TYPE.fullmatch(attachment.media_type)
         maintype, subtype = kind.groups() if kind else ("application", "octet-stream")
@@ -145,7 +143,7 @@ NAME: Final = re.compile(r"\d{8}T\d{6}\.\d{6}-[A-Za-z0-9_-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message: when it was written, to whom, what it says, and which files came with it."""
+    """A message of the outbox: time, recipient, text and attachments."""
 
     name: str
     at: datetime
@@ -159,11 +157,11 @@ class OutboxLetters:
     """Reads the folder of an outbox."""
 
     def __init__(self, folder: Path) -> None:
-        """Read this folder; it need not be there yet."""
+        """Read this folder, which may not exist yet."""
         self._folder = folder
 
     async def newest(self, rows_max: int, *, before: str | None = None) -> list[Letter]:
-        """Return the newest letters, or those before the one of this name, newest first."""
+        """Return the newest messages, or those before the one of this name, newest first."""
         return await asyncio.to_thread(self._newest, rows_max, before)
 
     def _newest(self, rows_max: int, before: str | None) -> list[Letter]:
@@ -179,7 +177,7 @@ class OutboxLetters:
 
 
 def read_letter(path: Path) -> Letter:
-    """Return the letter in a file of an outbox."""
+    """Read the message in a file of an outbox."""
     message = message_from_bytes(path.read_bytes(), policy=policy.default)
     body = message.get_body(preferencelist=("plain",))
     return Letter(

@@ -1,12 +1,13 @@
-"""Finding mosquitto on this machine, or fetching it without asking anybody.
+"""Finds mosquitto on this machine, or downloads it without user interaction.
 
-Seed: the broker side of the IoT Gateway of Diagram 1, for a machine that has none.
+The broker of the IoT Gateway of Diagram 1.
 
 Rules a change must keep:
-- Nothing outside the given folder changes and no rights are needed: apt downloads the packages,
-  checked against the machine's own sources and keys, into our folder, and dpkg unpacks them there.
+
+- Nothing outside the given folder changes and no privileges are needed: apt downloads the packages
+  into our folder, verified with the machine's own sources and keys, and dpkg unpacks them there.
   Debian's package is never installed, so its system service on port 1883 never starts.
-- Each step has a time limit, and each failure is one sentence.
+- Each step has a time limit, and each failure is reported in one sentence.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A mosquitto that can be run, and what its process needs to find its libraries."""
+    """A runnable mosquitto, and the environment in which it finds its libraries."""
 
     path: Path
     environment: Mapping[str, str]
@@ -46,7 +47,7 @@ class NoBroker:
 
 
 async def find_or_fetch(folder: Path) -> Program | NoBroker:
-    """Return a mosquitto of this machine, one fetched before, or one fetched now."""
+    """Return an installed mosquitto, one downloaded earlier, or one downloaded now."""
     for candidate in (_installed(), _unpacked(folder)):
         if candidate is not None and await _runs(candidate):
             return candidate
@@ -75,7 +76,7 @@ async def _fetch(folder: Path) -> Program | NoBroker:
 
 
 async def _download(folder: Path) -> list[Path]:
-    """Download with the package lists the machine has, or with fresh ones of our own."""
+    """Download with the machine's package lists, or with new ones of our own."""
     for name in ("lists", "archives"):
         (folder / name / "partial").mkdir(parents=True, exist_ok=True)
     ours = [
@@ -87,7 +88,7 @@ async def _download(folder: Path) -> list[Path]:
     fetch = ("install", "--download-only", "--yes", "--no-install-recommends", "mosquitto")
     if not await _run("apt-get", *ours, *fetch, limit=DOWNLOAD_SECONDS_MAX):
         ours.append(f"-oDir::State::Lists={folder / 'lists'}")
-        # Its status is not asked: a hook of the machine may fail after the lists have come.
+        # Its status is ignored: a hook of the machine may fail after the lists were downloaded.
         await _run("apt-get", *ours, "update", limit=UPDATE_SECONDS_MAX)
         if not await _run("apt-get", *ours, *fetch, limit=DOWNLOAD_SECONDS_MAX):
             return []
@@ -109,7 +110,7 @@ def _unpacked(folder: Path) -> Program | None:
 
 
 async def _runs(program: Program) -> bool:
-    """Return whether it starts at all: a missing library shows here, not later."""
+    """Return whether it starts, to detect a missing library now."""
     process = await asyncio.create_subprocess_exec(
         str(program.path),
         "-h",
@@ -129,7 +130,7 @@ async def _runs(program: Program) -> bool:
 
 
 async def _run(*command: str, limit: float) -> bool:
-    """Run a command with our own environment (a proxy may be set there); tell if it succeeded."""
+    """Run a command with our environment (it may set a proxy); return whether it succeeded."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,17 +1,17 @@
-"""One MQTT 5 connection over the `mqtt5` codec: what the vehicle link needs of MQTT, and no more.
+"""One MQTT 5 connection: the part of the protocol that the vehicle link needs.
 
-Seed: the IoT Gateway of Diagram 4, which stands between the platform and its vehicles. The codec
-is a library; this file adds the socket. Measured against aiomqtt 2.5 (which drives paho), 64
-commands in flight with their answers through mosquitto on two cores: 20 000/s against 720/s, and
-33 against 430 microseconds of our CPU each. aiomqtt 2 also acknowledges a message before anybody
-handled it and has no public way not to.
+The transport of the IoT Gateway of Diagram 4. The `mqtt5` library is the codec; this file adds the
+socket. Measured against aiomqtt 2.5 (on paho) with 64 commands in flight and their answers through
+mosquitto on two cores: 20 000/s against 720/s, and 33 against 430 microseconds of CPU each. aiomqtt
+2 also acknowledges a message before it was handled, and offers no public way to change that.
 
 Rules a change must keep:
-- A message that came is acknowledged to the broker only by `acknowledge`, after it was handled.
+
+- A received message is acknowledged to the broker only by `acknowledge`, after it was handled.
 - A publish ends in one of three ways: confirmed, known not sent, or unconfirmed. Losing the
   connection never leaves a caller waiting.
-- Never more unconfirmed publishes than the broker allows; a silent broker is noticed.
-- Packets of one turn of the event loop leave in one write.
+- There are never more unconfirmed publishes than the broker allows; a silent broker is detected.
+- Packets of one turn of the event loop are sent in one write.
 """
 
 import asyncio
@@ -49,10 +49,10 @@ OnMessage = Callable[["MqttConnection", mqtt5.PublishPacket], None]
 
 
 class MqttConnection(asyncio.Protocol):
-    """One connection, from CONNECT until it is lost; it never reconnects by itself."""
+    """A connection from CONNECT until it is lost; it never reconnects."""
 
     def __init__(self, on_message: OnMessage) -> None:
-        """Tell `on_message` every message that comes, within the loop's turn it came in."""
+        """Pass every message to `on_message` in the turn of the loop in which it arrives."""
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._lost: asyncio.Future[str] = self._loop.create_future()
@@ -83,7 +83,7 @@ class MqttConnection(asyncio.Protocol):
             raise BrokerUnavailableError(f"The broker refused the subscription: {reason}.")
 
     async def publish(self, publication: Publication) -> bool:
-        """Publish with QoS 1 and wait for the broker; tell whether anybody is subscribed.
+        """Publish with QoS 1 and wait for the broker; return whether there is a subscriber.
 
         Raises:
             BrokerUnavailableError: the connection was lost before, or the broker refused.
@@ -109,17 +109,17 @@ class MqttConnection(asyncio.Protocol):
         return bool(answer.reason_code != _NOBODY_LISTENS)
 
     def acknowledge(self, packet_id: int) -> None:
-        """Tell the broker that a message was handled; it will not come again."""
+        """Confirm a handled message to the broker; it will not be redelivered."""
         if not self._lost.done():
             self._send(mqtt5.PubAckPacket(packet_id).write())
 
     async def wait_until_lost(self) -> str:
-        """Return why the connection is over, once it is."""
+        """Wait until the connection ends; return the reason."""
         await asyncio.wait((self._lost,))
         return self._lost.result()
 
     async def close(self) -> None:
-        """Leave in order; the broker keeps the session until it expires."""
+        """Disconnect; the broker keeps the session until it expires."""
         if not self._lost.done():
             self._send(mqtt5.DisconnectPacket().write())
             self._flush()
@@ -128,20 +128,20 @@ class MqttConnection(asyncio.Protocol):
         self.abort("we left")
 
     def abort(self, reason: str) -> None:
-        """Drop the connection without a word."""
+        """Drop the connection without DISCONNECT."""
         self._lose(reason)
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; uvloop's is no `asyncio.Transport` by inheritance."""
+        """Store the transport; uvloop's does not inherit from `asyncio.Transport`."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wake the calls that wait for the broker."""
+        """Fail the calls that wait for the broker."""
         self._lose(str(exc) if exc else "the connection was closed")
 
     def data_received(self, data: bytes) -> None:
-        """Take in every whole packet; keep the rest."""
+        """Handle every complete packet; buffer the rest."""
         self._applied = True
         received = self._unread + data if self._unread else data
         view, at = memoryview(received), 0
@@ -175,7 +175,7 @@ class MqttConnection(asyncio.Protocol):
                 pass
 
     async def introduce(self, address: BrokerAddress, session: MqttSession) -> None:
-        """Send CONNECT, resuming our session, and open the window the broker allows.
+        """Send CONNECT, resuming our session, and apply the broker's window.
 
         Raises:
             BrokerUnavailableError: the broker refused us, or did not answer.
@@ -278,4 +278,4 @@ def _settle(future: asyncio.Future[_Answer] | None, answer: _Answer) -> None:
 def _give_up(future: asyncio.Future[_Answer], reason: str) -> None:
     if not future.done():
         future.set_exception(UnconfirmedPublishError(reason=reason))
-        future.exception()  # Nobody need be waiting: that is no error of the loop's.
+        future.exception()  # Without a waiting caller, the loop must not report this as an error.

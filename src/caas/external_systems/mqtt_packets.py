@@ -1,9 +1,10 @@
-"""What we say to an MQTT 5 broker, and how it can fail: addresses, sessions, packets.
+"""MQTT 5 addresses, sessions and packets, and the errors of a broker connection.
 
-Seed: the IoT Gateway of Diagram 4. `mqtt_connection` sends these.
+For the IoT Gateway of Diagram 4; `mqtt_connection` sends the packets.
 
 Rules a change must keep:
-- A password never shows: neither in a repr nor in an error.
+
+- A password never appears in a repr or an error.
 - A session outlives its connection (`clean_start` false), except one that is to be ended; a message
   is never retained.
 - Pure: no socket, no clock.
@@ -37,7 +38,7 @@ class UnconfirmedPublishError(UnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """Where the broker listens, and as whom we come."""
+    """The broker's address and our login."""
 
     host: str
     port: int
@@ -50,7 +51,7 @@ class BrokerAddress:
         """Read `mqtt://user:password@host:port`, or `mqtts://` for TLS.
 
         Raises:
-            StartupError: the address is of neither form.
+            StartupError: the address has neither form.
         """
         parts = urlsplit(url)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
@@ -64,13 +65,13 @@ class BrokerAddress:
         )
 
     def __repr__(self) -> str:
-        """Show everything but the password."""
+        """Hide the password."""
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSession:
-    """Who we are to the broker, and how long it keeps our messages while we are away."""
+    """Our client id, and how long the broker keeps messages while we are disconnected."""
 
     client_id: str
     expiry_seconds: int
@@ -80,7 +81,7 @@ class MqttSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """A message to be published at least once, with the properties a command carries."""
+    """A message to publish at least once, with the properties of a command."""
 
     topic: str
     payload: bytes
@@ -90,7 +91,7 @@ class Publication:
 
 
 def connect_packet(address: BrokerAddress, session: MqttSession) -> bytes:
-    """Return CONNECT, which resumes our session unless it is to start clean."""
+    """Return CONNECT, which resumes our session unless a clean start is requested."""
     return mqtt5.ConnectPacket(
         session.client_id,
         username=address.username,

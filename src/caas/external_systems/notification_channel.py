@@ -1,12 +1,15 @@
-"""How a message leaves the platform: the port, with two adapters beside it.
+"""The port through which messages leave the platform.
 
-Seed: "Send Access Credentials", "Notify Failure", "Service Active Notification", "Invoice Sent",
-"Payment Failed Notification", "Alert Operations". `local_outbox` writes files one can read,
-`apprise_channel` reaches people.
+It carries "Send Access Credentials", "Notify Failure", "Service Active Notification", "Invoice
+Sent", "Payment Failed Notification" and "Alert Operations". Adapters: `local_outbox` writes files,
+`apprise_channel` sends mail, chat and SMS.
 
 Rules a change must keep:
-- `send` returns when the message is handed over and raises otherwise; it never drops one silently.
-- A message that is sent again keeps its id: at least once, and recognisable.
+
+- `send` returns when the message was handed over and raises otherwise; it never drops a message
+  silently.
+- A message that is sent again keeps its id: delivery is at least once, and repetitions are
+  recognisable.
 """
 
 from dataclasses import dataclass
@@ -45,20 +48,20 @@ class OutgoingMessage:
 
 
 class NotificationChannel(Protocol):
-    """One way to people."""
+    """A channel for messages."""
 
     async def send(self, message: OutgoingMessage) -> None:
-        """Hand a message over.
+        """Send a message.
 
         Raises:
-            MessageNotDeliveredError: it was not handed over; try again later.
+            MessageNotDeliveredError: it was not sent; retry later.
         """
         ...
 
     async def forget(self, message_ids: frozenset[str]) -> None:
-        """Remove what this machine still keeps of these messages."""
+        """Delete this machine's copies of these messages."""
         ...
 
     async def close(self) -> None:
-        """Let go of what is held open."""
+        """Release open resources."""
         ...

@@ -1,13 +1,15 @@
-"""What the Factory, Admin Registration and the Transport System have in common.
+"""Calls and webhooks common to the Factory, Admin Registration and the Transport System.
 
-Seed: Diagrams 2 and 3, the external systems of Order Management. Decisions 22 and 23 say what
-becomes of a refusal; F-R3 is the order that must not be placed twice.
+They are the external systems of Order Management (Diagrams 2 and 3). Decisions 22 and 23 define
+what follows from a refusal; F-R3 is the fault of an order placed twice.
 
 Rules a change must keep:
-- The key of a write is the order's id and the operation: the same order asks the same thing with
-  the same key for ever.
-- What a partner tells of another order or another vehicle than was asked is no answer.
-- A client never retries: the durable retries are jobs.
+
+- The key of a write is the order's id and the operation, so a repeated request always has the same
+  key.
+- A response about another order or vehicle than the requested one is not an answer: the outcome is
+  unknown.
+- A client never retries: durable retries are jobs.
 """
 
 from datetime import UTC, datetime
@@ -45,7 +47,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class PartnerAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a partner may repeat of our question, beside its own facts."""
+    """The fields of our request that a partner may repeat in its response."""
 
     reference: str | None = None
     vin: Vin | None = None
@@ -55,7 +57,7 @@ Answer = TypeVar("Answer", bound=PartnerAnswer)
 
 
 class LookupResult(msgspec.Struct, frozen=True):
-    """The answer of a lookup by reference, its records still undecoded."""
+    """The response to a lookup by reference, with undecoded records."""
 
     data: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=100)]
 
@@ -64,7 +66,7 @@ _FOUND_DECODER: Final = msgspec.json.Decoder(LookupResult)
 
 
 class PartnerEvent(msgspec.Struct, frozen=True):
-    """The body of a partner's webhook, its subject still undecoded."""
+    """The body of a partner's webhook, with an undecoded subject."""
 
     id: Id
     type: Annotated[str, msgspec.Meta(max_length=64)]
@@ -78,12 +80,12 @@ _EVENT_DECODER: Final = msgspec.json.Decoder(PartnerEvent)
 async def ask(
     http: HttpClient, target: str, body: dict[str, str], *, key: str, answer: type[Answer]
 ) -> Answer:
-    """Ask a partner once, and compare its answer with the question.
+    """Call a partner once, and compare its response with the request.
 
     Raises:
-        RefusedByPartnerError: it will not do it.
-        NotSentError: it was not reached.
-        OutcomeUnknownError: it may have done it; look it up, or ask again with the same key.
+        RefusedByPartnerError: the partner refuses.
+        NotSentError: the partner was not reached.
+        OutcomeUnknownError: it may have been done; look it up, or retry with the same key.
     """
     response = await http.send("POST", target, body=_ENCODER.encode(body), key=key)
     done = decoded(_checked(response), msgspec.json.Decoder(answer))
@@ -96,7 +98,7 @@ async def ask(
 async def look_up(
     http: HttpClient, target: str, reference: str, *, answer: type[Answer]
 ) -> tuple[Answer, ...]:
-    """Return what a partner has done under our reference: none is proof that it did nothing."""
+    """Return a partner's records under our reference; an empty result proves there are none."""
     response = await http.send("GET", f"{target}?reference={quote(reference, safe='')}")
     if response.status in NO_LOOKUP:
         raise no_lookup(response)
@@ -111,21 +113,21 @@ async def look_up(
 
 
 def read_event(body: bytes) -> PartnerEvent:
-    """Decode a partner's webhook, after its signature was verified.
+    """Decode a partner's webhook whose signature was verified.
 
     Raises:
-        msgspec.MsgspecError: it is not what was agreed; store it, park it, do not apply it.
+        msgspec.MsgspecError: it does not match the contract; store it, but do not apply it.
     """
     return _EVENT_DECODER.decode(body)
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return the same moment in UTC."""
+    """Convert to UTC."""
     return moment.astimezone(UTC)
 
 
 def _checked(response: HttpAnswer) -> HttpAnswer:
-    """Return the answer; 409 and 422 are the partner's refusal also without a code of its own."""
+    """Check the response; 409 and 422 are a refusal even without a code."""
     try:
         return checked(response, expected=OK_OR_CREATED)
     except OutcomeUnknownError as unknown:

@@ -1,11 +1,11 @@
-"""Engines that judge a report elsewhere than on the workbench: Spark Connect, by its address.
+"""Comparison engines other than the workbench: Spark Connect, by its address.
 
-One machine is enough for a long time; beyond it, `CAAS_ENGINE_URL` names a cluster that speaks
-Spark Connect. The relations lie as Parquet in the run's folder, which the cluster must see under
-the same path (a shared volume); the outcome comes back the same way.
+One machine suffices for a long time; beyond that, `CAAS_ENGINE_URL` names a Spark Connect cluster.
+Input relations and outcome are Parquet files in the run's folder, which the cluster must see under
+the same path (a shared volume).
 
-Rules a change must keep: every engine runs the same text and gives the same rows; the client of
-Spark is loaded only where an address is given.
+Rules a change must keep: every engine runs the same SQL text and returns the same rows; the Spark
+client is imported only where an address is configured.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ class ReconciliationEngine(Protocol):
 
     @property
     def name(self) -> str:
-        """What a run says it was judged by."""
+        """The engine's name, recorded with the run."""
         ...
 
     @property
     def file_format(self) -> str:
-        """In which format it reads the relations: csv or parquet."""
+        """The format of the relations it reads: csv or parquet."""
         ...
 
     async def classify(self, folder: Path, text: str) -> Path:
@@ -44,13 +44,13 @@ class NoSparkClientError(StartupError):
 
 
 class SparkEngine:
-    """Judges on a Spark cluster, over Spark Connect."""
+    """Classifies on a Spark cluster over Spark Connect."""
 
     name: Final = "spark"
     file_format: Final = "parquet"
 
     def __init__(self, url: str) -> None:
-        """Judge at this address, such as sc://host:15002."""
+        """Connect to this address, such as sc://host:15002."""
         self._url = url
         try:
             self._spark: Any = importlib.import_module(SPARK)

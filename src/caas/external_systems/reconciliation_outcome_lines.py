@@ -1,11 +1,11 @@
-"""The outcome on its way from the workbench to the Billing Database: a pipe, taken piece by piece.
+"""The reconciliation outcome, streamed in chunks from the workbench to the Billing Database.
 
-DuckDB writes the new lines in a thread of its own, as CSV in the order of their numbers, and all
-else behind them; so nothing of it waits on a disk, and a piece is written while the one before it
+DuckDB writes the new lines as CSV into a pipe in a thread of its own, ordered by line number, and
+everything else after them. No data waits on a disk, and a chunk is written while the previous one
 is stored.
 
-Rules a change must keep: whoever opened it closes it; a piece is whole, or it is an error; the
-digest is of every byte, so that the same outcome has the same.
+Rules a change must keep: the code that opens the stream closes it; a chunk is complete or an error;
+the digest covers every byte, so that equal outcomes have equal digests.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 AHEAD_BYTES: Final = 1 << 20
-"""As much is written ahead of who takes it, where the system lets a pipe hold so much."""
+"""Bytes that may be written ahead of the reader, if the system allows so large a pipe."""
 
 
 class OutcomeLines:
-    """The outcome as CSV; its methods block until the workbench has written so far."""
+    """The outcome as CSV; its methods block until the workbench has written the data."""
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection", queries: Sequence[str]) -> None:
-        """Begin to write what these queries give, one after the other."""
+        """Start writing the results of these queries, one after the other."""
         reading, writing = os.pipe()
         with contextlib.suppress(AttributeError, OSError):  # a smaller pipe will do
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, AHEAD_BYTES)
@@ -49,14 +49,14 @@ class OutcomeLines:
         return text
 
     def end(self) -> str:
-        """Read what was not taken; return the digest of the whole."""
+        """Read the remainder; return the digest of all bytes."""
         while piece := self._source.read(AHEAD_BYTES):
             self._digest.update(piece)
         self._written.result()
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        """Let go of it; a writer that is not done finds nobody who reads, and ends."""
+        """Close the pipe; an unfinished writer loses its reader and ends."""
         self._source.close()
         self._thread.shutdown()
 

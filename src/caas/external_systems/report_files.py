@@ -1,12 +1,12 @@
-"""Settlement reports as files: whose format it is, and whether it can be read at all.
+"""Settlement reports as files: recognises their format and checks that they are readable.
 
-The seed's `GET /settlements` gives the canonical CSV; Stripe's itemized reports and Adyen's
-settlement details report are known besides, and any other provider's by a mapping that is data
-(`report_mappings`). A format is recognised by its header and by nothing else (decision 33).
+The seed's `GET /settlements` returns the canonical CSV. Stripe's itemized reports and Adyen's
+settlement details report are built in; any other provider's format is a mapping
+(`report_mappings`). A format is recognised by its header only (decision 33).
 
-Rules a change must keep: a file is looked at once from end to end before a line of it is read; what
-is wrong is said with the line it is on, and nothing of such a file is applied; a format only says
-where the canonical columns are.
+Rules a change must keep: a file is scanned once in full before any line is read; an error names its
+line, and nothing of a faulty file is applied; a format only defines where the canonical columns
+are.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ NO_TRANSACTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ReportFormat:
-    """A format: the columns that tell it, and those it may lack; a mapping where it is data."""
+    """A format: its identifying columns, its optional ones, and its mapping if it is data."""
 
     name: str
     needed: frozenset[str]
@@ -58,7 +58,7 @@ class ReportFormat:
     mapping: ReportMapping | None = None
 
     def statement(self, columns: tuple[str, ...]) -> str:
-        """Return the statement that brings a file with these columns into the canonical ones."""
+        """Return the statement that converts a file with these columns to the canonical ones."""
         if self.mapping is not None:
             return self.mapping.statement()
         placed = {
@@ -68,14 +68,14 @@ class ReportFormat:
         return Template(statement(self.name)).substitute(placed)
 
     def read(self, columns: tuple[str, ...]) -> list[str]:
-        """Return which of these columns are read."""
+        """Return those of these columns that are read."""
         known = self.needed.union(*self.optional.values())
         return [column for column in columns if column in known]
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A file that can be read: its format, how it is written, its columns, and what it weighs."""
+    """A readable file: its format, encoding, columns, and size."""
 
     path: Path
     format: ReportFormat
@@ -141,13 +141,13 @@ FORMATS: Final = (CANONICAL, STRIPE, ADYEN)
 
 
 def statement(name: str) -> str:
-    """Return one of the statements that read reports."""
+    """Return a stored statement that reads reports."""
     folder = resources.files("caas.external_systems") / "report_formats"
     return (folder / f"{name}.sql").read_text("utf-8")
 
 
 def mapped(mappings: Mapping[str, ReportMapping]) -> tuple[ReportFormat, ...]:
-    """Return the formats that these mappings describe, the one with the most columns first."""
+    """Return the formats of these mappings, the one with the most columns first."""
     formats = [
         ReportFormat(
             name, mapping.needed, lines_have_ids=mapping.columns.line_id is not None,
@@ -159,12 +159,12 @@ def mapped(mappings: Mapping[str, ReportMapping]) -> tuple[ReportFormat, ...]:
 
 
 def examine(path: Path, folder: Path, formats: tuple[ReportFormat, ...] = ()) -> ReportFile:
-    """Look a file over: is it text, whole, and of a format that is known.
+    """Check that a file is text, complete, and of a known format.
 
-    A copy of what the reader does not take as it is goes into the folder.
+    A file that the reader cannot read directly is copied to the folder.
 
     Raises:
-        BadReportError: it is not; the sentence names the line where it can.
+        BadReportError: it is not; the message names the line where possible.
     """
     if not path.is_file():
         raise BadReportError(f"There is no file at {path}.")
@@ -182,7 +182,7 @@ def examine(path: Path, folder: Path, formats: tuple[ReportFormat, ...] = ()) ->
 
 
 def has_lines(path: Path) -> bool:
-    """Whether a file has any line after its header; one without a header has none."""
+    """Return whether a file has a line after its header; one without a header has none."""
     with path.open("rb") as file:
         file.readline(HEADER_BYTES_MAX)
         return bool(file.readline(HEADER_BYTES_MAX).strip())
@@ -199,10 +199,10 @@ def _is_utf_8(path: Path) -> bool:
 def _recognised(
     head: Head, formats: tuple[ReportFormat, ...]
 ) -> tuple[ReportFormat, tuple[str, ...], str, int]:
-    """Return the format of a header, its columns, what separates them, and which line it is.
+    """Return the format of a header, its columns, their separator, and its line number.
 
     Raises:
-        BadReportError: none is known.
+        BadReportError: the format is unknown.
     """
     for at in range(min(len(head.lines), HEADER_LINES_MAX)):
         for delimiter in DELIMITERS:
@@ -216,7 +216,7 @@ def _recognised(
 
 
 def _refuse_without(columns: tuple[str, ...], known: ReportFormat, at: int) -> None:
-    """Reject a report that looks like another one of its provider, and lists no transactions."""
+    """Reject a similar report of the same provider that lists no transactions."""
     if known is STRIPE and not {"created", "created_utc"} & set(columns):
         raise BadReportError(NO_TRANSACTIONS, line=at + 1)
 

@@ -1,11 +1,11 @@
-"""Formats of report files as data: which column of a provider's file is which of ours.
+"""Report file formats as data: maps a provider's columns to the canonical ones.
 
-A mapping says where the canonical columns are, how the provider writes amounts and times, and which
-of its words is which type of line. Redsys, PayPal and Mollie come with one; finance
-keeps others, or its own of the same name, in the Billing Database.
+A mapping defines the canonical columns, how the provider writes amounts and times, and the line
+type of each of its words. Mappings for Redsys, PayPal and Mollie are built in; finance stores
+others, or replacements of the same name, in the Billing Database.
 
-Rules a change must keep: a mapping is data and never SQL, every name and literal of it is quoted;
-what it cannot say is refused when it is kept, not when a file comes.
+Rules a change must keep: a mapping is data and never SQL, and every name and literal of it is
+quoted; an invalid mapping is rejected when it is stored, not when a file arrives.
 """
 
 import re
@@ -31,9 +31,9 @@ CONVERTED: Final = (
     "settlement", "refund", "refund_reversal", "chargeback", "chargeback_reversal",
     "settlement_failure",
 )  # fmt: skip
-"""What is three lines when it is paid out in another currency: itself, and the conversion."""
+"""Types that become three lines when paid out in another currency: with the conversion."""
 ABOUT_ANOTHER: Final = ("refund", "refund_reversal", "chargeback", "chargeback_reversal")
-"""What is about a transaction before it, which a format may name in a column of its own."""
+"""Types that concern an earlier transaction, which a format may name in its own column."""
 ANY_END: Final = "*"
 WITHOUT_GROSS: Final = ("fee", "cost", "tax", "invoice")
 LEFT_OUT: Final = "left out"
@@ -50,7 +50,7 @@ class MappingRefusedError(RefusedError):
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where our columns are in the provider's file; several are joined with a blank."""
+    """The provider's columns for each of ours; several are joined with a blank."""
 
     type: Column
     gross: Column
@@ -71,19 +71,19 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A provider's format.
 
-    `types` names each of the provider's words for a line, or its beginning (`T11*`); `others` is
-    what any other word is. `described` goes before them: a column, and what a row is whose column
-    begins with one of these words. `units` says whether amounts are written in major or minor
-    units. `debit` tells unsigned amounts apart: a column, and the word in it that makes an amount
-    negative. `keep` leaves out every row whose column does not begin with one of these words.
-    `fee_is_negative`: fees are written as what they do to the balance. `ragged`: some rows have
-    fewer columns than the header. `currency` is that of amounts that name none; an id of several
-    columns is for a provider without one: rows that say the same in all of them are numbered. A net
-    in another currency makes a row three lines: itself, and the conversion out of its currency and
-    into the other. `original_id` is where a refund or chargeback names the transaction it is about.
-    `counted` begins the rows that say in their second column how many rows there are. `totals`
-    begins those that say in the columns after theirs a currency, and what amounts add, what they
-    take away, what fees add and what they take away. `last` begins the row that ends a file.
+    `types` maps each of the provider's words for a line, or its beginning (`T11*`), to a line type;
+    `others` is the type of any other word. `described` takes precedence: a column, and the type of
+    a row whose column begins with one of these words. `units`: amounts are in major or minor units.
+    `debit` defines the sign of unsigned amounts: a column, and its word that makes an amount
+    negative. `keep` omits every row whose column does not begin with one of these words.
+    `fee_is_negative`: fees have the sign of their effect on the balance. `ragged`: some rows have
+    fewer columns than the header. `currency` is that of amounts without one. An id of several
+    columns is for a provider without ids: rows that are equal in all of them are numbered. A net in
+    another currency makes a row three lines: itself, and the conversion out of its currency and
+    into the other. `original_id` is the column in which a refund or chargeback names its original
+    transaction. `counted` begins the rows whose second column is the number of rows. `totals`
+    begins those whose next columns are a currency, the sums that amounts add and take away, and the
+    sums that fees add and take away. `last` begins the row that ends a file.
     """
 
     columns: Columns
@@ -114,7 +114,7 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def needed(self) -> frozenset[str]:
-        """Return every column that is read: a file that has them all is of this format."""
+        """Return every column that is read: a file with all of them has this format."""
         named = msgspec.structs.asdict(self.columns).values()
         columns = {name for column in named for name in column or ()}
         columns |= {self.debit[0]} if self.debit else set()
@@ -124,15 +124,15 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return frozenset(columns)
 
     def statement(self) -> str:
-        """Return the statement that brings a file of this format into the canonical columns."""
+        """Return the statement that converts a file of this format to the canonical columns."""
         return _statement(self)
 
 
 def read_mapping(text: bytes | str) -> ReportMapping:
-    """Read a mapping, and refuse what it cannot mean.
+    """Decode and validate a mapping.
 
     Raises:
-        MappingRefusedError: the sentence says what of it is wrong.
+        MappingRefusedError: it is invalid; the message names the fault.
     """
     try:
         mapping = msgspec.json.decode(text, type=ReportMapping)
@@ -143,7 +143,7 @@ def read_mapping(text: bytes | str) -> ReportMapping:
 
 
 def shipped() -> dict[str, ReportMapping]:
-    """Return the mappings that come with the platform, by name."""
+    """Return the built-in mappings by name."""
     folder = resources.files("caas.external_systems") / "report_formats"
     return {name: read_mapping((folder / f"{name}.json").read_bytes()) for name in SHIPPED}
 
@@ -226,7 +226,7 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
 
 
 def _amounts_of(mapping: ReportMapping) -> str:
-    """Return the rows with their types, amounts, currencies and times."""
+    """Return the query of rows with their types, amounts, currencies and times."""
     columns = mapping.columns
     currency = (
         f"upper({_text(columns.currency)})"
@@ -254,7 +254,7 @@ def _amounts_of(mapping: ReportMapping) -> str:
 
 
 def _dated(mapping: ReportMapping) -> str:
-    """Return the day a row is of, in the zone of the format; an instant is of the market's day."""
+    """Return a row's day in the format's time zone; an instant belongs to the market's day."""
     if "%z" in mapping.time_format:
         return "null::date"
     return f"cast(timezone({literal(mapping.zone)}, timezone('UTC', booked)) as date)"
@@ -319,7 +319,7 @@ def _amount(
 
 
 def _transaction_id(columns: Columns) -> str:
-    """Return a row's transaction; what takes back or gives back has that of what it is about."""
+    """Return a row's transaction; a refund or chargeback has that of its original."""
     own = _identifier(columns.transaction_id)
     if columns.original_id is None:
         return own
@@ -331,9 +331,10 @@ def _transaction_id(columns: Columns) -> str:
 
 
 def _line_id(columns: Columns) -> str:
-    """Return the provider's id, or one of all columns that tell rows apart, and a number.
+    """Return the provider's id, or one built from all identifying columns and a number.
 
-    It has no digit but those of the first column: no run of them may look like a card number.
+    It has only the digits of the first column, because a run of digits could look like a card
+    number.
     """
     if columns.line_id is None or len(columns.line_id) == 1:
         return _identifier(columns.line_id)

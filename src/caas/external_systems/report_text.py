@@ -1,8 +1,8 @@
-"""How a file is written: its encoding, its separator, its line ends; and a copy that can be read.
+"""Text files of unknown origin: detects encoding, separator and line ends, and converts them.
 
-Rules a change must keep: a file is looked at in pieces of a fixed size and never held; what is
-wrong is said by its name (encoding, separator, line ends) and with its line; a copy is only made of
-what the reader does not take as it is.
+Rules a change must keep: a file is read in chunks of a fixed size and never held in memory; an
+error names the problem (encoding, separator, line ends) and its line; only files that the reader
+cannot read directly are copied.
 """
 
 import codecs
@@ -42,21 +42,21 @@ class BadReportError(RefusedError):
     code = "bad_report"
 
     def __init__(self, sentence: str, *, line: int | None = None) -> None:
-        """Return what is wrong, and on which line when it is on one."""
+        """Store the fault and its line, if it has one."""
         where = f"Line {line}: " if line is not None else ""
         super().__init__(f"{where}{sentence} Nothing was applied.", line=line)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first lines of a file, and how they are written."""
+    """The first lines of a file, and its encoding."""
 
     lines: tuple[str, ...]
     encoding: str
     returns_only: bool
 
     def columns(self, line: int, delimiter: str) -> tuple[str, ...]:
-        """Return the columns that a line names."""
+        """Return the columns of a header line."""
         try:
             named = next(csv.reader([self.lines[line]], delimiter=delimiter), [])
         except csv.Error as error:
@@ -69,15 +69,15 @@ class Head:
 
     @property
     def delimiter(self) -> str:
-        """Return what most likely separates the columns of the first line."""
+        """Return the most likely separator of the first line."""
         return max(DELIMITERS, key=self.lines[0].count) if self.lines else ","
 
 
 def read_head(path: Path) -> Head:
-    """Look at the beginning of a file.
+    """Read the beginning of a file.
 
     Raises:
-        BadReportError: it is empty, no text, or has no line end where every header has one.
+        BadReportError: it is empty, not text, or has no line end where a header would end.
     """
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES_MAX)
@@ -103,7 +103,7 @@ def read_head(path: Path) -> Head:
 
 
 def walk(path: Path, encoding: str, *, returns_only: bool) -> tuple[int, str]:
-    """Count the lines and digest the bytes, refusing what is no text of this encoding."""
+    """Count the lines and digest the bytes; reject bytes that are invalid in this encoding."""
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder(encoding)()
     end = RETURN if returns_only else LINE_FEED
@@ -117,7 +117,7 @@ def walk(path: Path, encoding: str, *, returns_only: bool) -> tuple[int, str]:
 
 
 def readable_copy(path: Path, copy: Path, encoding: str) -> Path:
-    """Write a file as UTF-8 with line feeds, and return where."""
+    """Copy a file as UTF-8 with line feeds; return the copy's path."""
     with (
         path.open(encoding=encoding, newline=None) as source,
         copy.open("w", encoding=UTF_8, newline="\n") as target,
@@ -128,17 +128,17 @@ def readable_copy(path: Path, copy: Path, encoding: str) -> Path:
 
 
 def quoted(name: str) -> str:
-    """Return a column's name as SQL writes it, whatever a file calls it."""
+    """Quote any column name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """Return a text as SQL writes it."""
+    """Quote a text for SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def _is_utf_16(head: bytes) -> bool:
-    """Return whether every other byte of a beginning is zero, as Western text in UTF-16 has it."""
+    """Return whether every other byte is zero, as in Western text in UTF-16."""
     sample = head[: len(head) // 2 * 2][:ENCODING_SAMPLE_BYTES]
     halves = (sample[::2], sample[1::2])
     return len(sample) > 1 and any(not any(it) for it in halves) and any(sample)

@@ -1,12 +1,13 @@
-"""The adapter that speaks the seed's own gateway contract over HTTP.
+"""The payment gateway adapter for the seed's own contract over HTTP.
 
-Seed: "External Payment Gateway API": its five calls, with capture and lookup (decision 1).
+"External Payment Gateway API": its five calls, with capture and lookup (decision 1).
 
 Rules a change must keep:
-- No answer is believed before it was compared with the question: id, reference, amount, currency.
-  A difference is `OutcomeUnknownError` with reason mismatch, never a success and never a decline.
-- A 402 is a decline only if it carries our transaction, failed, with a decline code.
-- A 404 is absence only in the gateway's own words (a problem with a code of absence).
+
+- Every response is compared with its request: id, reference, amount, currency. A difference is
+  `OutcomeUnknownError` with reason mismatch, never a success and never a decline.
+- A 402 is a decline only if it contains our transaction, failed, with a decline code.
+- A 404 proves absence only as a problem with an absence code.
 - A 409 with a code that is not in the table is unknown: it may mean that the first of two equal
   requests is still running.
 """
@@ -82,18 +83,18 @@ CAPTURED: Final = frozenset(
 
 
 class SeedContractGateway:
-    """A payment gateway reached over the seed's contract."""
+    """A payment gateway that implements the seed's contract."""
 
     name = "seed-contract"
 
     def __init__(self, http: HttpClient, *, capabilities: Capabilities = CAPABILITIES) -> None:
-        """Speak over a client that carries the address and the key."""
+        """Use this HTTP client, which has the address and the key."""
         self.capabilities = capabilities
         self._http = http
         self._encoder = msgspec.json.Encoder()
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
-        """Ask for the funds; a decline is a transaction with status failed."""
+        """Request the funds; a decline is a transaction with status failed."""
         answer = await self._post("/transactions", wire.transaction_body(request), key=key)
         _raise_refusal(answer, expected=ANSWERS_OF_INITIATE)
         transaction = decoded(answer, wire.TRANSACTION_DECODER).as_transaction()
@@ -107,7 +108,7 @@ class SeedContractGateway:
         return _agreed(answer, transaction, different)
 
     async def find(self, transaction_id: str) -> GatewayTransaction | None:
-        """Return the transaction as it stands, or None on the gateway's word that there is none."""
+        """Return the transaction, or None if the gateway states that there is none."""
         answer = await self._http.send("GET", _path(transaction_id))
         try:
             _raise_refusal(answer, expected=ONLY_OK)
@@ -119,7 +120,7 @@ class SeedContractGateway:
         return _agreed(answer, transaction, _other_id(transaction.id, transaction_id))
 
     async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
-        """Return each transaction of our reference: none is proof of absence, two are a case."""
+        """Return the transactions of our reference: none proves absence, two need a case."""
         target = f"/transactions?reference={quote(reference, safe='')}"
         answer = await self._http.send("GET", target)
         _raise_refusal(answer, expected=ONLY_OK)
@@ -128,7 +129,7 @@ class SeedContractGateway:
         return _agreed(answer, tuple(it.as_transaction() for it in found), different)
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
-        """Commit the charge; the answer shows exactly this amount captured."""
+        """Capture the charge; the response shows exactly this amount captured."""
         assert amount > 0, "nothing is captured by a capture of zero"
         body = wire.CaptureBody(amount)
         answer = await self._post(_path(transaction_id, "capture"), body, key=key)
@@ -141,7 +142,7 @@ class SeedContractGateway:
         return _agreed(answer, transaction, different)
 
     async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
-        """Give the held funds back before capture."""
+        """Release the held funds before capture."""
         answer = await self._post(
             _path(transaction_id, "void"), wire.WireVoidRequest(reason), key=key
         )
@@ -153,7 +154,7 @@ class SeedContractGateway:
     async def refund(
         self, transaction_id: str, amount: int, reason: str, *, key: str
     ) -> GatewayRefund:
-        """Give captured money back, whole or in part."""
+        """Refund captured money in full or in part."""
         assert amount > 0, "nothing is given back by a refund of zero"
         answer = await self._post(
             _path(transaction_id, "refund"), wire.WireRefundRequest(amount, reason), key=key
@@ -169,7 +170,7 @@ class SeedContractGateway:
         """Return every refund of a transaction.
 
         Raises:
-            RefusedByPartnerError: it has no such lookup, which nobody asks of it.
+            RefusedByPartnerError: the gateway has no such lookup; it must not be called.
         """
         answer = await self._http.send("GET", _path(transaction_id, "refunds"))
         if answer.status in NO_LOOKUP:
@@ -191,10 +192,10 @@ class SeedContractGateway:
         return _agreed(answer, page, different)
 
     async def settlement_file(self, day: date, path: Path) -> None:
-        """Say that reports come in pages here."""
+        """Do nothing: this gateway's reports come in pages."""
 
     def read_event(self, body: bytes) -> GatewayEvent:
-        """Decode a webhook's body, after its signature was verified."""
+        """Decode the body of a webhook whose signature was verified."""
         return wire.read_event(body)
 
     async def close(self) -> None:
@@ -217,7 +218,7 @@ def _path(transaction_id: str, operation: str = "") -> str:
 
 
 def _raise_refusal(answer: HttpAnswer, *, expected: frozenset[int] = OK_OR_CREATED) -> None:
-    """Raise what the status says; a 409 becomes its typed refusal, or unknown."""
+    """Raise the error of the status; a 409 becomes its typed refusal, or unknown."""
     try:
         checked(answer, expected=expected)
     except RefusedByPartnerError as refusal:
@@ -246,7 +247,7 @@ def _other_id(reported: str, asked: str) -> list[str]:
 
 
 def _decline_contradictions(answer: HttpAnswer, transaction: GatewayTransaction) -> list[str]:
-    """Return what keeps this from being a decline: a 402, status failed and a code together."""
+    """Return what contradicts a decline, which needs a 402, status failed and a code."""
     declined = transaction.status is TransactionStatus.FAILED
     if declined != (answer.status == HTTPStatus.PAYMENT_REQUIRED):
         return [f"status {transaction.status} in an answer of {answer.status}"]

@@ -1,12 +1,13 @@
-"""The seed gateway contract on the wire: strict structs, and their way into the port's types.
+"""The seed gateway contract's wire format: strict structs, converted to the port's types.
 
-Seed: "External Payment Gateway API", the settlement report and the settlement webhook.
+"External Payment Gateway API", the settlement report and the settlement webhook.
 
 Rules a change must keep:
+
 - Decoding is validation: a field that is absent, of another type or out of range fails the whole
-  object, except that one bad settlement line fails itself only (decision 33).
+  object; a bad settlement line fails only itself (decision 33).
 - Amounts fit a bigint, ids fit a URL path, decline codes fit a log line.
-- Unknown fields are allowed (the gateway may grow); unknown statuses and types are not.
+- Unknown fields are allowed (the contract may grow); unknown statuses and types are not.
 """
 
 import re
@@ -38,7 +39,7 @@ LINES_PER_PAGE_MAX: Final = 5_000
 QUARANTINED_CHARS_MAX: Final = 500
 
 # \Z, not $: a trailing line feed must not pass into a path or a log line.
-# A gateway's own alphabet: whatever can be seen; in a path it is percent-encoded.
+# A gateway's ids: any visible characters; percent-encoded in a path.
 Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][!-~]{0,199}\Z")]
 Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}\Z")]
 Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
@@ -84,7 +85,7 @@ class WireRefundRequest(msgspec.Struct, frozen=True):
 
 
 class TransactionAnswer(msgspec.Struct, frozen=True):
-    """A transaction as the gateway writes it."""
+    """A transaction in the gateway's wire format."""
 
     id: Id
     reference: Id
@@ -101,7 +102,7 @@ class TransactionAnswer(msgspec.Struct, frozen=True):
     payment_method: str | None = None
 
     def __post_init__(self) -> None:
-        """Reject amounts that cannot be of one transaction, and statuses without their field."""
+        """Reject inconsistent amounts, and statuses without their field."""
         if not self.refunded_amount <= self.captured_amount <= self.amount:
             raise ValueError("amounts contradict each other")
         if self.settled_amount > self.amount:
@@ -134,7 +135,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
 
 
 def _token(payment_method: str | None) -> str | None:
-    """Return a token of the gateway; what could be a card instead is as if it were not told."""
+    """Return a token of the gateway; None for one that could be a card number."""
     if payment_method is None or contains_card_number(payment_method):
         return None
     return payment_method if _TOKEN.fullmatch(payment_method) else None
@@ -152,13 +153,13 @@ _NOTHING_CAPTURED: Final = frozenset(
 
 
 class TransactionList(msgspec.Struct, frozen=True):
-    """The answer of a lookup by reference."""
+    """The response to a lookup by reference."""
 
     data: Annotated[list[TransactionAnswer], msgspec.Meta(max_length=100)]
 
 
 class WireRefund(msgspec.Struct, frozen=True):
-    """A refund as the gateway writes it."""
+    """A refund in the gateway's wire format."""
 
     id: Id
     transaction_id: Id
@@ -178,13 +179,13 @@ class WireRefund(msgspec.Struct, frozen=True):
 
 
 class WireRefunds(msgspec.Struct, frozen=True):
-    """The answer of a lookup of a transaction's refunds."""
+    """The response to a lookup of a transaction's refunds."""
 
     data: Annotated[list[WireRefund], msgspec.Meta(max_length=1_000)]
 
 
 class WireDispute(msgspec.Struct, frozen=True):
-    """A dispute as the gateway writes it."""
+    """A dispute in the gateway's wire format."""
 
     id: Id
     transaction_id: Id
@@ -194,7 +195,7 @@ class WireDispute(msgspec.Struct, frozen=True):
     reference: Text | None = None
 
     def as_dispute(self, status: str) -> GatewayDispute:
-        """Return the port's value; how far it has come is said by the event's type."""
+        """Return the port's value; the event's type gives its state."""
         return GatewayDispute(
             id=self.id,
             transaction_id=self.transaction_id,
@@ -207,7 +208,7 @@ class WireDispute(msgspec.Struct, frozen=True):
 
 
 class SettlementLineAnswer(msgspec.Struct, frozen=True):
-    """A settlement line as the gateway writes it."""
+    """A settlement line in the gateway's wire format."""
 
     line_no: Positive
     batch_id: Id
@@ -244,7 +245,7 @@ class SettlementLineAnswer(msgspec.Struct, frozen=True):
 
 
 class SettlementPageAnswer(msgspec.Struct, frozen=True):
-    """A page of a settlement report as the gateway writes it, its lines still undecoded."""
+    """A page of a settlement report in the gateway's wire format, with undecoded lines."""
 
     report_id: Id
     date: date
@@ -272,7 +273,7 @@ class SettlementPageAnswer(msgspec.Struct, frozen=True):
 
 
 class EventBody(msgspec.Struct, frozen=True):
-    """The body of a webhook, its subject still undecoded."""
+    """The body of a webhook, with an undecoded subject."""
 
     id: Id
     type: Annotated[str, msgspec.Meta(pattern=r"\A[a-z_]{1,32}\.[a-z_]{1,32}\Z")]
@@ -291,7 +292,7 @@ _EVENT_DECODER: Final = msgspec.json.Decoder(EventBody)
 
 
 def transaction_body(request: TransactionRequest) -> TransactionBody:
-    """Return the wire form of what we ask."""
+    """Return the wire format of an initiate request."""
     return TransactionBody(
         reference=request.reference,
         amount=request.amount,
@@ -305,10 +306,10 @@ def transaction_body(request: TransactionRequest) -> TransactionBody:
 
 
 def read_event(body: bytes) -> GatewayEvent:
-    """Decode a webhook's body, after its signature was verified.
+    """Decode the body of a webhook whose signature was verified.
 
     Raises:
-        msgspec.MsgspecError: it is not what the contract says; store it, park it, do not apply it.
+        msgspec.MsgspecError: it does not match the contract; store it, but do not apply it.
     """
     event = _EVENT_DECODER.decode(body)
     return GatewayEvent(
@@ -317,7 +318,7 @@ def read_event(body: bytes) -> GatewayEvent:
 
 
 def in_utc(moment: datetime | None) -> datetime | None:
-    """Return the same moment in UTC."""
+    """Convert to UTC."""
     return None if moment is None else moment.astimezone(UTC)
 
 

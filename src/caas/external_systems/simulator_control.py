@@ -1,10 +1,9 @@
-"""The control planes of the simulators: how `caas up` lets the simulated world go on, or go wrong.
+"""Clients of the simulators' control planes: let `caas up` advance or disturb the simulation.
 
-Nothing in operation stands here: a platform with real partners has no such client.
+A platform with real partners has no such client.
 
-Rules a change must keep: only what stands in `FAULTS`, `CALLS`, `WAYS` and `MANNERS` can be
-scripted from here, so that a page sends no body of its own making; a simulator that is away is
-told as away.
+Rules a change must keep: only entries of `FAULTS`, `CALLS`, `WAYS` and `MANNERS` can be scripted,
+so that a page sends no body of its own; an unavailable simulator is reported as unavailable.
 """
 
 import re
@@ -81,7 +80,7 @@ class SimulatorAwayError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What the partners have to do yet: cars to build and to deliver, each the newest first."""
+    """The partners' open work: cars to build and to deliver, newest first."""
 
     orders: list[dict[str, Any]] = field(default_factory=list)
     deliveries: list[dict[str, Any]] = field(default_factory=list)
@@ -89,7 +88,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCar:
-    """A car, how it behaves, and what is really on in it."""
+    """A car, its behaviour, and the services that are really active in it."""
 
     vin: str
     behaviour: str
@@ -99,7 +98,7 @@ class SimulatedCar:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedFault:
-    """A fault as a simulator has it; `times` None until it is deleted."""
+    """A scripted fault; `times` None: until it is deleted."""
 
     match: dict[str, Any]
     action: dict[str, Any]
@@ -107,16 +106,16 @@ class ScriptedFault:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has acted as often as it was to."""
+        """Whether its number of times is used up."""
         times = self.match.get("times")
         return times is not None and self.acted >= times
 
 
 class SimulatorControl:
-    """The strings of the simulated world."""
+    """Controls the simulators."""
 
     def __init__(self, controls: Mapping[str, str]) -> None:
-        """Speak to the simulators at these addresses, by their names."""
+        """Use the simulators at these addresses, by name."""
         self._clients = {
             name: HttpClient(url, partner=f"The simulator '{name}'")
             for name, url in controls.items()
@@ -124,11 +123,11 @@ class SimulatorControl:
 
     @property
     def names(self) -> list[str]:
-        """Which simulators there are."""
+        """The names of the simulators."""
         return list(self._clients)
 
     async def faults(self, name: str) -> list[ScriptedFault] | None:
-        """Return the faults that are scripted, None when the simulator is away."""
+        """Return the scripted faults; None if the simulator is unavailable."""
         try:
             reported = await self._asked(name, "GET", "faults")
         except (SimulatorAwayError, NoSuchFaultError):
@@ -139,10 +138,10 @@ class SimulatorControl:
         ]
 
     async def script(self, name: str, fault: str, *, times: int | None) -> None:
-        """Script a fault of the list.
+        """Script a listed fault.
 
         Raises:
-            NoSuchFaultError: the list has none of this name for this simulator.
+            NoSuchFaultError: this simulator has no fault of this name.
         """
         scripted = FAULTS.get(name, {}).get(fault)
         if scripted is None:
@@ -157,10 +156,10 @@ class SimulatorControl:
         await self._asked(name, "DELETE", "faults")
 
     async def fail_next_call(self, call: str, way: str) -> None:
-        """Let the next call of this kind to the gateway go wrong in this way.
+        """Make the next call of this kind to the gateway fail in this way.
 
         Raises:
-            NoSuchFaultError: there is no such call, or no such way.
+            NoSuchFaultError: the call or the kind of failure is unknown.
         """
         if call not in CALLS or way not in WAYS:
             raise NoSuchFaultError(call=call, way=way)
@@ -168,7 +167,7 @@ class SimulatorControl:
         await self._asked("gateway", "POST", "faults", {"match": match, "action": WAYS[way]})
 
     async def cars(self) -> list[SimulatedCar] | None:
-        """Return the newest cars, the newest first; None when there is no fleet to be asked."""
+        """Return the newest cars, newest first; None if no fleet is available."""
         try:
             reported = await self._asked("vehicles", "GET", f"fleet?latest={CARS_SHOWN_MAX}")
         except (SimulatorAwayError, NoSuchFaultError):
@@ -179,10 +178,10 @@ class SimulatorControl:
         ]
 
     async def manner(self, vin: str, behaviour: str) -> None:
-        """Return how a car behaves from now on; one that wakes by it takes what waits.
+        """Set a car's behaviour; a car that wakes handles its waiting commands.
 
         Raises:
-            NoSuchFaultError: there is no such car, or no such behaviour.
+            NoSuchFaultError: the car or the behaviour is unknown.
         """
         if behaviour not in MANNERS:
             raise NoSuchFaultError(vin=vin, behaviour=behaviour)
@@ -192,7 +191,7 @@ class SimulatorControl:
         )
 
     async def waiting(self) -> Waiting | None:
-        """Return what the partners have to do yet; None when they cannot be asked."""
+        """Return the partners' open work; None if they are unavailable."""
         try:
             reported = await self._asked("partners", "GET", "waiting")
         except (SimulatorAwayError, NoSuchFaultError):
@@ -200,28 +199,28 @@ class SimulatorControl:
         return Waiting(reported["orders"], reported["deliveries"])
 
     async def finish(self, factory_order: str) -> str:
-        """Let the factory finish a car now; return its VIN."""
+        """Make the factory finish a car now; return its VIN."""
         reported = await self._asked("partners", "POST", f"ready/{_id(factory_order)}", {})
         return str(reported["vin"])
 
     async def deliver(self, delivery: str) -> str:
-        """Let the transport arrive with a car now; return its VIN."""
+        """Make the transport deliver a car now; return its VIN."""
         reported = await self._asked("partners", "POST", f"completed/{_id(delivery)}", {})
         return str(reported["vin"])
 
     async def settle(self) -> tuple[int, int]:
-        """Let the bank answer for everything that waits for it; return settlements and refunds."""
+        """Make the bank answer all pending requests; return the settlements and refunds."""
         reported = await self._asked("gateway", "POST", "settle", {})
         return reported["settlements"], reported["refunds"]
 
     async def advance(self, until: datetime) -> None:
-        """Let time pass for gateway, bank and partners, where it is not so late yet."""
+        """Advance the clocks of gateway, bank and partners that are behind this time."""
         for name in self._clients:
-            if name != "vehicles":  # Cars go by the machine's clock, as their broker does.
+            if name != "vehicles":  # Cars use the machine's clock, as their broker does.
                 await self._asked(name, "POST", "advance", {"until": until.isoformat()})
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         for client in self._clients.values():
             await client.close()
 

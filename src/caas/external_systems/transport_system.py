@@ -1,10 +1,7 @@
-"""Transport System: the delivery of a registered vehicle, and the word that it has arrived.
+"""Client of the Transport System: "Schedule Delivery" and delivery notices (Diagram 3).
 
-Seed: "Schedule Delivery" of Diagram 3.
-
-Rules a change must keep:
-- One order is delivered once: the key is the order's id and the operation.
-- A failure never touches the payment: it stays, and the delivery is tried durably (decision 23).
+Rules a change must keep: one delivery per order, keyed by order id and operation; a failure never
+affects the payment: scheduling is retried by a job (decision 23).
 """
 
 from dataclasses import dataclass
@@ -21,7 +18,7 @@ DELIVERY_COMPLETED = "delivery.completed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRequest:
-    """The vehicle to be brought, and where to."""
+    """The vehicle to deliver, and its destination."""
 
     order_id: str
     vin: str
@@ -30,7 +27,7 @@ class DeliveryRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledDelivery:
-    """The transport's own id of the delivery, and when it is to be."""
+    """The transport's id of the delivery, and its date."""
 
     delivery_id: str
     scheduled_for: datetime
@@ -38,7 +35,7 @@ class ScheduledDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryCompleted:
-    """The transport's word that a vehicle is with its customer."""
+    """The transport's notice that a vehicle was delivered to its customer."""
 
     event_id: str
     occurred_at: datetime
@@ -64,14 +61,14 @@ class _CompletedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransportSystem:
-    """The transport that brings vehicles to their customers."""
+    """The transport that delivers vehicles to their customers."""
 
     def __init__(self, http: HttpClient) -> None:
-        """Speak over a client that carries the address."""
+        """Use this HTTP client."""
         self._http = http
 
     async def schedule_delivery(self, request: DeliveryRequest) -> ScheduledDelivery:
-        """Have a vehicle brought.
+        """Schedule a delivery.
 
         Raises:
             GatewayFailure: refused, not sent, or unknown.
@@ -89,22 +86,22 @@ class TransportSystem:
         return reported.as_delivery()
 
     async def find_deliveries(self, order_id: str) -> tuple[ScheduledDelivery, ...]:
-        """Return the deliveries of an order: none is proof that none was scheduled."""
+        """Return the deliveries of an order; an empty result proves that there is none."""
         found = await order_partner.look_up(
             self._http, "/deliveries", order_id, answer=_DeliveryAnswer
         )
         return tuple(it.as_delivery() for it in found)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._http.close()
 
 
 def read_delivery_completed(body: bytes) -> DeliveryCompleted:
-    """Decode the transport's webhook, after its signature was verified.
+    """Decode a transport webhook whose signature was verified.
 
     Raises:
-        msgspec.MsgspecError: it is not what was agreed; store it, park it, do not apply it.
+        msgspec.MsgspecError: it does not match the contract; store it, but do not apply it.
     """
     event = order_partner.read_event(body)
     if event.type != DELIVERY_COMPLETED:

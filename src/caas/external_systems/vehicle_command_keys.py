@@ -1,9 +1,9 @@
 """The keys with which the platform signs its commands to vehicles (Diagram 8, decision 105).
 
-The first key signs; every key is published, so that vehicles know the next one before it signs and
-still believe the last one while its commands are on their way.
+The first key signs. All keys are published, so that vehicles have the next one before it signs, and
+still accept the previous one while its commands are in transit.
 
-Rules a change must keep: a private key leaves this module in no form; the id of a key follows from
+Rules a change must keep: a private key never leaves this module; the id of a key is derived from
 its public half alone.
 """
 
@@ -35,7 +35,7 @@ class VehicleCommandKeyError(StartupError):
 
 @dataclass(frozen=True, slots=True)
 class PublicCommandKey:
-    """The half of a command key that vehicles are given; `public_key` is base64."""
+    """The public half of a command key, for vehicles; `public_key` is base64."""
 
     key_id: str
     public_key: str
@@ -43,20 +43,20 @@ class PublicCommandKey:
 
 @dataclass(frozen=True, slots=True)
 class CommandSignature:
-    """A signature in base64, and the id of the key that made it."""
+    """A signature in base64, and the id of its key."""
 
     signature: str
     key_id: str
 
 
 class VehicleCommandKeys:
-    """Signs commands with the first of its keys and tells the public halves of all."""
+    """Signs commands with the first of its keys, and publishes the public halves of all."""
 
     def __init__(self, private_keys: Sequence[bytes]) -> None:
-        """Keep Ed25519 private keys of 32 bytes, the one that signs first.
+        """Use these Ed25519 private keys of 32 bytes; the first one signs.
 
         Raises:
-            VehicleCommandKeyError: there is none, too many, one of another length, or one twice.
+            VehicleCommandKeyError: there are none, too many, or duplicates, or a length is wrong.
         """
         usable = all(len(key) == PRIVATE_KEY_BYTES for key in private_keys)
         distinct = len(set(private_keys)) == len(private_keys)
@@ -68,7 +68,7 @@ class VehicleCommandKeys:
 
     @property
     def known_to_vehicles(self) -> dict[str, bytes]:
-        """The public keys by their ids, as a vehicle keeps them."""
+        """The public keys by their ids, as a vehicle stores them."""
         return {key.key_id: base64.b64decode(key.public_key) for key in self.public}
 
     @classmethod
@@ -76,7 +76,7 @@ class VehicleCommandKeys:
         """Read base64 keys separated by commas.
 
         Raises:
-            VehicleCommandKeyError: one cannot be used; the sentence repeats none.
+            VehicleCommandKeyError: a key is invalid; the message repeats none.
         """
         try:
             keys = [base64.b64decode(part.strip(), validate=True) for part in text.split(",")]

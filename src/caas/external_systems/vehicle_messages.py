@@ -1,16 +1,17 @@
-"""What the platform and a vehicle say to each other, and how it looks on the wire.
+"""Messages between the platform and vehicles, and their wire format (Diagrams 4 and 8).
 
-Seed: "Send Activation Command" and "Configuration Applied" of Diagram 4, arrows 2 and 3 of
-Diagram 8. The platform signs its commands (decision 105); the vehicle signs its acknowledgement,
-which is the delivery evidence of decision 15.
+"Send Activation Command" and "Configuration Applied" of Diagram 4, arrows 2 and 3 of Diagram 8. The
+platform signs its commands (decision 105); the vehicle signs its acknowledgement, which is the
+delivery evidence of decision 15.
 
 Rules a change must keep:
-- Topics and payloads are public; fields may be added, never renamed or given another meaning.
-- Whose acknowledgement it is comes from the topic, because a broker can guard a topic and nobody
-  can guard a payload. What the payload says of the command must agree with the topic.
-- What was signed is checked as the text that came; nothing is parsed and written anew before the
-  check. No signed field may hold the separator, or two meanings would share one signature.
-- `status_reason` is not signed: it is shown to people, never acted on.
+
+- Topics and payloads are public; fields may be added, never renamed or redefined.
+- The topic identifies the vehicle that acknowledges, because a broker controls access to topics but
+  not to payloads. The command in the payload must match the topic.
+- Signatures are verified over the text as received; nothing is parsed and rewritten before. No
+  signed field may contain the separator, because two meanings would then share one signature.
+- `status_reason` is not signed: it is displayed, never acted on.
 - Pure: no connection, no clock.
 """
 
@@ -49,7 +50,7 @@ class UnaddressableCommandError(RefusedError):
 
 
 class Unusable(StrEnum):
-    """As what a message on a response topic is counted that is no acknowledgement."""
+    """Counters of messages on response topics that are not acknowledgements."""
 
     TOPIC = "its topic is no vehicle's response topic"
     SIZE = "it is too large"
@@ -64,13 +65,13 @@ class MalformedAcknowledgementError(RefusedError):
     code = "malformed_acknowledgement"
 
     def __init__(self, sentence: str, reason: Unusable = Unusable.FORM) -> None:
-        """Keep the sentence, and as what it is counted."""
+        """Store the message, and the reason for counting."""
         super().__init__(sentence)
         self.reason = reason
 
 
 class AcknowledgementStatus(StrEnum):
-    """How far the vehicle got with a command."""
+    """A vehicle's progress with a command."""
 
     IN_PROGRESS = "IN_PROGRESS"
     SUCCEEDED = "SUCCEEDED"
@@ -80,7 +81,7 @@ class AcknowledgementStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VehicleCommand:
-    """What one vehicle is told to do, once, and until when it is worth doing."""
+    """A command to one vehicle, applied once, with its deadline."""
 
     command_id: str
     vin: str
@@ -92,7 +93,7 @@ class VehicleCommand:
     deadline: datetime
 
     def __post_init__(self) -> None:
-        """Reject what could not be addressed, or signed without a second meaning."""
+        """Reject values that are invalid in a topic, or ambiguous when signed."""
         for field in ("command_id", "vin", "payment_id", "service"):
             if not _NAME.fullmatch(getattr(self, field)):
                 sentence = f"The {field} of a vehicle command may hold letters, digits and ._:~-"
@@ -101,7 +102,7 @@ class VehicleCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """What a vehicle says of a command; `at_text` is the instant as it was signed."""
+    """A vehicle's answer to a command; `at_text` is the instant as it was signed."""
 
     vin: str
     command_id: str
@@ -117,7 +118,7 @@ class Acknowledgement:
 
     @property
     def signed_text(self) -> str:
-        """The text under the signature."""
+        """The text that the vehicle signed."""
         return SignedMessage(
             vin=self.vin, command_id=self.command_id, epoch=self.epoch, payment_id=self.payment_id,
             service=self.service, action=self.action, status=self.status, at=self.at_text,
@@ -125,7 +126,7 @@ class Acknowledgement:
 
 
 class _Request(msgspec.Struct, frozen=True):
-    """The payload of a request, as it stands on the wire."""
+    """The wire format of a request."""
 
     command_id: str
     epoch: int
@@ -144,7 +145,7 @@ _Epoch = Annotated[int, msgspec.Meta(ge=0, le=EPOCH_MAX)]
 
 
 class _Response(msgspec.Struct, frozen=True):
-    """The payload of a response, as it stands on the wire."""
+    """The wire format of a response."""
 
     command_id: str
     epoch: _Epoch
@@ -162,17 +163,17 @@ _REQUESTS: Final = msgspec.json.Encoder()
 
 
 def request_topic(vin: str, command_id: str) -> str:
-    """Where a vehicle listens for this command."""
+    """Return the topic on which the vehicle receives this command."""
     return f"{TOPIC_ROOT}/{vin}/commands/{command_id}/request"
 
 
 def response_topic(vin: str, command_id: str) -> str:
-    """Where the vehicle answers this command."""
+    """Return the topic on which the vehicle answers this command."""
     return f"{TOPIC_ROOT}/{vin}/commands/{command_id}/response"
 
 
 def encode_command(command: VehicleCommand, keys: VehicleCommandKeys) -> bytes:
-    """Return the payload of the request, signed; what is signed of an instant is the text sent."""
+    """Return the signed payload of the request; instants are signed as the text that is sent."""
     deadline = _text(command.deadline)
     valid_until = None if command.valid_until is None else _text(command.valid_until)
     signed = keys.sign(
@@ -195,11 +196,11 @@ def encode_command(command: VehicleCommand, keys: VehicleCommandKeys) -> bytes:
 
 
 def decode_acknowledgement(topic: str, payload: bytes) -> Acknowledgement:
-    """Return what a vehicle said; the signature is not checked yet.
+    """Decode an acknowledgement; its signature is not verified yet.
 
     Raises:
-        MalformedAcknowledgementError: it is too large, not of the agreed form, or its topic and
-            its payload name different commands.
+        MalformedAcknowledgementError: it is too large or malformed, or its topic and its payload
+            name different commands.
     """
     address = _RESPONSE_TOPIC.fullmatch(topic)
     if address is None:
@@ -232,13 +233,13 @@ def decode_acknowledgement(topic: str, payload: bytes) -> Acknowledgement:
 
 
 def vehicle_of(topic: str) -> str:
-    """Return the VIN in a response topic, nothing if it is none."""
+    """Return the VIN in a response topic; empty for another topic."""
     address = _RESPONSE_TOPIC.fullmatch(topic)
     return address["vin"] if address else ""
 
 
 def verify_signature(acknowledgement: Acknowledgement, public_key: bytes) -> bool:
-    """Return whether the vehicle that owns this key signed the acknowledgement."""
+    """Return whether the vehicle with this public key signed the acknowledgement."""
     return signed_with(
         public_key, signature=acknowledgement.signature, text=acknowledgement.signed_text
     )

@@ -1,23 +1,21 @@
-"""Webhook signatures (Standard Webhooks): who really sent these bytes, and when.
+"""Webhook security: signatures (Standard Webhooks), and public addresses for outgoing calls.
 
-Seed: the settlement webhook of Diagram 4; decision 31. The gateway, the factory and the transport
-system all sign alike.
+The gateway (the settlement webhook of Diagram 4), the factory and the transport system use the same
+signature scheme (decision 31). Callers can name an address that we call. Restricting it to the
+public internet keeps them from reaching, through us, this machine, its private network or a cloud's
+metadata service.
 
 Rules a change must keep:
-- The signature is over the bytes as they came, never over a body decoded and written again.
-- What is signed is compared as text, in constant time: no other spelling of a timestamp or of a
-  base64 string passes (the standardwebhooks package lets both pass, and reads its own clock; it is
-  the referee of the tests).
-- A timestamp is refused on both sides of the window. Within it, the store refuses repetition.
+
+- The signature covers the bytes as received, never a body that was decoded and rewritten.
+- Signed values are compared as text, in constant time: no other spelling of a timestamp or base64
+  string is accepted. (The standardwebhooks package accepts both and reads its own clock; the tests
+  compare against it.)
+- A timestamp outside the window is rejected on both sides. Within it, the store rejects
+  repetitions.
 - No error repeats a signature or a secret.
-
-Which machines an address that a caller named may lead to: those of the public internet.
-
-Whoever names an address that we call would otherwise reach, through us, what stands beside us: the
-machine itself, the private network, the metadata service of a cloud.
-
-Rules a change must keep: a name is looked up for every connection, and the connection is made to an
-address that was looked at; one address of a name that is not public refuses the name.
+- A host name is resolved for every connection, and the connection is made to a checked address; one
+  address that is not public rejects the name.
 """
 
 import asyncio
@@ -39,11 +37,11 @@ WEBHOOK_BODY_BYTES_MAX: Final = 256 * 1024
 TOLERANCE_SECONDS: Final = 300
 SECRETS_MAX: Final = 4
 SIGNATURES_MAX: Final = 8
-# 24 to 64 bytes is what the standard asks of a secret.
+# The standard requires secrets of 24 to 64 bytes.
 SECRET_BYTES_MIN: Final = 24
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every secret begins with
 
-# No full stop in an id: it separates the signed parts, and must not let one pass for another.
+# No full stop in an id: it separates the signed parts, and would make them ambiguous.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TIMESTAMP: Final = re.compile(r"[1-9][0-9]{0,11}")
 
@@ -83,14 +81,14 @@ class WebhookSignatureError(WebhookRefusedError):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedWebhook:
-    """The signed facts beside the body: the message's id, and when it was signed."""
+    """The signed values other than the body: the message's id and the time of signing."""
 
     id: str
     signed_at: datetime
 
 
 class Verifier(Protocol):
-    """Whatever shows who sent a webhook; `signed_headers` are those it looks at."""
+    """Verifies a webhook's sender; `signed_headers` are the headers it reads."""
 
     @property
     def signed_headers(self) -> Sequence[str]:
@@ -98,10 +96,10 @@ class Verifier(Protocol):
         ...
 
     def verify(self, body: bytes, headers: Mapping[str, str], *, now: datetime) -> VerifiedWebhook:
-        """Return what is signed beside the body.
+        """Verify a webhook; return the signed values other than the body.
 
         Raises:
-            WebhookRefusedError: it is not shown to be theirs, or not of now.
+            WebhookRefusedError: its sender or its time is not proven.
         """
         ...
 
@@ -112,10 +110,10 @@ class WebhookVerifier:
     signed_headers = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
     def __init__(self, secrets: Sequence[Secret]) -> None:
-        """Hold one secret, or several while they are being rotated.
+        """Use one secret, or several during a rotation.
 
         Raises:
-            StartupError: there is none, there are too many, or one is not a webhook secret.
+            StartupError: there are none or too many, or one is not a webhook secret.
         """
         if not 0 < len(secrets) <= SECRETS_MAX:
             raise StartupError(
@@ -125,10 +123,10 @@ class WebhookVerifier:
         self._keys = tuple(_key(secret) for secret in secrets)
 
     def verify(self, body: bytes, headers: Mapping[str, str], *, now: datetime) -> VerifiedWebhook:
-        """Return what is signed beside the body; header names are in lower case.
+        """Verify a webhook; return its signed values. Header names are in lower case.
 
         Raises:
-            WebhookRefusedError: it is not shown to be theirs, or not of now.
+            WebhookRefusedError: its sender or its time is not proven.
         """
         if len(body) > WEBHOOK_BODY_BYTES_MAX:
             raise WebhookBodyTooLargeError
@@ -155,7 +153,7 @@ class WebhookVerifier:
 
 
 def sign(secret: Secret, *, event_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the three headers with which a partner, or a test, sends these bytes."""
+    """Return the three signature headers for these bytes."""
     assert _ID.fullmatch(event_id), "an event id is letters, digits, _ and -"
     timestamp = str(int(at.timestamp()))
     signature = _signature(_key(secret), _signed_bytes(event_id, timestamp, body))
@@ -188,7 +186,7 @@ def _key(secret: Secret) -> bytes:
 
 
 LOCAL_SUFFIXES: Final = (".internal", ".local", ".localhost", ".home.arpa", ".onion")
-"""Names that belong to no public machine, whether they can be looked up or not."""
+"""Suffixes of names that never belong to a public machine."""
 
 
 class AddressNotPublicError(OSError):
@@ -196,7 +194,7 @@ class AddressNotPublicError(OSError):
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Return whether an address, and one that it carries inside, is of the public internet."""
+    """Return whether an address, and one embedded in it, is on the public internet."""
     if isinstance(address, IPv6Address):
         carried = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()))
         if not all(it is None or is_public(it) for it in carried):
@@ -209,18 +207,18 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Return whether a name is of this network by its form: one word, or a suffix kept for that."""
+    """Return whether a name is local by its form: one label, or a reserved suffix."""
     name = host.lower().rstrip(".")
     literal = ":" in name or name.replace(".", "").isdigit()
     return not literal and ("." not in name or name.endswith(LOCAL_SUFFIXES))
 
 
 async def checked_addresses(host: str, port: int, *, loopback_allowed: bool) -> list[str]:
-    """Look a name up, and return its addresses: public ones, or loopback where it is allowed.
+    """Resolve a name; return its addresses: public ones, or loopback if allowed.
 
     Raises:
         AddressNotPublicError: one of them is neither.
-        OSError: the name is not known.
+        OSError: the name is unknown.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

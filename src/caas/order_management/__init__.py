@@ -1,12 +1,12 @@
 """The Order Management Subsystem (Diagrams 1, 2 and 3): customers, vehicles, orders, partners.
 
-The arrows that end at Order Management are functions of its parts, one module each. Those a payment
-causes run in the payment's own transaction (`within`); those a partner causes are asked at once
-and, when that fails, durably later.
+Each arrow that ends at Order Management is a function of one of its modules. Those caused by a
+payment run in the payment's transaction (`within`). Partners are called immediately and, if that
+fails, again in a job.
 
-Rules a change must keep: one vehicle, one owner, refused by the database itself (decision 20); only
-a decline or desistimiento takes a vehicle from a customer (decision 19); nothing here moves a
-payment, that money goes back is a job for the layer above.
+Rules a change must keep: a vehicle has at most one owner, enforced by the database (decision 20);
+only a decline or desistimiento takes a vehicle from a customer (decision 19); no payment is changed
+here: a refund is a job for the layer above.
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ __all__ = ["DepositOnForfeiture", "OrderManagement", "OrderPartners", "OrderTerm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderPartners:
-    """The three external systems that an order needs."""
+    """The external systems of an order."""
 
     factory: Factory
     admin_registration: AdminRegistration
@@ -58,7 +58,7 @@ class OrderPartners:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTerms:
-    """What vehicles are sold under; `access_url` makes the link of an access token.
+    """Terms of vehicle sales; `access_url` builds the link of an access token.
 
     `reservation_deposit_on_forfeiture` is the policy of decision 21.
     """
@@ -69,7 +69,7 @@ class OrderTerms:
 
 
 class OrderManagement:
-    """Order Management as the layers above use it: its parts, and what it knows."""
+    """Order Management as the layers above use it: its parts and its queries."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class OrderManagement:
         jobs: JobQueue,
         terms: OrderTerms,
     ) -> None:
-        """Sell through these partners."""
+        """Use these partners."""
         self._tables = OrderTables(
             billing=tables,
             customers=Customers(tables.database),
@@ -109,7 +109,7 @@ class OrderManagement:
         self.withdrawal = Withdrawal(self._tables)
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the work that orders leave for later."""
+        """Register the job handlers of orders."""
         jobs.register(PLACE_FACTORY_ORDER, self.factory_orders.due, safety_net=True)
         jobs.register(REGISTER_VEHICLE, self.fulfilment.registration_due, safety_net=True)
         jobs.register(SCHEDULE_DELIVERY, self.fulfilment.delivery_due, safety_net=True)
@@ -123,7 +123,7 @@ class OrderManagement:
         return await self._tables.customers.get(customer_id)
 
     async def put_model(self, model: str, price: Money) -> None:
-        """Say what a model costs from now on, when it has to be built."""
+        """Set the price of a model that is built to order."""
         await self._tables.vehicles.put_model(model, price)
 
     async def put_vehicle(
@@ -135,11 +135,11 @@ class OrderManagement:
         public_key: bytes | None = None,
         finished: bool = False,
     ) -> Vehicle:
-        """Put a vehicle into stock, or tell more of a known one; `finished` skips the factory.
+        """Add a vehicle to stock, or update a known one; `finished` skips the factory.
 
         Raises:
-            VehicleDiffersError: it is known as another model, or with another public key.
-            UnsafeVehicleKeyError: anybody can sign with the public key.
+            VehicleDiffersError: it is stored with another model or another public key.
+            UnsafeVehicleKeyError: anyone can sign for the public key.
         """
         refuse_identifying(model)
         if public_key is not None and has_low_order(public_key):
@@ -167,19 +167,19 @@ class OrderManagement:
         return await self._tables.vehicles.listed(state=state, model=model, after=after)
 
     async def vehicle_history(self, vin: str) -> list[VehicleTransition]:
-        """Return every move of a vehicle, in order."""
+        """Return all transitions of a vehicle, in order."""
         return await self._tables.vehicles.history(vin)
 
     async def assignments(
         self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = True
     ) -> list[Assignment]:
-        """Return who has or had a vehicle, or which vehicles a customer has or had."""
+        """Return the current and past assignments of a vehicle or a customer."""
         return await self._tables.vehicles.assignments(
             vin=vin, customer=customer, active_only=active_only
         )
 
     async def dealership_of(self, order_id: UUID, *, within: Connection) -> str | None:
-        """Return who sold an order, None when there is no such order."""
+        """Return the dealership that sold an order; None if the order does not exist."""
         order = await self._tables.orders.locked(order_id, within=within)
         return None if order is None else order.dealership
 
@@ -205,5 +205,5 @@ class OrderManagement:
         )
 
     async def order_timeline(self, order_id: UUID) -> list[OrderTransition]:
-        """Return every move of an order, in order."""
+        """Return all transitions of an order, in order."""
         return await self._tables.orders.timeline(order_id)

@@ -1,19 +1,14 @@
-"""Decisions about deposits held after a lost reservation (decision 21).
+"""Lost reservations after a declined final payment, and the deposits held for them.
 
-A deposit is refunded or kept. Above the single-approver limit for discrepancies (decision 35), one
-person proposes and another approves.
+Diagram 3, lower half; decisions 19 and 21. The customer loses the reservation immediately, without
+a grace period. The vehicle is sin asignar and back in stock. A held deposit is refunded or kept;
+above the single-approver limit for discrepancies (decision 35), one person proposes and another
+approves.
 
-Rules a change must keep: a deposit is decided once; the decision, its ledger entries and the
-closing of the case are one transaction.
-
-Handles a declined final payment (Diagram 3, lower half; decisions 19 and 21).
-
-The customer loses the reservation immediately, without a grace period. The vehicle is sin asignar
-and back in stock.
-
-Rules a change must keep: only a decline causes this, in the transaction that sets the payment to
-Failed; an abandoned or unsent payment, or one that staff decide not to charge, does not; the policy
-decides about the deposit and every outcome is recorded.
+Rules a change must keep: only a decline loses the reservation, in the transaction that sets the
+payment to Failed; an abandoned or unsent payment, or one that staff decide not to charge, does not;
+the policy decides about the deposit and every outcome is recorded; a deposit is decided once; the
+decision, its ledger entries and the closing of the case are one transaction.
 """
 
 from dataclasses import dataclass

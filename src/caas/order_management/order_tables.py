@@ -1,16 +1,11 @@
-"""Tables and notifications shared by the modules of Order Management.
+"""Tables, notifications and refund jobs shared by the modules of Order Management (Diagram 1).
 
-Diagram 1: ORDER_MGT queries the payment's status in the Billing Database.
+ORDER_MGT queries the payment's status in the Billing Database. Order Management decides that an
+order's money is refunded (a refused factory order, a lost reservation, desistimiento) and adds the
+job; `caas.payment_processing.promised_refunds`, a layer above, performs it.
 
 Rules a change must keep: `release` is the only way to end an assignment; a notification is enqueued
-in the transaction it reports.
-
-Orders whose money goes back: a refused factory order, a lost reservation, desistimiento.
-
-Order Management decides that money goes back and adds the job; Payment Processing does it, in
-`caas.payment_processing.promised_refunds`, because it lies a layer above.
-
-Rule a change must keep: the job is added in the commit that makes the refund necessary.
+in the transaction it reports; a refund job is added in the commit that makes the refund necessary.
 """
 
 from dataclasses import dataclass
@@ -120,9 +115,9 @@ DESISTIMIENTO: Final = "desistimiento"
 async def will_refund(
     order_tables: OrderTables, order: Order, reason: str, *, within: Connection
 ) -> None:
-    """Commit that all of the order's money goes back, due at once.
+    """Enqueue the refund of all of the order's money, due at once.
 
-    After the commit `OrderTables.queue` is woken.
+    The caller wakes `OrderTables.queue` after the commit.
     """
     await order_tables.billing.jobs.add(
         REFUND_ORDER, order.id, payload={"reason": reason}, within=within

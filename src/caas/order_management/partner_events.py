@@ -1,7 +1,7 @@
 """Events from the factory and the transport: vehicle ready, delivery completed.
 
 Rules a change must keep: events may be duplicated, late, or arrive before the response to our own
-call; an event for an unknown order or delivery is rejected with an error that tells the sender to
+call; an event for an unknown order or delivery is rejected with an error that makes the sender
 retry; a finished vehicle without an order goes to stock.
 """
 

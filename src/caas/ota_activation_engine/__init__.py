@@ -1,12 +1,11 @@
-"""The OTA Activation Engine (Diagrams 4 and 8): commands to vehicles, until they are answered.
+"""The OTA Activation Engine (Diagrams 4 and 8): records commands and sends them to vehicles.
 
 A vehicle's desired state of a service follows from the entitlement's terms; its reported state is
 what it last confirmed. Every command carries the desired state, is recorded before it is sent, is
-sent again while it is unanswered, and has a deadline. What vehicles answer is judged in
-`vehicle_responses`.
+sent again while it is unanswered, and has a deadline. `vehicle_responses` evaluates the answers.
 
 Rules a change must keep: a command is recorded in the commit that makes it necessary, and sent
-after it; whatever a vehicle applied late is followed by the desired state again.
+after it; after a vehicle applied a command late, the desired state is sent again.
 """
 
 from uuid import UUID
@@ -53,12 +52,12 @@ _log = structlog.get_logger()
 
 
 class OtaActivationEngine:
-    """Records commands and sends them; what vehicles answer is `VehicleResponses`'."""
+    """Records commands and sends them; `VehicleResponses` handles the answers."""
 
     def __init__(
         self, *, tables: BillingDatabase, link: VehicleLink, time_scale: TimeScale
     ) -> None:
-        """Reach the vehicles through this link."""
+        """Send through this link."""
         self._tables = tables
         self._link = link
         self._time_scale = time_scale
@@ -79,7 +78,7 @@ class OtaActivationEngine:
     async def order_activation(
         self, subject: UUID, *, vin: str, service: str, within: Connection
     ) -> None:
-        """Record an activation in the caller's transaction, with the job that ends it either way.
+        """Record an activation in the caller's transaction, with the job that completes or ends it.
 
         The caller has made the subject's term activating, and sends the command after the commit.
         """
@@ -101,7 +100,7 @@ class OtaActivationEngine:
     async def synchronize(self, vin: str) -> int:
         """Record and send the desired state of every service of a vehicle; return how many.
 
-        For a vehicle that has lost its memory or was given new hardware.
+        For a vehicle that lost its state or got new hardware.
         """
         states = await self._entitlements.sync_states(vin)
         for state in states:

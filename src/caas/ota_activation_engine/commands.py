@@ -1,22 +1,17 @@
-"""Commands to vehicles (Diagrams 4 and 8): retry limits, and the wire format.
+"""Formats of commands and acknowledgements (Diagrams 4 and 8), retry limits, unusable messages.
 
 A command carries the desired state, which the database derives from the entitlement's terms when
-the command is recorded (decision 82).
+the command is recorded (decision 82). An acknowledgement is stored as evidence or as a rejected
+answer. A faulty or compromised vehicle may send any number of messages that are not
+acknowledgements: once a second, each reason becomes one log line and each vehicle one row.
 
-Rule a change must keep: a command's id is random.
+Rules a change must keep:
 
-Stored forms of a vehicle's acknowledgement: evidence, or a rejected answer.
-
-Rules a change must keep: signed content is stored exactly as it was signed (decision 15); of a
-rejected acknowledgement only a digest is stored (decision 106).
-
-Counts messages on vehicles' response topics that are not acknowledgements.
-
-A faulty or compromised vehicle may send any number of them. Once a second each reason becomes one
-log line and each vehicle one row.
-
-Rules a change must keep: `take` never fails and never blocks; memory, log lines and rows are
-bounded; no message content is stored.
+- A command's id is random.
+- Signed content is stored exactly as it was signed (decision 15); of a rejected acknowledgement
+  only a digest is stored (decision 106).
+- `UnusableMessages.take` never fails and never blocks; memory, log lines and rows are bounded; no
+  message content is stored.
 """
 
 import asyncio

@@ -1,12 +1,12 @@
-"""What vehicles answer to commands (Diagram 8), and what follows when they do not.
+"""Evaluates vehicles' acknowledgements (Diagram 8), and handles missing ones.
 
-An answer counts only if it is signed by that vehicle's key and says exactly what the recorded
-command said. The final results of a purchase go to the listener of its purpose, as Diagram 8's
+An acknowledgement counts only if it is signed with that vehicle's key and matches the recorded
+command exactly. The final results of a purchase go to the listener of its purpose, as Diagram 8's
 arrows 4a and 4b.
 
-Rules a change must keep: time-outs are decided here, not by the broker; evidence that is forged,
-foreign or replayed is refused and counted; whatever a vehicle applied late is followed by the
-desired state again, and nobody is charged for it.
+Rules a change must keep: time-outs are decided here, not by the broker; forged, foreign or replayed
+evidence is rejected and counted; after a vehicle applied a command late, the desired state is sent
+again, and the customer is not charged for it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -58,17 +58,17 @@ _log = structlog.get_logger()
 
 
 class ActivationListener(Protocol):
-    """Takes the final results of activations of one purpose: arrows 4a and 4b."""
+    """Receives the final results of activations of one purpose: arrows 4a and 4b."""
 
     async def activation_succeeded(self, subject: UUID, evidence: Evidence, /) -> ActivationResult:
         """Commit what the verified evidence proves."""
 
     async def activation_failed(self, subject: UUID, reason: str, /) -> None:
-        """End what the vehicle did not apply."""
+        """End the activation that the vehicle did not apply."""
 
 
 class VehicleResponses:
-    """Receives acknowledgements, sends again what is unanswered, reports final results."""
+    """Receives acknowledgements, resends unanswered commands, and reports final results."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class VehicleResponses:
         listeners: Mapping[str, ActivationListener],
         alert: Callable[..., Awaitable[object]],
     ) -> None:
-        """Report to the listener of a command's purpose; `alert` says what stays apart."""
+        """Report to the listener of a command's purpose; `alert` reports lasting differences."""
         self._tables = tables
         self._link = link
         self._ota = ota_activation_engine
@@ -89,20 +89,20 @@ class VehicleResponses:
         self._entitlements = tables.entitlements
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the jobs of unanswered commands."""
+        """Register the jobs of unanswered commands."""
         looked_up_again = {"safety_net": True, "awaits_message": True}
         jobs.register(ACTIVATE, self._activation_due, **looked_up_again)
         jobs.register(SYNCHRONIZE, self._synchronization_due, **looked_up_again)
         jobs.release_dead_with(self._link.end_sessions_of)
 
     async def start(self, jobs: JobQueue) -> None:
-        """Begin to receive what vehicles say; after an outage they are asked again at once."""
+        """Start receiving acknowledgements; after an outage, commands are resent at once."""
         await self._link.start(self.acknowledged, jobs.retry_lookup)
 
     async def acknowledged(self, acknowledgement: Acknowledgement) -> None:
-        """Take one acknowledgement from the vehicle link; what is refused is counted.
+        """Handle an acknowledgement from the vehicle link; rejected ones are counted.
 
-        That a vehicle has begun proves nothing and changes nothing, so it is not even judged.
+        An acknowledgement that a vehicle has begun proves nothing and is ignored.
         """
         if acknowledgement.status is AcknowledgementStatus.IN_PROGRESS:
             return
@@ -112,7 +112,7 @@ class VehicleResponses:
             _log.warning("evidence.refused", vin=acknowledgement.vin, because=refusal.sentence)
 
     async def confirm(self, acknowledgement: Acknowledgement) -> None:
-        """Judge one acknowledgement and report what it proves.
+        """Verify an acknowledgement and report what it proves.
 
         Raises:
             EvidenceRefusedError: it proves nothing; it was counted with the reason.
@@ -125,7 +125,7 @@ class VehicleResponses:
             )
             raise EvidenceRefusedError(f"The acknowledgement was refused: {because}.")
         assert command is not None, "an acknowledgement without command is doubted"
-        if acknowledgement.status_reason:  # it is not signed, and would be kept for ever
+        if acknowledgement.status_reason:  # unsigned, so it is not stored
             reason = await without_person(
                 self._tables.database, command.subject, acknowledgement.status_reason
             )
@@ -148,7 +148,7 @@ class VehicleResponses:
     async def _doubt(
         self, acknowledgement: Acknowledgement, command: OtaCommand | None
     ) -> str | None:
-        """Return why an acknowledgement proves nothing, None when it is sound."""
+        """Return why an acknowledgement proves nothing, or None."""
         if command is None:
             return "no such command was ever given"
         stated = (
@@ -169,10 +169,10 @@ class VehicleResponses:
         return None
 
     async def _activated(self, command: OtaCommand, acknowledgement: Acknowledgement) -> None:
-        """Arrow 4a; what comes for a purchase that is good or has failed is recorded, and checked.
+        """Arrow 4a; an answer for a purchase that already ended is recorded and checked.
 
-        A purchase that this very word made good leaves nothing to check: whoever recorded a newer
-        command left the job that sees it through.
+        If this acknowledgement committed the purchase, nothing remains to check: a newer command
+        has its own job.
         """
         listener = self._listeners[command.purpose]
         result = await listener.activation_succeeded(command.subject, evidence_in(acknowledgement))
@@ -183,7 +183,7 @@ class VehicleResponses:
         await self._recorded(command, acknowledgement)
 
     async def _refused(self, command: OtaCommand, acknowledgement: Acknowledgement) -> None:
-        """The vehicle did not apply a command: try again while attempts are left, else arrow 4b."""
+        """Handle a command that was not applied: retry while attempts remain, else arrow 4b."""
         if await self._commands.record(answer_in(acknowledgement, command)) is None:
             return
         state = await self._state(command)
@@ -199,10 +199,10 @@ class VehicleResponses:
             await self._settle(state)
 
     async def _recorded(self, command: OtaCommand, acknowledgement: Acknowledgement) -> None:
-        """Record what the vehicle did, and see whether that is what it should have done.
+        """Record what the vehicle applied, and compare it with the desired state.
 
-        The word for an older command, after the newest was answered, says that the vehicle may have
-        gone back to that older one: it is given the desired state again.
+        An answer to an older command, after the newest was answered, means that the vehicle may
+        have returned to the older state: the desired state is sent again.
         """
         if await self._commands.record(answer_in(acknowledgement, command)) is None:
             return
@@ -230,7 +230,7 @@ class VehicleResponses:
         )
 
     async def _apart(self, state: SyncState) -> None:
-        """Tell operations that a vehicle does not have on what it should, and which way round."""
+        """Alert operations that a vehicle has too many or too few services active."""
         kind = GOODWILL if _has_too_much(state) else NOT_DELIVERED
         sentence = DRIFTS[kind].format(vin=state.vin, service=state.service)
         await self._alert(kind, state.subject or state.id, sentence)
@@ -241,7 +241,7 @@ class VehicleResponses:
         return state
 
     async def _activation_due(self, job: Job) -> Answer:
-        """No answer yet: send again, or give up at the deadline (arrow 4b)."""
+        """Without an answer, send again, or give up at the deadline (arrow 4b)."""
         command = await self._commands.last_of(job.subject, ACTIVATE)
         if command is None:
             return Done()
@@ -255,7 +255,7 @@ class VehicleResponses:
         return Done()
 
     async def _synchronization_due(self, job: Job) -> Answer:
-        """Send the desired state until the vehicle has answered, or it is too late to."""
+        """Send the desired state until the vehicle answers or the deadline passes."""
         state = await self._entitlements.sync_state_by_id(job.subject)
         if state is None or state.last_command is None:
             return Done()
@@ -273,12 +273,12 @@ class VehicleResponses:
 
 
 def _unreachable_wait(attempts: int) -> float:
-    """Return when to try a vehicle that was not reached: soon, then ever less often."""
+    """Return the wait before retrying an unreachable vehicle; it doubles up to a limit."""
     return min(2.0 ** min(attempts - 1, RESEND_DOUBLINGS_MAX), RESEND_SECONDS)
 
 
 def _has_too_much(state: SyncState) -> bool:
-    """Whether a vehicle that is not in sync has on more than it should."""
+    """Return whether a vehicle out of sync has more active than desired."""
     if not (state.reported_on and state.desired_on):
         return state.reported_on
     if state.reported_until is None or state.desired_until is None:

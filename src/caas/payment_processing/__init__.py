@@ -69,7 +69,7 @@ class PaymentStatus:
 class PaymentProcessing:
     """The seed's Internal Payment API as Python functions."""
 
-    def __init__(  # each part by its name, once, in platform.py
+    def __init__(  # called once, by name, in platform.py
         self,
         *,
         tables: BillingDatabase,
@@ -147,7 +147,7 @@ class PaymentProcessing:
     ) -> Subscription:
         """Subscribe to a monthly service, its payment method verified at once (Diagram 6).
 
-        It is active when the vehicle has said so. The refusals are those of
+        It is active once the vehicle acknowledges. The refusals are those of
         `Subscriptions.subscribe`.
         """
         new = await self._subscriptions.subscribe(
@@ -160,7 +160,7 @@ class PaymentProcessing:
     async def change_payment_method(
         self, subscription_id: UUID, *, payment_method: str | None
     ) -> Payment:
-        """Have another payment method verified; verified, it is charged from then on.
+        """Verify another payment method, and charge it from then on.
 
         Returns the payment that verifies it. Without a token the customer types a card at the
         gateway, on that payment's page. The refusals are those of
@@ -196,7 +196,7 @@ class PaymentProcessing:
         return await self._settlement.record_settlement(payment_id, notice)
 
     async def query_payment_status(self, payment_id: UUID) -> PaymentStatus:
-        """Return a payment as it stands, with its timeline.
+        """Return a payment with its timeline.
 
         Raises:
             PaymentNotFoundError: no payment has this id.
@@ -210,7 +210,7 @@ class PaymentProcessing:
         )
 
     async def customer_returned(self, payment_id: UUID) -> None:
-        """Look a payment up at once, because its customer has left the gateway's page."""
+        """Look a payment up at once: its customer has left the gateway's page."""
         payment = await self._tables.payments.get(payment_id)
         if payment.state is PaymentState.PENDING:
             await self._tables.jobs.add(PROBE, payment_id)
@@ -236,7 +236,7 @@ class PaymentProcessing:
     ) -> Refund:
         """Refund a settled payment in whole or in part; the same key is the same refund.
 
-        `term` is "end" or "keep": what becomes of a service that is unpaid afterwards.
+        `term` is "end" or "keep": whether a service that is unpaid afterwards continues.
 
         Raises:
             NothingToRefundError: the payment took no money.
@@ -271,7 +271,7 @@ class PaymentProcessing:
     async def promise_refund(
         self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
     ) -> Refund | None:
-        """Refund now, or once nothing stands in the way; None while it waits.
+        """Refund now, or once nothing blocks it; None while it waits.
 
         Raises:
             NothingToRefundError: the payment took no money.

@@ -50,10 +50,10 @@ ABANDONED: Final = "abandoned"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What is known before an attempt: earlier tries, the issue of the key, the job's fence.
+    """The facts before an attempt: earlier tries, the issue of the key, the job's fence.
 
-    `fence` is that of the jobs under which the attempt is made; 0 is the process that
-    accepted the payment. `description` says what is bought; without it the intent is read again.
+    `fence` is that of the job that makes the attempt; 0 is the process that accepted the payment.
+    `description` is what is bought; without it the intent is read again.
     """
 
     earlier_tries: int = 0
@@ -132,7 +132,7 @@ class Authorization:
     async def _answered(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, in_doubt: bool
     ) -> Payment:
-        """Apply an answer; a decline of one attempt says nothing about earlier attempts."""
+        """Apply an answer; a decline of one attempt proves nothing about earlier attempts."""
         if in_doubt:
             try:
                 transaction = await self._selection.live_transaction(payment, transaction)
@@ -188,7 +188,7 @@ class Authorization:
         transaction_id: str | None = None,
         **facts: object,
     ) -> Payment:
-        """Fail a payment that is known not to have charged anybody (Diagram 7 follows)."""
+        """Fail a payment that is known not to be charged (Diagram 7 follows)."""
         return (await self._fail(payment, event, flow, code, transaction_id, **facts))[0]
 
     async def _fail(
@@ -311,7 +311,7 @@ def _origin(transaction: GatewayTransaction, source: str) -> dict[str, object]:
 
 
 def _may_fail(payment: Payment) -> bool:
-    """Say whether this payment may fail without a decline, once it is known not to be charged."""
+    """Return whether a payment known not to be charged may fail without a decline."""
     return not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
 
 

@@ -53,7 +53,7 @@ class Capture:
         alert: Alert,
         polls: PollTerms,
     ) -> None:
-        """Capture through this gateway; `polls` says when its settlement is first polled."""
+        """Capture through this gateway; `polls` defines when its settlement is first polled."""
         self._gateway = gateway
         self._transitions = transitions
         self._time_scale = time_scale

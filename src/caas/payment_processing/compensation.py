@@ -1,15 +1,15 @@
-"""Compensation of late outcomes: the gateway holds or took money for no payment (decision 10).
+"""Compensation of late outcomes: money at the gateway that no payment accounts for (decision 10).
 
 The money is in a payment's own transaction, when the payment ended without it, or in a sibling: a
-second transaction of the payment (fault F-H1). A webhook, a lookup or an answer that came too late
-schedules a job here. It may be stale, so the job looks the transaction up. A real late outcome is
-recorded with a case and undone: voided while it is held, refunded once it was captured, until the
-gateway shows that it keeps nothing.
+second transaction of the payment (fault F-H1). A webhook, a lookup or a late answer schedules a job
+here. It may be stale, so the job looks the transaction up. A real late outcome is recorded with a
+case and undone: voided while it is held, refunded once it was captured, until the gateway shows
+that it keeps nothing.
 
 Rules a change must keep: a hint alone opens no case and undoes nothing; the record and its case are
 one commit, before anything is undone; the transaction that a payment has chosen, or may still
-choose, is never undone; a refund that may be under way is never requested again; nothing here
-changes a payment's state.
+choose, is never undone; a refund that may be in progress is never requested again; no payment's
+state is changed here.
 """
 
 from typing import Final
@@ -123,7 +123,7 @@ class Compensation:
         return await self._again(job, payment, "the gateway still shows what is being undone")
 
     async def _is_of_another(self, payment: Payment, transaction: GatewayTransaction) -> bool:
-        """Say whether a transaction belongs to another payment; it is then left alone."""
+        """Return whether a transaction belongs to another payment; it is then not compensated."""
         owner = await self._tables.payments.by_transaction(transaction.id)
         another = owner is not None and owner.id != payment.id
         if another or transaction.reference != str(payment.id):
@@ -163,9 +163,9 @@ class Compensation:
     async def _may_ask(
         self, payment: Payment, operation: str, issue: int, *, looked_up: bool
     ) -> bool:
-        """Say whether a refund may be requested: first by one worker only, again only when safe.
+        """Return whether a refund may be requested: first by one worker, again only when safe.
 
-        Safe is what the gateway has shown to be absent for a while, or what its key covers.
+        It is safe if the gateway has shown it absent for a while, or its key is still honoured.
         """
         source = f"{operation}:{issue}"
         transition = transition_of(
@@ -252,7 +252,7 @@ class Compensation:
 
 
 def may_keep(transaction: GatewayTransaction) -> bool:
-    """Say whether a transaction holds or took money, or still may."""
+    """Return whether a transaction holds or took money, or still may."""
     return transaction.status in HELD_OR_OPEN or _taken(transaction) > 0
 
 

@@ -25,7 +25,7 @@ STEPS: Final[dict[tuple[str | None, DisputeStatus], tuple[Remark, ...]]] = {
     ("opened", DisputeStatus.LOST): (Remark.DISPUTE_LOST,),
     ("lost", DisputeStatus.WON): (Remark.DISPUTE_REVERSED,),
 }
-# What the bank may decide after all; applied only from a report later than the last one.
+# Later decisions of the bank; applied only from a report later than the last one.
 STEPS_LATER: Final[dict[tuple[str | None, DisputeStatus], tuple[Remark, ...]]] = {
     (state, status): remarks
     for state in ("won", "reversed")
@@ -70,7 +70,7 @@ def steps_of(
 
 
 def may_amend(known: Dispute, status: DisputeStatus, currency: str, at: datetime | None) -> bool:
-    """Say whether another amount replaces the known one as the bank's latest."""
+    """Return whether another amount replaces the known one as the bank's latest."""
     if known.state not in HELD or currency != known.claimed_currency:
         return False
     if known.reported_at is not None and at is not None and at != known.reported_at:

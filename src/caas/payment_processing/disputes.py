@@ -1,11 +1,11 @@
 """Disputes: chargebacks of delivered charges (Common Discrepancy Scenarios; decision 37).
 
 CaaS accepts the loss. A dispute belongs to a payment, which keeps its state. The disputed amount is
-booked up to what was received and is still there; the rest, the excess, is a loss at once. When
-another dispute or refund of the payment ends, more of the excess may fit and is counted.
+booked up to the received money that remains; the excess is a loss at once. When another dispute or
+refund of the payment ends, more of the excess may fit and is counted.
 
 Rules a change must keep: every report of a dispute ends as a row, in any order and any number; lost
-money is counted once; a report older than the last one applied changes nothing; whoever returns
+money is counted once; a report older than the last one applied changes nothing; code that returns
 money calls `fit_again` in the same commit, and steps of disputes are taken inside
 `cancelled_sales.watched`.
 """
@@ -49,7 +49,7 @@ NOT_TAKEN_YET: Final = frozenset(
 GATEWAY: Final = "gateway"
 CHARGEBACK_LINE: Final = "chargeback line"
 PLAUSIBLE_TIMES: Final = 2
-"""How many times what a payment is of a dispute of it may come to."""
+"""The largest plausible dispute, as a multiple of its payment."""
 
 
 class Disputes:
@@ -163,8 +163,8 @@ class Disputes:
     ) -> tuple[int, str]:
         """Return the claim to book, limited to a plausible multiple of the payment.
 
-        Exchange rates change an amount by parts of it. What is far beyond is a claim of the bank's
-        that a person looks at, and no loss.
+        Exchange rates change an amount slightly. A far larger one is not booked as a loss; a person
+        reviews it.
         """
         currency = reported.currency or payment.currency
         in_ours = currency == payment.currency
@@ -306,7 +306,7 @@ class Disputes:
         reported: GatewayDispute,
         connection: Connection,
     ) -> bool:
-        """Open a case for each payment if a dispute names several; say whether it does."""
+        """Open a case for each payment if a dispute names several; return whether it does."""
         first = await self._rows.disputed_already(reported.id, beside=payment_id, within=connection)
         if others is None and first is None:
             return False

@@ -58,7 +58,7 @@ class FinalPayment:
         Raises:
             OrderNotFoundError: no such order.
             ReservationLostError: a final payment failed before.
-            VehicleNotReadyError: there is nothing to pay for yet; NotDueError: not any more.
+            VehicleNotReadyError: the payment is not due yet; NotDueError: it is no longer due.
             NotTheSumDueError: another amount, currency or customer.
         """
         await self._orders.fulfilment.check_due(
@@ -77,7 +77,7 @@ class FinalPayment:
         return SideEffects(also=self._mark_fully_paid)
 
     async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
-        """Notify nobody: the waiting customer gets the page in the response."""
+        """Send no notification: the waiting customer gets the page in the response."""
         return SideEffects()
 
     async def advance(self, payment: Payment) -> Payment:

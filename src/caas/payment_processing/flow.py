@@ -1,7 +1,7 @@
 """Flows: what each payment type adds to the transitions that every payment makes.
 
-`charges` knows the gateway and Diagram 9; a flow knows its own diagram. It returns the step that is
-committed together with a transition, and advances the payment after the commit.
+`charges` handles the gateway and Diagram 9; each flow handles its own diagram. A flow returns the
+step that is committed together with a transition, and advances the payment after the commit.
 
 Rules a change must keep: an incomplete payment type does not type-check, so no method of `Flow` has
 a default and every type has a flow in `Flows`; a step is committed with its transition or not at
@@ -48,7 +48,7 @@ class SideEffects:
 class Flow(Protocol):
     """One payment type's diagram: everything in which the types differ.
 
-    Six methods follow a payment; `register` takes the work that they leave for later.
+    Six methods follow a payment; `register` registers their jobs.
     """
 
     async def check_due(self, request: PaymentRequest) -> Check | None:

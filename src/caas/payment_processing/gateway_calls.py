@@ -1,18 +1,16 @@
-"""One call to the payment gateway, with the retries of Diagram 11 (Retry Strategy table).
+"""Calls to the payment gateway, with the retries of Diagram 11, and their audit log.
 
-Rules a change must keep: every attempt of an operation sends the same key; a decline or another
-definite refusal is never retried; an unknown outcome of an earlier attempt stays unknown, whatever
-a later attempt reports about itself; waits and calls together stay within the caller's
-patience.
+Every call about a payment is recorded with its outcome, which operations see between the payment's
+events. The record is a summary of the answer; the payment follows the answer itself.
 
-Audit log of gateway calls: every call about a payment is recorded with its outcome.
+Rules a change must keep:
 
-Operations see the calls between a payment's events. The record is a summary of the answer; the
-payment follows the answer itself.
-
-Rules a change must keep: every answer and every failure passes through unchanged; a call that
-cannot be recorded does not disturb its payment; pages of settlement reports are recorded
-elsewhere.
+- Every attempt of an operation sends the same key; a decline or another definite refusal is never
+  retried; an unknown outcome of an earlier attempt stays unknown, whatever a later attempt reports
+  about itself.
+- Waits and calls together stay within the caller's patience.
+- The log passes every answer and failure through unchanged; a call that cannot be recorded does not
+  affect its payment; pages of settlement reports are recorded elsewhere.
 """
 
 import asyncio
@@ -58,7 +56,7 @@ LOOK_FOR_SIBLINGS: Final = "look_for_siblings"
 POLL_SETTLEMENT: Final = "poll_settlement"
 
 SAFETY_NET_SECONDS: Final = 75.0
-"""When a worker picks up what the process that began it has not finished."""
+"""When a worker resumes an operation that its process has not finished."""
 
 SYNCHRONOUS_PATIENCE_SECONDS: Final = 25.0
 NO_PATIENCE: Final = 0.0
@@ -71,7 +69,7 @@ class NoAnswer:
     """No usable answer within the caller's patience.
 
     `wait_seconds` is the next wait of the retry table, None when its retries are exhausted;
-    `tries` counts the attempts, with `maybe_sent`, one may have reached the gateway.
+    `tries` counts the attempts; with `maybe_sent`, one may have reached the gateway.
     """
 
     tries: int
@@ -90,7 +88,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class KeyLifetime:
-    """How long a gateway remembers a key, in seconds; None when it remembers none."""
+    """How long a gateway honours a key, in seconds; None if it ignores keys."""
 
     seconds: float | None
 
@@ -101,12 +99,12 @@ class KeyLifetime:
         return cls(None if lifetime is None else lifetime.total_seconds())
 
     def covers(self, age_seconds: float) -> bool:
-        """Say whether the gateway still remembers a key of this age."""
+        """Return whether the gateway still honours a key of this age."""
         return self.seconds is not None and age_seconds < self.seconds
 
 
 KEY_NEEDS_NO_LIFE: Final = KeyLifetime(float("inf"))
-"""For what is done once by its nature: a capture, a void."""
+"""The lifetime for operations that have no second effect: a capture, a void."""
 
 
 def key_of(payment_id: UUID, operation: str, *, issue: int = 1) -> str:

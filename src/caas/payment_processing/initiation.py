@@ -156,10 +156,10 @@ async def _accept_now(
 async def _came_too_early(
     tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
 ) -> bool:
-    """Say whether a second look can see what the first could not.
+    """Return whether a second query can find what the first could not.
 
-    Either somebody else's key or payment was committed while our statement ran, or the key was
-    left by a call that died before it had an answer, for a payment that was never made.
+    Either another caller's key or payment was committed while our statement ran, or the key was
+    left by a call that died before its response, for a payment that was never created.
     """
     if acceptance.verdict is Verdict.ACCEPTED:
         return False
@@ -181,7 +181,7 @@ async def _forget_key(tables: BillingDatabase, request: PaymentRequest) -> None:
 async def _is_running(
     tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
 ) -> bool:
-    """Say whether the call that first used the key may still be running."""
+    """Return whether the call that first used the key may still be running."""
     assert acceptance.key_created_at is not None, "a used key was stored"
     running = (acceptance.at - acceptance.key_created_at).total_seconds()
     if running >= IN_FLIGHT_SECONDS_MAX:
@@ -228,7 +228,7 @@ async def _repeated(
 async def _live(
     tables: BillingDatabase, request: PaymentRequest, acceptance: Acceptance
 ) -> Accepted | StoredAnswer:
-    if acceptance.payment_id is None:  # it ended between our insert and our look
+    if acceptance.payment_id is None:  # it ended between our insert and our query
         raise LivePaymentError("Another payment for the same thing has just ended; try again.")
     live = await tables.payments.get(acceptance.payment_id)
     if (live.amount, live.currency, live.customer) != (

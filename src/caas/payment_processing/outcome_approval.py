@@ -1,4 +1,4 @@
-"""Dual control over unknown outcomes: two people decide that a payment charged nobody.
+"""Dual control over unknown outcomes: two persons decide that a payment was not charged.
 
 "Operators decide not charged" is an arrow beyond Diagram 9 (decision 3), for what no lookup can
 answer. One person proposes it with the gateway's statement; another approves. The payment then
@@ -55,7 +55,7 @@ class OutcomeApproval:
         return await self._decisions.of(payment_id)
 
     async def propose(self, payment_id: UUID, *, note: str, by: Actor) -> None:
-        """Propose that a payment charged nobody, with what the gateway said.
+        """Propose that a payment was not charged, with the gateway's statement.
 
         Raises:
             OutcomeKnownError, NotDecidableError: there is nothing to decide.

@@ -1,10 +1,10 @@
 """Webhooks about refunds and disputes: while one is unread, its payment refunds nothing.
 
 The webhook's own job is the obstacle, so that nothing has to be recorded before it is read. It
-names payments by its reference and by its transaction. One that names no payment of ours by its
-transaction becomes a case of the payment in its reference; whoever closes the case has decided.
+names payments by its reference and by its transaction. If its transaction belongs to no payment of
+ours, it becomes a case of the payment in its reference; closing the case is the decision.
 
-Rules a change must keep: the job ends, and the refunds that waited for it look again, in one
+Rules a change must keep: the end of the job and the resumption of the waiting refunds are one
 commit; a webhook that names several payments, or an unknown transaction beside a payment of ours,
 is applied to none of them.
 """

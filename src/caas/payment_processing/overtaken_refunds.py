@@ -1,14 +1,14 @@
 """Refunds whose money a bank took first, and what is owed again when the bank returns it.
 
-While a bank holds the money of a sale that was undone, its customer has it from their bank and
-nothing is refunded. A refund that waits then ends: what is left of the money is promised again, and
-where a credit note named it a loss covers the rest. When a dispute is won or reversed, or a covered
-amount comes back, the money is with us again and is promised again.
+While a bank holds the money of a cancelled sale, the customer has it from the bank and nothing is
+refunded. A waiting refund then ends: the rest of the money is promised again, and if a credit note
+named it, a loss covers the difference. When a dispute is won or reversed, or a covered amount is
+returned, the money is received again and is promised again.
 
-Rules a change must keep: a refund that ends so, what is promised again and what is covered are one
-commit, under the lock of the payment; never more is promised than came back, because a person may
-have settled the rest; refunds, promises and covered amounts of a credit note always come to what
-the note takes back.
+Rules a change must keep: the end of such a refund, the new promise and the covered amount are one
+commit, under the lock of the payment; never more is promised than was returned, because a person
+may have settled the rest; refunds, promises and covered amounts of a credit note always add up to
+the credited amount.
 """
 
 from collections.abc import AsyncIterator
@@ -44,9 +44,9 @@ class CoveredNotes:
     async def cover(
         self, payment_id: UUID, reason: str, amount: int, *, within: Connection
     ) -> None:
-        """Cover by a loss what a credit note's refund does not return. The payment is locked.
+        """Book as a loss what a credit note's refund does not return. The payment is locked.
 
-        Of a refund that no credit note asked for, nothing is covered.
+        A refund without a credit note is not covered.
         """
         note = await invoices.of_reason(within, payment_id, reason)
         if note is not None and amount > 0:
@@ -145,7 +145,7 @@ class CancelledSales:
 
     @asynccontextmanager
     async def watched(self, payment_id: UUID, *, within: Connection) -> AsyncIterator[None]:
-        """Promise what banks hold less of a payment afterwards; locks the payment."""
+        """Promise again what banks release of a payment in the block; locks the payment."""
         await self._rows.given_back(payment_id, within=within)
         before = await orders.held_by_banks(within, payment_id)
         yield

@@ -1,14 +1,12 @@
-"""Promised refunds: money that is owed, paid now or once nothing stands in the way.
+"""Promised refunds: of any payment, and of all the money of an order.
 
-A caller that decides a refund and cannot ask again promises it: desistimiento, or a factory that
-refuses an order. What a dispute has taken by then is not paid again; the rest is.
+A caller that decides a refund and cannot repeat the request promises it: desistimiento, or a
+factory that refuses an order. It is paid now, or once nothing blocks it. What a dispute has taken
+by then is not paid again; the rest is.
 
-Rules a change must keep: a promise is a job until it is kept; the same key is the same refund.
-
-Refunds of orders: all of the money of an order that Order Management wants given back.
-
-Rules a change must keep: what must be given back is read off the payments each time; the same
-reason refunds a payment once, so that giving back twice gives back once.
+Rules a change must keep: a promise is a job until it is kept; the same key is the same refund; what
+an order's refund comprises is read from its payments each time; the same reason refunds a payment
+once.
 """
 
 from typing import Any, Final
@@ -39,7 +37,7 @@ LOOK_AGAIN_SECONDS: Final = 300.0
 
 
 class PromisedRefunds:
-    """Refunds what was promised, as soon as nothing stands in the way."""
+    """Pays promised refunds as soon as nothing blocks them."""
 
     def __init__(self, tables: BillingDatabase, refunds: Refunds, *, time_scale: TimeScale) -> None:
         self._tables = tables
@@ -48,7 +46,7 @@ class PromisedRefunds:
         self._time_scale = time_scale
 
     def register(self, jobs: JobQueue) -> None:
-        """Register the job that keeps a promise."""
+        """Register the job of a promise."""
         jobs.register(PROMISED, self._due)
 
     async def promise(
@@ -60,11 +58,11 @@ class PromisedRefunds:
         key: str,
         requested_by: str,
     ) -> Refund | None:
-        """Refund now, or as soon as nothing stands in the way; None while it waits.
+        """Refund now, or as soon as nothing blocks it; None while it waits.
 
         Raises:
             NothingToRefundError: the payment took no money.
-            RefundTooLargeError: more than is left of it, and nothing stands in the way.
+            RefundTooLargeError: more than is left of it, and nothing blocks it.
         """
         asked: dict[str, Any] = {"reason": reason, "key": key, "requested_by": requested_by}
         try:
@@ -84,8 +82,8 @@ class PromisedRefunds:
     ) -> Refund | None:
         """Refund all that is left, now or later; None while it waits or if nothing is left.
 
-        What failed at the gateway, or is left again since a refund, is asked for. `together_with`
-        is done in the commit that promises it.
+        Includes failed refunds and amounts that became available again. `together_with` is done in
+        the commit that promises it.
         """
         again = await self._refunds.requests.next_key(payment_id, key)
         asked: dict[str, Any] = {"reason": reason, "key": again, "requested_by": requested_by}
@@ -136,7 +134,7 @@ class PromisedRefunds:
         return Done()
 
     async def _due(self, job: Job) -> Answer:
-        """Refund a promise as far as the money is still there."""
+        """Refund a promise as far as the money is still available."""
         payment_id, amount = UUID(job.payload["payment"]), job.payload["amount"]
 
         async def ended(connection: Connection) -> None:
@@ -160,7 +158,7 @@ class PromisedRefunds:
             if left > 0:
                 return RetryIn(LOOK_AGAIN_SECONDS, less.sentence)
         except NothingToRefundError:
-            pass  # it never came, or all of it has gone back
+            pass  # never received, or already refunded in full
         return Done()
 
 
@@ -168,11 +166,11 @@ REQUESTED_BY: Final = "order-management"
 NEXT_LOOK_SECONDS: Final = 3600.0
 
 WITH_US: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
-"""States in which money is with us or on its way to us."""
+"""States in which money was received or is being captured."""
 
 
 class OrderRefunds:
-    """Refunds what an order's payments have brought, as far as it has arrived."""
+    """Refunds the money received from an order's payments."""
 
     def __init__(
         self,
@@ -181,17 +179,17 @@ class OrderRefunds:
         promised_refunds: PromisedRefunds,
         notifications: Notifications,
     ) -> None:
-        """Refund through `promised_refunds`; operations are told what is refused."""
+        """Refund through `promised_refunds`; refusals are reported to operations."""
         self._tables = tables
         self._promised_refunds = promised_refunds
         self._notifications = notifications
 
     def register(self, jobs: JobQueue) -> None:
-        """Take the orders whose money goes back."""
+        """Register the job that refunds orders."""
         jobs.register(REFUND_ORDER, self._due)
 
     async def _due(self, job: Job) -> Answer:
-        """Give back what is still with us."""
+        """Refund what was received and not refunded."""
         reason = str(job.payload["reason"])
         payments = await self._tables.payments.listed(subject=job.subject)
         given_back = [await self._is_given_back(payment, reason) for payment in payments]
@@ -200,10 +198,10 @@ class OrderRefunds:
         return RetryIn(NEXT_LOOK_SECONDS, "not all the money could be given back yet")
 
     async def _is_given_back(self, payment: Payment, reason: str) -> bool:
-        """Hand one payment's money over to its refund; False while that cannot be done yet.
+        """Request the refund of one payment; False while that is not possible yet.
 
-        How much is left is counted by the refund, under the payment's lock: a dispute may be
-        giving it back at this moment.
+        The refund counts what is left under the payment's lock, because a dispute may be returning
+        money at this moment.
         """
         if payment.state in {PaymentState.AUTHORIZED, PaymentState.REFUNDING}:
             return False

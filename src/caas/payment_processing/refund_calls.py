@@ -34,7 +34,7 @@ REFUSES: Final = "gateway_refuses"
 ACCESS_REFUSED: Final = frozenset({401, 403})
 
 Reported = GatewayRefund | Refused | RetryIn
-"""The gateway's word on a refund, its refusal, or when to ask again."""
+"""The gateway's answer on a refund, its refusal, or when to ask again."""
 
 
 class RefundCalls:
@@ -49,7 +49,7 @@ class RefundCalls:
         time_scale: TimeScale,
         alert: Alert,
     ) -> None:
-        """Refund through this gateway; `alert` hears of unknown outcomes and refusals."""
+        """Refund through this gateway; `alert` reports unknown outcomes and refusals."""
         self._gateway = gateway
         self._rows = rows
         self._unmatched = strange
@@ -116,8 +116,8 @@ class RefundCalls:
     async def _absent(self, payment: Payment, refund: Refund) -> Reported:
         """Send an absent refund under the same key; after a quiet time, under the next one.
 
-        The key of a new issue is sent once and only after nothing was sent for a while, so that
-        what was under way under the old one has arrived by then.
+        A new key is used once and only after nothing was sent for a while, so that requests in
+        transit under the old one have arrived by then.
         """
         waits = await self._waits(payment, refund)
         if waits is not None:
@@ -174,7 +174,7 @@ class RefundCalls:
         )
 
     async def _send_blind(self, payment: Payment, refund: Refund) -> Reported:
-        """Without a lookup, send the same key again while the gateway remembers it."""
+        """Without a lookup, send the same key again while the gateway honours it."""
         obstacle = await self._rows.obstacle(payment.id)
         if obstacle is not None:
             return retry_lookup(refund, self._time_scale, obstacle)
@@ -201,7 +201,7 @@ class RefundCalls:
         return retry_lookup(refund, self._time_scale, because)
 
     def _key_is_alive(self, refund: Refund) -> bool:
-        """Say whether the gateway still remembers the key."""
+        """Return whether the gateway still honours the key."""
         age = refund.age_seconds if refund.issue == 1 else refund.unmoved_seconds
         return KeyLifetime.of(self._gateway.capabilities).covers(age)
 

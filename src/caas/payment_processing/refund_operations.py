@@ -1,4 +1,4 @@
-"""Refunds that people decide: in the console, by one or two of them, or by a credit note.
+"""Refunds that staff decide in the console, alone or with a second approver, or by credit note.
 
 Rules a change must keep: what would be refused is refused before anything is written; above the
 limit one person never decides alone; nothing is decided beside a refund of unknown outcome; a
@@ -72,7 +72,7 @@ class CreditedRefunds:
         term: str | None,
         within: Connection,
     ) -> None:
-        """Record the refund, and what becomes of a service that is then unpaid.
+        """Record the refund, and the decision about a service that is then unpaid.
 
         Raises:
             NothingToRefundError, RefundMustWaitError, RefundTooLargeError,
@@ -134,12 +134,12 @@ class RefundOperations:
         return await self._decisions.proposed(payment_id)
 
     async def decide(self, payment_id: UUID, wish: RefundWish, *, note: str, by: Actor) -> None:
-        """Refund, or propose the refund where two people are needed.
+        """Refund, or propose the refund where a second person must approve.
 
         Raises:
             DecisionPendingError: a proposal waits already.
             NoteRefusedError: there is no note, or a card number in it.
-            PersonalDataRefusedError: the note says who somebody is.
+            PersonalDataRefusedError: the note identifies a person.
             NothingToRefundError, RefundMustWaitError (also RefundUnknownError),
             RefundTooLargeError, TermDecisionRequiredError: as for any refund; nothing was written.
         """

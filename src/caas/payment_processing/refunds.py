@@ -59,7 +59,7 @@ class Refunds:
         time_scale: TimeScale,
         notifications: Notifications,
     ) -> None:
-        """Refund through this gateway; customers and operations are told by `notifications`."""
+        """Refund through this gateway; notify customers and operations by `notifications`."""
         self._tables = tables
         self._time_scale = time_scale
         self._notifications = notifications
@@ -208,7 +208,7 @@ class Refunds:
         return await self._follow(payment, refund, reported)
 
     async def _on_unmatched(self, reported: GatewayRefund) -> Answer:
-        """Open a case for a refund we did not make, unless its answer may still be under way."""
+        """Open a case for a refund we did not make, unless ours may still lack its answer."""
         payment = await self._tables.payments.by_transaction(reported.transaction_id)
         failed = reported.status is RefundStatus.FAILED
         if payment is not None and payment.state in REFUNDABLE and not failed:
@@ -274,9 +274,9 @@ class Refunds:
     async def _may_not_go(
         self, payment: Payment, refund: Refund, connection: Connection
     ) -> Answer | None:
-        """Return why a refund is not sent now; one that a dispute overtook becomes a promise again.
+        """Return why a refund is not sent now; if a dispute overtook it, it is promised again.
 
-        Under the payment's lock the refund is looked at again: another process may have sent it.
+        The refund is read again under the payment's lock: another process may have sent it.
         """
         await self._rows.given_back(payment.id, within=connection)
         now = await self._rows.get(refund.id, within=connection)

@@ -1,7 +1,7 @@
 """Reservation Payment (Diagram 2).
 
 The dealership waits for the authorization. The vehicle is reserved and the capture claimed in one
-commit, so that nobody pays for a vehicle that is reserved for someone else.
+commit, so that no customer pays for a vehicle that is reserved for another.
 
 Rules a change must keep: an authorized reservation leaves its commit either with a vehicle and a
 claimed capture, or with a claimed void; the factory order is placed only after that commit.
@@ -75,7 +75,7 @@ class ReservationPayment:
         return SideEffects(also=self._mark_vehicle_reserved)
 
     async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
-        """Notify nobody: the waiting dealership gets the page in the response."""
+        """Send no notification: the waiting dealership gets the page in the response."""
         return SideEffects()
 
     async def advance(self, payment: Payment) -> Payment:

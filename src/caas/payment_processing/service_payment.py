@@ -106,7 +106,7 @@ class ServicePayment:
         """Reserve the term of an order again.
 
         Raises:
-            PurchasePendingError: another purchase of the service is under way for the vehicle.
+            PurchasePendingError: another purchase of the service for the vehicle is in progress.
             AlreadyRunningError, OrderUsedError: the order cannot have a term any more.
         """
         await self._catalog.reserve_term(await self._catalog.wanted(request.subject), within=within)
@@ -125,7 +125,7 @@ class ServicePayment:
         return SideEffects(command=activation_command(self._time_scale), next=(resend,))
 
     async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
-        """Notify nobody: the waiting customer gets the page in the response."""
+        """Send no notification: the waiting customer gets the page in the response."""
         return SideEffects()
 
     async def advance(self, payment: Payment) -> Payment:
@@ -149,7 +149,7 @@ class ServicePayment:
         return ActivationResult.COMMITTED if won else _result_of(committed)
 
     async def activation_failed(self, payment_id: UUID, reason: str) -> None:
-        """Fence the vehicle off and void the charge (arrows 4b and 5b)."""
+        """Send the fencing command to the vehicle and void the charge (arrows 4b and 5b)."""
         payment = await self._tables.payments.get(payment_id)
         if payment.state is PaymentState.AUTHORIZED:
             with suppress(CaptureWonError):  # it was confirmed at the last moment
@@ -158,7 +158,7 @@ class ServicePayment:
     async def void(self, payment: Payment, reason: str) -> Payment:
         """Void a charge that was not delivered, its fence in the same commit (decision 16).
 
-        The fence carries what the vehicle should have on without this purchase.
+        The fence is the command with the desired state without this purchase.
         """
         order = await self._catalog.wanted(payment.subject)
         reported = self._notify_customer("service_not_activated_not_charged", order)
@@ -181,7 +181,7 @@ class ServicePayment:
         return await self.void(payment, f"{ACTIVATION_FAILED}: {NO_TERM}")
 
     async def _late_because(self, payment: Payment) -> str | None:
-        """Return why a payment on the gateway's page came too late, or None."""
+        """Return why a payment on the gateway's page is too late, or None."""
         if payment.hosted_page_url is None:
             return None
         if await self._customers.is_erased(payment.customer):

@@ -112,7 +112,7 @@ class ServiceWithdrawal:
 
         Raises:
             PaymentOpenError: the outcome of its payment is not known yet.
-            ServiceKeptError: all of it was refunded, and the service left on for nothing.
+            ServiceKeptError: it was refunded in full, and the service was kept.
             WithdrawalPeriodOverError: too late, or nothing of it is left.
         """
         await self._refuse_kept(service_order)
@@ -143,7 +143,7 @@ class ServiceWithdrawal:
     async def check_refund(
         self, payment: Payment, *, amount: int, reason: str, term: str | None
     ) -> None:
-        """Raise if a refund leaves a service unpaid and does not say what becomes of its term.
+        """Raise if a refund leaves a service unpaid and does not decide about its term.
 
         Raises:
             TermDecisionRequiredError: it does.
@@ -165,7 +165,7 @@ class ServiceWithdrawal:
         requested_by: str,
         term: str | None,
     ) -> Refund:
-        """Refund a service payment in part or whole; `term` says what becomes of its service.
+        """Refund a service payment in part or whole; `term` decides about its service.
 
         Raises:
             TermDecisionRequiredError: it leaves nothing paid for a service that still runs.
@@ -221,7 +221,7 @@ class ServiceWithdrawal:
     async def _undo(self, service_order: UUID, *, requested_by: str, by_customer: bool) -> bool:
         """Void or refund an order's payment; False while its outcome is open.
 
-        A charge that is committed while it is being voided is given back instead.
+        A charge that is committed while it is being voided is refunded instead.
         """
         for _ in range(LOOKS_MAX):
             live = await self._live_payment(service_order)
@@ -258,7 +258,7 @@ class ServiceWithdrawal:
         )
 
     async def _is_paid_back(self, service_order: UUID) -> bool:
-        """Say whether refunds, made or pending, add up to all that an order's payments took."""
+        """Return whether refunds, made or pending, cover all that an order's payments took."""
         payments = await self._tables.payments.listed(subject=service_order)
         taken = [one for one in payments if one.captured_amount > 0]
         back = [sum(it.amount for it in await self._refunds.of(one.id) if it.state != "failed")
@@ -295,7 +295,7 @@ class ServiceWithdrawal:
         await self._send(term)
 
     async def _is_owed(self, ended: OrderTerm, payment: Payment) -> bool:
-        """Say whether the money of an ended term may still have to be refunded."""
+        """Return whether the money of an ended term may still have to be refunded."""
         return ended.ended_because == DESISTIMIENTO or await self._has_failed(payment)
 
     async def _has_failed(self, payment: Payment) -> bool:

@@ -183,7 +183,7 @@ class Settlement:
         return payment, True
 
     async def _contradicts(self, payment: Payment, transaction: GatewayTransaction) -> bool:
-        """Say whether a report is not of this payment's transaction; a sibling is compensated."""
+        """Return whether a report is of another transaction; a sibling is compensated."""
         different = differences(payment, transaction)
         if different:
             await self._tables.cases.open(
@@ -259,7 +259,7 @@ class Settlement:
             return payment, True
         return await self._bank.confirms_after_all(payment, now.settled_amount, source=source)
 
-    # -- how the gateway's words arrive ----------------------------------------------------------
+    # -- how the gateway's reports arrive --------------------------------------------------------
 
     async def _apply_webhook(self, job: Job) -> Answer:
         row = await self._inbox.get(job.subject)
@@ -322,7 +322,7 @@ class Settlement:
 
 
 def _is_no_further(payment: Payment, transaction: GatewayTransaction, after: Payment) -> bool:
-    """Say whether the report is fully applied, or the payment can now follow more of it."""
+    """Return whether the report is fully applied, or the payment can now follow more of it."""
     came_further = after.state is not payment.state
     return not (came_further and transaction.status in MONEY_TAKEN)
 

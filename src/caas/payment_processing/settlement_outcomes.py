@@ -2,8 +2,8 @@
 
 Rules a change must keep: reported amounts are totals and are compared, never added twice; a
 transition names the version of the payment it was decided on, so that concurrent reports apply one
-after the other; a loss is booked by its cause, in one commit with its alert, and nobody is charged
-again (decision 17).
+after the other; a loss is booked by its cause, in one commit with its alert, and the customer is
+not charged again (decision 17).
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, R
 REVERSED: Final = "bank-reverses"
 
 Applied = tuple[Payment, bool]
-"""The payment as it stands, and whether the word needs no second look."""
+"""The payment, and whether the report is fully handled."""
 
 
 class SettlementOutcomes:
@@ -90,7 +90,7 @@ class SettlementOutcomes:
         await self._refunds.wake(after.id, within=connection)
 
     async def rejects(self, payment: Payment, *, source: str) -> Applied:
-        """Book the loss of a rejected settlement; nobody is charged again (decision 17)."""
+        """Book the loss of a rejected settlement; it is not charged again (decision 17)."""
         lost = payment.captured_amount - payment.settled_amount
         kept = await self._kept(payment)
         transition = transition_of(
@@ -113,7 +113,7 @@ class SettlementOutcomes:
         )
 
     async def reverse(self, payment: Payment, *, source: str) -> Applied:
-        """Book a reversed settlement; while a refund is under way, retry later."""
+        """Book a reversed settlement; while a refund is in progress, retry later."""
         if payment.state is PaymentState.REFUNDING:
             return payment, False
         is_refunded = payment.state is PaymentState.REFUNDED

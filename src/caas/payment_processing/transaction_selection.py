@@ -30,7 +30,7 @@ from caas.payment_processing.transitions import ENDED, ChargeTransitions
 from caas.rules.time_scale import TimeScale
 
 LOOKS_SECONDS: Final = (5.0, 60.0, 600.0, 3600.0, 86_400.0)
-"""Waits before each look for siblings: what was sent may be done long after we hung up."""
+"""Waits before each search for siblings: a request may take effect long after a time-out."""
 NO_ANSWER_SECONDS: Final = 30.0
 CONTRADICTION: Final = "gateway_contradiction"
 
@@ -46,7 +46,7 @@ _LIVELIEST_FIRST: Final = (
 
 
 def is_sibling(payment: Payment, transaction_id: str) -> bool:
-    """Say whether a payment has chosen another transaction than this one."""
+    """Return whether a payment has chosen another transaction than this one."""
     return payment.gateway_transaction_id not in (None, transaction_id)
 
 

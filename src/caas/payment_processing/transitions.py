@@ -4,8 +4,8 @@ A transition is applied alone or, with the step of a flow, in one database trans
 that could not be sent is rescheduled; one without an answer is recorded as unknown.
 
 Rules a change must keep: a payment is described by what was committed; an unknown outcome is a
-remark and a lookup, never another state (decision 3); what a retry must know of earlier attempts is
-in its job.
+remark and a lookup, never another state (decision 3); a retry reads the facts of earlier attempts
+from its job.
 """
 
 from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ class ChargeTransitions:
     """Applies transitions, and records unanswered and refused calls."""
 
     def __init__(self, tables: BillingDatabase, *, time_scale: TimeScale, alert: Alert) -> None:
-        """Record in this database; `alert` hears of unknown outcomes and refusals."""
+        """Record in this database; `alert` reports unknown outcomes and refusals."""
         self._tables = tables
         self._time_scale = time_scale
         self._alert = alert

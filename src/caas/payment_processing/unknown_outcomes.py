@@ -43,7 +43,7 @@ PROBE_SECONDS: Final = 2.0
 PROBE_SECONDS_MAX: Final = 30.0
 QUIESCENCE_SECONDS: Final = 60.0
 RETRIES_MAX: Final = 3
-"""Tries of the retry table that are over when an outcome is unknown: from then on, look first."""
+"""Attempts of the retry table used up by an unknown outcome: look up before any other."""
 
 UNKNOWN: Final = "unknown"
 NOT_CHARGED: Final = "decided_not_charged"
@@ -87,7 +87,7 @@ class UnknownOutcomes:
 
         Raises:
             PaymentNotFoundError: no payment has this id.
-            OutcomeKnownError: there is nothing to ask.
+            OutcomeKnownError: the outcome is known.
         """
         payment = await self._tables.payments.get(payment_id)
         if payment.outcome != UNKNOWN:
@@ -121,7 +121,7 @@ class UnknownOutcomes:
         return await self._absent(job, payment)
 
     async def _attempt(self, job: Job, payment: Payment) -> Attempt:
-        """Return what went before; a job that was claimed before may have been sent."""
+        """Return the earlier attempts; a job that was claimed before may have been sent."""
         maybe_sent = job.attempts > 1 or bool(job.payload.get("maybe_sent", True))
         return Attempt(
             earlier_tries=int(job.payload.get("tries", 0)),
@@ -135,7 +135,7 @@ class UnknownOutcomes:
         return Done()
 
     async def _send_blind(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
-        """Without a lookup, send the same key again while the gateway remembers it."""
+        """Without a lookup, send the same key again while the gateway honours it."""
         if self._key_is_alive(payment):
             return await self._send(payment, flow, attempt)
         because = "It can neither be looked up nor be sent again: its key is forgotten by now."
@@ -221,7 +221,7 @@ class UnknownOutcomes:
     async def not_charged(
         self, payment: Payment, event: BeyondEvent, *, fence: int = 0, **facts: object
     ) -> bool:
-        """Apply proof that nobody was charged: fail, or resend what only a decline may fail.
+        """Apply proof that there was no charge: fail, or resend what only a decline may fail.
 
         False if the payment changed meanwhile.
         """
@@ -285,7 +285,7 @@ class UnknownOutcomes:
         return known or self._gateway.capabilities.lookup_by_reference
 
     def _key_is_alive(self, payment: Payment) -> bool:
-        """Say whether the gateway still remembers the payment's key."""
+        """Return whether the gateway still honours the payment's key."""
         return KeyLifetime.of(self._gateway.capabilities).covers(payment.age_seconds)
 
     async def _issue(self, payment: Payment) -> int:

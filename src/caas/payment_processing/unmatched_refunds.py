@@ -105,7 +105,7 @@ class UnmatchedRefunds:
         return [total]
 
     async def is_of_several(self, reported: GatewayRefund) -> bool:
-        """Open a case for each payment if a refund names several; say whether it does."""
+        """Open a case for each payment if a refund names several; return whether it does."""
         payment = await self._tables.payments.by_transaction(reported.transaction_id)
         refund = await self._rows.by_gateway_id(reported.id)
         others = (

@@ -1,10 +1,13 @@
-"""Detects card numbers and full IBANs in text so that none is ever stored (decisions 24, 44).
+"""Detects card numbers and full IBANs in text, so that none is stored (decisions 24, 44).
 
 A card number has 12 to 19 digits, starts with a known issuer prefix, has a length that issuer uses,
 and passes the Luhn check. It is found alone, next to a word, in a sentence, JSON, HTML or a URL; in
 the digits of any script; and when split by spaces, dashes, dots, slashes, underscores, line feeds,
 tabs, any non-ASCII sign except a currency sign, "x", tags or invisible characters. The API, the
 logs, the database and the invariants all use this module.
+
+An IBAN is recognised by its country's structure (SWIFT registry) and its check digits (ISO 7064,
+mod 97-10), with or without print spacing. Mandates are stored as tokens, never as accounts.
 
 These must not match, because stored data is full of them: UUIDs and other hexadecimal ids, VINs,
 timestamps, signatures, coordinates, telephone numbers and ordinary amounts. Hence these rules:
@@ -14,22 +17,16 @@ timestamps, signatures, coordinates, telephone numbers and ordinary amounts. Hen
   throughout. Two adjacent amounts are neither.
 - Separators of lists and tables (a comma, a line feed, a quote) may split a number that stands
   alone into equal groups; next to other values, only into four groups of four digits.
-- UUIDs, decimal fractions and telephone numbers that begin with "+" are ignored.
+- UUIDs (part of one can look like an account number), decimal fractions and telephone numbers that
+  begin with "+" are ignored.
 
 Rules a change must keep:
 
 1. A miss stores a card number; a false positive destroys a record. The tests measure both.
 2. After `scrub`, `contains_card_number` and `contains_iban` find nothing.
 3. `may_hold_card_number` returns True for everything that `contains_card_number` finds.
-
-Detects full IBANs in text; mandates are stored as tokens, never as accounts (decision 44).
-
-An IBAN is recognised by its country's structure (SWIFT registry) and its check digits (ISO 7064,
-mod 97-10), with or without print spacing. UUIDs are ignored, because part of one can look like an
-account number.
-
-Rule a change must keep: only countries with a row in `STRUCTURES` are detected. Tests check the
-rows against real examples from the registry.
+4. Only IBANs of countries with a row in `STRUCTURES` are detected. Tests check the rows against
+   real examples from the registry.
 """
 
 import re

@@ -1,27 +1,18 @@
-"""The market an installation sells in, and the seller who issues its invoices.
+"""Markets, sellers, interface languages, tax calculation (decision 58, record 121), and tax ids.
 
-Rule a change must keep: pure; both are read from the settings once, at the start.
-
-Supported interface languages, each with the locale that formats money and dates.
-
-Tax included in prices, and the tax categories of sales (decision 58, record 121).
+The market and the seller who issues invoices are read from the settings once, at startup. Each
+language has the locale that formats money and dates. Each country has its own format and check
+digits of tax ids; for a country unknown to the library, letters, digits and separators are accepted
+as they are.
 
 Consumer prices include tax. The payment is the gross amount; its tax is rounded half up in whole
 minor units and net is the rest, so that net plus tax always equals the payment, whatever the
-currency's decimals.
+currency's decimals. A refund reduces the revenue of a payment. The tax is then calculated from the
+remainder, not from each refund, so that no sequence of refunds leaves a unit of tax behind.
 
-A refund reduces the revenue of a payment. The tax is then calculated from the remainder, not from
-each refund, so that no sequence of refunds leaves a unit of tax behind.
-
-Rules a change must keep: functions are pure, in whole minor units; the database has the same three
-calculations as SQL functions, and a test compares them.
-
-Validates and formats tax ids.
-
-Each country has its own format and check digits; for a country unknown to the library, letters,
-digits and separators are accepted as they are.
-
-Rules a change must keep: functions are pure; ids are stored without separators and country prefix.
+Rules a change must keep: functions are pure, amounts are whole minor units; the database has the
+same three tax calculations as SQL functions, and a test compares them; tax ids are stored without
+separators and country prefix.
 """
 
 import re

@@ -1,24 +1,21 @@
-"""Diagram 7: the consequence of a failed payment, by payment type.
+"""The consequences of a failed payment by payment type (Diagram 7), and dunning (Diagram 6).
 
 `consequence_of_failure` is the decision tree and `Consequence` holds its leaves; the flows carry
 them out. `not_sent_consequence` covers a case the tree does not have: the gateway never received
 the payment (decision 3).
+
+The dunning policy applies when a month's charge is declined. In the seed, one failure cancels the
+subscription; that is the default. A market can configure further charge attempts, each after some
+days, and days of grace after the last one (decision 25). When the bank requires the customer's
+confirmation and the customer does not give it, the request is repeated for some days (decision 70).
 
 Rules a change must keep:
 
 1. The match is exhaustive: a payment type without a leaf does not type-check.
 2. Only a decline ends a reservation or a subscription. A payment that was never sent, or whose
    outcome is unknown, never does (decisions 19, 25).
-
-Dunning policy: what follows when a month's charge is declined (Diagram 6).
-
-In the seed, one failure cancels the subscription; that is the default. A market can configure
-further charge attempts, each after some days, and days of grace after the last one (decision 25).
-When the bank requires the customer's confirmation and the customer does not give it, the request is
-repeated for some days (decision 70).
-
-Rules a change must keep: the default is the seed's; only declined charges count, never charges with
-an unknown outcome; requests for confirmation end.
+3. The default dunning policy is the seed's; only declined charges count, never charges with an
+   unknown outcome; requests for confirmation end.
 """
 
 from dataclasses import dataclass

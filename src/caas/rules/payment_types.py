@@ -121,7 +121,7 @@ def evidence_kind(payment_type: PaymentType) -> EvidenceKind:
 
 
 def sells_a_term(payment_type: PaymentType) -> bool:
-    """Say whether payments of this type buy the term of a service, which a refund may end."""
+    """Return whether payments of this type buy the term of a service, which a refund may end."""
     match payment_type:
         case PaymentType.SERVICE:
             return True

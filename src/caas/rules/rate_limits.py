@@ -1,15 +1,12 @@
-"""Rate limits: one token bucket per caller, on the clock the caller passes in.
+"""Rate limits (token buckets per caller), and sign-in throttling.
 
-A bucket holds `burst` tokens and refills at `per_second`; a request takes one. Buckets are local to
-the process, so the effective limit grows with the number of processes.
+The clock is an argument. A bucket holds `burst` tokens and refills at `per_second`; a request takes
+one. Buckets are local to the process, so the effective limit grows with the number of processes.
+Each failed sign-in lengthens the wait before the next attempt.
 
 Rules a change must keep: at most `OWNERS_MAX` buckets are kept, the most recently used; all
-addresses of an IPv6 network share one bucket, because one customer usually controls all of them.
-
-Sign-in throttling: waits that grow with each failed attempt, up to a limit.
-
-Rules a change must keep: the wait doubles with each failure beyond the free ones, up to a limit;
-old failures expire.
+addresses of an IPv6 network share one bucket, because one customer usually controls all of them;
+the sign-in wait doubles with each failure beyond the free ones, up to a limit; old failures expire.
 """
 
 import math

@@ -1,8 +1,13 @@
-"""The Retry Strategy table (Diagram 11): which gateway errors are retried, and when.
+"""The Retry Strategy table (Diagram 11): which gateway errors are retried, and decline codes.
 
 `WAITS` holds one tuple per kind of error: one entry per retry, in seconds. Kinds that the seed's
 table does not have follow below it: a refused connection, a 429, and an unknown decline code
 (decisions 3, 4).
+
+Decline codes of gateways and card schemes are grouped by row of the table, in lower case with
+underscores, as `decline_kind` normalises them. They come from the seed's gateway contract, the
+large card gateways, ISO 8583 (two digits), Redsys (four digits) and SEPA direct debit returns (two
+letters, two digits).
 
 Rules a change must keep:
 
@@ -10,19 +15,10 @@ Rules a change must keep:
 2. An unknown code is not a decline. It is `UNRECOGNISED`: the outcome is unknown, the payment stays
    Pending and the gateway is queried first (decision 3).
 3. Exhausted retries prove nothing about the outcome. They only raise the seed's alert.
-
-Decline codes of gateways and card schemes, grouped by row of the Retry Strategy table.
-
-Codes are lower case with underscores, as `retry_strategy.decline_kind` normalises them. They come
-from the seed's gateway contract, the large card gateways, ISO 8583 (two digits), Redsys (four
-digits) and SEPA direct debit returns (two letters, two digits).
-
-Rules a change must keep:
-
-1. List a code only if it proves that the payment did not happen. "Issuer unavailable", "processing
-   error", "try again later", "duplicate" and their numbers (91, 96, 94) are deliberately absent:
-   their outcome is unknown (decision 3).
-2. No code appears in two sets.
+4. A code is listed only if it proves that the payment did not happen. "Issuer unavailable",
+   "processing error", "try again later", "duplicate" and their numbers (91, 96, 94) are
+   deliberately absent: their outcome is unknown (decision 3).
+5. No code appears in two sets.
 """
 
 from collections.abc import Mapping

@@ -1,29 +1,22 @@
-"""Expected settlement dates, and when a late settlement becomes a discrepancy (decision 36).
+"""Settlement terms: expected dates (decision 36), polling schedule (119), and agreed fees.
 
 A settlement is expected a number of business days after the capture, depending on the payment
 method. After that day it is *delayed* (the seed's first discrepancy); some business days later it
-is *missing*. Both close when the settlement line arrives.
+is *missing*. Both close when the settlement line arrives. Business days are Monday to Friday except
+the holidays passed in. `target_closing_days` returns those of TARGET, the euro's settlement system,
+the default for Madrid.
 
-Business days are Monday to Friday except the holidays passed in. `target_closing_days` returns
-those of TARGET, the euro's settlement system, the default for Madrid.
+Settlements whose webhook did not arrive are polled. Polls start soon after the capture, become
+hourly, and then daily once the settlement is late enough for a person to look at it. A lost webhook
+costs a minute. Agreed fees are the reference for fee drift.
 
 Rules a change must keep:
 
 1. Dates are in the market's calendar; today's date is an argument.
 2. Searches are bounded: a calendar with only holidays raises an error.
-
-The polling schedule for settlements whose webhook did not arrive (decision 119).
-
-Polls start soon after the capture, become hourly, and then daily once the settlement is late enough
-for a person to look at it. A lost webhook costs a minute.
-
-Rule a change must keep: waits are real seconds; the last wait of the terms repeats until daily
-polls begin.
-
-Agreed gateway fees, against which fee drift is measured.
-
-Rules a change must keep: whole minor units: a per mille of the gross, rounded half up, plus a fixed
-part. Without agreed terms no fee is a discrepancy.
+3. Polling waits are real seconds; the last wait of the terms repeats until daily polls begin.
+4. Fees are whole minor units: a per mille of the gross, rounded half up, plus a fixed part. Without
+   agreed terms no fee is a discrepancy.
 """
 
 from collections.abc import Mapping
@@ -50,7 +43,7 @@ class PaymentMethod(StrEnum):
 
 
 class Punctuality(StrEnum):
-    """How an open settlement stands against its expected date."""
+    """An open settlement's status relative to its expected date."""
 
     ON_TIME = "on time"
     DELAYED = "delayed"

@@ -1,15 +1,12 @@
-"""Signed heads: a daily signed commitment to every append-only table (decision 118).
+"""Signed heads and their Merkle trees: a daily commitment to the history (decision 118).
+
+A head commits to every append-only table. Trees are those of RFC 6962: a root commits to every leaf
+and their order. A growing tree stores only its peaks: the roots of its full subtrees, largest
+first, one for each set bit of its size.
 
 Rules a change must keep: the signed text is the head's JSON with sorted names and no spaces; each
-head contains the digest of the previous one, so the newest commits to all.
-
-Append-only Merkle trees as defined in RFC 6962 (decision 118).
-
-A root commits to every leaf and their order. A growing tree stores only its peaks: the roots of its
-full subtrees, largest first, one for each set bit of its size.
-
-Rule a change must keep: roots and leaves follow RFC 6962, section 2.1, with SHA-256, so that
-standard tools can verify them.
+head contains the digest of the previous one, so the newest commits to all; roots and leaves follow
+RFC 6962, section 2.1, with SHA-256, so that standard tools can verify them.
 """
 
 import base64

@@ -1,12 +1,11 @@
 """Verifies vehicles' signatures on command acknowledgements (Diagram 8, decision 15).
 
 Acknowledgements are verified before they are recorded and again when the record is audited.
+`ActivationResult` lists the results of an activation (arrow 4a).
 
 Rules a change must keep: low-order keys, with which anyone can sign, are rejected; the signed text
 is public, and no field contains the separator; messages recorded before decision 105 were signed
 without the action and still verify.
-
-Outcomes of a vehicle's activation acknowledgement (Diagram 8, arrow 4a).
 """
 
 import functools

@@ -1,8 +1,8 @@
 """Subscriptions of the Service Catalog (Diagram 6): subscribe, continue, cancel, end.
 
-A subscription begins when its payment method is verified and its vehicle says so; it ends by the
-customer, or by a month that cannot be charged. Money is the business of the layers above: they
-verify and charge, and say here what follows.
+A subscription begins when its payment method is verified and its vehicle confirms the activation.
+It ends when the customer cancels or a month cannot be charged. The layers above verify and charge,
+and report the results here.
 
 Rules a change must keep: nothing is activated before the payment method is verified (decision 27);
 whatever ends a subscription orders its deactivation in the same commit; an unknown outcome ends
@@ -70,7 +70,7 @@ class SubscriptionEndedError(ConflictError):
 
 
 class Subscriptions:
-    """Diagram 6's Service Catalog."""
+    """Subscriptions of the Service Catalog (Diagram 6)."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Subscriptions:
         time_scale: TimeScale,
         withdrawn: WithdrawnSubscription = WithdrawnSubscription.FREE,
     ) -> None:
-        """Sell what the catalogue offers and deliver it through `delivery`."""
+        """Sell services of the catalogue and deliver them through `delivery`."""
         self._withdrawn = withdrawn
         self._tables = tables
         self._catalog = service_catalog
@@ -93,18 +93,18 @@ class Subscriptions:
     async def subscribe(
         self, *, customer: UUID, vin: str, service: str, payment_method: str, by_fleet: bool = False
     ) -> Subscription:
-        """Write down a subscription to a monthly service, and that its payment method is verified.
+        """Record a subscription to a monthly service, and start verifying its payment method.
 
         Raises:
-            CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
-            VehicleNotTheirsError: the vehicle was not delivered to them; `by_fleet` sells it all
-                the same.
-            ServiceNotFoundError: the catalogue has no such service.
-            NotSoldLikeThisError: it is no subscription, or not on offer.
-            BillingDetailsRequiredError: its invoices must name their buyer, and could not.
-            InvalidPaymentMethodError: there is no token, or it is a card number.
-            AlreadySubscribedError: the vehicle has this subscription already.
-            PurchasePendingError: a purchase of the service is under way for the vehicle.
+            CustomerNotFoundError: no such customer; CustomerErasedError: the customer was erased.
+            VehicleNotTheirsError: the vehicle was not delivered to the customer and `by_fleet` is
+                not set.
+            ServiceNotFoundError: no service has this code.
+            NotSoldLikeThisError: the service is not sold as a subscription, or not on offer.
+            BillingDetailsRequiredError: the buyer's details for the invoices are incomplete.
+            InvalidPaymentMethodError: the token is missing, or is a card number.
+            AlreadySubscribedError: the vehicle already has this subscription.
+            PurchasePendingError: a purchase of the service for the vehicle is in progress.
         """
         if _is_no_token(payment_method):
             raise InvalidPaymentMethodError
@@ -135,10 +135,10 @@ class Subscriptions:
     async def end_subscription(
         self, subscription_id: UUID, *, with_vehicle: bool = False
     ) -> Subscription:
-        """End a subscription by the customer's wish; ending it again changes nothing.
+        """End a subscription at the customer's request; idempotent.
 
-        `with_vehicle` says that its customer withdrew from the vehicle. Withdrawn from like that,
-        or in time, it costs nothing, and what was charged goes back.
+        `with_vehicle`: its customer withdrew from the vehicle. After that, or within the withdrawal
+        period, it costs nothing and charges are refunded.
 
         Raises:
             SubscriptionNotFoundError: there is none with this id.
@@ -168,7 +168,7 @@ class Subscriptions:
         return await self._rows.get(subscription_id)
 
     async def withdraws_now(self, subscription_id: UUID) -> bool:
-        """Say whether ending a subscription now is a withdrawal, after which it costs nothing."""
+        """Return whether ending a subscription now is a withdrawal, which is free of charge."""
 
         async def look(connection: Connection) -> bool:
             subscription = await self._rows.get(subscription_id, within=connection)
@@ -179,7 +179,7 @@ class Subscriptions:
     async def _because(
         self, subscription: Subscription, within: Connection, *, with_vehicle: bool = False
     ) -> str:
-        """Say whether a customer who ends a subscription withdraws from it; once from each."""
+        """Return why it ends: by withdrawal (once per service and vehicle) or by the customer."""
         if self._withdrawn is WithdrawnSubscription.PROPORTIONAL:
             return BY_CUSTOMER
         period = self._time_scale.seconds(WITHDRAWAL_PERIOD_SECONDS)
@@ -195,7 +195,7 @@ class Subscriptions:
         Raises:
             SubscriptionNotFoundError: there is none with this id.
             SubscriptionEndedError: it is not running.
-            InvalidPaymentMethodError: it is no token.
+            InvalidPaymentMethodError: it is not a token.
         """
         if payment_method is not None and _is_no_token(payment_method):
             raise InvalidPaymentMethodError
@@ -207,7 +207,7 @@ class Subscriptions:
     async def subscription(
         self, subscription_id: UUID, *, within: Connection | None = None
     ) -> Subscription:
-        """Return a subscription as it stands.
+        """Return a subscription.
 
         Raises:
             SubscriptionNotFoundError: there is none with this id.
@@ -217,7 +217,7 @@ class Subscriptions:
     async def find(
         self, subscription_id: UUID, *, within: Connection | None = None
     ) -> Subscription | None:
-        """Return a subscription, or None when nothing has this id."""
+        """Return a subscription, or None."""
         return await self._rows.find(subscription_id, within=within)
 
     async def subscriptions(
@@ -232,13 +232,13 @@ class Subscriptions:
         return await self._rows.listed(customer=customer, vin=vin, state=state, before=before)
 
     async def events(self, subscription_id: UUID) -> list[dict[str, Any]]:
-        """Return everything that happened to a subscription, in order."""
+        """Return all events of a subscription, in order."""
         return await self._rows.events(subscription_id)
 
     async def payment_method_verified(
         self, subscription_id: UUID, payment_id: UUID, token: str | None, *, within: Connection
     ) -> None:
-        """Order the activation, or charge to this method from now on; what has ended stays so."""
+        """Order the activation, or charge this method from now on; an ended one stays ended."""
         before = await self._rows.locked(subscription_id, within=within)
         if before.state is SubscriptionState.VERIFYING:
             event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
@@ -255,7 +255,7 @@ class Subscriptions:
     async def payment_method_refused(
         self, subscription_id: UUID, payment_id: UUID, *, within: Connection
     ) -> None:
-        """End what never began: no verified payment method, no activation; the rest goes on."""
+        """End a subscription that awaits verification; others keep their payment method."""
         before = await self._rows.locked(subscription_id, within=within)
         if before.state is not SubscriptionState.VERIFYING:
             await self._notify_unchanged(before, payment_id, within)
@@ -267,7 +267,7 @@ class Subscriptions:
         await self._delivery.notify_customer(template, refused, within=within)
 
     async def activate_service(self, subscription_id: UUID) -> None:
-        """Send the activation that was ordered, while it is still wanted."""
+        """Send the ordered activation, unless the subscription has ended."""
         subscription = await self._rows.get(subscription_id)
         if subscription.state is SubscriptionState.ACTIVATING:
             await self._delivery.send_command(subscription)
@@ -275,14 +275,14 @@ class Subscriptions:
     async def continue_subscription(
         self, subscription_id: UUID, payment_id: UUID, *, within: Connection
     ) -> None:
-        """Write down that a month was paid; what has ended meanwhile stays ended."""
+        """Record that a month was paid; a subscription that ended meanwhile stays ended."""
         event = SubscriptionEvent.CONTINUE_SUBSCRIPTION
         await self._transition_result(subscription_id, event, payment_id, within)
 
     async def mark_subscription_cancelled(
         self, subscription_id: UUID, payment_id: UUID, *, within: Connection
     ) -> Subscription:
-        """Cancel because a month cannot be charged, and order the service switched off."""
+        """Cancel because a month cannot be charged, and order the deactivation."""
         before = await self._rows.locked(subscription_id, within=within)
         event = SubscriptionEvent.MARK_SUBSCRIPTION_CANCELLED
         cancelled = await self._rows.transition(
@@ -293,7 +293,7 @@ class Subscriptions:
         return cancelled or before
 
     async def deactivate_service(self, subscription_id: UUID) -> None:
-        """Send the deactivation that was ordered."""
+        """Send the ordered deactivation."""
         await self._delivery.send_command(await self._rows.get(subscription_id))
 
     async def _change_payment_method(

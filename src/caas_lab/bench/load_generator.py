@@ -3,9 +3,9 @@
 A full HTTP client costs more than the server it measures. This one writes prepared requests, reads
 a status and a length, and records how long each answer took.
 
-Rules a change must keep: this file imports nothing of ours, so that its process starts at once;
-each connection has one request under way, and begins the next at once or when its turn has come;
-an answer with another status than the one that was expected ends the measurement with an error.
+Rules a change must keep: this file imports no other module of ours, so that its process starts at
+once; each connection has one request in flight, and sends the next at once or at its scheduled
+time; a response with an unexpected status ends the measurement with an error.
 """
 
 import asyncio

@@ -178,7 +178,7 @@ async def vehicle_in_stock(run: ScenarioRun) -> str:
 
 
 async def car(run: ScenarioRun) -> str:
-    """Add a finished vehicle whose public key the platform knows."""
+    """Add a finished vehicle whose public key is stored."""
     vin = _new_vin()
     key = await run.testbed.vehicles.new_car(vin)
     await _put(run, vin, public_key=key)

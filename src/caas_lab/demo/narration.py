@@ -84,7 +84,7 @@ async def narrate(run: ScenarioRun) -> None:
 
 
 def money_moved(payments: Sequence[dict[str, Any]]) -> str:
-    """Sum up which money moved: what was charged, and what became of it."""
+    """Summarize the amounts that the payments moved, by kind of movement."""
     sums = {
         word: sum(payment["amounts"][name] for payment in payments)
         for name, word in MOVEMENTS.items()

@@ -1,7 +1,7 @@
-"""Prints scenarios for readers who do not know the system, within a hundred columns.
+"""Prints scenarios for readers new to the system, within a hundred columns.
 
-Rules a change must keep: plain text and few colours, no ornament; what differs from what was
-expected is stated in words; nothing is printed that is not in the result.
+Rules a change must keep: plain text and few colours, no ornament; a difference from the expectation
+is stated in words; nothing is printed that is not in the result.
 """
 
 import sys

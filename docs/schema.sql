@@ -4083,6 +4083,13 @@ CREATE TABLE caas.fee_terms (
     CONSTRAINT fee_terms_tolerance_check CHECK (((tolerance >= 0) AND (tolerance <= 1000000)))
 );
 
+CREATE TABLE caas.gateway_accounts (
+    gateway text NOT NULL,
+    account text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT gateway_accounts_account_check CHECK (((length(account) >= 1) AND (length(account) <= 200)))
+);
+
 CREATE TABLE caas.gateway_claim_entries (
     id bigint NOT NULL,
     discrepancy_id uuid NOT NULL,
@@ -4140,6 +4147,14 @@ CREATE TABLE caas.gateway_claims (
     CONSTRAINT is_proposed_by_somebody CHECK ((needs_second = (refusal_by IS NOT NULL))),
     CONSTRAINT proposer_has_proposed CHECK (((refusal_account IS NULL) OR (refusal_by IS NOT NULL))),
     CONSTRAINT second_ends_it CHECK (((refused_account IS NULL) OR (status = 'refused'::text)))
+);
+
+CREATE TABLE caas.gateway_customers (
+    gateway text NOT NULL,
+    customer uuid NOT NULL,
+    gateway_customer text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT gateway_customers_gateway_customer_check CHECK (((length(gateway_customer) >= 1) AND (length(gateway_customer) <= 200)))
 );
 
 CREATE TABLE caas.history_heads (
@@ -5008,6 +5023,9 @@ ALTER TABLE ONLY caas.event_subscriptions
 ALTER TABLE ONLY caas.fee_terms
     ADD CONSTRAINT fee_terms_pkey PRIMARY KEY (gateway, provider, method, kind, valid_from, kept_at);
 
+ALTER TABLE ONLY caas.gateway_accounts
+    ADD CONSTRAINT gateway_accounts_pkey PRIMARY KEY (gateway);
+
 ALTER TABLE ONLY caas.gateway_calls
     ADD CONSTRAINT gateway_calls_pkey PRIMARY KEY (id);
 
@@ -5022,6 +5040,12 @@ ALTER TABLE ONLY caas.gateway_claim_events
 
 ALTER TABLE ONLY caas.gateway_claims
     ADD CONSTRAINT gateway_claims_pkey PRIMARY KEY (discrepancy_id);
+
+ALTER TABLE ONLY caas.gateway_customers
+    ADD CONSTRAINT gateway_customers_gateway_gateway_customer_key UNIQUE (gateway, gateway_customer);
+
+ALTER TABLE ONLY caas.gateway_customers
+    ADD CONSTRAINT gateway_customers_pkey PRIMARY KEY (gateway, customer);
 
 ALTER TABLE ONLY caas.history_heads
     ADD CONSTRAINT history_heads_pkey PRIMARY KEY (head);
@@ -5945,13 +5969,17 @@ CREATE TRIGGER keeps_its_creator BEFORE UPDATE ON caas.customers FOR EACH ROW WH
 
 ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER keeps_its_creator;
 
-CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> 'Payment method changed'::text) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))))) EXECUTE FUNCTION caas.refuse_other_subscription();
+CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))))) EXECUTE FUNCTION caas.refuse_other_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
 
 CREATE TRIGGER never_changed BEFORE UPDATE OR TRUNCATE ON caas.document_buyers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.document_buyers ENABLE ALWAYS TRIGGER never_changed;
+
+CREATE TRIGGER never_changed BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_customers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_customers ENABLE ALWAYS TRIGGER never_changed;
 
 CREATE TRIGGER never_emptied BEFORE TRUNCATE ON caas.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -6020,6 +6048,10 @@ ALTER TABLE caas.entitlements ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.event_subscriptions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_accounts FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_accounts ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -6391,6 +6423,9 @@ ALTER TABLE ONLY caas.gateway_claims
 
 ALTER TABLE ONLY caas.gateway_claims
     ADD CONSTRAINT gateway_claims_refused_account_fkey FOREIGN KEY (refused_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.gateway_customers
+    ADD CONSTRAINT gateway_customers_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
 
 ALTER TABLE ONLY caas.identified_lines
     ADD CONSTRAINT identified_lines_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
@@ -7050,6 +7085,8 @@ GRANT SELECT ON TABLE caas.entitlements TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_accounts TO caas_app;
+
 GRANT SELECT,INSERT ON TABLE caas.gateway_claim_entries TO caas_app;
 
 GRANT USAGE ON SEQUENCE caas.gateway_claim_entries_id_seq TO caas_app;
@@ -7057,6 +7094,8 @@ GRANT USAGE ON SEQUENCE caas.gateway_claim_entries_id_seq TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claim_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claims TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.gateway_customers TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.history_heads TO caas_app;
 

@@ -17,6 +17,10 @@ class NotPlayed:
         """Fail."""
         raise AssertionError(request)
 
+    async def terms(self, payment: Payment) -> Never:
+        """Fail."""
+        raise AssertionError(payment)
+
     async def on_authorized(self, payment: Payment) -> Never:
         """Fail."""
         raise AssertionError(payment)

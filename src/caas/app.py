@@ -16,11 +16,12 @@ import structlog
 from caas import local_machine, startup_checks
 from caas.billing_database import connection, database_sessions, migrations
 from caas.billing_database.connection import Database
+from caas.billing_database.gateway_calls import GatewayCustomers
 from caas.external_systems.acknowledgement_inbox import OnRefused
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.factory import Factory
-from caas.external_systems.gateway_adapters import ADAPTERS
+from caas.external_systems.gateway_adapters import ADAPTERS, GatewayContext
 from caas.external_systems.head_copies import copies_at
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, VehiclesAtHand
@@ -93,6 +94,7 @@ async def opened(
         await startup_checks.check_seller(database, settings.market.seller)
         await startup_checks.check_broker(settings)
         await startup_checks.check_gateway(partners.gateway, settings)
+        await startup_checks.check_account(database, partners.gateway)
         platform = build_platform(database, partners, _terms(settings))
         if hears_vehicles:
             await platform.billing.schedule()
@@ -172,7 +174,14 @@ async def _partners(
     for client in clients:
         stack.push_async_callback(client.close)
     return Partners(
-        gateway=adapter.over(gateway_http, settings.gateway_capabilities),
+        gateway=adapter.over(
+            gateway_http,
+            settings.gateway_capabilities,
+            GatewayContext(
+                customers=GatewayCustomers(database, settings.gateway_adapter),
+                return_url=settings.public_url,
+            ),
+        ),
         order_partners=OrderPartners(
             factory=Factory(clients[0]),
             admin_registration=AdminRegistration(clients[1]),

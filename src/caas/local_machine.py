@@ -12,10 +12,10 @@ import fcntl
 import importlib
 import json
 import os
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,17 +36,33 @@ from caas.settings import (
     time_scale,
     vehicle_command_keys,
 )
-from caas.supervision import Part, Report, Simulator, Supervisor, started
+from caas.supervision import (
+    Part,
+    Report,
+    Simulator,
+    Supervisor,
+    known_ports,
+    port_if_free,
+    started,
+)  # fmt: skip
 
 FLEET_SEED: Final = 7
 SIMULATED_FEES: Final = "14,25,1500"
 """The simulated gateway's fees, in the format of CAAS_SETTLEMENT_FEES."""
+STRIPE_STATE: Final = "stripe"  # a folder
 WORD: Final = "running.json"
 PORTS: Final = "ports.json"
 FOR_DEVELOPMENT: Final = {"CAAS_SECOND_FACTOR": "optional", "CAAS_LOCAL_SUBSCRIBERS": "allowed"}
 LOCK: Final = "up.lock"
 LOCK_SECONDS_MAX: Final = 1.0  # a status check holds the lock for a moment
 LOCK_PAUSE_SECONDS: Final = 0.05
+
+
+class SimulatedGateway(StrEnum):
+    """Which payment gateway is simulated where none has an address."""
+
+    CONTRACT = "contract"
+    STRIPE = "stripe-fake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,7 @@ async def start(
     environment: Mapping[str, str],
     *,
     public_url: str,
+    gateway: SimulatedGateway = SimulatedGateway.CONTRACT,
     report: Report = lambda _line: None,
 ) -> LocalWorld:
     """Start everything without an address; the exit stack stops it.
@@ -87,6 +104,8 @@ async def start(
     found = FOR_DEVELOPMENT | {name: value for name, value in environment.items() if value}
     found["CAAS_DATA_DIR"] = str(folder)
     found.setdefault("CAAS_PUBLIC_URL", public_url)
+    if gateway is SimulatedGateway.STRIPE:
+        found["CAAS_GATEWAY"] = "stripe"
     found.setdefault("CAAS_GATEWAY_API_KEY", kept.gateway_api_key)
     found.setdefault("CAAS_GATEWAY_WEBHOOK_SECRETS", kept.gateway_webhook_secret)
     found.setdefault("CAAS_PARTNER_WEBHOOK_SECRETS", kept.partner_webhook_secret)
@@ -102,7 +121,7 @@ async def start(
     if not found.get("CAAS_MQTT_URL"):
         await machine.start_vehicles()
     if not found.get("CAAS_GATEWAY_URL"):
-        await machine.start_gateway()
+        await machine.start_gateway(gateway)
     if not found.get("CAAS_FACTORY_URL"):
         await machine.start_partners()
     machine.keep_ports()
@@ -194,7 +213,7 @@ class _Machine:
         self._kept = kept
         self._report = report
         self._scale = f"--time-scale={time_scale(found)}"
-        self._ports = _ports(folder)
+        self._ports = known_ports(folder / PORTS)
         self.controls: dict[str, str] = {}
         self.without_broker: str | None = None
         self.fleet: Any = None
@@ -254,21 +273,20 @@ class _Machine:
         self.controls["vehicles"] = cars.control_url
         self.fleet = cars.fleet
 
-    async def start_gateway(self) -> None:
+    async def start_gateway(self, gateway: SimulatedGateway) -> None:
         self._report("Starting the simulated payment gateway and bank.")
-        self._found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
-        market = read_market(self._found.get("CAAS_MARKET") or DEFAULT_MARKET)
+        is_contract = gateway is SimulatedGateway.CONTRACT
+        zone = read_market(self._found.get("CAAS_MARKET") or DEFAULT_MARKET).zone.key
+        if is_contract:
+            self._found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
         self._found["CAAS_GATEWAY_URL"] = await self._start_simulator(
-            "gateway",
-            "caas_simulators",
-            "gateway",
+            "gateway", "caas_simulators", "gateway" if is_contract else "stripe",
             f"--webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/gateway",
-            f"--zone={market.zone.key}",
-            secret=(
-                f"--api-key={self._kept.gateway_api_key}",
-                f"--webhook-secret={self._kept.gateway_webhook_secret}",
-            ),
-        )
+            *((f"--zone={zone}",) if is_contract else ()),
+            secret=(f"--api-key={self._kept.gateway_api_key}",
+                    f"--webhook-secret={self._kept.gateway_webhook_secret}"),
+            state="gateway.jsonl" if is_contract else STRIPE_STATE,
+        )  # fmt: skip
 
     async def start_partners(self) -> None:
         self._report("Starting the simulated factory, registration and transport.")
@@ -296,11 +314,13 @@ class _Machine:
         *arguments: str,
         secret: tuple[str, ...],
         port_option: str = "--port",
+        state: str = "",
     ) -> str:
         """Start a simulator with its previous state and address."""
         simulator = Simulator(
-            module, *arguments, f"--state-file={self._folder / name}.jsonl", self._scale,
-            secret=secret, port_option=port_option, port=_if_free(self._ports.get(name, 0)),
+            module, *arguments, f"--state-file={self._folder / (state or f'{name}.jsonl')}",
+            self._scale,
+            secret=secret, port_option=port_option, port=port_if_free(self._ports.get(name, 0)),
         )  # fmt: skip
         await started(self._stack, simulator)
         self._ports[name] = simulator.port
@@ -319,26 +339,6 @@ class _Machine:
         fresh = self._folder / f"{PORTS}.new"
         fresh.write_text(json.dumps(self._ports), "utf-8")
         fresh.replace(self._folder / PORTS)
-
-
-def _ports(folder: Path) -> dict[str, int]:
-    try:
-        return {str(name): int(port) for name, port in json.loads(
-            (folder / PORTS).read_text("utf-8")
-        ).items()}  # fmt: skip
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # any free port will do; earlier pages are then unreachable
-
-
-def _if_free(port: int) -> int:
-    """Return the port, or 0 (any) if it is in use."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
-            return 0
-    return port
 
 
 async def _lock(stack: AsyncExitStack, folder: Path) -> None:

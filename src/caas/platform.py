@@ -23,8 +23,9 @@ from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.erasure import Erasure
 from caas.errors import StartupError
 from caas.event_delivery import EventDelivery
+from caas.external_systems.gateway_requirements import why_unsafe
 from caas.external_systems.iot_gateway import ObservedVehicleLink, VehicleLink
-from caas.external_systems.payment_gateway import PaymentGateway, why_unsafe
+from caas.external_systems.payment_gateway import PaymentGateway
 from caas.history_signing import HistorySigning
 from caas.invariant_monitor import InvariantMonitor
 from caas.jobs import JobQueue

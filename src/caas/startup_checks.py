@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from caas.billing_database.connection import Database
-from caas.billing_database.gateway_calls import configured_gateway
+from caas.billing_database.gateway_calls import configured_gateway, gateway_account
 from caas.billing_database.invoices import InvoiceRows
 from caas.billing_database.tax_rates import TaxRates
 from caas.errors import StartupError
@@ -140,6 +140,32 @@ async def check_seller(database: Database, seller: Seller) -> None:
         )
 
 
+async def check_account(database: Database, gateway: PaymentGateway) -> None:
+    """Check that the gateway's account and mode are those of the stored payments.
+
+    Raises:
+        StartupError: the credentials are of another account, or of the other mode.
+    """
+    try:
+        async with asyncio.timeout(LOOK_SECONDS_MAX):
+            account = await gateway.account()
+    except (GatewayFailure, TimeoutError) as error:
+        if _what_is_wrong(error) is not None:
+            raise StartupError(
+                f"The account of CAAS_GATEWAY_API_KEY cannot be read: {_what_is_wrong(error)}"
+            ) from error
+        _log.warning("gateway.unavailable_at_start", because=str(error))
+        return
+    if account is None:
+        return
+    kept = await gateway_account(database, gateway.name, account)
+    if kept != account:
+        raise StartupError(
+            f"The payments in the Billing Database are in the account {kept}, but "
+            f"CAAS_GATEWAY_API_KEY is of {account}. Use the key of {kept}, or another database."
+        )
+
+
 async def check_gateway(gateway: PaymentGateway, settings: Settings) -> None:
     """Query the payment gateway for a transaction that does not exist.
 
@@ -164,7 +190,7 @@ async def check_gateway(gateway: PaymentGateway, settings: Settings) -> None:
 
 async def _ask_for_nothing(gateway: PaymentGateway) -> None:
     if gateway.capabilities.lookup_by_reference:
-        await gateway.find_by_reference(NO_TRANSACTION)
+        await gateway.find_by_reference(NO_TRANSACTION, customer_reference=NO_TRANSACTION)
         return
     try:
         await gateway.find(NO_TRANSACTION)

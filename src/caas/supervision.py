@@ -8,12 +8,15 @@ the same data would corrupt it; a part that exits repeatedly ends the command wi
 """
 
 import asyncio
+import json
 import re
+import socket
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from caas.errors import StartupError
@@ -152,3 +155,23 @@ async def started(stack: AsyncExitStack, simulator: Simulator) -> Simulator:
     stack.push_async_callback(simulator.stop)
     await simulator.start()
     return simulator
+
+
+def known_ports(file: Path) -> dict[str, int]:
+    """Return the ports that simulators had before; none if the file cannot be read."""
+    try:
+        kept = json.loads(file.read_text("utf-8"))
+        return {str(name): int(port) for name, port in kept.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # any free port will do; earlier pages are then unreachable
+
+
+def port_if_free(port: int) -> int:
+    """Return the port, or 0 (any) if it is in use."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return 0
+    return port

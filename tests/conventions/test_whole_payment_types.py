@@ -16,7 +16,7 @@ BRANCHES = {
     "src/caas/rules/payment_failures.py": 2,
     "src/caas/rules/payment_types.py": 3,
     "src/caas/rules/postings.py": 1,
-    "src/caas/external_systems/payment_gateway.py": 1,
+    "src/caas/external_systems/gateway_requirements.py": 1,
 }
 """Where payment types differ, and in how many places."""
 

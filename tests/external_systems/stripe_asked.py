@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from caas.external_systems.http import HttpClient, HttpLimits
@@ -11,6 +12,21 @@ from tests.external_systems.scripted_server import answering, http_answer, scrip
 
 Answer = TypeVar("Answer")
 Ask = Callable[[PaymentGateway], Awaitable[Answer]]
+
+
+@dataclass
+class KnownCustomers:
+    """A directory of customers in memory."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+
+    async def find(self, customer_reference: str) -> str | None:
+        return self.ids.get(customer_reference)
+
+    async def keep(self, customer_reference: str, gateway_customer: str) -> str:
+        return self.ids.setdefault(customer_reference, gateway_customer)
+
+
 QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25)
 
 
@@ -18,16 +34,21 @@ async def reported(
     ask: Ask[Answer],
     *answers: object,
     status: str = "200 OK",
+    then: str | None = None,
     content_type: str = "application/json",
 ) -> tuple[Answer, list[bytes]]:
     """What a Stripe that answers with exactly this leads to, and what it was asked."""
     written = [
-        http_answer(json.dumps(answer).encode(), status=status, content_type=content_type)
-        for answer in answers
+        http_answer(
+            json.dumps(answer).encode(),
+            status=then if at and then else status,
+            content_type=content_type,
+        )
+        for at, answer in enumerate(answers)
     ]
     async with scripted_server(answering(*written)) as server:
         http = HttpClient(server.url, partner="stripe", limits=QUICK, headers=HEADERS)
-        gateway = StripeGateway(http)
+        gateway = StripeGateway(http, KnownCustomers({"customer-1": "cus_1"}))
         try:
             return await ask(gateway), server.requests
         finally:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from caas.external_systems.gateway_requirements import why_unsafe
 from caas.external_systems.payment_gateway import (
     Capabilities,
     CaptureMode,
@@ -12,7 +13,6 @@ from caas.external_systems.payment_gateway import (
     TransactionRequest,
     TransactionStatus,
     mismatches,
-    why_unsafe,
 )
 from caas.external_systems.seed_contract_gateway import CAPABILITIES
 from caas.rules.payment_types import PaymentType
@@ -35,6 +35,8 @@ def test_the_seed_contract_is_safe_for_every_payment_type() -> None:
     [
         ({"separate_capture": False}, {"service", "subscription"}),
         ({"void": False}, set(EVERY_TYPE)),
+        ({"hosted_page": False}, set(EVERY_TYPE)),
+        ({"merchant_initiated": False}, {"subscription"}),
         ({"authorization_lifetime": timedelta(minutes=59)}, {"service"}),
         ({"lookup_by_reference": False, "idempotency_key_lifetime": None}, set(EVERY_TYPE)),
         (

@@ -167,7 +167,9 @@ async def test_a_lookup_by_reference_tells_how_many_there_are(count: int) -> Non
     body = encoded({"data": [transaction(id=f"txn_{number}") for number in range(count)]})
 
     found = await reported(
-        body, lambda gateway: gateway.find_by_reference("pay-1"), status="200 OK"
+        body,
+        lambda gateway: gateway.find_by_reference("pay-1", customer_reference="c-1"),
+        status="200 OK",
     )
 
     assert [it.id for it in found] == [f"txn_{number}" for number in range(count)]
@@ -177,7 +179,11 @@ async def test_a_lookup_that_brings_another_s_transaction_is_a_mismatch() -> Non
     body = encoded({"data": [transaction(reference="pay-2")]})
 
     with pytest.raises(OutcomeUnknownError) as caught:
-        await reported(body, lambda gateway: gateway.find_by_reference("pay-1"), status="200 OK")
+        await reported(
+            body,
+            lambda gateway: gateway.find_by_reference("pay-1", customer_reference="c-1"),
+            status="200 OK",
+        )
 
     assert caught.value.reason is UnknownReason.MISMATCH
 
@@ -186,7 +192,7 @@ async def test_ids_and_references_cannot_break_out_of_the_path() -> None:
     answer = http_answer(encoded({"data": []}))
     async with scripted_server(answering(answer, answer, hang=True)) as server:
         gateway = SeedContractGateway(HttpClient(server.url, partner="gateway", limits=QUICK))
-        await gateway.find_by_reference("a&b=c /é\r\n")
+        await gateway.find_by_reference("a&b=c /é\r\n", customer_reference="c-1")
         with pytest.raises(OutcomeUnknownError):
             await gateway.find("../../admin?x=1#y")
         await gateway.close()

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from caas.external_systems.gateway_requirements import why_unsafe
 from caas.external_systems.http import (
     GatewayFailure,
     HttpClient,
@@ -20,7 +21,6 @@ from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     PaymentGateway,
     TransactionStatus,
-    why_unsafe,
 )
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from tests.external_systems.stripe_answers import (
@@ -32,7 +32,7 @@ from tests.external_systems.stripe_answers import (
     error,
     intent,
 )
-from tests.external_systems.stripe_asked import Ask, reported
+from tests.external_systems.stripe_asked import Ask, KnownCustomers, reported
 
 
 def initiating(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
@@ -75,6 +75,8 @@ async def test_initiating_sends_a_form_with_the_key_and_the_reference() -> None:
         "confirm": ["true"],
         "payment_method": ["pm_card_visa"],
         "payment_method_types[]": ["card"],
+        "setup_future_usage": ["off_session"],
+        "customer": ["cus_1"],
         "metadata[reference]": ["pay-1"],
         "metadata[customer_reference]": ["customer-1"],
         "expand[]": ["latest_charge.balance_transaction"],
@@ -149,7 +151,8 @@ async def test_a_customer_who_must_confirm_is_given_the_page() -> None:
         ({"code": "card_declined", "decline_code": "insufficient_funds"}, "insufficient_funds"),
         ({"code": "card_declined", "decline_code": "something_new"}, "card_declined"),
         ({"code": "card_declined"}, "card_declined"),
-        ({"code": "something_new"}, "something_new"),
+        ({"code": "something_new"}, "card_declined"),
+        ({}, "card_declined"),
     ],
 )
 async def test_a_decline_is_a_value_with_a_code_the_table_knows(
@@ -157,10 +160,14 @@ async def test_a_decline_is_a_value_with_a_code_the_table_knows(
 ) -> None:
     body = error(payment_intent=declined_intent(last_payment_error=codes))
 
-    transaction, _ = await reported(initiating, body, status="402 Payment Required")
+    canceled = declined_intent(status="canceled", last_payment_error=codes)
+    transaction, requests = await reported(
+        initiating, body, canceled, status="402 Payment Required", then="200 OK"
+    )
 
     assert transaction.status is TransactionStatus.FAILED
     assert transaction.decline_code == decline_code
+    assert requests[1].startswith(b"POST /v1/payment_intents/pi_1/cancel ")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +179,6 @@ async def test_a_decline_is_a_value_with_a_code_the_table_knows(
         error(payment_intent=None),
         error(payment_intent=intent()),
         error(payment_intent=declined_intent(last_payment_error=None)),
-        error(payment_intent=declined_intent(last_payment_error={})),
         error(payment_intent=declined_intent(amount=1)),
         error(payment_intent=declined_intent(currency="usd")),
         error(payment_intent=declined_intent(metadata={"reference": "pay-2"})),
@@ -240,25 +246,23 @@ async def test_a_refused_request_is_a_refusal_without_card_numbers(status: str) 
 @pytest.mark.parametrize(
     "request_",
     [
-        replace(REQUEST, payment_method=None),
         replace(REQUEST, currency="ISK"),
         replace(REQUEST, currency="KWD"),
     ],
 )
 async def test_what_the_adapter_cannot_do_is_refused_before_sending(request_: object) -> None:
     http = HttpClient("http://127.0.0.1:1", partner="stripe", headers=HEADERS)
-    gateway: PaymentGateway = StripeGateway(http)
+    gateway: PaymentGateway = StripeGateway(http, KnownCustomers())
 
     with pytest.raises(RefusedByPartnerError):
         await gateway.initiate(request_, key="k")  # type: ignore[arg-type]
 
 
-async def test_a_lookup_by_reference_is_refused_rather_than_believed() -> None:
+async def test_a_customer_without_a_customer_there_has_no_payments() -> None:
     http = HttpClient("http://127.0.0.1:1", partner="stripe", headers=HEADERS)
-    gateway: PaymentGateway = StripeGateway(http)
+    gateway: PaymentGateway = StripeGateway(http, KnownCustomers())
 
-    with pytest.raises(RefusedByPartnerError):
-        await gateway.find_by_reference("pay-1")
+    assert await gateway.find_by_reference("pay-1", customer_reference="customer-1") == ()
 
 
 async def test_absence_is_stripe_s_own_word() -> None:

@@ -124,9 +124,9 @@ def event(type_: str, content: object) -> bytes:
             TransactionStatus.AUTHORIZED,
         ),
         (
-            "payment_intent.payment_failed",
-            declined_intent(),
-            "transaction.failed",
+            "payment_intent.canceled",
+            declined_intent(status="canceled"),
+            "transaction.voided",
             TransactionStatus.FAILED,
         ),
         (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests import browser
@@ -72,8 +73,11 @@ class Newcomer:
         return who
 
 
-async def test_a_browser_alone_leads_from_a_reservation_to_the_invoice(checkout: Checkout) -> None:
-    async with checkout.up() as up, browser.started() as chromium:
+@pytest.mark.parametrize("words", ["./caas up", "./caas up --gateway stripe-fake"])
+async def test_a_browser_alone_leads_from_a_reservation_to_the_invoice(
+    checkout: Checkout, words: str
+) -> None:
+    async with checkout.up(words) as up, browser.started() as chromium:
         newcomer = Newcomer(up, chromium)
         people = await whole_story(newcomer)
 

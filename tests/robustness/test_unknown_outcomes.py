@@ -216,8 +216,12 @@ class OtherAmounts(OtherCapabilities):
     def __init__(self, gateway: PaymentGateway) -> None:
         super().__init__(gateway, {})
 
-    async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
-        found = await self.gateway.find_by_reference(reference)
+    async def find_by_reference(
+        self, reference: str, *, customer_reference: str
+    ) -> tuple[GatewayTransaction, ...]:
+        found = await self.gateway.find_by_reference(
+            reference, customer_reference=customer_reference
+        )
         return tuple(replace(one, amount=one.amount + 1) for one in found)
 
 

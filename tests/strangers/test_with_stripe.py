@@ -1,6 +1,6 @@
-"""Stripe instead of the seed's contract, by one setting: localstripe in its own process.
+"""Stripe instead of the seed's contract, by one setting: both programs, and a Stripe that refuses.
 
-Before, the adapter was there and nobody could choose it.
+Every way a customer pays is lived through: with a card that is known, on a page, monthly.
 """
 
 import hashlib
@@ -8,64 +8,59 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode
+from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from caas.external_systems.local_broker import LocalBroker
+from caas_simulators.stripe.world import StripeSettings
 from tests.databases import as_service
-from tests.external_systems.test_localstripe import url as url  # noqa: PLC0414  # A fixture.
 from tests.ports import free_port
+from tests.simulators.stripe.stripe_client import KEY, Stripe, stripe_running
 from tests.start_up.conftest import Machine
 from tests.strangers import fleet
 from tests.strangers.conftest import COMMAND_KEYS, GATEWAY_SECRET, PARTNER_SECRET, SCOPES, running
 from tests.strangers.manners import TERSE
-from tests.strangers.stories import CATALOG, buys
-from tests.strangers.world import CREATED, World, key_of
+from tests.strangers.stories import CATALOG, CONNECTED, ORDERS, PRICE, buys
+from tests.strangers.world import ACCEPTED, CREATED, World, key_of
 from tests.ways_in import SETTINGS as WAYS_IN
 
-STRIPE_KEY = "sk_test_1234"
-UNKNOWN_THERE = frozenset({"description", "return_url"})
-FORM = {"content-type": "application/x-www-form-urlencoded"}
 ENDPOINT_SECRET = "whsec_not-base64-at-all"
+GOOD, BAD = "4242424242424242", "4000000000000002"
 
 
-@asynccontextmanager
-async def older_than_stripe(url: str, http: aiohttp.ClientSession) -> AsyncIterator[str]:
-    """Stand before localstripe, which does not know every field that Stripe does."""
+@dataclass
+class AtStripe:
+    """The platform's world, and the account where its customers pay."""
 
-    async def forward(request: web.Request) -> web.Response:
-        form = [pair for pair in parse_qsl(await request.text()) if pair[0] not in UNKNOWN_THERE]
-        headers = {"authorization": request.headers["authorization"]}
-        async with http.request(
-            request.method, url + request.path_qs, data=urlencode(form), headers=headers | FORM
-        ) as answer:
-            body = await answer.read()
-            return web.Response(body=body, status=answer.status, content_type=answer.content_type)
+    world: World
+    stripe: Stripe
 
-    application = web.Application()
-    application.add_routes([web.route("*", "/{path:.*}", forward)])
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    async def page_of(self, payment: str) -> str:
+        """Return the page of a payment that waits for its customer."""
+        path = f"/v1/payments/{payment}"
+        _, reported = await self.world.call("operations", "GET", path)
+        return str(reported["hosted_page_url"])
+
+    async def until(self, payment: str, **wanted: object) -> Any:
+        """Wait until a payment says this."""
+        return await self.world.until("operations", f"/v1/payments/{payment}", **wanted)
 
 
 @pytest.fixture
-async def world(
-    url: str, database_dsn: str, broker: LocalBroker, tmp_path: Path
-) -> AsyncIterator[World]:
-    """Both programs with Stripe, and a fleet of strangers."""
+async def at(database_dsn: str, broker: LocalBroker, tmp_path: Path) -> AsyncIterator[AtStripe]:
+    """Both programs with Stripe, and a fleet of strangers; the invariants hold afterwards."""
     api, nobody = f"http://127.0.0.1:{free_port()}", "http://127.0.0.1:9"
+    account = StripeSettings(
+        seed=1, webhook_url=f"{api}/webhooks/gateway", webhook_secrets=[ENDPOINT_SECRET]
+    )
     settings = {
         "CAAS_DATABASE_URL": as_service(database_dsn),
         "CAAS_GATEWAY": "stripe",
-        "CAAS_GATEWAY_API_KEY": STRIPE_KEY,
+        "CAAS_GATEWAY_API_KEY": KEY,
         "CAAS_GATEWAY_WEBHOOK_SECRETS": ENDPOINT_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
         "CAAS_MQTT_URL": broker.url,
@@ -79,62 +74,134 @@ async def world(
         "CAAS_TIME_SCALE": "200",
     }
     async with (
+        stripe_running(account) as stripe,
         aiohttp.ClientSession() as http,
-        older_than_stripe(url, http) as settings["CAAS_GATEWAY_URL"],
         fleet.on_the_road(fleet.StrangeFleet(TERSE), broker.fleet_url) as cars,
-        running(Machine(tmp_path / "data"), api, http, settings),
     ):
-        hook = {"url": f"{api}/webhooks/gateway", "secret": ENDPOINT_SECRET, "events": EVENTS}
-        async with http.post(f"{url}/_config/webhooks/ours", json=hook) as answer:
-            assert answer.ok
-        world = World(api=api, http=http, fleet=cars)
-        await world.publishes_its_keys()
-        yield world
+        settings["CAAS_GATEWAY_URL"] = stripe.url
+        async with running(Machine(tmp_path / "data"), api, http, settings):
+            world = World(api=api, http=http, fleet=cars)
+            await world.publishes_its_keys()
+            yield AtStripe(world, stripe)
+            _, invariants = await world.call("operations", "GET", "/v1/self-check")
+            assert invariants["holds"], invariants
 
 
-EVENTS = [
-    "payment_intent.succeeded", "payment_intent.canceled",
-    "payment_intent.amount_capturable_updated",
-]  # fmt: skip
+async def test_a_service_is_paid_through_stripe(at: AtStripe) -> None:
+    car = await at.world.car()
 
-
-async def test_a_service_is_paid_through_stripe(world: World) -> None:
-    car = await world.car()
-
-    status, bought = await buys(world, car.vin, "pm_card_visa")
+    status, bought = await buys(at.world, car.vin, "pm_card_visa")
     assert status == CREATED, bought
-    paid = await world.until(CATALOG, f"/v1/payments/{bought['payment']}", state="Settled")
+    await at.until(bought["payment"], state="Capturing")
+    await at.stripe.control("settle")
+    paid = await at.until(bought["payment"], state="Settled")
 
     assert car.on == {"seats"}
     assert paid["gateway_transaction_id"].startswith("pi_")
 
 
-async def test_a_car_that_refuses_cancels_the_intent(world: World) -> None:
-    car = await world.car()
+async def test_a_car_that_refuses_cancels_the_intent(at: AtStripe) -> None:
+    car = await at.world.car()
     car.refuses = True
 
-    _, bought = await buys(world, car.vin, "pm_card_visa")
+    _, bought = await buys(at.world, car.vin, "pm_card_visa")
 
-    await world.until(CATALOG, f"/v1/payments/{bought['payment']}", state="Voided")
+    await at.until(bought["payment"], state="Voided")
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["pm_card_visa_chargeDeclined", "pm_card_chargeDeclinedProcessingError", "pm_card_radarBlock"],
+)
+async def test_a_declined_card_fails_at_once(at: AtStripe, token: str) -> None:
+    car = await at.world.car()
+
+    status, refused = await buys(at.world, car.vin, token)
+
+    assert status == 402, refused
+    assert car.on == set()
+
+
+async def test_a_customer_pays_on_the_page_at_the_second_try(at: AtStripe) -> None:
+    car = await at.world.car()
+    status, bought = await buys(at.world, car.vin, None)
+    assert status == ACCEPTED, bought
+    page = await at.page_of(bought["payment"])
+
+    await at.stripe.page(page, number=BAD, action="pay")
+    _, leads, _ = await at.stripe.page(page, number=GOOD, action="pay")
+    paid = await at.until(bought["payment"], state="Capturing")
+
+    assert leads == "https://shop.example/thanks"
+    assert car.on == {"seats"}
+    assert paid["amounts"]["captured"] == PRICE
+
+
+async def test_a_page_that_expires_charges_nobody(at: AtStripe) -> None:
+    car = await at.world.car()
+    _, bought = await buys(at.world, car.vin, None)
+
+    await at.stripe.control("advance", seconds=86_401)
+    failed = await at.until(bought["payment"], state="Failed")
+
+    assert failed["decline_code"] == "abandoned"
+    assert car.on == set()
+
+
+async def subscribes(at: AtStripe, method: str) -> tuple[int, Any]:
+    """Subscribe a car to a service with this card."""
+    car = await at.world.car()
+    assert (await at.world.call(CATALOG, "PUT", "/v1/services/connected", CONNECTED))[0] == 200
+    body = {
+        "customer": await at.world.customer(), "vin": car.vin, "service": "connected",
+        "payment_method": method,
+    }  # fmt: skip
+    return await at.world.call("fleet", "POST", "/v1/subscriptions", body)
+
+
+async def test_a_subscription_saves_the_card_and_holds_nothing(at: AtStripe) -> None:
+    status, made = await subscribes(at, "pm_card_visa")
+    assert status in (CREATED, ACCEPTED), made
+
+    await at.world.until(CATALOG, f"/v1/subscriptions/{made['id']}", state="active")
+    charges = (await at.stripe.get("/v1/charges")).body["data"]
+    setups = (await at.stripe.get("/v1/setup_intents")).body["data"]
+
+    assert charges == []
+    assert [one["status"] for one in setups] == ["succeeded"]
+
+
+async def test_a_card_that_cannot_be_saved_subscribes_nobody(at: AtStripe) -> None:
+    status, refused = await subscribes(at, "pm_card_chargeDeclinedExpiredCard")
+
+    assert (status, refused["code"]) == (402, "payment_method_refused")
+
+
+async def test_payments_of_another_program_change_nothing(at: AtStripe) -> None:
+    await at.stripe.control("foreign")
+
+    _, listed = await at.world.call(ORDERS, "GET", "/v1/payments")
+
+    assert listed["data"] == []
 
 
 async def test_webhooks_are_believed_as_stripe_signs_them_and_in_no_other_way(
-    world: World,
+    at: AtStripe,
 ) -> None:
     body = json.dumps(
         {"id": "evt_1", "type": "customer.created", "created": 1, "data": {"object": {}}}
     ).encode()
-    at = str(int(time.time()))
+    now = str(int(time.time()))
 
     def signed(secret: str) -> dict[str, str]:
-        mac = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256)
-        return {"stripe-signature": f"t={at},v1={mac.hexdigest()}"}
+        mac = hmac.new(secret.encode(), f"{now}.".encode() + body, hashlib.sha256)
+        return {"stripe-signature": f"t={now},v1={mac.hexdigest()}"}
 
     answers = []
     for secret in (ENDPOINT_SECRET, ENDPOINT_SECRET, GATEWAY_SECRET):
         headers = {"content-type": "application/json", **signed(secret)}
-        address = f"{world.api}/webhooks/gateway"
-        async with world.http.post(address, data=body, headers=headers) as answer:
+        address = f"{at.world.api}/webhooks/gateway"
+        async with at.world.http.post(address, data=body, headers=headers) as answer:
             answers.append(answer.status)
 
     assert answers == [204, 200, 401]

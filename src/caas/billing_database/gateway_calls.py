@@ -4,7 +4,8 @@ A payment's audit trail shows its calls between its events: request, result and 
 decision depends on them: a power failure may lose the latest calls, never an event.
 
 Rules a change must keep: a call is written once, with asynchronous commit; it contains no card
-number and at most one sentence; the gateway cannot change once a payment exists.
+number and at most one sentence; neither the gateway nor its account can change once a payment
+exists; the Customer first stored for a customer stays, because payments are looked up under it.
 """
 
 from collections.abc import Sequence
@@ -129,6 +130,19 @@ on conflict (only_row) do update set name = excluded.name, since = excluded.sinc
  where g.name <> excluded.name and not exists (select from payments)
 """
 KEPT: Final = "select name from configured_gateway"
+ACCOUNT: Final = """
+insert into gateway_accounts as a (gateway, account, since) values ($1, $2, db_now())
+on conflict (gateway) do update set account = excluded.account, since = excluded.since
+ where a.account <> excluded.account and not exists (select from payments)
+"""
+KEPT_ACCOUNT: Final = "select account from gateway_accounts where gateway = $1"
+CUSTOMER: Final = """
+select gateway_customer from gateway_customers where gateway = $1 and customer = $2
+"""
+KEEP_CUSTOMER: Final = """
+insert into gateway_customers (gateway, customer, gateway_customer, at)
+values ($1, $2, $3, db_now()) on conflict (gateway, customer) do nothing
+"""
 
 
 async def configured_gateway(database: Database, name: str) -> str:
@@ -140,3 +154,49 @@ async def configured_gateway(database: Database, name: str) -> str:
         return kept
 
     return await database.in_transaction(taken)
+
+
+async def gateway_account(database: Database, name: str, account: str) -> str:
+    """Return the account of the stored payments; set it to this one if no payment exists yet."""
+
+    async def taken(connection: Connection) -> str:
+        await connection.execute(ACCOUNT, name, account)
+        kept: str = await connection.fetchval(KEPT_ACCOUNT, name)
+        return kept
+
+    return await database.in_transaction(taken)
+
+
+class GatewayCustomers:
+    """The ids under which a gateway knows our customers."""
+
+    def __init__(self, database: Database, gateway: str) -> None:
+        """Keep those of one gateway."""
+        self._database = database
+        self._gateway = gateway
+
+    async def find(self, customer_reference: str) -> str | None:
+        """Return the gateway's id of a customer, or None if there is none yet."""
+        if not _is_uuid(customer_reference):
+            return None
+        row = await self._database.fetchrow(CUSTOMER, self._gateway, UUID(customer_reference))
+        return None if row is None else str(row["gateway_customer"])
+
+    async def keep(self, customer_reference: str, gateway_customer: str) -> str:
+        """Store the gateway's id of a customer; the first that was stored is returned."""
+
+        async def kept(connection: Connection) -> str:
+            customer = UUID(customer_reference)
+            await connection.execute(KEEP_CUSTOMER, self._gateway, customer, gateway_customer)
+            first: str = await connection.fetchval(CUSTOMER, self._gateway, customer)
+            return first
+
+        return await self._database.in_transaction(kept)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

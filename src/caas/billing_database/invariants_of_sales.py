@@ -61,9 +61,10 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
         "months_are_charged_to_verified_methods",
         "A subscription is charged to its most recently verified payment method.",
         """with verified as (
-             select distinct on (e.subscription) e.subscription, coalesce(p.payment_method, (
+             select distinct on (e.subscription) e.subscription, coalesce((
                       select f.facts->>'payment_method' from payment_events f
-                       where f.payment_id = p.id and f.event = 'Funds reserved')) as method
+                       where f.payment_id = p.id and f.event = 'Funds reserved'),
+                    p.payment_method) as method
                from subscription_events e join payments p on p.id = e.payment_id
               where e.event in ('Payment method verified', 'Payment method changed')
               order by e.subscription, e.version desc)

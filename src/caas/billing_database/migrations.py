@@ -41,7 +41,7 @@ APPEND_ONLY: Final = (
     "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
     "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, "
     "gateway_claim_entries, "
-    "gateway_calls, audit_events, history_heads, history_leaves"
+    "gateway_calls, gateway_customers, audit_events, history_heads, history_leaves"
 )
 
 # Completed rows are deleted from these tables only.

@@ -35,6 +35,7 @@ def _maintenance(program: typer.Typer) -> None:
     program.command()(maintenance.migrate)
     program.command(name="self-check")(maintenance.self_check)
     program.command(name="vehicle-account")(maintenance.vehicle_account)
+    program.command(name="webhook-endpoint")(maintenance.webhook_endpoint)
 
 
 def _reconciliation(program: typer.Typer) -> None:
@@ -116,6 +117,7 @@ IMPORTED_BY: Final[Mapping[str, Callable[[typer.Typer], None]]] = {
     "verify": _verify,
     "heads": _heads,
     "vehicle-account": _maintenance,
+    "webhook-endpoint": _maintenance,
     "serve": _platform,
     "work": _platform,
     "migrate": _maintenance,

@@ -1,4 +1,4 @@
-"""Maintenance commands: `caas migrate`, `self-check`, `vehicle-account`, `documents`.
+"""Maintenance commands: migration, self-check, accounts, the webhook endpoint, documents.
 
 Rule a change must keep: `issue-missing` only queues documents; a worker issues them.
 """
@@ -13,7 +13,11 @@ from caas.billing_database import connection, migrations
 from caas.billing_database import self_check as invariants
 from caas.billing_database.documents import DocumentRows
 from caas.cli.commands import FINDINGS, INTERRUPTED, AsJson, run_and_return, run_command
-from caas.external_systems import local_broker
+from caas.errors import StartupError
+from caas.external_systems import local_broker, stripe_webhooks
+from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.stripe_http import HEADERS
+from caas.external_systems.stripe_settlements import API_HOST
 from caas.settings import data_dir
 
 
@@ -49,6 +53,30 @@ def vehicle_account(
         )
 
     run_command(account())
+
+
+def webhook_endpoint(
+    public_url: Annotated[
+        str, typer.Argument(help="The platform's public address, such as https://caas.example.")
+    ],
+) -> None:
+    """Make the webhook endpoint at Stripe and print its signing secret, once."""
+    made = run_and_return(_endpoint(public_url.rstrip("/")))
+    typer.echo(f"Stripe sends webhooks to {made.url} ({made.id}). Set:")
+    typer.echo(f"CAAS_GATEWAY_WEBHOOK_SECRETS={made.secret}")
+
+
+async def _endpoint(public_url: str) -> stripe_webhooks.Endpoint:
+    environment = process_environment.environment()
+    key = environment.get("CAAS_GATEWAY_API_KEY")
+    if not key:
+        raise StartupError("Set CAAS_GATEWAY_API_KEY to a secret key of the Stripe account.")
+    url = environment.get("CAAS_GATEWAY_URL") or f"https://{API_HOST}"
+    http = HttpClient(url, partner="Stripe", api_key=Secret(key), headers=HEADERS)
+    try:
+        return await stripe_webhooks.create_endpoint(http, f"{public_url}/webhooks/gateway")
+    finally:
+        await http.close()
 
 
 async def _migrate() -> list[str]:

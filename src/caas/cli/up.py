@@ -34,6 +34,7 @@ from caas.console.staff import NewStaff
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient
 from caas.external_systems.local_outbox import OUTBOX, OutboxLetters
+from caas.local_machine import SimulatedGateway
 from caas.settings import Settings, data_dir, read_settings
 
 HOST: Final = "127.0.0.1"
@@ -50,12 +51,15 @@ def up(
             min=1, max=PORT_MAX, help=f"Port to listen on; by default {PORT} or the next free one."
         ),
     ] = None,
+    gateway: Annotated[
+        SimulatedGateway, typer.Option(help="Which payment gateway is simulated.")
+    ] = SimulatedGateway.CONTRACT,
 ) -> None:
     """Start the whole platform on this machine."""
-    run_command(_up(port))
+    run_command(_up(port, gateway))
 
 
-async def _up(wanted: int | None) -> None:
+async def _up(wanted: int | None, gateway: SimulatedGateway) -> None:
     stop_on_sigterm()
     progress = Progress()
     async with AsyncExitStack() as stack:
@@ -64,8 +68,9 @@ async def _up(wanted: int | None) -> None:
         port = listener.getsockname()[1]
         stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
         world = await local_machine.start(
-            stack, environment, public_url=f"http://{HOST}:{port}", report=progress
-        )
+            stack, environment, public_url=f"http://{HOST}:{port}", gateway=gateway,
+            report=progress,
+        )  # fmt: skip
         assert world.supervisor is not None
         settings = read_settings(world.environment)
         progress("Migrating the database schema.")

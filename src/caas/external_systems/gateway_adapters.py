@@ -24,9 +24,17 @@ from caas.external_systems import (
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.payment_gateway import Capabilities, GatewayEvent, PaymentGateway
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
-from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
+from caas.external_systems.stripe_gateway import HEADERS, CustomerDirectory, StripeGateway
 from caas.external_systems.stripe_webhooks import StripeWebhookVerifier
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayContext:
+    """What an adapter may need of the platform: its customers' ids there, and a way back to us."""
+
+    customers: CustomerDirectory
+    return_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,7 @@ class GatewayAdapter:
     `is_contract`: several gateways implement it, and settings declare this one's capabilities.
     """
 
-    over: Callable[[HttpClient, Capabilities], PaymentGateway]
+    over: Callable[[HttpClient, Capabilities, GatewayContext], PaymentGateway]
     capabilities: Capabilities
     verifier: Callable[[Sequence[Secret]], Verifier]
     read_event: Callable[[bytes], GatewayEvent | None]
@@ -47,14 +55,16 @@ class GatewayAdapter:
 CONTRACT: Final = "contract"
 ADAPTERS: Final[Mapping[str, GatewayAdapter]] = {
     CONTRACT: GatewayAdapter(
-        over=lambda http, capabilities: SeedContractGateway(http, capabilities=capabilities),
+        over=lambda http, capabilities, _: SeedContractGateway(http, capabilities=capabilities),
         capabilities=seed_contract_gateway.CAPABILITIES,
         is_contract=True,
         verifier=WebhookVerifier,
         read_event=seed_contract_wire.read_event,
     ),
     "stripe": GatewayAdapter(
-        over=lambda http, _: StripeGateway(http),
+        over=lambda http, _, context: StripeGateway(
+            http, context.customers, return_url=context.return_url
+        ),
         capabilities=stripe_gateway.CAPABILITIES,
         verifier=StripeWebhookVerifier,
         read_event=stripe_webhooks.read_event,

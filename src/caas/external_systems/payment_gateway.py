@@ -15,16 +15,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
-from caas.rules.payment_types import PaymentType
-
-# A write that was cut is repeated or looked up within a day: shorter memories than this do not
-# cover a weekend night without anybody at the console.
-KEY_LIFETIME_MIN: Final = timedelta(hours=24)
-# A car may be asleep in a garage; the funds must stay held while it is being woken.
-AUTHORIZATION_LIFETIME_MIN: Final = timedelta(hours=1)
 
 CURRENCY_CHARS: Final = 3
 
@@ -103,9 +96,36 @@ class AuthorizationExpiredError(RefusedByPartnerError):
     code = "authorization_expired"
 
 
+class Initiator(StrEnum):
+    """Who starts a charge: a customer who can confirm it, or the merchant alone."""
+
+    CUSTOMER = "customer"
+    MERCHANT = "merchant"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeTerms:
+    """How a charge is made.
+
+    `single_attempt`: the first decline ends it, on a hosted page too. `saves_method`: nothing will
+    be captured, the method is to be charged later by the merchant.
+    """
+
+    initiator: Initiator = Initiator.CUSTOMER
+    single_attempt: bool = False
+    saves_method: bool = False
+
+
+BY_CUSTOMER: Final = ChargeTerms()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a gateway can do; `idempotency_key_lifetime` None means that it ignores keys."""
+    """What a gateway can do; `idempotency_key_lifetime` None means that it ignores keys.
+
+    `hosted_page`: it takes cards on a page of its own. `merchant_initiated`: it saves a method and
+    charges it when no customer is present.
+    """
 
     separate_capture: bool
     void: bool
@@ -115,6 +135,8 @@ class Capabilities:
     lookup_of_refunds: bool
     idempotency_key_lifetime: timedelta | None
     authorization_lifetime: timedelta
+    hosted_page: bool = True
+    merchant_initiated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +151,7 @@ class TransactionRequest:
     description: str
     payment_method: str | None = None
     return_url: str | None = None
+    terms: ChargeTerms = BY_CUSTOMER
 
     def __post_init__(self) -> None:
         """Check what no gateway should ever be asked."""
@@ -142,6 +165,7 @@ class GatewayTransaction:
     """A transaction as the gateway told it, decoded and compared.
 
     `payment_method` is the gateway's token of what the customer has paid with, where it tells one.
+    `is_page`: the id is that of a hosted page; the transaction gets its own when the page is paid.
     """
 
     id: str
@@ -157,6 +181,14 @@ class GatewayTransaction:
     hosted_page_url: str | None = None
     created_at: datetime | None = None
     payment_method: str | None = None
+    is_page: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayHint:
+    """Something happened to a payment; only a lookup shows what it means."""
+
+    reference: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +225,7 @@ class GatewayEvent:
     id: str
     type: str
     occurred_at: datetime
-    subject: GatewayTransaction | GatewayRefund | GatewayDispute
+    subject: GatewayTransaction | GatewayRefund | GatewayDispute | GatewayHint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +308,9 @@ class PaymentGateway(Protocol):
         """Return the transaction as it stands, or None on the gateway's word that there is none."""
         ...
 
-    async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
+    async def find_by_reference(
+        self, reference: str, *, customer_reference: str
+    ) -> tuple[GatewayTransaction, ...]:
         """Return each transaction of our reference: none is proof of absence, two are a case."""
         ...
 
@@ -325,21 +359,13 @@ class PaymentGateway(Protocol):
         """
         ...
 
+    async def account(self) -> str | None:
+        """Return the account and mode of these credentials, None where a gateway has no such."""
+        ...
+
     async def close(self) -> None:
         """Close every connection."""
         ...
-
-
-def why_unsafe(capabilities: Capabilities) -> str:
-    """Return what this gateway cannot do safely (decision 1); empty when it can do every type.
-
-    Each reason is told once, with the payment types that it is about.
-    """
-    types: dict[str, list[str]] = {}
-    for payment_type in PaymentType:
-        for reason in _reasons(payment_type, capabilities):
-            types.setdefault(reason, []).append(payment_type)
-    return "; ".join(f"{', '.join(of)} payment: {reason}" for reason, of in types.items())
 
 
 def mismatches(
@@ -354,47 +380,3 @@ def mismatches(
     }
     differing = [name for name, value in asked.items() if value != reported[name]]
     return [f"{name} {reported[name]!r}, not {asked[name]!r}" for name in differing]
-
-
-def _reasons(payment_type: PaymentType, capabilities: Capabilities) -> list[str]:
-    reasons = []
-    lifetime = capabilities.idempotency_key_lifetime
-    if not capabilities.lookup_by_reference and (lifetime is None or lifetime < KEY_LIFETIME_MIN):
-        reasons.append(
-            "after a time-out it can neither be looked up by reference nor be sent again with "
-            f"the same key for {_hours(KEY_LIFETIME_MIN)} (it needs lookup by reference, or keys "
-            "that live so long)"
-        )
-    if not capabilities.void:
-        reasons.append("funds that are not taken could not be released (it needs void)")
-    match payment_type:
-        case PaymentType.SERVICE:
-            return reasons + _reasons_of_service(capabilities)
-        case PaymentType.SUBSCRIPTION:
-            return reasons + _reasons_of_subscription(capabilities)
-        case PaymentType.RESERVATION | PaymentType.FINAL:
-            return reasons
-    assert_never(payment_type)
-
-
-def _reasons_of_service(capabilities: Capabilities) -> list[str]:
-    reasons = []
-    if not capabilities.separate_capture:
-        reasons.append("it charges before the vehicle has confirmed (it needs separate capture)")
-    if capabilities.authorization_lifetime < AUTHORIZATION_LIFETIME_MIN:
-        reasons.append(
-            f"funds are held for {_hours(capabilities.authorization_lifetime)} only (an activation "
-            f"needs an authorization lifetime of {_hours(AUTHORIZATION_LIFETIME_MIN)})"
-        )
-    return reasons
-
-
-def _reasons_of_subscription(capabilities: Capabilities) -> list[str]:
-    if capabilities.separate_capture:
-        return []
-    return ["the hold that verifies a payment method would be charged (it needs separate capture)"]
-
-
-def _hours(lifetime: timedelta) -> str:
-    hours = lifetime.total_seconds() / 3600
-    return f"{hours:.3g} h"

@@ -119,8 +119,11 @@ class SeedContractGateway:
         transaction = decoded(answer, wire.TRANSACTION_DECODER).as_transaction()
         return _agreed(answer, transaction, _other_id(transaction.id, transaction_id))
 
-    async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
+    async def find_by_reference(
+        self, reference: str, *, customer_reference: str
+    ) -> tuple[GatewayTransaction, ...]:
         """Return the transactions of our reference: none proves absence, two need a case."""
+        del customer_reference  # the reference is enough here
         target = f"/transactions?reference={quote(reference, safe='')}"
         answer = await self._http.send("GET", target)
         _raise_refusal(answer, expected=ONLY_OK)
@@ -197,6 +200,10 @@ class SeedContractGateway:
     def read_event(self, body: bytes) -> GatewayEvent:
         """Decode the body of a webhook whose signature was verified."""
         return wire.read_event(body)
+
+    async def account(self) -> str | None:
+        """Return nothing: the contract has no accounts."""
+        return None  # the port's answer
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,41 +1,35 @@
-"""An adapter for Stripe: PaymentIntents, captured by us.
+"""An adapter for Stripe: PaymentIntents and SetupIntents, captured by us, on pages of Stripe.
 
-Seed: the external provider behind "External Payment Gateway API". What this adapter cannot do is
-in its capabilities and in what it refuses before sending: a hosted page (give it a payment method),
-a capture of a part (Stripe books the rest as a refund), a lookup by reference (Stripe's search lags
-behind its writes, so that not finding proves nothing; within a day the same key is sent again).
+Seed: the external provider behind "External Payment Gateway API". A customer of ours is a Customer
+there, and everything of a payment is made under it: so a payment is looked up by listing what its
+Customer has, and cards can be saved. A month is charged off-session; where the bank then wants the
+cardholder, the intent is ended and a page takes its place.
 
 Rules a change must keep:
 - No answer is believed before it was compared: id, reference, amount, currency.
-- A decline is a 402 of type card_error that carries our PaymentIntent, waiting for another method.
-- Only currencies whose minor unit is the same for Stripe and ISO 4217.
+- A failure is reported only of what can no longer succeed: the intent is canceled, its page ended.
+- A Customer is stored before anything is made under it, or a lookup would prove nothing.
+- Only currencies whose minor unit is the same for Stripe and ISO 4217; a capture takes all, because
+  Stripe books a rest as a refund.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Final, NoReturn, Protocol
+from urllib.parse import quote
 
-from caas.external_systems import stripe_webhooks, stripe_wire
+from caas.external_systems import stripe_pages, stripe_webhooks, stripe_wire
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
-    GatewayFailure,
     HttpAnswer,
-    OutcomeUnknownError,
     RefusedByPartnerError,
     UnknownReason,
-    checked,
     decoded,
-    failure_of,
 )
 from caas.external_systems.payment_gateway import (
-    AlreadyCapturedError,
-    AlreadyVoidedError,
-    AuthorizationExpiredError,
     Capabilities,
-    CaptureMode,
     GatewayEvent,
     GatewayRefund,
     GatewayTransaction,
@@ -43,22 +37,21 @@ from caas.external_systems.payment_gateway import (
     SettlementPage,
     TransactionRequest,
     TransactionStatus,
-    mismatches,
 )
+from caas.external_systems.stripe_http import (
+    HEADERS as HEADERS,  # noqa: PLC0414 - the client is built with them
+)
+from caas.external_systems.stripe_http import StripeHttp, accepted, agreed, other_id
+from caas.external_systems.stripe_intents import INTENTS, StripeIntents
+from caas.external_systems.stripe_pages import SessionStatus, StripePages, page_of
 from caas.external_systems.stripe_settlements import WAITS_SECONDS, StripeReports
-from caas.rules.card_numbers import scrub
 
-API_VERSION: Final = "2025-04-30.basil"
-HEADERS: Final[Mapping[str, str]] = {
-    "Content-Type": "application/x-www-form-urlencoded",
-    "Stripe-Version": API_VERSION,
-}
 CAPABILITIES: Final = Capabilities(
     separate_capture=True,
     void=True,
     partial_capture=False,
     refund=True,
-    lookup_by_reference=False,
+    lookup_by_reference=True,
     lookup_of_refunds=True,
     idempotency_key_lifetime=timedelta(hours=24),
     authorization_lifetime=timedelta(days=4),
@@ -67,18 +60,22 @@ CURRENCIES: Final = frozenset(
     {"AUD", "BRL", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP"}
     | {"JPY", "MXN", "NOK", "NZD", "PLN", "RON", "SEK", "USD"}
 )
-EXPANDED: Final = ("expand[]", "latest_charge.balance_transaction")
-INTENTS: Final = "/v1/payment_intents"
-REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
-    "charge_already_captured": AlreadyCapturedError,
-    "charge_expired_for_capture": AuthorizationExpiredError,
-    "capture_charge_authorization_expired": AuthorizationExpiredError,
-}
-DEFINITE: Final = frozenset({400, 401, 402, 403, 404})
-CAPTURED: Final = frozenset(
-    {TransactionStatus.CAPTURING, TransactionStatus.SETTLED, TransactionStatus.REFUNDED}
-)
-Result = TypeVar("Result")
+OVER: Final = frozenset({TransactionStatus.FAILED, TransactionStatus.VOIDED})
+OPEN: Final = frozenset({TransactionStatus.REQUIRES_ACTION, TransactionStatus.PENDING})
+DEFAULT_RETURN_URL: Final = "https://stripe.com"
+"""Where a page leads back to, if neither the payment nor the settings name an address."""
+
+
+class CustomerDirectory(Protocol):
+    """Which of the gateway's customers is which of ours."""
+
+    async def find(self, customer_reference: str) -> str | None:
+        """Return the gateway's id of a customer, or None if there is none yet."""
+        ...
+
+    async def keep(self, customer_reference: str, gateway_customer: str) -> str:
+        """Store the gateway's id of a customer; the first that was stored is returned."""
+        ...
 
 
 class StripeGateway:
@@ -88,81 +85,94 @@ class StripeGateway:
     capabilities = CAPABILITIES
 
     def __init__(
-        self, http: HttpClient, *, report_waits_seconds: Sequence[float] = WAITS_SECONDS
+        self,
+        http: HttpClient,
+        customers: CustomerDirectory,
+        *,
+        return_url: str = DEFAULT_RETURN_URL,
+        report_waits_seconds: Sequence[float] = WAITS_SECONDS,
     ) -> None:
         """Speak over a client; a report that is being prepared is waited for so long."""
-        self._http = http
-        self._reports = StripeReports(http, _accepted, report_waits_seconds)
+        self._http = StripeHttp(http)
+        self._customers = customers
+        self._pages = StripePages(self._http, return_url)
+        self._intents = StripeIntents(self._http, self._pages)
+        self._reports = StripeReports(http, accepted, report_waits_seconds)
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
-        """Ask for the funds; a decline is a transaction with status failed."""
-        if request.payment_method is None:
-            self._refuse("POST", "needs_payment_method", "There is no hosted page here.")
+        """Ask for the funds, or for a page; a decline is a transaction with status failed."""
         if request.currency not in CURRENCIES:
             self._refuse("POST", "unsupported_currency", f"{request.currency} is not taken.")
-        answer = await self._post(INTENTS, _fields_of(request), key=key)
-        transaction = _transaction_of(answer)
-        different = mismatches(
-            transaction,
-            reference=request.reference,
-            amount=request.amount,
-            currency=request.currency,
-        )
-        return _agreed(answer, transaction, different)
+        customer = await self._customer_of(request.customer_reference)
+        if request.payment_method is None:
+            return await self._pages.open(request, customer, key=key)
+        return await self._intents.confirm(request, customer, key=key)
 
     async def find(self, transaction_id: str) -> GatewayTransaction | None:
         """Return the transaction as it stands, or None on Stripe's word that there is none."""
-        target = f"{_path(transaction_id)}?{urlencode([EXPANDED])}"
-        answer = await self._http.send("GET", target)
-        try:
-            transaction = _intent_of(answer)
-        except RefusedByPartnerError as refusal:
-            if refusal.status == HTTPStatus.NOT_FOUND and refusal.refusal == "resource_missing":
-                return None
-            raise
-        return _agreed(answer, transaction, _other_id(transaction.id, transaction_id))
+        if transaction_id.startswith("cs_"):
+            session = await self._pages.find(transaction_id)
+            return session.as_transaction() if session is not None else None
+        return await self._intents.find(transaction_id)
 
-    async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
-        """Reject: not finding would prove nothing here."""
-        self._refuse("GET", "no_lookup", f"Nothing is looked up by reference ({reference}).")
+    async def find_by_reference(
+        self, reference: str, *, customer_reference: str
+    ) -> tuple[GatewayTransaction, ...]:
+        """Return what the Customer has of this payment; what lives stands for what is over."""
+        customer = await self._customers.find(customer_reference)
+        if customer is None:
+            return ()
+        found = await self._intents.of_customer(customer, reference)
+        page = page_of(await self._pages.of_customer(customer, reference))
+        if page is not None and page.status is SessionStatus.OPEN:
+            return await self._of_open_page(page, found)
+        alive = [it for it in found if it.status not in OVER]
+        if alive or found:
+            return tuple(alive or found[:1])
+        return (page.as_transaction(),) if page is not None else ()
+
+    async def _of_open_page(
+        self, page: stripe_pages.CheckoutSession, found: list[GatewayTransaction]
+    ) -> tuple[GatewayTransaction, ...]:
+        """Return the page, or what was paid on it; one attempt is over at its first decline."""
+        held = [it for it in found if it.status not in OVER and it.status not in OPEN]
+        if held:
+            return tuple(held)
+        if not page.allows_one_attempt or not await self._intents.declined_on(page):
+            return (page.as_transaction(),)
+        ended = await self._pages.end(page)
+        behind = await self._intents.behind(ended)
+        return (behind if behind is not None else ended.as_transaction(),)
 
     async def find_refunds(self, transaction_id: str) -> tuple[GatewayRefund, ...]:
         """Return every refund of a transaction."""
         target = f"/v1/refunds?limit=100&payment_intent={quote(transaction_id, safe='')}"
-        answer = _accepted(await self._http.send("GET", target))
+        answer = accepted(await self._http.get(target))
         page = decoded(answer, stripe_wire.REFUND_LIST_DECODER)
         different = ["more refunds than one page"] if page.has_more else []
         different += [
-            it
-            for reported in page.data
-            for it in _other_id(reported.payment_intent, transaction_id)
+            it for reported in page.data for it in other_id(reported.payment_intent, transaction_id)
         ]
-        return _agreed(
+        return agreed(
             answer, tuple(_refund_of(answer, reported) for reported in page.data), different
         )
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
         """Commit the charge; the answer shows exactly this amount captured."""
-        assert amount > 0, "nothing is captured by a capture of zero"
-        fields = [("amount_to_capture", str(amount)), EXPANDED]
-        answer = await self._post(_path(transaction_id, "capture"), fields, key=key)
-        transaction = _intent_of(answer)
-        different = _other_id(transaction.id, transaction_id)
-        if transaction.status not in CAPTURED:
-            different.append(f"status {transaction.status} after a capture")
-        if not transaction.amount == transaction.captured_amount == amount:
-            different.append(f"captured {transaction.captured_amount}, not {amount}")
-        return _agreed(answer, transaction, different)
+        return await self._intents.capture(transaction_id, amount, key=key)
 
     async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
         """Give the held funds back before capture; Stripe keeps no words of ours about it."""
         assert reason, "a void needs a reason (decision 18)"
-        answer = await self._post(_path(transaction_id, "cancel"), [EXPANDED], key=key)
-        transaction = _intent_of(answer)
-        different = _other_id(transaction.id, transaction_id)
-        if transaction.status is not TransactionStatus.VOIDED:
-            different.append(f"status {transaction.status} after a void")
-        return _agreed(answer, transaction, different)
+        if not transaction_id.startswith("cs_"):
+            return await self._intents.void(transaction_id, key=key)
+        page = await self._pages.find(transaction_id)
+        if page is None:
+            self._refuse("POST", "resource_missing", "There is no such page.")
+        ended = await self._pages.end(page)
+        if ended.status is SessionStatus.COMPLETE:
+            self._refuse("POST", "page_was_paid", "The page was paid meanwhile; look it up.")
+        return ended.as_transaction()
 
     async def refund(
         self, transaction_id: str, amount: int, reason: str, *, key: str
@@ -174,12 +184,12 @@ class StripeGateway:
             ("amount", str(amount)),
             ("metadata[reason]", reason),
         ]
-        answer = _accepted(await self._post("/v1/refunds", fields, key=key))
+        answer = accepted(await self._http.post("/v1/refunds", fields, key=key))
         refund = _refund_of(answer, decoded(answer, stripe_wire.REFUND_DECODER))
-        different = _other_id(refund.transaction_id, transaction_id)
+        different = other_id(refund.transaction_id, transaction_id)
         if refund.amount != amount:
             different.append(f"amount {refund.amount}, not {amount}")
-        return _agreed(answer, refund, different)
+        return agreed(answer, refund, different)
 
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
         """Reject: a day's report is a file here, of any size."""
@@ -194,19 +204,31 @@ class StripeGateway:
         """Decode a verified webhook, None when it tells nothing of a payment."""
         return stripe_webhooks.read_event(body)
 
+    async def account(self) -> str | None:
+        """Return the account and mode of the API key."""
+        account = decoded(accepted(await self._http.get("/v1/account")), stripe_wire.NAMED_DECODER)
+        mode = decoded(accepted(await self._http.get("/v1/balance")), stripe_wire.MODE_DECODER)
+        return f"{account.id}/{'live' if mode.livemode else 'test'}"
+
     async def close(self) -> None:
         """Close every connection."""
-        await self._http.close()
+        await self._http.client.close()
 
-    async def _post(self, target: str, fields: list[tuple[str, str]], *, key: str) -> HttpAnswer:
-        assert key, "a write without a key could be done twice"
-        body = urlencode(fields).encode("ascii")
-        return await self._http.send("POST", target, body=body, key=key)
+    async def _customer_of(self, customer_reference: str) -> str:
+        """Return the Customer of a customer of ours, made and stored where there is none yet."""
+        known = await self._customers.find(customer_reference)
+        if known is not None:
+            return known
+        fields = [("metadata[reference]", customer_reference)]
+        key = f"customer:{customer_reference}"
+        answer = accepted(await self._http.post("/v1/customers", fields, key=key))
+        made = decoded(answer, stripe_wire.NAMED_DECODER)
+        return await self._customers.keep(customer_reference, made.id)
 
     def _refuse(self, method: str, refusal: str, problem: str) -> NoReturn:
         """Reject what this adapter cannot do, before anything is sent."""
         raise RefusedByPartnerError(
-            partner=self._http.partner,
+            partner=self._http.client.partner,
             call=f"{method} {INTENTS}",
             status=HTTPStatus.UNPROCESSABLE_ENTITY,
             refusal=refusal,
@@ -214,107 +236,8 @@ class StripeGateway:
         )
 
 
-def _fields_of(request: TransactionRequest) -> list[tuple[str, str]]:
-    assert request.payment_method is not None
-    manual = request.capture is CaptureMode.MANUAL
-    fields = [
-        ("amount", str(request.amount)),
-        ("currency", request.currency.lower()),
-        ("capture_method", "manual" if manual else "automatic"),
-        ("confirm", "true"),
-        ("payment_method", request.payment_method),
-        ("payment_method_types[]", "card"),
-        ("metadata[reference]", request.reference),
-        ("metadata[customer_reference]", request.customer_reference),
-        EXPANDED,
-    ]
-    optional = {"description": request.description, "return_url": request.return_url}
-    return fields + [(name, value) for name, value in optional.items() if value]
-
-
-def _path(transaction_id: str, operation: str = "") -> str:
-    path = f"{INTENTS}/{quote(transaction_id, safe='')}"
-    return f"{path}/{operation}" if operation else path
-
-
-def _accepted(answer: HttpAnswer) -> HttpAnswer:
-    if answer.status in DEFINITE:
-        raise _refusal_of(answer)
-    return checked(answer)
-
-
-def _intent_of(answer: HttpAnswer) -> GatewayTransaction:
-    intent = decoded(_accepted(answer), stripe_wire.INTENT_DECODER)
-    return _believable(answer, intent)
-
-
-def _transaction_of(answer: HttpAnswer) -> GatewayTransaction:
-    """Return what was initiated, or the decline that a card error carries."""
-    if answer.status != HTTPStatus.PAYMENT_REQUIRED:
-        transaction = _intent_of(answer)
-        declined = transaction.status is TransactionStatus.FAILED
-        return _agreed(answer, transaction, ["a decline in a success"] if declined else [])
-    error = _error_of(answer)
-    if error.type != "card_error" or error.payment_intent is None:
-        raise answer.unknown(UnknownReason.MALFORMED, "a decline without its PaymentIntent")
-    transaction = _believable(answer, error.payment_intent)
-    coded = transaction.status is TransactionStatus.FAILED and transaction.decline_code is not None
-    return _agreed(answer, transaction, [] if coded else ["a card error without a decline"])
-
-
-def _believable(answer: HttpAnswer, intent: stripe_wire.PaymentIntent) -> GatewayTransaction:
-    try:
-        return intent.as_transaction()
-    except ValueError as error:
-        raise answer.unknown(UnknownReason.MISMATCH, str(error)) from error
-
-
 def _refund_of(answer: HttpAnswer, refund: stripe_wire.Refund) -> GatewayRefund:
     try:
         return refund.as_refund()
     except ValueError as error:
         raise answer.unknown(UnknownReason.MISMATCH, str(error)) from error
-
-
-def _error_of(answer: HttpAnswer) -> stripe_wire.StripeError:
-    if answer.content_type != "application/json":
-        raise failure_of(answer)
-    return decoded(answer, stripe_wire.ERROR_DECODER).error
-
-
-def _refusal_of(answer: HttpAnswer) -> GatewayFailure:
-    """Return the refusal in an error's body; one that cannot be read is unknown."""
-    try:
-        error = _error_of(answer)
-    except OutcomeUnknownError as unknown:
-        return unknown
-    refused = REFUSALS.get(error.code or "") or _refusal_of_state(error)
-    return refused(
-        partner=answer.partner,
-        call=answer.call,
-        status=answer.status,
-        refusal=error.code or error.type,
-        problem=scrub(error.message),
-    )
-
-
-def _refusal_of_state(error: stripe_wire.StripeError) -> type[RefusedByPartnerError]:
-    intent = error.payment_intent
-    if error.code != "payment_intent_unexpected_state" or intent is None:
-        return RefusedByPartnerError
-    if intent.status is stripe_wire.IntentStatus.SUCCEEDED:
-        return AlreadyCapturedError
-    if intent.status is not stripe_wire.IntentStatus.CANCELED:
-        return RefusedByPartnerError
-    expired = intent.cancellation_reason == "automatic"
-    return AuthorizationExpiredError if expired else AlreadyVoidedError
-
-
-def _agreed(answer: HttpAnswer, result: Result, different: list[str]) -> Result:
-    if different:
-        raise answer.unknown(UnknownReason.MISMATCH, "; ".join(different))
-    return result
-
-
-def _other_id(reported: str, asked: str) -> list[str]:
-    return [] if reported == asked else [f"transaction {reported!r}, not {asked!r}"]

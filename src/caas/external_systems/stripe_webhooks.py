@@ -5,6 +5,10 @@ Seed: the settlement webhook of Diagram 4; decision 31.
 Rules a change must keep:
 - As in `webhook_signatures`: the raw bytes, a window on both sides, constant time, several secrets.
 - An event that tells nothing of a payment is read as None, and is no error.
+- A failed attempt is a hint only: on an open page the customer may try again, and elsewhere it
+  counts when the intent is canceled.
+- A word that Stripe adds later has no effect, and is logged.
+- An inquiry (`warning_...`) takes no money and is no chargeback; a prevented dispute neither.
 """
 
 import hashlib
@@ -15,16 +19,20 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
+import structlog
 
 from caas.errors import StartupError
-from caas.external_systems.http import Secret
+from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.http_answers import decoded
 from caas.external_systems.payment_gateway import (
     DisputeStatus,
     GatewayDispute,
     GatewayEvent,
+    GatewayHint,
     GatewayRefund,
     GatewayTransaction,
 )
+from caas.external_systems.stripe_http import API_VERSION, StripeHttp, accepted
 from caas.external_systems.stripe_wire import (
     Currency,
     Id,
@@ -50,16 +58,27 @@ from caas.rules.personal_data import reason_code
 _TIMESTAMP: Final = re.compile(r"[1-9][0-9]{0,11}")
 TRANSACTION_EVENTS: Final[Mapping[str, str]] = {
     "payment_intent.amount_capturable_updated": "transaction.authorized",
-    "payment_intent.payment_failed": "transaction.failed",
     "payment_intent.succeeded": "transaction.capturing",
     "payment_intent.canceled": "transaction.voided",
 }
+HINTS: Final = frozenset(
+    {
+        "payment_intent.payment_failed", "setup_intent.succeeded", "setup_intent.setup_failed",
+        "setup_intent.canceled", "checkout.session.completed", "checkout.session.expired",
+    }
+)  # fmt: skip
 REFUND_EVENTS: Final = frozenset({"refund.created", "refund.updated", "refund.failed"})
-DISPUTE_EVENTS: Final = frozenset({"charge.dispute.created", "charge.dispute.closed"})
+DISPUTE_EVENTS: Final = frozenset(
+    {"charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed"}
+)
+EVENTS: Final = (*TRANSACTION_EVENTS, *HINTS, *REFUND_EVENTS, *DISPUTE_EVENTS)
+"""What a webhook endpoint of this platform asks for."""
+WITHOUT_MONEY: Final = frozenset(
+    {"warning_needs_response", "warning_under_review", "warning_closed", "prevented"}
+)
 _DISPUTE_STATUS_OF: Final = {
     "needs_response": DisputeStatus.OPENED,
     "under_review": DisputeStatus.OPENED,
-    "warning_needs_response": DisputeStatus.OPENED,
     "won": DisputeStatus.WON,
     "lost": DisputeStatus.LOST,
 }
@@ -129,10 +148,43 @@ class Event(msgspec.Struct, frozen=True):
     data: EventContent
 
 
+class Tagged(msgspec.Struct, frozen=True):
+    """An object of which only the metadata are read."""
+
+    metadata: dict[str, str] | None = None
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A webhook endpoint that was made; only this answer has its secret."""
+
+    id: Id
+    url: str
+    secret: str
+
+
+_log = structlog.get_logger()
+_ENDPOINT_DECODER: Final = msgspec.json.Decoder(Endpoint)
+_TAGGED_DECODER: Final = msgspec.json.Decoder(Tagged)
 _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
 _INTENT_DECODER: Final = msgspec.json.Decoder(PaymentIntent)
 _REFUND_DECODER: Final = msgspec.json.Decoder(Refund)
 _DISPUTE_DECODER: Final = msgspec.json.Decoder(Dispute)
+
+
+async def create_endpoint(http: HttpClient, url: str) -> Endpoint:
+    """Make the account's webhook endpoint at `url`, for the events and the version that are read.
+
+    Raises:
+        GatewayFailure: Stripe refuses it, or gave no usable answer.
+    """
+    fields = [
+        ("url", url),
+        ("api_version", API_VERSION),
+        *((f"enabled_events[{at}]", event) for at, event in enumerate(EVENTS)),
+    ]
+    key = f"webhook-endpoint:{hashlib.sha256(repr(fields).encode()).hexdigest()}"
+    answer = await StripeHttp(http).post("/v1/webhook_endpoints", fields, key=key)
+    return decoded(accepted(answer), _ENDPOINT_DECODER)
 
 
 def read_event(body: bytes) -> GatewayEvent | None:
@@ -151,24 +203,33 @@ def read_event(body: bytes) -> GatewayEvent | None:
         if not intent.metadata.get("reference"):
             return None
         return _to_event(event, TRANSACTION_EVENTS[event.type], intent.as_transaction())
+    if event.type in HINTS:
+        reference = (_TAGGED_DECODER.decode(content).metadata or {}).get("reference")
+        hint = GatewayHint(reference=reference) if reference else None
+        return _to_event(event, event.type, hint) if hint else None
     if event.type in REFUND_EVENTS:
         refund = _REFUND_DECODER.decode(content).as_refund()
         return _to_event(event, f"refund.{refund.status}", refund)
     if event.type in DISPUTE_EVENTS:
         dispute = _as_dispute(_DISPUTE_DECODER.decode(content))
-        return _to_event(event, f"dispute.{dispute.status}", dispute)
+        return _to_event(event, f"dispute.{dispute.status}", dispute) if dispute else None
     return None
 
 
 def _to_event(
-    event: Event, type_: str, subject: GatewayTransaction | GatewayRefund | GatewayDispute
+    event: Event,
+    type_: str,
+    subject: GatewayTransaction | GatewayRefund | GatewayDispute | GatewayHint,
 ) -> GatewayEvent:
     return GatewayEvent(id=event.id, type=type_, occurred_at=moment(event.created), subject=subject)
 
 
-def _as_dispute(dispute: Dispute) -> GatewayDispute:
+def _as_dispute(dispute: Dispute) -> GatewayDispute | None:
+    if dispute.status in WITHOUT_MONEY:
+        return None
     if dispute.status not in _DISPUTE_STATUS_OF:
-        raise ValueError(f"a dispute that is {dispute.status!r}")
+        _log.warning("gateway.unknown_word", object=dispute.id, word=dispute.status[:40])
+        return None
     return GatewayDispute(
         id=dispute.id,
         transaction_id=dispute.payment_intent,

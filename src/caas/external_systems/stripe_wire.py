@@ -4,13 +4,15 @@ Seed: the payment gateway is an external provider; this is one that exists.
 
 Rules a change must keep:
 - Our reference travels in the metadata; an object without it is none of ours.
-- A PaymentIntent that waits for another payment method is a decline only if it names an error.
+- A PaymentIntent that waits for another payment method is a decline only if it names an error; one
+  of an open page is none, for the customer may try again there.
+- The state says whether a payment failed; a code only explains it, and an unknown one is generic.
 - Captured is not settled: settled is what its balance transaction calls available.
 """
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 
@@ -30,6 +32,13 @@ Positive = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
 Signed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,2000}\Z")]
+
+
+GENERIC_DECLINE: Final = "card_declined"
+AUTHENTICATION_REQUIRED: Final = "authentication_required"
+PAGE: Final = "page"
+"""In the metadata of an intent that a hosted page has made."""
+One = TypeVar("One")
 
 
 class IntentStatus(StrEnum):
@@ -66,11 +75,16 @@ class PaymentError(msgspec.Struct, frozen=True):
     code: Code | None = None
     decline_code: Code | None = None
 
-    def as_decline_code(self) -> str | None:
+    @property
+    def asks_for_cardholder(self) -> bool:
+        """Whether the cardholder's bank wants a confirmation, which a page can have."""
+        return AUTHENTICATION_REQUIRED in (self.code, self.decline_code)
+
+    def as_decline_code(self) -> str:
         """Return the code that the retry table knows, the issuer's before Stripe's."""
         reported = [code for code in (self.decline_code, self.code) if code is not None]
         known = [it for it in reported if decline_kind(it) is not GatewayErrorKind.UNRECOGNISED]
-        return next(iter(known or reported), None)
+        return next(iter(known), GENERIC_DECLINE)
 
 
 class BalanceStatus(msgspec.Struct, frozen=True):
@@ -97,6 +111,7 @@ class Charge(msgspec.Struct, frozen=True):
     amount: Positive
     captured: bool
     amount_refunded: Amount
+    status: str = ""
     amount_captured: Amount | None = None
     balance_transaction: BalanceStatus | str | None = None
     payment_method_details: MethodDetails | None = None
@@ -147,6 +162,18 @@ class PaymentIntent(msgspec.Struct, frozen=True):
     last_payment_error: PaymentError | None = None
     next_action: NextAction | None = None
     cancellation_reason: str | None = None
+    payment_method: str | None = None
+
+    @property
+    def is_of_page(self) -> bool:
+        """Whether a hosted page made it."""
+        return PAGE in self.metadata
+
+    @property
+    def is_declined(self) -> bool:
+        """Whether its last attempt was declined and nothing was held since."""
+        held = self.charge is not None and self.charge.status == "succeeded"
+        return self.last_payment_error is not None and not held
 
     @property
     def charge(self) -> Charge | None:
@@ -178,12 +205,14 @@ class PaymentIntent(msgspec.Struct, frozen=True):
             capture_before=charge.capture_before if charge else None,
             hosted_page_url=page.url if page else None,
             created_at=moment(self.created),
+            payment_method=self.payment_method,
         )
 
     def _status(self, captured: int) -> TransactionStatus:
         if self.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
-            declined = self.last_payment_error is not None
-            return TransactionStatus.FAILED if declined else TransactionStatus.PENDING
+            return _waiting(of_page=self.is_of_page, error=self.last_payment_error)
+        if self.status is IntentStatus.CANCELED and self.is_declined:
+            return TransactionStatus.FAILED
         if self.status is not IntentStatus.SUCCEEDED:
             return _STATUS_OF[self.status]
         if self.charge is None:
@@ -206,13 +235,74 @@ class PaymentIntent(msgspec.Struct, frozen=True):
         return self.last_payment_error.as_decline_code()
 
 
+class SetupIntent(msgspec.Struct, frozen=True):
+    """A SetupIntent as Stripe writes it: a card that is to be charged later, and no money."""
+
+    id: Id
+    status: IntentStatus
+    created: Seconds
+    metadata: dict[str, str]
+    payment_method: str | None = None
+    last_setup_error: PaymentError | None = None
+    next_action: NextAction | None = None
+
+    def as_transaction(self) -> GatewayTransaction:
+        """Return the port's value; the amount is the one that was asked for.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
+        reference, amount = self.metadata.get("reference"), self.metadata.get("amount", "")
+        currency = self.metadata.get("currency", "")
+        if not reference or not amount.isdecimal() or not currency:
+            raise ValueError("a SetupIntent without our reference")
+        status = self._status()
+        error = self.last_setup_error if status is TransactionStatus.FAILED else None
+        page = self.next_action and self.next_action.redirect_to_url
+        return GatewayTransaction(
+            id=self.id,
+            reference=reference,
+            status=status,
+            amount=int(amount),
+            currency=currency,
+            decline_code=error.as_decline_code() if error else None,
+            hosted_page_url=page.url if page else None,
+            created_at=moment(self.created),
+            payment_method=self.payment_method,
+        )
+
+    def _status(self) -> TransactionStatus:
+        if self.status is IntentStatus.SUCCEEDED:
+            return TransactionStatus.AUTHORIZED
+        if self.status is IntentStatus.CANCELED:
+            failed = self.last_setup_error is not None
+            return TransactionStatus.FAILED if failed else TransactionStatus.VOIDED
+        if self.status is not IntentStatus.REQUIRES_PAYMENT_METHOD:
+            return _STATUS_OF.get(self.status, TransactionStatus.PENDING)
+        return _waiting(of_page=PAGE in self.metadata, error=self.last_setup_error)
+
+
+class Named(msgspec.Struct, frozen=True):
+    """An object of which only the id is read."""
+
+    id: Id
+
+
+class Mode(msgspec.Struct, frozen=True):
+    """Whether credentials are of live mode."""
+
+    livemode: bool
+
+
 class StripeError(msgspec.Struct, frozen=True):
     """What Stripe says of a request it did not do."""
 
     type: str
     code: Code | None = None
     message: str = ""
+    param: str | None = None
     payment_intent: PaymentIntent | None = None
+    setup_intent: SetupIntent | None = None
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
@@ -245,17 +335,29 @@ class Refund(msgspec.Struct, frozen=True):
         )
 
 
-class RefundList(msgspec.Struct, frozen=True):
-    """A page of refunds."""
+class Page(msgspec.Struct, Generic[One], frozen=True):
+    """A page of a list."""
 
-    data: Annotated[list[Refund], msgspec.Meta(max_length=100)]
+    data: Annotated[list[One], msgspec.Meta(max_length=100)]
     has_more: bool
 
 
 INTENT_DECODER: Final = msgspec.json.Decoder(PaymentIntent)
 ERROR_DECODER: Final = msgspec.json.Decoder(ErrorAnswer)
 REFUND_DECODER: Final = msgspec.json.Decoder(Refund)
-REFUND_LIST_DECODER: Final = msgspec.json.Decoder(RefundList)
+NAMED_DECODER: Final = msgspec.json.Decoder(Named)
+MODE_DECODER: Final = msgspec.json.Decoder(Mode)
+SETUP_DECODER: Final = msgspec.json.Decoder(SetupIntent)
+REFUND_LIST_DECODER: Final = msgspec.json.Decoder(Page[Refund])
+INTENT_LIST_DECODER: Final = msgspec.json.Decoder(Page[PaymentIntent])
+SETUP_LIST_DECODER: Final = msgspec.json.Decoder(Page[SetupIntent])
+
+
+def _waiting(*, of_page: bool, error: PaymentError | None) -> TransactionStatus:
+    """Return what an intent means that waits for a payment method."""
+    if of_page:
+        return TransactionStatus.REQUIRES_ACTION
+    return TransactionStatus.PENDING if error is None else TransactionStatus.FAILED
 
 
 def moment(seconds: int) -> datetime:

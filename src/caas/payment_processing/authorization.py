@@ -18,6 +18,7 @@ from caas.billing_database.transitions import NewJob, transition_of
 from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     CaptureMode,
+    ChargeTerms,
     GatewayTransaction,
     PaymentGateway,
     TransactionRequest,
@@ -99,7 +100,9 @@ class Authorization:
         described = attempt.description
         if described is None:
             described = await self._tables.payments.description(payment.id)
-        request = _request_for(payment, described or f"CaaS {payment.type}")
+        request = _request_for(
+            payment, described or f"CaaS {payment.type}", await flow.terms(payment)
+        )
         key = key_of(payment.id, AUTHORIZE, issue=attempt.issue)
         in_doubt = attempt.maybe_sent or attempt.issue > 1
 
@@ -171,7 +174,7 @@ class Authorization:
                 return await self._declined(payment, transaction, flow, source=source)
             case TransactionStatus.VOIDED:
                 return await self._fail(
-                    payment, BeyondEvent.CUSTOMER_ABANDONS, flow, ABANDONED, transaction.id
+                    payment, BeyondEvent.CUSTOMER_ABANDONS, flow, ABANDONED, _own_id(transaction)
                 )
             case TransactionStatus.SETTLEMENT_FAILED | TransactionStatus.REFUNDED:
                 because = f"The gateway says {transaction.status} of what was never captured here."
@@ -243,8 +246,9 @@ class Authorization:
             because = f"The gateway says failed with a code nobody knows: {code or 'none'}."
             return await self._undecided(payment, transaction, because), True
         return await self._fail(
-            payment, PaymentEvent.GATEWAY_REJECTION, flow, code, transaction.id, reported_by=source
-        )
+            payment, PaymentEvent.GATEWAY_REJECTION, flow, code, _own_id(transaction),
+            reported_by=source,
+        )  # fmt: skip
 
     async def _undecided(
         self, payment: Payment, transaction: GatewayTransaction, because: str
@@ -265,10 +269,10 @@ class Authorization:
         transition = transition_of(
             payment,
             Remark.CUSTOMER_ACTION_REQUIRED if must_act else Remark.GATEWAY_CALLED,
-            source=f"open:{transaction.status}",
+            source=f"open:{transaction.id if transaction.is_page else transaction.status}",
             if_version=_chosen_at(payment),
             outcome="known",
-            gateway_transaction_id=transaction.id,
+            gateway_transaction_id=_own_id(transaction),
             hosted_page_url=transaction.hosted_page_url,
             done=(AUTHORIZE,),
             next=(probe,),
@@ -310,12 +314,17 @@ def _origin(transaction: GatewayTransaction, source: str) -> dict[str, object]:
     return {"reported_by": source, "payment_method": transaction.payment_method}
 
 
+def _own_id(transaction: GatewayTransaction) -> str | None:
+    """Return the transaction's id; a page that nothing was paid on has none yet."""
+    return None if transaction.is_page else transaction.id
+
+
 def _may_fail(payment: Payment) -> bool:
     """Return whether a payment known not to be charged may fail without a decline."""
     return not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
 
 
-def _request_for(payment: Payment, description: str) -> TransactionRequest:
+def _request_for(payment: Payment, description: str, terms: ChargeTerms) -> TransactionRequest:
     return TransactionRequest(
         reference=str(payment.id),
         amount=payment.amount,
@@ -325,4 +334,5 @@ def _request_for(payment: Payment, description: str) -> TransactionRequest:
         description=description,
         payment_method=payment.payment_method,
         return_url=payment.return_url,
+        terms=terms,
     )

@@ -15,6 +15,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
+from caas.external_systems.payment_gateway import ChargeTerms
 from caas.jobs import JobQueue
 from caas.notifications import CUSTOMER, Notifications
 from caas.order_management import OrderManagement
@@ -67,6 +68,10 @@ class FinalPayment:
             amount=Money(request.amount, request.currency),
             within=within,
         )
+
+    async def terms(self, payment: Payment) -> ChargeTerms:  # noqa: ARG002 - as Flow has it
+        """Return that the first decline ends it: "No grace period or retry"."""
+        return ChargeTerms(single_attempt=True)
 
     async def on_failed(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Mark Payment Failed, Mark Vehicle Sin Asignar, Add to Stock Inventory: one commit."""

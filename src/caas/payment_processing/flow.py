@@ -16,6 +16,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
 from caas.billing_database.transitions import Command, NewJob
+from caas.external_systems.payment_gateway import ChargeTerms
 from caas.jobs import JobQueue
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.payment_types import PaymentType
@@ -48,7 +49,7 @@ class SideEffects:
 class Flow(Protocol):
     """One payment type's diagram: everything in which the types differ.
 
-    Six methods follow a payment; `register` registers their jobs.
+    Seven methods follow a payment; `register` registers their jobs.
     """
 
     async def check_due(self, request: PaymentRequest) -> Check | None:
@@ -58,6 +59,9 @@ class Flow(Protocol):
         transaction that accepts it. None means that nothing may change, so that many payments can
         be accepted in one statement.
         """
+
+    async def terms(self, payment: Payment) -> ChargeTerms:
+        """Return who starts this charge, how often it may be tried, and what for."""
 
     async def on_authorized(self, payment: Payment) -> SideEffects:
         """Return what is committed with Funds reserved."""

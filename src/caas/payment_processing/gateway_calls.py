@@ -197,10 +197,15 @@ class AuditedGateway:
             lambda: self._gateway.find(transaction_id), "find", transaction_id=transaction_id
         )
 
-    async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
+    async def find_by_reference(
+        self, reference: str, *, customer_reference: str
+    ) -> tuple[GatewayTransaction, ...]:
         """Look up a payment's transactions."""
         return await self._recorded(
-            lambda: self._gateway.find_by_reference(reference), "find by reference",
+            lambda: self._gateway.find_by_reference(
+                reference, customer_reference=customer_reference
+            ),
+            "find by reference",
             payment_id=_payment(reference),
         )  # fmt: skip
 
@@ -245,6 +250,10 @@ class AuditedGateway:
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Decode a verified webhook; no call is made."""
         return self._gateway.read_event(body)
+
+    async def account(self) -> str | None:
+        """Return the account and mode of the gateway's credentials."""
+        return await self._gateway.account()
 
     async def close(self) -> None:
         """Close every connection."""

@@ -14,6 +14,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
+from caas.external_systems.payment_gateway import BY_CUSTOMER, ChargeTerms
 from caas.jobs import JobQueue
 from caas.notifications import CUSTOMER, DEALERSHIP, Notifications
 from caas.order_management import OrderManagement
@@ -73,6 +74,10 @@ class ReservationPayment:
     async def on_authorized(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Mark Vehicle Reserved, in the commit that records the held funds."""
         return SideEffects(also=self._mark_vehicle_reserved)
+
+    async def terms(self, payment: Payment) -> ChargeTerms:  # noqa: ARG002 - as Flow has it
+        """Return that the customer is present, and may try another card."""
+        return BY_CUSTOMER
 
     async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Send no notification: the waiting dealership gets the page in the response."""

@@ -20,6 +20,7 @@ from caas.billing_database.services import WantedService
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence, NewJob
 from caas.errors import RefusedError
+from caas.external_systems.payment_gateway import BY_CUSTOMER, ChargeTerms
 from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
 from caas.ota_activation_engine import (
@@ -123,6 +124,10 @@ class ServicePayment:
             return SideEffects(also=self._void_late(because))
         resend = NewJob(ACTIVATE, self._time_scale.seconds(RESEND_SECONDS))
         return SideEffects(command=activation_command(self._time_scale), next=(resend,))
+
+    async def terms(self, payment: Payment) -> ChargeTerms:  # noqa: ARG002 - as Flow has it
+        """Return that the customer is present, and may try another card."""
+        return BY_CUSTOMER
 
     async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Send no notification: the waiting customer gets the page in the response."""

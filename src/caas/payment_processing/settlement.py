@@ -26,6 +26,7 @@ from caas.errors import ConflictError
 from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     GatewayDispute,
+    GatewayHint,
     GatewayRefund,
     GatewayTransaction,
     PaymentGateway,
@@ -266,6 +267,8 @@ class Settlement:
         event = self._gateway.read_event(row.body)
         if event is None:
             return Done()  # it is not about a payment
+        if isinstance(event.subject, GatewayHint):
+            return await self._look_up(job, event.subject)
         if isinstance(event.subject, GatewayRefund):
             answer = await self._or_compensated(job, event.subject, self._on_refund(event.subject))
             return await self._outgoing.followed(job, answer)
@@ -274,7 +277,7 @@ class Settlement:
             return await self._outgoing.followed(
                 job, await self._or_compensated(job, event.subject, reported)
             )
-        payment = await self._payment_of(event.subject)
+        payment = await self._payment_of(event.subject.reference)
         if payment is None:
             again = RetryIn(STRANGER_SECONDS, "its payment is not known here")
             return _for_a_while(job, again)
@@ -282,6 +285,15 @@ class Settlement:
             payment, event.subject, source=f"webhook:{row.event_id}"
         )
         return Done() if applied else _later(job)
+
+    async def _look_up(self, job: Job, hint: GatewayHint) -> Answer:
+        """Look a pending payment up at once; later states have lookups of their own."""
+        payment = await self._payment_of(hint.reference)
+        if payment is None:
+            return _for_a_while(job, RetryIn(STRANGER_SECONDS, "its payment is not known here"))
+        if payment.state is PaymentState.PENDING:
+            await self._tables.jobs.add(PROBE, payment.id)
+        return Done()
 
     async def _or_compensated(
         self, job: Job, subject: GatewayRefund | GatewayDispute, reported: Awaitable[Answer]
@@ -297,9 +309,9 @@ class Settlement:
             return Done()
         return _for_a_while(job, answer)
 
-    async def _payment_of(self, transaction: GatewayTransaction) -> Payment | None:
+    async def _payment_of(self, reference: str) -> Payment | None:
         try:
-            return await self._tables.payments.get(UUID(transaction.reference))
+            return await self._tables.payments.get(UUID(reference))
         except (ValueError, PaymentNotFoundError):
             return None
 

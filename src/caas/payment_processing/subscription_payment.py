@@ -26,6 +26,7 @@ from caas.billing_database.subscriptions import PaymentMethods, Subscription
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
 from caas.errors import ConflictError
+from caas.external_systems.payment_gateway import ChargeTerms, Initiator
 from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications, texts
 from caas.payment_processing.authorization import Attempt
@@ -164,6 +165,12 @@ class SubscriptionPayment:
 
     # -- Diagram 6, the result of a charge -----------------------------------------------------
 
+    async def terms(self, payment: Payment) -> ChargeTerms:
+        """Return that a month is charged by us alone, and that a verification saves the method."""
+        if await self._invoices.find(payment.subject) is not None:
+            return ChargeTerms(initiator=Initiator.MERCHANT)
+        return ChargeTerms(saves_method=True)
+
     async def on_requires_action(self, payment: Payment) -> SideEffects:
         """Notify a customer who is not present; one who changes a payment method is on the page."""
         if payment.payment_method is None:
@@ -259,9 +266,8 @@ class SubscriptionPayment:
 
     async def _payment_method_verified(self, connection: Connection, payment: Payment) -> None:
         await self._charges.void.claim_void(payment, VERIFIED, within=connection)
-        token = payment.payment_method
-        if token is None:
-            token = await self._methods.learnt_from(payment.id, within=connection)
+        learnt = await self._methods.learnt_from(payment.id, within=connection)
+        token = learnt or payment.payment_method
         if await self._subscriptions.find(payment.subject, within=connection):
             await self._subscriptions.payment_method_verified(
                 payment.subject, payment.id, token, within=connection

@@ -83,7 +83,7 @@ class TransactionSelection:
         """
         if payment.gateway_transaction_id is not None:
             return await self._gateway.find(payment.gateway_transaction_id)
-        found = await self._gateway.find_by_reference(str(payment.id))
+        found = await self._of_payment(payment)
         ours = [one for one in found if not differences(payment, one)]
         if not ours:
             return found[0] if found else None
@@ -127,7 +127,7 @@ class TransactionSelection:
     async def _look_for_siblings(self, job: Job) -> Answer:
         payment = await self._tables.payments.get(job.subject)
         try:
-            found = await self._gateway.find_by_reference(str(payment.id))
+            found = await self._of_payment(payment)
         except GatewayFailure as failure:
             if isinstance(failure, RefusedByPartnerError) and failure.status in NO_LOOKUP:
                 return Done()
@@ -140,6 +140,11 @@ class TransactionSelection:
         if looks >= len(LOOKS_SECONDS):
             return Done()
         return RetryIn(LOOKS_SECONDS[looks], "a sibling may still appear", {"looks": looks})
+
+    async def _of_payment(self, payment: Payment) -> tuple[GatewayTransaction, ...]:
+        return await self._gateway.find_by_reference(
+            str(payment.id), customer_reference=str(payment.customer)
+        )
 
     async def open_contradiction(self, payment: Payment, sentence: str) -> None:
         """Open a case: the gateway contradicts the request."""

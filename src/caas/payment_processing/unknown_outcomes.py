@@ -41,6 +41,8 @@ from caas.rules.time_scale import TimeScale
 
 PROBE_SECONDS: Final = 2.0
 PROBE_SECONDS_MAX: Final = 30.0
+PAGE_PROBE_SECONDS_MAX: Final = 300.0
+"""How long a page is left alone; a webhook of the gateway has it looked at earlier."""
 QUIESCENCE_SECONDS: Final = 60.0
 RETRIES_MAX: Final = 3
 """Attempts of the retry table used up by an unknown outcome: look up before any other."""
@@ -204,6 +206,8 @@ class UnknownOutcomes:
             return _again(job, "the gateway contradicts what was asked")
         if transaction.status in OPEN_STILL and payment.gateway_transaction_id:
             return _again(job, f"the gateway says {transaction.status}")
+        if transaction.is_page and transaction.hosted_page_url == payment.hosted_page_url:
+            return _again(job, "the customer has not paid yet", PAGE_PROBE_SECONDS_MAX)
         after = await self._charges.authorization.authorization_answered(
             payment, transaction, flow, source="lookup"
         )
@@ -293,6 +297,6 @@ class UnknownOutcomes:
         return 1 + sum(event.source.startswith(ABSENT) for event in events)
 
 
-def _again(job: Job, because: str) -> RetryIn:
-    wait = min(PROBE_SECONDS * 2.0 ** min(job.attempts - 1, 10), PROBE_SECONDS_MAX)
+def _again(job: Job, because: str, seconds_max: float = PROBE_SECONDS_MAX) -> RetryIn:
+    wait = min(PROBE_SECONDS * 2.0 ** min(job.attempts - 1, 10), seconds_max)
     return RetryIn(wait, because)

@@ -243,7 +243,7 @@ class Subscriptions:
         if before.state is SubscriptionState.VERIFYING:
             event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
             activating = await self._rows.transition(
-                before, event, within=within, payment_id=payment_id
+                before, event, within=within, payment_id=payment_id, payment_method=token
             )
             assert activating is not None, "what is verified can be activated"
             await self._delivery.order_activation(activating, within=within)

@@ -61,8 +61,11 @@ class StubGateway:
         """Return what is known."""
         return self._known.get(transaction_id)
 
-    async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
+    async def find_by_reference(
+        self, reference: str, *, customer_reference: str
+    ) -> tuple[GatewayTransaction, ...]:
         """Return what is known of our reference."""
+        del customer_reference
         return tuple(t for t in self._known.values() if t.reference == reference)
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
@@ -113,6 +116,10 @@ class StubGateway:
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Return nothing: this gateway sends no webhooks."""
         del body
+        return None  # the port's answer
+
+    async def account(self) -> str | None:
+        """Return nothing: this gateway has no accounts."""
         return None  # the port's answer
 
     async def close(self) -> None:

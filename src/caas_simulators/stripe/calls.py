@@ -78,9 +78,16 @@ def _account(world: World, name: str, asked: Json) -> Json:
             "type": "standard", "metadata": {}}  # fmt: skip
 
 
+def _balance(world: World, name: str, asked: Json) -> Json:
+    del name, asked
+    return {"object": "balance", "livemode": world.settings.livemode, "available": [],
+            "pending": []}  # fmt: skip
+
+
 _PI, _SI, _CS = "/v1/payment_intents", "/v1/setup_intents", "/v1/checkout/sessions"
 CALLS: Final[dict[tuple[str, str], Call]] = {
     ("GET", "/v1/account"): Call(EXPAND, _account),
+    ("GET", "/v1/balance"): Call(EXPAND, _balance),
     ("POST", "/v1/customers"): _new(customers.CUSTOMER, customers.create_customer),
     ("GET", "/v1/customers"): _list("/v1/customers", "customer", customers.CUSTOMERS),
     ("GET", "/v1/customers/:"): _get("customer"),

@@ -49,14 +49,17 @@ def create(world: World, asked: Json) -> Json:
         StripeRefusal: a parameter is wrong, or the card is declined.
     """
     _check(world, asked)
+    if "payment_method" in asked:
+        method = customers.usable(world, asked["payment_method"], asked.get("customer"), "")
+        _check_off_session(method, asked.get("customer"), off_session=asked.get("off_session"))
+        asked = {**asked, "payment_method": method["id"]}
     intent = blank(world, asked["amount"], asked["currency"], **{
         name: asked[name] for name in ("customer", "description", "capture_method",
                                        "setup_future_usage") if name in asked
     })  # fmt: skip
     intent["metadata"] = asked.get("metadata", {})
     if "payment_method" in asked:
-        method = customers.usable(world, asked["payment_method"], intent["customer"], intent["id"])
-        intent |= {"payment_method": method["id"], "status": "requires_confirmation"}
+        intent |= {"payment_method": asked["payment_method"], "status": "requires_confirmation"}
     world.emit("payment_intent.created", world.store.put(intent))
     if asked.get("confirm"):
         return confirm(world, intent, asked)
@@ -122,11 +125,7 @@ def confirm(world: World, intent: Json, asked: Json) -> Json:
                          "method.", UNEXPECTED)  # fmt: skip
     method = customers.usable(world, token, intent["customer"], intent["id"])
     off_session = bool(asked.get("off_session"))
-    if off_session and (intent["customer"] is None or method["customer"] != intent["customer"]):
-        raise StripeRefusal(
-            "off_session payments need a PaymentMethod that is saved for the Customer of the "
-            "PaymentIntent.", param="off_session",
-        )  # fmt: skip
+    _check_off_session(method, intent["customer"], off_session=off_session)
     intent |= {"payment_method": method["id"], "_return_url": asked.get("return_url")}
     if "setup_future_usage" in asked:
         intent["setup_future_usage"] = asked["setup_future_usage"]
@@ -134,6 +133,15 @@ def confirm(world: World, intent: Json, asked: Json) -> Json:
         method["_used_by"] = intent["id"]
         world.store.put(method)
     return attempt(world, intent, method, off_session=off_session)
+
+
+def _check_off_session(method: Json, customer: str | None, *, off_session: bool | None) -> None:
+    if off_session and (customer is None or method["customer"] != customer):
+        raise StripeRefusal(
+            "off_session payments need a PaymentMethod that is saved for the Customer of the "
+            "PaymentIntent.",
+            param="off_session",
+        )
 
 
 def attempt(world: World, intent: Json, method: Json, *, off_session: bool,

@@ -9,6 +9,7 @@ from jinja2 import Environment
 
 from caas_simulators.http_server import Answer, Request
 from caas_simulators.stripe import checkout, intents, setups
+from caas_simulators.stripe.page_texts import TEXTS
 from caas_simulators.stripe.refusals import Json, StripeRefusal
 from caas_simulators.stripe.world import World
 
@@ -31,31 +32,34 @@ def handle(world: World, request: Request) -> Answer:
     """Answer a request to a page."""
     given = dict(parse_qsl(request.body.decode("utf-8", "replace")))
     posted = given if request.method == "POST" else None
+    language = "es" if request.header(b"accept-language").startswith("es") else "en"
     if request.path.startswith(BANK):
-        return _bank(world, request.path.removeprefix(BANK), posted)
-    return _checkout(world, request.path.removeprefix(CHECKOUT), posted)
+        step = _bank(world, request.path.removeprefix(BANK), posted)
+    else:
+        step = _checkout(world, request.path.removeprefix(CHECKOUT), posted)
+    return step if isinstance(step, Answer) else _shown(world, language, **step)
 
 
-def _checkout(world: World, name: str, posted: Json | None) -> Answer:
+def _checkout(world: World, name: str, posted: Json | None) -> Answer | Json:
     session = world.store.find("checkout.session", name)
     if session is None:
-        return _shown(world, 404, step="unknown")
+        return {"status": 404, "step": "unknown"}
     if session["status"] == "complete":
         return _see(session["success_url"].replace(checkout.TEMPLATE, session["id"]))
     if session["status"] == "expired":
-        return _shown(world, 410, step="expired", back=session["cancel_url"])
+        return {"status": 410, "step": "expired", "back": session["cancel_url"]}
     if posted is None:
         return _form(world, session)
     return _paid(world, session, posted)
 
 
-def _paid(world: World, session: Json, posted: Json) -> Answer:
+def _paid(world: World, session: Json, posted: Json) -> Answer | Json:
     if posted.get("action") == "leave":
         return _see(session["cancel_url"] or session["success_url"])
+    number = posted.get("number", "").strip()
+    saved = "" if number else posted.get("saved", "")
     try:
-        intent = checkout.pay(
-            world, session, number=posted.get("number", ""), saved=posted.get("saved", "")
-        )
+        intent = checkout.pay(world, session, number=number, saved=saved)
     except StripeRefusal as refusal:
         return _form(world, session, wrong=refusal.error["message"])
     if intent["status"] == "requires_action":
@@ -63,12 +67,12 @@ def _paid(world: World, session: Json, posted: Json) -> Answer:
     return _see(session["success_url"].replace(checkout.TEMPLATE, session["id"]))
 
 
-def _form(world: World, session: Json, wrong: str = "") -> Answer:
+def _form(world: World, session: Json, wrong: str = "") -> Json:
     items = [item["price_data"]["product_data"]["name"] for item in session["_items"]]
-    return _shown(
-        world, 200, step="form", session=session, items=items, wrong=wrong,
-        amount=_amount(session), saved=checkout.saved_methods(world, session),
-    )  # fmt: skip
+    return {
+        "status": 200, "step": "form", "items": items, "wrong": wrong, "amount": _amount(session),
+        "saved": checkout.saved_methods(world, session),
+    }  # fmt: skip
 
 
 def _amount(session: Json) -> str:
@@ -79,16 +83,16 @@ def _amount(session: Json) -> str:
     return f"{text} {session['currency'].upper()}"
 
 
-def _bank(world: World, name: str, posted: Json | None) -> Answer:
+def _bank(world: World, name: str, posted: Json | None) -> Answer | Json:
     intent = world.store.find("payment_intent", name) or world.store.find("setup_intent", name)
     if intent is None:
-        return _shown(world, 404, step="unknown")
+        return {"status": 404, "step": "unknown"}
     if intent["status"] != "requires_action":
         return _see(_way_back(intent))
     if posted is None:
-        return _shown(world, 200, step="bank", intent=intent)
+        return {"status": 200, "step": "bank"}
     with contextlib.suppress(StripeRefusal):  # declined after all: the intent has it
-        _confirmed(world, intent, agreed=posted.get("action") == "complete")
+        _confirmed(world, intent, agreed=posted.get("action") == "confirm")
     return _see(_way_back(intent))
 
 
@@ -122,9 +126,8 @@ def _see(url: str) -> Answer:
     return Answer(303, b"", HTML, (*HEADERS, (b"location", url.encode("ascii", "ignore"))))
 
 
-def _shown(world: World, status: int, **facts: Any) -> Answer:
+def _shown(world: World, language: str, *, status: int, **facts: Any) -> Answer:
     text = PAGE.render(
-        style=STYLE, merchant=world.settings.merchant,
-        livemode=world.settings.livemode, **facts,
-    )  # fmt: skip
+        style=STYLE, merchant=world.settings.merchant, language=language, t=TEXTS[language], **facts
+    )
     return Answer(status, text.encode(), HTML, HEADERS)

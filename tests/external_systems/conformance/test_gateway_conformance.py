@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from caas.external_systems.gateway_requirements import why_unsafe
 from caas.external_systems.http import RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
@@ -21,7 +22,6 @@ from caas.external_systems.payment_gateway import (
     RefundStatus,
     TransactionRequest,
     TransactionStatus,
-    why_unsafe,
 )
 from tests.business_day import business_day
 
@@ -138,7 +138,14 @@ async def test_the_same_key_initiates_once(gateway: PaymentGateway) -> None:
     again = await gateway.initiate(request, key=key)
 
     assert again.id == first.id
-    assert len(await gateway.find_by_reference(request.reference)) == 1
+    assert (
+        len(
+            await gateway.find_by_reference(
+                request.reference, customer_reference=request.customer_reference
+            )
+        )
+        == 1
+    )
 
 
 async def test_the_same_key_many_times_at_once_initiates_once(gateway: PaymentGateway) -> None:
@@ -150,7 +157,14 @@ async def test_the_same_key_many_times_at_once_initiates_once(gateway: PaymentGa
 
     ids = {end.id for end in ends if isinstance(end, GatewayTransaction)}
     assert len(ids) == 1
-    assert len(await gateway.find_by_reference(request.reference)) == 1
+    assert (
+        len(
+            await gateway.find_by_reference(
+                request.reference, customer_reference=request.customer_reference
+            )
+        )
+        == 1
+    )
 
 
 async def test_the_same_key_declines_once(gateway: PaymentGateway) -> None:
@@ -175,12 +189,14 @@ async def test_what_was_initiated_is_found_by_id_and_by_reference(gateway: Payme
     transaction = await gateway.initiate(request, key=a_key())
 
     assert await gateway.find(transaction.id) == transaction
-    assert await gateway.find_by_reference(request.reference) == (transaction,)
+    assert await gateway.find_by_reference(
+        request.reference, customer_reference=request.customer_reference
+    ) == (transaction,)
 
 
 async def test_what_was_never_initiated_is_told_absent(gateway: PaymentGateway) -> None:
     assert await gateway.find(f"txn_{uuid.uuid4().hex}") is None
-    assert await gateway.find_by_reference(f"pay-{uuid.uuid4()}") == ()
+    assert await gateway.find_by_reference(f"pay-{uuid.uuid4()}", customer_reference="nobody") == ()
 
 
 async def test_a_capture_commits_the_charge_once(gateway: PaymentGateway) -> None:

@@ -117,7 +117,7 @@ class Stripe:
                                 return_url="https://shop.example/back")  # fmt: skip
         if reply.body["status"] == "requires_action":
             url = reply.body["next_action"]["redirect_to_url"]["url"]
-            await self.page(url, action="complete")
+            await self.page(url, action="confirm")
         found = await self.get(f"/v1/setup_intents/{reply.body['id']}")
         assert found.body["status"] == "succeeded", found.text
         return str(found.body["payment_method"])

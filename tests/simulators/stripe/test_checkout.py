@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from caas_simulators.stripe.page_texts import TEXTS
 from tests.simulators.stripe.stripe_client import Json, Stripe
 
 PAID, GOOD, BAD, ASKS = "pay", "4242424242424242", "4000000000000002", "4000002760003184"
@@ -13,6 +14,10 @@ async def found(stripe: Stripe, session: Json) -> Json:
     """Return the session as it is now, with its intent."""
     path = f"/v1/checkout/sessions/{session['id']}?expand[]=payment_intent"
     return (await stripe.get(path)).body
+
+
+def test_both_languages_have_the_same_texts() -> None:
+    assert TEXTS["en"].keys() == TEXTS["es"].keys()
 
 
 async def test_an_open_page_has_no_intent_yet(stripe: Stripe) -> None:
@@ -41,7 +46,7 @@ async def test_a_declined_card_leaves_the_page_open(stripe: Stripe) -> None:
     assert paid["payment_intent"]["metadata"] == {"reference": "p-1"}
 
 
-@pytest.mark.parametrize(("answer", "status"), [("complete", "complete"), ("fail", "open")])
+@pytest.mark.parametrize(("answer", "status"), [("confirm", "complete"), ("reject", "open")])
 async def test_the_bank_may_ask_the_cardholder(stripe: Stripe, answer: str, status: str) -> None:
     session = await stripe.checkout()
 

@@ -1,0 +1,170 @@
+"""Stripe's API over HTTP: forms, keys, errors, and a rate that stays below Stripe's limit.
+
+Rules a change must keep: a refusal is believed only in Stripe's own form; an idempotency error
+proves nothing about the first request; requests are spread, so that a month end is not refused for
+its rate.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from caas.external_systems import stripe_wire
+from caas.external_systems.http import HttpClient
+from caas.external_systems.http_answers import (
+    GatewayFailure,
+    HttpAnswer,
+    OutcomeUnknownError,
+    RefusedByPartnerError,
+    UnknownReason,
+    checked,
+    decoded,
+    failure_of,
+)
+from caas.external_systems.payment_gateway import (
+    AlreadyCapturedError,
+    AlreadyVoidedError,
+    AuthorizationExpiredError,
+)
+from caas.rules.card_numbers import scrub
+
+API_VERSION: Final = "2025-04-30.basil"
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Type": "application/x-www-form-urlencoded",
+    "Stripe-Version": API_VERSION,
+}
+REQUESTS_A_SECOND: Final = 20.0
+"""Below the 25 of a sandbox; live mode allows 100."""
+REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
+    "charge_already_captured": AlreadyCapturedError,
+    "charge_expired_for_capture": AuthorizationExpiredError,
+    "capture_charge_authorization_expired": AuthorizationExpiredError,
+}
+DEFINITE: Final = frozenset({400, 401, 402, 403, 404})
+LIST_PAGES_MAX: Final = 20
+Fields = list[tuple[str, str]]
+Result = TypeVar("Result")
+One = TypeVar("One")
+
+
+class StripeHttp:
+    """Sends requests to one Stripe account, spread over time."""
+
+    def __init__(self, http: HttpClient, requests_a_second: float = REQUESTS_A_SECOND) -> None:
+        """Speak over a client built with `HEADERS`."""
+        self.client = http
+        self._gap_seconds = 1.0 / requests_a_second
+        self._next_place = 0.0
+
+    async def get(self, target: str, fields: Fields | None = None) -> HttpAnswer:
+        """Read something."""
+        await self._take_place()
+        return await self.client.send("GET", f"{target}?{urlencode(fields)}" if fields else target)
+
+    async def post(self, target: str, fields: Fields, *, key: str) -> HttpAnswer:
+        """Write something, once under this key."""
+        assert key, "a write without a key could be done twice"
+        await self._take_place()
+        body = urlencode(fields).encode("ascii")
+        return await self.client.send("POST", target, body=body, key=key)
+
+    async def all_of(
+        self, target: str, fields: Fields, decoder: msgspec.json.Decoder[stripe_wire.Page[One]]
+    ) -> list[One]:
+        """Return every object of a list, page by page.
+
+        Raises:
+            GatewayFailure: an answer is unusable, or the list does not end.
+        """
+        found: list[One] = []
+        cursor: Fields = []
+        for _ in range(LIST_PAGES_MAX):
+            answer = accepted(await self.get(target, [("limit", "100"), *fields, *cursor]))
+            page = decoded(answer, decoder)
+            found += page.data
+            if not page.has_more or not page.data:
+                return found
+            cursor = [("starting_after", str(getattr(page.data[-1], "id", "")))]
+        raise OutcomeUnknownError(
+            partner=self.client.partner, call=f"GET {target}",
+            reason=UnknownReason.UNEXPECTED, detail="a list without end",
+        )  # fmt: skip
+
+    async def _take_place(self) -> None:
+        now = asyncio.get_running_loop().time()
+        place = max(now, self._next_place)
+        self._next_place = place + self._gap_seconds
+        if place > now:
+            await asyncio.sleep(place - now)
+
+
+def accepted(answer: HttpAnswer) -> HttpAnswer:
+    """Return a successful answer.
+
+    Raises:
+        GatewayFailure: it is refused, or shows nothing.
+    """
+    if answer.status in DEFINITE:
+        raise _refusal_of(answer)
+    return checked(answer)
+
+
+def error_of(answer: HttpAnswer) -> stripe_wire.StripeError:
+    """Return the error in an answer.
+
+    Raises:
+        GatewayFailure: it has none of Stripe's form.
+    """
+    if answer.content_type != "application/json":
+        raise failure_of(answer)
+    return decoded(answer, stripe_wire.ERROR_DECODER).error
+
+
+def agreed(answer: HttpAnswer, result: Result, different: list[str]) -> Result:
+    """Return a result that is what was asked for.
+
+    Raises:
+        OutcomeUnknownError: it differs.
+    """
+    if different:
+        raise answer.unknown(UnknownReason.MISMATCH, "; ".join(different))
+    return result
+
+
+def other_id(reported: str, asked: str) -> list[str]:
+    """Return how an id differs from the one that was asked for."""
+    return [] if reported == asked else [f"transaction {reported!r}, not {asked!r}"]
+
+
+def _refusal_of(answer: HttpAnswer) -> GatewayFailure:
+    """Return the refusal in an error's body; one that cannot be read is unknown."""
+    try:
+        error = error_of(answer)
+    except OutcomeUnknownError as unknown:
+        return unknown
+    if error.type == "idempotency_error":
+        return answer.unknown(UnknownReason.STILL_RUNNING, "the key stands for another request")
+    refused = REFUSALS.get(error.code or "") or _refusal_of_state(error)
+    return refused(
+        partner=answer.partner,
+        call=answer.call,
+        status=HTTPStatus(answer.status),
+        refusal=error.code or error.type,
+        problem=scrub(error.message),
+    )
+
+
+def _refusal_of_state(error: stripe_wire.StripeError) -> type[RefusedByPartnerError]:
+    intent = error.payment_intent
+    if error.code != "payment_intent_unexpected_state" or intent is None:
+        return RefusedByPartnerError
+    if intent.status is stripe_wire.IntentStatus.SUCCEEDED:
+        return AlreadyCapturedError
+    if intent.status is not stripe_wire.IntentStatus.CANCELED:
+        return RefusedByPartnerError
+    expired = intent.cancellation_reason == "automatic"
+    return AuthorizationExpiredError if expired else AlreadyVoidedError

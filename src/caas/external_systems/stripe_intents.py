@@ -1,0 +1,277 @@
+"""PaymentIntents and SetupIntents: confirmed, looked up, captured, and ended when they failed.
+
+Rules a change must keep:
+- A decline is a 402 of type card_error that carries our intent; the state says that it failed, and
+  it counts when the intent is canceled, so that it cannot succeed later.
+- An off-session decline that only wants the cardholder is no failure: a page takes its place.
+- Saving a card holds nothing: its void has nothing to do.
+- A card that a customer pays with is saved, for the platform offers it again (decision 44).
+"""
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+from caas.external_systems import stripe_wire
+from caas.external_systems.http_answers import (
+    HttpAnswer,
+    RefusedByPartnerError,
+    UnknownReason,
+    decoded,
+)
+from caas.external_systems.payment_gateway import (
+    CaptureMode,
+    GatewayTransaction,
+    Initiator,
+    TransactionRequest,
+    TransactionStatus,
+    mismatches,
+)
+from caas.external_systems.stripe_http import (
+    Fields,
+    StripeHttp,
+    accepted,
+    agreed,
+    error_of,
+    other_id,
+)
+from caas.external_systems.stripe_pages import CheckoutSession, StripePages
+
+INTENTS: Final = "/v1/payment_intents"
+SETUPS: Final = "/v1/setup_intents"
+EXPANDED: Final = ("expand[]", "latest_charge.balance_transaction")
+ALL_EXPANDED: Final = ("expand[]", "data.latest_charge.balance_transaction")
+CAPTURED: Final = frozenset(
+    {TransactionStatus.CAPTURING, TransactionStatus.SETTLED, TransactionStatus.REFUNDED}
+)
+METHOD_PARAM: Final = "payment_method"
+OF_METHOD: Final = (METHOD_PARAM, "off_session")
+"""Parameters for which a charge is refused whose method the merchant cannot use."""
+Intent = stripe_wire.PaymentIntent | stripe_wire.SetupIntent
+
+
+class StripeIntents:
+    """The intents of a Stripe account."""
+
+    def __init__(self, http: StripeHttp, pages: StripePages) -> None:
+        """Open a page of `pages` where a cardholder must confirm."""
+        self._http = http
+        self._pages = pages
+
+    async def confirm(
+        self, request: TransactionRequest, customer: str, *, key: str
+    ) -> GatewayTransaction:
+        """Charge a method, or save it; return a page where the cardholder must confirm."""
+        saves = request.terms.saves_method
+        target, fields = (SETUPS, _setup(request)) if saves else (INTENTS, _charge(request))
+        answer = await self._http.post(target, [*fields, ("customer", customer)], key=key)
+        if answer.status == HTTPStatus.PAYMENT_REQUIRED:
+            return await self._declined(request, customer, answer, key=key)
+        try:
+            intent = _decoded(answer, saves=saves)
+        except RefusedByPartnerError:
+            if request.terms.initiator is Initiator.MERCHANT and _is_of_method(answer):
+                return await self._pages.open(request, customer, key=f"{key}:page")
+            raise
+        transaction = _agreed(answer, intent, request)
+        if transaction.status is TransactionStatus.FAILED:
+            raise answer.unknown(UnknownReason.MISMATCH, "a decline in a success")
+        if transaction.status is not TransactionStatus.REQUIRES_ACTION:
+            return transaction
+        if transaction.hosted_page_url is not None:
+            return transaction
+        await self._end(transaction.id)
+        return await self._pages.open(request, customer, key=f"{key}:page")
+
+    async def _declined(
+        self, request: TransactionRequest, customer: str, answer: HttpAnswer, *, key: str
+    ) -> GatewayTransaction:
+        error = error_of(answer)
+        intent: Intent | None = error.payment_intent or error.setup_intent
+        if error.type != "card_error" or intent is None:
+            raise answer.unknown(UnknownReason.MALFORMED, "a decline without its intent")
+        transaction = _agreed(answer, intent, request)
+        if transaction.status is not TransactionStatus.FAILED:
+            raise answer.unknown(UnknownReason.MISMATCH, "a card error without a decline")
+        ended = await self._ended(transaction)
+        reason = error.payment_intent and error.payment_intent.last_payment_error
+        by_merchant = request.terms.initiator is Initiator.MERCHANT
+        if by_merchant and reason and reason.asks_for_cardholder and ended == transaction:
+            return await self._pages.open(request, customer, key=f"{key}:page")
+        return ended
+
+    async def find(self, transaction_id: str) -> GatewayTransaction | None:
+        """Return an intent as it stands; one that failed is ended first."""
+        found = await self._found(transaction_id)
+        return None if found is None else await self._ended(found)
+
+    async def of_customer(self, customer: str, reference: str) -> list[GatewayTransaction]:
+        """Return the intents of a payment; those that failed are ended first."""
+        of_customer = ("customer", customer)
+        charges = await self._http.all_of(
+            INTENTS, [of_customer, ALL_EXPANDED], stripe_wire.INTENT_LIST_DECODER
+        )
+        setups = await self._http.all_of(SETUPS, [of_customer], stripe_wire.SETUP_LIST_DECODER)
+        every: list[Intent] = [*charges, *setups]
+        ours = [it.as_transaction() for it in every if it.metadata.get("reference") == reference]
+        return [await self._ended(it) for it in ours]
+
+    async def behind(self, page: CheckoutSession) -> GatewayTransaction | None:
+        """Return what was tried on a page, None if nothing was."""
+        made = page.payment_intent or page.setup_intent
+        return None if made is None else await self.find(made)
+
+    async def declined_on(self, page: CheckoutSession) -> bool:
+        """Say whether the last attempt on a page was declined."""
+        if page.payment_intent is None:
+            return False
+        answer = accepted(await self._http.get(f"{INTENTS}/{page.payment_intent}", [EXPANDED]))
+        intent = decoded(answer, stripe_wire.INTENT_DECODER)
+        waiting = intent.status is stripe_wire.IntentStatus.REQUIRES_PAYMENT_METHOD
+        return waiting and intent.is_declined
+
+    async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
+        """Commit the charge; the answer shows exactly this amount captured."""
+        assert amount > 0, "nothing is captured by a capture of zero"
+        fields = [("amount_to_capture", str(amount)), EXPANDED]
+        answer = await self._http.post(_path(transaction_id, "capture"), fields, key=key)
+        transaction = _believable(answer, _decoded(answer))
+        different = other_id(transaction.id, transaction_id)
+        if transaction.status not in CAPTURED:
+            different.append(f"status {transaction.status} after a capture")
+        if not transaction.amount == transaction.captured_amount == amount:
+            different.append(f"captured {transaction.captured_amount}, not {amount}")
+        return agreed(answer, transaction, different)
+
+    async def void(self, transaction_id: str, *, key: str) -> GatewayTransaction:
+        """Release what is held; a card that was saved holds nothing."""
+        if _is_setup(transaction_id):
+            return await self._void_of_setup(transaction_id)
+        answer = await self._http.post(_path(transaction_id, "cancel"), [EXPANDED], key=key)
+        transaction = _believable(answer, _decoded(answer))
+        different = other_id(transaction.id, transaction_id)
+        if transaction.status not in (TransactionStatus.VOIDED, TransactionStatus.FAILED):
+            different.append(f"status {transaction.status} after a void")
+        return agreed(answer, replace(transaction, status=TransactionStatus.VOIDED), different)
+
+    async def _void_of_setup(self, transaction_id: str) -> GatewayTransaction:
+        found = await self._found(transaction_id)
+        if found is None:
+            raise RefusedByPartnerError(
+                partner=self._http.client.partner, call=f"GET {SETUPS}",
+                status=HTTPStatus.NOT_FOUND, refusal="resource_missing", problem="",
+            )  # fmt: skip
+        if found.status is not TransactionStatus.AUTHORIZED:
+            await self._end(transaction_id)
+        return replace(found, status=TransactionStatus.VOIDED)
+
+    async def _found(self, transaction_id: str) -> GatewayTransaction | None:
+        fields = [] if _is_setup(transaction_id) else [EXPANDED]
+        answer = await self._http.get(_path(transaction_id), fields)
+        try:
+            intent = _decoded(answer, saves=_is_setup(transaction_id))
+        except RefusedByPartnerError as refusal:
+            if refusal.status == HTTPStatus.NOT_FOUND and refusal.refusal == "resource_missing":
+                return None
+            raise
+        transaction = _believable(answer, intent)
+        return agreed(answer, transaction, other_id(transaction.id, transaction_id))
+
+    async def _ended(self, transaction: GatewayTransaction) -> GatewayTransaction:
+        """Return a failed transaction after it was canceled, or what it became meanwhile."""
+        if transaction.status is not TransactionStatus.FAILED:
+            return transaction
+        try:
+            await self._end(transaction.id)
+        except RefusedByPartnerError:
+            now = await self._found(transaction.id)
+            assert now is not None, "what could be canceled is there"
+            return now
+        return transaction
+
+    async def _end(self, transaction_id: str) -> None:
+        """Cancel an intent.
+
+        Raises:
+            RefusedByPartnerError: it is in no state for that; look it up.
+        """
+        target = _path(transaction_id, "cancel")
+        accepted(await self._http.post(target, [], key=f"{transaction_id}:end"))
+
+
+def _charge(request: TransactionRequest) -> Fields:
+    assert request.payment_method is not None
+    manual = request.capture is CaptureMode.MANUAL
+    fields: Fields = [
+        ("amount", str(request.amount)),
+        ("currency", request.currency.lower()),
+        ("capture_method", "manual" if manual else "automatic"),
+        ("confirm", "true"),
+        (METHOD_PARAM, request.payment_method),
+        ("payment_method_types[]", "card"),
+        ("metadata[reference]", request.reference),
+        ("metadata[customer_reference]", request.customer_reference),
+        EXPANDED,
+    ]
+    if request.terms.initiator is Initiator.MERCHANT:
+        fields.append(("off_session", "true"))
+    else:
+        fields.append(("setup_future_usage", "off_session"))
+        if request.return_url:
+            fields.append(("return_url", request.return_url))
+    return fields + ([("description", request.description)] if request.description else [])
+
+
+def _setup(request: TransactionRequest) -> Fields:
+    assert request.payment_method is not None
+    fields: Fields = [
+        ("confirm", "true"),
+        ("usage", "off_session"),
+        (METHOD_PARAM, request.payment_method),
+        ("payment_method_types[]", "card"),
+        ("metadata[reference]", request.reference),
+        ("metadata[customer_reference]", request.customer_reference),
+        ("metadata[amount]", str(request.amount)),
+        ("metadata[currency]", request.currency),
+    ]
+    return fields + ([("return_url", request.return_url)] if request.return_url else [])
+
+
+def _is_setup(transaction_id: str) -> bool:
+    return transaction_id.startswith("seti_")
+
+
+def _path(transaction_id: str, operation: str = "") -> str:
+    kind = SETUPS if _is_setup(transaction_id) else INTENTS
+    path = f"{kind}/{quote(transaction_id, safe='')}"
+    return f"{path}/{operation}" if operation else path
+
+
+def _decoded(answer: HttpAnswer, *, saves: bool = False) -> Intent:
+    if saves:
+        return decoded(accepted(answer), stripe_wire.SETUP_DECODER)
+    return decoded(accepted(answer), stripe_wire.INTENT_DECODER)
+
+
+def _is_of_method(answer: HttpAnswer) -> bool:
+    """Say whether a request is refused because of its payment method."""
+    return answer.status == HTTPStatus.BAD_REQUEST and error_of(answer).param in OF_METHOD
+
+
+def _believable(answer: HttpAnswer, intent: Intent) -> GatewayTransaction:
+    try:
+        return intent.as_transaction()
+    except ValueError as error:
+        raise answer.unknown(UnknownReason.MISMATCH, str(error)) from error
+
+
+def _agreed(answer: HttpAnswer, intent: Intent, request: TransactionRequest) -> GatewayTransaction:
+    transaction = _believable(answer, intent)
+    different = mismatches(
+        transaction,
+        reference=request.reference,
+        amount=request.amount,
+        currency=request.currency,
+    )
+    return agreed(answer, transaction, different)

@@ -1,0 +1,359 @@
+"""The Stripe adapter against a Stripe that refuses what Stripe refuses."""
+
+import csv
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.payment_gateway import (
+    ChargeTerms,
+    GatewayHint,
+    GatewayTransaction,
+    Initiator,
+    ReportStatus,
+    TransactionRequest,
+    TransactionStatus,
+)
+from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
+from caas.external_systems.stripe_webhooks import EVENTS, read_event
+from tests.external_systems.stripe_answers import REQUEST
+from tests.external_systems.stripe_asked import KnownCustomers
+from tests.simulators.stripe.stripe_client import KEY, Stripe, stripe_running
+from tests.start_up.conftest import Machine
+from tests.start_up.conftest import machine as machine  # noqa: PLC0414  # A fixture.
+
+S = TransactionStatus
+BY_PAGE = replace(REQUEST, payment_method=None)
+MONTH = replace(REQUEST, return_url=None, terms=ChargeTerms(initiator=Initiator.MERCHANT))
+MANDATE = replace(REQUEST, amount=100, terms=ChargeTerms(saves_method=True))
+GOOD, BAD = "4242424242424242", "4000000000000002"
+
+
+@pytest.fixture
+async def stripe() -> AsyncIterator[Stripe]:
+    """A simulated account."""
+    async with stripe_running() as one:
+        yield one
+
+
+@pytest.fixture
+async def gateway(stripe: Stripe) -> AsyncIterator[StripeGateway]:
+    """The adapter, let in."""
+    http = HttpClient(stripe.url, partner="stripe", api_key=Secret(KEY), headers=HEADERS)
+    adapter = StripeGateway(http, KnownCustomers(), return_url="https://caas.example/")
+    yield adapter
+    await adapter.close()
+
+
+def asked(request: TransactionRequest, **more: Any) -> TransactionRequest:
+    """The request of another payment of the same customer."""
+    return replace(request, reference=str(uuid4()), **more)
+
+
+async def looked_up(gateway: StripeGateway, request: TransactionRequest) -> GatewayTransaction:
+    """The only transaction of a payment."""
+    (found,) = await gateway.find_by_reference(
+        request.reference, customer_reference=request.customer_reference
+    )
+    return found
+
+
+async def events(stripe: Stripe, kind: str) -> list[bytes]:
+    """What webhooks of a kind would carry."""
+    reply = await stripe.get(f"/v1/events?limit=100&type={kind}")
+    return [_encoded(one) for one in reply.body["data"]]
+
+
+def _encoded(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+async def saved(gateway: StripeGateway, stripe: Stripe, token: str) -> str:
+    """The method that a mandate has saved."""
+    request = asked(MANDATE, payment_method=token)
+    made = await gateway.initiate(request, key=request.reference)
+    if made.hosted_page_url is not None:
+        await stripe.page(made.hosted_page_url, action="confirm")
+        made = await looked_up(gateway, request)
+    assert made.status is S.AUTHORIZED
+    assert made.payment_method is not None
+    return made.payment_method
+
+
+async def test_funds_are_held_captured_and_given_back(gateway: StripeGateway) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    captured = await gateway.capture(held.id, REQUEST.amount, key="k:capture")
+    refund = await gateway.refund(held.id, 500, "desistimiento", key="k:refund")
+    found = await gateway.find(held.id)
+
+    assert (held.status, captured.status) == (S.AUTHORIZED, S.CAPTURING)
+    assert await gateway.find_refunds(held.id) == (refund,)
+    assert found is not None
+    assert found.refunded_amount == 500
+
+
+async def test_captured_money_is_settled_when_it_is_available(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    await gateway.capture(held.id, REQUEST.amount, key="k:capture")
+    await stripe.control("settle")
+
+    found = await gateway.find(held.id)
+
+    assert found is not None
+    assert (found.status, found.settled_amount) == (S.SETTLED, REQUEST.amount)
+
+
+async def test_a_customer_pays_on_a_page(gateway: StripeGateway, stripe: Stripe) -> None:
+    page = await gateway.initiate(BY_PAGE, key="k")
+    again = await gateway.initiate(BY_PAGE, key="k")
+    waiting = await looked_up(gateway, BY_PAGE)
+    assert page.hosted_page_url is not None
+    await stripe.page(page.hosted_page_url, number=GOOD, action="pay")
+    paid = await looked_up(gateway, BY_PAGE)
+    captured = await gateway.capture(paid.id, BY_PAGE.amount, key="k:capture")
+
+    assert (page.status, page.is_page, again) == (S.REQUIRES_ACTION, True, page)
+    assert waiting == page
+    assert (paid.status, paid.is_page, paid.id[:3]) == (S.AUTHORIZED, False, "pi_")
+    assert captured.status is S.CAPTURING
+
+
+async def test_a_declined_card_on_an_open_page_is_no_failure(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    page = await gateway.initiate(BY_PAGE, key="k")
+    assert page.hosted_page_url is not None
+    await stripe.page(page.hosted_page_url, number=BAD, action="pay")
+    tried = await looked_up(gateway, BY_PAGE)
+    await stripe.page(page.hosted_page_url, number=GOOD, action="pay")
+
+    assert tried == page
+    assert (await looked_up(gateway, BY_PAGE)).status is S.AUTHORIZED
+    (failed,) = await events(stripe, "payment_intent.payment_failed")
+    event = read_event(failed)
+    assert event is not None
+    assert event.subject == GatewayHint(reference=BY_PAGE.reference)
+
+
+async def test_the_final_payment_ends_at_the_first_decline(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    request = replace(BY_PAGE, terms=ChargeTerms(single_attempt=True))
+    page = await gateway.initiate(request, key="k")
+    assert page.hosted_page_url is not None
+    await stripe.page(page.hosted_page_url, number=BAD, action="pay")
+
+    failed = await looked_up(gateway, request)
+    status, _, _ = await stripe.page(page.hosted_page_url, number=GOOD, action="pay")
+
+    assert (failed.status, failed.decline_code) == (S.FAILED, "generic_decline")
+    assert status == 410
+    assert (await looked_up(gateway, request)).status is S.FAILED
+
+
+async def test_a_page_that_nobody_pays_is_over_after_a_day(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    await gateway.initiate(BY_PAGE, key="k")
+    await stripe.control("advance", seconds=86_401)
+
+    over = await looked_up(gateway, BY_PAGE)
+
+    assert (over.status, over.is_page) == (S.VOIDED, True)
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [
+        ("pm_card_visa_chargeDeclined", "generic_decline"),
+        ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+        ("pm_card_chargeDeclinedProcessingError", "processing_error"),
+        ("pm_card_radarBlock", "fraudulent"),
+        ("pm_card_visa_chargeDeclinedVelocityLimitExceeded", "card_velocity_exceeded"),
+    ],
+)
+async def test_a_decline_fails_by_its_state_and_cannot_succeed_later(
+    gateway: StripeGateway, stripe: Stripe, token: str, code: str
+) -> None:
+    request = asked(REQUEST, payment_method=token)
+    failed = await gateway.initiate(request, key="k")
+    late = await stripe.post(
+        f"/v1/payment_intents/{failed.id}/confirm", payment_method="pm_card_visa"
+    )
+
+    assert failed.status is S.FAILED
+    assert failed.decline_code in (code, "card_declined")
+    assert late.status == 400
+    assert await gateway.find(failed.id) == failed
+
+
+async def test_a_month_is_charged_on_a_saved_card(gateway: StripeGateway, stripe: Stripe) -> None:
+    method = await saved(gateway, stripe, "pm_card_visa")
+
+    months = [asked(MONTH, payment_method=method) for _ in range(2)]
+    charged = [await gateway.initiate(it, key=it.reference) for it in months]
+
+    assert [it.status for it in charged] == [S.AUTHORIZED, S.AUTHORIZED]
+
+
+async def test_a_mandate_holds_nothing_and_its_void_has_nothing_to_do(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    made = await gateway.initiate(MANDATE, key="k")
+    voided = await gateway.void(made.id, "payment method verified", key="k:void")
+
+    assert (made.status, voided.status) == (S.AUTHORIZED, S.VOIDED)
+    assert (await stripe.get("/v1/charges")).body["data"] == []
+
+
+async def test_a_mandate_is_given_on_a_page(gateway: StripeGateway, stripe: Stripe) -> None:
+    request = replace(MANDATE, payment_method=None)
+    page = await gateway.initiate(request, key="k")
+    assert page.hosted_page_url is not None
+    await stripe.page(page.hosted_page_url, number=GOOD, action="pay")
+    given = await looked_up(gateway, request)
+    month = asked(MONTH, payment_method=given.payment_method)
+
+    assert given.status is S.AUTHORIZED
+    assert (await gateway.initiate(month, key="m")).status is S.AUTHORIZED
+
+
+async def test_a_card_of_an_earlier_page_can_be_charged_monthly(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    page = await gateway.initiate(BY_PAGE, key="k")
+    assert page.hosted_page_url is not None
+    await stripe.page(page.hosted_page_url, number=GOOD, action="pay")
+    learnt = (await looked_up(gateway, BY_PAGE)).payment_method
+    assert learnt is not None
+
+    method = await saved(gateway, stripe, learnt)
+
+    month = asked(MONTH, payment_method=method)
+    assert (await gateway.initiate(month, key="m")).status is S.AUTHORIZED
+
+
+@pytest.mark.parametrize(("answer", "status"), [("confirm", S.AUTHORIZED), ("reject", S.FAILED)])
+async def test_a_month_that_wants_the_cardholder_has_a_page(
+    gateway: StripeGateway, stripe: Stripe, answer: str, status: TransactionStatus
+) -> None:
+    method = await saved(gateway, stripe, "pm_card_authenticationRequired")
+    month = asked(MONTH, payment_method=method)
+
+    page = await gateway.initiate(month, key="m")
+    again = await gateway.initiate(month, key="m")
+    assert page.hosted_page_url is not None
+    _, bank, _ = await stripe.page(page.hosted_page_url, saved=method, action="pay")
+    await stripe.page(stripe.url + bank, action=answer)
+    after = await looked_up(gateway, month)
+    await stripe.control("advance", seconds=86_401)
+
+    assert (page.status, page.is_page, again) == (S.REQUIRES_ACTION, True, page)
+    assert after.status is (status if answer == "confirm" else S.REQUIRES_ACTION)
+    if answer == "reject":
+        assert (await looked_up(gateway, month)).status is status
+
+
+async def test_a_month_on_a_card_that_is_no_longer_saved_has_a_page(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    method = await saved(gateway, stripe, "pm_card_visa")
+    await stripe.post(f"/v1/payment_methods/{method}/detach")
+
+    page = await gateway.initiate(asked(MONTH, payment_method=method), key="m")
+
+    assert (page.status, page.is_page) == (S.REQUIRES_ACTION, True)
+
+
+async def test_what_was_cut_is_found_by_its_reference(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    await stripe.control("foreign")
+
+    assert await looked_up(gateway, REQUEST) == held
+    assert await gateway.find_by_reference(
+        "another", customer_reference=REQUEST.customer_reference
+    ) == ()  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["warning_needs_response", "prevented"])
+async def test_what_takes_no_money_is_no_chargeback(
+    gateway: StripeGateway, stripe: Stripe, status: str
+) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    await gateway.capture(held.id, REQUEST.amount, key="k:capture")
+    await stripe.control("dispute", payment_intent=held.id, status=status)
+
+    (created,) = await events(stripe, "charge.dispute.created")
+
+    assert read_event(created) is None
+
+
+async def test_an_inquiry_that_becomes_a_chargeback_is_one(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    await gateway.capture(held.id, REQUEST.amount, key="k:capture")
+    for status in ("warning_needs_response", "needs_response"):
+        await stripe.control("dispute", payment_intent=held.id, status=status)
+
+    (updated,) = await events(stripe, "charge.dispute.updated")
+    event = read_event(updated)
+
+    assert event is not None
+    assert event.type == "dispute.opened"
+
+
+async def test_a_days_report_has_every_movement_of_the_account(
+    gateway: StripeGateway, stripe: Stripe, tmp_path: Path
+) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    await gateway.capture(held.id, REQUEST.amount, key="k:capture")
+    await gateway.refund(held.id, 500, "desistimiento", key="k:refund")
+    day = datetime.fromtimestamp(stripe.server.world.store.now(), UTC).date()
+    await stripe.control("advance", seconds=2 * 86_400)
+
+    file = await gateway.settlement_file(day, tmp_path / "day.csv")
+    with (tmp_path / "day.csv").open(encoding="utf-8") as content:
+        rows = [
+            (it["reporting_category"], it["gross"], it["payment_metadata[reference]"])
+            for it in csv.DictReader(content)
+        ]
+
+    assert file.status is ReportStatus.CLOSED
+    assert rows == [("charge", "125.00", "pay-1"), ("refund", "-5.00", "pay-1")]
+
+
+async def test_the_command_makes_an_endpoint_for_what_is_read(
+    stripe: Stripe, machine: Machine
+) -> None:
+    settings = {"CAAS_GATEWAY_API_KEY": KEY, "CAAS_GATEWAY_URL": stripe.url}
+    program = await machine.starts("webhook-endpoint", "https://caas.example/", **settings)
+    ended = await program.ended()
+    (made,) = (await stripe.get("/v1/webhook_endpoints")).body["data"]
+
+    assert ended.status == 0, ended
+    assert "CAAS_GATEWAY_WEBHOOK_SECRETS=whsec_" in ended.out
+    assert made["url"] == "https://caas.example/webhooks/gateway"
+    assert made["api_version"] == HEADERS["Stripe-Version"]
+    assert set(made["enabled_events"]) == set(EVENTS)
+
+
+async def test_the_command_needs_a_key(machine: Machine) -> None:
+    ended = await (await machine.starts("webhook-endpoint", "https://caas.example")).ended()
+
+    assert "Set CAAS_GATEWAY_API_KEY" in ended.err
+
+
+async def test_the_account_and_its_mode_are_named(gateway: StripeGateway) -> None:
+    assert await gateway.account() == "acct_1CaaSSimulated000/test"

@@ -1,15 +1,27 @@
 """Fault F-C5: a run beside live traffic finds nothing that is not there, and adds nothing twice."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from caas.billing_database.reconciliation_snapshot import reconciliation_snapshot
+import pytest
+
+from caas.billing_database.reconciliation_snapshot import (
+    LateWindow,
+    ReconciliationSnapshot,
+    reconciliation_snapshot,
+)
+from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.report_files import BadReportError, ReportFile
 from caas.reconciliation import INCREMENTAL
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.crowd import crowd, report_file, settlements
 from tests.reconciliation.office import Office
 
 BUYERS = 6
+PATIENCE_SECONDS: Final = 60
 
 
 async def test_payments_bought_and_settled_meanwhile_make_no_discrepancy(office: Office) -> None:
@@ -60,6 +72,46 @@ async def test_what_moves_after_the_snapshot_is_not_seen_by_it(
 
     assert ",Capturing," in (tmp_path / "told.csv").read_text()
     assert (await office.payment(payment)).state is PaymentState.SETTLED
+
+
+async def test_records_without_a_line_are_looked_for_while_a_file_is_read(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = report_file(
+        tmp_path / "day.csv", settlements(await crowd(office.installation.platform.tables, 3))
+    )
+    looked, late, read = threading.Event(), ReconciliationSnapshot.late, Workbench.read
+
+    async def look(snapshot: ReconciliationSnapshot, windows: Sequence[LateWindow]) -> None:
+        await late(snapshot, windows)
+        looked.set()
+
+    def read_meanwhile(bench: Workbench, report: ReportFile) -> None:
+        assert looked.wait(PATIENCE_SECONDS)
+        read(bench, report)
+
+    monkeypatch.setattr(ReconciliationSnapshot, "late", look)
+    monkeypatch.setattr(Workbench, "read", read_meanwhile)
+    done = await office.reconciliation.reconcile(office.today, file=path)
+
+    assert done.run.counts == {"matched": 3}
+
+
+async def test_a_file_that_is_refused_leaves_no_snapshot_behind(
+    office: Office, tmp_path: Path
+) -> None:
+    path = tmp_path / "day.csv"
+    path.write_text("no,report\n1,2\n")
+
+    with pytest.raises(BadReportError):
+        await office.reconciliation.reconcile(office.today, file=path)
+
+    left = await office.installation.database.fetchrow(
+        "select count(*) filter (where state like 'idle in transaction%') as open"
+        "  from pg_stat_activity where datname = current_database()"
+    )
+    assert left is not None
+    assert left["open"] == 0
 
 
 async def test_two_desks_and_one_run_add_nothing_twice(office: Office, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run takes the whole machine, or little of it while others are served; it finds the same."""
 
 import asyncio
+import contextlib
 import threading
 from functools import partial
 from pathlib import Path
@@ -217,6 +218,34 @@ async def test_others_are_seen_by_what_they_commit(database: Database) -> None:
         await until(served=True)
         buying.cancel()
         await until(served=False)
+
+
+@pytest.mark.parametrize(
+    ("committed", "served"),
+    [
+        ([1000, 1031, 1033, 1034], False),  # a run's own statements when it begins
+        ([1000, 1100], True),
+        ([1000, 1031, 1062, 1093], True),
+        ([1000, 1100, 1101, 1102, 1103], False),
+    ],
+)
+async def test_a_burst_of_commits_is_no_busy_platform(
+    rests: list[float], committed: list[int], *, served: bool
+) -> None:
+    """A run at full pace rested ten seconds, because it took its own statements for customers."""
+    counts = iter(committed)
+
+    async def count() -> int:
+        if (number := next(counts, None)) is None:
+            raise asyncio.CancelledError
+        return number
+
+    throttle = Throttle()
+    with contextlib.suppress(asyncio.CancelledError):
+        await throttle.watch(SimpleNamespace(committed=count))  # type: ignore[arg-type]
+
+    assert throttle.others_are_served is served
+    assert len(rests) == len(committed)
 
 
 async def test_a_run_that_rests_finds_what_a_run_at_full_pace_finds(

@@ -84,7 +84,7 @@ class Workbench(ReportReading):
         super().__init__(connection)
         connection.execute(statement("macros"))
         for name, columns in RELATIONS.items():
-            self._connection.execute(f"create table {name} ({declared(columns)})")
+            self._connection.execute(f"create temp table {name} ({declared(columns)})")
         self._fill("currencies", "code text, factor bigint", _factors())
         self._fill("parts", "suffix text, part integer", PARTS)
         self._fill("zones", "code text, minutes integer", list(ZONES.items()))

@@ -123,7 +123,7 @@ class ReportReading(ProviderTotals):
     def read_nothing(self) -> None:
         """Take a report without lines."""
         self._connection.execute(
-            "create table checked (place bigint, formula boolean, line_no varchar,"
+            "create temp table checked (place bigint, formula boolean, line_no varchar,"
             " batch_id varchar, line_id varchar, transaction_id varchar, reference varchar,"
             " type varchar, gross varchar, fee varchar, net varchar, currency varchar,"
             " booked_at timestamp, value_date date, dated date, also_dated date, method varchar,"
@@ -306,18 +306,23 @@ class ReportReading(ProviderTotals):
 
     def card_candidates(self) -> list[tuple[int, str]]:
         """Return the lines whose identifiers have as many digits as a card number has."""
-        texts = "concat_ws(' ', batch_id, line_id, transaction_id, reference)"
+        others = "batch_id, line_id, transaction_id"
+        is_uuid = f"regexp_full_match(reference, '{UUID_TEXT}')"  # as of nearly every line
+        searched = f"concat_ws(' ', {others}, if({is_uuid}, null, reference))"
         return self._connection.execute(
-            f"from checked select place, {texts} where reason is null and"
-            f" regexp_matches(regexp_replace({texts}, '{UUID_TEXT}', '', 'g'), '{CARD_CANDIDATE}')"
+            f"from checked select place, concat_ws(' ', {others}, reference)"
+            " where reason is null and regexp_matches("
+            f"regexp_replace({searched}, '{UUID_TEXT}', '', 'g'), '{CARD_CANDIDATE}')"
         ).fetchall()
 
     def _read_raw(self, report: ReportFile) -> None:
         """Look at the file as rows of text; each look reads the file again, and keeps nothing."""
         columns = dict.fromkeys(distinct_names(report.columns), "VARCHAR")
-        suspicious = " or ".join(
-            f"regexp_matches({quoted(name)}, '^([=+@\\t\\r]|-[^0-9])')"
-            for name in report.format.read(report.columns)
+        read = [quoted(name) for name in report.format.read(report.columns)]
+        # Comparing spares the pattern for cells that begin with a digit or a letter.
+        begins_oddly = " or ".join(f"{it} < '0' or {it} >= ':' and {it} < 'A'" for it in read)
+        is_formula = " or ".join(
+            f"regexp_matches({it}, '^([=+@\\t\\r]|-[^0-9])')" for it in read
         )
         ragged = report.format.mapping is not None and report.format.mapping.ragged
         path = str(report.path).replace("'", "''")
@@ -326,7 +331,8 @@ class ReportReading(ProviderTotals):
             f" delim = '{report.delimiter}', quote = '\"', escape = '\"', strict_mode = true,"
             f" skip = {report.header_line}, null_padding = {str(ragged).lower()},"
             f" max_line_size = {LINE_BYTES_MAX}, columns = {struct_of(columns)})"
-            f" select row_number() over () + 1 as place, ({suspicious}) as formula, *"
+            f" select row_number() over () + 1 as place,"
+            f" case when {begins_oddly} then {is_formula} end as formula, *"
         )
 
     def _refuse_formulas(self) -> None:

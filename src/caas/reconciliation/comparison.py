@@ -4,17 +4,19 @@ The lines and the snapshot are loaded into the workbench, and one engine classif
 depends only on the compared data and the rule, not on the engine.
 
 Rules a change must keep: the snapshot is taken after the report was fetched, so that it includes
-every payment the lines refer to; closing a day compares both directions; every line is classified
-exactly once and the totals equal the report's, or nothing is applied.
+every payment the lines refer to; nothing uses the workbench before the report was read onto it;
+closing a day compares both directions; every line is classified exactly once and the totals equal
+the report's, or nothing is applied.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from caas.billing_database.classification import PostgresqlEngine, classification
@@ -58,10 +60,17 @@ class Terms:
     day: date
     fees: FeeTerms | None
     closing: bool
-    fees_by_method: Sequence[FeeTerm] = ()
     last_day: date | None = None
     last_as_of: datetime | None = None
     last_run_as_of: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReport:
+    """A report on the workbench: its id, and the fees agreed with its provider."""
+
+    id: str
+    fees_by_method: Sequence[FeeTerm]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,36 @@ class Compared:
 
     as_of: datetime
     engine: str
+
+
+class Comparing:
+    """A comparison in a task of its own, which may begin while the report is still being read."""
+
+    def __init__(
+        self, compare: Callable[[Awaitable[ReadReport]], Coroutine[Any, Any, Compared]]
+    ) -> None:
+        """Compare with this function; it awaits the report where it needs it."""
+        self._compare = compare
+        self._reading: asyncio.Future[ReadReport] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[Compared] | None = None
+
+    def begin(self) -> None:
+        """Take the snapshot now: the whole report is on this machine."""
+        self._task = asyncio.create_task(self._compare(self._reading))
+
+    async def end(self, report: ReadReport) -> Compared:
+        """Compare this report, which is on the workbench."""
+        self._reading.set_result(report)
+        if self._task is None:
+            self.begin()
+        assert self._task is not None, "it has begun"
+        return await self._task
+
+    async def give_up(self) -> None:
+        """Stop what has begun and not ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
 
 class Comparison:
@@ -89,10 +128,28 @@ class Comparison:
         self._engine = engine
         self._small_lines_max = small_lines_max
 
-    async def compare(
-        self, gateway: str, report_id: str, terms: Terms, bench: Workbench, throttle: Throttle
+    @asynccontextmanager
+    async def of(
+        self, gateway: str, terms: Terms, bench: Workbench, throttle: Throttle
+    ) -> AsyncIterator[Comparing]:
+        """Yield the comparison of a report; what has not ended with the block is stopped."""
+        comparing = Comparing(partial(self._compare, gateway, terms, bench, throttle))
+        try:
+            yield comparing
+        finally:
+            await comparing.give_up()
+
+    async def _compare(
+        self,
+        gateway: str,
+        terms: Terms,
+        bench: Workbench,
+        throttle: Throttle,
+        reading: Awaitable[ReadReport],
     ) -> Compared:
         """Classify every line on the workbench, and every record without a line.
+
+        Until the report is read, records without a line are found in the Billing Database.
 
         Raises:
             NotOurReportError: the report belongs to another account.
@@ -110,12 +167,16 @@ class Comparison:
             bench.take_summary(reported)
             return bench.transactions()
 
-        await throttle.rest()
+        if throttle.others_are_served:
+            await reading
         async with reconciliation_snapshot(self._database) as book:
             some = await book.replayed_lines_all(gateway, again, since=terms.last_run_as_of)
-            keys = await throttle.side_by_side(take_again, partial(self._find_missing, book, terms))
+            await self._find_missing(book, terms)
+            report = await reading
+            await throttle.rest()
+            keys = await throttle.alone(take_again)
             await throttle.side_by_side(
-                partial(bench.take_fresh, report_id), partial(book.reported, keys, reported)
+                partial(bench.take_fresh, report.id), partial(book.reported, keys, reported)
             )
             transactions = await throttle.side_by_side(
                 take_summary, partial(book.seen_of_known, seen)
@@ -131,7 +192,7 @@ class Comparison:
         await asyncio.to_thread(bench.take_besides, others)
         await asyncio.to_thread(bench.take_seen, seen, others_seen)
         await asyncio.to_thread(bench.take_terms, _row_of(terms))
-        await asyncio.to_thread(bench.take_fees, [asdict(it) for it in terms.fees_by_method])
+        await asyncio.to_thread(bench.take_fees, [asdict(it) for it in report.fees_by_method])
         engine = await self.judge(bench, throttle)
         await asyncio.to_thread(_check, bench)
         return Compared(as_of, engine)

@@ -1,7 +1,8 @@
 """A reconciliation run (Diagram 10): fetch, compare, apply, and set the day's verdict.
 
 Rules a change must keep: one run per gateway at a time; the compared data is stored before anything
-is applied, so that an interrupted run can be repeated with the same result.
+is applied, so that an interrupted run can be repeated with the same result; a comparison begins once
+the whole report is on this machine.
 """
 
 import asyncio
@@ -28,11 +29,7 @@ from caas.billing_database.reconciliation_days import (
     RunEnd,
 )
 from caas.billing_database.report_terms import ReportTerms
-from caas.billing_database.settlement_reports import (
-    STORED,
-    SettlementReport,
-    SettlementReports,
-)
+from caas.billing_database.settlement_reports import STORED, SettlementReport, SettlementReports
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import CaasError, RefusedError
 from caas.external_systems.disk_space import reporting_full_disk
@@ -42,23 +39,15 @@ from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import BadReportError
 from caas.payment_processing.flow import Alert
 from caas.reconciliation.apply_results import ResultApplication
-from caas.reconciliation.comparison import Comparison, Terms
-from caas.reconciliation.fetching import (
-    Fetched,
-    Fetching,
-    Progress,
-)
+from caas.reconciliation.comparison import Compared, Comparison, ReadReport, Terms
+from caas.reconciliation.fetching import Fetched, Fetching, Progress
 from caas.reconciliation.file_checks import Expected, Where
 from caas.reconciliation.finance_terms import FinanceTerms, Preview
 from caas.reconciliation.judged_rows import Run
 from caas.reconciliation.known_rows import sentence_of
 from caas.reconciliation.report_pages import ReportChangedError
 from caas.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
-from caas.reconciliation.throttle import (
-    SMALL_LINES_MAX,
-    Throttle,
-    throttled,
-)
+from caas.reconciliation.throttle import SMALL_LINES_MAX, Throttle, throttled
 from caas.rules.compared_relations import POSTING, RULE_VERSION, names
 from caas.rules.settlement_dates import FeeTerms
 
@@ -238,14 +227,26 @@ class Runs:
         self, run_id: UUID, source: Source, progress: Progress, throttle: Throttle
     ) -> RunEnd:
         for attempt in range(1, FETCHES_MAX + 1):
-            async with _bench(self._running()) as bench:
+            terms = await self._terms(source)
+            async with (
+                _bench(self._running()) as bench,
+                self._comparison.of(self._gateway.name, terms, bench, throttle) as comparing,
+            ):
+                if source.file is not None:
+                    comparing.begin()  # it is on this machine already
                 try:
                     fetched = await self._fetch(source, bench, progress)
                 except ReportChangedError:
                     if attempt == FETCHES_MAX:
                         raise
                     continue
-                return await self._compare(run_id, fetched, source, bench, progress, throttle)
+                throttle.is_small = fetched.new.lines <= SMALL_LINES_MAX
+                progress("compared", 0, fetched.new.lines)
+                compared = await comparing.end(await self._read_report(fetched))
+                progress("compared", fetched.new.lines, fetched.new.lines)
+                return await self._apply(
+                    run_id, fetched, compared, source, bench, progress, throttle
+                )
         raise AssertionError("the last attempt returns or raises")
 
     async def _fetch(self, source: Source, bench: Workbench, progress: Progress) -> Fetched:
@@ -261,22 +262,22 @@ class Runs:
             return await fetching.from_gateway(source.where, bench)
         return await fetching.from_file(source.where, source.file, bench, source.expected)
 
-    async def _compare(
+    async def _read_report(self, fetched: Fetched) -> ReadReport:
+        reported = fetched.reported
+        fees = await self.finance_terms.fees_of(reported.format, reported.day)
+        return ReadReport(str(reported.id), fees)
+
+    async def _apply(
         self,
         run_id: UUID,
         fetched: Fetched,
+        compared: Compared,
         source: Source,
         bench: Workbench,
         progress: Progress,
         throttle: Throttle,
     ) -> RunEnd:
         reported = fetched.reported
-        throttle.is_small = fetched.new.lines <= SMALL_LINES_MAX
-        terms = await self._terms(reported.day, reported.format, source.mode)
-        progress("compared", 0, fetched.new.lines)
-        of = (reported.gateway, str(reported.id))
-        compared = await self._comparison.compare(*of, terms, bench, throttle)
-        progress("compared", fetched.new.lines, fetched.new.lines)
         kept = await throttle.alone(
             partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
         )
@@ -288,7 +289,7 @@ class Runs:
             day=reported.day,
             today=today,
             report=report,
-            closing=terms.closing,
+            closing=source.mode == CLOSE,
         )
         applied = await self._result_application.apply(run, bench, progress, throttle)
         await self.reports.release_come(fetched.come)
@@ -325,13 +326,13 @@ class Runs:
         await self.reports.quarantine(report.id, fetched.quarantined)
         return report
 
-    async def _terms(self, day: date, provider: str, mode: str) -> Terms:
+    async def _terms(self, source: Source) -> Terms:
+        day = source.where.lines_on
         last_day, last_as_of = await self.days.last_compared(self._gateway.name, day)
         return Terms(
             day=day,
             fees=self._settings.fees,
-            closing=mode == CLOSE,
-            fees_by_method=await self.finance_terms.fees_of(provider, day),
+            closing=source.mode == CLOSE,
             last_day=last_day,
             last_as_of=last_as_of,
             last_run_as_of=await self.days.last_run_as_of(self._gateway.name),

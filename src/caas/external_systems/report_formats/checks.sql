@@ -1,7 +1,7 @@
 -- What every format must fulfil, line by line (decision 33): a line that does not is quarantined
 -- with its reason, and the rest goes on. Texts go into paths, keys and logs: they have an alphabet,
 -- the one that a transaction's own id has when it is taken in (seed_contract_wire.Id).
-create table checked as
+create temp table checked as
 from told t
 select t.*,
        case

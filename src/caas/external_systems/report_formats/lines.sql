@@ -1,5 +1,5 @@
 -- The lines of a report that are well formed, as text and bigint.
-create view fresh_lines as
+create temp view fresh_lines as
 from checked
 select cast(line_no as bigint) as line_no, batch_id, line_id, transaction_id, reference,
        type, cast(gross as bigint) as gross, cast(fee as bigint) as fee, cast(net as bigint) as net,

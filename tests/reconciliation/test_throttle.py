@@ -242,7 +242,7 @@ async def test_a_burst_of_commits_is_no_busy_platform(
 
     throttle = Throttle()
     with contextlib.suppress(asyncio.CancelledError):
-        await throttle.watch(SimpleNamespace(committed=count))  # type: ignore[arg-type]
+        await throttle.watch(SimpleNamespace(committed=count))
 
     assert throttle.others_are_served is served
     assert len(rests) == len(committed)

@@ -295,6 +295,7 @@ class Workbench(ReportReading):
                 f"from outcome select {wanted} where standing = 'new' order by line_no",
                 "from outcome where standing <> 'new' order by all",
             ],
+            self.folder / "outcome.csv",
         )
 
     def set_apart(self, awaited: Path) -> None:

@@ -321,9 +321,7 @@ class ReportReading(ProviderTotals):
         read = [quoted(name) for name in report.format.read(report.columns)]
         # Comparing spares the pattern for cells that begin with a digit or a letter.
         begins_oddly = " or ".join(f"{it} < '0' or {it} >= ':' and {it} < 'A'" for it in read)
-        is_formula = " or ".join(
-            f"regexp_matches({it}, '^([=+@\\t\\r]|-[^0-9])')" for it in read
-        )
+        is_formula = " or ".join(f"regexp_matches({it}, '^([=+@\\t\\r]|-[^0-9])')" for it in read)
         ragged = report.format.mapping is not None and report.format.mapping.ragged
         path = str(report.path).replace("'", "''")
         self._connection.execute(

@@ -1,8 +1,8 @@
 """A reconciliation run (Diagram 10): fetch, compare, apply, and set the day's verdict.
 
 Rules a change must keep: one run per gateway at a time; the compared data is stored before anything
-is applied, so that an interrupted run can be repeated with the same result; a comparison begins once
-the whole report is on this machine.
+is applied, so that an interrupted run can be repeated with the same result; a comparison begins
+once the whole report is on this machine.
 """
 
 import asyncio
@@ -245,8 +245,9 @@ class Runs:
                 compared = await comparing.end(await self._read_report(fetched))
                 progress("compared", fetched.new.lines, fetched.new.lines)
                 return await self._apply(
-                    run_id, fetched, compared, source, bench, progress, throttle
-                )
+                    run_id, fetched, compared, source,
+                    bench=bench, progress=progress, throttle=throttle,
+                )  # fmt: skip
         raise AssertionError("the last attempt returns or raises")
 
     async def _fetch(self, source: Source, bench: Workbench, progress: Progress) -> Fetched:
@@ -273,6 +274,7 @@ class Runs:
         fetched: Fetched,
         compared: Compared,
         source: Source,
+        *,
         bench: Workbench,
         progress: Progress,
         throttle: Throttle,

@@ -32,7 +32,7 @@ LOOK_SECONDS: Final = 1.0
 LOOKS: Final = 3
 """Number of samples whose mean counts; sessions report their commits up to a second late.
 
-A run's own statements, about thirty when it begins, are fewer than make the mean of a busy platform.
+A run's own statements, about thirty when it begins, are too few for the mean of a busy platform.
 """
 
 SMALL_LINES_MAX: Final = 2_000

@@ -84,7 +84,7 @@ class Workbench(ReportReading):
         super().__init__(connection)
         connection.execute(statement("macros"))
         for name, columns in RELATIONS.items():
-            self._connection.execute(f"create temp table {name} ({declared(columns)})")
+            self._connection.execute(f"create table {name} ({declared(columns)})")
         self._fill("currencies", "code text, factor bigint", _factors())
         self._fill("parts", "suffix text, part integer", PARTS)
         self._fill("zones", "code text, minutes integer", list(ZONES.items()))
@@ -150,17 +150,21 @@ class Workbench(ReportReading):
             [str(path)],
         )
 
-    def take_fresh(self, report: str) -> None:
-        """Add the fresh lines of a report, behind those that were there before.
+    def take_fresh(self, report: str) -> Sums:
+        """Move the fresh lines of a report behind those that were there before; add them up.
 
         Their rank is their place, and follows from their numbers: they need not be sorted here.
+        What was read is dropped, so that the comparison has its memory.
         """
+        taken = self.fresh()
         before = int(self._one("from report_lines select coalesce(max(rank), 0)"))
         self._connection.execute(
             "insert into report_lines by name from fresh_lines select *, 'new' as standing,"
             " 1 as counts, ? as report, ? + line_no as rank",
             [report, before],
         )
+        self._connection.execute("drop view fresh_lines; drop table checked")
+        return taken
 
     def take_summary(self, path: Path) -> None:
         """Add what the Billing Database knew of the payments the lines refer to."""

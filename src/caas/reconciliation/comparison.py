@@ -29,6 +29,7 @@ from caas.billing_database.reconciliation_snapshot import (
 from caas.billing_database.report_terms import FeeTerm
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.reconciliation_workbench_reading import Sums
 from caas.external_systems.report_files import BadReportError
 from caas.reconciliation.throttle import Throttle
 from caas.rules.settlement_dates import (
@@ -175,7 +176,7 @@ class Comparison:
             report = await reading
             await throttle.rest()
             keys = await throttle.alone(take_again)
-            await throttle.side_by_side(
+            taken = await throttle.side_by_side(
                 partial(bench.take_fresh, report.id), partial(book.reported, keys, reported)
             )
             transactions = await throttle.side_by_side(
@@ -194,7 +195,7 @@ class Comparison:
         await asyncio.to_thread(bench.take_terms, _row_of(terms))
         await asyncio.to_thread(bench.take_fees, [asdict(it) for it in report.fees_by_method])
         engine = await self.judge(bench, throttle)
-        await asyncio.to_thread(_check, bench)
+        await asyncio.to_thread(_check, bench, taken)
         return Compared(as_of, engine)
 
     async def judge(self, bench: Workbench, throttle: Throttle) -> str:
@@ -257,9 +258,9 @@ def _row_of(terms: Terms) -> dict[str, object]:
     }
 
 
-def _check(bench: Workbench) -> None:
+def _check(bench: Workbench, reported: Sums) -> None:
     """Check that every line was classified once and that the totals are equal to the cent."""
-    reported, judged = bench.fresh(), bench.judged()
+    judged = bench.judged()
     assert reported == judged, f"the comparison lost lines: {reported} in, {judged} out"
     unmatched = sum(
         row["lines"]

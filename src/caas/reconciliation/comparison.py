@@ -160,14 +160,6 @@ class Comparison:
         others, others_seen = (folder / f"{name}.csv" for name in ("others", "others_seen"))
         replayed_lines = folder / "replayed_lines.csv"
 
-        def take_again() -> Path:
-            bench.take_lines(again)
-            return bench.keys()
-
-        def take_summary() -> Path:
-            bench.take_summary(reported)
-            return bench.transactions()
-
         if throttle.others_are_served:
             await reading
         async with reconciliation_snapshot(self._database) as book:
@@ -175,12 +167,12 @@ class Comparison:
             await self._find_missing(book, terms)
             report = await reading
             await throttle.rest()
-            keys = await throttle.alone(take_again)
+            keys = await throttle.alone(partial(_keys_with, bench, again))
             taken = await throttle.side_by_side(
                 partial(bench.take_fresh, report.id), partial(book.reported, keys, reported)
             )
             transactions = await throttle.side_by_side(
-                take_summary, partial(book.seen_of_known, seen)
+                partial(_transactions_without, bench, reported), partial(book.seen_of_known, seen)
             )
             await book.take_transactions(transactions)
             if some:
@@ -192,8 +184,7 @@ class Comparison:
             await asyncio.to_thread(bench.take_again, replayed_lines)
         await asyncio.to_thread(bench.take_besides, others)
         await asyncio.to_thread(bench.take_seen, seen, others_seen)
-        await asyncio.to_thread(bench.take_terms, _row_of(terms))
-        await asyncio.to_thread(bench.take_fees, [asdict(it) for it in report.fees_by_method])
+        await asyncio.to_thread(_take_terms, bench, terms, report)
         engine = await self.judge(bench, throttle)
         await asyncio.to_thread(_check, bench, taken)
         return Compared(as_of, engine)
@@ -246,6 +237,23 @@ def late_windows(day: date, last_day: date | None, zone: ZoneInfo) -> list[LateW
                 windows.append(LateWindow(method.value, begin, end, expected_on, missing_from))
             captured_on += ONE_DAY
     return windows
+
+
+def _keys_with(bench: Workbench, again: Path) -> Path:
+    """Add the lines to classify again; return the payments that these and the new lines name."""
+    bench.take_lines(again)
+    return bench.keys()
+
+
+def _transactions_without(bench: Workbench, reported: Path) -> Path:
+    """Add the payments that lines name; return the transactions that none of them has."""
+    bench.take_summary(reported)
+    return bench.transactions()
+
+
+def _take_terms(bench: Workbench, terms: Terms, report: ReadReport) -> None:
+    bench.take_terms(_row_of(terms))
+    bench.take_fees([asdict(it) for it in report.fees_by_method])
 
 
 def _row_of(terms: Terms) -> dict[str, object]:

@@ -37,7 +37,7 @@ check: ## format, lint, layers, types, dead code, dependencies, spelling, fast t
 
 coverage: ## that every branch of the rules is run by a test; and how far Payment Processing is
 	@./caas run coverage erase
-	@for tests in "rules payment_processing api" "reconciliation billing channels" \
+	@for tests in "rules payment_processing api" "reconciliation billing console" \
 	  "order_management service_catalog robustness simulation"; do \
 	    ./caas run coverage run -m pytest -q $$(printf 'tests/%s ' $$tests) & \
 	  done; wait

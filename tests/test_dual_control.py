@@ -1,4 +1,4 @@
-"""Dual control: a person is an account, whatever that account acts with (decision 50).
+"""Dual control: a person is an account, whatever that account acts with (decision 107).
 
 Each test decides about a key for operations, the smallest thing that two people decide;
 the tables behind the other decisions are judged by the same function.

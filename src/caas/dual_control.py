@@ -1,4 +1,4 @@
-"""Dual control: one person proposes, another approves or rejects (decision 50).
+"""Dual control: one person proposes, another approves or rejects (decision 107).
 
 A person is an account: its sessions and all its API keys are the same person. Keys from the
 settings and the command line have no account; they can propose and reject but never approve. Dual

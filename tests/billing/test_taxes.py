@@ -1,4 +1,4 @@
-"""Tax rates as data, the market of a sale, and the tax in what is earned (decision 58)."""
+"""Tax rates as data, the market of a sale, and the tax in what is earned (decision 121)."""
 
 import random
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses of vehicles and orders, whoever asks: the guards of 0002_orders.sql."""
+"""What PostgreSQL refuses of vehicles and orders, whoever asks: the guards of 0001_schema.sql."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""An answer claims only what is known (decision 62): failures do not say that nothing happened."""
+"""An answer claims only what is known (decision 120): failures do not say that nothing happened."""
 
 import re
 import tomllib

@@ -2,7 +2,7 @@
 
 A call sends `Authorization: Bearer <key>`. The seed's "Caller" column is a scope of the key
 (decision 18). Keys are random with 256 bits, so only their SHA-256 is stored. At startup the API
-writes the keys of CAAS_API_KEYS (`configured_keys`) to the Billing Database:
+writes the keys of CAAS_API_KEYS to the Billing Database:
 
 CAAS_API_KEYS = name:scope+scope:key, name:scope:key, ...
 

@@ -17,7 +17,7 @@ from caas.errors import NotFoundError, StartupError
 from caas.rules.scopes import Scope
 
 NEEDS_SECOND: Final = frozenset({Scope.OPERATIONS, Scope.ANY})
-"""Scopes with which a key acts as operations, so that two people must create it (decision 50)."""
+"""Scopes with which a key acts as operations, so that two people must create it (decision 107)."""
 
 FIND: Final = """
 select k.id, key_hash, name, scopes, k.customer, k.dealership, account, activated_at,

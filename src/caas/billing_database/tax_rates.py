@@ -1,4 +1,4 @@
-"""Markets and tax rates (decision 58, record 121), and the built-in ones (`markets.toml`).
+"""Markets and tax rates (decision 121), and the built-in ones (`markets.toml`).
 
 Only unknown markets, and goods without a rate, are added from the file.
 

@@ -1,7 +1,7 @@
 """API keys: created with scopes, shown once, revoked permanently.
 
 A key belongs to the account that created it. A key with the operations scope works only after a
-second person has activated it (decision 50).
+second person has activated it (decision 107).
 
 Rules a change must keep: only the digest of a key is stored, so the key is shown once, to its
 creator; a form submitted twice creates one key; revoking is permanent.

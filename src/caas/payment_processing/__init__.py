@@ -3,8 +3,8 @@
 Each initiate call commits the intent, calls the gateway, and returns the payment: definitive, or
 still open and finished by a worker.
 
-Rules a change must keep: these functions have the seed's names, in Python's spelling; no channel
-and no other subsystem reaches a flow, the gateway or the ledger except through them.
+Rules a change must keep: these functions have the seed's names, in Python's spelling; the API and
+the console initiate, void and refund payments only through them.
 """
 
 from collections.abc import Sequence

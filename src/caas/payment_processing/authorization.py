@@ -10,7 +10,7 @@ reports of any other transaction go to compensation.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
@@ -177,10 +177,16 @@ class Authorization:
                     payment, BeyondEvent.CUSTOMER_ABANDONS, flow, ABANDONED, _own_id(transaction)
                 )
             case TransactionStatus.SETTLEMENT_FAILED | TransactionStatus.REFUNDED:
-                because = f"The gateway says {transaction.status} of what was never captured here."
+                because = f"The gateway says {transaction.status}; it was not captured here."
                 return await self._transitions.leave_unknown(payment, AUTHORIZE, because), True
-            case _:
+            case (
+                TransactionStatus.AUTHORIZED
+                | TransactionStatus.CAPTURING
+                | TransactionStatus.SETTLED
+            ):
                 return await self._funds_reserved(payment, transaction, flow, source=source)
+            case _:
+                assert_never(transaction.status)
 
     async def fail(
         self,

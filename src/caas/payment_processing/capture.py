@@ -17,6 +17,7 @@ from caas.external_systems.payment_gateway import (
     AuthorizationExpiredError,
     PaymentGateway,
 )
+from caas.ota_activation_engine.commands import ACTIVATE
 from caas.payment_processing.flow import Alert, SideEffects
 from caas.payment_processing.gateway_calls import (
     AUTHORIZE,
@@ -104,7 +105,7 @@ class Capture:
             claim=Claim("capture", reason, evidence.id, evidence.kind),
             evidence=evidence,
             entries=postings.captured(payment.type, payment.amount, held=payment.authorized_amount),
-            done=("activate", *step.done),
+            done=(ACTIVATE, *step.done),
             next=(NewJob(CAPTURE, self._time_scale.seconds(SAFETY_NET_SECONDS)), *step.next),
         )
         after, transitioned = await self._transitions.apply_with(

@@ -1,4 +1,4 @@
-"""The only callers of the payment gateway: authorize, capture and void (Diagrams 8 and 11).
+"""Charges: the calls that authorize, capture and void a payment (Diagrams 8 and 11).
 
 Each call is bracketed: its intent is committed before it, its outcome after it, and no database
 transaction is open while the network is in use.

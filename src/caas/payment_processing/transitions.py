@@ -58,7 +58,7 @@ class ChargeTransitions:
         return after, transitioned.transitioned
 
     async def record_no_answer(self, payment: Payment, operation: str, because: str) -> Payment:
-        """Record at once that a call had no answer, while it is still retried (decision 62).
+        """Record at once that a call had no answer, while it is still retried (decision 120).
 
         A payment that changed meanwhile is left as it is.
         """

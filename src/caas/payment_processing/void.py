@@ -21,6 +21,7 @@ from caas.external_systems.payment_gateway import (
     AuthorizationExpiredError,
     PaymentGateway,
 )
+from caas.ota_activation_engine.commands import ACTIVATE
 from caas.payment_processing.flow import SideEffects
 from caas.payment_processing.gateway_calls import (
     COMPENSATE,
@@ -96,7 +97,7 @@ class Void:
             facts={"reason": reason},
             claim=Claim("void", reason),
             command=command,
-            done=("activate", *step.done),
+            done=(ACTIVATE, *step.done),
             next=(
                 NewJob(VOID, self._time_scale.seconds(SAFETY_NET_SECONDS)),
                 *step.next,

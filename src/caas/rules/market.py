@@ -1,4 +1,4 @@
-"""Markets, sellers, interface languages, tax calculation (decision 58, record 121), and tax ids.
+"""Markets, sellers, interface languages, tax calculation (decision 121), and tax ids.
 
 The market and the seller who issues invoices are read from the settings once, at startup. Each
 language has the locale that formats money and dates. Each country has its own format and check

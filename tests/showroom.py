@@ -181,7 +181,7 @@ class Showroom:
         """Return an order whose reservation is paid and whose factory order is placed."""
         order = await self.ordered(vin)
         await self.reserve(order)
-        return await self.orders.order(order.id)
+        return await self.orders.orders.get(order.id)
 
     async def ready(self, vin: str | None = None) -> Order:
         """Return an order whose vehicle is ready."""
@@ -231,10 +231,10 @@ class Showroom:
         """Let workers work until an order is in a state."""
 
         async def there() -> bool:
-            return (await self.orders.order(order_id)).state is state
+            return (await self.orders.orders.get(order_id)).state is state
 
         await self.work_until(there)
-        return await self.orders.order(order_id)
+        return await self.orders.orders.get(order_id)
 
     async def work_until_payment(self, payment_id: UUID, state: PaymentState) -> Payment:
         """Let workers work until a payment is in a state."""

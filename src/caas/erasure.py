@@ -81,7 +81,7 @@ class Erasure:
         Raises:
             CustomerNotFoundError: no customer has this id.
         """
-        await self._orders.customer(customer)
+        await self._orders.customers.get(customer)
         await self._issuing.issue_due()
         found = await self._open(customer)
         if found and not end_open:

@@ -27,7 +27,7 @@ PATHS = {
     "POST /_control/settle": "{reference?} let the bank answer for captures and refunds",
     "POST /_control/lines": "{date?, ...line} put a line into a report, whatever it says",
     "POST /_control/close-day": "{date?} close a day's report",
-    "POST /_control/advance": "{seconds} of the world pass, or all {until} an instant",
+    "POST /_control/advance": "advance simulated time by {seconds}, or {until} an instant",
     "POST /_control/forget-keys": "forget every idempotency key",
     "POST /_control/transactions/{id}/settle-rest": "let the bank pay what it left out",
     "POST /_control/transactions/{id}/expire": "let the authorization or the page expire",

@@ -23,7 +23,7 @@ PATHS = {
     "GET /_control/waiting": f"cars to build and to deliver, the newest {WAITING_MAX} of each",
     "POST /_control/ready/{factory_order_id}": "{public_key?} let the vehicle be ready now",
     "POST /_control/completed/{delivery_id}": "let the delivery be completed now",
-    "POST /_control/advance": "{seconds} of the world pass, or all {until} an instant",
+    "POST /_control/advance": "advance simulated time by {seconds}, or {until} an instant",
     "POST /_control/forget-keys": "forget every idempotency key",
 }
 

@@ -155,7 +155,7 @@ async def delivered(zenobia: Zenobia, **more: str) -> str:
     assert (await doors.post(f"/v1/orders/{order}/final-payment", rest)).status in {201, 202}
     await until(doors, order, OrderState.DELIVERY_SCHEDULED)
     management = doors.installation.platform.order_management
-    delivery = (await management.order(UUID(order))).delivery_id
+    delivery = (await management.orders.get(UUID(order))).delivery_id
     assert delivery is not None, "a scheduled delivery has an id"
     await management.partner_events.delivery_completed(delivery)
     return str(order)

@@ -37,7 +37,7 @@ async def until(doors: Doors, order_id: str, state: OrderState) -> None:
     """Let jobs run until the order is where it should be."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            order = await doors.installation.platform.order_management.order(UUID(order_id))
+            order = await doors.installation.platform.order_management.orders.get(UUID(order_id))
             if order.state is state:
                 return
             await doors.installation.platform.jobs.run_due()

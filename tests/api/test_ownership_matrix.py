@@ -81,7 +81,7 @@ class Market:
         rest = {"payment_method": "pm_ok"}
         await self.asks("order-management", "POST", f"/v1/orders/{order}/final-payment", rest)
         await until(self.doors, order, OrderState.DELIVERY_SCHEDULED)
-        delivery = (await management.order(UUID(order))).delivery_id
+        delivery = (await management.orders.get(UUID(order))).delivery_id
         assert delivery is not None, "a scheduled delivery has an id"
         await management.partner_events.delivery_completed(delivery)
         await until(self.doors, order, OrderState.DELIVERED)

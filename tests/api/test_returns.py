@@ -29,7 +29,7 @@ async def bought(doors: Doors) -> str:
     paid = await doors.post(path, {"payment_method": "pm_ok"}, caller="orders")
     assert paid.status == 201, paid.body
     await until(doors, order["id"], OrderState.DELIVERY_SCHEDULED)
-    scheduled = await doors.installation.platform.order_management.order(UUID(order["id"]))
+    scheduled = await doors.installation.platform.order_management.orders.get(UUID(order["id"]))
     await doors.installation.platform.order_management.partner_events.delivery_completed(
         scheduled.delivery_id or ""
     )

@@ -265,7 +265,7 @@ async def test_news_of_the_factory_and_the_transport_move_the_order(doors: Doors
     await doors.call("PUT", "/v1/vehicles/VSSZZZ6KZXR000001", json={"model": "Dos", "price": price})
     order = (await orders(doors, vin="VSSZZZ6KZXR000001", model="Dos")).json
     await until(doors, order["id"], OrderState.FACTORY_ORDER_PLACED)
-    placed = await management.order(UUID(order["id"]))
+    placed = await management.orders.get(UUID(order["id"]))
     ready = msgspec.json.encode({
         "id": "evt_f", "type": "vehicle.ready", "occurred_at": "2026-11-23T10:00:00Z",
         "data": {"factory_order_id": placed.factory_order_id, "vin": "VSSZZZ6KZXR000001",

@@ -105,7 +105,7 @@ async def test_the_rest_of_a_vehicle_is_paid_only_by_a_buyer_whom_its_invoice_ca
 ) -> None:
     order = await stranger_orders(showroom)
     await showroom.reserve(order)
-    known = await showroom.orders.order(order.id)
+    known = await showroom.orders.orders.get(order.id)
     await showroom.orders.partner_events.vehicle_ready(
         vin=known.vin or "", public_key=KEY, factory_order_id=known.factory_order_id
     )
@@ -234,7 +234,7 @@ async def test_nothing_is_sold_to_an_address_without_tax_rates(
 ) -> None:
     order = await stranger_orders(showroom)
     await showroom.reserve(order)
-    known = await showroom.orders.order(order.id)
+    known = await showroom.orders.orders.get(order.id)
     await showroom.orders.partner_events.vehicle_ready(
         vin=known.vin or "", public_key=KEY, factory_order_id=known.factory_order_id
     )

@@ -92,7 +92,7 @@ async def _reserved(installation: Installation, vin: str) -> Order:
 
 async def _until_order(installation: Installation, order_id: UUID, state: OrderState) -> Order:
     for _ in range(2000):
-        order = await installation.platform.order_management.order(order_id)
+        order = await installation.platform.order_management.orders.get(order_id)
         if order.state is state:
             return order
         if order.state is OrderState.FACTORY_ORDER_PLACED:

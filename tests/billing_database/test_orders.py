@@ -156,8 +156,8 @@ async def test_every_move_is_written_down_by_the_trigger_that_allows_it(
 ) -> None:
     order = await showroom.ready()
 
-    vehicle = await showroom.orders.vehicle_history(order.vin or "")
-    transitions = await showroom.orders.order_timeline(order.id)
+    vehicle = await showroom.orders.vehicles.history(order.vin or "")
+    transitions = await showroom.orders.orders.timeline(order.id)
 
     assert [transitioned.event for transitioned in vehicle] == [
         "Add to Stock Inventory", "Mark Vehicle Reserved", "Order Confirmation", "Vehicle Ready",

@@ -20,7 +20,7 @@ NOWHERE = UUID("00000000-0000-7000-8000-000000000000")
 async def ana_owns(town: Town, enter: Callable[[], Awaitable[object]]) -> dict[str, str]:
     """Let Ana have one of everything; `enter` opens accounts while the links are young."""
     car = await town.delivered(STOCK[0][0], email=ANA)
-    order = await town.platform.order_management.order(car)
+    order = await town.platform.order_management.orders.get(car)
     service = await town.platform.service_catalog.create_service_order(
         customer=order.customer, vin=STOCK[0][0], service="heated-seats", duration_days=30
     )

@@ -55,7 +55,7 @@ async def test_a_link_that_is_asked_for_ends_every_older_one(town: Town, ana: Cl
 async def test_links_made_at_one_moment_leave_one_that_works(town: Town, ana: Client) -> None:
     order_id = await town.reserved(STOCK[0][0], email=ANA)
     first = await town.access_link(ANA)
-    customer = (await town.platform.order_management.order(order_id)).customer
+    customer = (await town.platform.order_management.orders.get(order_id)).customer
     send = town.platform.access_links.send
 
     await asyncio.gather(

@@ -85,7 +85,7 @@ async def test_a_declined_final_payment_loses_the_reservation_and_says_so(
     await expect(ana.page.get_by_text("no hay fondos suficientes")).to_be_visible()
     await ana.go(f"/car/{order}/final-payment")
     assert ana.page.url == f"{town.url}/car/{order}"
-    vehicle = await town.platform.order_management.vehicle(FINISHED)
+    vehicle = await town.platform.order_management.vehicles.get(FINISHED)
     assert vehicle.state == "sin asignar"
 
 
@@ -127,7 +127,7 @@ async def test_while_the_outcome_is_unknown_the_car_is_held(town: Town, chromium
     await ana.page.locator("main button.first").click()
 
     await expect(ana.page.get_by_text("Su coche está reservado para usted")).to_be_visible()
-    assert (await town.platform.order_management.order(order)).state is OrderState.READY
+    assert (await town.platform.order_management.orders.get(order)).state is OrderState.READY
 
 
 async def test_two_tabs_pay_once(town: Town, chromium: Browser) -> None:
@@ -179,7 +179,7 @@ async def test_after_the_legal_window_desistimiento_is_refused_plainly(
     assert await ana.page.get_by_role("link", name="Desistir de la compra").count() == 0
     await ana.go(f"/car/{order}/withdrawal")
     await expect(ana.page.get_by_role("heading", name="Ya no es posible desistir")).to_be_visible()
-    assert (await town.platform.order_management.order(order)).state is OrderState.DELIVERED
+    assert (await town.platform.order_management.orders.get(order)).state is OrderState.DELIVERED
 
 
 async def test_messages_are_counted_until_they_were_read(town: Town, chromium: Browser) -> None:

@@ -37,7 +37,7 @@ async def pictured(who: Visitor, name: str) -> None:
 
 async def ordered(town: Town, days: int = 30, service: str = SEATS) -> ServiceOrder:
     """Let the customer of the car order a service without paying for it."""
-    (car,) = await town.platform.order_management.orders()
+    (car,) = await town.platform.order_management.orders.listed()
     return await town.platform.service_catalog.create_service_order(
         customer=car.customer, vin=VIN, service=service, duration_days=days
     )

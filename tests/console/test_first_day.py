@@ -31,13 +31,13 @@ async def test_everybody_of_the_first_day_can_sign_in(town: Town, tmp_path: Path
 
 
 async def test_a_second_start_changes_nothing(town: Town, tmp_path: Path) -> None:
-    stock = [car.vin for car in await town.platform.order_management.vehicles()]
+    stock = [car.vin for car in await town.platform.order_management.vehicles.listed()]
     first = await first_day(town.platform, tmp_path, key_of=None)
 
     second = await first_day(town.platform, tmp_path, key_of=None)
 
     assert [member.password for member in first] == [member.password for member in second]
-    assert [car.vin for car in await town.platform.order_management.vehicles()] == stock
+    assert [car.vin for car in await town.platform.order_management.vehicles.listed()] == stock
 
 
 async def test_a_finished_car_has_the_key_it_signs_with(town: Town, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ async def test_a_finished_car_has_the_key_it_signs_with(town: Town, tmp_path: Pa
         return vin.encode().ljust(32, b"k")
 
     await first_day(town.platform, tmp_path, key_of=key_of)
-    cars = await town.platform.order_management.vehicles()
+    cars = await town.platform.order_management.vehicles.listed()
 
     assert {car.finished for car in cars} == {True, False}
     assert all((car.public_key is not None) == car.finished for car in cars)

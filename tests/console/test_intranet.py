@@ -98,7 +98,7 @@ async def test_a_customer_who_leaves_the_payment_page_has_reserved_nothing(
     await sales.page.get_by_role("button", name=SPANISH.leave).click()
 
     await expect(sales.page.get_by_text("salió de la página de pago")).to_be_visible()
-    vehicle = await town.platform.order_management.vehicle(FINISHED)
+    vehicle = await town.platform.order_management.vehicles.get(FINISHED)
     assert vehicle.state == "sin asignar"
 
 
@@ -338,7 +338,7 @@ async def test_a_vehicle_that_comes_back_is_sold_to_somebody_else(
     await expect(sales.page.get_by_label(tongue.name)).to_be_visible()
 
     second = await town.delivered(FINISHED, email="bea@example.com", name="Bea Sanz")
-    (held,) = await town.platform.order_management.assignments(vin=FINISHED)
+    (held,) = await town.platform.order_management.vehicles.assignments(vin=FINISHED)
     assert held.order_id == second
     assert sales.complaints == []
 

@@ -53,7 +53,7 @@ async def test_a_service_is_bought_and_a_subscription_ended(
     town: Town, chromium: Browser, tongue: Tongue
 ) -> None:
     order = await town.delivered(VIN, email=ANA)
-    customer = (await town.platform.order_management.order(order)).customer
+    customer = (await town.platform.order_management.orders.get(order)).customer
     await town.platform.payment_processing.subscribe(
         customer=customer, vin=VIN, service="range-plus", payment_method="pm_ok"
     )

@@ -150,10 +150,10 @@ async def test_a_dealership_sees_the_name_of_nobody_who_has_not_paid_there(
     """An order that a subsystem wrote down for another's customer, before it is paid."""
     management = town.platform.order_management
     known = await town.reserved(BRISA[0], email=SHARED, name="Ana Ruiz", dealership=NORTE)
-    customer = (await management.order(known)).customer
+    customer = (await management.orders.get(known)).customer
     order = await management.ordering.create_order(
         customer=customer, vin=DUNA[0], model=None, dealership="Autos Sol",
-        deposit=(await management.order(known)).deposit,
+        deposit=(await management.orders.get(known)).deposit,
     )  # fmt: skip
     sales = await visitor(town, chromium, ENGLISH)
     await sales.sign_in(SALES)

@@ -197,7 +197,7 @@ async def test_exposure_and_losses_are_drawn_as_they_happen(
     await expect(exposed).to_have_count(2)
     await expect(lost).to_have_count(0)
 
-    customer = (await town.platform.order_management.order(order)).customer
+    customer = (await town.platform.order_management.orders.get(order)).customer
     wanted = await town.platform.service_catalog.create_service_order(
         customer=customer, vin=FINISHED, service="heated-seats", duration_days=30
     )

@@ -35,7 +35,7 @@ async def investigation(town: Town) -> AsyncIterator[tuple[Client, Client]]:
 async def service_paid(town: Town, *, vin: str = FINISHED) -> Payment:
     """Let a customer's car be delivered and heated seats be bought for it and settled."""
     order_id = await town.delivered(vin, email=ANA)
-    customer = (await town.platform.order_management.order(order_id)).customer
+    customer = (await town.platform.order_management.orders.get(order_id)).customer
     order = await town.platform.service_catalog.create_service_order(
         customer=customer, vin=vin, service="heated-seats", duration_days=30
     )

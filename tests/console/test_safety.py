@@ -299,7 +299,7 @@ async def test_an_erased_customer_is_signed_out_and_stays_out(town: Town) -> Non
     order = await town.reserved(FREE, email=ANA)
     ana = client_of(town)
     await ana.opens_account(ANA)
-    customer = (await town.platform.order_management.order(order)).customer
+    customer = (await town.platform.order_management.orders.get(order)).customer
 
     async with town.database.transaction() as connection:
         await erasure_rows.clear(customer, within=connection)

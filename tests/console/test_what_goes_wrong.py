@@ -104,7 +104,7 @@ async def test_a_lost_reservation_at_a_desk_in_english(town: Town, chromium: Bro
     await second.locator("main button.first").click()
 
     await expect(second.get_by_role("heading", name="Reservation lost")).to_be_visible()
-    vehicle = await town.platform.order_management.vehicle(OTHER)
+    vehicle = await town.platform.order_management.vehicles.get(OTHER)
     payments = await town.platform.tables.payments.listed(subject=order)
     assert (vehicle.state, len(payments)) == ("sin asignar", 2)
 

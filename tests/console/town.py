@@ -179,7 +179,7 @@ class Town:
     async def pays_the_rest(self, order_id: UUID) -> None:
         """Let the rest be paid once the vehicle is ready, and wait until the delivery has a day."""
         await self.order_is(order_id, OrderState.READY)
-        order = await self.platform.order_management.order(order_id)
+        order = await self.platform.order_management.orders.get(order_id)
         await self.platform.payment_processing.initiate_final_payment(_paid_well(order, order.rest))
         await self.order_is(order_id, OrderState.DELIVERY_SCHEDULED)
 
@@ -187,7 +187,7 @@ class Town:
         """Let a customer's final payment be declined; return the case of the held deposit."""
         order_id = await self.reserved(vin, email=email, deposit=deposit)
         await self.order_is(order_id, OrderState.READY)
-        order = await self.platform.order_management.order(order_id)
+        order = await self.platform.order_management.orders.get(order_id)
         await self.platform.payment_processing.initiate_final_payment(
             replace(_paid_well(order, order.rest), payment_method="pm_declined")
         )
@@ -198,19 +198,19 @@ class Town:
         """Wait until an order is in a state."""
 
         async def there() -> bool | None:
-            order = await self.platform.order_management.order(order_id)
+            order = await self.platform.order_management.orders.get(order_id)
             return True if order.state is state else None
 
         await eventually(there)
 
     async def vehicle_is_ready(self, order_id: UUID) -> None:
         """Let the factory finish an order's vehicle."""
-        order = await self.platform.order_management.order(order_id)
+        order = await self.platform.order_management.orders.get(order_id)
         await self.partners_do(f"ready/{order.factory_order_id}")
 
     async def delivery_is_completed(self, order_id: UUID) -> None:
         """Let the transport bring an order's vehicle."""
-        order = await self.platform.order_management.order(order_id)
+        order = await self.platform.order_management.orders.get(order_id)
         await self.partners_do(f"completed/{order.delivery_id}")
 
     async def as_owner(self, statement: str) -> None:

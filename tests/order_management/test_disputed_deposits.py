@@ -64,7 +64,7 @@ async def lives(
     """Reserve, and let what happens happen; return the deposit's payment."""
     bought = await reconciliation.ordered(await reconciliation.stock())
     await reconciliation.reserve(bought, method)
-    bought = await reconciliation.orders.order(bought.id)
+    bought = await reconciliation.orders.orders.get(bought.id)
     bought = await reconciliation.orders.partner_events.vehicle_ready(
         vin=bought.vin or "", public_key=bytes(32), factory_order_id=bought.factory_order_id
     )

@@ -37,8 +37,8 @@ async def test_a_factory_that_refuses_ends_the_order_and_gives_the_deposit_back(
     payment = await showroom.reserve(order)
     await showroom.jobs.run_due()
 
-    vehicle = await showroom.orders.vehicle(vin)
-    assert (await showroom.orders.order(order.id)).state is OrderState.FACTORY_REFUSED
+    vehicle = await showroom.orders.vehicles.get(vin)
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.FACTORY_REFUSED
     assert vehicle.state is VehicleState.SIN_ASIGNAR
     assert vehicle.in_stock_since is not None
     assert await showroom.reported(order.customer) == ["factory_refused"]
@@ -76,7 +76,7 @@ async def test_a_factory_that_is_down_for_a_while_gets_its_order_once(showroom: 
     order = await showroom.ordered(await showroom.stock())
 
     payment = await showroom.reserve(order)
-    waiting = await showroom.orders.order(order.id)
+    waiting = await showroom.orders.orders.get(order.id)
     placed = await showroom.work_until_order(order.id, OrderState.FACTORY_ORDER_PLACED)
 
     assert waiting.state is OrderState.RESERVED
@@ -119,7 +119,7 @@ async def test_a_factory_that_never_answers_is_given_to_a_person_and_not_asked_f
     stands = await showroom.tables.payments.get(payment.id)
     assert await showroom.cases() == ["jobs_parked", "place_factory_order_stuck"]
     assert await calls_of(showroom, "POST orders") == calls
-    assert (await showroom.orders.order(order.id)).state is OrderState.RESERVED
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.RESERVED
     assert (stands.state, stands.refunded_amount) == (PaymentState.CAPTURING, 0)
     assert await refunds_of(showroom) == []
 
@@ -148,7 +148,7 @@ async def test_a_vehicle_may_be_ready_before_the_factory_has_answered(showroom: 
     await showroom.jobs.run_due()
 
     assert ready.state is OrderState.READY
-    assert (await showroom.orders.order(order.id)).state is OrderState.READY
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.READY
     assert await showroom.reported(order.customer) == ["access_credentials", "vehicle_ready"]
     assert await showroom.reported(DEALERSHIP, "dealership") == ["reservation_complete"]
 
@@ -167,7 +167,7 @@ async def test_a_released_vehicle_that_is_being_built_is_not_ordered_again(
     assert len((await showroom.world.partners("GET", "ledger"))["orders"]) == 1
     assert second.factory_order_id == first.factory_order_id
     assert ready.state is OrderState.WITHDRAWN
-    assert (await showroom.orders.order(second.id)).state is OrderState.READY
+    assert (await showroom.orders.orders.get(second.id)).state is OrderState.READY
     assert (await showroom.reported(second.customer))[-1] == "vehicle_ready"
 
 
@@ -182,9 +182,9 @@ async def test_a_vehicle_built_for_a_withdrawn_order_is_stock(showroom: Showroom
             vin=VIN, public_key=KEY, order_id=order.id
         )
 
-    vehicle = await showroom.orders.vehicle(VIN)
+    vehicle = await showroom.orders.vehicles.get(VIN)
     assert (vehicle.state, vehicle.finished) == (VehicleState.SIN_ASIGNAR, True)
-    assert [transitioned.event for transitioned in await showroom.orders.vehicle_history(VIN)] == [
+    assert [transitioned.event for transitioned in await showroom.orders.vehicles.history(VIN)] == [
         "Add to Stock Inventory", "Vehicle Ready",
     ]  # fmt: skip
 

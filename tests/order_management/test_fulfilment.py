@@ -35,7 +35,7 @@ async def test_a_partner_that_is_down_for_a_while_does_it_once_later(
     order = await showroom.ready()
 
     payment = await showroom.pay_rest(order)
-    waiting = await showroom.orders.order(order.id)
+    waiting = await showroom.orders.orders.get(order.id)
     scheduled = await showroom.work_until_order(order.id, OrderState.DELIVERY_SCHEDULED)
 
     ledger = await showroom.world.partners("GET", "ledger")
@@ -52,7 +52,7 @@ async def test_a_partner_that_did_it_and_hung_up_is_looked_up_and_not_asked_twic
     await showroom.world.partner_fault({"operation": operation, "times": 1}, hang_after_apply=2)
     order = await showroom.ready()
     await showroom.pay_rest(order)
-    assert (await showroom.orders.order(order.id)).state is stuck_in
+    assert (await showroom.orders.orders.get(order.id)).state is stuck_in
     await showroom.world.partners("POST", "forget-keys")
 
     await showroom.work_until_order(order.id, OrderState.DELIVERY_SCHEDULED)
@@ -82,8 +82,10 @@ async def test_a_partner_that_never_does_it_is_a_persons_matter_and_the_payment_
     refunds = await showroom.database.fetch("select 1 from refunds")
     assert (stands.refunded_amount, stands.captured_amount) == (0, order.rest.amount)
     assert refunds == []
-    assert (await showroom.orders.order(order.id)).state is stuck_in
-    assert (await showroom.orders.vehicle(order.vin or "")).state is not VehicleState.SIN_ASIGNAR
+    assert (await showroom.orders.orders.get(order.id)).state is stuck_in
+    assert (
+        await showroom.orders.vehicles.get(order.vin or "")
+    ).state is not VehicleState.SIN_ASIGNAR
     step = "register_vehicle" if operation == "registrations" else "schedule_delivery"
     assert await showroom.cases() == ["jobs_parked", f"{step}_stuck"]
 

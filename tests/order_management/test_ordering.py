@@ -42,9 +42,9 @@ async def test_an_order_keeps_the_price_it_was_made_at(showroom: Showroom) -> No
     dearer = Money(PRICE.amount + 1, "EUR")
     await showroom.orders.put_vehicle(vin=vin, model=MODEL, price=dearer)
 
-    kept = await showroom.orders.order(order.id)
+    kept = await showroom.orders.orders.get(order.id)
     assert (kept.price, kept.rest) == (PRICE, PRICE - DEPOSIT)
-    assert (await showroom.orders.vehicle(vin)).price == dearer
+    assert (await showroom.orders.vehicles.get(vin)).price == dearer
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ async def test_the_key_of_a_vehicle_that_is_built_is_told_by_the_factory_alone(
     with pytest.raises(VehicleDiffersError, match=r"is provided by the factory"):
         await showroom.orders.put_vehicle(vin=vin, model=MODEL, price=PRICE, public_key=KEY)
 
-    assert (await showroom.orders.vehicle(vin)).public_key is None
+    assert (await showroom.orders.vehicles.get(vin)).public_key is None
 
 
 async def test_a_known_vehicle_keeps_its_model_and_its_key(showroom: Showroom) -> None:
@@ -112,7 +112,7 @@ async def test_the_same_vehicle_put_at_once_by_many_is_one(showroom: Showroom) -
 
     await asyncio.gather(*(put(vin=vin, model=MODEL, price=PRICE) for _ in range(16)))
 
-    assert [vehicle.vin for vehicle in await showroom.orders.vehicles(model=MODEL)] == [vin]
+    assert [vehicle.vin for vehicle in await showroom.orders.vehicles.listed(model=MODEL)] == [vin]
 
 
 async def test_erasing_a_customer_leaves_the_books_whole(showroom: Showroom) -> None:
@@ -125,7 +125,7 @@ async def test_erasing_a_customer_leaves_the_books_whole(showroom: Showroom) -> 
 
     assert (erased.name, erased.email) == (None, None)
     assert erased.erased_at == again.erased_at
-    assert (await showroom.orders.order(order.id)).customer == order.customer
+    assert (await showroom.orders.orders.get(order.id)).customer == order.customer
     assert {p.customer for p in await showroom.tables.payments.listed(subject=order.id)} == {
         order.customer
     }
@@ -138,7 +138,7 @@ async def test_erasing_a_customer_leaves_the_books_whole(showroom: Showroom) -> 
 async def _cleared(showroom: Showroom, customer: UUID) -> Customer:
     async with showroom.tables.database.transaction() as connection:
         await erasure_rows.clear(customer, within=connection)
-    return await showroom.orders.customer(customer)
+    return await showroom.orders.customers.get(customer)
 
 
 async def test_lists_are_read_page_by_page(showroom: Showroom) -> None:
@@ -146,12 +146,12 @@ async def test_lists_are_read_page_by_page(showroom: Showroom) -> None:
     vins = sorted([await showroom.stock() for _ in range(3)])
     made = [await showroom.ordered(vin, customer=customer) for vin in vins]
 
-    newest_first = await showroom.orders.orders(customer=customer)
-    older = await showroom.orders.orders(customer=customer, before=newest_first[0].id)
-    after = await showroom.orders.vehicles(state=VehicleState.SIN_ASIGNAR, after=vins[0])
+    newest_first = await showroom.orders.orders.listed(customer=customer)
+    older = await showroom.orders.orders.listed(customer=customer, before=newest_first[0].id)
+    after = await showroom.orders.vehicles.listed(state=VehicleState.SIN_ASIGNAR, after=vins[0])
 
     assert [order.id for order in newest_first] == [order.id for order in reversed(made)]
     assert [order.id for order in older] == [order.id for order in newest_first[1:]]
     assert [vehicle.vin for vehicle in after] == vins[1:]
-    assert await showroom.orders.orders(state=OrderState.DELIVERED) == []
-    assert len(await showroom.orders.orders(dealership=DEALERSHIP)) == len(made)
+    assert await showroom.orders.orders.listed(state=OrderState.DELIVERED) == []
+    assert len(await showroom.orders.orders.listed(dealership=DEALERSHIP)) == len(made)

@@ -37,7 +37,7 @@ async def test_a_vehicle_that_is_ready_is_told_to_its_customer_once(showroom: Sh
         for _ in range(3)
     ]
 
-    vehicle = await showroom.orders.vehicle(vin)
+    vehicle = await showroom.orders.vehicles.get(vin)
     assert {order.state for order in reported} == {OrderState.READY}
     assert len({order.version for order in reported}) == 1
     assert (vehicle.state, vehicle.public_key) == (VehicleState.READY, KEY)
@@ -82,7 +82,7 @@ async def test_another_vehicle_than_was_ordered_is_refused(showroom: Showroom) -
             vin=OTHER_VIN, public_key=KEY, factory_order_id=order.factory_order_id
         )
 
-    assert (await showroom.orders.order(order.id)).state is OrderState.FACTORY_ORDER_PLACED
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.FACTORY_ORDER_PLACED
 
 
 async def test_another_factory_order_than_was_confirmed_is_refused(showroom: Showroom) -> None:
@@ -104,7 +104,7 @@ async def test_another_key_than_is_known_is_refused(showroom: Showroom) -> None:
             vin=vin, public_key=OTHER_KEY, order_id=order.id
         )
 
-    assert (await showroom.orders.vehicle(vin)).public_key == KEY
+    assert (await showroom.orders.vehicles.get(vin)).public_key == KEY
 
 
 async def test_the_factory_cannot_give_somebody_elses_vehicle(showroom: Showroom) -> None:
@@ -118,7 +118,7 @@ async def test_the_factory_cannot_give_somebody_elses_vehicle(showroom: Showroom
             vin=taken.vin or "", public_key=KEY, order_id=order.id
         )
 
-    [assignment] = await showroom.orders.assignments(vin=taken.vin)
+    [assignment] = await showroom.orders.vehicles.assignments(vin=taken.vin)
     assert assignment.order_id == taken.id
 
 

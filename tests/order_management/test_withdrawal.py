@@ -45,10 +45,10 @@ async def test_whoever_withdraws_before_the_final_payment_has_the_deposit_back(
     withdrawn = await showroom.orders.withdrawal.withdraw(order.id)
     await showroom.jobs.run_due()
 
-    vehicle = await showroom.orders.vehicle(vin)
+    vehicle = await showroom.orders.vehicles.get(vin)
     assert withdrawn.state is OrderState.WITHDRAWN
     assert (vehicle.state, vehicle.finished) == (VehicleState.SIN_ASIGNAR, True)
-    assert await showroom.orders.assignments(vin=vin) == []
+    assert await showroom.orders.vehicles.assignments(vin=vin) == []
     assert await refunded(showroom) == [DEPOSIT.amount]
     assert (await showroom.reported(order.customer))[-1] == "order_withdrawn"
     assert (await showroom.reported(DEALERSHIP, "dealership"))[-1] == "order_withdrawn"
@@ -64,7 +64,7 @@ async def test_whoever_withdraws_after_the_final_payment_has_all_of_it_back(
     await showroom.jobs.run_due()
 
     assert sorted(await refunded(showroom)) == sorted([DEPOSIT.amount, order.rest.amount])
-    assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.SIN_ASIGNAR
+    assert (await showroom.orders.vehicles.get(order.vin or "")).state is VehicleState.SIN_ASIGNAR
     assert await showroom.cases() == ["withdrawn_after_registration"]
 
 
@@ -101,7 +101,7 @@ async def test_a_payment_that_is_authorized_after_the_withdrawal_is_voided(
     voided = await showroom.work_until_payment(payment.id, PaymentState.VOIDED)
 
     assert voided.captured_amount == 0
-    assert (await showroom.orders.order(order.id)).state is OrderState.WITHDRAWN
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.WITHDRAWN
     assert (await showroom.reported(order.customer))[-1] == "reservation_not_possible"
 
 
@@ -115,7 +115,7 @@ async def test_nobody_withdraws_while_the_final_payment_is_not_known(showroom: S
     with pytest.raises(FinalPaymentOpenError):
         await showroom.orders.withdrawal.withdraw(order.id)
 
-    assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.READY
+    assert (await showroom.orders.vehicles.get(order.vin or "")).state is VehicleState.READY
 
 
 async def test_a_lost_reservation_cannot_be_withdrawn(showroom: Showroom) -> None:
@@ -134,7 +134,7 @@ async def test_a_delivered_vehicle_is_stock_again_when_it_has_been_returned(
 
     await showroom.orders.withdrawal.withdraw(order.id)
     await showroom.jobs.run_due()
-    before = await showroom.orders.vehicle(vin)
+    before = await showroom.orders.vehicles.get(vin)
     after = await showroom.orders.withdrawal.vehicle_returned(vin)
 
     assert before.state is VehicleState.DELIVERED
@@ -166,7 +166,7 @@ async def test_after_the_legal_window_nobody_withdraws(showroom: Showroom) -> No
 async def test_a_vehicle_delivered_after_its_withdrawal_is_a_case(showroom: Showroom) -> None:
     order = await showroom.ready()
     await showroom.pay_rest(order)
-    scheduled = await showroom.orders.order(order.id)
+    scheduled = await showroom.orders.orders.get(order.id)
     await showroom.orders.withdrawal.withdraw(order.id)
 
     news = await showroom.orders.partner_events.delivery_completed(scheduled.delivery_id or "")
@@ -251,7 +251,7 @@ async def delivered(showroom: Showroom) -> Order:
     """Return an order whose vehicle is with its customer."""
     order = await showroom.ready()
     await showroom.pay_rest(order)
-    scheduled = await showroom.orders.order(order.id)
+    scheduled = await showroom.orders.orders.get(order.id)
     return await showroom.orders.partner_events.delivery_completed(scheduled.delivery_id or "")
 
 

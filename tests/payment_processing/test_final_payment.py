@@ -44,7 +44,7 @@ async def test_a_paid_rest_registers_the_vehicle_and_schedules_its_delivery(
 
     payment = await showroom.pay_rest(order)
 
-    paid = await showroom.orders.order(order.id)
+    paid = await showroom.orders.orders.get(order.id)
     partners = await showroom.world.partners("GET", "ledger")
     [registration], [delivery] = partners["registrations"], partners["deliveries"]
     assert payment.state is PaymentState.CAPTURING
@@ -52,12 +52,14 @@ async def test_a_paid_rest_registers_the_vehicle_and_schedules_its_delivery(
     assert paid.state is OrderState.DELIVERY_SCHEDULED
     assert (paid.plate, paid.delivery_id) == (registration["plate"], delivery["delivery_id"])
     assert registration["customer_reference"] == str(order.customer)
-    assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.DELIVERY_SCHEDULED
+    assert (
+        await showroom.orders.vehicles.get(order.vin or "")
+    ).state is VehicleState.DELIVERY_SCHEDULED
     assert (await showroom.reported(order.customer))[-3:] == [
         "vehicle_ready", "payment_confirmed", "delivery_scheduled",
     ]  # fmt: skip
     assert [
-        transitioned.event for transitioned in await showroom.orders.order_timeline(order.id)
+        transitioned.event for transitioned in await showroom.orders.orders.timeline(order.id)
     ] == [
         "Order created",
         "Mark Vehicle Reserved",
@@ -72,7 +74,7 @@ async def test_a_paid_rest_registers_the_vehicle_and_schedules_its_delivery(
 async def test_a_delivered_vehicle_ends_the_order(showroom: Showroom) -> None:
     order = await showroom.ready()
     await showroom.pay_rest(order)
-    delivery_id = (await showroom.orders.order(order.id)).delivery_id or ""
+    delivery_id = (await showroom.orders.orders.get(order.id)).delivery_id or ""
 
     delivered = await showroom.orders.partner_events.delivery_completed(delivery_id)
     again = await showroom.orders.partner_events.delivery_completed(delivery_id)
@@ -88,12 +90,12 @@ async def test_a_declined_final_payment_loses_the_reservation_at_once(showroom: 
 
     payment = await showroom.pay_rest(order, "pm_declined")
 
-    vehicle = await showroom.orders.vehicle(vin)
+    vehicle = await showroom.orders.vehicles.get(vin)
     assert (payment.state, payment.decline_code) == (PaymentState.FAILED, "card_declined")
-    assert (await showroom.orders.order(order.id)).state is OrderState.RESERVATION_LOST
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.RESERVATION_LOST
     assert vehicle.state is VehicleState.SIN_ASIGNAR
     assert vehicle.in_stock_since is not None
-    assert await showroom.orders.assignments(vin=vin) == []
+    assert await showroom.orders.vehicles.assignments(vin=vin) == []
     assert (await showroom.reported(order.customer))[-1] == "reservation_lost"
     assert (await showroom.world.partners("GET", "ledger"))["registrations"] == []
 
@@ -105,11 +107,11 @@ async def test_the_lost_vehicle_is_sold_to_another_customer_at_once(showroom: Sh
 
     bought = await showroom.ordered(vin, customer=await showroom.customer("Bea"))
     await showroom.reserve(bought)
-    ready = await showroom.orders.order(bought.id)
+    ready = await showroom.orders.orders.get(bought.id)
     payment = await showroom.pay_rest(ready)
 
-    [assignment] = await showroom.orders.assignments(vin=vin)
-    everybody = await showroom.orders.assignments(vin=vin, active_only=False)
+    [assignment] = await showroom.orders.vehicles.assignments(vin=vin)
+    everybody = await showroom.orders.vehicles.assignments(vin=vin, active_only=False)
     factory_orders = (await showroom.world.partners("GET", "ledger"))["orders"]
     assert ready.state is OrderState.READY, "a finished vehicle is not built again"
     assert len(factory_orders) == 1
@@ -179,7 +181,7 @@ async def test_web_and_mobile_at_once_with_a_declined_card_lose_once(showroom: S
 
     payments = await showroom.tables.payments.listed(subject=order.id)
     assert [p.type for p in payments].count(PaymentType.FINAL) == 1
-    assert (await showroom.orders.order(order.id)).state is OrderState.RESERVATION_LOST
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.RESERVATION_LOST
     assert all(getattr(answer, "id", payments[0].id) == payments[0].id for answer in answers)
 
 
@@ -195,7 +197,7 @@ async def test_a_page_that_was_left_takes_no_vehicle_away(showroom: Showroom) ->
     left = await showroom.tables.payments.get(payment.id)
     assert payment.hosted_page_url is not None
     assert left.state is PaymentState.FAILED
-    assert (await showroom.orders.order(order.id)).state is OrderState.READY
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.READY
     assert (await showroom.pay_rest(order)).state is PaymentState.CAPTURING
 
 

@@ -87,7 +87,7 @@ async def test_while_it_is_not_known_the_vehicle_is_held_and_then_it_is_as_the_g
         await world.gateway_fault({"operation": "initiate", "times": 4}, **fault)
 
         payment = await showroom.pay_rest(order, method)
-        held = await showroom.orders.vehicle(order.vin or "")
+        held = await showroom.orders.vehicles.get(order.vin or "")
         if payment.state is PaymentState.PENDING:
             assert held.state is VehicleState.READY
         decided = (
@@ -99,7 +99,7 @@ async def test_while_it_is_not_known_the_vehicle_is_held_and_then_it_is_as_the_g
         ledger = await world.gateway("GET", f"ledger?reference={final.id}")
         assert ledger["charges_executed"] == (1 if method == "pm_ok" else 0)
         assert len([t for t in ledger["transactions"] if t["status"] != "failed"]) <= 1
-        history = await showroom.orders.vehicle_history(order.vin or "")
+        history = await showroom.orders.vehicles.history(order.vin or "")
         in_stock_again = [
             transitioned for transitioned in history[1:] if transitioned.to_state == "sin asignar"
         ]
@@ -121,7 +121,7 @@ async def test_a_gateway_that_cannot_be_reached_takes_no_vehicle_away(
                 await cut_off.pass_time(60)
 
         assert payment.state is PaymentState.PENDING
-        assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.READY
+        assert (await showroom.orders.vehicles.get(order.vin or "")).state is VehicleState.READY
         await showroom.work_until_order(order.id, OrderState.DELIVERY_SCHEDULED)
         assert await captured_once(showroom, order)
 
@@ -140,7 +140,7 @@ async def finals_of(showroom: Showroom, order: Order) -> list[Payment]:
 
 async def paid_and_claimed_together(showroom: Showroom, order: Order) -> None:
     """Whatever was committed when it died: fully paid and the capture's claim, or neither."""
-    now = await showroom.orders.order(order.id)
+    now = await showroom.orders.orders.get(order.id)
     claimed = any(p.state is PaymentState.CAPTURING for p in await finals_of(showroom, order))
 
     assert claimed == (now.state is not OrderState.READY)
@@ -148,8 +148,8 @@ async def paid_and_claimed_together(showroom: Showroom, order: Order) -> None:
 
 async def failed_and_lost_together(showroom: Showroom, order: Order) -> None:
     """Whatever was committed when it died: failed and lost, or neither."""
-    now = await showroom.orders.order(order.id)
-    vehicle = await showroom.orders.vehicle(order.vin or "")
+    now = await showroom.orders.orders.get(order.id)
+    vehicle = await showroom.orders.vehicles.get(order.vin or "")
     failed = any(p.state is PaymentState.FAILED for p in await finals_of(showroom, order))
 
     assert failed == (now.state is OrderState.RESERVATION_LOST)

@@ -43,15 +43,15 @@ async def test_a_paid_reservation_blocks_the_vehicle_and_places_the_factory_orde
 
     payment = await showroom.reserve(order)
 
-    reserved = await showroom.orders.order(order.id)
-    vehicle = await showroom.orders.vehicle(vin)
+    reserved = await showroom.orders.orders.get(order.id)
+    vehicle = await showroom.orders.vehicles.get(vin)
     [factory_order] = (await showroom.world.partners("GET", "ledger"))["orders"]
     assert (payment.state, payment.captured_amount) == (PaymentState.CAPTURING, DEPOSIT.amount)
     assert reserved.state is OrderState.FACTORY_ORDER_PLACED
     assert vehicle.state is VehicleState.IN_PRODUCTION
     assert reserved.factory_order_id == factory_order["factory_order_id"]
     assert (factory_order["reference"], factory_order["vin"]) == (str(order.id), vin)
-    [assignment] = await showroom.orders.assignments(vin=vin)
+    [assignment] = await showroom.orders.vehicles.assignments(vin=vin)
     assert (assignment.order_id, assignment.customer) == (order.id, order.customer)
     assert await showroom.reported(DEALERSHIP, "dealership") == ["reservation_complete"]
     assert await showroom.reported(order.customer) == ["access_credentials"]
@@ -84,9 +84,9 @@ async def test_a_failed_payment_makes_no_reservation_and_no_factory_order(
     payment = await showroom.reserve(order, method)
 
     assert payment.state is PaymentState.FAILED
-    assert (await showroom.orders.order(order.id)).state is OrderState.RESERVATION_FAILED
-    assert (await showroom.orders.vehicle(vin)).state is VehicleState.SIN_ASIGNAR
-    assert await showroom.orders.assignments(vin=vin, active_only=False) == []
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.RESERVATION_FAILED
+    assert (await showroom.orders.vehicles.get(vin)).state is VehicleState.SIN_ASIGNAR
+    assert await showroom.orders.vehicles.assignments(vin=vin, active_only=False) == []
     assert (await showroom.world.partners("GET", "ledger"))["orders"] == []
     assert await showroom.reported(DEALERSHIP, "dealership") == ["reservation_failed"]
     assert await showroom.reported(order.customer) == ["reservation_failed"]
@@ -101,7 +101,7 @@ async def test_after_a_failed_payment_a_new_one_may_reserve(showroom: Showroom) 
     paid = await showroom.reserve(order)
 
     assert paid.id != failed.id
-    assert (await showroom.orders.order(order.id)).state is OrderState.FACTORY_ORDER_PLACED
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.FACTORY_ORDER_PLACED
     assert (await showroom.reported(order.customer)) == [
         "reservation_failed", "reservation_failed", "access_credentials",
     ]  # fmt: skip
@@ -125,7 +125,7 @@ async def test_sixty_four_dealers_and_one_vehicle_leave_one_reserved_and_nobody_
     assert len(captured) == ledger["charges_executed"] == 1
     assert [t["status"] for t in ledger["transactions"]].count("voided") == DEALERS - 1
     assert len((await showroom.world.partners("GET", "ledger"))["orders"]) == 1
-    assert len(await showroom.orders.assignments(vin=vin, active_only=False)) == 1
+    assert len(await showroom.orders.vehicles.assignments(vin=vin, active_only=False)) == 1
     reported = await showroom.reported(DEALERSHIP, "dealership")
     assert reported.count("reservation_not_possible") == DEALERS - 1
     assert reported.count("reservation_complete") == 1
@@ -144,7 +144,7 @@ async def test_what_a_time_out_left_open_is_decided_by_the_gateway_alone(
         order = await showroom.ordered(await showroom.stock())
 
         payment = await showroom.reserve(order, method)
-        held = await showroom.orders.vehicle(order.vin or "")
+        held = await showroom.orders.vehicles.get(order.vin or "")
         await showroom.work_until_order(order.id, decided)
 
         ledger = await world.gateway("GET", "ledger")
@@ -166,7 +166,7 @@ async def test_whoever_is_known_to_have_paid_first_has_the_vehicle(database: Dat
         await showroom.reserve(quick)
         voided = await showroom.work_until_payment(payment.id, PaymentState.VOIDED)
 
-        [assignment] = await showroom.orders.assignments(vin=vin)
+        [assignment] = await showroom.orders.vehicles.assignments(vin=vin)
         assert assignment.order_id == quick.id
         assert voided.captured_amount == 0
         assert (await showroom.reported(late.customer)) == ["reservation_not_possible"]
@@ -219,7 +219,7 @@ async def test_an_order_of_a_model_takes_a_vehicle_from_stock(showroom: Showroom
 
     await showroom.reserve(order)
 
-    taken = await showroom.orders.order(order.id)
+    taken = await showroom.orders.orders.get(order.id)
     assert (taken.vin, taken.state) == (finished, OrderState.READY)
     assert (await showroom.world.partners("GET", "ledger"))["orders"] == []
     assert await showroom.reported(order.customer) == ["access_credentials", "vehicle_ready"]
@@ -231,19 +231,19 @@ async def test_an_order_of_a_model_without_stock_is_built_by_the_factory(
     await showroom.orders.put_model(MODEL, PRICE)
     order = await showroom.ordered()
     await showroom.reserve(order)
-    placed = await showroom.orders.order(order.id)
+    placed = await showroom.orders.orders.get(order.id)
 
     ready = await showroom.orders.partner_events.vehicle_ready(
         vin=VIN, public_key=KEY, factory_order_id=placed.factory_order_id
     )
 
-    vehicle = await showroom.orders.vehicle(VIN)
+    vehicle = await showroom.orders.vehicles.get(VIN)
     assert (placed.state, placed.vin) == (OrderState.FACTORY_ORDER_PLACED, None)
     assert (ready.state, ready.vin) == (OrderState.READY, VIN)
     assert (vehicle.state, vehicle.public_key) == (VehicleState.READY, KEY)
-    assert [assignment.order_id for assignment in await showroom.orders.assignments(vin=VIN)] == [
-        order.id
-    ]
+    assert [
+        assignment.order_id for assignment in await showroom.orders.vehicles.assignments(vin=VIN)
+    ] == [order.id]
 
 
 async def test_two_orders_of_a_model_and_one_vehicle_in_stock_both_get_theirs(
@@ -254,7 +254,7 @@ async def test_two_orders_of_a_model_and_one_vehicle_in_stock_both_get_theirs(
 
     await asyncio.gather(*(showroom.reserve(order) for order in orders))
 
-    vins = [(await showroom.orders.order(order.id)).vin for order in orders]
+    vins = [(await showroom.orders.orders.get(order.id)).vin for order in orders]
     assert sorted(vins, key=str) == [None, vin] or sorted(vins, key=str) == [vin, None]
     assert len((await showroom.world.partners("GET", "ledger"))["orders"]) == 2
 

@@ -47,7 +47,7 @@ async def test_wherever_the_loser_of_a_race_dies_it_is_not_charged(database: Dat
 
             await survivor.work_until(partial(ended, survivor, loser))
             assert await charges_of(survivor, loser) == 0
-            [assignment] = await survivor.orders.assignments(vin=vin)
+            [assignment] = await survivor.orders.vehicles.assignments(vin=vin)
             assert assignment.order_id == winner.id
             if fuse.passed < points:
                 break
@@ -69,7 +69,7 @@ async def dies(database: Database, world: World, order: Order, fuse: Fuse) -> No
 
 async def reserved_and_charged_together(survivor: Showroom, order: Order) -> None:
     """Whatever was committed when it died: charged and reserved, or neither."""
-    now = await survivor.orders.order(order.id)
+    now = await survivor.orders.orders.get(order.id)
     payments = await survivor.tables.payments.listed(subject=order.id)
     claimed = any(payment.state is PaymentState.CAPTURING for payment in payments)
 
@@ -84,7 +84,7 @@ async def recovered(survivor: Showroom, order: Order) -> None:
         return all(payment.state is not PaymentState.PENDING for payment in payments)
 
     await survivor.work_until(decided)
-    if (await survivor.orders.order(order.id)).state in AWAITS_RESERVATION:
+    if (await survivor.orders.orders.get(order.id)).state in AWAITS_RESERVATION:
         assert await charges_of(survivor, order) == 0
         await survivor.reserve(order)
     await survivor.work_until_order(order.id, OrderState.FACTORY_ORDER_PLACED)

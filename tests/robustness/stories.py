@@ -265,7 +265,7 @@ def final(name: str, method: str, ends: Ends, cases: frozenset[str] = frozenset(
         orders = process.platform.order_management
         await process.call(lambda: reserves(process.platform, deposit))
         await until_quiet(world, process)
-        order = await process.call(lambda: orders.order(deposit.subject))
+        order = await process.call(lambda: orders.orders.get(deposit.subject))
         await process.call(
             lambda: orders.partner_events.vehicle_ready(
                 vin=VIN,

@@ -91,7 +91,7 @@ async def put_billing_details(api: Api, call: Call) -> Response:
     body = DETAILS.read(call.body)
     customer = call.ids["customer_id"]
     await refuse_foreign_customer(api.platform, call.by, customer)
-    await api.platform.order_management.customer(customer)
+    await api.platform.order_management.customers.get(customer)
     written = await BillingDetailsRows(api.platform.tables.database).put(customer, checked(body))
     if written is None:
         raise CustomerErasedError(customer=str(customer))
@@ -273,7 +273,7 @@ async def create_customer(api: Api, call: Call) -> Response:
 async def _with_customer(api: Api, kept: Response) -> Response:
     """Return the stored response with the current customer; names are not stored with a key."""
     path = msgspec.json.decode(kept.body, type=Linked).links["self"]
-    customer = await api.platform.order_management.customer(UUID(path.rsplit("/", 1)[1]))
+    customer = await api.platform.order_management.customers.get(UUID(path.rsplit("/", 1)[1]))
     return Response(kept.status, encode(_to_response(customer)), kept.headers)
 
 
@@ -282,7 +282,7 @@ async def get_customer(api: Api, call: Call) -> Response:
     customer_id = call.ids["customer_id"]
     await refuse_foreign_customer(api.platform, call.by, customer_id)
     return json_response(
-        200, _to_response(await api.platform.order_management.customer(customer_id))
+        200, _to_response(await api.platform.order_management.customers.get(customer_id))
     )
 
 
@@ -304,7 +304,7 @@ async def erase_customer(api: Api, call: Call) -> Response:
 
 
 async def _erased(api: Api, customer_id: UUID) -> ErasedAnswer:
-    customer = await api.platform.order_management.customer(customer_id)
+    customer = await api.platform.order_management.customers.get(customer_id)
     kept = await api.platform.erasure.kept(customer_id)
     documents = [
         answer_from(KeptDocumentAnswer, one, links={"self": f"/v1/invoices/{one.id}"})

@@ -97,7 +97,7 @@ async def list_entitlements(api: Api, call: Call) -> Response:
     """List the entitlements of a vehicle by service, with the state the vehicle last confirmed."""
     vin = vin_of(call)
     await hide_foreign_vehicle(api.platform, call.by, vin)
-    await api.platform.order_management.vehicle(vin)
+    await api.platform.order_management.vehicles.get(vin)
     terms = await api.platform.tables.entitlements.terms(vin)
     if call.by.customer is not None:
         terms = [term for term in terms if term.customer == call.by.customer]
@@ -116,7 +116,7 @@ async def synchronize_vehicle(api: Api, call: Call) -> Response:
     vin = vin_of(call)
 
     async def synchronize() -> Response:
-        await api.platform.order_management.vehicle(vin)
+        await api.platform.order_management.vehicles.get(vin)
         commands = await api.platform.ota_activation_engine.synchronize(vin)
         return json_response(202, SynchronizationAnswer(vin=vin, commands=commands))
 

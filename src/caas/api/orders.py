@@ -245,7 +245,7 @@ async def list_orders(api: Api, call: Call) -> Response:
         refuse_other_customer(call.by, query.customer)
     if query.dealership is not None:
         refuse_other_dealership(call.by, query.dealership)
-    page = await api.platform.order_management.orders(
+    page = await api.platform.order_management.orders.listed(
         customer=query.customer or call.by.customer,
         dealership=query.dealership or call.by.dealership,
         state=query.state,
@@ -257,8 +257,8 @@ async def list_orders(api: Api, call: Call) -> Response:
 
 async def _to_response(api: Api, order_id: UUID) -> OrderAnswer:
     return order_answer(
-        await api.platform.order_management.order(order_id),
-        await api.platform.order_management.order_timeline(order_id),
+        await api.platform.order_management.orders.get(order_id),
+        await api.platform.order_management.orders.timeline(order_id),
         await api.platform.tables.payments.listed(subject=order_id),
     )
 

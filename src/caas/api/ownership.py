@@ -115,7 +115,7 @@ async def own_order(platform: Platform, caller: Caller, order_id: UUID) -> Order
     Raises:
         OrderNotFoundError: no visible order has this id.
     """
-    order = await platform.order_management.order(order_id)
+    order = await platform.order_management.orders.get(order_id)
     theirs = caller.customer in {None, order.customer}
     if not (theirs and caller.dealership in {None, order.dealership}):
         raise OrderNotFoundError(f"No order has the id {order_id}.")
@@ -130,7 +130,7 @@ async def refuse_foreign_vehicle(platform: Platform, caller: Caller, vin: str) -
     """
     if not caller.is_restricted:
         return
-    held = await platform.order_management.assignments(vin=vin)
+    held = await platform.order_management.vehicles.assignments(vin=vin)
     if caller.customer is not None or not held:
         raise NotYoursError
     try:
@@ -208,8 +208,8 @@ async def hide_foreign_vehicle(platform: Platform, caller: Caller, vin: str) -> 
     """
     if not caller.is_restricted:
         return
-    for assignment in await platform.order_management.assignments(vin=vin):
-        order = await platform.order_management.order(assignment.order_id)
+    for assignment in await platform.order_management.vehicles.assignments(vin=vin):
+        order = await platform.order_management.orders.get(assignment.order_id)
         if caller.customer in {None, order.customer} and caller.dealership in {
             None, order.dealership,
         }:  # fmt: skip
@@ -223,12 +223,12 @@ async def own_vehicle(platform: Platform, caller: Caller, vin: str) -> Vehicle:
     Raises:
         VehicleNotFoundError: no visible vehicle has this VIN.
     """
-    vehicle = await platform.order_management.vehicle(vin)
+    vehicle = await platform.order_management.vehicles.get(vin)
     if vehicle.state is VehicleState.SIN_ASIGNAR or not caller.is_restricted:
         return vehicle
     theirs = True
     if caller.customer is not None:
-        assigned = await platform.order_management.assignments(vin=vin)
+        assigned = await platform.order_management.vehicles.assignments(vin=vin)
         theirs = any(one.customer == caller.customer for one in assigned)
     if theirs and caller.dealership is not None:
         theirs = await dealership_sells(platform.tables.database, caller.dealership, vin)

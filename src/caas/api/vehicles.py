@@ -143,7 +143,7 @@ async def get_vehicle(api: Api, call: Call) -> Response:
     """Return a vehicle with its timeline."""
     vin = vin_of(call)
     vehicle = await own_vehicle(api.platform, call.by, vin)
-    events = await api.platform.order_management.vehicle_history(vin)
+    events = await api.platform.order_management.vehicles.history(vin)
     return json_response(
         200, answer_from(VehicleWithEvents, vehicle, events=events, **_made(vehicle))
     )
@@ -157,7 +157,7 @@ async def list_vehicles(api: Api, call: Call) -> Response:
         if state not in {None, VehicleState.SIN_ASIGNAR}:
             refuse_narrowed(call.by)
         state = VehicleState.SIN_ASIGNAR
-    page = await api.platform.order_management.vehicles(
+    page = await api.platform.order_management.vehicles.listed(
         state=state, model=query.model, after=query.cursor
     )
     shown, more = page_of(page, query.limit, lambda row: row.vin)

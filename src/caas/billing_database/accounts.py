@@ -2,8 +2,8 @@
 
 A customer's account stores no e-mail address: sign-in looks it up in `customers`, so erasing the
 customer closes the account (decision 43). An actor is a person's account, or a name without an
-account (decision 107). A session and all API keys of an account count as one person. Configured keys
-and the command line have a name and no account.
+account (decision 107). A session and all API keys of an account count as one person. Configured
+keys and the command line have a name and no account.
 
 Rules a change must keep: only password hashes are stored; accounts that are disabled or whose
 customer was erased match no sign-in and no session; approval rights are checked and locked in the

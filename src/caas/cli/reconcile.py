@@ -239,7 +239,7 @@ def show(id_: Id, *, as_json: AsJson = False) -> None:
 
 @discrepancies.command()
 def take(
-    id_: Id, by: By, owner: Annotated[str | None, typer.Option(help="Somebody else.")] = None
+    id_: Id, by: By, owner: Annotated[str | None, typer.Option(help="Another person.")] = None
 ) -> None:
     """Assign a discrepancy to yourself or to another person."""
     _step(lambda reconciliation: reconciliation.investigation.assign(id_, owner=owner or by, by=by))

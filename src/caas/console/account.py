@@ -93,7 +93,7 @@ async def _known_words(console: Console, request: PageRequest) -> tuple[str, ...
     """Return the login, or the name and address, which the new password must not contain."""
     if request.by.customer is None:
         return (request.by.name,)
-    customer = await console.platform.order_management.customer(request.by.customer)
+    customer = await console.platform.order_management.customers.get(request.by.customer)
     return (request.by.name, customer.email or "")
 
 

@@ -29,11 +29,11 @@ from caas.web.response import Response, see_other
 async def cars(console: Console, request: PageRequest) -> Response:
     """Show the vehicles of all of this person's accounts; a single one opens at once."""
     management = console.platform.order_management
-    orders = await management.orders(customer=request.customer)
+    orders = await management.orders.listed(customer=request.customer)
     others = [
         (other, order)
         for other in await other_accounts(console, request)
-        for order in await management.orders(customer=other.customer)
+        for order in await management.orders.listed(customer=other.customer)
     ]
     if len(orders) == 1 and not others:
         return see_other(f"/car/{orders[0].id}")

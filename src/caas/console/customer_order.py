@@ -121,7 +121,7 @@ async def own_order(console: Console, request: PageRequest) -> Order:
     """
     order_id: UUID = request.ids["order_id"]
     try:
-        order = await console.platform.order_management.order(order_id)
+        order = await console.platform.order_management.orders.get(order_id)
     except NotFoundError as error:
         raise NothingHereError from error
     if order.customer != request.customer:

@@ -65,7 +65,7 @@ async def subjects_of(console: Console, request: PageRequest) -> Subjects:
     """Return the purchases of a customer, as far as their lists show them."""
     platform, customer = console.platform, request.customer
     services = await platform.service_catalog.names(request.language)
-    orders = await platform.order_management.orders(customer=customer)
+    orders = await platform.order_management.orders.listed(customer=customer)
     bought = await platform.service_catalog.service_orders(customer=customer)
     subscriptions = await platform.subscriptions.subscriptions(customer=customer)
     invoices = await platform.invoices.invoices(customer=customer)

@@ -195,7 +195,7 @@ async def own_service_order(console: Console, request: PageRequest) -> ServiceOr
 
 async def own_cars(console: Console, request: PageRequest) -> list[Order]:
     """Return the orders whose vehicles were delivered to this customer."""
-    return await console.platform.order_management.orders(
+    return await console.platform.order_management.orders.listed(
         customer=request.customer, state=OrderState.DELIVERED
     )
 

@@ -34,7 +34,7 @@ FILTERS: Final = {
 
 async def home(console: Console, request: PageRequest) -> Response:
     """Show the stock, what needs attention, and the newest orders."""
-    newest = await console.platform.order_management.orders(dealership=request.dealership)
+    newest = await console.platform.order_management.orders.listed(dealership=request.dealership)
     counts = await counts_of(console.platform.tables.database, request.dealership)
     return console.page(
         request,
@@ -52,7 +52,7 @@ async def stock(console: Console, request: PageRequest) -> Response:
     """List vehicles: those sin asignar, or all."""
     everything = request.query.get("show") == "all"
     model = request.query.get("model") or None
-    vehicles = await console.platform.order_management.vehicles(
+    vehicles = await console.platform.order_management.vehicles.listed(
         state=None if everything else VehicleState.SIN_ASIGNAR,
         model=model,
         after=request.query.get("after"),
@@ -70,7 +70,7 @@ async def stock(console: Console, request: PageRequest) -> Response:
 async def orders(console: Console, request: PageRequest) -> Response:
     """List the dealership's orders, newest first."""
     chosen = request.query.get("show", "")
-    listed = await console.platform.order_management.orders(
+    listed = await console.platform.order_management.orders.listed(
         dealership=request.dealership, state=FILTERS.get(chosen), before=request.place("before")
     )
     return console.page(

@@ -140,7 +140,7 @@ async def own_order(console: Console, request: PageRequest) -> Order:
     """
     order_id: UUID = request.ids["order_id"]
     try:
-        order = await console.platform.order_management.order(order_id)
+        order = await console.platform.order_management.orders.get(order_id)
     except NotFoundError as error:
         raise NothingHereError from error
     if order.dealership != request.dealership:
@@ -165,7 +165,7 @@ async def known_customer(console: Console, order: Order) -> Customer | None:
     database = console.platform.tables.database
     if not await dealership_knows(database, order.dealership, order.customer):
         return None
-    return await console.platform.order_management.customer(order.customer)
+    return await console.platform.order_management.customers.get(order.customer)
 
 
 async def _services(

@@ -61,7 +61,7 @@ class ReservationForm:
 
 async def reserve_form(console: Console, request: PageRequest) -> Response:
     """Show the reservation form of a vehicle."""
-    vehicle = await console.platform.order_management.vehicle(request.ids["vin"])
+    vehicle = await console.platform.order_management.vehicles.get(request.ids["vin"])
     filled_in = ReservationForm(
         language=console.settings.language, deposit=_suggested(request, vehicle)
     )
@@ -70,7 +70,7 @@ async def reserve_form(console: Console, request: PageRequest) -> Response:
 
 async def reserve(console: Console, request: PageRequest) -> Response:
     """Store the customer and the order, and request the reservation payment."""
-    vehicle = await console.platform.order_management.vehicle(request.ids["vin"])
+    vehicle = await console.platform.order_management.vehicles.get(request.ids["vin"])
     filled_in = _read(request, vehicle)
     if await lacks_tax_id(console, request.dealership, filled_in.buyer):
         filled_in.wrong.add("tax_id")
@@ -86,7 +86,7 @@ async def reserve(console: Console, request: PageRequest) -> Response:
     except (KeyReusedError, InFlightError):
         raise
     except RefusedError as refusal:
-        vehicle = await console.platform.order_management.vehicle(vehicle.vin)
+        vehicle = await console.platform.order_management.vehicles.get(vehicle.vin)
         return _page(console, request, vehicle, filled_in, status=REFUSED, refusal=refusal)
 
 

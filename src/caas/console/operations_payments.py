@@ -92,7 +92,11 @@ async def _found(
 async def _vin(console: Console, text: str) -> str | None:
     """Return the VIN in the search if one of our vehicles has it."""
     try:
-        return (await console.platform.order_management.vehicle(text.upper())).vin if text else None
+        return (
+            (await console.platform.order_management.vehicles.get(text.upper())).vin
+            if text
+            else None
+        )
     except NotFoundError:
         return None
 

@@ -50,7 +50,7 @@ async def synchronize(console: Console, request: PageRequest) -> Response:
 async def _vin(console: Console, request: PageRequest) -> str:
     vin: str = request.ids["vin"]
     try:
-        await console.platform.order_management.vehicle(vin)
+        await console.platform.order_management.vehicles.get(vin)
     except NotFoundError as error:
         raise NothingHereError from error
     return vin

@@ -94,7 +94,7 @@ class OrderView:
 async def order_view(console: Console, order: Order) -> OrderView:
     """Return what pages show of an order."""
     payments = await payments_of(console, order.id)
-    timeline = await console.platform.order_management.order_timeline(order.id)
+    timeline = await console.platform.order_management.orders.timeline(order.id)
     return OrderView(
         order=order,
         payments=[view_of(payment) for payment in payments],

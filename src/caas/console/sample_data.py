@@ -56,7 +56,7 @@ async def first_day(platform: Platform, folder: Path, *, key_of: KeyOf | None) -
     await ensure_staff(platform.tables.database, staff)
     if not await platform.service_catalog.services():
         await _offer_services(platform)
-    if not await platform.order_management.vehicles():
+    if not await platform.order_management.vehicles.listed():
         await _fill_stock(platform, key_of)
     return staff
 

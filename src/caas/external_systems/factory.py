@@ -106,7 +106,7 @@ def read_vehicle_ready(body: bytes) -> VehicleReady:
     """
     event = order_partner.read_event(body)
     if event.type != VEHICLE_READY:
-        raise msgspec.ValidationError(f"The factory tells of {VEHICLE_READY}, not {event.type!r}")
+        raise msgspec.ValidationError(f"The factory sends {VEHICLE_READY}, not {event.type!r}")
     ready = msgspec.json.decode(event.data, type=_ReadyAnswer)
     if ready.public_key is not None and has_low_order(base64.b64decode(ready.public_key)):
         raise msgspec.ValidationError("Anybody can sign with the public key the factory tells")

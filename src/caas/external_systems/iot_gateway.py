@@ -223,7 +223,7 @@ class MqttVehicleLink:
         except BrokerUnavailableError as error:
             raise VehicleLinkUnavailableError(command_id=command.command_id) from error
         if not applied:
-            raise VehicleLinkUnavailableError("Nobody listens for this vehicle.", vin=command.vin)
+            raise VehicleLinkUnavailableError("The vehicle is not connected.", vin=command.vin)
 
     async def end_sessions_of(self, processes: Sequence[str]) -> None:
         """End the sessions of dead processes: a broker assigns them their share until then.

@@ -106,7 +106,7 @@ def read_delivery_completed(body: bytes) -> DeliveryCompleted:
     event = order_partner.read_event(body)
     if event.type != DELIVERY_COMPLETED:
         raise msgspec.ValidationError(
-            f"The transport tells of {DELIVERY_COMPLETED}, not {event.type!r}"
+            f"The transport system sends {DELIVERY_COMPLETED}, not {event.type!r}"
         )
     completed = msgspec.json.decode(event.data, type=_CompletedAnswer)
     return DeliveryCompleted(

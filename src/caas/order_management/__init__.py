@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.customers import Customer, Customers
+from caas.billing_database.customers import Customers
 from caas.billing_database.free_text import refuse_identifying
-from caas.billing_database.orders import Order, Orders, OrderTransition
+from caas.billing_database.orders import Orders
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.vehicles import (
-    Assignment,
     NewVehicle,
     Vehicle,
     Vehicles,
-    VehicleTransition,
 )
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
@@ -39,10 +37,8 @@ from caas.order_management.partner_events import PartnerEvents
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
 from caas.order_management.withdrawal import Withdrawal
 from caas.rules.money import Money
-from caas.rules.order_states import OrderState
 from caas.rules.time_scale import TimeScale
 from caas.rules.vehicle_signatures import has_low_order
-from caas.rules.vehicle_states import VehicleState
 
 __all__ = ["DepositOnForfeiture", "OrderManagement", "OrderPartners", "OrderTerms"]
 
@@ -81,11 +77,14 @@ class OrderManagement:
         terms: OrderTerms,
     ) -> None:
         """Use these partners."""
+        self.customers = Customers(tables.database)
+        self.vehicles = Vehicles(tables.database)
+        self.orders = Orders(tables.database)
         self._tables = OrderTables(
             billing=tables,
-            customers=Customers(tables.database),
-            vehicles=Vehicles(tables.database),
-            orders=Orders(tables.database),
+            customers=self.customers,
+            vehicles=self.vehicles,
+            orders=self.orders,
             notifications=notifications,
             queue=jobs,
             time_scale=terms.time_scale,
@@ -114,17 +113,9 @@ class OrderManagement:
         jobs.register(REGISTER_VEHICLE, self.fulfilment.registration_due, safety_net=True)
         jobs.register(SCHEDULE_DELIVERY, self.fulfilment.delivery_due, safety_net=True)
 
-    async def customer(self, customer_id: UUID) -> Customer:
-        """Return a customer.
-
-        Raises:
-            CustomerNotFoundError: no customer has this id.
-        """
-        return await self._tables.customers.get(customer_id)
-
     async def put_model(self, model: str, price: Money) -> None:
         """Set the price of a model that is built to order."""
-        await self._tables.vehicles.put_model(model, price)
+        await self.vehicles.put_model(model, price)
 
     async def put_vehicle(
         self,
@@ -148,62 +139,7 @@ class OrderManagement:
             NewVehicle(vin=vin, model=model, price=price, public_key=public_key, finished=finished)
         )
 
-    async def vehicle(self, vin: str) -> Vehicle:
-        """Return a vehicle.
-
-        Raises:
-            VehicleNotFoundError: no vehicle has this VIN.
-        """
-        return await self._tables.vehicles.get(vin)
-
-    async def vehicles(
-        self,
-        *,
-        state: VehicleState | None = None,
-        model: str | None = None,
-        after: str | None = None,
-    ) -> list[Vehicle]:
-        """Return vehicles by VIN, a page at a time; `after` is the last VIN seen."""
-        return await self._tables.vehicles.listed(state=state, model=model, after=after)
-
-    async def vehicle_history(self, vin: str) -> list[VehicleTransition]:
-        """Return all transitions of a vehicle, in order."""
-        return await self._tables.vehicles.history(vin)
-
-    async def assignments(
-        self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = True
-    ) -> list[Assignment]:
-        """Return the current and past assignments of a vehicle or a customer."""
-        return await self._tables.vehicles.assignments(
-            vin=vin, customer=customer, active_only=active_only
-        )
-
     async def dealership_of(self, order_id: UUID, *, within: Connection) -> str | None:
         """Return the dealership that sold an order; None if the order does not exist."""
-        order = await self._tables.orders.locked(order_id, within=within)
+        order = await self.orders.locked(order_id, within=within)
         return None if order is None else order.dealership
-
-    async def order(self, order_id: UUID) -> Order:
-        """Return an order.
-
-        Raises:
-            OrderNotFoundError: no order has this id.
-        """
-        return await self._tables.orders.get(order_id)
-
-    async def orders(
-        self,
-        *,
-        customer: UUID | None = None,
-        dealership: str | None = None,
-        state: OrderState | None = None,
-        before: UUID | None = None,
-    ) -> list[Order]:
-        """Return orders, newest first, a page at a time; `before` is the last id seen."""
-        return await self._tables.orders.listed(
-            customer=customer, dealership=dealership, state=state, before=before
-        )
-
-    async def order_timeline(self, order_id: UUID) -> list[OrderTransition]:
-        """Return all transitions of an order, in order."""
-        return await self._tables.orders.timeline(order_id)

@@ -46,7 +46,7 @@ from caas.rules.vehicle_signatures import ActivationResult
 GOODWILL: Final = "goodwill_delivery"
 NOT_DELIVERED: Final = "paid_service_not_on"
 DRIFTS: Final = {
-    GOODWILL: "The vehicle {vin} keeps '{service}' on beyond what anybody pays for; it refused or "
+    GOODWILL: "The vehicle {vin} keeps '{service}' on beyond its paid term; it refused or "
     "missed the command. Nobody is charged for it.",
     NOT_DELIVERED: "'{service}' is paid for and the vehicle {vin} does not confirm it; it refused "
     "or missed the command. Contact the customer, or refund what was not delivered.",

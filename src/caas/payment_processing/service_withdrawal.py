@@ -314,10 +314,10 @@ class ServiceWithdrawal:
 
         All of them end, paid back or not; those of a customer who has bought it since stay.
         """
-        order = await self._orders.order(job.subject)
+        order = await self._orders.orders.get(job.subject)
         if order.vin is None:
             return Done()
-        held = await self._orders.assignments(vin=order.vin)
+        held = await self._orders.vehicles.assignments(vin=order.vin)
         now_theirs = {one.customer for one in held if one.order_id != order.id}
         terms = await self._tables.entitlements.terms(order.vin)
         over = [await self._end(term) for term in terms if term.customer not in now_theirs]

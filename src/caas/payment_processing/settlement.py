@@ -350,7 +350,7 @@ def _for_a_while(job: Job, answer: Answer) -> Answer:
         return answer
     if job.attempts < STRANGER_ATTEMPTS_MAX:
         return RetryIn(answer.due_in * job.attempts, answer.because)
-    return Pause(f"A webhook speaks of what nobody knows here: {answer.because}.")
+    return Pause(f"A webhook refers to something unknown here: {answer.because}.")
 
 
 class SettlementPolling:

@@ -219,7 +219,7 @@ class UnknownOutcomes:
         if payment.unmoved_seconds < self._time_scale.seconds(QUIESCENCE_SECONDS):
             return _again(job, "the gateway knows nothing of it yet")
         if not await self.not_charged(payment, BeyondEvent.NEVER_SENT, fence=job.fence):
-            return _again(job, "somebody else proved it")
+            return _again(job, "another process resolved it")
         return Done()
 
     async def not_charged(

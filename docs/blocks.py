@@ -32,28 +32,6 @@ DECISIONS: Final = Path(__file__).resolve().parent / "decisions"
 CREATED: Final = re.compile(
     r"(?P<said>(?:^-- [^\n]*\n)*)^create (?P<kind>table|view) (?P<name>\w+)", re.MULTILINE
 )
-SAID_HERE: Final = {
-    "payments": "Current state of each payment; equals the fold of its events.",
-    "payment_events": "Events of each payment, hash-chained.",
-    "ledger_lines": "Each ledger entry as its debit and credit lines.",
-    "ota_commands": "Commands to vehicles, with epoch and deadline.",
-    "idempotency_keys": "Digest of each idempotency key, its request and its stored answer.",
-    "webhook_inbox": "Every webhook with a valid signature, once, as received.",
-    "customers": "Name, e-mail address and language of customers.",
-    "vehicle_transitions": "Legal transitions of a vehicle.",
-    "order_transitions": "Legal transitions of an order.",
-    "vehicle_events": "Transitions of each vehicle, written by a trigger.",
-    "orders": "Orders: customer, vehicle, dealership and state.",
-    "order_events": "Transitions of each order, written by a trigger.",
-    "services": "Catalog: one-time services with prices, subscriptions with a fee.",
-    "subscription_transitions": "Legal transitions of a subscription.",
-    "subscription_events": "Transitions of each subscription, written by a trigger.",
-    "api_keys": "Digest of each API key, its scopes and restrictions.",
-    "refunds": "Refunds of payments.",
-    "disputes": "Chargebacks and their state.",
-    "notifications": "Messages as template and facts, without name or address.",
-}
-"""Descriptions of the tables that have no comment in their migration."""
 
 
 def exit_statuses() -> str:
@@ -192,7 +170,6 @@ def tables() -> str:
             guards.setdefault(found["table"], []).append(f"`{found['trigger']}`")
         for made in CREATED.finditer(sql):
             stated = " ".join(line[3:] for line in made["said"].splitlines())
-            stated = stated or SAID_HERE.get(made["name"], "")
             kept = ", ".join(guards.get(made["name"], ()))
             rows.append((f"`{made['name']}`", name.removesuffix(".sql"), stated, kept))
     return table(("table or view", "migration", "content", "triggers"), rows)

@@ -1,14 +1,15 @@
--- Accounts and customers of a gateway (decision 183): the account and mode whose payments are
--- stored here, and the id under which the gateway knows each customer. Payments are looked up under
--- it, so neither row changes or goes once it is written and payments exist.
+-- Accounts and customers of a gateway (decision 183). Payments are looked up under them, so neither
+-- changes once payments exist.
 set lock_timeout = '5s';
 
+-- The account and mode of the gateway whose payments are stored here.
 create table gateway_accounts (
     gateway text primary key,
     account text not null check (length(account) between 1 and 200),
     since timestamptz not null
 );
 
+-- The id under which the gateway knows each customer.
 create table gateway_customers (
     gateway text not null,
     customer uuid not null references customers (id),

@@ -606,6 +606,23 @@ begin
     v_id, v_from, v_to using errcode = 'check_violation';
 end $$;
 
+CREATE FUNCTION caas.check_replacement() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_old caas.invoices; v_credited bigint;
+begin
+  select * into v_old from caas.invoices where id = new.replaces;
+  select coalesce(-sum(n.gross), 0) into v_credited from caas.invoices n where n.corrects = v_old.id;
+  if v_credited <> v_old.gross
+     or (new.customer, new.currency, new.gross, new.iva, new.tax_rate, new.market, new.supplied_on)
+        is distinct from (v_old.customer, v_old.currency, v_old.gross, v_old.iva, v_old.tax_rate,
+                          v_old.market, v_old.supplied_on) then
+    raise exception 'document % does not replace document % as it was', new.id, v_old.id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION caas.check_seal() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -809,6 +826,7 @@ CREATE TABLE caas.invoices (
     buyer_digest bytea,
     digest bytea,
     service_name text,
+    replaces uuid,
     CONSTRAINT adds_or_takes_back CHECK (
 CASE
     WHEN (kind <> 'credit note'::text) THEN ((net >= 0) AND (iva >= 0) AND (corrects IS NULL) AND (reason IS NULL) AND (refund IS NULL) AND ((payment_id IS NULL) = (gross = 0)))
@@ -837,7 +855,8 @@ CASE kind
     WHEN 'service invoice'::text THEN '^([A-Z0-9]{1,6}-)?S[0-9]{4}$'::text
     ELSE '^([A-Z0-9]{1,6}-)?R[0-9]{4}$'::text
 END)),
-    CONSTRAINT is_of_a_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text, 'credit note'::text])))
+    CONSTRAINT is_of_a_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text, 'credit note'::text]))),
+    CONSTRAINT replaces_with_a_document CHECK (((replaces IS NULL) OR (kind = ANY (ARRAY['advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text]))))
 );
 
 CREATE FUNCTION caas.digest_of_document(p_document caas.invoices) RETURNS bytea
@@ -1108,7 +1127,7 @@ CREATE TABLE caas.credit_note_decisions (
     CONSTRAINT credit_note_decisions_gross_check CHECK ((gross > 0)),
     CONSTRAINT credit_note_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
     CONSTRAINT credit_note_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
-    CONSTRAINT credit_note_decisions_term_check CHECK ((term = ANY (ARRAY['end'::text, 'keep'::text])))
+    CONSTRAINT credit_note_decisions_term_check CHECK ((term = ANY (ARRAY['end'::text, 'keep'::text, 'reissue'::text])))
 );
 
 CREATE FUNCTION caas.fixed_checksum(r caas.credit_note_decisions) RETURNS bigint
@@ -4275,8 +4294,10 @@ CREATE VIEW caas.invoice_states AS
             WHEN (p.captured_amount > 0) THEN 'paid'::text
             WHEN (p.state = 'Failed'::text) THEN 'declined'::text
             ELSE 'open'::text
-        END AS state
-   FROM ((((((caas.invoices i
+        END AS state,
+    i.replaces,
+    x.id AS replaced_by
+   FROM (((((((caas.invoices i
      LEFT JOIN caas.document_buyers b ON ((b.invoice = i.id)))
      LEFT JOIN caas.tax_rates r ON ((r.id = i.tax_rate)))
      LEFT JOIN caas.services v ON ((v.code = i.service)))
@@ -4344,7 +4365,8 @@ CREATE VIEW caas.invoice_states AS
      LEFT JOIN caas.written_off_invoices w ON ((w.invoice = i.id)))
      LEFT JOIN LATERAL ( SELECT (- (sum(n.gross))::bigint) AS credited
            FROM caas.invoices n
-          WHERE (n.corrects = i.id)) c ON (true));
+          WHERE (n.corrects = i.id)) c ON (true))
+     LEFT JOIN caas.invoices x ON ((x.replaces = i.id)));
 
 CREATE TABLE caas.jobs (
     kind text NOT NULL,
@@ -5075,6 +5097,9 @@ ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_refund_key UNIQUE (refund);
 
 ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_replaces_key UNIQUE (replaces);
+
+ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_series_number_key UNIQUE (series, number);
 
 ALTER TABLE ONLY caas.invoices
@@ -5355,7 +5380,7 @@ CREATE UNIQUE INDEX one_correction_proposed ON caas.credit_note_decisions USING 
 
 CREATE UNIQUE INDEX one_deposit_decision ON caas.deposit_decisions USING btree (payment_id) WHERE (state <> 'withdrawn'::text);
 
-CREATE UNIQUE INDEX one_document_per_payment ON caas.invoices USING btree (payment_id) WHERE (kind = ANY (ARRAY['advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text]));
+CREATE UNIQUE INDEX one_document_per_payment ON caas.invoices USING btree (payment_id) WHERE ((kind = ANY (ARRAY['advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text])) AND (replaces IS NULL));
 
 CREATE UNIQUE INDEX one_live_payment_per_subject ON caas.payments USING btree (subject, type) WHERE live;
 
@@ -6213,6 +6238,10 @@ CREATE TRIGGER releases_documents AFTER INSERT OR UPDATE ON caas.billing_details
 
 ALTER TABLE caas.billing_details ENABLE ALWAYS TRIGGER releases_documents;
 
+CREATE CONSTRAINT TRIGGER replaces_what_is_credited AFTER INSERT ON caas.invoices DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.replaces IS NOT NULL)) EXECUTE FUNCTION caas.check_replacement();
+
+ALTER TABLE caas.invoices ENABLE ALWAYS TRIGGER replaces_what_is_credited;
+
 CREATE TRIGGER reports_a_state AFTER INSERT ON caas.delivery_evidence REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.report_state();
 
 ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER reports_a_state;
@@ -6433,6 +6462,9 @@ ALTER TABLE ONLY caas.identified_lines
 ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_advance_fkey FOREIGN KEY (advance) REFERENCES caas.invoices(id);
 
+ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_replaces_fkey FOREIGN KEY (replaces) REFERENCES caas.invoices(id);
+
 ALTER TABLE ONLY caas.orders
     ADD CONSTRAINT orders_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
 
@@ -6570,6 +6602,8 @@ GRANT ALL ON FUNCTION caas.check_not_erased() TO caas_app;
 GRANT ALL ON FUNCTION caas.check_paid() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_payment_transitions() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_replacement() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_seal() TO caas_app;
 

@@ -159,6 +159,49 @@ async def test_much_is_given_back_by_two_people(doors: Doors) -> None:
     assert await broken(database) == []
 
 
+async def test_a_document_is_issued_again_to_the_right_buyer_by_two_people(doors: Doors) -> None:
+    document = await sold(doors, 60_000)
+    database = doors.installation.database
+    ana, luis = await employed(database, "ana"), await employed(database, "luis")
+    keys = [
+        (await key_of(database, me, me.name, Scope.OPERATIONS, activated_by=other)).key
+        for me, other in ((ana, luis), (luis, ana))
+    ]
+    path = f"/v1/invoices/{document['id']}"
+
+    async def asks(who: int, what: str, body: dict[str, object]) -> Reply:
+        headers = {"authorization": f"Bearer {keys[who]}", "idempotency-key": str(uuid4())}
+        return await doors.call("POST", path + what, caller=None, headers=headers, json=body)
+
+    why: dict[str, object] = {"reason": "Another street."}
+    same = await asks(0, "/reissues", why)
+    details = f"/v1/customers/{document['customer']}/billing-details"
+    await doors.call("PUT", details, json={**ADDRESS, "street": "Calle Menor 2"}, caller="orders")
+    proposed = await asks(0, "/reissues", why)
+    twice = await asks(1, "/credit-notes", {**why, "term": "keep"})
+    alone = await asks(0, "/credit-notes/approval", {})
+    agreed = await asks(1, "/credit-notes/approval", {})
+    again = await asks(1, "/reissues", why)
+
+    new = agreed.json["replacement"]
+    assert (same.status, same.json["code"]) == (409, "nothing_to_correct")
+    assert (proposed.status, proposed.json["moves_money"]) == (202, False)
+    assert proposed.json["proposal"]["term"] == "reissue"
+    assert (twice.status, twice.json["code"]) == (409, "decision_pending")
+    assert (alone.status, alone.json["code"]) == (409, "same_person")
+    assert (agreed.status, agreed.json["moves_money"]) == (201, False)
+    assert agreed.json["credit_note"]["corrects"] == new["replaces"] == document["id"]
+    assert agreed.json["credit_note"]["amount"] + new["amount"] == 0
+    assert (again.status, again.json["code"]) == (409, "not_reissuable")
+    old = (await doors.get(path, caller="billing")).json
+    assert old["summary"]["replaced_by"] == new["id"]
+    shown = (await doors.get(f"/v1/invoices/{new['id']}", caller="billing")).json["document"]
+    assert shown["buyer"]["street"] == "Calle Menor 2"
+    assert shown["replaces"]["number"] == document["number"]
+    payment = await doors.installation.platform.tables.payments.get(UUID(document["payment"]))
+    assert payment.refunded_amount == 0
+
+
 async def left_on(doors: Doors, document: dict[str, Any]) -> bool:
     """Say whether the term that a document is about still runs."""
     term = await doors.installation.platform.tables.entitlements.of_order(UUID(document["subject"]))
@@ -285,7 +328,7 @@ async def test_billing_details_are_said_and_shown(doors: Doors) -> None:
     assert (await doors.call("PUT", path, json={**ADDRESS, "street": ""})).status == 422
 
 
-@pytest.mark.parametrize("what", ["", "/credit-notes", "/sending"])
+@pytest.mark.parametrize("what", ["", "/credit-notes", "/reissues", "/sending"])
 async def test_a_document_is_nobody_elses(doors: Doors, what: str) -> None:
     document = await sold(doors)
     stranger = await doors.installation.customer()
@@ -293,7 +336,7 @@ async def test_a_document_is_nobody_elses(doors: Doors, what: str) -> None:
     headers = {"authorization": f"Bearer {key}", "idempotency-key": str(uuid4())}
     path = f"/v1/invoices/{document['id']}{what}"
 
-    body = {"reason": "Mine."} if what == "/credit-notes" else {}
+    body = {"reason": "Mine."} if what in {"/credit-notes", "/reissues"} else {}
     answer = await doors.call(
         "POST" if what else "GET", path, caller=None, headers=headers,
         **({"json": body} if what else {}),

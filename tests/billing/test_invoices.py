@@ -15,6 +15,8 @@ from caas.billing_database.invoices import Invoice, InvoiceNotFoundError
 from caas.rules.mes_vencido import Month
 from caas.rules.payment_states import PaymentState
 from tests.billing.norm import broken_rules
+from tests.buyers import AT_HOME, gives_details
+from tests.people import COMMAND_LINE
 from tests.subscription_installation import SubscriptionInstallation
 
 RAM = {"ram": "urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100"}
@@ -219,3 +221,26 @@ async def test_a_customer_sees_only_what_is_theirs(installation: SubscriptionIns
     assert theirs == []
     with pytest.raises(InvoiceNotFoundError):
         await installation.invoice_desk.invoice(new_id())
+
+
+async def test_a_month_with_a_wrong_buyer_is_issued_again_as_an_invoice_of_its_payment(
+    installation: SubscriptionInstallation,
+) -> None:
+    invoice = await paid(installation)
+    await gives_details(installation.database, invoice.customer)
+
+    done = await installation.invoice_desk.credit_notes.reissue(
+        invoice.id, reason="The address was missing.", by=COMMAND_LINE
+    )
+
+    note, new = done.note, done.replacement
+    assert note is not None
+    assert new is not None
+    assert (new.kind, new.gross, new.iva, new.month) == (
+        "service invoice", invoice.gross, invoice.iva, invoice.month,
+    )  # fmt: skip
+    assert (new.replaces, note.corrects, note.gross) == (invoice.id, invoice.id, -invoice.gross)
+    assert new.buyer is not None
+    assert new.buyer["street"] == AT_HOME["street"]
+    for one in (note, new):
+        assert broken_rules((await installation.invoice_desk.xml(one.id)).content) == []

@@ -15,8 +15,11 @@ from uuid import UUID
 import asyncpg
 
 from caas import app
+from caas.billing.buyers import checked_details
+from caas.billing.reissues import is_reissuable
 from caas.billing_database import history_heads
 from caas.billing_database.cases import DEPOSIT_HELD
+from caas.billing_database.customers import BillingDetailsRows
 from caas.billing_database.decisions import RefundWish
 from caas.billing_database.orders import Order
 from caas.billing_database.subscriptions import Subscription
@@ -26,14 +29,14 @@ from caas.order_management.held_deposits import DepositDecision
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
-from caas.rules.discrepancies import DiscrepancyKind, Resolution
+from caas.rules.discrepancies import DiscrepancyKind, Resolution, is_large
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.billing_database.test_history_heads import TERMS
-from tests.buyers import gives_details
+from tests.buyers import AT_HOME, gives_details
 from tests.installation import PATIENCE_SECONDS, Installation
 from tests.payment_processing.test_refunds import ask_back, refund_order
 from tests.people import COMMAND_LINE, employed
@@ -57,6 +60,7 @@ async def lived(installation: Installation) -> None:
     await _disputed_and_refunded(installation)
     await _reconciled(installation)
     await _a_month_ends(installation, subscription)
+    await _issued_again(installation)
     await _under_way(installation)
     await _used_and_told(installation, subscription)
     await _on_schedule(installation)
@@ -239,6 +243,22 @@ async def _a_month_ends(installation: Installation, subscription: UUID) -> None:
     assert invoice.payment_id is not None
     await installation.until(invoice.payment_id, lambda p: p.state is PaymentState.CAPTURING)
     await installation.platform.invoices.credit_notes.issue(invoice.id, reason="too much", gross=7)
+
+
+async def _issued_again(installation: Installation) -> None:
+    """A document is issued again, because its customer says later where they are."""
+    await installation.platform.issuing.issue_due()
+    invoice = next(
+        one
+        for one in await installation.platform.invoices.invoices()
+        if is_reissuable(one) and not is_large(Money(one.gross, one.currency))
+    )
+    await BillingDetailsRows(installation.database).put(
+        invoice.customer, checked_details(**{**AT_HOME, "street": "Calle Menor 2"})
+    )
+    await installation.platform.invoices.credit_notes.reissue(
+        invoice.id, reason="The address was missing.", by=COMMAND_LINE
+    )
 
 
 async def _under_way(installation: Installation) -> None:

@@ -158,3 +158,57 @@ async def test_a_document_that_waits_for_its_buyer_is_issued_once_sales_know_the
     assert "son obligatorios para pagar" not in kept
     assert "Resuelto" in issued
     assert invoice.subject == order
+
+
+async def test_a_buyer_corrects_their_details_and_has_the_document_issued_again(
+    town: Town, console: Client
+) -> None:
+    """Above the limit the buyer's wish is a proposal, which operations approve."""
+    await town.reserved(STOCK[0][0], email=ANA, deposit=60_000)
+    ana = client_of(town)
+    await ana.opens_account(ANA)
+    await town.platform.issuing.issue_due()
+    (wrong,) = await town.platform.invoices.invoices()
+    before = (await ana.get("/invoices")).text
+    await sends(ana, "/billing-details", "/billing-details", ADDRESS)
+    listed = (await ana.get("/invoices")).text
+    asked = await sends(ana, "/invoices", f"/invoices/{wrong.id}/reissues", {})
+    twice = await sends(ana, "/invoices", f"/invoices/{wrong.id}/reissues", {})
+    page = f"/operations/invoices/{wrong.id}"
+    proposed = (await console.get(page)).text
+    agreed = await sends(console, page, f"{page}/credit-notes/approval", {})
+
+    new, note, old = await town.platform.invoices.invoices()
+    assert "Emitir" not in before
+    assert f"Emitir {wrong.full_number} con" in listed
+    assert "Hecho" in asked
+    assert "Hecho" not in twice
+    assert "Pendiente de segunda aprobación para emitir de nuevo" in proposed
+    assert "Hecho" in agreed
+    assert (old.replaced_by, new.replaces, note.corrects) == (new.id, wrong.id, wrong.id)
+    assert new.buyer is not None
+    assert new.buyer["street"] == "Calle Luna 7"
+    assert "Sustituida" in (await ana.get("/invoices")).text
+    assert wrong.full_number in (await console.get(f"/operations/invoices/{new.id}")).text
+    assert (await ana.get(page)).status == 403
+    await ana.session.close()
+
+
+async def test_the_console_issues_a_document_again_and_says_why_it_does_not(
+    town: Town, ana: Client, console: Client
+) -> None:
+    await town.platform.issuing.issue_due()
+    (invoice,) = await town.platform.invoices.invoices()
+    page = f"/operations/invoices/{invoice.id}"
+
+    same = await sends(console, page, f"{page}/reissues", {"reissue-reason": "Their wish."})
+    unsaid = await sends(console, page, f"{page}/reissues", {"reissue-reason": ""})
+    await sends(ana, "/billing-details", "/billing-details", ADDRESS)
+    asked = await sends(console, page, f"{page}/reissues", {"reissue-reason": "Their wish."})
+
+    assert "Nada que corregir" in same
+    assert "Falta el motivo" in unsaid
+    new, _, _ = await town.platform.invoices.invoices()
+    assert "Hecho" in asked
+    assert f"/operations/invoices/{new.id}" in asked
+    assert new.replaces == invoice.id

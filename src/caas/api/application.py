@@ -11,6 +11,7 @@ from caas.api.authentication import Admission, Authentication, Call
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.bulk_resolutions import BULK_OPERATIONS
 from caas.api.context import Api
+from caas.api.credit_notes import CREDIT_NOTE_OPERATIONS
 from caas.api.customers import BILLING_DETAILS_OPERATIONS, CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
 from caas.api.documentation import PROBLEM_OPERATIONS, documentation_operations
@@ -56,6 +57,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *USAGE_OPERATIONS,
     *BILLING_OPERATIONS,
     *INVOICE_OPERATIONS,
+    *CREDIT_NOTE_OPERATIONS,
     *RECONCILIATION_OPERATIONS,
     *DISCREPANCY_OPERATIONS,
     *BULK_OPERATIONS,

@@ -1,20 +1,19 @@
 """Invoices and credit notes.
 
-`Accept` selects the format: JSON, PDF/A-3 with embedded data, or EN 16931 XML. A credit note
-refunds what was paid; for a written-off amount no money moves. The response says which applies.
+`Accept` selects the format: JSON, PDF/A-3 with embedded data, or EN 16931 XML.
 
 Rule a change must keep: a document is visible to its customer, to the dealership that sold the
 vehicle, and to unrestricted callers.
 """
 
 from datetime import date, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
 
 from caas.api.authentication import Call
-from caas.api.bodies import PAGE_ROWS, BodyOf, Limit, QueryOf, refuse_personal_data
+from caas.api.bodies import PAGE_ROWS, Limit, QueryOf
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import JSON, Operation
@@ -22,7 +21,6 @@ from caas.api.ownership import own_invoice, own_order, refuse_narrowed, refuse_o
 from caas.api.problems import Problem
 from caas.api.reconciliation import NO_CONTENT
 from caas.api.row_answers import answer_from, page_of
-from caas.api.texts import PositiveAmount, Reason
 from caas.billing.document import Document
 from caas.billing_database.decisions import CreditNoteProposal
 from caas.billing_database.invoices import Invoice, of_note
@@ -56,17 +54,6 @@ class InvoiceQuery(
     limit: Limit = PAGE_ROWS
 
 
-class CreditNoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The reason and the amount including tax; without an amount, everything that is left.
-
-    `term` says what happens to a running one-time service once nothing is left paid for it.
-    """
-
-    reason: Reason
-    amount: PositiveAmount | None = None
-    term: Literal["end", "keep"] | None = None
-
-
 class InvoiceSummary(
     msgspec.Struct,
     frozen=True,
@@ -98,6 +85,8 @@ class InvoiceSummary(
     iva: int
     gross: int
     credited: int
+    replaces: UUID | None
+    replaced_by: UUID | None
     issued_at: datetime
     links: dict[str, str]
 
@@ -142,14 +131,6 @@ class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     repayment: RepaymentAnswer | None
 
 
-class CreditNoteAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A credit note, issued or proposed; `moves_money` says whether it is refunded."""
-
-    moves_money: bool
-    credit_note: InvoiceSummary | None
-    proposal: ProposalAnswer | None
-
-
 class SentAnswer(msgspec.Struct, frozen=True):
     """The document was sent to its customer."""
 
@@ -164,7 +145,6 @@ class NotAcceptableError(CallRefusedError):
 
 
 LISTED: Final = QueryOf(InvoiceQuery)
-CORRECTION: Final = BodyOf(CreditNoteBody)
 
 
 async def list_invoices(api: Api, call: Call) -> Response:
@@ -182,7 +162,7 @@ async def list_invoices(api: Api, call: Call) -> Response:
         until=query.until, before=query.cursor, rows_max=query.limit + 1, number=query.number,
     )  # fmt: skip
     shown, more = page_of(page, query.limit)
-    return json_response(200, InvoicePage([_summary(one) for one in shown], more))
+    return json_response(200, InvoicePage([summary_of(one) for one in shown], more))
 
 
 async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
@@ -201,9 +181,9 @@ async def get_invoice(api: Api, call: Call) -> Response:
     if form == JSON:
         proposal = await api.platform.invoices.credit_notes.proposed(invoice.id)
         answer = InvoiceAnswer(
-            summary=_summary(invoice),
+            summary=summary_of(invoice),
             document=await api.platform.invoices.document(invoice.id),
-            proposal=_proposal(proposal) if proposal else None,
+            proposal=proposal_of(proposal) if proposal else None,
             repayment=await _repayment(api, invoice),
         )
         return json_response(200, answer, (b"vary", b"accept"))
@@ -218,58 +198,6 @@ async def get_invoice(api: Api, call: Call) -> Response:
             (b"vary", b"accept"),
         ),
     )
-
-
-async def issue_credit_note(api: Api, call: Call) -> Response:
-    """Issue a credit note and refund what was paid. Above the limit, a second person must approve.
-
-    201 returns the credit note, 202 a proposal that awaits approval.
-    """
-    body = CORRECTION.read(call.body)
-    refuse_narrowed(call.by)
-
-    async def correct() -> Response:
-        invoice = await api.platform.invoices.invoice(call.ids["invoice_id"])
-        await refuse_personal_data(api.platform, invoice.customer, body.reason)
-        done = await api.platform.invoices.credit_notes.correct(
-            invoice.id, reason=body.reason, gross=body.amount, term=body.term, by=call.by.actor
-        )
-        if done.note is None:
-            assert done.proposal is not None, "a correction is issued or proposed"
-            to_response = CreditNoteAnswer(
-                moves_money=True, credit_note=None, proposal=_proposal(done.proposal)
-            )
-            return json_response(202, to_response)
-        return _issued(done.note)
-
-    return await once(api.platform.tables.keys, call, body, correct)
-
-
-async def approve_credit_note(api: Api, call: Call) -> Response:
-    """Approve a proposed credit note as the second person. It is then issued and refunded."""
-    body = NO_CONTENT.read(call.body)
-    refuse_narrowed(call.by)
-
-    async def agree() -> Response:
-        note = await api.platform.invoices.credit_notes.agree(
-            call.ids["invoice_id"], by=call.by.actor
-        )
-        return _issued(note)
-
-    return await once(api.platform.tables.keys, call, body, agree)
-
-
-async def reject_credit_note(api: Api, call: Call) -> Response:
-    """Withdraw or reject a proposed credit note."""
-    body = NO_CONTENT.read(call.body)
-    refuse_narrowed(call.by)
-
-    async def reject() -> Response:
-        await api.platform.invoices.credit_notes.withdraw(call.ids["invoice_id"], by=call.by.actor)
-        to_response = CreditNoteAnswer(moves_money=False, credit_note=None, proposal=None)
-        return json_response(200, to_response)
-
-    return await once(api.platform.tables.keys, call, body, reject)
 
 
 async def send_invoice(api: Api, call: Call) -> Response:
@@ -293,16 +221,9 @@ async def issue_documents(api: Api, call: Call) -> Response:
         payment = await api.platform.tables.payments.get(call.ids["payment_id"])
         await api.platform.invoices.issuing.issue_again(payment.id)
         issued = await api.platform.invoices.invoices(subject=payment.subject)
-        return json_response(200, InvoicePage([_summary(one) for one in issued], None))
+        return json_response(200, InvoicePage([summary_of(one) for one in issued], None))
 
     return await once(api.platform.tables.keys, call, body, issue)
-
-
-def _issued(note: Invoice) -> Response:
-    to_response = CreditNoteAnswer(
-        moves_money=note.refund is not None, credit_note=_summary(note), proposal=None
-    )
-    return json_response(201, to_response, (b"location", _address(note.id).encode()))
 
 
 def _preferred(accept: str) -> str:
@@ -323,26 +244,29 @@ def _preferred(accept: str) -> str:
     raise NotAcceptableError
 
 
-def _address(invoice_id: UUID) -> str:
+def address_of(invoice_id: UUID) -> str:
+    """Return the path of a document."""
     return f"/v1/invoices/{invoice_id}"
 
 
-def _summary(invoice: Invoice) -> InvoiceSummary:
+def summary_of(invoice: Invoice) -> InvoiceSummary:
+    """Return a document as it is listed."""
     return answer_from(
         InvoiceSummary,
         invoice,
         subject=invoice.subject or invoice.subscription,
-        links={"self": _address(invoice.id)},
+        links={"self": address_of(invoice.id)},
     )
 
 
-def _proposal(proposal: CreditNoteProposal) -> ProposalAnswer:
+def proposal_of(proposal: CreditNoteProposal) -> ProposalAnswer:
+    """Return a credit note that awaits approval."""
     return answer_from(ProposalAnswer, proposal)
 
 
-_BILLERS: Final = frozenset({Scope.BILLING, Scope.OPERATIONS})
-_READERS: Final = _BILLERS | {Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG}
-_PATH: Final = "/v1/invoices/{invoice_id:uuid}"
+BILLERS: Final = frozenset({Scope.BILLING, Scope.OPERATIONS})
+_READERS: Final = BILLERS | {Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG}
+PATH: Final = "/v1/invoices/{invoice_id:uuid}"
 
 INVOICE_OPERATIONS: Final = (
     Operation(
@@ -351,32 +275,17 @@ INVOICE_OPERATIONS: Final = (
         handle=list_invoices,
     ),
     Operation(
-        id="getInvoice", narrowed=True, tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        id="getInvoice", narrowed=True, tag=TAG, method="GET", path=PATH, scopes=_READERS,
         also=(PDF, XML),
         answers={200: InvoiceAnswer, 404: Problem, 406: Problem}, handle=get_invoice,
     ),
     Operation(
-        id="issueCreditNote", tag=TAG, method="POST", path=f"{_PATH}/credit-notes",
-        scopes=_BILLERS, body=CORRECTION, handle=issue_credit_note,
-        answers={201: CreditNoteAnswer, 202: CreditNoteAnswer, 404: Problem, 409: Problem},
-    ),
-    Operation(
-        id="approveCreditNote", tag=TAG, method="POST", path=f"{_PATH}/credit-notes/approval",
-        scopes=frozenset({Scope.OPERATIONS}), body=NO_CONTENT, handle=approve_credit_note,
-        answers={201: CreditNoteAnswer, 404: Problem, 409: Problem},
-    ),
-    Operation(
-        id="rejectCreditNote", tag=TAG, method="POST", path=f"{_PATH}/credit-notes/rejection",
-        scopes=_BILLERS, body=NO_CONTENT, handle=reject_credit_note,
-        answers={200: CreditNoteAnswer, 404: Problem, 409: Problem},
-    ),
-    Operation(
         id="issueDocuments", tag=TAG, method="POST",
-        path="/v1/payments/{payment_id:uuid}/documents", scopes=_BILLERS, body=NO_CONTENT,
+        path="/v1/payments/{payment_id:uuid}/documents", scopes=BILLERS, body=NO_CONTENT,
         answers={200: InvoicePage, 404: Problem, 409: Problem}, handle=issue_documents,
     ),
     Operation(
-        id="sendInvoice", tag=TAG, method="POST", path=f"{_PATH}/sending", scopes=_BILLERS,
+        id="sendInvoice", tag=TAG, method="POST", path=f"{PATH}/sending", scopes=BILLERS,
         body=NO_CONTENT,
         answers={202: SentAnswer, 404: Problem}, handle=send_invoice,
     ),

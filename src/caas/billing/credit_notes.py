@@ -17,6 +17,7 @@ from uuid import UUID
 from caas import dual_control
 from caas.billing.drafts import REASON_CHARS_MAX, credit_note
 from caas.billing.letterhead import Letterhead
+from caas.billing.reissues import REISSUE, Reissues
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import CreditNoteProposal, credit_note_decisions
@@ -64,9 +65,13 @@ class InvalidReasonError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Result of a correction: a credit note, or a proposal that awaits approval."""
+    """Result of a correction: a credit note, or a proposal that awaits approval.
+
+    `replacement` is the document that replaces the corrected one, if it was issued again.
+    """
 
     note: Invoice | None = None
+    replacement: Invoice | None = None
     proposal: CreditNoteProposal | None = None
 
 
@@ -89,8 +94,10 @@ class CreditNotes:
         letterhead: Letterhead,
         notifications: Notifications,
         refunds: CreditedRefunds,
+        reissues: Reissues,
     ) -> None:
         """Issue under this letterhead; `refunds` refunds paid amounts."""
+        self._reissues = reissues
         self._tables = tables
         self._letterhead = letterhead
         self._notifications = notifications
@@ -138,11 +145,47 @@ class CreditNotes:
             raise dual_control.DecisionPendingError(invoice=str(invoice_id))
         return Correction(proposal=await self._decisions.proposed(invoice_id))
 
+    async def reissue(self, invoice_id: UUID, *, reason: str, by: Actor) -> Correction:
+        """Issue a document again to its customer's present billing details, or propose it.
+
+        Raises:
+            InvoiceNotFoundError: no invoice has this id.
+            InvalidReasonError, PersonalDataRefusedError: as for a credit note.
+            NotReissuableError, BillingDetailsRequiredError, NothingToCorrectError: see `Reissues`.
+            DecisionPendingError: a proposal already exists.
+        """
+        text, note_id = _checked(reason), new_id()
+        await refuse_personal_data(self._tables.database, invoice_id, text)
+        invoice = await self._rows.get(invoice_id)
+
+        async def together(connection: Connection) -> bool:
+            if is_large(Money(invoice.gross, invoice.currency)):
+                await self._reissues.check(invoice, within=connection)
+                return await self._decisions.write(
+                    invoice=invoice_id, gross=invoice.gross, reason=text, term=REISSUE, by=by,
+                    within=connection,
+                )  # fmt: skip
+            await self._reissues.issue(invoice_id, reason=text, note_id=note_id, within=connection)
+            return True
+
+        if not await self._tables.database.in_transaction(together):
+            raise dual_control.DecisionPendingError(invoice=str(invoice_id))
+        if is_large(Money(invoice.gross, invoice.currency)):
+            return Correction(proposal=await self._decisions.proposed(invoice_id))
+        return await self._corrected(invoice_id, note_id)
+
+    async def _corrected(self, invoice_id: UUID, note_id: UUID) -> Correction:
+        replaced_by = (await self._rows.get(invoice_id)).replaced_by
+        return Correction(
+            note=await self._rows.get(note_id),
+            replacement=None if replaced_by is None else await self._rows.get(replaced_by),
+        )
+
     async def proposed(self, invoice_id: UUID) -> CreditNoteProposal | None:
         """Return an invoice's pending proposal, if any."""
         return await self._decisions.proposed(invoice_id)
 
-    async def agree(self, invoice_id: UUID, *, by: Actor) -> Invoice:
+    async def agree(self, invoice_id: UUID, *, by: Actor) -> Correction:
         """Approve the proposal as the second person and issue the credit note.
 
         Raises:
@@ -151,6 +194,8 @@ class CreditNotes:
             NotCorrectableError: the remainder is now smaller.
             RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the refund is not
                 possible now; the proposal remains.
+            NotReissuableError, BillingDetailsRequiredError, NothingToCorrectError: the document
+                cannot be issued again now; the proposal remains.
         """
         note_id = new_id()
 
@@ -158,11 +203,16 @@ class CreditNotes:
             agreed = await dual_control.approve(
                 self._decisions, invoice_id, by=by, within=connection
             )
+            if agreed.term == REISSUE:
+                await self._reissues.issue(
+                    invoice_id, reason=agreed.reason, note_id=note_id, within=connection
+                )
+                return
             wish = _CreditRequest(agreed.reason, agreed.gross, agreed.term)
             await self._credit(invoice_id, note_id, wish, connection)
 
         await self._tables.database.in_transaction(together)
-        return await self._rows.get(note_id)
+        return await self._corrected(invoice_id, note_id)
 
     async def withdraw(self, invoice_id: UUID, *, by: Actor) -> None:
         """Withdraw a proposal, one's own or another person's.

@@ -97,7 +97,8 @@ class PaymentTerms(msgspec.Struct, frozen=True, kw_only=True):
 class Heading(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a document other than lines and totals.
 
-    `deducts` lists advance invoices with the deducted amounts.
+    `deducts` lists advance invoices with the deducted amounts; `replaces` names the credited
+    document that this one was issued again for.
     """
 
     type_code: TypeCode
@@ -112,6 +113,7 @@ class Heading(msgspec.Struct, frozen=True, kw_only=True):
     supply_date: date | None = None
     period: Period | None = None
     corrects: Reference | None = None
+    replaces: Reference | None = None
     deducts: tuple[Reference, ...] = ()
     payment: PaymentTerms = PaymentTerms()
     reason: str = ""
@@ -158,7 +160,8 @@ class Document(Heading, frozen=True, kw_only=True):
     @property
     def preceding(self) -> tuple[Reference, ...]:
         """Return the documents this one references (BG-3)."""
-        return self.deducts if self.corrects is None else (self.corrects,)
+        about = self.corrects or self.replaces
+        return (*([about] if about else []), *self.deducts)
 
     def _check_head(self) -> None:
         exponent(self.currency)
@@ -184,6 +187,7 @@ class Document(Heading, frozen=True, kw_only=True):
             check(self.corrects is not None, "A credit note must name the invoice it corrects.")
             check(bool(self.reason.strip()), "A credit note needs a reason.")
             check(not self.totals.prepaid, "A credit note cannot have prepaid amounts.")
+            check(self.replaces is None, "A credit note replaces nothing.")
             return
         check(self.corrects is None, "Only a credit note corrects an invoice.")
         invoice = self.type_code is TypeCode.INVOICE

@@ -77,7 +77,7 @@ class _Page:
 
     def _facts(self) -> list[tuple[str, str]]:
         document, content = self._document, self._labels
-        corrects, period = document.corrects, document.period
+        corrects, replaces, period = document.corrects, document.replaces, document.period
         return [
             (content["number"], document.number),
             (content["issued"], self._day(document.issue_date, "long")),
@@ -89,6 +89,7 @@ class _Page:
             (content["order"], document.order),
             (content["vehicle"], document.vehicle),
             (content["corrects"], self._named(corrects) if corrects else ""),
+            (content["replaces"], self._named(replaces) if replaces else ""),
             (content["reason"], document.reason),
             (content["reference"], document.payment.reference),
             (content["due"], self._day(document.payment.due_date, "long")),

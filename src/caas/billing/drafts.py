@@ -19,6 +19,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import (
     ADVANCE,
     CREDIT_NOTE,
+    INVOICE,
     SERVICE,
     VEHICLE,
     Invoice,
@@ -126,6 +127,51 @@ def credit_note(  # noqa: PLR0913  # what a correction follows from, by name
         language=invoice.language or letterhead.language,
         seller=letterhead.as_issued,
         buyer=buyer or invoice.buyer,
+    )
+
+
+def reissued(
+    invoice: Invoice,
+    letterhead: Letterhead,
+    now: datetime,
+    *,
+    buyer: dict[str, str],
+    lines: list[dict[str, Any]],
+    advance: UUID | None,
+) -> NewDocument:
+    """Draft a document that replaces a credited one, with its tax and amounts, for another buyer.
+
+    A month's invoice is one for each subscription; what replaces it is a service invoice.
+    """
+    assert invoice.last_payment is not None, "only a paid document is issued again"
+    kind = SERVICE if invoice.kind == INVOICE else invoice.kind
+    return NewDocument(
+        id=new_id(),
+        series=letterhead.series_of(kind, now),
+        kind=kind,
+        subject=invoice.subject,
+        customer=invoice.customer,
+        month=invoice.month,
+        service=invoice.service,
+        service_name=invoice.service_called,
+        vin=invoice.vin,
+        currency=invoice.currency,
+        lines=lines,
+        net=invoice.net,
+        iva_basis_points=invoice.iva_basis_points,
+        iva=invoice.iva,
+        gross=invoice.gross,
+        payment_id=invoice.last_payment,
+        correction=0,
+        advance=advance,
+        market=invoice.market,
+        tax_rate=invoice.tax_rate,
+        supplied_on=invoice.supplied_on,
+        simplified=False,
+        language=invoice.language or letterhead.language,
+        seller=letterhead.as_issued,
+        buyer=buyer,
+        replaces=invoice.id,
     )
 
 

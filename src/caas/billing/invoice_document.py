@@ -1,7 +1,7 @@
 """Builds a `Document` from its stored row (decisions 30, 64, record 123).
 
-Rule a change must keep: the result depends only on the row and on the document it corrects; an
-erased customer's name becomes a dash unless the law requires it.
+Rule a change must keep: the result depends only on the row and the document it corrects or
+replaces; an erased customer's name becomes a dash unless the law requires it.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,11 @@ ERASED: Final = "—"
 
 
 def document_of(
-    invoice: Invoice, letterhead: Letterhead, *, corrects: Invoice | None = None
+    invoice: Invoice,
+    letterhead: Letterhead,
+    *,
+    corrects: Invoice | None = None,
+    replaces: Invoice | None = None,
 ) -> Document:
     """Return the document in its customer's language."""
     words = labels(invoice.language or letterhead.language)
@@ -49,6 +53,7 @@ def document_of(
         supply_date=period.last if period else invoice.supplied_on,
         period=period,
         corrects=_reference(corrects, letterhead) if corrects else None,
+        replaces=_reference(replaces, letterhead) if replaces else None,
         deducts=_deducts(invoice),
         payment=PaymentTerms(terms=_terms(invoice, letterhead, words)),
         reason=invoice.reason or "",

@@ -24,6 +24,7 @@ from caas.billing.document_xml import to_xml
 from caas.billing.invoice_document import document_of
 from caas.billing.issuing import Issuing
 from caas.billing.letterhead import Letterhead
+from caas.billing.reissues import Reissues
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.job_rows import Job
@@ -81,6 +82,12 @@ class Invoices:
             letterhead=letterhead,
             notifications=notifications,
             refunds=credited_refunds,
+            reissues=Reissues(
+                tables=tables,
+                letterhead=letterhead,
+                notifications=notifications,
+                public_url=public_url,
+            ),
         )
         self._withdrawn_subscriptions = WithdrawnSubscriptions(tables, self.credit_notes)
         self._rows = InvoiceRows(tables.database)
@@ -135,7 +142,8 @@ class Invoices:
         """
         invoice = await self._rows.get(invoice_id)
         corrects = await self._rows.get(invoice.corrects) if invoice.corrects else None
-        return document_of(invoice, self._letterhead, corrects=corrects)
+        replaces = await self._rows.get(invoice.replaces) if invoice.replaces else None
+        return document_of(invoice, self._letterhead, corrects=corrects, replaces=replaces)
 
     async def pdf(self, invoice_id: UUID) -> InvoiceFile:
         """Return a document as PDF, in its customer's language.

@@ -58,6 +58,12 @@ select case_kind from documents_due where payment_id = $1 and held order by id l
 """
 NOTE_MISSING: Final = "select note_missing_documents($1)"
 FORGET_BUYERS: Final = "select forget_buyers()"
+BUYER_NOW: Final = """
+select buyer_of(c.id) as buyer, lacking_details(b, m) as lacking
+  from customers c left join billing_details b on b.customer = c.id
+  join markets m on m.code = coalesce($2, (select s.market from tax_settings s))
+ where c.id = $1 for share of c
+"""
 DONE: Final = "delete from documents_due where id = any ($1)"
 PAID: Final = """
 select p.id as payment_id, p.type, p.subject, p.customer, p.currency, t.gross, t.tax,
@@ -86,6 +92,7 @@ select p.id as payment_id, p.type, p.subject, p.customer, p.currency, t.gross, t
   left join payments d on p.type = 'final' and d.subject = p.subject and d.type = 'reservation'
    and d.captured_amount > d.refunded_amount
   left join invoices a on a.payment_id = d.id and a.kind = 'advance invoice'
+   and not exists (select from invoices y where y.replaces = a.id)
   left join tax_rates x on x.id = a.tax_rate
   left join lateral (select -sum(n.gross)::bigint as gross, -sum(n.iva)::bigint as iva
                        from invoices n where n.corrects = a.id) k on true
@@ -97,7 +104,9 @@ REFUNDED: Final = """
 select f.id as refund, f.amount, f.reason, f.payment_id, i.id as invoice
   from refunds f join payments p on p.id = f.payment_id
   join invoices i on i.kind <> 'credit note' and case when p.type = 'subscription'
-    then i.id = p.subject else i.payment_id = p.id end
+    then i.id = p.subject or i.payment_id = p.id and i.kind <> 'invoice'
+    else i.payment_id = p.id end
+   and not exists (select from invoices y where y.replaces = i.id)
  where f.id = any ($1) and not exists (select from invoices n where n.refund = f.id)
  order by f.updated_at, f.id
 """
@@ -113,18 +122,18 @@ with given as materialized (
     gross bigint,
     payment_id uuid, corrects uuid, correction integer, refund uuid, advance uuid, reason text,
     market text, tax_rate bigint, supplied_on date, simplified boolean, language text,
-    seller jsonb, buyer jsonb)
+    seller jsonb, buyer jsonb, replaces uuid)
 ), written as (
   insert into invoices (id, series, number, kind, subscription, subject, customer, month, service,
       service_name, vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects,
       correction,
       refund, advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
-      buyer_digest, issued_at)
+      buyer_digest, replaces, issued_at)
   select id, series, number, kind, subscription, subject, customer, month, service, service_name,
          vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction,
          refund,
          advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
-         sha256(convert_to(buyer::text, 'UTF8')), db_now()
+         sha256(convert_to(buyer::text, 'UTF8')), replaces, db_now()
     from given
 )
 insert into document_buyers (invoice, buyer) select id, buyer from given where buyer is not null
@@ -163,6 +172,7 @@ class NewDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     language: str
     seller: dict[str, str]
     buyer: dict[str, str] | None = None
+    replaces: UUID | None = None
 
 
 class DocumentRows:
@@ -240,6 +250,14 @@ class DocumentRows:
     ) -> list[Row]:
         """Return the document data of these payments, except those already documented."""
         return list(await within.fetch(PAID, list(payments), list(types)))
+
+    async def buyer_now(
+        self, customer: UUID, market: str | None, *, within: Connection
+    ) -> tuple[dict[str, str] | None, list[str]]:
+        """Return a customer's billing details, locked, and what of them a full invoice lacks."""
+        row = await within.fetchrow(BUYER_NOW, customer, market)
+        assert row is not None, "a document is of a customer"
+        return row["buyer"], list(row["lacking"])
 
     async def refunded(self, refunds: Sequence[UUID], *, within: Connection) -> list[Row]:
         """Return refunds without a credit note, each with the document it corrects."""

@@ -33,7 +33,8 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
         f"""select p.id from payments p join payment_taxes t on t.payment_id = p.id
             where p.captured_amount > 0 and not {DUE}
               and 1 <> (select count(*) from invoices i
-                         where i.id = any (array({OF_PAYMENT})) and i.gross = p.captured_amount)
+                         where i.id = any (array({OF_PAYMENT})) and i.gross = p.captured_amount
+                           and not exists (select from invoices y where y.replaces = i.id))
            union all
            select f.id from refunds f join payments p on p.id = f.payment_id
              join payment_taxes t on t.payment_id = p.id
@@ -69,10 +70,11 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "every_document_has_its_payment",
-        "Every payment document belongs to a captured payment of the same customer.",
+        "A payment document is of a captured payment; one issued again replaces a credited one.",
         """select i.id from invoices i left join payments p on p.id = i.payment_id
             where i.kind not in ('invoice', 'credit note')
-              and (p.customer is distinct from i.customer or p.subject <> i.subject
+              and (p.customer is distinct from i.customer
+                   or p.subject <> i.subject and p.type <> 'subscription'
                    or p.captured_amount < i.gross or p.currency <> i.currency)
            union all
            select n.id from invoices n left join invoices i on i.id = n.corrects
@@ -81,7 +83,14 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
                    or n.customer <> i.customer)
            union all
            select i.id from invoices i join invoices n on n.corrects = i.id
-            group by i.id having i.gross + sum(n.gross) < 0 or i.iva + sum(n.iva) < 0""",
+            group by i.id having i.gross + sum(n.gross) < 0 or i.iva + sum(n.iva) < 0
+           union all
+           select r.id from invoices r join invoices i on i.id = r.replaces
+             left join lateral (select sum(n.gross) as gross, sum(n.iva) as iva
+                                  from invoices n where n.corrects = i.id) k on true
+            where (r.gross, r.iva, r.customer, r.supplied_on, r.tax_rate) is distinct from
+                  (i.gross, i.iva, i.customer, i.supplied_on, i.tax_rate)
+               or (-k.gross, -k.iva) is distinct from (i.gross, i.iva)""",
     ),
     (
         "tax_on_documents_is_output_vat",
@@ -273,7 +282,8 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
             where not exists (select from invoice_series s where s.series = i.series)
                or i.kind = 'credit note' and i.refund is null and i.subscription is not null
                   and not exists (select from notifications n
-                    where n.subject = i.id and n.template = 'credit_note_sent')""",
+                    where n.subject = i.id
+                      and n.template in ('credit_note_sent', 'document_sent'))""",
     ),
     (
         "usage_disputes_end_as_decided",

@@ -94,7 +94,7 @@ class Invoice:
     `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "gross"}`, as in `ChargeLine`;
     `net` instead of `gross` if prices exclude tax. `service_name` is the service's name at issue;
     `service_called` is that or, for older documents, its current name. `credited` is the total of
-    its credit notes, including tax.
+    its credit notes, including tax. `replaces` is the document that this one was issued again for.
     """
 
     id: UUID
@@ -135,6 +135,9 @@ class Invoice:
     decline_code: str | None
     credited: int
     state: str
+    advance: UUID | None = None
+    replaces: UUID | None = None
+    replaced_by: UUID | None = None
 
     @property
     def of_subscription(self) -> UUID:

@@ -100,9 +100,9 @@ def _taxes(program: typer.Typer) -> None:
 
 
 def _documents(program: typer.Typer) -> None:
-    from caas.cli import maintenance
+    from caas.cli import documents
 
-    program.add_typer(maintenance.documents, name="documents")
+    program.add_typer(documents.documents, name="documents")
 
 
 IMPORTED_BY: Final[Mapping[str, Callable[[typer.Typer], None]]] = {

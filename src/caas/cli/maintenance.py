@@ -1,7 +1,4 @@
-"""Maintenance commands: migration, self-check, accounts, the webhook endpoint, documents.
-
-Rule a change must keep: `issue-missing` only queues documents; a worker issues them.
-"""
+"""Maintenance commands: migration, self-check, accounts, and the webhook endpoint."""
 
 from typing import Annotated
 
@@ -9,10 +6,9 @@ import msgspec
 import typer
 
 from caas import local_machine, process_environment
-from caas.billing_database import connection, migrations
+from caas.billing_database import migrations
 from caas.billing_database import self_check as invariants
-from caas.billing_database.documents import DocumentRows
-from caas.cli.commands import FINDINGS, INTERRUPTED, AsJson, run_and_return, run_command
+from caas.cli.commands import FINDINGS, AsJson, run_and_return, run_command
 from caas.errors import StartupError
 from caas.external_systems import local_broker, stripe_webhooks
 from caas.external_systems.http import HttpClient, Secret
@@ -87,32 +83,3 @@ async def _migrate() -> list[str]:
 async def _self_check() -> list[invariants.Finding]:
     async with process_environment.reading_database(process_environment.environment()) as database:
         return await invariants.self_check(database)
-
-
-documents = typer.Typer(help="Invoices and credit notes.", no_args_is_help=True)
-
-
-@documents.callback()
-def _documents() -> None:
-    """Keep the subcommand name while there is only one."""
-
-
-@documents.command(name="issue-missing")
-def issue_missing() -> None:
-    """Queue a document for every payment and refund that has none.
-
-    Payments captured before a tax rate existed are taxed first if a rate exists now.
-    """
-
-    async def opened() -> None:
-        async with local_machine.database(process_environment.environment()) as dsn:
-            database = await connection.connect(dsn)
-            try:
-                rows = DocumentRows(database)
-                await rows.tax_held()
-                queued = await rows.note_missing()
-            finally:
-                await database.close()
-        typer.echo(f"Queued documents for {queued} payments and refunds.")
-
-    run_command(opened(), when_stopped=INTERRUPTED)

@@ -4,7 +4,8 @@ A customer who returns from the gateway's page has often just paid, before the g
 arrives. Until the outcome is known, the page says that the bank is confirming the payment.
 
 A subscription payment is for a month's invoice, or it verifies a payment method and belongs to the
-subscription itself. Invoices and credit notes are PDF files (decision 30).
+subscription itself. Invoices and credit notes are PDF files (decision 30); an invoice is
+issued again to corrected billing details (decision 188).
 
 Rules a change must keep: customers see only their own payments and documents, each document under
 its own number; the redirect uses the address that the gateway issued for this payment; the page
@@ -18,11 +19,16 @@ from datetime import date
 from typing import Final, assert_never
 from uuid import UUID
 
+from caas.billing.document_xml import labels
+from caas.billing.reissues import is_reissuable
+from caas.billing_database.customers import BillingDetails
 from caas.billing_database.invoices import Invoice
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.console.context import Console
-from caas.console.page_routes import CUSTOMERS, EVERYBODY, NothingHereError, PageRoute, get
+from caas.console.customer_billing_details import known_buyer
+from caas.console.form_actions import acted, form_result, new_key
+from caas.console.page_routes import CUSTOMERS, EVERYBODY, NothingHereError, PageRoute, get, post
 from caas.console.payment_view import AT_REST, PaymentView, Situation, view_of
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError
@@ -30,6 +36,8 @@ from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.payment_types import PaidFor, PaymentType, paid_for
 from caas.web.response import NO_STORE, OK, Response, nothing_new, see_other
+
+BUYER_FIELDS: Final = ("name", "street", "postcode", "city", "country", "tax_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +224,39 @@ KINDS: Final = {"paid": "good", "open": "busy", "declined": "bad"}
 async def invoices(console: Console, request: PageRequest) -> Response:
     """List invoices and credit notes, newest first."""
     listed = await console.platform.invoices.invoices(customer=request.customer)
+    details = await known_buyer(console, request.customer)
     return console.page(
         request,
         "customer/invoices.html",
         invoices=listed,
+        reissuable={one.id for one in listed if has_other_buyer(one, details)},
+        after=form_result(console, request),
+        key=new_key(),
         money_of=Money,
         day_of=first_day_of,
         kinds=KINDS,
+    )
+
+
+async def reissue_invoice(console: Console, request: PageRequest) -> Response:
+    """Issue an invoice again to the details that its customer has corrected, or propose it."""
+    invoice = await _own_invoice(console, request)
+    reason = labels(invoice.language or request.language)["corrected buyer"]
+    return await acted(
+        console, request, "/invoices",
+        lambda: console.platform.invoices.credit_notes.reissue(
+            invoice.id, reason=reason, by=request.by.actor
+        ),
+    )  # fmt: skip
+
+
+def has_other_buyer(invoice: Invoice, details: BillingDetails | None) -> bool:
+    """Return whether an invoice may be issued again to details that it does not show."""
+    if details is None or not is_reissuable(invoice):
+        return False
+    shown = invoice.buyer or {}
+    return invoice.simplified or any(
+        shown.get(name) != getattr(details, name) for name in BUYER_FIELDS
     )
 
 
@@ -255,4 +289,5 @@ async def _own_invoice(console: Console, request: PageRequest) -> Invoice:
 CUSTOMER_INVOICE_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/invoices", invoices, CUSTOMERS),
     get("/invoices/{invoice_id:uuid}.pdf", invoice_pdf, CUSTOMERS),
+    post("/invoices/{invoice_id:uuid}/reissues", reissue_invoice, CUSTOMERS),
 )

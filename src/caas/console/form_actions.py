@@ -155,6 +155,7 @@ SECTIONS: Final = {
     "agree": "/operations/cases",
     "bulk": "/operations/reconciliation",
     "credit_note": "/operations/payments",
+    "reissue": "/operations/payments",
     "deposit_keep": "/operations/cases",
     "deposit_refund": "/operations/cases",
     "fee": "/operations/reconciliation",

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from caas.billing.credit_notes import CORRECTABLE, CreditNotes
+from caas.billing.reissues import REISSUE, is_reissuable
 from caas.billing_database.invoices import CREDIT_NOTE, SERVICE, Invoice
 from caas.console.context import Console
 from caas.console.form_actions import acted, asks, form_result, has_seen, new_key, seen
@@ -59,6 +60,7 @@ async def invoice(console: Console, request: PageRequest) -> Response:
         document=await console.platform.invoices.document(one.id),
         proposal=await console.platform.invoices.credit_notes.proposed(one.id),
         correctable=one.kind != CREDIT_NOTE and one.state in CORRECTABLE and left > 0,
+        reissuable=is_reissuable(one), REISSUE=REISSUE,
         needs_second=one.state == "paid" and is_large(Money(left, one.currency)),
         asks_term=term is not None and term.state == "granted" and term.lasts,
         after=form_result(console, request), key=new_key(), me=request.by.account,
@@ -85,6 +87,19 @@ async def correct(console: Console, request: PageRequest) -> Response:
     if reason.strip() and _is_to_ask(request, one):
         return _confirmation(console, request, one)
     return await _acted(console, request, act)
+
+
+async def reissue(console: Console, request: PageRequest) -> Response:
+    """Issue a document again to its customer's billing details, or propose it."""
+    one = await _invoice(console, request)
+    reason, me = request.form.get("reissue-reason", ""), request.by.actor
+    if reason.strip() and not has_seen(request, one.gross):
+        name = f"{one.full_number} · {written(Money(one.gross, one.currency), request.language)}"
+        return asks(
+            console, request, "reissue", back=f"{PATH}/{one.id}", name=name,
+            fields={"reissue-reason": reason} | seen(one.gross),
+        )  # fmt: skip
+    return await _acted(console, request, lambda notes, it: notes.reissue(it, reason=reason, by=me))
 
 
 async def agree(console: Console, request: PageRequest) -> Response:
@@ -163,6 +178,7 @@ OPERATIONS_INVOICE_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(_ONE, invoice, OPERATIONS),
     get(f"{_ONE}.pdf", invoice_pdf, OPERATIONS),
     post(f"{_ONE}/credit-notes", correct, OPERATIONS),
+    post(f"{_ONE}/reissues", reissue, OPERATIONS),
     post(f"{_ONE}/credit-notes/approval", agree, OPERATIONS),
     post(f"{_ONE}/credit-notes/rejection", withdraw, OPERATIONS),
     post(f"{_ONE}/sending", send, OPERATIONS),

@@ -122,8 +122,8 @@ class StripeGateway:
         customer = await self._customers.find(customer_reference)
         if customer is None:
             return ()
-        found = await self._intents.of_customer(customer, reference)
         page = page_of(await self._pages.of_customer(customer, reference))
+        found = await self._intents.of_customer(customer, reference, has_page=page is not None)
         if page is not None and page.status is SessionStatus.OPEN:
             return await self._of_open_page(page, found)
         alive = [it for it in found if it.status not in OVER]

@@ -45,6 +45,10 @@ ALL_EXPANDED: Final = ("expand[]", "data.latest_charge.balance_transaction")
 CAPTURED: Final = frozenset(
     {TransactionStatus.CAPTURING, TransactionStatus.SETTLED, TransactionStatus.REFUNDED}
 )
+REPLACED: Final = frozenset(
+    {TransactionStatus.FAILED, TransactionStatus.VOIDED, TransactionStatus.REQUIRES_ACTION}
+)
+"""States of a direct intent in which a page has taken its place."""
 METHOD_PARAM: Final = "payment_method"
 OF_METHOD: Final = (METHOD_PARAM, "off_session")
 """Parameters for which a charge is refused whose method the merchant cannot use."""
@@ -106,16 +110,27 @@ class StripeIntents:
         found = await self._found(transaction_id)
         return None if found is None else await self._ended(found)
 
-    async def of_customer(self, customer: str, reference: str) -> list[GatewayTransaction]:
-        """Return the intents of a payment; those that failed are ended first."""
+    async def of_customer(
+        self, customer: str, reference: str, *, has_page: bool
+    ) -> list[GatewayTransaction]:
+        """Return the intents of a payment; those that failed are ended first.
+
+        Where the payment has a page, a direct intent counts only if it may hold money: the page
+        has taken the place of the others.
+        """
         of_customer = ("customer", customer)
         charges = await self._http.all_of(
             INTENTS, [of_customer, ALL_EXPANDED], stripe_wire.INTENT_LIST_DECODER
         )
         setups = await self._http.all_of(SETUPS, [of_customer], stripe_wire.SETUP_LIST_DECODER)
         every: list[Intent] = [*charges, *setups]
-        ours = [it.as_transaction() for it in every if it.metadata.get("reference") == reference]
-        return [await self._ended(it) for it in ours]
+        ours = [it for it in every if it.metadata.get("reference") == reference]
+        found = [(it, await self._ended(it.as_transaction())) for it in ours]
+        return [
+            transaction
+            for it, transaction in found
+            if not has_page or it.is_of_page or transaction.status not in REPLACED
+        ]
 
     async def behind(self, page: CheckoutSession) -> GatewayTransaction | None:
         """Return what was tried on a page, None if nothing was."""

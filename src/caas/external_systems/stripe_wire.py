@@ -246,6 +246,11 @@ class SetupIntent(msgspec.Struct, frozen=True):
     last_setup_error: PaymentError | None = None
     next_action: NextAction | None = None
 
+    @property
+    def is_of_page(self) -> bool:
+        """Whether a hosted page made it."""
+        return PAGE in self.metadata
+
     def as_transaction(self) -> GatewayTransaction:
         """Return the port's value; the amount is the one that was asked for.
 
@@ -279,7 +284,7 @@ class SetupIntent(msgspec.Struct, frozen=True):
             return TransactionStatus.FAILED if failed else TransactionStatus.VOIDED
         if self.status is not IntentStatus.REQUIRES_PAYMENT_METHOD:
             return _STATUS_OF.get(self.status, TransactionStatus.PENDING)
-        return _waiting(of_page=PAGE in self.metadata, error=self.last_setup_error)
+        return _waiting(of_page=self.is_of_page, error=self.last_setup_error)
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -8,6 +8,8 @@ Rules a change must keep: the code that opens the stream closes it; a chunk is c
 the digest covers every byte, so that equal outcomes have equal digests.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 
 READ_BYTES: Final = 1 << 20
+"""Bytes moved at once; the pipe holds as many if the system allows it, to save process switches."""
 POLL_SECONDS: Final = 0.01
 """Interval at which a reader that is ahead of the writer looks for more data."""
 
@@ -35,6 +38,8 @@ class OutcomeLines:
     ) -> None:
         """Start writing the results of these queries to a new file, one after the other."""
         reading, writing = os.pipe()
+        with contextlib.suppress(AttributeError, OSError):  # a smaller pipe works too
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, READ_BYTES)
         path.touch()
         self._source = path.open("rb", buffering=0)
         self._read = b""

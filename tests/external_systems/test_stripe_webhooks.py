@@ -11,6 +11,7 @@ from caas.external_systems.http import Secret
 from caas.external_systems.payment_gateway import (
     DisputeStatus,
     GatewayDispute,
+    GatewayHint,
     GatewayRefund,
     GatewayTransaction,
     RefundStatus,
@@ -124,12 +125,6 @@ def event(type_: str, content: object) -> bytes:
             TransactionStatus.AUTHORIZED,
         ),
         (
-            "payment_intent.canceled",
-            declined_intent(status="canceled"),
-            "transaction.voided",
-            TransactionStatus.FAILED,
-        ),
-        (
             "payment_intent.succeeded",
             intent(status="succeeded", amount_received=12_500, latest_charge="ch_1"),
             "transaction.capturing",
@@ -152,6 +147,17 @@ def test_an_event_of_a_payment_is_read_in_our_words(
     assert isinstance(read.subject, GatewayTransaction)
     assert (read.id, read.type, read.subject.status) == ("evt_1", reported, status)
     assert read.subject.reference == "pay-1"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [declined_intent(status="canceled"), intent(status="canceled", latest_charge=None)],
+)
+def test_the_end_of_an_intent_that_held_nothing_is_only_a_hint(content: object) -> None:
+    read = read_event(event("payment_intent.canceled", content))
+
+    assert read is not None
+    assert read.subject == GatewayHint(reference="pay-1")
 
 
 def test_an_event_of_a_refund_is_read_by_its_state() -> None:

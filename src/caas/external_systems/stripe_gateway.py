@@ -42,7 +42,7 @@ from caas.external_systems.stripe_http import (
     HEADERS as HEADERS,  # noqa: PLC0414 - the client is built with them
 )
 from caas.external_systems.stripe_http import StripeHttp, accepted, agreed, other_id
-from caas.external_systems.stripe_intents import INTENTS, StripeIntents
+from caas.external_systems.stripe_intents import INTENTS, OVER, StripeIntents
 from caas.external_systems.stripe_pages import SessionStatus, StripePages, page_of
 from caas.external_systems.stripe_settlements import WAITS_SECONDS, StripeReports
 
@@ -60,7 +60,6 @@ CURRENCIES: Final = frozenset(
     {"AUD", "BRL", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP"}
     | {"JPY", "MXN", "NOK", "NZD", "PLN", "RON", "SEK", "USD"}
 )
-OVER: Final = frozenset({TransactionStatus.FAILED, TransactionStatus.VOIDED})
 OPEN: Final = frozenset({TransactionStatus.REQUIRES_ACTION, TransactionStatus.PENDING})
 DEFAULT_RETURN_URL: Final = "https://stripe.com"
 """Where a page leads back to, if neither the payment nor the settings name an address."""

@@ -45,9 +45,8 @@ ALL_EXPANDED: Final = ("expand[]", "data.latest_charge.balance_transaction")
 CAPTURED: Final = frozenset(
     {TransactionStatus.CAPTURING, TransactionStatus.SETTLED, TransactionStatus.REFUNDED}
 )
-REPLACED: Final = frozenset(
-    {TransactionStatus.FAILED, TransactionStatus.VOIDED, TransactionStatus.REQUIRES_ACTION}
-)
+OVER: Final = frozenset({TransactionStatus.FAILED, TransactionStatus.VOIDED})
+REPLACED: Final = OVER | {TransactionStatus.REQUIRES_ACTION}
 """States of a direct intent in which a page has taken its place."""
 METHOD_PARAM: Final = "payment_method"
 OF_METHOD: Final = (METHOD_PARAM, "off_session")
@@ -85,8 +84,21 @@ class StripeIntents:
             return transaction
         if transaction.hosted_page_url is not None:
             return transaction
-        await self._end(transaction.id)
-        return await self._pages.open(request, customer, key=f"{key}:page")
+        return await self._on_page(request, customer, answer, transaction, key=key)
+
+    async def _on_page(
+        self, request: TransactionRequest, customer: str, answer: HttpAnswer,
+        replaced: GatewayTransaction, *, key: str,
+    ) -> GatewayTransaction:  # fmt: skip
+        """Open a page first and end the intent afterwards: its end alone would be a decline."""
+        page = await self._pages.open(request, customer, key=f"{key}:page")
+        try:
+            await self._end(replaced.id)
+        except RefusedByPartnerError:
+            now = await self._found(replaced.id)
+            if now is None or now.status not in OVER:
+                raise answer.unknown(UnknownReason.MISMATCH, "paid beside its page") from None
+        return page
 
     async def _declined(
         self, request: TransactionRequest, customer: str, answer: HttpAnswer, *, key: str
@@ -98,12 +110,9 @@ class StripeIntents:
         transaction = _agreed(answer, intent, request)
         if transaction.status is not TransactionStatus.FAILED:
             raise answer.unknown(UnknownReason.MISMATCH, "a card error without a decline")
-        ended = await self._ended(transaction)
-        reason = error.payment_intent and error.payment_intent.last_payment_error
-        by_merchant = request.terms.initiator is Initiator.MERCHANT
-        if by_merchant and reason and reason.asks_for_cardholder and ended == transaction:
-            return await self._pages.open(request, customer, key=f"{key}:page")
-        return ended
+        if error.payment_intent is not None and error.payment_intent.only_wants_cardholder:
+            return await self._on_page(request, customer, answer, transaction, key=key)
+        return await self._ended(transaction)
 
     async def find(self, transaction_id: str) -> GatewayTransaction | None:
         """Return an intent as it stands; one that failed is ended first."""
@@ -116,7 +125,8 @@ class StripeIntents:
         """Return the intents of a payment; those that failed are ended first.
 
         Where the payment has a page, a direct intent counts only if it may hold money: the page
-        has taken the place of the others.
+        has taken the place of the others. One that still needs its page is left out: the request
+        is repeated under its key, and opens the page.
         """
         of_customer = ("customer", customer)
         charges = await self._http.all_of(
@@ -124,7 +134,12 @@ class StripeIntents:
         )
         setups = await self._http.all_of(SETUPS, [of_customer], stripe_wire.SETUP_LIST_DECODER)
         every: list[Intent] = [*charges, *setups]
-        ours = [it for it in every if it.metadata.get("reference") == reference]
+        ours = [
+            it
+            for it in every
+            if it.metadata.get("reference") == reference
+            and (has_page or not it.only_wants_cardholder)
+        ]
         found = [(it, await self._ended(it.as_transaction())) for it in ours]
         return [
             transaction
@@ -231,6 +246,7 @@ def _charge(request: TransactionRequest) -> Fields:
     ]
     if request.terms.initiator is Initiator.MERCHANT:
         fields.append(("off_session", "true"))
+        fields.append((f"metadata[{stripe_wire.INITIATOR}]", request.terms.initiator))
     else:
         fields.append(("setup_future_usage", "off_session"))
         if request.return_url:

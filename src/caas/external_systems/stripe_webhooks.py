@@ -5,8 +5,8 @@ Seed: the settlement webhook of Diagram 4; decision 31.
 Rules a change must keep:
 - As in `webhook_signatures`: the raw bytes, a window on both sides, constant time, several secrets.
 - An event that tells nothing of a payment is read as None, and is no error.
-- A failed attempt is a hint only: on an open page the customer may try again, and elsewhere it
-  counts when the intent is canceled.
+- A failed attempt is a hint only, and so is the end of an intent that held nothing: the customer
+  may try again on a page, or a page takes its place.
 - A word that Stripe adds later has no effect, and is logged.
 - An inquiry (`warning_...`) takes no money and is no chargeback; a prevented dispute neither.
 """
@@ -56,10 +56,11 @@ from caas.external_systems.webhook_signatures import (
 from caas.rules.personal_data import reason_code
 
 _TIMESTAMP: Final = re.compile(r"[1-9][0-9]{0,11}")
+CANCELED: Final = "payment_intent.canceled"
 TRANSACTION_EVENTS: Final[Mapping[str, str]] = {
     "payment_intent.amount_capturable_updated": "transaction.authorized",
     "payment_intent.succeeded": "transaction.capturing",
-    "payment_intent.canceled": "transaction.voided",
+    CANCELED: "transaction.voided",
 }
 HINTS: Final = frozenset(
     {
@@ -199,10 +200,7 @@ def read_event(body: bytes) -> GatewayEvent | None:
     event = _EVENT_DECODER.decode(body)
     content = event.data.object
     if event.type in TRANSACTION_EVENTS:
-        intent = _INTENT_DECODER.decode(content)
-        if not intent.metadata.get("reference"):
-            return None
-        return _to_event(event, TRANSACTION_EVENTS[event.type], intent.as_transaction())
+        return _of_intent(event, _INTENT_DECODER.decode(content))
     if event.type in HINTS:
         reference = (_TAGGED_DECODER.decode(content).metadata or {}).get("reference")
         hint = GatewayHint(reference=reference) if reference else None
@@ -214,6 +212,15 @@ def read_event(body: bytes) -> GatewayEvent | None:
         dispute = _as_dispute(_DISPUTE_DECODER.decode(content))
         return _to_event(event, f"dispute.{dispute.status}", dispute) if dispute else None
     return None
+
+
+def _of_intent(event: Event, intent: PaymentIntent) -> GatewayEvent | None:
+    reference = intent.metadata.get("reference")
+    if not reference:
+        return None
+    if event.type == CANCELED and not intent.has_held:
+        return _to_event(event, event.type, GatewayHint(reference=reference))
+    return _to_event(event, TRANSACTION_EVENTS[event.type], intent.as_transaction())
 
 
 def _to_event(

@@ -38,6 +38,8 @@ GENERIC_DECLINE: Final = "card_declined"
 AUTHENTICATION_REQUIRED: Final = "authentication_required"
 PAGE: Final = "page"
 """In the metadata of an intent that a hosted page has made."""
+INITIATOR: Final = "initiator"
+"""In the metadata of an intent that the merchant has started alone."""
 One = TypeVar("One")
 
 
@@ -170,10 +172,25 @@ class PaymentIntent(msgspec.Struct, frozen=True):
         return PAGE in self.metadata
 
     @property
+    def only_wants_cardholder(self) -> bool:
+        """Whether the merchant started it, and its cardholder's bank wants a confirmation."""
+        error = self.last_payment_error
+        return (
+            INITIATOR in self.metadata
+            and self.is_declined
+            and bool(error and error.asks_for_cardholder)
+        )
+
+    @property
     def is_declined(self) -> bool:
         """Whether its last attempt was declined and nothing was held since."""
         held = self.charge is not None and self.charge.status == "succeeded"
         return self.last_payment_error is not None and not held
+
+    @property
+    def has_held(self) -> bool:
+        """Whether its last attempt had held or taken funds."""
+        return self.latest_charge is not None and not self.is_declined
 
     @property
     def charge(self) -> Charge | None:
@@ -250,6 +267,11 @@ class SetupIntent(msgspec.Struct, frozen=True):
     def is_of_page(self) -> bool:
         """Whether a hosted page made it."""
         return PAGE in self.metadata
+
+    @property
+    def only_wants_cardholder(self) -> bool:
+        """Never: a card is saved while its customer is there."""
+        return False
 
     def as_transaction(self) -> GatewayTransaction:
         """Return the port's value; the amount is the one that was asked for.

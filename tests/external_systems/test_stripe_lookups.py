@@ -1,13 +1,17 @@
 """What a lookup at Stripe says of a payment that an intent and a page stand for."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 import pytest
 
 from caas.external_systems.http import HttpClient, OutcomeUnknownError, Secret
 from caas.external_systems.http_answers import HttpAnswer, UnknownReason
-from caas.external_systems.payment_gateway import TransactionStatus
+from caas.external_systems.payment_gateway import PaymentGateway, TransactionStatus
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
-from tests.external_systems.stripe_asked import KnownCustomers
-from tests.external_systems.test_stripe_whole import MONTH, asked, looked_up, saved
+from tests.external_systems.stripe_answers import CREATED, captured_charge, intent
+from tests.external_systems.stripe_asked import KnownCustomers, reported
+from tests.external_systems.test_stripe_whole import BY_PAGE, GOOD, MONTH, asked, looked_up, saved
 from tests.external_systems.test_stripe_whole import gateway as gateway  # noqa: PLC0414  # A fixture.
 from tests.external_systems.test_stripe_whole import stripe as stripe  # noqa: PLC0414  # A fixture.
 from tests.simulators.stripe.stripe_client import KEY, Stripe
@@ -15,6 +19,14 @@ from tests.simulators.stripe.stripe_client import KEY, Stripe
 S = TransactionStatus
 CONFIRMED = "pm_card_authenticationRequired"
 SESSIONS = "/v1/checkout/sessions"
+
+
+SETUP = {"id": "seti_1", "status": "succeeded", "created": CREATED}
+
+
+def of(*objects: dict[str, object]) -> dict[str, object]:
+    """A list that holds these."""
+    return {"data": list(objects), "has_more": False}
 
 
 class Interrupted(HttpClient):
@@ -43,6 +55,77 @@ async def test_a_month_that_nobody_confirms_is_abandoned_and_no_decline(
     over = await looked_up(gateway, month)
 
     assert (over.status, over.is_page) == (S.VOIDED, True)
+
+
+class PaidMeanwhile(HttpClient):
+    """A client whose customer pays on the page after the first list of a lookup."""
+
+    lists = 0
+    pay: Callable[[], Awaitable[object]]
+
+    async def send(
+        self, method: str, target: str, *, body: bytes | None = None, key: str | None = None
+    ) -> HttpAnswer:
+        answer = await super().send(method, target, body=body, key=key)
+        if method == "GET" and "customer=" in target:
+            self.lists += 1
+            if self.lists == 1:
+                await self.pay()
+        return answer
+
+
+async def test_a_page_that_is_paid_during_a_lookup_is_not_abandoned(stripe: Stripe) -> None:
+    http = PaidMeanwhile(stripe.url, partner="stripe", api_key=Secret(KEY), headers=HEADERS)
+    adapter = StripeGateway(http, KnownCustomers())
+    page = await adapter.initiate(BY_PAGE, key="k")
+    assert page.hosted_page_url is not None
+    http.pay = partial(stripe.page, page.hosted_page_url, number=GOOD, action="pay")
+
+    paid = await looked_up(adapter, BY_PAGE)
+
+    assert paid.status is S.AUTHORIZED
+    assert await adapter.find(page.id) == paid
+    await adapter.close()
+
+
+def session(**facts: object) -> dict[str, object]:
+    """A page that agrees with `REQUEST`, but for the facts given."""
+    about = {"reference": "pay-1", "amount": "12500", "currency": "EUR"}
+    return {
+        "id": "cs_1",
+        "status": "complete",
+        "created": CREATED,
+        "metadata": about,
+        "payment_intent": None,
+    } | facts
+
+
+def finding(gateway: PaymentGateway) -> Awaitable[object]:
+    """Look the payment up by its reference."""
+    return gateway.find_by_reference("pay-1", customer_reference="customer-1")
+
+
+async def test_a_complete_page_without_its_intent_shows_nothing() -> None:
+    with pytest.raises(OutcomeUnknownError):
+        await reported(lambda gateway: gateway.find("cs_1"), session())
+    with pytest.raises(OutcomeUnknownError):
+        await reported(finding, of(session()), of(), of())
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        (of(session(status="expired", metadata={"reference": "pay-1"})), of(), of()),
+        (of(session(status="open", url=None)), of(), of()),
+        (of(), of(intent(latest_charge=captured_charge())), of()),
+        (of(), of(), of({**SETUP, "metadata": {"reference": "pay-1"}})),
+    ],
+)
+async def test_a_list_that_contradicts_itself_shows_nothing(
+    lists: tuple[dict[str, object], ...],
+) -> None:
+    with pytest.raises(OutcomeUnknownError):
+        await reported(finding, *lists)
 
 
 async def test_a_month_whose_page_was_cut_is_repeated_and_no_decline(

@@ -111,7 +111,7 @@ class StripeGateway:
         """Return the transaction as it stands, or None on Stripe's word that there is none."""
         if transaction_id.startswith("cs_"):
             session = await self._pages.find(transaction_id)
-            return session.as_transaction() if session is not None else None
+            return None if session is None else await self._of_page(session)
         return await self._intents.find(transaction_id)
 
     async def find_by_reference(
@@ -126,9 +126,17 @@ class StripeGateway:
         if page is not None and page.status is SessionStatus.OPEN:
             return await self._of_open_page(page, found)
         alive = [it for it in found if it.status not in OVER]
-        if alive or found:
+        if alive or page is None:
             return tuple(alive or found[:1])
-        return (page.as_transaction(),) if page is not None else ()
+        if page.status is SessionStatus.COMPLETE or not found:
+            return (await self._of_page(page),)
+        return tuple(found[:1])
+
+    async def _of_page(self, page: stripe_pages.CheckoutSession) -> GatewayTransaction:
+        """Return a page, or what was paid on it: a complete page stands for its intent."""
+        if page.status is SessionStatus.COMPLETE:
+            return await self._intents.behind(page)
+        return self._pages.as_transaction(page)
 
     async def _of_open_page(
         self, page: stripe_pages.CheckoutSession, found: list[GatewayTransaction]
@@ -138,10 +146,8 @@ class StripeGateway:
         if held:
             return tuple(held)
         if not page.allows_one_attempt or not await self._intents.declined_on(page):
-            return (page.as_transaction(),)
-        ended = await self._pages.end(page)
-        behind = await self._intents.behind(ended)
-        return (behind if behind is not None else ended.as_transaction(),)
+            return (self._pages.as_transaction(page),)
+        return (await self._intents.behind(await self._pages.end(page)),)
 
     async def find_refunds(self, transaction_id: str) -> tuple[GatewayRefund, ...]:
         """Return every refund of a transaction."""
@@ -171,7 +177,7 @@ class StripeGateway:
         ended = await self._pages.end(page)
         if ended.status is SessionStatus.COMPLETE:
             self._refuse("POST", "page_was_paid", "The page was paid meanwhile; look it up.")
-        return ended.as_transaction()
+        return self._pages.as_transaction(ended)
 
     async def refund(
         self, transaction_id: str, amount: int, reason: str, *, key: str

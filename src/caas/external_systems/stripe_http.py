@@ -89,9 +89,13 @@ class StripeHttp:
             if not page.has_more or not page.data:
                 return found
             cursor = [("starting_after", str(getattr(page.data[-1], "id", "")))]
-        raise OutcomeUnknownError(
+        raise self.unusable(target, "a list without end")
+
+    def unusable(self, target: str, detail: str) -> OutcomeUnknownError:
+        """Return that what was read there shows nothing."""
+        return OutcomeUnknownError(
             partner=self.client.partner, call=f"GET {target}",
-            reason=UnknownReason.UNEXPECTED, detail="a list without end",
+            reason=UnknownReason.MISMATCH, detail=detail,
         )  # fmt: skip
 
     async def _take_place(self) -> None:

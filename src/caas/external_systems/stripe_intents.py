@@ -140,17 +140,22 @@ class StripeIntents:
             if it.metadata.get("reference") == reference
             and (has_page or not it.only_wants_cardholder)
         ]
-        found = [(it, await self._ended(it.as_transaction())) for it in ours]
+        found = [(it, await self._ended(self._transaction_of(it))) for it in ours]
         return [
             transaction
             for it, transaction in found
             if not has_page or it.is_of_page or transaction.status not in REPLACED
         ]
 
-    async def behind(self, page: CheckoutSession) -> GatewayTransaction | None:
-        """Return what was tried on a page, None if nothing was."""
+    async def behind(self, page: CheckoutSession) -> GatewayTransaction:
+        """Return what was tried on a page that is no longer open; itself if nothing was.
+
+        Raises:
+            OutcomeUnknownError: it is complete, and nothing shows what was paid.
+        """
         made = page.payment_intent or page.setup_intent
-        return None if made is None else await self.find(made)
+        found = None if made is None else await self.find(made)
+        return found if found is not None else self._pages.as_transaction(page)
 
     async def declined_on(self, page: CheckoutSession) -> bool:
         """Say whether the last attempt on a page was declined."""
@@ -195,6 +200,12 @@ class StripeIntents:
         if found.status is not TransactionStatus.AUTHORIZED:
             await self._end(transaction_id)
         return replace(found, status=TransactionStatus.VOIDED)
+
+    def _transaction_of(self, intent: Intent) -> GatewayTransaction:
+        try:
+            return intent.as_transaction()
+        except ValueError as error:
+            raise self._http.unusable(_path(intent.id), str(error)) from error
 
     async def _found(self, transaction_id: str) -> GatewayTransaction | None:
         fields = [] if _is_setup(transaction_id) else [EXPANDED]

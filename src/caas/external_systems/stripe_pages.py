@@ -17,7 +17,6 @@ import msgspec
 
 from caas.external_systems import stripe_wire
 from caas.external_systems.http_answers import (
-    HttpAnswer,
     RefusedByPartnerError,
     UnknownReason,
     decoded,
@@ -58,8 +57,10 @@ class CheckoutSession(msgspec.Struct, frozen=True):
         """Return the port's value of a page that nothing was paid on.
 
         Raises:
-            ValueError: it is none of ours.
+            ValueError: it is none of ours, or it was paid.
         """
+        if self.status is SessionStatus.COMPLETE:
+            raise ValueError("a complete Checkout Session without what was paid on it")
         reference, amount = self.metadata.get("reference"), self.metadata.get("amount", "")
         currency = self.metadata.get("currency", "")
         if not reference or not amount.isdecimal() or not currency:
@@ -104,9 +105,9 @@ class StripePages:
         fields = self._fields_of(request, customer)
         answer = accepted(await self._http.post(SESSIONS, fields, key=key))
         session = decoded(answer, _DECODER)
-        transaction = _believable(answer, session)
         if session.status is not SessionStatus.OPEN:
             raise answer.unknown(UnknownReason.STILL_RUNNING, f"its page is {session.status}")
+        transaction = self.as_transaction(session)
         different = mismatches(
             transaction,
             reference=request.reference,
@@ -114,6 +115,17 @@ class StripePages:
             currency=request.currency,
         )
         return agreed(answer, transaction, different)
+
+    def as_transaction(self, session: CheckoutSession) -> GatewayTransaction:
+        """Return the port's value of a page that nothing was paid on.
+
+        Raises:
+            OutcomeUnknownError: it is none of ours, or it was paid.
+        """
+        try:
+            return session.as_transaction()
+        except ValueError as error:
+            raise self._http.unusable(f"{SESSIONS}/{session.id}", str(error)) from error
 
     async def of_customer(self, customer: str, reference: str) -> list[CheckoutSession]:
         """Return the pages of a payment."""
@@ -189,10 +201,3 @@ def page_of(sessions: Sequence[CheckoutSession]) -> CheckoutSession | None:
     """Return the page that counts: an open one, else the newest."""
     ordered = sorted(sessions, key=lambda it: (it.status is SessionStatus.OPEN, it.created))
     return ordered[-1] if ordered else None
-
-
-def _believable(answer: HttpAnswer, session: CheckoutSession) -> GatewayTransaction:
-    try:
-        return session.as_transaction()
-    except ValueError as error:
-        raise answer.unknown(UnknownReason.MISMATCH, str(error)) from error

@@ -5568,6 +5568,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_c
 
 ALTER TABLE caas.gateway_claim_events ENABLE ALWAYS TRIGGER append_only;
 
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_customers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_customers ENABLE ALWAYS TRIGGER append_only;
+
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.history_heads FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.history_heads ENABLE ALWAYS TRIGGER append_only;
@@ -6001,10 +6005,6 @@ ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
 CREATE TRIGGER never_changed BEFORE UPDATE OR TRUNCATE ON caas.document_buyers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.document_buyers ENABLE ALWAYS TRIGGER never_changed;
-
-CREATE TRIGGER never_changed BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_customers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
-
-ALTER TABLE caas.gateway_customers ENABLE ALWAYS TRIGGER never_changed;
 
 CREATE TRIGGER never_emptied BEFORE TRUNCATE ON caas.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 

@@ -169,6 +169,8 @@ NOT_LIVED: Final[dict[str, str]] = {
     "settlement_lines.payout_unit": "needs a payout in another currency",
     "gateway_claims.receipt": "needs an answer of the provider",
     "gateway_claim_entries": "needs an answer of the provider",
+    "gateway_accounts": "needs a gateway that names its account",
+    "gateway_customers": "needs a gateway that keeps customers",
     "delivery_evidence.refused_because": "what proves nothing is not kept any more",
     "written_off_invoices": "needs a month that is declined for good",
 }

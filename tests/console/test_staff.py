@@ -70,7 +70,7 @@ async def test_a_salesperson_is_added_chooses_a_password_and_is_closed(
     listed, reported = await staff("list", "--json")
 
     assert (status, again, closed, listed) == (0, 4, 0, 0)
-    assert "login already" in stated
+    assert "The login is taken" in stated
     assert "/sign-in" in luis.page.url
     (row,) = [one for one in json.loads(reported) if one["login"] == LUIS]
     assert (row["role"], row["dealership"]) == ("sales", SOL)

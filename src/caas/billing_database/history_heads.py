@@ -49,6 +49,7 @@ HISTORY: Final = (
     HistoryTable("gateway_calls", "asked_at"),
     HistoryTable("gateway_claim_entries", "at"),
     HistoryTable("gateway_claim_events", "at", ("discrepancy_id", "seq")),
+    HistoryTable("gateway_customers", "at", ("gateway", "customer")),
     HistoryTable("identified_lines", "at", ("report_id", "line_no")),
     HistoryTable("invoices", "issued_at"),
     HistoryTable("ledger_entries", "at"),

@@ -265,9 +265,9 @@ class Vehicles:
         return await read_one(Assignment, within or self._database, ACTIVE, vin)
 
     async def assignments(
-        self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = False
+        self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = True
     ) -> list[Assignment]:
-        """Return assignments of a vehicle or a customer, newest first."""
+        """Return the assignments of a vehicle or a customer, newest first; ended ones if asked."""
         return await read_all(
             Assignment, self._database, ASSIGNMENTS, vin, customer, active_only, PAGE_ROWS_MAX
         )

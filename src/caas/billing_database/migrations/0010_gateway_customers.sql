@@ -21,7 +21,7 @@ create table gateway_customers (
 
 create trigger never_removed before delete or truncate on gateway_accounts
     for each statement execute function refuse_change();
-create trigger never_changed before update or delete or truncate on gateway_customers
+create trigger append_only before delete or update or truncate on gateway_customers
     for each statement execute function refuse_change();
 
 -- A method is known by another token once the gateway has saved it.

@@ -69,6 +69,9 @@ async def test_a_day_is_not_sealed_before_its_decisions_are_carried_out(
     """A parked decision was overlooked: its refund, let go later, could not be written down."""
     await office.line(await office.capturing(), gross=1399)
     await office.closed()
+    await office.installation.gateway_does(
+        "faults", match={"operation": "find", "times": 1}, action={"status": 503}
+    )
     decided = await office.resolved(Resolution.REFUND_THE_CUSTOMER)
     paused = "select 1 from jobs where subject = $1 and paused_at is not null"
 

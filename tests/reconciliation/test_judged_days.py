@@ -286,13 +286,20 @@ async def test_a_refund_is_offered_only_where_there_is_a_charge_to_give_back(
     await office.line(transaction_id="txn_debit", type="refund", gross=-700, fee=0)
     await office.closed()
 
-    offered = {
-        found.amount: Resolution.REFUND_THE_CUSTOMER
-        in (await office.reconciliation.investigation.check(found.id)).allowed
-        for found in await office.found(unresolved=True)
-    }
+    async def offered() -> dict[int, bool]:
+        return {
+            found.amount: Resolution.REFUND_THE_CUSTOMER
+            in (await office.reconciliation.investigation.check(found.id)).allowed
+            for found in await office.found(unresolved=True)
+        }
 
-    assert offered == {500: True, 600: False, 700: False}
+    unknown_there = await offered()
+    await office.installation.gateway_does(
+        "faults", match={"operation": "find"}, action={"status": 503}
+    )
+
+    assert unknown_there == {500: False, 600: False, 700: False}
+    assert await offered() == {500: True, 600: False, 700: False}
 
 
 async def test_a_file_of_another_day_is_refused(office: Office, tmp_path: Path) -> None:

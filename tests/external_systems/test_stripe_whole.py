@@ -205,14 +205,18 @@ async def test_a_month_is_charged_on_a_saved_card(gateway: StripeGateway, stripe
     assert [it.status for it in charged] == [S.AUTHORIZED, S.AUTHORIZED]
 
 
-async def test_a_mandate_holds_nothing_and_its_void_has_nothing_to_do(
+async def test_a_mandate_holds_nothing_and_its_void_ends_it_but_keeps_the_card(
     gateway: StripeGateway, stripe: Stripe
 ) -> None:
     made = await gateway.initiate(MANDATE, key="k")
     voided = await gateway.void(made.id, "payment method verified", key="k:void")
+    again = await gateway.void(made.id, "payment method verified", key="k:void:2")
 
-    assert (made.status, voided.status) == (S.AUTHORIZED, S.VOIDED)
     assert (await stripe.get("/v1/charges")).body["data"] == []
+    assert (made.status, voided.status, again) == (S.AUTHORIZED, S.VOIDED, voided)
+    assert await looked_up(gateway, MANDATE) == await gateway.find(made.id) == voided
+    month = asked(MONTH, payment_method=made.payment_method)
+    assert (await gateway.initiate(month, key="m")).status is S.AUTHORIZED
 
 
 async def test_a_mandate_is_given_on_a_page(gateway: StripeGateway, stripe: Stripe) -> None:

@@ -4,7 +4,7 @@ Rules a change must keep:
 - A decline is a 402 of type card_error that carries our intent; the state says that it failed, and
   it counts when the intent is canceled, so that it cannot succeed later.
 - An off-session decline that only wants the cardholder is no failure: a page takes its place.
-- Saving a card holds nothing: its void has nothing to do.
+- Saving a card holds nothing: its void is only noted, and the card stays saved.
 - A card that a customer pays with is saved, for the platform offers it again (decision 44).
 """
 
@@ -182,7 +182,7 @@ class StripeIntents:
     async def void(self, transaction_id: str, *, key: str) -> GatewayTransaction:
         """Release what is held; a card that was saved holds nothing."""
         if _is_setup(transaction_id):
-            return await self._void_of_setup(transaction_id)
+            return await self._void_of_setup(transaction_id, key=key)
         answer = await self._http.post(_path(transaction_id, "cancel"), [EXPANDED], key=key)
         transaction = _believable(answer, _decoded(answer))
         different = other_id(transaction.id, transaction_id)
@@ -190,14 +190,17 @@ class StripeIntents:
             different.append(f"status {transaction.status} after a void")
         return agreed(answer, replace(transaction, status=TransactionStatus.VOIDED), different)
 
-    async def _void_of_setup(self, transaction_id: str) -> GatewayTransaction:
+    async def _void_of_setup(self, transaction_id: str, *, key: str) -> GatewayTransaction:
         found = await self._found(transaction_id)
         if found is None:
             raise RefusedByPartnerError(
                 partner=self._http.client.partner, call=f"GET {SETUPS}",
                 status=HTTPStatus.NOT_FOUND, refusal="resource_missing", problem="",
             )  # fmt: skip
-        if found.status is not TransactionStatus.AUTHORIZED:
+        if found.status is TransactionStatus.AUTHORIZED:
+            released = [(f"metadata[{stripe_wire.RELEASED}]", "1")]
+            accepted(await self._http.post(_path(transaction_id), released, key=key))
+        elif found.status is not TransactionStatus.VOIDED:
             await self._end(transaction_id)
         return replace(found, status=TransactionStatus.VOIDED)
 

@@ -38,6 +38,8 @@ GENERIC_DECLINE: Final = "card_declined"
 AUTHENTICATION_REQUIRED: Final = "authentication_required"
 PAGE: Final = "page"
 """In the metadata of an intent that a hosted page has made."""
+RELEASED: Final = "released"
+"""In the metadata of a SetupIntent that has succeeded and was voided: it cannot be canceled."""
 INITIATOR: Final = "initiator"
 """In the metadata of an intent that the merchant has started alone."""
 One = TypeVar("One")
@@ -300,7 +302,8 @@ class SetupIntent(msgspec.Struct, frozen=True):
 
     def _status(self) -> TransactionStatus:
         if self.status is IntentStatus.SUCCEEDED:
-            return TransactionStatus.AUTHORIZED
+            is_released = RELEASED in self.metadata
+            return TransactionStatus.VOIDED if is_released else TransactionStatus.AUTHORIZED
         if self.status is IntentStatus.CANCELED:
             failed = self.last_setup_error is not None
             return TransactionStatus.FAILED if failed else TransactionStatus.VOIDED

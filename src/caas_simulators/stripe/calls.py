@@ -117,6 +117,7 @@ CALLS: Final[dict[tuple[str, str], Call]] = {
     ("POST", _SI): _new(setups.CREATE, setups.create),
     ("GET", _SI): _list(_SI, "setup_intent", setups.SETUPS),
     ("GET", f"{_SI}/:"): _get("setup_intent"),
+    ("POST", f"{_SI}/:"): _one("setup_intent", setups.UPDATE, _updated),
     ("POST", f"{_SI}/:/confirm"): _one("setup_intent", setups.CONFIRM, setups.confirm),
     ("POST", f"{_SI}/:/cancel"): _one("setup_intent", setups.CANCEL, setups.cancel),
     ("POST", _CS): _new(checkout.CREATE, checkout.create),

@@ -10,8 +10,9 @@ from caas_simulators.stripe.shapes import shown
 from caas_simulators.stripe.world import World
 
 CONFIRM: Final[Form] = {**EXPAND, "payment_method": TEXT, "return_url": TEXT}
+UPDATE: Final[Form] = {**EXPAND, "description": TEXT, "metadata": METADATA}
 CREATE: Final[Form] = {
-    **CONFIRM, "confirm": BOOL, "customer": TEXT, "description": TEXT, "metadata": METADATA,
+    **CONFIRM, **UPDATE, "confirm": BOOL, "customer": TEXT,
     "payment_method_types": [("card",)], "usage": ("off_session", "on_session"),
 }  # fmt: skip
 SETUPS: Final[Form] = {**LIST, "customer": TEXT, "payment_method": TEXT}

@@ -329,6 +329,11 @@ async def test_a_void_shows_that_it_is_voided() -> None:
             {"status": "canceled", "cancellation_reason": "automatic"},
             AuthorizationExpiredError,
         ),
+        (
+            "payment_intent_unexpected_state",
+            {"status": "canceled", "cancellation_reason": "expired"},
+            AuthorizationExpiredError,
+        ),
         ("payment_intent_unexpected_state", {"status": "processing"}, RefusedByPartnerError),
         ("charge_already_captured", {}, AlreadyCapturedError),
         ("charge_expired_for_capture", {}, AuthorizationExpiredError),

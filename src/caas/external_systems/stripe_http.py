@@ -44,6 +44,8 @@ REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
     "charge_expired_for_capture": AuthorizationExpiredError,
     "capture_charge_authorization_expired": AuthorizationExpiredError,
 }
+EXPIRED: Final = frozenset({"expired", "automatic"})
+"""Why an intent was canceled whose hold ran out; the second before API 2025-03-31."""
 DEFINITE: Final = frozenset({400, 401, 402, 403, 404})
 LIST_PAGES_MAX: Final = 20
 Fields = list[tuple[str, str]]
@@ -170,5 +172,5 @@ def _refusal_of_state(error: stripe_wire.StripeError) -> type[RefusedByPartnerEr
         return AlreadyCapturedError
     if intent.status is not stripe_wire.IntentStatus.CANCELED:
         return RefusedByPartnerError
-    expired = intent.cancellation_reason == "automatic"
+    expired = intent.cancellation_reason in EXPIRED
     return AuthorizationExpiredError if expired else AlreadyVoidedError

@@ -305,7 +305,7 @@ def hold_due(world: World, intent: Json) -> None:
     """Let a hold that nobody captured expire."""
     if intent["status"] == "requires_capture":
         world.emit("charge.expired", world.store.get("charge", intent["latest_charge"]))
-        end(world, intent, "automatic")
+        end(world, intent, "expired")
 
 
 def resume(world: World) -> None:

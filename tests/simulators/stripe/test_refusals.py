@@ -172,7 +172,7 @@ async def test_a_hold_expires_after_seven_days(stripe: Stripe) -> None:
     found = (await stripe.get(f"/v1/payment_intents/{held['id']}")).body
 
     assert (late.status, late.code) == (400, "payment_intent_unexpected_state")
-    assert (found["status"], found["cancellation_reason"]) == ("canceled", "automatic")
+    assert (found["status"], found["cancellation_reason"]) == ("canceled", "expired")
 
 
 async def test_no_more_is_captured_or_given_back_than_there_is(stripe: Stripe) -> None:

@@ -9,7 +9,7 @@ from caas.external_systems.http import HttpClient, OutcomeUnknownError, Secret
 from caas.external_systems.http_answers import HttpAnswer, UnknownReason
 from caas.external_systems.payment_gateway import PaymentGateway, TransactionStatus
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
-from tests.external_systems.stripe_answers import CREATED, captured_charge, intent
+from tests.external_systems.stripe_answers import CREATED, REQUEST, captured_charge, intent
 from tests.external_systems.stripe_asked import KnownCustomers, reported
 from tests.external_systems.test_stripe_whole import BY_PAGE, GOOD, MONTH, asked, looked_up, saved
 from tests.external_systems.test_stripe_whole import gateway as gateway  # noqa: PLC0414  # A fixture.
@@ -148,3 +148,20 @@ async def test_a_month_whose_page_was_cut_is_repeated_and_no_decline(
     assert (page.status, page.is_page) == (S.REQUIRES_ACTION, True)
     assert await looked_up(cut, month) == page
     await cut.close()
+
+
+async def test_what_could_not_be_ended_once_can_be_ended_later(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    page = await gateway.initiate(BY_PAGE, key="k")
+    declined = asked(REQUEST, payment_method="pm_card_visa_chargeDeclined")
+    fault = {"match": {"operation": "void", "times": 2}, "action": {"store_500_for_key": True}}
+
+    await stripe.control("faults", **fault)
+    with pytest.raises(OutcomeUnknownError):
+        await gateway.void(page.id, "abandoned", key="k:void")
+    with pytest.raises(OutcomeUnknownError):
+        await gateway.initiate(declined, key="d")
+
+    assert (await gateway.void(page.id, "abandoned", key="k:void")).status is S.VOIDED
+    assert (await gateway.initiate(declined, key="d")).status is S.FAILED

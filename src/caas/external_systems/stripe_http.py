@@ -6,6 +6,7 @@ its rate.
 """
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, TypeVar
@@ -73,6 +74,13 @@ class StripeHttp:
         await self._take_place()
         body = urlencode(fields).encode("ascii")
         return await self.client.send("POST", target, body=body, key=key)
+
+    async def end(self, target: str) -> HttpAnswer:
+        """Cancel or expire something, under a new key each time.
+
+        It has no second effect, and a key would give the answer of an earlier try for a day.
+        """
+        return await self.post(target, [], key=f"end:{secrets.token_urlsafe(24)}")
 
     async def all_of(
         self, target: str, fields: Fields, decoder: msgspec.json.Decoder[stripe_wire.Page[One]]

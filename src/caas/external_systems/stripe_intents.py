@@ -112,12 +112,12 @@ class StripeIntents:
             raise answer.unknown(UnknownReason.MISMATCH, "a card error without a decline")
         if error.payment_intent is not None and error.payment_intent.only_wants_cardholder:
             return await self._on_page(request, customer, answer, transaction, key=key)
-        return await self._ended(transaction)
+        return await self._ended(intent, transaction)
 
     async def find(self, transaction_id: str) -> GatewayTransaction | None:
         """Return an intent as it stands; one that failed is ended first."""
-        found = await self._found(transaction_id)
-        return None if found is None else await self._ended(found)
+        read = await self._read(transaction_id)
+        return None if read is None else await self._ended(*read)
 
     async def of_customer(
         self, customer: str, reference: str, *, has_page: bool
@@ -140,7 +140,7 @@ class StripeIntents:
             if it.metadata.get("reference") == reference
             and (has_page or not it.only_wants_cardholder)
         ]
-        found = [(it, await self._ended(self._transaction_of(it))) for it in ours]
+        found = [(it, await self._ended(it, self._transaction_of(it))) for it in ours]
         return [
             transaction
             for it, transaction in found
@@ -211,6 +211,10 @@ class StripeIntents:
             raise self._http.unusable(_path(intent.id), str(error)) from error
 
     async def _found(self, transaction_id: str) -> GatewayTransaction | None:
+        read = await self._read(transaction_id)
+        return None if read is None else read[1]
+
+    async def _read(self, transaction_id: str) -> tuple[Intent, GatewayTransaction] | None:
         fields = [] if _is_setup(transaction_id) else [EXPANDED]
         answer = await self._http.get(_path(transaction_id), fields)
         try:
@@ -220,11 +224,12 @@ class StripeIntents:
                 return None
             raise
         transaction = _believable(answer, intent)
-        return agreed(answer, transaction, other_id(transaction.id, transaction_id))
+        return intent, agreed(answer, transaction, other_id(transaction.id, transaction_id))
 
-    async def _ended(self, transaction: GatewayTransaction) -> GatewayTransaction:
+    async def _ended(self, intent: Intent, transaction: GatewayTransaction) -> GatewayTransaction:
         """Return a failed transaction after it was canceled, or what it became meanwhile."""
-        if transaction.status is not TransactionStatus.FAILED:
+        is_canceled = intent.status is stripe_wire.IntentStatus.CANCELED
+        if transaction.status is not TransactionStatus.FAILED or is_canceled:
             return transaction
         try:
             await self._end(transaction.id)
@@ -240,8 +245,7 @@ class StripeIntents:
         Raises:
             RefusedByPartnerError: it is in no state for that; look it up.
         """
-        target = _path(transaction_id, "cancel")
-        accepted(await self._http.post(target, [], key=f"{transaction_id}:end"))
+        accepted(await self._http.end(_path(transaction_id, "cancel")))
 
 
 def _charge(request: TransactionRequest) -> Fields:

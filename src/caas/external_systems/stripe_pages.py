@@ -147,7 +147,7 @@ class StripePages:
         if session.status is not SessionStatus.OPEN:
             return session
         target = f"{SESSIONS}/{session.id}"
-        answer = await self._http.post(f"{target}/expire", [], key=f"{session.id}:end")
+        answer = await self._http.end(f"{target}/expire")
         try:
             ended = decoded(accepted(answer), _DECODER)
         except RefusedByPartnerError:

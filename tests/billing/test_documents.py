@@ -181,10 +181,15 @@ async def test_withdrawing_from_a_vehicle_credits_both_of_its_documents(
     await showroom.work_until_order(order.id, OrderState.DELIVERY_SCHEDULED)
     await showroom.orders.withdrawal.withdraw(order.id)
     payments = await showroom.tables.payments.listed(subject=order.id)
-    for state in (PaymentState.REFUNDING, PaymentState.REFUNDED):
-        await showroom.world.gateway("POST", "settle", {})
-        for payment in payments:
-            await showroom.work_until_payment(payment.id, state)
+
+    async def are(*states: PaymentState) -> bool:
+        found = [await showroom.tables.payments.get(payment.id) for payment in payments]
+        return all(payment.state in states for payment in found)
+
+    await showroom.world.gateway("POST", "settle", {})
+    await showroom.work_until(lambda: are(PaymentState.REFUNDING, PaymentState.REFUNDED))
+    await showroom.world.gateway("POST", "settle", {})
+    await showroom.work_until(lambda: are(PaymentState.REFUNDED))
 
     rows, _ = await documents(showroom, order.id)
 

@@ -118,7 +118,7 @@ async def test_killed_partners_remember_what_they_have_to_do(
 
 
 async def test_an_open_page_is_found_at_the_new_address(tmp_path: Path) -> None:
-    state = ("--state-file", str(tmp_path / "gateway.jsonl"))
+    state = ("--state-file", str(tmp_path / "gateway.jsonl"), "--time-scale", "1")
     async with process("gateway", *state) as gateway:
         asked = (await gateway.initiate(None)).body["id"]
 

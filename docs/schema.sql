@@ -4279,6 +4279,7 @@ CREATE VIEW caas.invoice_states AS
     i.buyer_digest,
     i.digest,
     i.service_name,
+    i.replaces,
     b.buyer,
     r.category AS tax_category,
     r.reason AS exempt_because,
@@ -4295,7 +4296,6 @@ CREATE VIEW caas.invoice_states AS
             WHEN (p.state = 'Failed'::text) THEN 'declined'::text
             ELSE 'open'::text
         END AS state,
-    i.replaces,
     x.id AS replaced_by
    FROM (((((((caas.invoices i
      LEFT JOIN caas.document_buyers b ON ((b.invoice = i.id)))
@@ -4304,60 +4304,21 @@ CREATE VIEW caas.invoice_states AS
      LEFT JOIN LATERAL ( SELECT q.id,
             q.state,
             q.decline_code,
-            q.captured_amount
+            q.captured_amount,
+            q.created_at
            FROM ( SELECT s.id,
-                    s.type,
-                    s.subject,
-                    s.customer,
-                    s.amount,
-                    s.currency,
-                    s.payment_method,
-                    s.return_url,
                     s.state,
-                    s.came_from,
-                    s.outcome,
-                    s.version,
-                    s.event_hash,
                     s.decline_code,
-                    s.gateway_transaction_id,
-                    s.hosted_page_url,
-                    s.capture_before,
-                    s.authorized_amount,
                     s.captured_amount,
-                    s.settled_amount,
-                    s.refunded_amount,
-                    s.disputed_amount,
-                    s.created_at,
-                    s.updated_at,
-                    s.live
+                    s.created_at
                    FROM caas.payments s
                   WHERE ((s.subject = i.id) AND (s.type = 'subscription'::text) AND (i.kind = 'invoice'::text))
                 UNION ALL
                  SELECT s.id,
-                    s.type,
-                    s.subject,
-                    s.customer,
-                    s.amount,
-                    s.currency,
-                    s.payment_method,
-                    s.return_url,
                     s.state,
-                    s.came_from,
-                    s.outcome,
-                    s.version,
-                    s.event_hash,
                     s.decline_code,
-                    s.gateway_transaction_id,
-                    s.hosted_page_url,
-                    s.capture_before,
-                    s.authorized_amount,
                     s.captured_amount,
-                    s.settled_amount,
-                    s.refunded_amount,
-                    s.disputed_amount,
-                    s.created_at,
-                    s.updated_at,
-                    s.live
+                    s.created_at
                    FROM caas.payments s
                   WHERE ((s.id = i.payment_id) AND (i.kind <> 'invoice'::text))) q
           ORDER BY (q.captured_amount > 0) DESC, q.created_at DESC

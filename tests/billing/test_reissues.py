@@ -12,6 +12,7 @@ import pytest
 from caas.billing.buyers import checked_details
 from caas.billing.document_xml import to_xml
 from caas.billing.invoice_document import document_of
+from caas.billing.issuing import Issuing
 from caas.billing.reissues import NothingToCorrectError, NotReissuableError, Reissues
 from caas.billing_database import self_check
 from caas.billing_database.connection import Database
@@ -24,7 +25,7 @@ from tests.billing.test_documents import documents, documents_of, refund_order
 from tests.buyers import AT_HOME
 from tests.installation import Installation, standing
 from tests.people import COMMAND_LINE
-from tests.showroom import PRICE, Showroom, opened, simulated_world
+from tests.showroom import PACE, PRICE, Showroom, opened, simulated_world
 from tests.subscription_installation import LETTERHEAD
 
 ELSEWHERE = {**AT_HOME, "street": "Calle Menor 2", "postcode": "41001", "city": "Sevilla"}
@@ -184,8 +185,9 @@ async def test_a_vehicle_s_documents_are_issued_again_and_deduct_the_new_advance
     (advance, vehicle), _ = await documents(showroom, order.id)
     details = BillingDetailsRows(showroom.database)
     await details.put(order.customer, checked_details(**ELSEWHERE))
-    reissues = Reissues(tables=showroom.tables, letterhead=LETTERHEAD,
-                        notifications=showroom.notifications, public_url="")  # fmt: skip
+    issuing = Issuing(tables=showroom.tables, letterhead=LETTERHEAD,
+                      notifications=showroom.notifications, time_scale=PACE)  # fmt: skip
+    reissues = Reissues(tables=showroom.tables, letterhead=LETTERHEAD, issuing=issuing)
     for one in (advance, vehicle):
         async with showroom.database.transaction() as connection:
             await reissues.issue(one.id, reason=WHY, note_id=new_id(), within=connection)

@@ -82,12 +82,7 @@ class Invoices:
             letterhead=letterhead,
             notifications=notifications,
             refunds=credited_refunds,
-            reissues=Reissues(
-                tables=tables,
-                letterhead=letterhead,
-                notifications=notifications,
-                public_url=public_url,
-            ),
+            reissues=Reissues(tables=tables, letterhead=letterhead, issuing=issuing),
         )
         self._withdrawn_subscriptions = WithdrawnSubscriptions(tables, self.credit_notes)
         self._rows = InvoiceRows(tables.database)

@@ -153,7 +153,7 @@ class Issuing:
             drafts = [
                 of_payment(it, self._letterhead, now) for it in facts if not missing_details(it)
             ]
-            await self._issued(drafts, within)
+            await self.issue(drafts, within)
         if incomplete:
             held = await self._rows.hold(incomplete, BUYER_MISSING, within=within)
             for payment_id, customer in {(row["payment_id"], row["customer"]) for row in held}:
@@ -186,9 +186,9 @@ class Issuing:
             reason=refunded["reason"],
             refund=refunded["refund"],
         )
-        await self._issued([note], within)
+        await self.issue([note], within)
 
-    async def _issued(self, drafts: Sequence[NewDocument], within: Connection) -> None:
+    async def issue(self, drafts: Sequence[NewDocument], within: Connection) -> None:
         """Issue documents and send them to their customers."""
         numbers = await self._rows.issue(drafts, within=within)
         for draft, number in zip(drafts, numbers, strict=True):

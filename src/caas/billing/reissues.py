@@ -3,7 +3,7 @@
 A credit note takes back the whole document, and a new one states the same amounts, tax and day of
 supply for the buyer's details as they are now. No money moves.
 
-Rules a change must keep: both documents are one commit with their letters; the pair nets to zero; a
+Rules a change must keep: both documents and their messages are one commit; the pair nets to zero; a
 document is replaced once, and only one that nothing was credited of.
 """
 
@@ -12,14 +12,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing.drafts import DEDUCTED, credit_note, reissued
+from caas.billing.issuing import Issuing
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import buyer_unknown
-from caas.billing_database.documents import DocumentRows, NewDocument
+from caas.billing_database.documents import DocumentRows
 from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError
-from caas.notifications import CUSTOMER, Notifications
 
 REISSUE: Final = "reissue"
 """The `term` of a credit note proposal that replaces the document and refunds nothing."""
@@ -57,13 +57,11 @@ class Reissues:
         *,
         tables: BillingDatabase,
         letterhead: Letterhead,
-        notifications: Notifications,
-        public_url: str,
+        issuing: Issuing,
     ) -> None:
-        """Issue under this letterhead; customers find their documents at `public_url`."""
+        """Issue under this letterhead."""
         self._letterhead = letterhead
-        self._notifications = notifications
-        self._public_url = public_url
+        self._issuing = issuing
         self._rows = InvoiceRows(tables.database)
         self._documents = DocumentRows(tables.database)
 
@@ -110,7 +108,7 @@ class Reissues:
         )  # fmt: skip
         lines, advance = await self._deducting(invoice, within)
         new = reissued(invoice, self._letterhead, now, buyer=buyer, lines=lines, advance=advance)
-        await self._send([note, new], within)
+        await self._issuing.issue([note, new], within)
 
     async def _deducting(
         self, invoice: Invoice, within: Connection
@@ -127,20 +125,3 @@ class Reissues:
         }
         lines = [line | named if line["kind"] == DEDUCTED else line for line in invoice.lines]
         return lines, advance.id
-
-    async def _send(self, drafts: list[NewDocument], within: Connection) -> None:
-        numbers = await self._documents.issue(drafts, within=within)
-        for draft, number in zip(drafts, numbers, strict=True):
-            await self._notifications.notify(
-                audience=CUSTOMER,
-                recipient=draft.customer,
-                template="document_sent",
-                facts={
-                    "number": number,
-                    "amount": draft.gross,
-                    "currency": draft.currency,
-                    "address": f"{self._public_url}/invoices/{draft.id}.pdf",
-                },
-                subject=draft.id,
-                within=within,
-            )

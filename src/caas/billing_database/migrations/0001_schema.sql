@@ -1767,7 +1767,8 @@ create trigger keeps_its_terms before update on subscriptions
             and new.deactivated_at is distinct from old.deactivated_at)
         or (old.cancelled_at is not null and new.cancelled_at is distinct from old.cancelled_at)
         or (old.payment_method <> new.payment_method
-            and (new.event <> 'Payment method changed' or new.version = old.version)
+            and (new.event not in ('Payment method changed', 'Payment method verified')
+                 or new.version = old.version)
             and (new.payment_method <> 'erased'
                  or new.state in ('verifying payment method', 'activating', 'active'))))
     execute function refuse_other_subscription();
@@ -2566,6 +2567,28 @@ create table configured_gateway (
     constraint configured_gateway_only_row_check check (only_row)
 );
 
+-- The account and mode of the gateway whose payments are stored here.
+create table gateway_accounts (
+    gateway text not null,
+    account text not null,
+    since timestamptz not null,
+    constraint gateway_accounts_pkey primary key (gateway),
+    constraint gateway_accounts_account_check check (length(account) between 1 and 200)
+);
+
+-- The id under which the gateway knows each customer. Payments are looked up under it.
+create table gateway_customers (
+    gateway text not null,
+    customer uuid not null,
+    gateway_customer text not null,
+    at timestamptz not null,
+    constraint gateway_customers_pkey primary key (gateway, customer),
+    constraint gateway_customers_gateway_gateway_customer_key unique (gateway, gateway_customer),
+    constraint gateway_customers_customer_fkey foreign key (customer) references customers (id),
+    constraint gateway_customers_gateway_customer_check
+        check (length(gateway_customer) between 1 and 200)
+);
+
 -- Calls to the payment gateway, with outcome and duration.
 create table gateway_calls (
     id uuid not null,
@@ -2855,6 +2878,12 @@ create trigger never_removed before delete or truncate on configured_gateway
     for each statement execute function refuse_change();
 create trigger stays_with_its_payments before update on configured_gateway
     for each row execute function refuse_other_gateway();
+
+create trigger never_removed before delete or truncate on gateway_accounts
+    for each statement execute function refuse_change();
+
+create trigger append_only before delete or update or truncate on gateway_customers
+    for each statement execute function refuse_change();
 
 create trigger append_only before delete or update or truncate on gateway_calls
     for each statement execute function refuse_change();
@@ -3247,11 +3276,14 @@ create table invoices (
     buyer_digest bytea,
     digest bytea,
     service_name text,
+    replaces uuid,
     constraint invoices_pkey primary key (id),
     constraint invoices_refund_key unique (refund),
+    constraint invoices_replaces_key unique (replaces),
     constraint invoices_series_number_key unique (series, number),
     constraint invoices_subscription_month_correction_key unique (subscription, month, correction),
     constraint invoices_advance_fkey foreign key (advance) references invoices (id),
+    constraint invoices_replaces_fkey foreign key (replaces) references invoices (id),
     constraint adds_or_takes_back check (
         case
             when kind <> 'credit note' then net >= 0 and iva >= 0 and corrects is null
@@ -3284,7 +3316,9 @@ create table invoices (
         end),
     constraint is_of_a_kind
         check (kind in ('invoice', 'advance invoice', 'vehicle invoice', 'service invoice',
-            'credit note'))
+            'credit note')),
+    constraint replaces_with_a_document check (replaces is null
+        or kind in ('advance invoice', 'vehicle invoice', 'service invoice'))
 );
 
 create index documents_in_time on invoices (issued_at desc, id desc);
@@ -3297,7 +3331,7 @@ create index invoices_of_vehicle on invoices (vin);
 create unique index one_correction_at_a_time on invoices (corrects, correction)
     where corrects is not null;
 create unique index one_document_per_payment on invoices (payment_id)
-    where kind in ('advance invoice', 'vehicle invoice', 'service invoice');
+    where kind in ('advance invoice', 'vehicle invoice', 'service invoice') and replaces is null;
 
 -- Next number of each document series.
 create table invoice_series (
@@ -3362,7 +3396,7 @@ create table credit_note_decisions (
     constraint credit_note_decisions_reason_check check (length(reason) between 1 and 200),
     constraint credit_note_decisions_state_check
         check (state in ('proposed', 'agreed', 'withdrawn')),
-    constraint credit_note_decisions_term_check check (term in ('end', 'keep'))
+    constraint credit_note_decisions_term_check check (term in ('end', 'keep', 'reissue'))
 );
 
 create unique index one_correction_proposed on credit_note_decisions (invoice)
@@ -3753,44 +3787,30 @@ create function note_missing_documents(p_payment uuid default null::uuid) return
   select (select count(*) from paid) + (select count(*) from refunded)
 $$;
 
+create function check_replacement() returns trigger
+    language plpgsql
+    as $$
+declare v_old caas.invoices; v_credited bigint;
+begin
+  select * into v_old from caas.invoices where id = new.replaces;
+  select coalesce(-sum(n.gross), 0) into v_credited from caas.invoices n where n.corrects = v_old.id;
+  if v_credited <> v_old.gross
+     or (new.customer, new.currency, new.gross, new.iva, new.tax_rate, new.market, new.supplied_on)
+        is distinct from (v_old.customer, v_old.currency, v_old.gross, v_old.iva, v_old.tax_rate,
+                          v_old.market, v_old.supplied_on) then
+    raise exception 'document % does not replace document % as it was', new.id, v_old.id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
 -- Each document with its buyer, tax category and state of payment.
 create view invoice_states as
-select i.id,
-    i.series,
-    i.number,
-    i.kind,
-    i.subscription,
-    i.customer,
-    i.month,
-    i.service,
-    i.vin,
-    i.currency,
-    i.lines,
-    i.net,
-    i.iva_basis_points,
-    i.iva,
-    i.gross,
-    i.payment_id,
-    i.corrects,
-    i.correction,
-    i.reason,
-    i.issued_at,
-    i.market,
-    i.tax_rate,
-    i.supplied_on,
-    i.subject,
-    i.refund,
-    i.advance,
-    i.simplified,
-    i.language,
-    i.seller,
-    i.buyer_digest,
-    i.digest,
-    i.service_name,
+select i.*,
     b.buyer,
     r.category as tax_category,
     r.reason as exempt_because,
-    coalesce(i.service_name, (v.names ->> i.language), v.name) as service_called,
+    coalesce(i.service_name, v.names ->> i.language, v.name) as service_called,
     p.id as last_payment,
     p.state as payment_state,
     p.decline_code,
@@ -3802,76 +3822,24 @@ select i.id,
         when p.captured_amount > 0 then 'paid'
         when p.state = 'Failed' then 'declined'
         else 'open'
-    end as state
-   from invoices i
-     left join document_buyers b on b.invoice = i.id
-     left join tax_rates r on r.id = i.tax_rate
-     left join services v on v.code = i.service
-     left join lateral (select q.id,
-            q.state,
-            q.decline_code,
-            q.captured_amount
-           from (select s.id,
-                    s.type,
-                    s.subject,
-                    s.customer,
-                    s.amount,
-                    s.currency,
-                    s.payment_method,
-                    s.return_url,
-                    s.state,
-                    s.came_from,
-                    s.outcome,
-                    s.version,
-                    s.event_hash,
-                    s.decline_code,
-                    s.gateway_transaction_id,
-                    s.hosted_page_url,
-                    s.capture_before,
-                    s.authorized_amount,
-                    s.captured_amount,
-                    s.settled_amount,
-                    s.refunded_amount,
-                    s.disputed_amount,
-                    s.created_at,
-                    s.updated_at,
-                    s.live
-                   from payments s
-                  where (s.subject = i.id and s.type = 'subscription' and i.kind = 'invoice')
-                union all
-                 select s.id,
-                    s.type,
-                    s.subject,
-                    s.customer,
-                    s.amount,
-                    s.currency,
-                    s.payment_method,
-                    s.return_url,
-                    s.state,
-                    s.came_from,
-                    s.outcome,
-                    s.version,
-                    s.event_hash,
-                    s.decline_code,
-                    s.gateway_transaction_id,
-                    s.hosted_page_url,
-                    s.capture_before,
-                    s.authorized_amount,
-                    s.captured_amount,
-                    s.settled_amount,
-                    s.refunded_amount,
-                    s.disputed_amount,
-                    s.created_at,
-                    s.updated_at,
-                    s.live
-                   from payments s
-                  where (s.id = i.payment_id and i.kind <> 'invoice')) q
-          order by (q.captured_amount > 0) desc, q.created_at desc
-         limit 1) p on true
-     left join written_off_invoices w on w.invoice = i.id
-     left join lateral (select (- (sum(n.gross))::bigint) as credited
-           from invoices n
-          where (n.corrects = i.id)) c on true;
+    end as state,
+    x.id as replaced_by
+  from invoices i
+  left join document_buyers b on b.invoice = i.id
+  left join tax_rates r on r.id = i.tax_rate
+  left join services v on v.code = i.service
+  left join lateral (
+    select q.* from (
+      select s.id, s.state, s.decline_code, s.captured_amount, s.created_at from payments s
+       where s.subject = i.id and s.type = 'subscription' and i.kind = 'invoice'
+      union all
+      select s.id, s.state, s.decline_code, s.captured_amount, s.created_at from payments s
+       where s.id = i.payment_id and i.kind <> 'invoice') q
+     order by (q.captured_amount > 0) desc, q.created_at desc limit 1) p on true
+  left join written_off_invoices w on w.invoice = i.id
+  left join lateral (
+    select -(sum(n.gross))::bigint as credited from invoices n where n.corrects = i.id) c on true
+  left join invoices x on x.replaces = i.id;
 
 -- Output tax per market, rate, month and currency, from the ledger.
 create view output_tax as
@@ -3923,6 +3891,9 @@ create trigger is_documented after insert on payment_taxes
 create trigger append_only before delete or update or truncate on invoices
     for each statement execute function refuse_change();
 create trigger is_sealed before insert on invoices for each row execute function seal_document();
+create constraint trigger replaces_what_is_credited after insert on invoices
+    deferrable initially deferred for each row when (new.replaces is not null)
+    execute function check_replacement();
 create trigger nobody_erased_is_billed before insert on invoices
     for each row
     when (new.kind = 'invoice' and new.subscription is not null and is_erased(new.customer))

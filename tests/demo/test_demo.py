@@ -15,6 +15,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from caas import local_machine
+from caas.errors import StartupError
+from caas.local_machine import LocalWorld
+from caas_lab.demo import running_platform
 from caas_lab.demo.scenarios import SCENARIOS, SHORT
 
 pytestmark = pytest.mark.xdist_group("demo")  # one at a time: they share a folder
@@ -214,3 +218,17 @@ async def test_a_platform_that_is_not_there_is_said_to_be_away(folder: Path) -> 
     assert "No response from http://127.0.0.1:9" in ran.err
     assert "CAAS_API_KEYS" not in ran.err
     assert (await demo(folder, "--against", "junk")).status == 3
+
+
+async def test_a_platform_with_another_gateway_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = "http://127.0.0.1:9"
+    runs = LocalWorld(
+        environment={"CAAS_GATEWAY": "stripe", "CAAS_PUBLIC_URL": url}, controls={}, keys={}
+    )
+    monkeypatch.setattr(local_machine, "running_world", lambda _environment: runs)
+
+    with pytest.raises(StartupError, match="needs the simulated contract gateway"):
+        async with running_platform.connected(url, {"CAAS_DATA_DIR": str(tmp_path)}):
+            pass

@@ -163,6 +163,19 @@ async def _key_of_car(fleet_url: str, vin: str) -> bytes:
     return base64.b64decode(msgspec.json.decode(answer.body)["public_key"])
 
 
+_OF_STRIPE: Final = (
+    "  pay on Stripe's page with 4242 4242 4242 4242; 4000 0000 0000 0002 is declined",
+    "  sell a service with curl: 'Try it' in README.md, with pm_card_visa instead of pm_ok",
+)
+
+
+def _of_contract(url: str) -> tuple[str, ...]:
+    return (
+        "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
+        f"  ./caas demo --against {url}    run every flow and failure scenario",
+    )
+
+
 def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaff]) -> str:
     url = f"http://{HOST}:{port}"
     lines = [
@@ -181,8 +194,7 @@ def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaf
         "  reserve a car as a dealership in a browser, then pay the balance as the customer",
         f"  complete a factory order, wake a car, advance a month: {url}/operations/simulators",
         f"  read the messages sent to customers: {url}/operations/simulators/messages",
-        "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
-        f"  ./caas demo --against {url}    run every flow and failure scenario",
+        *(_OF_STRIPE if world.environment.get("CAAS_GATEWAY") == "stripe" else _of_contract(url)),
         "  ./caas self-check    check the integrity of the whole database",
     ]
     return "\n".join(lines)

@@ -16,6 +16,7 @@ import aiohttp
 from caas import local_machine, local_secrets
 from caas.api.authentication import parse_api_keys
 from caas.errors import StartupError
+from caas.external_systems.gateway_adapters import CONTRACT
 from caas.local_machine import LocalWorld
 from caas.settings import data_dir, time_scale
 from caas_lab.demo import database
@@ -34,11 +35,17 @@ async def connected(url: str, environment: Mapping[str, str]) -> AsyncIterator[T
     """Connect to a running platform, and to its simulators where possible.
 
     Raises:
-        StartupError: there is no response, or a key is missing.
+        StartupError: there is no response, a key is missing, or the gateway is another one.
     """
+    world = local_machine.running_world(environment)
     world = local_machine.running_world(environment)
     if world is not None and world.environment.get("CAAS_PUBLIC_URL") != url.rstrip("/"):
         world = None
+    if world is not None and world.environment.get("CAAS_GATEWAY", CONTRACT) != CONTRACT:
+        raise StartupError(
+            f"The demonstration needs the simulated contract gateway; {url} uses "
+            f"{world.environment['CAAS_GATEWAY']}. Start one with `caas up`, or run `caas demo`."
+        )
     await _listens(url)
     keys = _keys(environment) or (world.keys if world is not None else {})
     if not set(local_secrets.SCOPES) <= keys.keys():

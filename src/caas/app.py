@@ -21,7 +21,7 @@ from caas.external_systems.acknowledgement_inbox import OnRefused
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.factory import Factory
-from caas.external_systems.gateway_adapters import ADAPTERS, GatewayContext
+from caas.external_systems.gateway_adapters import GatewayContext, adapter, adapter_name
 from caas.external_systems.head_copies import copies_at
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, VehiclesAtHand
@@ -119,7 +119,8 @@ async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(reading_database(environment))
         known = {**environment, "CAAS_DATABASE_URL": database.dsn}
-        settings = read_settings({**_UNUSED, **{name: it for name, it in known.items() if it}})
+        unused = {**_UNUSED, **adapter(adapter_name(environment)).unused}
+        settings = read_settings({**unused, **{name: it for name, it in known.items() if it}})
         partners = await _partners(stack, settings, None, database)
         yield build_platform(database, partners, _terms(settings))
 
@@ -151,12 +152,13 @@ async def _partners(
 ) -> Partners:
     unusable = UnusableMessages(database)
     stack.push_async_callback(unusable.close)
-    adapter = ADAPTERS[settings.gateway_adapter]
-    gateway_http = HttpClient(
-        settings.gateway_url, partner="The payment gateway", api_key=settings.gateway_api_key,
-        headers=adapter.headers,
-    )  # fmt: skip
-    stack.push_async_callback(gateway_http.close)
+    gateway = settings.gateway.connect(
+        GatewayContext(
+            customers=GatewayCustomers(database, settings.gateway_adapter),
+            return_url=settings.public_url,
+        )
+    )
+    stack.push_async_callback(gateway.close)
     channel: NotificationChannel = (
         AppriseChannel(Secret(settings.notify_url))
         if settings.notify_url
@@ -174,14 +176,7 @@ async def _partners(
     for client in clients:
         stack.push_async_callback(client.close)
     return Partners(
-        gateway=adapter.over(
-            gateway_http,
-            settings.gateway_capabilities,
-            GatewayContext(
-                customers=GatewayCustomers(database, settings.gateway_adapter),
-                return_url=settings.public_url,
-            ),
-        ),
+        gateway=gateway,
         order_partners=OrderPartners(
             factory=Factory(clients[0]),
             admin_registration=AdminRegistration(clients[1]),

@@ -1,6 +1,6 @@
 """Settings of the payment gateway, its fees and settlements, report files, and history heads.
 
-The gateway's settings are its adapter and its capabilities (decision 90).
+The gateway's adapter reads its own settings (decision 195).
 
 Rules a change must keep: pure, as `settings`; capabilities are declared only where the adapter
 cannot determine them.
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from caas.external_systems import gateway_adapters as declared
-from caas.external_systems.gateway_adapters import ADAPTERS, CONTRACT, STORED_NAMES, GatewayAdapter
+from caas.external_systems import gateway_adapters
+from caas.external_systems.contract_adapter import DECLARING
+from caas.external_systems.gateway_adapters import CONTRACT, ConfiguredGateway
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
 from caas.rules.settlement_dates import (
     FeeTerms,
@@ -25,45 +26,25 @@ from caas.setting_values import SettingError, address_in
 
 
 def gateway_adapter(environment: Mapping[str, str]) -> str:
-    """Return the name of the gateway adapter.
+    """Return the name of the gateway adapter."""
+    return gateway_adapters.adapter_name(environment)
+
+
+def configured_gateway(environment: Mapping[str, str]) -> ConfiguredGateway:
+    """Return the gateway, with the settings that its adapter reads.
 
     Raises:
-        SettingError: the adapter is unknown.
+        SettingError: the adapter is unknown, a setting is missing or invalid, or a setting declares
+            a capability that the adapter defines.
     """
-    name = _adapter_name(environment)
-    if name not in ADAPTERS:
-        known = ", ".join(sorted(ADAPTERS))
-        raise SettingError(f"CAAS_GATEWAY is '{name}'; use one of {known}.")
-    return name
-
-
-def known_adapter(environment: Mapping[str, str]) -> GatewayAdapter:
-    """Return the named adapter; `gateway_adapter` reports an unknown name."""
-    return ADAPTERS.get(_adapter_name(environment), ADAPTERS[CONTRACT])
-
-
-def gateway_capabilities(environment: Mapping[str, str]) -> declared.Capabilities:
-    """Return the gateway's capabilities.
-
-    Raises:
-        SettingError: a declaration is invalid, or the adapter defines it.
-    """
-    known = known_adapter(environment)
-    given = [name for name in declared.NAMES if environment.get(name)]
-    if given and not known.is_contract:
+    name = gateway_adapters.adapter_name(environment)
+    given = [it for it in DECLARING if environment.get(it)]
+    if given and name != CONTRACT:
         raise SettingError(
             f"{given[0]} declares a capability that the adapter of CAAS_GATEWAY "
             "defines itself. Remove the setting."
         )
-    try:
-        return declared.declared_capabilities(environment, known.capabilities)
-    except declared.CapabilityTextError as error:
-        raise SettingError(error.sentence) from error
-
-
-def _adapter_name(environment: Mapping[str, str]) -> str:
-    given = environment.get("CAAS_GATEWAY") or environment.get("CAAS_GATEWAY_ADAPTER") or CONTRACT
-    return STORED_NAMES.get(given, given)
+    return gateway_adapters.configured(name, environment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,6 @@ from caas.console.application import build_console
 from caas.console.request import PageRequest
 from caas.console.settings import ConsoleSettings
 from caas.errors import StartupError
-from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.local_outbox import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.platform import Platform
@@ -150,15 +149,14 @@ def _console(
 def _api(platform: Platform, settings: Settings, signs: PlatformMetrics) -> WebApplication[Call]:
     registry = CollectorRegistry()
     registry.register(signs)
-    adapter, partner_secrets = ADAPTERS[settings.gateway_adapter], settings.partner_webhook_secrets
+    partner_secrets = settings.partner_webhook_secrets
     return build_api(
         platform,
         ApiSettings(
             now=now,
             api_keys=parse_api_keys(settings.api_keys),
-            gateway_webhook_secrets=settings.gateway_webhook_secrets,
-            gateway_verifier=adapter.verifier,
-            read_gateway_event=adapter.read_event,
+            gateway_verifier=settings.gateway.verifier,
+            read_gateway_event=settings.gateway.read_event,
             factory_webhook_secrets=partner_secrets,
             transport_webhook_secrets=partner_secrets,
             on_webhook=platform.jobs.wake,

@@ -1,10 +1,12 @@
-"""Reads single values of the environment.
+"""Reads single values of the environment, and collects the problems of several.
+
+Gateway adapters read their own settings with it.
 
 Rule a change must keep: an error never repeats a value that may contain a password.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from caas.errors import StartupError
@@ -16,12 +18,18 @@ _EXAMPLES: Final = {
     "sc": "sc://host:15002",
 }
 HTTP: Final = ("http", "https")
+_Read = TypeVar("_Read")
 
 
 class SettingError(StartupError):
     """A setting is missing or invalid."""
 
     code = "setting"
+
+    @property
+    def problems(self) -> tuple["SettingError", ...]:
+        """The problems that it reports: itself, or several."""
+        return (self,)
 
 
 class NotSetError(SettingError):
@@ -31,6 +39,48 @@ class NotSetError(SettingError):
         """Store the setting's name."""
         super().__init__(not_set([name]))
         self.name = name
+
+
+class SettingsError(SettingError):
+    """Several settings are missing or invalid; the message lists them, missing ones first."""
+
+    def __init__(self, problems: Sequence[SettingError]) -> None:
+        """Store the problems."""
+        missing = list(dict.fromkeys(it.name for it in problems if isinstance(it, NotSetError)))
+        wrong = {it.sentence: None for it in problems if not isinstance(it, NotSetError)}
+        super().__init__(" ".join(([not_set(missing)] if missing else []) + list(wrong)))
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> tuple[SettingError, ...]:
+        """The problems, in the order in which the settings were read."""
+        return self._problems
+
+
+class SettingReader:
+    """Reads settings and collects every problem."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Read from this environment."""
+        self._environment = environment
+        self._problems: list[SettingError] = []
+
+    def read(self, how: Callable[[Mapping[str, str]], _Read]) -> _Read:
+        """Return a setting; one with a problem is never used, see `raise_problems`."""
+        try:
+            return how(self._environment)
+        except SettingError as error:
+            self._problems += error.problems
+            return cast("_Read", None)
+
+    def raise_problems(self) -> None:
+        """Raise what was collected; call it before a setting is used.
+
+        Raises:
+            SettingError: settings are missing or invalid; the message lists all of them.
+        """
+        if self._problems:
+            raise SettingsError(self._problems)
 
 
 def not_set(names: Sequence[str]) -> str:

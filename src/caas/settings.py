@@ -8,11 +8,11 @@ setting and the valid values; a secret never appears in a repr.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from caas import access_settings
@@ -24,18 +24,17 @@ from caas.access_settings import (
 )
 from caas.api.authentication import parse_api_keys
 from caas.console.sign_in_keys import SignInKeys
-from caas.errors import StartupError
-from caas.external_systems.gateway_adapters import Capabilities
+from caas.external_systems.gateway_adapters import ConfiguredGateway
 from caas.external_systems.http import Secret
+from caas.external_systems.secret_settings import secret_in, webhook_secrets_in
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
-from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+from caas.external_systems.webhook_signatures import WebhookVerifier
 from caas.gateway_settings import (
     HeadSettings,
+    configured_gateway,
     engine_url,
     gateway_adapter,
-    gateway_capabilities,
     head_settings,
-    known_adapter,
     reports_folder,
     settlement_fees,
     settlement_polls,
@@ -57,13 +56,12 @@ from caas.rules.rate_limits import (
 from caas.rules.settlement_dates import FeeTerms, PollTerms
 from caas.setting_values import (
     HTTP,
-    NotSetError,
     SettingError,
+    SettingReader,
     address_in,
     is_address,
     needed,
     no_address,
-    not_set,
 )
 
 DEFAULT_MARKET: Final = "Europe/Madrid,EUR,es"
@@ -72,7 +70,6 @@ PORT_MAX: Final = 65_535
 IN_PROCESS_VEHICLES: Final = "in-process:"
 """CAAS_MQTT_URL for simulated in-process cars. Never a default: a real payment would be charged."""
 TIME_SCALE_MAX: Final = 1_000_000.0
-_Read = TypeVar("_Read")
 SELLER_PARTS: Final = (
     "name", "vat_id", "street", "postcode", "city", "country", "payment_terms",
 )  # fmt: skip
@@ -85,10 +82,7 @@ class Settings:
     database_url: str = field(repr=False)
     data_dir: Path
     gateway_adapter: str
-    gateway_capabilities: Capabilities
-    gateway_url: str
-    gateway_api_key: Secret
-    gateway_webhook_secrets: tuple[Secret, ...]
+    gateway: ConfiguredGateway = field(repr=False)
     mqtt_url: str = field(repr=False)
     vehicle_command_keys: VehicleCommandKeys = field(repr=False)
     factory_url: str
@@ -124,16 +118,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     Raises:
         SettingError: settings are missing or invalid; the message lists all of them.
     """
-    reader = _Reader(environment)
+    reader = SettingReader(environment)
     read = reader.read
     settings = Settings(
         database_url=read(database_url),
         data_dir=data_dir(environment),
-        gateway_adapter=read(gateway_adapter),
-        gateway_capabilities=read(gateway_capabilities),
-        gateway_url=read(_http("CAAS_GATEWAY_URL")),
-        gateway_api_key=read(partial(_secret, "CAAS_GATEWAY_API_KEY")),
-        gateway_webhook_secrets=read(_gateway_webhook_secrets),
+        gateway_adapter=gateway_adapter(environment),
+        gateway=read(configured_gateway),
         mqtt_url=read(_vehicles),
         vehicle_command_keys=read(vehicle_command_keys),
         factory_url=read(_http("CAAS_FACTORY_URL")),
@@ -146,7 +137,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         second_factor=read(access_settings.second_factor),
         strong_login_allowed=read(access_settings.strong_login_allowed),
         partner_webhook_secrets=read(
-            partial(_webhook_secrets, "CAAS_PARTNER_WEBHOOK_SECRETS", WebhookVerifier)
+            lambda it: webhook_secrets_in(it, "CAAS_PARTNER_WEBHOOK_SECRETS", WebhookVerifier)
         ),
         public_url=read(_http("CAAS_PUBLIC_URL")),
         api_keys=read(_api_keys),
@@ -164,31 +155,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         work_port=read(_work_port),
         heads=read(head_settings),
     )
-    if reader.problems:
-        raise _all_problems(reader.problems)
+    reader.raise_problems()
     return settings
-
-
-class _Reader:
-    """Reads settings and collects every problem."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self.problems: list[SettingError] = []
-
-    def read(self, how: Callable[[Mapping[str, str]], _Read]) -> _Read:
-        try:
-            return how(self._environment)
-        except SettingError as problem:
-            self.problems.append(problem)
-            return cast("_Read", None)  # never used: a value with a problem is never returned
-
-
-def _all_problems(problems: Sequence[SettingError]) -> SettingError:
-    """Return one error with every problem, missing settings first."""
-    missing = [it.name for it in problems if isinstance(it, NotSetError)]
-    wrong = {it.sentence: None for it in problems if not isinstance(it, NotSetError)}
-    return SettingError(" ".join(([not_set(missing)] if missing else []) + list(wrong)))
 
 
 def database_url(environment: Mapping[str, str]) -> str:
@@ -310,35 +278,6 @@ def _work_port(environment: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _secret(name: str, environment: Mapping[str, str]) -> Secret:
-    return _one_secret(name, needed(environment, name))
-
-
-def _one_secret(name: str, value: str) -> Secret:
-    try:
-        return Secret(value)
-    except StartupError as error:
-        raise SettingError(f"{name} is invalid. {error.sentence}") from error
-
-
-def _gateway_webhook_secrets(environment: Mapping[str, str]) -> tuple[Secret, ...]:
-    verifier = known_adapter(environment).verifier
-    return _webhook_secrets("CAAS_GATEWAY_WEBHOOK_SECRETS", verifier, environment)
-
-
-def _webhook_secrets(
-    name: str, verifier: Callable[[Sequence[Secret]], Verifier], environment: Mapping[str, str]
-) -> tuple[Secret, ...]:
-    secrets = tuple(
-        _one_secret(name, part.strip()) for part in needed(environment, name).split(",")
-    )
-    try:
-        verifier(secrets)
-    except StartupError as error:
-        raise SettingError(f"{name} is invalid. {error.sentence}") from error
-    return secrets
-
-
 def _market(environment: Mapping[str, str]) -> Market:
     return replace(
         read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
@@ -348,7 +287,7 @@ def _market(environment: Mapping[str, str]) -> Market:
 
 def _notify_url(environment: Mapping[str, str]) -> str:
     given = bool(environment.get("CAAS_NOTIFY_URL"))
-    return _secret("CAAS_NOTIFY_URL", environment).reveal() if given else ""
+    return secret_in(environment, "CAAS_NOTIFY_URL").reveal() if given else ""
 
 
 def _api_keys(environment: Mapping[str, str]) -> str:

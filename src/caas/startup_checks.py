@@ -184,7 +184,7 @@ async def check_gateway(gateway: PaymentGateway, settings: Settings) -> None:
             _log.warning("gateway.unavailable_at_start", because=str(error))
             return
         raise StartupError(
-            f"The payment gateway at {settings.gateway_url} cannot be used: {because}"
+            f"The payment gateway at {settings.gateway.address} cannot be used: {because}"
         ) from error
 
 

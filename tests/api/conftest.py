@@ -21,6 +21,7 @@ from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.vehicles import NewVehicle, Vehicles
 from caas.external_systems.http import Secret
+from caas.external_systems.webhook_signatures import WebhookVerifier
 from caas.rules.money import Money
 from caas.rules.rate_limits import UNLIMITED
 from caas.web.http_protocol import server_config
@@ -156,7 +157,7 @@ def settings_of_tests(**more: Any) -> ApiSettings:
     return ApiSettings(
         now=now,
         api_keys=parse_api_keys(KEYS),
-        gateway_webhook_secrets=(GATEWAY_SECRET, OLD_GATEWAY_SECRET),
+        gateway_verifier=WebhookVerifier((GATEWAY_SECRET, OLD_GATEWAY_SECRET)),
         factory_webhook_secrets=(PARTNER_SECRET,),
         transport_webhook_secrets=(PARTNER_SECRET,),
         **{"key_limit": UNLIMITED, "address_limit": UNLIMITED, **more},

@@ -28,11 +28,11 @@ from caas.billing_database.orders import Order
 from caas.console.staff import NewStaff, ensure_staff
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
+from caas.external_systems.gateway_adapters import GatewayContext
 from caas.external_systems.http import HttpClient
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.local_outbox import LocalOutbox, OutboxLetters
 from caas.external_systems.notification_channel import OutgoingMessage
-from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.payment_processing import PaymentRequest
@@ -52,6 +52,7 @@ from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
 from tests.buyers import gives_details
 from tests.cars import COMMAND_KEY, COMMAND_KEYS, KNOWN_TO_VEHICLES
+from tests.external_systems.stripe_asked import KnownCustomers
 from tests.ways_in import SETTINGS as WAYS_IN
 from tests.ways_in import SIGN_IN_KEYS
 
@@ -341,14 +342,15 @@ def _target(url: str, name: str) -> Target:
 async def _outside(
     stack: AsyncExitStack, settings: Settings, fleet: Fleet, letterbox: Letterbox
 ) -> Partners:
-    gateway = HttpClient(settings.gateway_url, partner="gateway", api_key=settings.gateway_api_key)
+    context = GatewayContext(customers=KnownCustomers(), return_url=settings.public_url)
+    gateway = settings.gateway.connect(context)
     partners = HttpClient(
         settings.factory_url, partner="partners", api_key=settings.factory_credential.token
     )
     stack.push_async_callback(gateway.close)
     stack.push_async_callback(partners.close)
     return Partners(
-        gateway=SeedContractGateway(gateway),
+        gateway=gateway,
         vehicles=InProcessVehicleLink(
             fleet, now=app.now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
         ),
@@ -370,7 +372,7 @@ async def _at_work(
     """Let a worker work, and the API and the channels listen."""
     loop, listens = asyncio.get_running_loop(), asyncio.Event()
     settings, letters = reported
-    controls = {"gateway": settings.gateway_url, "partners": settings.factory_url}
+    controls = {"gateway": settings.gateway.address, "partners": settings.factory_url}
     serving = serve(
         platform, settings, listener=listener, on_listening=listens.set,
         simulated=Simulated(controls, letters=letters),

@@ -7,6 +7,7 @@ go on speaking of what was renamed.
 import ast
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,7 @@ def broken_references(text: str) -> Iterator[str]:
     """Yield each quoted name of the text that is not there."""
     for quoted in QUOTED.findall(text):
         if CODE.fullmatch(quoted):
-            if not is_code(quoted) and not is_table(quoted):
+            if not (is_code(quoted) or is_table(quoted) or quoted in entry_point_groups()):
                 yield quoted
         elif found := TEST.fullmatch(quoted):
             if not is_test(found[1], found[2]):
@@ -62,6 +63,13 @@ def is_table(name: str) -> bool:
     """Say whether a name is something of the schema `caas`."""
     schema, _, rest = name.partition(".")
     return schema == "caas" and rest.partition(".")[0] in database_names()
+
+
+@cache
+def entry_point_groups() -> frozenset[str]:
+    """Return the groups of entry points that the project declares."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return frozenset(project["entry-points"])
 
 
 def has(thing: object, attributes: list[str]) -> bool:

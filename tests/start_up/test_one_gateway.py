@@ -13,18 +13,20 @@ from caas import startup_checks
 from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payments
 from caas.errors import StartupError
-from caas.external_systems.gateway_adapters import ADAPTERS, GatewayContext
-from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.gateway_adapters import GatewayContext, configured
 from caas.external_systems.payment_gateway import PaymentGateway
 from tests.billing_database.test_transitions import new_payment
 from tests.external_systems.stripe_asked import KnownCustomers
 
 
 def gateway(adapter: str) -> PaymentGateway:
-    http = HttpClient("http://127.0.0.1:1", partner="nobody", api_key=Secret("sk_of_nobody"))
-    known = ADAPTERS[adapter]
+    settings = {
+        "CAAS_GATEWAY_URL": "http://127.0.0.1:1",
+        "CAAS_GATEWAY_API_KEY": "sk_of_nobody",
+        "CAAS_GATEWAY_WEBHOOK_SECRETS": "whsec_bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldyE=",
+    }
     context = GatewayContext(customers=KnownCustomers(), return_url="https://caas.example")
-    return known.over(http, known.capabilities, context)
+    return configured(adapter, settings).connect(context)
 
 
 async def test_books_without_a_payment_go_to_another_gateway(database: Database) -> None:

@@ -108,14 +108,14 @@ def test_a_gateway_of_the_contract_is_as_its_settings_declare_it() -> None:
         "CAAS_GATEWAY_PARTIAL_CAPTURE": "no",
     }
 
-    stated = read_settings(RIGHT | declared).gateway_capabilities
+    stated = read_settings(RIGHT | declared).gateway.capabilities
 
     assert stated == replace(
         CAPABILITIES, idempotency_key_lifetime=None, authorization_lifetime=timedelta(minutes=90),
         lookup_by_reference=False, void=False, separate_capture=False, partial_capture=False,
     )  # fmt: skip
-    assert read_settings(RIGHT).gateway_capabilities == CAPABILITIES
-    lifetime = read_settings(RIGHT | {"CAAS_GATEWAY_KEY_LIFETIME": "2d"}).gateway_capabilities
+    assert read_settings(RIGHT).gateway.capabilities == CAPABILITIES
+    lifetime = read_settings(RIGHT | {"CAAS_GATEWAY_KEY_LIFETIME": "2d"}).gateway.capabilities
     assert lifetime.idempotency_key_lifetime == timedelta(days=2)
 
 

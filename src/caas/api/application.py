@@ -171,12 +171,15 @@ def is_of_api(path: str) -> bool:
 
 
 def _verifiers(settings: ApiSettings) -> dict[str, Verifier]:
-    senders = {
-        GATEWAY: (settings.gateway_verifier, settings.gateway_webhook_secrets),
-        FACTORY: (WebhookVerifier, settings.factory_webhook_secrets),
-        TRANSPORT: (WebhookVerifier, settings.transport_webhook_secrets),
+    partners = {
+        FACTORY: settings.factory_webhook_secrets,
+        TRANSPORT: settings.transport_webhook_secrets,
     }
-    return {sender: verifier(known) for sender, (verifier, known) in senders.items() if known}
+    verifiers: dict[str, Verifier] = {
+        sender: WebhookVerifier(known) for sender, known in partners.items() if known
+    }
+    gateway = settings.gateway_verifier
+    return verifiers if gateway is None else {GATEWAY: gateway, **verifiers}
 
 
 def _needs_key(match: Match[Operation] | None, path: str) -> bool:

@@ -11,7 +11,7 @@ from caas.api.authentication import ConfiguredKey
 from caas.external_systems.http import Secret
 from caas.external_systems.seed_contract_wire import read_event
 from caas.external_systems.vehicle_command_keys import PublicCommandKey
-from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+from caas.external_systems.webhook_signatures import Verifier
 from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, DEFAULT_KEY_LIMIT, RateLimit
 
 
@@ -43,8 +43,7 @@ class ApiSettings:
     now: Callable[[], datetime]
     api_keys: Sequence[ConfiguredKey] = ()
     gateway_name: str = "gateway"
-    gateway_webhook_secrets: Sequence[Secret] = ()
-    gateway_verifier: Callable[[Sequence[Secret]], Verifier] = WebhookVerifier
+    gateway_verifier: Verifier | None = None
     read_gateway_event: Callable[[bytes], Identified | None] = read_event
     factory_webhook_secrets: Sequence[Secret] = ()
     transport_webhook_secrets: Sequence[Secret] = ()

@@ -1,32 +1,49 @@
-"""Payment gateway adapters by their name in CAAS_GATEWAY, and declared capabilities (decision 1).
+"""Adapters of the payment gateway port, found by name in `CAAS_GATEWAY` (decision 195).
 
-Gateways that implement the seed's contract differ: some do not honour idempotency keys, some cannot
-look up by reference. The settings declare such differences; undeclared capabilities are as in the
-contract.
+An adapter is a `GatewayAdapter` that a package names as an entry point of the group
+`caas.gateways`. Ours are in `BUILT_IN`, and in `pyproject.toml` as an example for others.
 
-Rules a change must keep: each adapter verifies its own webhooks; only adapters of a shared contract
-let settings declare capabilities; an invalid declaration is an error, never the default.
+Rules a change must keep: an adapter is imported only when it is chosen; a name of ours is never
+another package's; an adapter reads its own settings and reports every problem at once.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, Protocol
 
-from caas.errors import CaasError
-from caas.external_systems import (
-    seed_contract_gateway,
-    seed_contract_wire,
-    stripe_gateway,
-    stripe_webhooks,
-)
-from caas.external_systems.http import HttpClient, Secret
+from caas.errors import StartupError
+from caas.external_systems.http import Secret
 from caas.external_systems.payment_gateway import Capabilities, GatewayEvent, PaymentGateway
-from caas.external_systems.seed_contract_gateway import SeedContractGateway
-from caas.external_systems.stripe_gateway import HEADERS, CustomerDirectory, StripeGateway
-from caas.external_systems.stripe_webhooks import StripeWebhookVerifier
-from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+from caas.external_systems.secret_settings import secret_in, webhook_secrets_in
+from caas.external_systems.webhook_signatures import Verifier
+from caas.setting_values import HTTP, SettingError, SettingReader, address_in
+
+GROUP: Final = "caas.gateways"
+GATEWAY: Final = "CAAS_GATEWAY"
+CONTRACT: Final = "contract"
+_OURS: Final[Mapping[str, str]] = {
+    CONTRACT: "caas.external_systems.contract_adapter:CONTRACT_ADAPTER",
+    "stripe": "caas.external_systems.stripe_adapter:STRIPE_ADAPTER",
+}
+BUILT_IN: Final[Mapping[str, EntryPoint]] = {
+    name: EntryPoint(name, value, GROUP) for name, value in _OURS.items()
+}
+STORED_NAMES: Final[Mapping[str, str]] = {"seed-contract": CONTRACT}
+"""Adapters stored in the Billing Database under another name; a setting can use either."""
+PARTNER: Final = "The payment gateway"
+
+
+class CustomerDirectory(Protocol):
+    """Which of the gateway's customers is which of ours."""
+
+    async def find(self, customer_reference: str) -> str | None:
+        """Return the gateway's id of a customer, or None if there is none yet."""
+        ...
+
+    async def keep(self, customer_reference: str, gateway_customer: str) -> str:
+        """Store the gateway's id of a customer; the first that was stored is returned."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,98 +55,118 @@ class GatewayContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayAdapter:
-    """An adapter: its client, its capabilities and its webhook verification.
+class ConfiguredGateway:
+    """A gateway whose settings are read; `address` is where it is, for messages."""
 
-    `is_contract`: several gateways implement it, and settings declare this one's capabilities.
+    address: str
+    capabilities: Capabilities
+    verifier: Verifier
+    read_event: Callable[[bytes], GatewayEvent | None]
+    connect: Callable[[GatewayContext], PaymentGateway]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAdapter:
+    """What an entry point of `caas.gateways` names.
+
+    `configure` reads the adapter's settings from the environment and raises `SettingError`.
+    `unused` has a value for each required setting beyond those of `GatewayAccess`: commands that
+    only read the database use it where the setting is missing, and call nothing.
     """
 
-    over: Callable[[HttpClient, Capabilities, GatewayContext], PaymentGateway]
-    capabilities: Capabilities
-    verifier: Callable[[Sequence[Secret]], Verifier]
-    read_event: Callable[[bytes], GatewayEvent | None]
-    headers: Mapping[str, str] = field(default_factory=dict)
-    is_contract: bool = False
+    configure: Callable[[Mapping[str, str]], ConfiguredGateway]
+    unused: Mapping[str, str] = field(default_factory=dict)
 
 
-CONTRACT: Final = "contract"
-ADAPTERS: Final[Mapping[str, GatewayAdapter]] = {
-    CONTRACT: GatewayAdapter(
-        over=lambda http, capabilities, _: SeedContractGateway(http, capabilities=capabilities),
-        capabilities=seed_contract_gateway.CAPABILITIES,
-        is_contract=True,
-        verifier=WebhookVerifier,
-        read_event=seed_contract_wire.read_event,
-    ),
-    "stripe": GatewayAdapter(
-        over=lambda http, _, context: StripeGateway(
-            http, context.customers, return_url=context.return_url
+class UnknownGatewayError(SettingError):
+    """There is no gateway adapter of this name, or it cannot be used."""
+
+    code = "unknown_gateway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAccess:
+    """The settings that most adapters need."""
+
+    url: str
+    api_key: Secret
+    webhook_secrets: tuple[Secret, ...]
+
+
+def read_access(
+    reader: SettingReader, verifier: Callable[[tuple[Secret, ...]], Verifier]
+) -> GatewayAccess:
+    """Read `CAAS_GATEWAY_URL`, `CAAS_GATEWAY_API_KEY` and `CAAS_GATEWAY_WEBHOOK_SECRETS`."""
+    return GatewayAccess(
+        url=reader.read(lambda it: address_in(it, "CAAS_GATEWAY_URL", HTTP)),
+        api_key=reader.read(lambda it: secret_in(it, "CAAS_GATEWAY_API_KEY")),
+        webhook_secrets=reader.read(
+            lambda it: webhook_secrets_in(it, "CAAS_GATEWAY_WEBHOOK_SECRETS", verifier)
         ),
-        capabilities=stripe_gateway.CAPABILITIES,
-        verifier=StripeWebhookVerifier,
-        read_event=stripe_webhooks.read_event,
-        headers=HEADERS,
-    ),
-}
-STORED_NAMES: Final[Mapping[str, str]] = {SeedContractGateway.name: CONTRACT}
-"""Adapters stored in the Billing Database under another name; a setting can use either."""
+    )
 
 
-__all__ = ["NAMES", "Capabilities", "CapabilityTextError", "declared_capabilities"]
-
-KEY_LIFETIME: Final = "CAAS_GATEWAY_KEY_LIFETIME"
-AUTHORIZATION_LIFETIME: Final = "CAAS_GATEWAY_AUTHORIZATION_LIFETIME"
-SWITCHES: Final[Mapping[str, str]] = {
-    "CAAS_GATEWAY_LOOKUP_BY_REFERENCE": "lookup_by_reference",
-    "CAAS_GATEWAY_VOID": "void",
-    "CAAS_GATEWAY_SEPARATE_CAPTURE": "separate_capture",
-    "CAAS_GATEWAY_PARTIAL_CAPTURE": "partial_capture",
-}
-NAMES: Final = (KEY_LIFETIME, AUTHORIZATION_LIFETIME, *SWITCHES)
-NO_LIFETIME: Final = "none"
-_ANSWERS: Final[Mapping[str, bool]] = {"yes": True, "no": False}
-_UNITS: Final[Mapping[str, str]] = {"m": "minutes", "h": "hours", "d": "days"}
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([mhd])")
+def adapter_name(environment: Mapping[str, str]) -> str:
+    """Return the name that the settings choose."""
+    given = environment.get(GATEWAY) or environment.get("CAAS_GATEWAY_ADAPTER") or CONTRACT
+    return STORED_NAMES.get(given, given)
 
 
-class CapabilityTextError(CaasError):
-    """A declared capability has an invalid value."""
+def known_names() -> list[str]:
+    """Return the names of all installed adapters."""
+    return sorted({*BUILT_IN, *entry_points(group=GROUP).names})
 
-    code = "capability_text"
 
-
-def declared_capabilities(environment: Mapping[str, str], contract: Capabilities) -> Capabilities:
-    """Return the declared capabilities, with the contract's defaults.
+def adapter(name: str) -> GatewayAdapter:
+    """Return the adapter of a name, imported.
 
     Raises:
-        CapabilityTextError: a declaration is invalid; the sentence names it.
+        UnknownGatewayError: there is none, there are two, or it cannot be imported.
     """
-    declared: dict[str, Any] = {}
-    for name, capability in SWITCHES.items():
-        if text := environment.get(name):
-            declared[capability] = _switch(name, text)
-    if text := environment.get(KEY_LIFETIME):
-        declared["idempotency_key_lifetime"] = _lifetime(KEY_LIFETIME, text, or_none=True)
-    if text := environment.get(AUTHORIZATION_LIFETIME):
-        declared["authorization_lifetime"] = _lifetime(AUTHORIZATION_LIFETIME, text)
-    return replace(contract, **declared)
-
-
-def _switch(name: str, text: str) -> bool:
-    if text not in _ANSWERS:
-        raise CapabilityTextError(f"{name} is 'yes' or 'no', not '{text}'.")
-    return _ANSWERS[text]
-
-
-def _lifetime(name: str, text: str, *, or_none: bool = False) -> timedelta | None:
-    if or_none and text == NO_LIFETIME:
-        return None
-    duration = _DURATION.fullmatch(text)
-    if duration is None:
-        none = ", or 'none' for a gateway that ignores keys" if or_none else ""
-        raise CapabilityTextError(
-            f"{name} is a number of minutes, hours or days, such as 30m, 24h or 7d{none}; "
-            f"not '{text}'."
+    entry = BUILT_IN.get(name) or _registered(name)
+    package = entry.dist.name if entry.dist else "caas"
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise UnknownGatewayError(
+            f"The gateway adapter '{name}' of the package {package} cannot be imported "
+            f"({type(error).__name__}: {error}). Install the package again."
+        ) from error
+    if not isinstance(found, GatewayAdapter):
+        raise UnknownGatewayError(
+            f"The entry point '{name}' of the package {package} is no GatewayAdapter: "
+            f"'{entry.value}'. Correct it there."
         )
-    number, unit = duration.groups()
-    return timedelta(**{_UNITS[unit]: int(number)})
+    return found
+
+
+def configured(name: str, environment: Mapping[str, str]) -> ConfiguredGateway:
+    """Return the gateway of a name with its settings.
+
+    Raises:
+        SettingError: the adapter or its settings cannot be used; every problem is in it.
+    """
+    chosen = adapter(name)
+    try:
+        return chosen.configure(environment)
+    except SettingError:
+        raise
+    except StartupError as error:
+        raise SettingError(error.sentence) from error
+
+
+def _registered(name: str) -> EntryPoint:
+    found = entry_points(group=GROUP, name=name)
+    values = {it.value for it in found}
+    if len(values) == 1:
+        return next(iter(found))
+    if not values:
+        raise UnknownGatewayError(
+            f"CAAS_GATEWAY is '{name}'; use one of {', '.join(known_names())}, or install a "
+            f"package with an entry point '{name}' in the group {GROUP}."
+        )
+    packages = ", ".join(sorted({it.dist.name for it in found if it.dist}))
+    raise UnknownGatewayError(
+        f"CAAS_GATEWAY is '{name}', and several packages register this name: {packages}. "
+        "Uninstall all but one."
+    )

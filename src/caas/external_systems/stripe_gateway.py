@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 from urllib.parse import quote
 
 from caas.external_systems import stripe_pages, stripe_webhooks, stripe_wire
+from caas.external_systems.gateway_adapters import CustomerDirectory
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
     HttpAnswer,
@@ -63,18 +64,6 @@ CURRENCIES: Final = frozenset(
 OPEN: Final = frozenset({TransactionStatus.REQUIRES_ACTION, TransactionStatus.PENDING})
 DEFAULT_RETURN_URL: Final = "https://stripe.com"
 """Where a page leads back to, if neither the payment nor the settings name an address."""
-
-
-class CustomerDirectory(Protocol):
-    """Which of the gateway's customers is which of ours."""
-
-    async def find(self, customer_reference: str) -> str | None:
-        """Return the gateway's id of a customer, or None if there is none yet."""
-        ...
-
-    async def keep(self, customer_reference: str, gateway_customer: str) -> str:
-        """Store the gateway's id of a customer; the first that was stored is returned."""
-        ...
 
 
 class StripeGateway:

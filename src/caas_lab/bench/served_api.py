@@ -22,7 +22,7 @@ from caas.api.settings import ApiSettings
 from caas.app import now
 from caas.billing_database.identifiers import new_id
 from caas.external_systems.http import Secret
-from caas.external_systems.webhook_signatures import sign
+from caas.external_systems.webhook_signatures import WebhookVerifier, sign
 from caas.rules.rate_limits import UNLIMITED
 from caas.web.http_protocol import server_config
 from caas_lab.bench import fixtures, load_generator
@@ -143,7 +143,7 @@ def _api(fixture: PlatformFixture, key: str, secret: Secret) -> object:
         ApiSettings(
             now=now,
             api_keys=keys,
-            gateway_webhook_secrets=(secret,),
+            gateway_verifier=WebhookVerifier((secret,)),
             key_limit=UNLIMITED,
             address_limit=UNLIMITED,
         ),

@@ -1,0 +1,42 @@
+"""The adapter of Stripe: what `CAAS_GATEWAY=stripe` reads and connects (decision 183).
+
+It stands apart from the client, so that the command that makes the webhook endpoint and the tests
+build the client without settings.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from caas.external_systems.gateway_adapters import (
+    PARTNER,
+    ConfiguredGateway,
+    GatewayAdapter,
+    GatewayContext,
+    read_access,
+)
+from caas.external_systems.http import HttpClient
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.external_systems.stripe_gateway import CAPABILITIES, HEADERS, StripeGateway
+from caas.external_systems.stripe_webhooks import StripeWebhookVerifier, read_event
+from caas.setting_values import SettingReader
+
+
+def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
+    reader = SettingReader(environment)
+    access = read_access(reader, StripeWebhookVerifier)
+    reader.raise_problems()
+
+    def connect(context: GatewayContext) -> PaymentGateway:
+        http = HttpClient(access.url, partner=PARTNER, api_key=access.api_key, headers=HEADERS)
+        return StripeGateway(http, context.customers, return_url=context.return_url)
+
+    return ConfiguredGateway(
+        address=access.url,
+        capabilities=CAPABILITIES,
+        verifier=StripeWebhookVerifier(access.webhook_secrets),
+        read_event=read_event,
+        connect=connect,
+    )
+
+
+STRIPE_ADAPTER: Final = GatewayAdapter(configure=_configure)

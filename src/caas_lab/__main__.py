@@ -6,6 +6,7 @@ command that reproduces it.
 
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -31,6 +32,7 @@ COUNT_MAX: Final = 10_000
 SEEDS: Final = 1_000_000
 SEED_MAX: Final = 2**62
 STORIES_MAX: Final = 100_000
+FILL_MAX: Final = 100_000_000
 ROUNDS_MAX: Final = 100_000
 
 
@@ -87,12 +89,24 @@ def bench(
     seconds: Annotated[
         int, typer.Option(min=1, max=COUNT_MAX, help="Length of each measurement.")
     ] = 6,
+    fill: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=FILL_MAX, metavar="N", help="Make a database of N finished payments instead."
+        ),
+    ] = None,
+    folder: Annotated[Path, typer.Option(file_okay=False, help="Data folder of --fill.")] = Path(
+        ".caas/filled"
+    ),
     *,
-    quick: Annotated[
-        bool, typer.Option(help="unknown goal {unknown[0]}; goals: {', '.join(runner.GOALS)}")
-    ] = False,
+    quick: Annotated[bool, typer.Option(help="Measure with small sizes.")] = False,
 ) -> None:
     """Measure the goals of docs/performance.md against the yardstick, on this machine."""
+    if fill is not None:
+        from caas_lab.bench.fill import fill_folder
+
+        run_command(fill_folder(folder.absolute(), fill), when_stopped=INTERRUPTED)
+        return
     from caas_lab.bench import runner
 
     unknown = sorted(set(only or ()) - runner.GOALS.keys())

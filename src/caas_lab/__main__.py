@@ -21,6 +21,7 @@ from caas.cli.commands import (
     run_command,
     stop_on_sigterm,
 )
+from caas_lab.conformance.command import conform
 
 if TYPE_CHECKING:
     from caas_lab.simulation.plan import Plan
@@ -34,6 +35,9 @@ SEED_MAX: Final = 2**62
 STORIES_MAX: Final = 100_000
 FILL_MAX: Final = 100_000_000
 ROUNDS_MAX: Final = 100_000
+
+
+program.add_typer(conform, name="conform")
 
 
 @program.command()

@@ -25,6 +25,8 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 HEADERS_MAX = 100
 REFUSED_SECONDS_MAX = 2.0
 PIPELINED_REQUESTS_MAX = 1000
+TURNS_TO_ACCEPT = 3
+"""Turns of the loop after which a connection that was being accepted is registered."""
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 
@@ -265,6 +267,8 @@ async def listening(
         yield Server(f"http://{host}:{taken}", taken)
     finally:
         server.close()
+        for _ in range(TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
         for connection in tuple(open_connections):
             connection.transport.abort()
         await server.wait_closed()

@@ -1,0 +1,229 @@
+"""The gateway that the cases are run against: an adapter, connected as the settings say.
+
+Rules a change must keep: references and keys are new in each run, for a real gateway remembers; the
+cases ask through the port only.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from caas.external_systems.gateway_adapters import (
+    ConfiguredGateway,
+    GatewayAdapter,
+    GatewayContext,
+)
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.payment_gateway import (
+    CaptureMode,
+    GatewayTransaction,
+    PaymentGateway,
+    TransactionRequest,
+    TransactionStatus,
+)
+from caas_lab.conformance.cases import MeansMissingError, NotConformingError, check
+from caas_lab.conformance.faulty_proxy import FaultyProxy, running_proxy
+from caas_lab.conformance.methods_file import MethodsFile, Role, SandboxAction
+from caas_lab.conformance.webhook_receiver import WebhookReceiver
+
+ADDRESS: Final = "CAAS_GATEWAY_URL"
+CAPTURED: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
+RETURN_URL: Final = "https://caas.example/return"
+LOOKS_SECONDS: Final = 0.2
+NO_METHOD: Final = "the gateway's page"
+
+
+@dataclass
+class Customers:
+    """A directory of customers in memory."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+
+    async def find(self, customer_reference: str) -> str | None:
+        """Return the gateway's id of a customer."""
+        return self.ids.get(customer_reference)
+
+    async def keep(self, customer_reference: str, gateway_customer: str) -> str:
+        """Store the gateway's id of a customer."""
+        return self.ids.setdefault(customer_reference, gateway_customer)
+
+
+@dataclass(slots=True, kw_only=True)
+class GatewayUnderTest:
+    """A connected gateway, its test methods, and the webhooks that have come of it."""
+
+    adapter: GatewayAdapter
+    environment: Mapping[str, str]
+    configured: ConfiguredGateway
+    gateway: PaymentGateway
+    context: GatewayContext
+    methods: MethodsFile
+    seconds_max: float
+    receiver: WebhookReceiver | None = None
+
+    @property
+    def currency(self) -> str:
+        """The first currency of the file."""
+        return next(iter(self.methods.amounts))
+
+    @property
+    def amount(self) -> int:
+        """The amount of most cases."""
+        return self.methods.amounts[self.currency]
+
+    def request(self, method: str | None = None, **facts: object) -> TransactionRequest:
+        """Return a request under a new reference; `NO_METHOD` for a page."""
+        given = method or self.methods.method(Role.OK)
+        asked: dict[str, object] = {
+            "reference": f"pay-{secrets.token_hex(16)}",
+            "amount": self.amount,
+            "currency": self.currency,
+            "capture": CaptureMode.MANUAL,
+            "customer_reference": f"customer-{secrets.token_hex(16)}",
+            "description": "conformance",
+            "payment_method": None if given == NO_METHOD else given,
+            "return_url": RETURN_URL,
+        }
+        return TransactionRequest(**(asked | facts))  # type: ignore[arg-type]  # fields by name
+
+    async def authorized(self, **facts: object) -> GatewayTransaction:
+        """Return a transaction whose funds are held."""
+        return held(await self.gateway.initiate(self.request(**facts), key=a_key()))  # type: ignore[arg-type]  # fields by name
+
+    async def captured(self) -> GatewayTransaction:
+        """Return a transaction that is captured in full, and perhaps settled."""
+        transaction = await self.authorized()
+        return await self.gateway.capture(transaction.id, transaction.amount, key=a_key())
+
+    async def look_up(self, request: TransactionRequest) -> tuple[GatewayTransaction, ...]:
+        """Return the transactions of a request's reference."""
+        return await self.gateway.find_by_reference(
+            request.reference, customer_reference=request.customer_reference
+        )
+
+    async def only_one(self, request: TransactionRequest) -> GatewayTransaction:
+        """Return the one transaction of a request's reference."""
+        found = await self.look_up(request)
+        check(len(found) == 1, f"The lookup by reference finds {len(found)} transactions, not 1.")
+        return found[0]
+
+    async def becomes(
+        self, request: TransactionRequest, wanted: frozenset[TransactionStatus]
+    ) -> GatewayTransaction:
+        """Return the transaction of a request once it has one of these states.
+
+        Raises:
+            NotConformingError: it has not in time.
+        """
+        last = await self.only_one(request)
+        for _ in range(round(self.seconds_max / LOOKS_SECONDS)):
+            if last.status in wanted:
+                return last
+            await asyncio.sleep(LOOKS_SECONDS)
+            last = await self.only_one(request)
+        raise NotConformingError(f"The transaction is {last.status}, not {_any_of(wanted)}.")
+
+    async def act(self, action: SandboxAction, transaction: GatewayTransaction) -> None:
+        """Make the sandbox do something about a transaction."""
+        await self.methods.act(
+            action,
+            gateway=self.configured.address,
+            id=transaction.id,
+            reference=transaction.reference,
+            page=transaction.hosted_page_url or "",
+        )
+
+    def webhooks(self) -> WebhookReceiver:
+        """Return the receiver of webhooks.
+
+        Raises:
+            MeansMissingError: none listens.
+        """
+        if self.receiver is None:
+            raise MeansMissingError(
+                "Nothing listens for webhooks. Give --webhook-port, and have the gateway send its "
+                "webhooks there."
+            )
+        return self.receiver
+
+    def connected_with(self, settings: Mapping[str, str]) -> PaymentGateway:
+        """Return the gateway with some settings changed; close it after use."""
+        configured = self.adapter.configure({**self.environment, **settings})
+        return configured.connect(self.context)
+
+    @asynccontextmanager
+    async def behind_proxy(self) -> AsyncIterator[tuple[PaymentGateway, FaultyProxy]]:
+        """Connect the adapter through a proxy that can lose its requests."""
+        async with running_proxy(self.configured.address) as proxy:
+            gateway = self.connected_with({ADDRESS: proxy.url})
+            try:
+                yield gateway, proxy
+            finally:
+                await gateway.close()
+
+
+def a_key() -> str:
+    """Return a key that was never used."""
+    return f"key-{secrets.token_hex(16)}"
+
+
+def held(transaction: GatewayTransaction) -> GatewayTransaction:
+    """Return a transaction that must be authorized."""
+    return in_state(transaction, TransactionStatus.AUTHORIZED)
+
+
+def in_state(transaction: GatewayTransaction, *wanted: TransactionStatus) -> GatewayTransaction:
+    """Return a transaction that must be in one of these states."""
+    check(
+        transaction.status in wanted,
+        f"The transaction is {transaction.status}, not {_any_of(frozenset(wanted))}.",
+    )
+    return transaction
+
+
+async def refused(call: Awaitable[object], *by: type[GatewayFailure], what: str) -> GatewayFailure:
+    """Return the refusal of a call that must be refused, by one of these errors.
+
+    Raises:
+        NotConformingError: it is done, or fails otherwise.
+    """
+    expected = by or (RefusedByPartnerError,)
+    names = " or ".join(error.__name__ for error in expected)
+    try:
+        result = await call
+    except expected as error:
+        return error
+    except GatewayFailure as error:
+        name = type(error).__name__
+        raise NotConformingError(f"{what} raises {name}, not {names}: {error.sentence}") from error
+    raise NotConformingError(f"{what} succeeds with {_reported(result)}; it must raise {names}.")
+
+
+async def expect_unknown(call: Callable[[], Awaitable[object]], proxy: FaultyProxy) -> None:
+    """Make a call whose answer is lost: it must count as unknown.
+
+    Raises:
+        NotConformingError: it counts as done, or as refused.
+    """
+    error = await refused(call(), GatewayFailure, what="A call whose answer was lost")
+    if proxy.met == 0:
+        raise NotConformingError(
+            f"The adapter sends nothing to the address in {ADDRESS}, which it must use."
+        )
+    check(
+        not isinstance(error, RefusedByPartnerError),
+        f"A call whose answer was lost counts as refused: {error.sentence}",
+    )
+
+
+def _any_of(wanted: frozenset[TransactionStatus]) -> str:
+    return " or ".join(sorted(wanted))
+
+
+def _reported(result: object) -> str:
+    if isinstance(result, GatewayTransaction):
+        return f"a transaction that is {result.status}"
+    return type(result).__name__

@@ -1,0 +1,128 @@
+"""`methods.toml`: a provider's own test tokens by their role, and requests to its sandbox.
+
+Rules a change must keep: unknown names are errors, so that a typing error never leaves a case out;
+nothing in the file excuses a case.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import aiohttp
+import msgspec
+
+from caas.errors import StartupError
+from caas_lab.conformance.cases import MeansMissingError
+
+SHIPPED: Final = Path(__file__).parent / "methods"
+SECONDS_MAX: Final = 30.0
+STRANGER: Final[Mapping[str, str]] = {"CAAS_GATEWAY_API_KEY": "sk_stranger"}
+
+
+class Role(StrEnum):
+    """What a payment method is used for in the cases."""
+
+    OK = "ok"
+    CHALLENGE = "challenge"
+    REUSABLE = "reusable"
+
+
+class SandboxAction(StrEnum):
+    """What a customer, a bank or time does; each is one HTTP request to the sandbox."""
+
+    PAY_PAGE = "pay_page"
+    DECLINE_PAGE = "decline_page"
+    LEAVE_PAGE = "leave_page"
+    CONFIRM = "confirm"
+    REJECT = "reject"
+    EXPIRE = "expire"
+    SETTLE = "settle"
+    CLOSE_DAY = "close_day"
+
+
+class SandboxRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An HTTP request; `{gateway}`, `{page}`, `{id}` and `{reference}` stand for their values."""
+
+    url: str
+    method: Literal["POST", "PUT", "DELETE", "GET"] = "POST"
+    form: dict[str, str] | None = None
+    json: dict[str, Any] | None = None
+    headers: dict[str, str] = {}
+
+
+class MethodsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of a `methods.toml`.
+
+    `declines` maps decline codes of the port to methods declined with them. `amounts` maps
+    currencies to an amount in minor units that the provider takes. `wrong_credentials` are settings
+    with which the provider lets nobody in. `report_zone` is the time zone of the report's days.
+    """
+
+    methods: dict[Role, str]
+    declines: dict[str, str]
+    amounts: dict[str, int]
+    wrong_credentials: dict[str, str] = msgspec.field(default_factory=lambda: dict(STRANGER))
+    report_zone: str = "UTC"
+    sandbox: dict[SandboxAction, SandboxRequest] = {}
+
+    def __post_init__(self) -> None:
+        """Reject a file without what every case needs."""
+        if Role.OK not in self.methods:
+            raise ValueError("it has no method for the role 'ok'")
+        if not self.amounts or min(self.amounts.values()) < 1:
+            raise ValueError("an amount is at least 1, in at least one currency")
+
+    def method(self, role: Role) -> str:
+        """Return the method of a role.
+
+        Raises:
+            MeansMissingError: the file has none.
+        """
+        if role not in self.methods:
+            raise MeansMissingError(f"methods.toml has no method for the role '{role}'.")
+        return self.methods[role]
+
+    async def act(self, action: SandboxAction, **values: str) -> None:
+        """Make the sandbox do something.
+
+        Raises:
+            MeansMissingError: the file does not say how, or the sandbox refuses.
+        """
+        request = self.sandbox.get(action)
+        if request is None:
+            raise MeansMissingError(f"methods.toml has no [sandbox.{action}].")
+        timeout = aiohttp.ClientTimeout(total=SECONDS_MAX)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(
+                request.method, _filled(request.url, values), data=_filled(request.form, values),
+                json=_filled(request.json, values), headers=request.headers, allow_redirects=False,
+            ) as answer,
+        ):  # fmt: skip
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                reason = f"The sandbox refuses [sandbox.{action}] with status {answer.status}."
+                raise MeansMissingError(reason)
+
+
+def read_methods(path: Path) -> MethodsFile:
+    """Read a `methods.toml`.
+
+    Raises:
+        StartupError: it cannot be read, or something in it is unknown or missing.
+    """
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=MethodsFile)
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{path} cannot be used: {error}.") from error
+
+
+def _filled(template: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(template, dict):
+        return {name: _filled(value, values) for name, value in template.items()}
+    if not isinstance(template, str):
+        return template
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template

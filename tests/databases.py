@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from caas.billing_database import embedded_postgresql, migrations
+from caas.billing_database.connection import Database
 
 IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only where there is one with room enough
 ROOM_IN_MEMORY: Final = 8 << 30
@@ -69,3 +70,9 @@ async def fresh_database(server_dsn: str) -> AsyncIterator[str]:
         await admin.execute(f"drop database {name} with (force)")
     finally:
         await admin.close()
+
+
+async def jobs_left(database: Database, *kinds: str) -> bool:
+    """Say whether a job of these kinds is left that nobody paused."""
+    query = "select from jobs where kind = any ($1) and paused_at is null limit 1"
+    return await database.fetchrow(query, list(kinds)) is not None

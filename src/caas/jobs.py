@@ -21,7 +21,7 @@ import structlog
 from caas.billing_database.batching import Batcher
 from caas.billing_database.cases import PAUSED, Cases
 from caas.billing_database.connection import Connection
-from caas.billing_database.job_rows import LOOK_SECONDS, Job, JobRows, Processes
+from caas.billing_database.job_rows import LOOK_SECONDS, Claimed, Job, JobRows, Processes
 from caas.errors import UnavailableError
 from caas.external_systems.http_answers import (
     NotSentError,
@@ -43,6 +43,7 @@ BACKOFF_SECONDS: Final = 2.0
 BACKOFF_SECONDS_MAX: Final = 300.0
 BACKOFF_DOUBLINGS_MAX: Final = 20
 ATTEMPTS_MAX: Final = 8
+NOTHING: Final = Claimed((), None)
 NO_ANSWER: Final = (UnavailableError, NotSentError, OutcomeUnknownError, TooManyRequestsError)
 
 _log = structlog.get_logger()
@@ -163,13 +164,13 @@ class JobQueue:
             while True:
                 self._wake.clear()
                 free = AT_ONCE_MAX - len(self._under_way)
-                claimed = await self._claimed(free) if free else []
-                for job in claimed:
+                claimed = await self._claimed(free) if free else NOTHING
+                for job in claimed.jobs:
                     task = asyncio.create_task(self._run_job(job))
                     self._under_way[task] = job
                     task.add_done_callback(self._ended)
-                if not claimed:
-                    await self._rest()
+                if not free or len(claimed.jobs) < free:
+                    await self._rest(claimed.next_in)
         finally:
             for task in beside:
                 task.cancel()
@@ -180,10 +181,10 @@ class JobQueue:
         claimed = await self._rows.claim(
             list(self._handlers), lease_seconds=self._lease_seconds, rows_max=AT_ONCE_MAX
         )
-        await asyncio.gather(*(self._run_job(job) for job in claimed))
-        return len(claimed)
+        await asyncio.gather(*(self._run_job(job) for job in claimed.jobs))
+        return len(claimed.jobs)
 
-    async def _claimed(self, rows_max: int) -> list[Job]:
+    async def _claimed(self, rows_max: int) -> Claimed:
         try:
             return await self._rows.claim(
                 list(self._handlers), lease_seconds=self._lease_seconds, rows_max=rows_max
@@ -192,7 +193,7 @@ class JobQueue:
             _log.warning("jobs.database_unavailable", exc_info=error)
         except Exception:  # a database failure must not end the worker
             _log.exception("jobs.not_claimed")
-        return []
+        return NOTHING
 
     async def _run_job(self, job: Job) -> None:
         """Run one job; an error that cannot be stored leads to another attempt."""
@@ -246,8 +247,8 @@ class JobQueue:
             try:
                 async with asyncio.timeout(RELEASE_DEAD_SECONDS_MAX):
                     await self._release_dead(await self._processes.names_of_dead(dead))
-            except (UnavailableError, TimeoutError) as error:  # its jobs expire as well
-                _log.warning("jobs.dead_process_not_released", because=str(error))
+            except Exception as error:  # its jobs are freed all the same
+                _log.warning("jobs.dead_process_not_released", because=repr(error))
         if await self._processes.free_jobs_of(dead, self._safety_nets, self._awaited):
             self.wake()
 
@@ -260,17 +261,11 @@ class JobQueue:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _rest(self) -> None:
-        wait = LOOK_AGAIN_SECONDS
+    async def _rest(self, next_in: float | None) -> None:
+        """Wait until a job is due or may be, at most `LOOK_AGAIN_SECONDS`."""
+        wait = LOOK_AGAIN_SECONDS if next_in is None else next_in
         try:
-            full = len(self._under_way) == AT_ONCE_MAX
-            until_next = None if full else await self._rows.seconds_to_next(list(self._handlers))
-            if until_next is not None:
-                wait = min(max(until_next, LOOK_AGAIN_SECONDS_MIN), LOOK_AGAIN_SECONDS)
-        except Exception as error:  # the next claim reports it
-            _log.debug("jobs.next_due_unknown", because=str(error))
-        try:
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout(min(max(wait, LOOK_AGAIN_SECONDS_MIN), LOOK_AGAIN_SECONDS)):
                 await self._wake.wait()
         except TimeoutError:
             return

@@ -19,7 +19,6 @@ from caas.billing_database import tables as billing_tables
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.tables import BillingDatabase
-from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.erasure import Erasure
 from caas.errors import StartupError
 from caas.event_delivery import EventDelivery
@@ -153,7 +152,7 @@ def build_platform(database: Database, partners: Partners, terms: PlatformTerms)
         platform.payment_processing, platform.reconciliation,
         platform.billing, platform.invoices, platform.issuing, platform.invariant_monitor,
         platform.erasure, platform.history_signing, platform.access_links, platform.event_delivery,
-        PartnerWebhooks(inbox=WebhookInbox(database), order_management=sales.orders),
+        PartnerWebhooks(inbox=tables.webhooks, order_management=sales.orders),
     ):  # fmt: skip
         part.register(platform.jobs)
     return platform

@@ -43,8 +43,9 @@ async def test_a_webhook_is_stored_together_with_the_work_that_applies_it(
     assert stored.storing is Storing.FRESH
     row = await inbox.get(stored.id)
     assert (row.event_id, row.body) == ("evt_1", b'{"id": "evt_1", "type": "transaction.settled"}')
-    work = await billing_tables.opened(database).jobs.claim(["apply_webhook"], lease_seconds=5)
-    assert [piece.subject for piece in work] == [stored.id]
+    assert row == await WebhookInbox(database).get(stored.id), "as another process reads it"
+    claimed = await billing_tables.opened(database).jobs.claim(["apply_webhook"], lease_seconds=5)
+    assert [job.subject for job in claimed.jobs] == [stored.id]
 
 
 async def test_the_same_webhook_a_hundred_times_from_eight_processes_is_one_row(

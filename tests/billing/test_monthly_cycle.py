@@ -17,6 +17,7 @@ from caas.billing_database.tables import opened
 from caas.rules.mes_vencido import Month
 from tests.billing.months import MADRID, Past, put
 from tests.billing.one_host import billing_of
+from tests.databases import jobs_left
 from tests.subscription_installation import SubscriptionInstallation, set_clock
 
 MARCH = Month.parse("2030-03")
@@ -206,7 +207,7 @@ async def test_months_are_billed_by_themselves_one_after_the_other(
     invoices = await installation.invoices.listed(subject=subscription)
     assert (scheduled, before) == (MARCH, [])
     assert sorted(str(invoice.month) for invoice in invoices) == ["2030-03", "2030-04", "2030-05"]
-    assert await installation.tables.jobs.seconds_to_next([BILL_MONTH]) is not None
+    assert await jobs_left(installation.database, BILL_MONTH)
 
 
 async def test_scheduling_again_adds_nothing(installation: SubscriptionInstallation) -> None:

@@ -17,7 +17,7 @@ from caas.billing_database import connection, idempotency, tables
 from caas.billing_database.connection import Database, DatabaseUnavailableError
 from caas.billing_database.idempotency import InFlightError, StoredAnswer, hashed
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.job_rows import Job
+from caas.billing_database.job_rows import Job, JobRows
 from caas.jobs import Answer, Done, JobQueue
 from caas.payment_processing import CallerKey, PaymentRequest, initiation
 from caas.payment_processing.initiation import Accepted
@@ -152,6 +152,11 @@ async def test_a_payment_accepted_by_a_lost_statement_is_the_one_of_whoever_asks
     assert [payment.id for payment in made] == [again.payment.id]
 
 
+async def claimed_by(jobs: JobRows) -> tuple[Job, ...]:
+    """Claim what is due."""
+    return (await jobs.claim(["ring_the_bell"], lease_seconds=LEASE_SECONDS)).jobs
+
+
 async def test_a_job_claimed_by_a_lost_statement_is_due_as_if_it_had_not_been_claimed(
     database: Database, frozen: Frozen
 ) -> None:
@@ -165,7 +170,7 @@ async def test_a_job_claimed_by_a_lost_statement_is_due_as_if_it_had_not_been_cl
     await until_there(database, CLAIMED)
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (claimed := await mine.claim(["ring_the_bell"], lease_seconds=LEASE_SECONDS)):
+        while not (claimed := await claimed_by(mine)):
             await asyncio.sleep(0.05)
     assert [(job.subject, job.attempts) for job in claimed] == [(subject, 1)]
     await mine.finish(claimed)
@@ -190,7 +195,7 @@ async def test_a_job_whose_end_could_not_be_written_down_is_done_again_before_it
     wire.let_go()
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (claimed := await mine.claim(["ring_the_bell"], lease_seconds=LEASE_SECONDS)):
+        while not (claimed := await claimed_by(mine)):
             await asyncio.sleep(0.05)
     assert [job.subject for job in claimed] == [subject]
     await mine.finish(claimed)

@@ -1,7 +1,7 @@
 """What a dead process had under way is taken up by another; what a frozen one has is not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -42,7 +42,7 @@ async def test_work_of_a_dead_process_is_due_at_once_and_its_fence_is_void(
     claimed_by_dead, mine = tables.opened(dying).jobs, tables.opened(database).jobs
     subject, later = uuid4(), uuid4()
     await claimed_by_dead.add(KIND, subject)
-    (claimed,) = await claimed_by_dead.claim([KIND], lease_seconds=LEASE_SECONDS)
+    (claimed,) = (await claimed_by_dead.claim([KIND], lease_seconds=LEASE_SECONDS)).jobs
     await claimed_by_dead.add("in_a_month", later, due_in=NET_SECONDS)
     assert await Processes(database).silent() == frozenset()
 
@@ -51,7 +51,7 @@ async def test_work_of_a_dead_process_is_due_at_once_and_its_fence_is_void(
 
     assert freed == 1
     await mine.finish([claimed])
-    (again,) = await mine.claim([KIND, "in_a_month"], lease_seconds=LEASE_SECONDS)
+    (again,) = (await mine.claim([KIND, "in_a_month"], lease_seconds=LEASE_SECONDS)).jobs
     assert (again.subject, again.attempts) == (subject, 2)
     assert again.fence > claimed.fence
     await mine.finish([again])
@@ -63,13 +63,14 @@ async def test_a_frozen_process_keeps_what_it_has_until_its_lease_ends(
     """It has its sessions still, as a process that SIGSTOP stopped does."""
     theirs = tables.opened(dying).jobs
     await theirs.add(KIND, uuid4())
-    (claimed,) = await theirs.claim([KIND], lease_seconds=LEASE_SECONDS)
+    (claimed,) = (await theirs.claim([KIND], lease_seconds=LEASE_SECONDS)).jobs
 
     silent = await Processes(database).silent()
     freed = await Processes(database).free_jobs_of([2**31 - 1], [KIND])
 
     assert (silent, freed) == (frozenset(), 0)
-    assert await tables.opened(database).jobs.claim([KIND], lease_seconds=LEASE_SECONDS) == []
+    jobs = tables.opened(database).jobs
+    assert (await jobs.claim([KIND], lease_seconds=LEASE_SECONDS)).jobs == ()
     await theirs.finish([claimed])
 
 
@@ -89,6 +90,30 @@ async def test_a_worker_does_what_a_dead_process_was_doing_itself(
     async with working(database, lambda job: job.register(KIND, do, safety_net=True)):
         async with asyncio.timeout(PATIENCE_SECONDS):
             assert await done == subject
+
+
+async def test_jobs_of_a_dead_process_are_freed_whatever_its_cleaning_up_meets(
+    database: Database, dying: Database
+) -> None:
+    """An error that nobody foresaw kept its jobs until their leases ended."""
+    subject = uuid4()
+    await tables.opened(dying).jobs.add(KIND, subject, due_in=NET_SECONDS)
+    done: asyncio.Future[UUID] = asyncio.get_running_loop().create_future()
+
+    async def do(job: Job) -> Answer:
+        done.set_result(job.subject)
+        return Done()
+
+    async def fails(_names: Sequence[str]) -> None:
+        raise ValueError("unforeseen")
+
+    def register(jobs: JobQueue) -> None:
+        jobs.register(KIND, do, safety_net=True)
+        jobs.release_dead_with(fails)
+
+    await dying.close()
+    async with working(database, register), asyncio.timeout(PATIENCE_SECONDS):
+        assert await done == subject
 
 
 class working:  # noqa: N801 - used as a function

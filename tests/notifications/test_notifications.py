@@ -18,6 +18,7 @@ from caas.jobs import JobQueue
 from caas.notifications import NOTIFY, OPERATIONS, Notifications
 from caas.notifications.texts import MissingFactError
 from caas.rules.time_scale import TimeScale
+from tests.databases import jobs_left
 
 PACE = TimeScale(100_000)
 FACTS = {"service": "heated-seats", "vin": "VIN1", "amount": 1299, "currency": "EUR"}
@@ -54,7 +55,7 @@ class Post:
 
     async def work(self) -> None:
         """Work until nothing is left to send, however often the channel failed."""
-        while await self.tables.jobs.seconds_to_next([NOTIFY]) is not None:
+        while await jobs_left(self.tables.database, NOTIFY):
             await self.jobs.run_due()
 
     async def notify(self, customer: UUID, subject: UUID, **changes: object) -> bool:

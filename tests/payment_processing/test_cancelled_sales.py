@@ -259,7 +259,7 @@ async def test_a_refund_is_woken_also_while_a_worker_looks_at_it(
     work = installation.platform.tables.jobs
     [waiting] = await installation.database.fetch("select subject from jobs where kind = 'refund'")
     await work.postpone("refund", waiting["subject"], due_in=0.0)
-    [looks] = await work.claim(["refund"], lease_seconds=3600)
+    [looks] = (await work.claim(["refund"], lease_seconds=3600)).jobs
 
     await installation.gateway_does("settle", reference=str(payment.id))
     await installation.until(payment.id, lambda p: p.state is not PaymentState.CAPTURING)

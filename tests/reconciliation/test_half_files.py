@@ -123,9 +123,9 @@ async def test_a_job_that_comes_round_again_is_not_nearer_to_being_parked(office
     subject = uuid4()
     await rows.add_all([(DROPPED, subject, 0.0, {})])
     for begins_anew in (False, True):
-        [job] = await rows.claim([DROPPED], lease_seconds=60.0)
+        [job] = (await rows.claim([DROPPED], lease_seconds=60.0)).jobs
         await rows.reschedule(job, due_in=0.0, begins_anew=begins_anew)
-    [job] = await rows.claim([DROPPED], lease_seconds=60.0)
+    [job] = (await rows.claim([DROPPED], lease_seconds=60.0)).jobs
 
     assert isinstance(job, Job)
     assert job.attempts == 1

@@ -9,7 +9,7 @@ import asyncpg
 from caas.billing_database import tables as billing_tables
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.job_rows import Job
+from caas.billing_database.job_rows import Claimed, Job
 from caas.external_systems.http_answers import OutcomeUnknownError, UnknownReason
 from caas.jobs import ATTEMPTS_MAX, Answer, Done, JobQueue, Pause, RetryIn
 from caas.rules.time_scale import TimeScale
@@ -54,8 +54,8 @@ async def as_owner(database: Database, statement: str) -> None:
 def freeze(jobs: JobQueue) -> None:
     """Let a worker neither renew nor claim any more."""
 
-    async def nothing(*_: object, **__: object) -> list[Job]:
-        return []
+    async def nothing(*_: object, **__: object) -> Claimed:
+        return Claimed((), None)
 
     jobs.rows.claim = nothing  # type: ignore[method-assign]
     jobs.rows.renew = nothing  # type: ignore[assignment, method-assign]
@@ -73,7 +73,7 @@ async def test_a_worker_survives_a_deadlock_while_it_claims(database: Database) 
     claim = jobs.rows.claim
     troubles = 3
 
-    async def deadlocked(kinds: Sequence[str], *, lease_seconds: float, rows_max: int) -> list[Job]:
+    async def deadlocked(kinds: Sequence[str], *, lease_seconds: float, rows_max: int) -> Claimed:
         nonlocal troubles
         troubles -= 1
         if troubles >= 0:

@@ -11,6 +11,7 @@ from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog import NotSoldLikeThisError, ServiceNotFoundError
 from caas.service_catalog.subscriptions import AlreadySubscribedError, InvalidPaymentMethodError
 from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.databases import jobs_left
 from tests.subscription_installation import FEE, SERVICE, VIN, SubscriptionInstallation
 
 
@@ -132,9 +133,7 @@ async def test_a_vehicle_that_wakes_too_late_is_switched_off_again(
 
     installation.fleet.wake(installation.fleet.cars[VIN], Manner(Behaviour.OBEYS))
     async with asyncio.timeout(120):
-        while (
-            await installation.tables.jobs.seconds_to_next(["activate", "deactivate"]) is not None
-        ):
+        while await jobs_left(installation.database, "activate", "deactivate"):
             await installation.jobs.run_due()
             await asyncio.sleep(0.01)
 

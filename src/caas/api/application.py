@@ -32,7 +32,6 @@ from caas.api.vehicles import VEHICLE_OPERATIONS
 from caas.api.webhook_handler import GATEWAY, WEBHOOK_OPERATIONS
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.readiness import Readiness
-from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import CaasError
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 from caas.order_management.partner_webhooks import FACTORY, TRANSPORT
@@ -158,7 +157,6 @@ def build_api(platform: Platform, settings: ApiSettings) -> WebApplication[Call]
         settings=settings,
         authentication=Authentication(ApiKeys(platform.tables.database)),
         metrics=Metrics(settings.registry),
-        inbox=WebhookInbox(platform.tables.database),
         verifiers=_verifiers(settings),
         readiness=Readiness(platform.tables.database),
     )

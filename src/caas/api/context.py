@@ -11,7 +11,6 @@ from caas.api.authentication import Authentication
 from caas.api.metrics import Metrics
 from caas.api.settings import ApiSettings
 from caas.billing_database.readiness import Readiness
-from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.external_systems.webhook_signatures import Verifier
 from caas.platform import Platform
 
@@ -24,7 +23,6 @@ class Api:
     settings: ApiSettings
     authentication: Authentication
     metrics: Metrics
-    inbox: WebhookInbox
     verifiers: dict[str, Verifier]
     readiness: Readiness
     checking: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -92,18 +92,20 @@ async def _take(api: Api, call: Call, sender: str) -> Response:
     _refuse_two_meanings(call.body)
     incoming, unreadable = _incoming(api, call, sender, message_id)
     if unreadable is not None:
-        await api.inbox.quarantine(incoming, reason=unreadable)
+        await api.platform.tables.webhooks.quarantine(incoming, reason=unreadable)
         return json_response(200, WebhookReceipt("set aside"))
     try:
-        stored = await api.inbox.store(incoming)
+        stored = await api.platform.tables.webhooks.store(incoming)
     except UnstorableWebhookError as error:
-        await api.inbox.quarantine(incoming, reason=error.sentence)
+        await api.platform.tables.webhooks.quarantine(incoming, reason=error.sentence)
         return json_response(200, WebhookReceipt("set aside"))
     if stored.storing is Storing.FRESH:
         api.settings.on_webhook()
         return Response(204)
     if stored.storing is Storing.CONTRADICTION:
-        await api.inbox.quarantine(incoming, reason=OTHER_BODY, contradicts=stored.id)
+        await api.platform.tables.webhooks.quarantine(
+            incoming, reason=OTHER_BODY, contradicts=stored.id
+        )
         return json_response(200, WebhookReceipt("set aside"))
     return json_response(200, WebhookReceipt("known"))
 

@@ -36,16 +36,31 @@ on conflict (kind, subject) do update
        fence = o.fence + 1, lease_until = null, paused_at = null, held_by = excluded.held_by,
        attempts = case when o.paused_at is null then o.attempts else 0 end
 """
+# Claims what is due; if that is less than asked for, the last row says when the next job is due.
 CLAIM = """
-update jobs o set lease_until = db_now() + make_interval(secs => $2), fence = o.fence + 1,
-       attempts = o.attempts + 1, held_by = this_process(),
-       claim = $4
-  from (select kind, subject from jobs
-         where due_at <= db_now() and (lease_until is null or lease_until < db_now())
-           and paused_at is null and kind = any ($1)
-         order by due_at limit $3 for update skip locked) due
- where o.kind = due.kind and o.subject = due.subject
-returning o.kind, o.subject, o.payload, o.attempts, o.fence, o.created_at
+with now_ as materialized (select db_now() as at), due as materialized (
+  select o.kind, o.subject from jobs o, now_
+   where o.due_at <= now_.at and (o.lease_until is null or o.lease_until < now_.at)
+     and o.paused_at is null and o.kind = any ($1)
+   order by o.due_at limit $3 for update of o skip locked
+), claimed as (
+  update jobs o set lease_until = now_.at + make_interval(secs => $2), fence = o.fence + 1,
+         attempts = o.attempts + 1, held_by = this_process(), claim = $4
+    from due, now_
+   where o.kind = due.kind and o.subject = due.subject
+  returning o.kind, o.subject, o.payload, o.attempts, o.fence
+), ahead as (
+  select extract(epoch from least(
+           (select greatest(o.due_at, coalesce(o.lease_until, o.due_at)) from jobs o
+             where o.due_at > now_.at and o.paused_at is null and o.kind = any ($1)
+             order by o.due_at limit 1),
+           (select min(o.lease_until) from jobs o
+             where o.due_at <= now_.at and o.lease_until >= now_.at and o.paused_at is null
+               and o.kind = any ($1))) - now_.at)::float8 as seconds
+    from now_ where (select count(*) from due) < $3
+)
+select kind, subject, payload, attempts, fence, null::float8 as seconds from claimed
+ union all select null, null, null, null, null, seconds from ahead
 """
 # Undo a claim whose result was lost: its rows are due as before.
 UNCLAIM = """
@@ -60,8 +75,10 @@ update jobs o set lease_until = null, held_by = null
  where o.kind = w.k and o.subject = w.s and o.fence = w.f and o.lease_until is not null
 returning w.k, w.s, w.f
 """
+# Not waited for: a job whose end is lost in a crash of the server runs again, which is harmless.
 FINISH = """
-delete from jobs o using unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
+with not_waited_for as materialized (select set_config('synchronous_commit', 'off', true))
+delete from jobs o using not_waited_for, unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
  where o.kind = w.k and o.subject = w.s and o.fence = w.f
 """
 RESCHEDULE = """
@@ -99,11 +116,6 @@ on conflict (kind, subject) do update
        lease_until = null, held_by = null, attempts = 0, payload = o.payload || excluded.payload
 """
 IS_HELD = "select 1 from jobs where kind = $1 and subject = $2 and fence = $3"
-NEXT_DUE = """
-select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - db_now())
-  from jobs where paused_at is null and kind = any ($1)
-"""
-
 RELEASE = """
 update jobs set paused_at = null, attempts = 0, due_at = db_now(), lease_until = null,
        payload = payload || '{"released_after": 0}'
@@ -132,6 +144,14 @@ class Job:
     payload: dict[str, Any]
     attempts: int
     fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Claimed jobs, and the seconds until the next one is due; None if more are due or none is."""
+
+    jobs: tuple[Job, ...]
+    next_in: float | None
 
 
 class JobRows:
@@ -173,7 +193,7 @@ class JobRows:
 
     async def claim(
         self, kinds: Sequence[str], *, lease_seconds: float, rows_max: int = CLAIM_ROWS_MAX
-    ) -> list[Job]:
+    ) -> Claimed:
         """Claim at most `rows_max` due jobs of these kinds for one lease."""
         claim = new_id()
         try:
@@ -181,10 +201,14 @@ class JobRows:
         except (UnavailableError, asyncio.CancelledError):
             self._lost.add(claim)
             raise
-        return [
-            Job(row["kind"], row["subject"], row["payload"], row["attempts"], row["fence"])
-            for row in rows
-        ]
+        ahead = rows.pop()["seconds"] if rows and rows[-1]["kind"] is None else None
+        return Claimed(
+            tuple(
+                Job(row["kind"], row["subject"], row["payload"], row["attempts"], row["fence"])
+                for row in rows
+            ),
+            ahead,
+        )
 
     def leave(self, job: Job) -> None:
         """Release a claimed job that no worker runs, once the database responds."""
@@ -269,11 +293,6 @@ class JobRows:
     async def end(self, kind: str, subject: UUID, *, within: Connection) -> None:
         """Delete a job that the caller's transaction has completed."""
         await within.execute(END, kind, subject)
-
-    async def seconds_to_next(self, kinds: Sequence[str]) -> float | None:
-        """Return the seconds until a job of these kinds is due, or None."""
-        row = await self._database.fetchrow(NEXT_DUE, list(kinds))
-        return None if row is None or row[0] is None else float(row[0])
 
 
 LOOK_SECONDS: Final = 1.0

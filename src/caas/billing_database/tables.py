@@ -10,6 +10,7 @@ from caas.billing_database.job_rows import JobRows
 from caas.billing_database.ota_commands import OtaCommands
 from caas.billing_database.payments import Payments
 from caas.billing_database.transitions import PaymentTransitions
+from caas.billing_database.webhook_inbox import WebhookInbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class BillingDatabase:
     jobs: JobRows
     cases: Cases
     keys: IdempotencyKeys
+    webhooks: WebhookInbox
 
 
 def opened(database: Database) -> BillingDatabase:
@@ -38,4 +40,5 @@ def opened(database: Database) -> BillingDatabase:
         jobs=JobRows(database),
         cases=Cases(database),
         keys=IdempotencyKeys(database),
+        webhooks=WebhookInbox(database),
     )

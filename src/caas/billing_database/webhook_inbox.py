@@ -24,6 +24,7 @@ from caas.errors import NotFoundError, RefusedError
 
 CONTRADICTION = "webhook_contradiction"
 UNREADABLE = "webhook_unreadable"
+AT_HAND_ROWS_MAX = 1000
 
 STORE = """
 with w as materialized (
@@ -35,12 +36,13 @@ with w as materialized (
   insert into webhook_inbox as n (id, gateway, event_id, body_hash, body, received_at)
   select w.id, w.gateway, w.event_id, w.body_hash, w.body::jsonb, w.at from w
   on conflict (gateway, event_id) do nothing
-  returning n.id
+  returning n.id, n.body::text as body, n.received_at
 ), work as (
   insert into jobs (kind, subject, due_at, created_at)
   select w.job_kind, w.id, w.at, w.at from w join stored s on s.id = w.id
 )
-select s.id is not null as fresh, coalesce(s.id, k.id) as id, k.body_hash = w.body_hash as same
+select s.id is not null as fresh, coalesce(s.id, k.id) as id, k.body_hash = w.body_hash as same,
+       s.body, s.received_at
   from w
   left join stored s on s.id = w.id
   left join webhook_inbox k on k.gateway = w.gateway and k.event_id = w.event_id
@@ -126,6 +128,7 @@ class WebhookInbox:
         self._cases = Cases(database)
         self._batcher = Batcher(self._store_batch)
         self._reader: Batcher[UUID, InboxRow | None] = joined_reads(database, SEVERAL, _inbox_row)
+        self._at_hand: dict[UUID, InboxRow] = {}  # just stored here; a row never changes
 
     async def store(self, incoming: Incoming) -> Stored:
         """Store a webhook and its job once.
@@ -144,7 +147,7 @@ class WebhookInbox:
         Raises:
             WebhookNotFoundError: no webhook has this id.
         """
-        row = await self._reader.write(inbox_id)
+        row = self._at_hand.pop(inbox_id, None) or await self._reader.write(inbox_id)
         if row is None:
             raise WebhookNotFoundError(f"No stored webhook has the id {inbox_id}.")
         return row
@@ -177,7 +180,19 @@ class WebhookInbox:
             again = await self._store_rows([batch[i] for i in unseen])
             for i, answer in zip(unseen, again, strict=True):
                 answers[i] = answer
-        return [_stored(**answer) for answer in answers]
+        return [self._stored(incoming, row) for incoming, row in zip(batch, answers, strict=True)]
+
+    def _stored(self, incoming: Incoming, row: Row) -> Stored:
+        inbox_id = row["id"]
+        if not row["fresh"]:
+            same = Storing.DUPLICATE if row["same"] else Storing.CONTRADICTION
+            return Stored(same, inbox_id)
+        if len(self._at_hand) >= AT_HAND_ROWS_MAX:
+            del self._at_hand[next(iter(self._at_hand))]
+        self._at_hand[inbox_id] = InboxRow(
+            inbox_id, incoming.gateway, incoming.event_id, row["body"].encode(), row["received_at"]
+        )
+        return Stored(Storing.FRESH, inbox_id)
 
     async def _store_rows(self, batch: Sequence[Incoming]) -> list[Row]:
         rows = [(new_id(), w.gateway, w.event_id, w.body_hash, w.body, w.job_kind) for w in batch]
@@ -192,9 +207,3 @@ async def payments_waiting(by: Connection, inbox_id: UUID) -> list[UUID]:
 
 def _inbox_row(row: Row) -> InboxRow:
     return InboxRow(**{**row, "body": row["body"].encode()})
-
-
-def _stored(*, fresh: bool, id: UUID, same: bool | None) -> Stored:  # noqa: A002  # a column
-    if fresh:
-        return Stored(Storing.FRESH, id)
-    return Stored(Storing.DUPLICATE if same else Storing.CONTRADICTION, id)

@@ -21,7 +21,6 @@ from uuid import UUID
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.tables import BillingDatabase
-from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import ConflictError
 from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
@@ -109,7 +108,6 @@ class Settlement:
             tables=tables, gateway=gateway, transitions=charges.transitions,
             selection=charges.selection, alert=alert, time_scale=time_scale,
         )  # fmt: skip
-        self._inbox = WebhookInbox(tables.database)
         self._outgoing = OutgoingMoney(tables)
 
     def register(self, jobs: JobQueue) -> None:
@@ -263,7 +261,7 @@ class Settlement:
     # -- how the gateway's reports arrive --------------------------------------------------------
 
     async def _apply_webhook(self, job: Job) -> Answer:
-        row = await self._inbox.get(job.subject)
+        row = await self._tables.webhooks.get(job.subject)
         event = self._gateway.read_event(row.body)
         if event is None:
             return Done()  # it is not about a payment

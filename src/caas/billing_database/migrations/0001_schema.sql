@@ -2109,6 +2109,18 @@ begin
       limit 1) l on true;
 end $$;
 
+-- What one transition does, as apply_transitions works on it; id is null if its guard fails.
+create type transition_step as (
+    i bigint, id uuid, payment_id uuid, type text, subject uuid, currency text, at timestamptz,
+    seq integer, hash bytea, event text, from_state text, to_state text, source text, facts jsonb,
+    outcome text, gateway_transaction_id text, hosted_page_url text, decline_code text,
+    capture_before timestamptz, authorized bigint, captured bigint, settled bigint, refunded bigint,
+    disputed bigint, claim jsonb, evidence jsonb, command jsonb, entries jsonb, done text[],
+    next jsonb
+);
+
+-- Several statements instead of one with a part for each table: a part that has no row costs an
+-- executor and its triggers all the same, and a transition that arrives alone needs few of them.
 create function apply_transitions(p_transitions jsonb)
     returns table (
         i bigint, moved boolean, state text, version integer, claim text, command_id uuid,
@@ -2124,20 +2136,24 @@ create function apply_transitions(p_transitions jsonb)
     set enable_seqscan to 'off'
     as $$
 #variable_conflict use_column
+declare
+  v_steps transition_step[]; v_going transition_step[]; v_resolve boolean; v_terms boolean;
+  v_entries boolean; v_jobs boolean;
 begin
   -- Whoever had to wait for a payment here sees below what the one before it committed.
   perform from payments p
     where p.id = any (array(select (m->>'payment_id')::uuid from jsonb_array_elements(p_transitions) m))
     order by p.id for update;
   -- A command is numbered under the lock of its entitlement, so that no older state overtakes it.
-  perform from entitlements e
-    where e.id = any (array(
-      select t.entitlement from jsonb_array_elements(p_transitions) m
-        join payments p on p.id = (m->>'payment_id')::uuid
-        join entitlement_terms t on t.service_order = p.subject
-       where m ? 'command'))
-    order by e.vin, e.service for update;
-  return query
+  if p_transitions @? '$[*].command' then
+    perform from entitlements e
+      where e.id = any (array(
+        select t.entitlement from jsonb_array_elements(p_transitions) m
+          join payments p on p.id = (m->>'payment_id')::uuid
+          join entitlement_terms t on t.service_order = p.subject
+         where m ? 'command'))
+      order by e.vin, e.service for update;
+  end if;
   with w as materialized (
     select r.*, now_.at from rows from (jsonb_to_recordset(p_transitions) as (
       payment_id uuid, event text, from_state text, to_state text, source text,
@@ -2150,91 +2166,73 @@ begin
         authorized, captured, settled, refunded, disputed,
         claim, evidence, command, entries, done, next, i)
     cross join (select db_now() as at offset 0) now_
-  ), looked as materialized (
-    select w.*, l.id, l.version + 1 as seq, l.event_hash as hash_before, l.type, l.currency,
-           l.subject
-      from w
-      left join lateral (
-        select p.id, p.version, p.event_hash, p.type, p.currency, p.subject from payments p
-         where p.id = w.payment_id and p.state = w.from_state
-           and (w.if_version is null or p.version = w.if_version)
-           and not exists (select from payment_events e
-                            where e.payment_id = p.id and e.source = w.source)
-         limit 1) l on true
-  ), claimed as (
-    insert into resolution_claims as c (payment_id, payment_type, kind, reason, evidence_id,
-        evidence_kind, proves_delivery, claimed_at)
-    select l.id, l.type, l.claim->>'kind', l.claim->>'reason', (l.claim->>'evidence_id')::uuid,
-           l.claim->>'evidence_kind',
-           case when l.claim->>'evidence_id' is not null then true end, l.at
-      from looked l where l.id is not null and l.claim is not null
-    on conflict do nothing
-    returning c.payment_id
-  ), going as materialized (
-    select l.*, l.id is not null
-             and (l.claim is null or l.id in (select c.payment_id from claimed c)) as goes,
-           event_digest(l.hash_before, l.id, l.seq, l.event, l.to_state, l.source,
-                        coalesce(l.facts, '{}'), l.at) as hash
-      from looked l
-  ), becoming as materialized (
-    select g.*, t.id as term, t.entitlement, t.duration_days,
-           case when g.to_state = 'Authorized' and t.state = 'pending' then 'activating'
-                when g.to_state = 'Capturing' and t.state = 'activating' then 'granted'
-                when (g.to_state in ('Failed', 'Voided') or g.claim->>'kind' = 'void')
-                     and t.state in ('pending', 'activating') then 'cancelled' end as becomes
-      from going g left join entitlement_terms t on t.service_order = g.subject
-     where g.goes and g.type = 'service'
-  ), desired as materialized (  -- of those with a command, what the other terms of the service say
-    select b.id, b.term, b.entitlement, b.becomes, b.at, b.command, e.vin, e.service,
-           nextval('ota_epochs') as epoch,
-           b.at + make_interval(secs => (b.command->>'deadline_in')::float8) as deadline,
-           greatest(b.at, o.until) as starts_at,
-           greatest(b.at, o.until) + make_interval(secs => b.duration_days * 86400.0) as ends_at,
-           o.on_ as others_on, case when not o.endless then o.until end as others_until,
-           o.subject as others_subject, o.purpose as others_purpose
-      from becoming b join entitlements e on e.id = b.entitlement
-      cross join lateral (
-        select count(*) > 0 as on_, max(t.ends_at) as until,
-               coalesce(bool_or(t.ends_at is null), false) as endless,
-               (array_agg(coalesce(t.payment_id, t.subscription) order by t.starts_at))[1] as subject,
-               (array_agg(case when t.subscription is null then 'service payment'
-                               else 'subscription' end order by t.starts_at))[1] as purpose
-          from entitlement_terms t
-         where t.entitlement = b.entitlement and t.state = 'granted'
-           and coalesce(t.ends_at, 'infinity') > b.at) o
-     where b.command is not null and b.becomes in ('activating', 'cancelled')
-  ), commanded as materialized (
-    select d.id, d.entitlement, d.vin, d.service, d.epoch, d.deadline, d.at,
-           (d.command->>'command_id')::uuid as command_id,
-           case when d.becomes = 'activating' or not d.others_on then d.id
-                else d.others_subject end as subject,
-           case when d.becomes = 'activating' or not d.others_on then 'service payment'
-                else d.others_purpose end as purpose,
-           case when d.becomes = 'activating' or d.others_on then 'activate'
-                else 'deactivate' end as action,
-           case when d.becomes = 'activating' then d.ends_at
-                when d.others_on then d.others_until end as valid_until,
-           case when d.becomes = 'cancelled' then (d.command->>'resend_in')::float8 end as resend_in
-      from desired d
-  ), terms as (
-    update entitlement_terms t set state = b.becomes, updated_at = b.at,
-           payment_id = case when b.becomes = 'activating' then b.id else t.payment_id end,
-           starts_at = coalesce(d.starts_at, t.starts_at), ends_at = coalesce(d.ends_at, t.ends_at),
-           ended_because = case when b.becomes = 'cancelled' then 'payment not charged' end
-      from becoming b left join desired d on d.id = b.id and d.becomes = 'activating'
-     where t.id = b.term and b.becomes is not null
-       and (b.becomes <> 'activating' or d.id is not null)
-  ), last_commands as (
-    update entitlements e set last_command = c.command_id from commanded c
-     where e.id = c.entitlement
-  ), synchronizing as (
-    insert into jobs as o (kind, subject, due_at, created_at)
-    select 'synchronize', c.entitlement, c.at + make_interval(secs => c.resend_in), c.at
-      from commanded c where c.resend_in is not null
-    on conflict (kind, subject) do update
-       set due_at = excluded.due_at, attempts = 0, fence = o.fence + 1, lease_until = null,
-           paused_at = null, last_error = null
-  ), moved as (
+  )
+  select array_agg(row(
+           w.i, l.id, w.payment_id, l.type, l.subject, l.currency, w.at, l.version + 1,
+           event_digest(l.event_hash, l.id, l.version + 1, w.event, w.to_state, w.source,
+                        coalesce(w.facts, '{}'), w.at),
+           w.event, w.from_state, w.to_state, w.source, coalesce(w.facts, '{}'),
+           w.outcome, w.gateway_transaction_id, w.hosted_page_url, w.decline_code,
+           w.capture_before, w.authorized, w.captured, w.settled, w.refunded,
+           w.disputed, w.claim, w.evidence, w.command, w.entries, w.done,
+           w.next)::transition_step),
+         bool_or(w.claim is not null or w.evidence is not null),
+         bool_or(l.type = 'service' and (w.to_state in ('Authorized', 'Capturing', 'Failed', 'Voided')
+                                         or w.claim->>'kind' = 'void')),
+         bool_or(w.entries is not null), bool_or(w.done is not null or w.next is not null)
+    into v_steps, v_resolve, v_terms, v_entries, v_jobs
+    from w
+    left join lateral (
+      select p.id, p.version, p.event_hash, p.type, p.currency, p.subject from payments p
+       where p.id = w.payment_id and p.state = w.from_state
+         and (w.if_version is null or p.version = w.if_version)
+         and not exists (select from payment_events e
+                          where e.payment_id = p.id and e.source = w.source)
+       limit 1) l on true;
+  if v_resolve then
+    with claimed as (
+      insert into resolution_claims as c (payment_id, payment_type, kind, reason, evidence_id,
+          evidence_kind, proves_delivery, claimed_at)
+      select s.id, s.type, s.claim->>'kind', s.claim->>'reason', (s.claim->>'evidence_id')::uuid,
+             s.claim->>'evidence_kind',
+             case when s.claim->>'evidence_id' is not null then true end, s.at
+        from unnest(v_steps) s where s.id is not null and s.claim is not null
+      on conflict do nothing
+      returning c.payment_id
+    ), going as materialized (
+      select s as step from unnest(v_steps) s
+       where s.id is not null
+         and (s.claim is null or s.id in (select c.payment_id from claimed c))
+    ), evidence as (
+      insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service,
+          status, status_reason, at, signature, verified, recorded_at)
+      select e.id, (g.step).id, e.kind, e.command_id,
+             (select c.action from ota_commands c where c.command_id = e.command_id),
+             e.epoch, e.vin, e.service, e.status, e.status_reason,
+             coalesce(e.at, (g.step).at::text), decode(e.signature, 'base64'), true, (g.step).at
+        from going g cross join lateral jsonb_to_record((g.step).evidence) as e(
+          id uuid, kind text, command_id uuid, epoch bigint, vin text, service text, status text,
+          status_reason text, at text, signature text)
+       where (g.step).evidence is not null
+    )
+    select array_agg(g.step) into v_going from going g;
+  else
+    select array_agg(s) into v_going from unnest(v_steps) s where s.id is not null;
+  end if;
+  if cardinality(v_steps) > coalesce(cardinality(v_going), 0) then
+    return query
+    select s.i, false, p.state, p.version,
+           (select c.kind from resolution_claims c where c.payment_id = s.payment_id),
+           null::uuid, null::uuid, null::text, null::text, null::text, null::text, null::bigint,
+           null::timestamptz, null::timestamptz, null::timestamptz, 1, false
+      from unnest(v_steps) s
+      left join payments p on p.id = s.payment_id
+     where s.i not in (select g.i from unnest(v_going) g);
+  end if;
+  if v_going is null then
+    return;
+  end if;
+  with transitioned as (
     update payments p set
         state = g.to_state, came_from = p.state, version = g.seq, event_hash = g.hash, updated_at = g.at,
         outcome = coalesce(g.outcome, p.outcome),
@@ -2247,58 +2245,109 @@ begin
         settled_amount = p.settled_amount + coalesce(g.settled, 0),
         refunded_amount = p.refunded_amount + coalesce(g.refunded, 0),
         disputed_amount = p.disputed_amount + coalesce(g.disputed, 0)
-      from going g where g.goes and p.id = g.id
-  ), events as (
-    insert into payment_events
-    select g.id, g.seq, g.event, g.from_state, g.to_state, g.source, coalesce(g.facts, '{}'),
-           g.at, g.hash
-      from going g where g.goes
-  ), evidence as (
-    insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service,
-        status, status_reason, at, signature, verified, recorded_at)
-    select e.id, g.id, e.kind, e.command_id,
-           (select c.action from ota_commands c where c.command_id = e.command_id),
-           e.epoch, e.vin, e.service, e.status, e.status_reason, coalesce(e.at, g.at::text),
-           decode(e.signature, 'base64'), true, g.at
-      from going g cross join lateral jsonb_to_record(g.evidence) as e(
-        id uuid, kind text, command_id uuid, epoch bigint, vin text, service text, status text,
-        status_reason text, at text, signature text)
-     where g.goes and g.evidence is not null
-  ), commands as (
-    insert into ota_commands (command_id, subject, vin, service, action, purpose, epoch,
-        valid_until, deadline, created_at)
-    select c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
-           c.deadline, c.at
-      from commanded c
-  ), entries as (
+      from unnest(v_going) g where p.id = g.id
+  )
+  insert into payment_events
+  select g.id, g.seq, g.event, g.from_state, g.to_state, g.source, g.facts, g.at, g.hash
+    from unnest(v_going) g;
+  if v_terms then
+    return query
+    with becoming as materialized (
+      select g.id, g.at, g.command, t.id as term, t.entitlement, t.duration_days,
+             case when g.to_state = 'Authorized' and t.state = 'pending' then 'activating'
+                  when g.to_state = 'Capturing' and t.state = 'activating' then 'granted'
+                  when (g.to_state in ('Failed', 'Voided') or g.claim->>'kind' = 'void')
+                       and t.state in ('pending', 'activating') then 'cancelled' end as becomes
+        from unnest(v_going) g left join entitlement_terms t on t.service_order = g.subject
+       where g.type = 'service'
+    ), desired as materialized (  -- of those with a command, what the other terms of the service say
+      select b.id, b.term, b.entitlement, b.becomes, b.at, b.command, e.vin, e.service,
+             nextval('ota_epochs') as epoch,
+             b.at + make_interval(secs => (b.command->>'deadline_in')::float8) as deadline,
+             greatest(b.at, o.until) as starts_at,
+             greatest(b.at, o.until) + make_interval(secs => b.duration_days * 86400.0) as ends_at,
+             o.on_ as others_on, case when not o.endless then o.until end as others_until,
+             o.subject as others_subject, o.purpose as others_purpose
+        from becoming b join entitlements e on e.id = b.entitlement
+        cross join lateral (
+          select count(*) > 0 as on_, max(t.ends_at) as until,
+                 coalesce(bool_or(t.ends_at is null), false) as endless,
+                 (array_agg(coalesce(t.payment_id, t.subscription) order by t.starts_at))[1] as subject,
+                 (array_agg(case when t.subscription is null then 'service payment'
+                                 else 'subscription' end order by t.starts_at))[1] as purpose
+            from entitlement_terms t
+           where t.entitlement = b.entitlement and t.state = 'granted'
+             and coalesce(t.ends_at, 'infinity') > b.at) o
+       where b.command is not null and b.becomes in ('activating', 'cancelled')
+    ), commanded as materialized (
+      select d.id, d.entitlement, d.vin, d.service, d.epoch, d.deadline, d.at,
+             (d.command->>'command_id')::uuid as command_id,
+             case when d.becomes = 'activating' or not d.others_on then d.id
+                  else d.others_subject end as subject,
+             case when d.becomes = 'activating' or not d.others_on then 'service payment'
+                  else d.others_purpose end as purpose,
+             case when d.becomes = 'activating' or d.others_on then 'activate'
+                  else 'deactivate' end as action,
+             case when d.becomes = 'activating' then d.ends_at
+                  when d.others_on then d.others_until end as valid_until,
+             case when d.becomes = 'cancelled' then (d.command->>'resend_in')::float8 end as resend_in
+        from desired d
+    ), terms as (
+      update entitlement_terms t set state = b.becomes, updated_at = b.at,
+             payment_id = case when b.becomes = 'activating' then b.id else t.payment_id end,
+             starts_at = coalesce(d.starts_at, t.starts_at), ends_at = coalesce(d.ends_at, t.ends_at),
+             ended_because = case when b.becomes = 'cancelled' then 'payment not charged' end
+        from becoming b left join desired d on d.id = b.id and d.becomes = 'activating'
+       where t.id = b.term and b.becomes is not null
+         and (b.becomes <> 'activating' or d.id is not null)
+    ), last_commands as (
+      update entitlements e set last_command = c.command_id from commanded c
+       where e.id = c.entitlement
+    ), synchronizing as (
+      insert into jobs as o (kind, subject, due_at, created_at)
+      select 'synchronize', c.entitlement, c.at + make_interval(secs => c.resend_in), c.at
+        from commanded c where c.resend_in is not null
+      on conflict (kind, subject) do update
+         set due_at = excluded.due_at, attempts = 0, fence = o.fence + 1, lease_until = null,
+             paused_at = null, last_error = null
+    ), commands as (
+      insert into ota_commands (command_id, subject, vin, service, action, purpose, epoch,
+          valid_until, deadline, created_at)
+      select c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
+             c.deadline, c.at
+        from commanded c
+    )
+    select g.i, true, g.to_state, g.seq, null::text, c.command_id, c.subject, c.vin, c.service,
+           c.action, c.purpose, c.epoch, c.valid_until, c.deadline, c.at, 1, false
+      from unnest(v_going) g left join commanded c on c.id = g.id;
+  else
+    return query
+    select g.i, true, g.to_state, g.seq, null::text, null::uuid, null::uuid, null::text, null::text,
+           null::text, null::text, null::bigint, null::timestamptz, null::timestamptz,
+           null::timestamptz, 1, false
+      from unnest(v_going) g;
+  end if;
+  if v_entries then
     insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
     select g.id, g.seq, e.entry->>0, e.entry->>1, (e.entry->>2)::bigint, g.currency, g.at
-      from going g cross join lateral jsonb_array_elements(g.entries) as e(entry)
-     where g.goes and g.entries is not null
-  ), done as (
-    delete from jobs o using going g
-     where g.goes and o.subject = g.id and o.kind = any (g.done)
-       and not exists (select from jsonb_array_elements(g.next) n where n->>'kind' = o.kind)
-  ), next as (
+      from unnest(v_going) g cross join lateral jsonb_array_elements(g.entries) as e(entry)
+     where g.entries is not null;
+  end if;
+  if v_jobs then
+    with done as (
+      delete from jobs o using unnest(v_going) g
+       where o.subject = g.id and o.kind = any (g.done)
+         and not exists (select from jsonb_array_elements(g.next) n where n->>'kind' = o.kind)
+    )
     insert into jobs as o (kind, subject, due_at, payload, created_at)
     select n.kind, g.id, g.at + make_interval(secs => n.due_in), coalesce(n.payload, '{}'), g.at
-      from going g cross join lateral jsonb_to_recordset(g.next) as n(
+      from unnest(v_going) g cross join lateral jsonb_to_recordset(g.next) as n(
         kind text, due_in double precision, payload jsonb)
-     where g.goes and g.next is not null
+     where g.next is not null
     on conflict (kind, subject) do update
        set due_at = excluded.due_at, payload = excluded.payload, attempts = 0,
-           fence = o.fence + 1, lease_until = null, paused_at = null, last_error = null
-  )
-  select g.i, g.goes, case when g.goes then g.to_state else p.state end,
-         case when g.goes then g.seq else p.version end,
-         case when not g.goes then
-           (select c.kind from resolution_claims c where c.payment_id = g.payment_id) end,
-         c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
-         c.deadline, c.at, 1, false
-    from going g
-    left join commanded c on c.id = g.id
-    left join lateral (select p.state, p.version from payments p
-                        where p.id = g.payment_id and not g.goes limit 1) p on true;
+           fence = o.fence + 1, lease_until = null, paused_at = null, last_error = null;
+  end if;
 end $$;
 
 create function lock_payment(p_payment uuid) returns bigint

@@ -53,6 +53,11 @@ class Calls:
         return p99(self.took)
 
     @property
+    def p50(self) -> float:
+        """The median of the seconds an answer took."""
+        return statistics.median(self.took)
+
+    @property
     def cpu(self) -> dict[str, float]:
         """CPU microseconds of the load generator for each answer."""
         return {"load": self.cpu_seconds / self.done * MICROSECONDS}
@@ -73,7 +78,12 @@ def request(url: str, body: bytes, headers: dict[str, str]) -> bytes:
 
 
 async def send(
-    requests: Sequence[bytes], *, status: int, seconds: float, a_second: float = 0.0
+    requests: Sequence[bytes],
+    *,
+    status: int,
+    seconds: float,
+    a_second: float = 0.0,
+    connections: int = CONNECTIONS,
 ) -> Calls:
     """Send requests from another process until they or the seconds are used up.
 
@@ -85,7 +95,7 @@ async def send(
         file.flush()
         process = await asyncio.create_subprocess_exec(
             sys.executable, __file__, file.name, str(status), str(seconds), str(a_second),
-            stdout=asyncio.subprocess.PIPE,
+            str(connections), stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         printed, _ = await process.communicate()
     assert process.returncode == 0, "the load generator has printed why it failed"
@@ -161,17 +171,19 @@ def _is_whole(answer: bytes) -> bool:
     return len(body) >= int(after.partition(b"\r\n")[0] or b"0")
 
 
-async def _run(requests: Sequence[bytes], status: str, seconds: float, a_second: float) -> Calls:
+async def _run(
+    requests: Sequence[bytes], status: str, seconds: float, a_second: float, connections: int
+) -> Calls:
     loop = asyncio.get_running_loop()
     host = requests[0].partition(b"host: ")[2].partition(b"\r\n")[0].decode()
     name, _, port = host.partition(":")
     began, cpu_before = time.perf_counter(), time.process_time()
-    every = CONNECTIONS / a_second if a_second else 0.0
+    every = connections / a_second if a_second else 0.0
     run = _Run(iter(requests), status.encode(), began + seconds, every)
-    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(CONNECTIONS)]
+    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
     for end in ends:
         await loop.create_connection(partial(_Caller, run, end), name, int(port))
-        await asyncio.sleep(every / CONNECTIONS)
+        await asyncio.sleep(every / connections)
     await asyncio.gather(*ends)
     took = time.perf_counter() - began
     return Calls(run.took, took, time.process_time() - cpu_before)
@@ -189,6 +201,8 @@ def _read(path: Path) -> list[bytes]:
 if __name__ == "__main__":
     import uvloop
 
-    _, _path, _status, _seconds, _a_second = sys.argv
-    _calls = uvloop.run(_run(_read(Path(_path)), _status, float(_seconds), float(_a_second)))
+    _, _path, _status, _seconds, _a_second, _connections = sys.argv
+    _calls = uvloop.run(
+        _run(_read(Path(_path)), _status, float(_seconds), float(_a_second), int(_connections))
+    )
     sys.stdout.write(json.dumps(asdict(_calls)))

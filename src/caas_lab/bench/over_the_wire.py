@@ -14,7 +14,8 @@ import base64
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,12 +30,16 @@ from caas_lab.bench import fixtures, load_generator
 from caas_lab.bench.cpu import CpuUsage, of_children, of_process
 from caas_lab.bench.fixtures import PlatformFixture
 from caas_lab.bench.goals import BenchServer, Goal, Measure, Measurement
+from caas_lab.bench.load_generator import Calls
 from caas_lab.bench.served_api import CREATED, INITIATE, initiating
 from caas_lab.bench.stub_gateway import StubGateway
 
 START_SECONDS_MAX: Final = 60.0
 SETTLE_EVERY_SECONDS: Final = 0.25
 SETTLED_SECONDS_MAX: Final = 120.0
+UNDER_WAY: Final = """
+select count(*) from payments where state in ('Initiated', 'Pending', 'Authorized', 'Capturing')
+"""
 SETTLED: Final = "select count(*) from payments where state = 'Settled'"
 
 
@@ -48,58 +53,106 @@ class RunningPlatform:
     fixture: PlatformFixture
     session: aiohttp.ClientSession
 
-    async def lifecycles(self, seconds: int) -> tuple[int, float]:
-        """Buy for some seconds; return how many settled, and the total time."""
-        url, orders = self.url + INITIATE, await self.fixture.fresh_orders()
+    async def purchases(self, count: int | None = None) -> list[bytes]:
+        """Return requests for purchases that are answered when their funds are reserved."""
+        url, orders = self.url + INITIATE, await self.fixture.fresh_orders(count)
         key, customer = self.world.keys["service-catalog"], self.fixture.customer
-        requests = [initiating(url, order, customer, key) for order in orders]
+        return [initiating(url, order, customer, key) for order in orders]
+
+    async def buy(
+        self,
+        requests: Sequence[bytes],
+        seconds: int,
+        *,
+        a_second: float = 0.0,
+        connections: int = load_generator.CONNECTIONS,
+    ) -> Calls:
+        """Send the purchases for some seconds, and wait until every one that was sent is settled.
+
+        Each connection sends the next purchase on its answer, or at a rate of `a_second` in all.
+        """
         before = await self._settled()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        bank = loop.create_task(self._settle())
+        bank = asyncio.get_running_loop().create_task(self._settle())
         try:
-            bought = await load_generator.send(requests, status=CREATED, seconds=seconds)
+            bought = await load_generator.send(
+                requests, status=CREATED, seconds=seconds, a_second=a_second,
+                connections=connections,
+            )  # fmt: skip
             async with asyncio.timeout(SETTLED_SECONDS_MAX):
                 while await self._settled() - before < bought.done:  # noqa: ASYNC110  # another process receives the settlement
                     await asyncio.sleep(SETTLE_EVERY_SECONDS)
         finally:
             bank.cancel()
-        return bought.done, loop.time() - began
+        return bought
+
+    async def let_vehicles(self, behaviour: str) -> None:
+        """Set the behaviour of every vehicle."""
+        for vin in self.fixture.vins:
+            url = f"{self.world.controls['vehicles']}/_control/vehicles/{vin}"
+            async with self.session.post(url, json={"behaviour": behaviour}) as answer:
+                assert answer.ok, await answer.text()
+
+    async def until_settled(self) -> None:
+        """Wait until no payment is under way."""
+        async with asyncio.timeout(SETTLED_SECONDS_MAX):
+            while (await self._counted(UNDER_WAY)) > 0:
+                await self._settle_once()
+                await asyncio.sleep(SETTLE_EVERY_SECONDS)
+
+    def usage(self, postmaster: int) -> CpuUsage:
+        """Count CPU from now on: of the server, of the platform, of the simulators."""
+        return CpuUsage(
+            postmaster,
+            our=partial(of_process, self.process),
+            simulators=partial(of_children, self.process),
+        )
 
     async def _settled(self) -> int:
-        row = await self.fixture.database.fetchrow(SETTLED)
+        return await self._counted(SETTLED)
+
+    async def _counted(self, query: str) -> int:
+        row = await self.fixture.database.fetchrow(query)
         assert row is not None, "a count has a row"
         return int(row[0])
 
     async def _settle(self) -> None:
-        url = f"{self.world.controls['gateway']}/_control/settle"
         while True:
-            async with self.session.post(url, json={}) as answer:
-                assert answer.ok, await answer.text()
+            await self._settle_once()
             await asyncio.sleep(SETTLE_EVERY_SECONDS)
+
+    async def _settle_once(self) -> None:
+        url = f"{self.world.controls['gateway']}/_control/settle"
+        async with self.session.post(url, json={}) as answer:
+            assert answer.ok, await answer.text()
 
 
 @asynccontextmanager
 async def ready(server: BenchServer) -> AsyncIterator[Measure]:
     """Start the platform and its world on a database of its own."""
-    dsn = await server.database("whole")
+    async with running(server, "whole") as up:
+
+        async def measured(seconds: int) -> Measurement:
+            theirs = await server.yardstick.rate(seconds)
+            requests = await up.purchases()
+            usage = up.usage(server.postmaster)
+            began = time.perf_counter()
+            bought = await up.buy(requests, seconds)
+            took = time.perf_counter() - began
+            return Measurement(theirs, bought.done / took, usage.each(bought.done))
+
+        yield measured
+
+
+@asynccontextmanager
+async def running(server: BenchServer, database: str) -> AsyncIterator[RunningPlatform]:
+    """Start a platform and its simulators on a database of their own."""
+    dsn = await server.database(database)
     with tempfile.TemporaryDirectory(prefix="caas-bench-", ignore_cleanup_errors=True) as folder:
         async with (
             aiohttp.ClientSession() as session,
             _start(dsn, Path(folder), session, quick=server.quick) as up,
         ):
-
-            async def measured(seconds: int) -> Measurement:
-                theirs = await server.yardstick.rate(seconds)
-                usage = CpuUsage(
-                    server.postmaster,
-                    our=partial(of_process, up.process),
-                    simulators=partial(of_children, up.process),
-                )
-                done, took = await up.lifecycles(seconds)
-                return Measurement(theirs, done / took, usage.each(done))
-
-            yield measured
+            yield up
 
 
 @asynccontextmanager

@@ -16,13 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
-from caas_lab.bench import cpu, http_goals, lifecycles, over_the_wire, reconciliation
+from caas_lab.bench import cpu, http_goals, lifecycles, over_the_wire, purchases, reconciliation
 from caas_lab.bench.goals import BenchServer, Goal, Measurement, Yardstick, create_database
 
 SHOWN: Final = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 ERRORS_ONLY: Final = 40
 
 GOALS: Final = {
+    "U1": purchases.ALONE,
+    "U2": purchases.RATE,
+    "U3": purchases.FIRST_ANSWER,
     "P1": lifecycles.GOAL,
     "P2": http_goals.ACCEPTS,
     "P3": http_goals.LATENCY,

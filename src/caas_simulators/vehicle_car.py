@@ -59,13 +59,17 @@ PERSONALITIES = {
 
 
 class Manner(msgspec.Struct, frozen=True):
-    """A behaviour and its scope: `only` one action, `times` commands."""
+    """A behaviour and its scope: `only` one action, `times` commands.
+
+    `lacks` are services that the car has no equipment for.
+    """
 
     behaviour: Behaviour = Behaviour.OBEYS
     reason: str = ""
     delay_seconds: float = LATE_SECONDS
     only: Literal["activate", "deactivate"] | None = None
     times: int | None = None
+    lacks: tuple[str, ...] = ()
 
 
 class Command(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ PATHS = {
     "GET /_control/vehicles/{vin}": "its key, its manner, and the services that are really active",
     "PUT /_control/command-keys": "the keys that may sign commands, as they are published",
     "POST /_control/vehicles": "{vin, behaviour?, reason?} a new car, or the one with this VIN",
-    "POST /_control/vehicles/{vin}": "{behaviour, reason?, delay_seconds?, only?, times?} manner",
+    "POST /_control/vehicles/{vin}": "{behaviour, reason?, delay_seconds?, only?, times?, lacks?} "
+    "manner",
     "POST /_control/vehicles/{vin}/wake": "wake it; an optional manner as body",
     "POST /_control/vehicles/{vin}/say": "{acknowledgement: {command_id, epoch, payment_id, "
     "service, action, status, status_reason, at}, behaviour?} what nobody asked for",

@@ -45,6 +45,7 @@ from caas_simulators.vehicle_memory import CommandApplied, FleetMemory, QueueTak
 APPLIED_REMEMBERED_MAX = 10_000
 QUEUED_WHILE_ASLEEP_MAX = 1_000
 NOT_NEWER = "this command or a newer one was applied before"
+NOT_FITTED = "the vehicle is not fitted for this service"
 
 _TOPIC = re.compile(r"caas/v1/vehicles/(?P<vin>[^/]+)/commands/(?P<command_id>[^/]+)/request")
 
@@ -174,6 +175,8 @@ class Fleet:
             self._answer_applied(car, command, manner)
         elif not (self._is_news(car, command) or behaviour is Behaviour.CREDULOUS):
             self._answer(car, command, "REJECTED", NOT_NEWER)
+        elif command.service in car.manner.lacks:
+            self._answer(car, command, "REJECTED", NOT_FITTED)
         elif behaviour is Behaviour.REFUSES:
             self._answer(car, command, "REJECTED", manner.reason or "refused in the vehicle")
         elif behaviour is Behaviour.FAILS:

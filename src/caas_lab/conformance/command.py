@@ -54,3 +54,25 @@ def gateway(  # noqa: PLR0913  # options of a command
         adapter=adapter, name=name, url=url, methods=methods, webhook_port=webhook_port
     )
     gateway_command.run(choice, only=only or (), listed=listed, as_json=as_json)
+
+
+@conform.command()
+def fleet(
+    mqtt: Annotated[
+        str, typer.Option(metavar="URL", help="The broker, with the platform's account.")
+    ] = "",
+    file: Annotated[
+        Path, typer.Option("--fleet", metavar="FILE", help="The vehicles and their public keys.")
+    ] = Path("fleet.toml"),
+    only: Only = None,
+    *,
+    listed: Listed = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the cases of vehicles behind a broker; exit status 1 unless all pass.
+
+    CAAS_VEHICLE_COMMAND_KEYS signs the commands; the vehicles must trust its public half.
+    """
+    from caas_lab.conformance import fleet_command
+
+    fleet_command.run(mqtt, file, only=only or (), listed=listed, as_json=as_json)

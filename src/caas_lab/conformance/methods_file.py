@@ -1,23 +1,19 @@
 """`methods.toml`: a provider's own test tokens by their role, and requests to its sandbox.
 
-Rules a change must keep: unknown names are errors, so that a typing error never leaves a case out;
-nothing in the file excuses a case.
+Rule a change must keep: nothing in the file excuses a case.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
-import aiohttp
 import msgspec
 
-from caas.errors import StartupError
 from caas_lab.conformance.cases import MeansMissingError
+from caas_lab.conformance.sandbox import SandboxRequest, read_file, send
 
 SHIPPED: Final = Path(__file__).parent / "methods"
-SECONDS_MAX: Final = 30.0
 STRANGER: Final[Mapping[str, str]] = {"CAAS_GATEWAY_API_KEY": "sk_stranger"}
 
 
@@ -40,16 +36,6 @@ class SandboxAction(StrEnum):
     EXPIRE = "expire"
     SETTLE = "settle"
     CLOSE_DAY = "close_day"
-
-
-class SandboxRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An HTTP request; `{gateway}`, `{page}`, `{id}` and `{reference}` stand for their values."""
-
-    url: str
-    method: Literal["POST", "PUT", "DELETE", "GET"] = "POST"
-    form: dict[str, str] | None = None
-    json: dict[str, Any] | None = None
-    headers: dict[str, str] = {}
 
 
 class MethodsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,20 +76,7 @@ class MethodsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             MeansMissingError: the file does not say how, or the sandbox refuses.
         """
-        request = self.sandbox.get(action)
-        if request is None:
-            raise MeansMissingError(f"methods.toml has no [sandbox.{action}].")
-        timeout = aiohttp.ClientTimeout(total=SECONDS_MAX)
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.request(
-                request.method, _filled(request.url, values), data=_filled(request.form, values),
-                json=_filled(request.json, values), headers=request.headers, allow_redirects=False,
-            ) as answer,
-        ):  # fmt: skip
-            if answer.status >= HTTPStatus.BAD_REQUEST:
-                reason = f"The sandbox refuses [sandbox.{action}] with status {answer.status}."
-                raise MeansMissingError(reason)
+        await send(action, self.sandbox.get(action), values)
 
 
 def read_methods(path: Path) -> MethodsFile:
@@ -112,17 +85,4 @@ def read_methods(path: Path) -> MethodsFile:
     Raises:
         StartupError: it cannot be read, or something in it is unknown or missing.
     """
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=MethodsFile)
-    except (OSError, ValueError) as error:
-        raise StartupError(f"{path} cannot be used: {error}.") from error
-
-
-def _filled(template: Any, values: Mapping[str, str]) -> Any:
-    if isinstance(template, dict):
-        return {name: _filled(value, values) for name, value in template.items()}
-    if not isinstance(template, str):
-        return template
-    for name, value in values.items():
-        template = template.replace(f"{{{name}}}", value)
-    return template
+    return read_file(path, MethodsFile)

@@ -156,6 +156,7 @@ async def _partners(
         GatewayContext(
             customers=GatewayCustomers(database, settings.gateway_adapter),
             return_url=settings.public_url,
+            now=now,
         )
     )
     stack.push_async_callback(gateway.close)

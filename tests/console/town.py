@@ -342,7 +342,9 @@ def _target(url: str, name: str) -> Target:
 async def _outside(
     stack: AsyncExitStack, settings: Settings, fleet: Fleet, letterbox: Letterbox
 ) -> Partners:
-    context = GatewayContext(customers=KnownCustomers(), return_url=settings.public_url)
+    context = GatewayContext(
+        customers=KnownCustomers(), return_url=settings.public_url, now=app.now
+    )
     gateway = settings.gateway.connect(context)
     partners = HttpClient(
         settings.factory_url, partner="partners", api_key=settings.factory_credential.token

@@ -1,5 +1,7 @@
 """What Stripe writes, as plain values that a test may spoil."""
 
+from datetime import UTC, datetime
+
 from caas.external_systems.payment_gateway import CaptureMode, TransactionRequest
 
 REQUEST = TransactionRequest(
@@ -13,6 +15,11 @@ REQUEST = TransactionRequest(
     return_url="https://caas.example/return",
 )
 CREATED = 1_764_000_000
+
+
+def just_now() -> datetime:
+    """When everything here was created."""
+    return datetime.fromtimestamp(CREATED, UTC)
 
 
 def charge(**facts: object) -> dict[str, object]:

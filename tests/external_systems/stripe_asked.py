@@ -9,6 +9,7 @@ from caas.external_systems.http import HttpClient, HttpLimits
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
+from tests.external_systems.stripe_answers import just_now
 
 Answer = TypeVar("Answer")
 Ask = Callable[[PaymentGateway], Awaitable[Answer]]
@@ -48,7 +49,7 @@ async def reported(
     ]
     async with scripted_server(answering(*written)) as server:
         http = HttpClient(server.url, partner="stripe", limits=QUICK, headers=HEADERS)
-        gateway = StripeGateway(http, KnownCustomers({"customer-1": "cus_1"}))
+        gateway = StripeGateway(http, KnownCustomers({"customer-1": "cus_1"}), now=just_now)
         try:
             return await ask(gateway), server.requests
         finally:

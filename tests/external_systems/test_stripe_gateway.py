@@ -31,6 +31,7 @@ from tests.external_systems.stripe_answers import (
     declined_intent,
     error,
     intent,
+    just_now,
 )
 from tests.external_systems.stripe_asked import Ask, KnownCustomers, reported
 
@@ -252,7 +253,7 @@ async def test_a_refused_request_is_a_refusal_without_card_numbers(status: str) 
 )
 async def test_what_the_adapter_cannot_do_is_refused_before_sending(request_: object) -> None:
     http = HttpClient("http://127.0.0.1:1", partner="stripe", headers=HEADERS)
-    gateway: PaymentGateway = StripeGateway(http, KnownCustomers())
+    gateway: PaymentGateway = StripeGateway(http, KnownCustomers(), now=just_now)
 
     with pytest.raises(RefusedByPartnerError):
         await gateway.initiate(request_, key="k")  # type: ignore[arg-type]
@@ -260,7 +261,7 @@ async def test_what_the_adapter_cannot_do_is_refused_before_sending(request_: ob
 
 async def test_a_customer_without_a_customer_there_has_no_payments() -> None:
     http = HttpClient("http://127.0.0.1:1", partner="stripe", headers=HEADERS)
-    gateway: PaymentGateway = StripeGateway(http, KnownCustomers())
+    gateway: PaymentGateway = StripeGateway(http, KnownCustomers(), now=just_now)
 
     assert await gateway.find_by_reference("pay-1", customer_reference="customer-1") == ()
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from caas.app import now
 from caas.external_systems.http import HttpClient, OutcomeUnknownError, Secret
 from caas.external_systems.http_answers import HttpAnswer, UnknownReason
 from caas.external_systems.payment_gateway import PaymentGateway, TransactionStatus
@@ -76,7 +77,7 @@ class PaidMeanwhile(HttpClient):
 
 async def test_a_page_that_is_paid_during_a_lookup_is_not_abandoned(stripe: Stripe) -> None:
     http = PaidMeanwhile(stripe.url, partner="stripe", api_key=Secret(KEY), headers=HEADERS)
-    adapter = StripeGateway(http, KnownCustomers())
+    adapter = StripeGateway(http, KnownCustomers(), now=now)
     page = await adapter.initiate(BY_PAGE, key="k")
     assert page.hosted_page_url is not None
     http.pay = partial(stripe.page, page.hosted_page_url, number=GOOD, action="pay")
@@ -133,7 +134,7 @@ async def test_a_month_whose_page_was_cut_is_repeated_and_no_decline(
 ) -> None:
     customers = KnownCustomers()
     http = Interrupted(stripe.url, partner="stripe", api_key=Secret(KEY), headers=HEADERS)
-    cut = StripeGateway(http, customers)
+    cut = StripeGateway(http, customers, now=now)
     month = asked(MONTH, payment_method=await saved(cut, stripe, CONFIRMED))
 
     with pytest.raises(OutcomeUnknownError):

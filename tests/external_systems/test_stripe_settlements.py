@@ -18,6 +18,7 @@ from tests.external_systems.scripted_server import (
     read_request,
     scripted_server,
 )
+from tests.external_systems.stripe_answers import just_now
 from tests.external_systems.stripe_asked import KnownCustomers
 from tests.external_systems.stripe_reports import (
     KEY,
@@ -36,7 +37,7 @@ AT_ONCE = (0.0,) * 3
 def gateway_at(url: str, key: str = KEY) -> StripeGateway:
     """The adapter, which does not wait long."""
     http = HttpClient(url, partner="stripe", api_key=Secret(key), limits=LIMITS, headers=HEADERS)
-    return StripeGateway(http, KnownCustomers(), report_waits_seconds=AT_ONCE)
+    return StripeGateway(http, KnownCustomers(), now=just_now, report_waits_seconds=AT_ONCE)
 
 
 @pytest.fixture

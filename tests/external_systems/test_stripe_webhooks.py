@@ -17,7 +17,11 @@ from caas.external_systems.payment_gateway import (
     RefundStatus,
     TransactionStatus,
 )
-from caas.external_systems.stripe_webhooks import StripeWebhookVerifier, read_event
+from caas.external_systems.stripe_webhooks import (
+    StripeWebhookVerifier,
+    read_event,
+    read_event_of_mode,
+)
 from caas.external_systems.webhook_signatures import (
     WEBHOOK_BODY_BYTES_MAX,
     WebhookBodyTooLargeError,
@@ -111,19 +115,16 @@ def test_no_secret_is_refused_at_start() -> None:
 
 def event(type_: str, content: object) -> bytes:
     """An event about something."""
-    body = {"id": "evt_1", "type": type_, "created": CREATED, "data": {"object": content}}
+    body = {
+        "id": "evt_1", "type": type_, "created": CREATED, "livemode": False,
+        "data": {"object": content},
+    }  # fmt: skip
     return json.dumps(body).encode()
 
 
 @pytest.mark.parametrize(
     ("type_", "content", "reported", "status"),
     [
-        (
-            "payment_intent.amount_capturable_updated",
-            intent(latest_charge="ch_1"),
-            "transaction.authorized",
-            TransactionStatus.AUTHORIZED,
-        ),
         (
             "payment_intent.succeeded",
             intent(status="succeeded", amount_received=12_500, latest_charge="ch_1"),
@@ -158,6 +159,23 @@ def test_the_end_of_an_intent_that_held_nothing_is_only_a_hint(content: object) 
 
     assert read is not None
     assert read.subject == GatewayHint(reference="pay-1")
+
+
+def test_held_funds_are_a_hint_because_the_event_may_be_old() -> None:
+    """The hold was canceled at Stripe, and the event came later: the payment was Authorized."""
+    read = read_event(event("payment_intent.amount_capturable_updated", intent()))
+
+    assert read is not None
+    assert read.subject == GatewayHint(reference="pay-1")
+
+
+def test_an_event_of_the_other_mode_is_not_read() -> None:
+    """A test endpoint's secret in live settings: events of test payments were applied."""
+    body = event("payment_intent.amount_capturable_updated", intent())
+
+    assert read_event_of_mode(body, is_live=False) == read_event(body)
+    with pytest.raises(ValueError, match="event is of test mode"):
+        read_event_of_mode(body, is_live=True)
 
 
 def test_an_event_of_a_refund_is_read_by_its_state() -> None:

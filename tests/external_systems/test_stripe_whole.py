@@ -3,7 +3,7 @@
 import csv
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,6 +11,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from caas.app import now
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.payment_gateway import (
     ChargeTerms,
@@ -33,6 +34,7 @@ S = TransactionStatus
 BY_PAGE = replace(REQUEST, payment_method=None)
 MONTH = replace(REQUEST, return_url=None, terms=ChargeTerms(initiator=Initiator.MERCHANT))
 MANDATE = replace(REQUEST, amount=100, terms=ChargeTerms(saves_method=True))
+CONFIRMED = "pm_card_authenticationRequired"
 GOOD, BAD = "4242424242424242", "4000000000000002"
 
 
@@ -47,7 +49,7 @@ async def stripe() -> AsyncIterator[Stripe]:
 async def gateway(stripe: Stripe) -> AsyncIterator[StripeGateway]:
     """The adapter, let in."""
     http = HttpClient(stripe.url, partner="stripe", api_key=Secret(KEY), headers=HEADERS)
-    adapter = StripeGateway(http, KnownCustomers(), return_url="https://caas.example/")
+    adapter = StripeGateway(http, KnownCustomers(), now=now, return_url="https://caas.example/")
     yield adapter
     await adapter.close()
 
@@ -361,3 +363,30 @@ async def test_the_command_needs_a_key(machine: Machine) -> None:
 
 async def test_the_account_and_its_mode_are_named(gateway: StripeGateway) -> None:
     assert await gateway.account() == "acct_1CaaSSimulated000/test"
+
+
+@pytest.mark.parametrize(("waited", "status"), [(23, S.REQUIRES_ACTION), (25, S.VOIDED)])
+async def test_a_confirmation_that_the_cardholder_abandoned_ends_like_a_page(
+    stripe: Stripe, waited: int, status: TransactionStatus
+) -> None:
+    """Stripe lets such an intent wait for ever: the payment stayed Pending and held its vehicle."""
+    http = HttpClient(stripe.url, partner="stripe", api_key=Secret(KEY), headers=HEADERS)
+    later = timedelta()
+    gateway = StripeGateway(
+        http, KnownCustomers(), return_url="https://caas.example/",
+        now=lambda: now() + later,
+    )  # fmt: skip
+    request = replace(REQUEST, payment_method=CONFIRMED)
+    waiting = await gateway.initiate(request, key="k")
+    assert (waiting.status, waiting.is_page) == (S.REQUIRES_ACTION, False)
+
+    later = timedelta(hours=waited)
+    found = await gateway.find(waiting.id)
+    listed = await looked_up(gateway, request)
+
+    assert found is not None
+    assert (found.status, listed.status) == (status, status)
+    if status is S.VOIDED:
+        at_stripe = await stripe.get(f"/v1/payment_intents/{waiting.id}")
+        assert at_stripe.body["status"] == "canceled"
+    await gateway.close()

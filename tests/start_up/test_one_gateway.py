@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from caas import startup_checks
+from caas.app import now
 from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payments
 from caas.errors import StartupError
@@ -25,7 +26,7 @@ def gateway(adapter: str) -> PaymentGateway:
         "CAAS_GATEWAY_API_KEY": "sk_of_nobody",
         "CAAS_GATEWAY_WEBHOOK_SECRETS": "whsec_bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldyE=",
     }
-    context = GatewayContext(customers=KnownCustomers(), return_url="https://caas.example")
+    context = GatewayContext(customers=KnownCustomers(), return_url="https://caas.example", now=now)
     return configured(adapter, settings).connect(context)
 
 

@@ -9,6 +9,7 @@ another package's; an adapter reads its own settings and reports every problem a
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Protocol
 
@@ -48,10 +49,15 @@ class CustomerDirectory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayContext:
-    """What an adapter may need of the platform: its customers' ids there, and a way back to us."""
+    """What an adapter may need of the platform.
+
+    Its customers' ids at the gateway, the address that pages lead back to, and the time, to compare
+    with the gateway's.
+    """
 
     customers: CustomerDirectory
     return_url: str
+    now: Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

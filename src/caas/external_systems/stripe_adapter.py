@@ -5,6 +5,7 @@ build the client without settings.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from caas.external_systems.gateway_adapters import (
@@ -17,8 +18,11 @@ from caas.external_systems.gateway_adapters import (
 from caas.external_systems.http import HttpClient
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.stripe_gateway import CAPABILITIES, HEADERS, StripeGateway
-from caas.external_systems.stripe_webhooks import StripeWebhookVerifier, read_event
+from caas.external_systems.stripe_webhooks import StripeWebhookVerifier, read_event_of_mode
 from caas.setting_values import SettingReader
+
+LIVE: Final = "_live_"
+"""Part of every key of live mode."""
 
 
 def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
@@ -28,13 +32,15 @@ def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
 
     def connect(context: GatewayContext) -> PaymentGateway:
         http = HttpClient(access.url, partner=PARTNER, api_key=access.api_key, headers=HEADERS)
-        return StripeGateway(http, context.customers, return_url=context.return_url)
+        return StripeGateway(
+            http, context.customers, now=context.now, return_url=context.return_url
+        )
 
     return ConfiguredGateway(
         address=access.url,
         capabilities=CAPABILITIES,
         verifier=StripeWebhookVerifier(access.webhook_secrets),
-        read_event=read_event,
+        read_event=partial(read_event_of_mode, is_live=LIVE in access.api_key.reveal()),
         connect=connect,
     )
 

@@ -13,8 +13,8 @@ Rules a change must keep:
   Stripe books a rest as a refund.
 """
 
-from collections.abc import Sequence
-from datetime import date, timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NoReturn
@@ -77,6 +77,7 @@ class StripeGateway:
         http: HttpClient,
         customers: CustomerDirectory,
         *,
+        now: Callable[[], datetime],
         return_url: str = DEFAULT_RETURN_URL,
         report_waits_seconds: Sequence[float] = WAITS_SECONDS,
     ) -> None:
@@ -84,7 +85,7 @@ class StripeGateway:
         self._http = StripeHttp(http)
         self._customers = customers
         self._pages = StripePages(self._http, return_url)
-        self._intents = StripeIntents(self._http, self._pages)
+        self._intents = StripeIntents(self._http, self._pages, now)
         self._reports = StripeReports(http, accepted, report_waits_seconds)
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:

@@ -5,10 +5,14 @@ Rules a change must keep:
   it counts when the intent is canceled, so that it cannot succeed later.
 - An off-session decline that only wants the cardholder is no failure: a page takes its place.
 - Saving a card holds nothing: its void is only noted, and the card stays saved.
+- An intent that waits for its cardholder for longer than a page is open is ended: Stripe lets it
+  wait for ever, and so would the payment.
 - A card that a customer pays with is saved, for the platform offers it again (decision 44).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -36,7 +40,7 @@ from caas.external_systems.stripe_http import (
     error_of,
     other_id,
 )
-from caas.external_systems.stripe_pages import CheckoutSession, StripePages
+from caas.external_systems.stripe_pages import PAGE_LIFETIME, CheckoutSession, StripePages
 
 INTENTS: Final = "/v1/payment_intents"
 SETUPS: Final = "/v1/setup_intents"
@@ -45,6 +49,9 @@ ALL_EXPANDED: Final = ("expand[]", "data.latest_charge.balance_transaction")
 CAPTURED: Final = frozenset(
     {TransactionStatus.CAPTURING, TransactionStatus.SETTLED, TransactionStatus.REFUNDED}
 )
+WAITING: Final = frozenset(
+    {stripe_wire.IntentStatus.REQUIRES_ACTION, stripe_wire.IntentStatus.REQUIRES_CONFIRMATION}
+)
 OVER: Final = frozenset({TransactionStatus.FAILED, TransactionStatus.VOIDED})
 REPLACED: Final = OVER | {TransactionStatus.REQUIRES_ACTION}
 """States of a direct intent in which a page has taken its place."""
@@ -52,15 +59,17 @@ METHOD_PARAM: Final = "payment_method"
 OF_METHOD: Final = (METHOD_PARAM, "off_session")
 """Parameters for which a charge is refused whose method the merchant cannot use."""
 Intent = stripe_wire.PaymentIntent | stripe_wire.SetupIntent
+Now = Callable[[], datetime]
 
 
 class StripeIntents:
     """The intents of a Stripe account."""
 
-    def __init__(self, http: StripeHttp, pages: StripePages) -> None:
+    def __init__(self, http: StripeHttp, pages: StripePages, now: Now) -> None:
         """Open a page of `pages` where a cardholder must confirm."""
         self._http = http
         self._pages = pages
+        self._now = now
 
     async def confirm(
         self, request: TransactionRequest, customer: str, *, key: str
@@ -227,9 +236,13 @@ class StripeIntents:
         return intent, agreed(answer, transaction, other_id(transaction.id, transaction_id))
 
     async def _ended(self, intent: Intent, transaction: GatewayTransaction) -> GatewayTransaction:
-        """Return a failed transaction after it was canceled, or what it became meanwhile."""
+        """Return a failed transaction after it was canceled, or what it became meanwhile.
+
+        One that its cardholder has abandoned is canceled too, and is voided then.
+        """
+        abandoned = self._is_abandoned(intent)
         is_canceled = intent.status is stripe_wire.IntentStatus.CANCELED
-        if transaction.status is not TransactionStatus.FAILED or is_canceled:
+        if is_canceled or not (abandoned or transaction.status is TransactionStatus.FAILED):
             return transaction
         try:
             await self._end(transaction.id)
@@ -237,7 +250,14 @@ class StripeIntents:
             now = await self._found(transaction.id)
             assert now is not None, "what could be canceled is there"
             return now
-        return transaction
+        if not abandoned:
+            return transaction
+        return replace(transaction, status=TransactionStatus.VOIDED, hosted_page_url=None)
+
+    def _is_abandoned(self, intent: Intent) -> bool:
+        """Return whether an intent without a page waits for longer than a page would be open."""
+        waits = intent.status in WAITING and not intent.is_of_page
+        return waits and self._now() - stripe_wire.moment(intent.created) > PAGE_LIFETIME
 
     async def _end(self, transaction_id: str) -> None:
         """Cancel an intent.

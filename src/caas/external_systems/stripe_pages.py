@@ -10,6 +10,7 @@ Rules a change must keep:
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -31,6 +32,8 @@ from caas.external_systems.stripe_http import Fields, StripeHttp, accepted, agre
 from caas.external_systems.stripe_wire import Id, Seconds, Url, moment
 
 SESSIONS: Final = "/v1/checkout/sessions"
+PAGE_LIFETIME: Final = timedelta(days=1)
+"""How long Stripe keeps a page open."""
 ONE_ATTEMPT: Final = ("attempts", "one")
 
 

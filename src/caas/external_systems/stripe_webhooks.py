@@ -6,7 +6,9 @@ Rules a change must keep:
 - As in `webhook_signatures`: the raw bytes, a window on both sides, constant time, several secrets.
 - An event that tells nothing of a payment is read as None, and is no error.
 - A failed attempt is a hint only, and so is the end of an intent that held nothing: the customer
-  may try again on a page, or a page takes its place.
+  may try again on a page, or a page takes its place. Held funds are a hint too, because events
+  arrive late and in any order, and a hold may be gone by then.
+- An event of the other mode (live or test) is not applied.
 - A word that Stripe adds later has no effect, and is logged.
 - An inquiry (`warning_...`) takes no money and is no chargeback; a prevented dispute neither.
 """
@@ -58,13 +60,13 @@ from caas.rules.personal_data import reason_code
 _TIMESTAMP: Final = re.compile(r"[1-9][0-9]{0,11}")
 CANCELED: Final = "payment_intent.canceled"
 TRANSACTION_EVENTS: Final[Mapping[str, str]] = {
-    "payment_intent.amount_capturable_updated": "transaction.authorized",
     "payment_intent.succeeded": "transaction.capturing",
     CANCELED: "transaction.voided",
 }
 HINTS: Final = frozenset(
     {
-        "payment_intent.payment_failed", "setup_intent.succeeded", "setup_intent.setup_failed",
+        "payment_intent.amount_capturable_updated", "payment_intent.payment_failed",
+        "setup_intent.succeeded", "setup_intent.setup_failed",
         "setup_intent.canceled", "checkout.session.completed", "checkout.session.expired",
     }
 )  # fmt: skip
@@ -146,6 +148,7 @@ class Event(msgspec.Struct, frozen=True):
     id: Id
     type: str
     created: Seconds
+    livemode: bool
     data: EventContent
 
 
@@ -186,6 +189,21 @@ async def create_endpoint(http: HttpClient, url: str) -> Endpoint:
     key = f"webhook-endpoint:{hashlib.sha256(repr(fields).encode()).hexdigest()}"
     answer = await StripeHttp(http).post("/v1/webhook_endpoints", fields, key=key)
     return decoded(accepted(answer), _ENDPOINT_DECODER)
+
+
+def read_event_of_mode(body: bytes, *, is_live: bool) -> GatewayEvent | None:
+    """Decode a verified webhook of the mode of our key.
+
+    Raises:
+        ValueError: it is not of Stripe's form, or of the other mode; park it, do not apply it.
+    """
+    if _EVENT_DECODER.decode(body).livemode is not is_live:
+        ours, theirs = ("live", "test") if is_live else ("test", "live")
+        raise ValueError(
+            f"The event is of {theirs} mode and CAAS_GATEWAY_API_KEY of {ours} mode: "
+            "CAAS_GATEWAY_WEBHOOK_SECRETS has the secret of an endpoint of the other mode."
+        )
+    return read_event(body)
 
 
 def read_event(body: bytes) -> GatewayEvent | None:

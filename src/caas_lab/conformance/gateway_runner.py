@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from caas.app import now
 from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import GatewayAdapter, GatewayContext
 from caas_lab.conformance import (
@@ -51,7 +52,7 @@ async def under_test(terms: GatewayTerms) -> AsyncIterator[GatewayUnderTest]:
     """
     configured = terms.adapter.configure(terms.environment)
     await _check_address(configured.address)
-    context = GatewayContext(customers=Customers(), return_url=RETURN_URL)
+    context = GatewayContext(customers=Customers(), return_url=RETURN_URL, now=now)
     async with AsyncExitStack() as stack:
         receiver = None
         if terms.webhook_port is not None:

@@ -148,8 +148,8 @@ class Event(msgspec.Struct, frozen=True):
     id: Id
     type: str
     created: Seconds
-    livemode: bool
     data: EventContent
+    livemode: bool | None = None
 
 
 class Tagged(msgspec.Struct, frozen=True):
@@ -197,7 +197,7 @@ def read_event_of_mode(body: bytes, *, is_live: bool) -> GatewayEvent | None:
     Raises:
         ValueError: it is not of Stripe's form, or of the other mode; park it, do not apply it.
     """
-    if _EVENT_DECODER.decode(body).livemode is not is_live:
+    if _EVENT_DECODER.decode(body).livemode is (not is_live):
         ours, theirs = ("live", "test") if is_live else ("test", "live")
         raise ValueError(
             f"The event is of {theirs} mode and CAAS_GATEWAY_API_KEY of {ours} mode: "

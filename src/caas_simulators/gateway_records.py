@@ -151,6 +151,24 @@ class BookedLine(msgspec.Struct, kw_only=True, tag_field="record", tag="line"):
     line: SettlementLine
 
 
+class Modification(msgspec.Struct, kw_only=True):
+    """A capture or void that was accepted and is decided later; None amount means all of it."""
+
+    id: str
+    operation: Literal["capture", "void"]
+    due_at: float
+    amount: int | None = None
+    reason: str | None = None
+
+
+class AcceptedAnswer(msgspec.Struct, kw_only=True):
+    """What the caller of an accepted capture or void is told."""
+
+    id: str
+    transaction_id: str
+    status: Literal["accepted"] = "accepted"
+
+
 class Booking(msgspec.Struct, kw_only=True, tag_field="record", tag="booking"):
     """A transaction with the gateway's internal data."""
 
@@ -165,6 +183,7 @@ class Booking(msgspec.Struct, kw_only=True, tag_field="record", tag="booking"):
     challenge_open: bool = False
     refund_ids: list[str] = []
     dispute_ids: list[str] = []
+    modifications: list[Modification] = []
 
 
 class DayClosed(msgspec.Struct, kw_only=True, tag_field="record", tag="day_closed"):

@@ -26,7 +26,10 @@ _ENCODER = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """The gateway's terms of business, in simulated seconds."""
+    """The gateway's terms of business, in simulated seconds.
+
+    With `modification_seconds`, captures and voids are accepted first and decided so much later.
+    """
 
     authorization_seconds: float = 7 * DAY
     short_authorization_seconds: float = 60.0
@@ -39,6 +42,7 @@ class Terms:
     dispute_verdict_seconds: float = 30 * DAY
     refund_seconds: float = 3_600.0
     key_lifetime_seconds: float = DAY
+    modification_seconds: float = 0.0
 
 
 class Refusal(Exception):  # noqa: N818 - the gateway's term

@@ -12,7 +12,13 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from caas_simulators.banking_network import BankingNetwork
-from caas_simulators.gateway_records import Booking, InitiateRequest, Transaction
+from caas_simulators.gateway_records import (
+    AcceptedAnswer,
+    Booking,
+    InitiateRequest,
+    Modification,
+    Transaction,
+)
 from caas_simulators.gateway_store import Refusal, Store, Terms
 from caas_simulators.payment_methods import PaymentMethod, method_of
 from caas_simulators.simulated_time import rfc3339
@@ -37,6 +43,7 @@ class Transactions:
         agenda.register("expire", self._expire_when_due)
         agenda.register("leave", self._leave_when_due)
         agenda.register("bank_debit", self._authorize_bank_debit)
+        agenda.register("modify", self._decide_when_due)
 
     def show_pages_at(self, public_url: str) -> None:
         """Serve the hosted pages, including open ones, at this address."""
@@ -144,6 +151,40 @@ class Transactions:
             raise Refusal(409, "already_captured", "The transaction is captured already.")
         self._end(booking, "voided", "transaction.voided", void_reason=reason or "requested")
 
+    @property
+    def decides_later(self) -> bool:
+        """Whether captures and voids are accepted first."""
+        return self._terms.modification_seconds > 0
+
+    def accept(
+        self,
+        booking: Booking,
+        operation: Literal["capture", "void"],
+        *,
+        amount: int | None = None,
+        reason: str | None = None,
+    ) -> AcceptedAnswer:
+        """Take a capture or void up; whether it is done is decided later, and then reported.
+
+        Raises:
+            Refusal: 409, the funds are not held yet; 422, more than was asked for.
+        """
+        if booking.transaction.status == "pending":
+            raise Refusal(409, "not_yet_authorized", "The funds are not held yet.")
+        if operation == "capture" and booking.transaction.status == "requires_action":
+            raise Refusal(409, "not_yet_authorized", "The funds are not held yet.")
+        if amount is not None and not 0 < amount <= booking.transaction.amount:
+            raise Refusal(422, "invalid_amount", "The amount is not within what is held.")
+        due_at = self._store.clock.now() + self._store.clock.span(self._terms.modification_seconds)
+        one = Modification(
+            id=self._store.new_id("mod"), operation=operation, due_at=due_at, amount=amount,
+            reason=reason,
+        )  # fmt: skip
+        booking.modifications.append(one)
+        self._store.keep(booking)
+        self._store.agenda.note(due_at, "modify", booking.transaction.id)
+        return AcceptedAnswer(id=one.id, transaction_id=booking.transaction.id)
+
     def expire(self, booking: Booking) -> None:
         """Expire an authorization or a hosted page now.
 
@@ -160,6 +201,8 @@ class Transactions:
     def resume(self, booking: Booking) -> None:
         """Schedule what is due for a transaction again after a restart."""
         status = booking.transaction.status
+        for one in booking.modifications:
+            self._store.agenda.note(one.due_at, "modify", booking.transaction.id)
         kinds = {"authorized": "expire", "requires_action": "leave", "pending": "bank_debit"}
         if status in kinds:
             self._store.agenda.note(booking.due_at, kinds[status], booking.transaction.id)
@@ -230,6 +273,26 @@ class Transactions:
         booking = self._store.bookings[transaction_id]
         if booking.transaction.status == "requires_action":
             self.expire(booking)
+
+    def _decide_when_due(self, transaction_id: str) -> None:
+        booking = self._store.bookings[transaction_id]
+        now = self._store.clock.now()
+        due = [one for one in booking.modifications if one.due_at <= now]
+        booking.modifications = [one for one in booking.modifications if one.due_at > now]
+        for one in due:
+            try:
+                if one.operation == "capture":
+                    self.capture(booking, one.amount)
+                elif booking.transaction.status == "voided":
+                    self._store.keep(booking, "transaction.voided")
+                else:
+                    self.void(booking, one.reason)
+            except Refusal as refusal:
+                refused = {
+                    "id": one.id, "transaction_id": transaction_id,
+                    "reference": booking.transaction.reference, "code": refusal.code,
+                }  # fmt: skip
+                self._store.notify(booking, f"{one.operation}.refused", refused, booking)
 
     def _authorize_bank_debit(self, transaction_id: str) -> None:
         booking = self._store.bookings[transaction_id]

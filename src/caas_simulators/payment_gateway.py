@@ -153,6 +153,9 @@ class PaymentGateway:
         del action
         assert isinstance(body, CaptureRequest)
         booking = self.world.store.booking(call.subject_id)
+        if self.world.transactions.decides_later:
+            accepted = self.world.transactions.accept(booking, "capture", amount=body.amount)
+            return json_answer(202, accepted)
         self.world.transactions.capture(booking, body.amount)
         return json_answer(200, booking.transaction)
 
@@ -160,6 +163,9 @@ class PaymentGateway:
         del action
         assert isinstance(body, VoidRequest)
         booking = self.world.store.booking(call.subject_id)
+        if self.world.transactions.decides_later:
+            accepted = self.world.transactions.accept(booking, "void", reason=body.reason)
+            return json_answer(202, accepted)
         self.world.transactions.void(booking, body.reason)
         return json_answer(200, booking.transaction)
 

@@ -11,6 +11,7 @@ from caas.external_systems.http import (
 )
 from caas.external_systems.payment_gateway import GatewayTransaction, TransactionStatus
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from tests.external_systems.decisions import decided
 from tests.external_systems.gateway_answers import QUICK, REQUEST, transaction
 from tests.external_systems.hostile_answers import PROBLEM, Hostile, encoded, hostile_answers
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
@@ -35,9 +36,9 @@ async def _asked(gateway: SeedContractGateway, operation: str) -> GatewayTransac
         case "initiate":
             return await gateway.initiate(REQUEST, key="k")
         case "capture":
-            return await gateway.capture("txn_1", 12_500, key="k")
+            return decided(await gateway.capture("txn_1", 12_500, key="k"))
         case "void":
-            return await gateway.void("txn_1", "activation failed", key="k")
+            return decided(await gateway.void("txn_1", "activation failed", key="k"))
         case _:
             found = await gateway.find("txn_1")
             assert found is not None, "absence was made out of a hostile answer"

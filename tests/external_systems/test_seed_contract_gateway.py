@@ -25,6 +25,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.seed_contract_wire import read_event
+from tests.external_systems.decisions import decided
 from tests.external_systems.gateway_answers import QUICK, REQUEST, reported, transaction
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
@@ -211,7 +212,7 @@ async def test_a_capture_shows_the_amount_captured() -> None:
         status="200 OK",
     )
 
-    assert captured.captured_amount == 500
+    assert decided(captured).captured_amount == 500
 
 
 async def test_a_void_shows_that_it_is_voided() -> None:
@@ -221,7 +222,7 @@ async def test_a_void_shows_that_it_is_voided() -> None:
         status="200 OK",
     )
 
-    assert voided.status is TransactionStatus.VOIDED
+    assert decided(voided).status is TransactionStatus.VOIDED
 
 
 async def test_a_refund_is_compared_and_returned() -> None:

@@ -23,6 +23,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
+from tests.external_systems.decisions import decided
 from tests.external_systems.stripe_answers import (
     CREATED,
     REQUEST,
@@ -41,14 +42,14 @@ def initiating(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
     return gateway.initiate(REQUEST, key="pay-1:initiate")
 
 
-def capturing(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
+async def capturing(gateway: PaymentGateway) -> GatewayTransaction:
     """Capture all of it."""
-    return gateway.capture("pi_1", 12_500, key="pay-1:capture")
+    return decided(await gateway.capture("pi_1", 12_500, key="pay-1:capture"))
 
 
-def void(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
+async def void(gateway: PaymentGateway) -> GatewayTransaction:
     """Void it."""
-    return gateway.void("pi_1", "activation failed", key="pay-1:void")
+    return decided(await gateway.void("pi_1", "activation failed", key="pay-1:void"))
 
 
 def finding(gateway: PaymentGateway) -> Awaitable[GatewayTransaction | None]:

@@ -57,6 +57,32 @@ async def test_what_was_due_becomes_due_after_the_restart(
         assert (await gateway.find(disputed))["status"] == "settled"
 
 
+async def test_what_was_accepted_is_decided_after_the_restart(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    state = ("--state-file", str(tmp_path / "gateway.jsonl"), "--modification-seconds", "3600")
+    async with process("gateway", *state) as gateway:
+        captured = (await gateway.initiate()).body["id"]
+        voided = (await gateway.initiate(reference="pay-2")).body["id"]
+        accepted = await gateway.post(f"/transactions/{captured}/capture", {})
+        late = await gateway.post(f"/transactions/{captured}/void", {}, key="late")
+        await gateway.post(f"/transactions/{voided}/void", {})
+        before = [(await gateway.find(one))["status"] for one in (captured, voided)]
+
+    webhooks = ("--webhook-url", receiver.url, "--webhook-secret", SECRET)
+    async with process("gateway", *state, *webhooks) as gateway:
+        replayed = await gateway.post(f"/transactions/{captured}/void", {}, key="late")
+        await gateway.control("POST", "/advance", {"seconds": 3_600})
+        refused = await receiver.until("void.refused")
+        after = [(await gateway.find(one))["status"] for one in (captured, voided)]
+
+    assert (accepted.status, accepted.body["transaction_id"]) == (202, captured)
+    assert before == ["authorized", "authorized"]
+    assert after == ["capturing", "voided"]
+    assert replayed.body["id"] == late.body["id"] == refused["data"]["id"]
+    assert refused["data"]["code"] == "already_captured"
+
+
 async def test_undelivered_webhooks_are_sent_after_the_restart_and_delivered_ones_are_not(
     tmp_path: Path, receiver: Receiver
 ) -> None:

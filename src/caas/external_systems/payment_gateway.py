@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from caas.external_systems.gateway_modifications import AcceptedRequest, GatewayRefusal
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 
 CURRENCY_CHARS: Final = 3
@@ -225,7 +226,7 @@ class GatewayEvent:
     id: str
     type: str
     occurred_at: datetime
-    subject: GatewayTransaction | GatewayRefund | GatewayDispute | GatewayHint
+    subject: GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,7 +315,9 @@ class PaymentGateway(Protocol):
         """Return each transaction of our reference: none is proof of absence, two are a case."""
         ...
 
-    async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
+    async def capture(
+        self, transaction_id: str, amount: int, *, key: str
+    ) -> GatewayTransaction | AcceptedRequest:
         """Commit the charge.
 
         Raises:
@@ -324,7 +327,9 @@ class PaymentGateway(Protocol):
         """
         ...
 
-    async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
+    async def void(
+        self, transaction_id: str, reason: str, *, key: str
+    ) -> GatewayTransaction | AcceptedRequest:
         """Give the held funds back before capture.
 
         Raises:

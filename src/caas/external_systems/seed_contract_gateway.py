@@ -10,6 +10,7 @@ Rules a change must keep:
 - A 404 proves absence only as a problem with an absence code.
 - A 409 with a code that is not in the table is unknown: it may mean that the first of two equal
   requests is still running.
+- A 202 to a capture or a void is accepted, and not done.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from urllib.parse import quote
 import msgspec
 
 from caas.external_systems import seed_contract_wire as wire
+from caas.external_systems.gateway_modifications import AcceptedRequest
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
     NO_LOOKUP,
@@ -71,6 +73,7 @@ REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = MappingProxyType(
 Result = TypeVar("Result")
 ABSENCE_CODES: Final = frozenset({"not_found", "unknown_transaction", "transaction_not_found"})
 ONLY_OK: Final = frozenset({int(HTTPStatus.OK)})
+OK_OR_ACCEPTED: Final = ONLY_OK | {int(HTTPStatus.ACCEPTED)}
 ANSWERS_OF_INITIATE: Final = OK_OR_CREATED | {int(HTTPStatus.PAYMENT_REQUIRED)}
 CAPTURED: Final = frozenset(
     {
@@ -131,11 +134,15 @@ class SeedContractGateway:
         different = [f"reference {it.reference!r}" for it in found if it.reference != reference]
         return _agreed(answer, tuple(it.as_transaction() for it in found), different)
 
-    async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
-        """Capture the charge; the response shows exactly this amount captured."""
+    async def capture(
+        self, transaction_id: str, amount: int, *, key: str
+    ) -> GatewayTransaction | AcceptedRequest:
+        """Capture the charge; the response shows exactly this amount captured, or accepts it."""
         assert amount > 0, "nothing is captured by a capture of zero"
         body = wire.CaptureBody(amount)
         answer = await self._post(_path(transaction_id, "capture"), body, key=key)
+        if (accepted := _accepted(answer, transaction_id)) is not None:
+            return accepted
         transaction = self._resolved(answer, transaction_id)
         different = []
         if transaction.status not in CAPTURED:
@@ -144,11 +151,15 @@ class SeedContractGateway:
             different.append(f"captured {transaction.captured_amount}, not {amount}")
         return _agreed(answer, transaction, different)
 
-    async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
+    async def void(
+        self, transaction_id: str, reason: str, *, key: str
+    ) -> GatewayTransaction | AcceptedRequest:
         """Release the held funds before capture."""
         answer = await self._post(
             _path(transaction_id, "void"), wire.WireVoidRequest(reason), key=key
         )
+        if (accepted := _accepted(answer, transaction_id)) is not None:
+            return accepted
         transaction = self._resolved(answer, transaction_id)
         voided = transaction.status is TransactionStatus.VOIDED
         different = [] if voided else [f"status {transaction.status} after a void"]
@@ -222,6 +233,16 @@ class SeedContractGateway:
 def _path(transaction_id: str, operation: str = "") -> str:
     path = f"/transactions/{quote(transaction_id, safe='')}"
     return f"{path}/{operation}" if operation else path
+
+
+def _accepted(answer: HttpAnswer, transaction_id: str) -> AcceptedRequest | None:
+    """Return that a request was accepted; None if it was answered otherwise."""
+    if answer.status != HTTPStatus.ACCEPTED:
+        return None
+    _raise_refusal(answer, expected=OK_OR_ACCEPTED)
+    accepted = decoded(answer, wire.ACCEPTED_DECODER)
+    different = _other_id(accepted.transaction_id, transaction_id)
+    return _agreed(answer, AcceptedRequest(id=accepted.id), different)
 
 
 def _raise_refusal(answer: HttpAnswer, *, expected: frozenset[int] = OK_OR_CREATED) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from caas.external_systems.gateway_modifications import GatewayRefusal, Modification
 from caas.external_systems.payment_gateway import (
     CaptureMode,
     DisputeStatus,
@@ -178,6 +179,22 @@ class WireRefund(msgspec.Struct, frozen=True):
         )
 
 
+class WireAccepted(msgspec.Struct, frozen=True):
+    """The response to a capture or void that is decided later."""
+
+    id: Id
+    transaction_id: Id
+
+
+class WireRefusal(msgspec.Struct, frozen=True):
+    """The report of an accepted capture or void that was refused."""
+
+    id: Id
+    transaction_id: Id
+    reference: Id
+    code: Code
+
+
 class WireRefunds(msgspec.Struct, frozen=True):
     """The response to a lookup of a transaction's refunds."""
 
@@ -283,10 +300,12 @@ class EventBody(msgspec.Struct, frozen=True):
 
 TRANSACTION_DECODER: Final = msgspec.json.Decoder(TransactionAnswer)
 TRANSACTION_LIST_DECODER: Final = msgspec.json.Decoder(TransactionList)
+ACCEPTED_DECODER: Final = msgspec.json.Decoder(WireAccepted)
 REFUND_DECODER: Final = msgspec.json.Decoder(WireRefund)
 REFUND_LIST_DECODER: Final = msgspec.json.Decoder(WireRefunds)
 SETTLEMENT_PAGE_DECODER: Final = msgspec.json.Decoder(SettlementPageAnswer)
 _DISPUTE_DECODER: Final = msgspec.json.Decoder(WireDispute)
+_REFUSAL_DECODER: Final = msgspec.json.Decoder(WireRefusal)
 _LINE_DECODER: Final = msgspec.json.Decoder(SettlementLineAnswer)
 _EVENT_DECODER: Final = msgspec.json.Decoder(EventBody)
 
@@ -322,7 +341,9 @@ def in_utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
 
 
-def _subject(event: EventBody) -> GatewayTransaction | GatewayRefund | GatewayDispute:
+def _subject(
+    event: EventBody,
+) -> GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal:
     subject, _, what = event.type.partition(".")
     match subject:
         case "transaction":
@@ -331,6 +352,8 @@ def _subject(event: EventBody) -> GatewayTransaction | GatewayRefund | GatewayDi
             return REFUND_DECODER.decode(event.data).as_refund()
         case "dispute":
             return _dispute(event, what)
+        case Modification.CAPTURE | Modification.VOID if what == "refused":
+            return _refusal(event, Modification(subject))
         case other:
             raise msgspec.ValidationError(f"Nothing is known of events about a {other}")
 
@@ -339,6 +362,17 @@ def _dispute(event: EventBody, what: str) -> GatewayDispute:
     if what not in set(DisputeStatus):
         raise msgspec.ValidationError(f"Nothing is known of a dispute that is {what}")
     return _DISPUTE_DECODER.decode(event.data).as_dispute(what)
+
+
+def _refusal(event: EventBody, operation: Modification) -> GatewayRefusal:
+    refused = _REFUSAL_DECODER.decode(event.data)
+    return GatewayRefusal(
+        id=refused.id,
+        operation=operation,
+        transaction_id=refused.transaction_id,
+        reference=refused.reference,
+        refusal=refused.code,
+    )
 
 
 def _line(position: int, raw: msgspec.Raw) -> SettlementLine | QuarantinedLine:

@@ -1,8 +1,11 @@
 """Committing a charge: claimed with its evidence, then captured (Diagram 8, arrow 5a).
 
+A gateway may accept a capture and report its outcome later; the payment stays Capturing until then
+(decision 198).
+
 Rules a change must keep: the capture is claimed in the commit that records its evidence, before it
-is sent to the gateway; a capture that is refused after delivery is never charged again, and its
-loss is booked (decision 17).
+is sent to the gateway; a capture that is refused after delivery, at once or later, is never charged
+again, and its loss is booked (decision 17).
 """
 
 from typing import Final
@@ -10,11 +13,13 @@ from typing import Final
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
 from caas.billing_database.transitions import Claim, Evidence, NewJob, transition_of
+from caas.external_systems.gateway_modifications import AcceptedRequest
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
+    GatewayTransaction,
     PaymentGateway,
 )
 from caas.ota_activation_engine.commands import ACTIVATE
@@ -120,8 +125,12 @@ class Capture:
         patience_seconds: float = NO_PATIENCE,
         earlier_tries: int = 0,
         issue: int = 1,
+        looks: int = 0,
     ) -> Payment:
-        """Send a claimed capture to the gateway; sending it twice, under any key, captures once."""
+        """Send a claimed capture to the gateway; sending it twice, under any key, captures once.
+
+        `looks` counts the lookups since it was accepted.
+        """
         assert payment.gateway_transaction_id is not None, "what is captured was authorized"
         transaction_id = payment.gateway_transaction_id
         key = key_of(payment.id, CAPTURE, issue=issue)
@@ -137,6 +146,16 @@ class Capture:
             earlier_tries=earlier_tries,
             on_unknown=doubt,
         )
+        if isinstance(answer, AcceptedRequest):
+            return await self._transitions.await_report(
+                payment, CAPTURE, answer, issue=issue, looks=looks
+            )
+        return await self.capture_answered(payment, answer, issue=issue)
+
+    async def capture_answered(
+        self, payment: Payment, answer: GatewayTransaction | NoAnswer | Refused, *, issue: int = 1
+    ) -> Payment:
+        """Apply the gateway's decision about a claimed capture."""
         match answer:
             case NoAnswer() if answer.maybe_sent and await self._is_taken(payment):
                 return await self.capture_accepted(payment)
@@ -147,7 +166,7 @@ class Capture:
             case Refused(error) if isinstance(error, GONE) or error.refusal == ALREADY_FAILED:
                 return await self._capture_refused(payment, error)
             case Refused():
-                return await self._transitions.retry_refused(payment, CAPTURE, answer)
+                return await self._transitions.retry_refused(payment, CAPTURE, answer, issue=issue)
             case _:
                 return await self.capture_accepted(payment)
 

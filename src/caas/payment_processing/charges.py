@@ -8,21 +8,36 @@ attempt; only evidence turns a payment into Failed; an unknown outcome stays unk
 up; a capture is claimed with its evidence before the gateway is asked for it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
+from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
-from caas.external_systems.payment_gateway import PaymentGateway
+from caas.external_systems.gateway_modifications import GatewayRefusal, Modification
+from caas.external_systems.http_answers import RefusedByPartnerError
+from caas.external_systems.payment_gateway import (
+    AlreadyCapturedError,
+    AlreadyVoidedError,
+    AuthorizationExpiredError,
+    PaymentGateway,
+)
 from caas.payment_processing.authorization import Authorization
 from caas.payment_processing.capture import Capture
 from caas.payment_processing.flow import Alert
+from caas.payment_processing.gateway_calls import Refused
 from caas.payment_processing.transaction_selection import TransactionSelection
-from caas.payment_processing.transitions import ChargeTransitions
+from caas.payment_processing.transitions import ACCEPTED, ChargeTransitions
 from caas.payment_processing.void import Void
+from caas.rules.payment_states import PaymentState
 from caas.rules.settlement_dates import PollTerms
 from caas.rules.time_scale import TimeScale
 
 DEFAULT_POLLS: Final = PollTerms()
+LATER_REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
+    it.code: it for it in (AlreadyCapturedError, AlreadyVoidedError, AuthorizationExpiredError)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +49,30 @@ class Charges:
     authorization: Authorization
     capture: Capture
     void: Void
+
+    async def refused_later(
+        self, payment: Payment, refusal: GatewayRefusal, accepted: Sequence[str]
+    ) -> None:
+        """Apply the refusal of a capture or void as if it had been the answer (decision 198).
+
+        `accepted` are the sources of what the gateway accepted: what is refused for a reason that
+        decides nothing is sent again under the next key.
+        """
+        kind = LATER_REFUSALS.get(refusal.refusal, RefusedByPartnerError)
+        error = kind(
+            partner="The payment gateway", call=f"{refusal.operation} {refusal.transaction_id}",
+            status=HTTPStatus.CONFLICT, refusal=refusal.refusal, problem="It was accepted first.",
+        )  # fmt: skip
+        begin = f"{ACCEPTED}{refusal.operation}:"
+        issue = 1 + sum(source.startswith(begin) for source in accepted)
+        answer = Refused(error, maybe_done=False)
+        match refusal.operation, payment.state:
+            case Modification.CAPTURE, PaymentState.CAPTURING:
+                await self.capture.capture_answered(payment, answer, issue=issue)
+            case Modification.VOID, PaymentState.AUTHORIZED:
+                await self.void.void_answered(payment, answer, issue=issue)
+            case _:
+                pass
 
 
 def charges_through(

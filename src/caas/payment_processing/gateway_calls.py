@@ -27,6 +27,7 @@ import structlog
 
 from caas.billing_database.gateway_calls import GatewayCall, GatewayCalls
 from caas.errors import CaasError
+from caas.external_systems.gateway_modifications import AcceptedRequest
 from caas.external_systems.http_answers import (
     GatewayFailure,
     NotSentError,
@@ -209,14 +210,18 @@ class AuditedGateway:
             payment_id=_payment(reference),
         )  # fmt: skip
 
-    async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
+    async def capture(
+        self, transaction_id: str, amount: int, *, key: str
+    ) -> GatewayTransaction | AcceptedRequest:
         """Capture a charge."""
         return await self._recorded(
             lambda: self._gateway.capture(transaction_id, amount, key=key), "capture",
             transaction_id=transaction_id, key=key, amount=amount,
         )  # fmt: skip
 
-    async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
+    async def void(
+        self, transaction_id: str, reason: str, *, key: str
+    ) -> GatewayTransaction | AcceptedRequest:
         """Void held funds."""
         return await self._recorded(
             lambda: self._gateway.void(transaction_id, reason, key=key), "void",
@@ -308,6 +313,8 @@ def _summary_of(answer: object) -> str:
     match answer:
         case GatewayTransaction(id=found, status=status, decline_code=code):
             return " ".join(filter(None, (status, code, found)))
+        case AcceptedRequest(id=found):
+            return f"accepted {found}"
         case GatewayRefund(id=found, status=status):
             return f"{status} {found}"
         case tuple() if answer:

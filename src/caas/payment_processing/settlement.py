@@ -22,6 +22,7 @@ from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError
+from caas.external_systems.gateway_modifications import GatewayRefusal
 from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     GatewayDispute,
@@ -44,6 +45,7 @@ from caas.payment_processing.transaction_selection import (
     differences,
     is_sibling,
 )
+from caas.payment_processing.transitions import ACCEPTED
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.settlement_dates import PollTerms
 from caas.rules.time_scale import TimeScale
@@ -267,6 +269,8 @@ class Settlement:
             return Done()  # it is not about a payment
         if isinstance(event.subject, GatewayHint):
             return await self._look_up(job, event.subject)
+        if isinstance(event.subject, GatewayRefusal):
+            return await self._refused_later(job, event.subject)
         if isinstance(event.subject, GatewayRefund):
             answer = await self._or_compensated(job, event.subject, self._on_refund(event.subject))
             return await self._outgoing.followed(job, answer)
@@ -292,6 +296,20 @@ class Settlement:
         if payment.state is PaymentState.PENDING:
             await self._tables.jobs.add(PROBE, payment.id)
         return Done()
+
+    async def _refused_later(self, job: Job, refusal: GatewayRefusal) -> Answer:
+        """Apply the refusal of a capture or void that was accepted; what is over is left alone."""
+        payment = await self._payment_of(refusal.reference)
+        if payment is None:
+            return _for_a_while(job, RetryIn(STRANGER_SECONDS, "its payment is not known here"))
+        if not is_sibling(payment, refusal.transaction_id):
+            await self._charges.refused_later(payment, refusal, await self._accepted(payment))
+        return Done()
+
+    async def _accepted(self, payment: Payment) -> list[str]:
+        """Return the sources of the events that record what the gateway accepted."""
+        events = await self._tables.payments.timeline(payment.id)
+        return [event.source for event in events if event.source.startswith(ACCEPTED)]
 
     async def _or_compensated(
         self, job: Job, subject: GatewayRefund | GatewayDispute, reported: Awaitable[Answer]

@@ -18,6 +18,7 @@ from caas.billing_database.identifiers import derived_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, Transition, TransitionResult, transition_of
+from caas.external_systems.gateway_modifications import AcceptedRequest
 from caas.payment_processing.flow import Alert, SideEffects
 from caas.payment_processing.gateway_calls import COMPENSATE, PROBE, NoAnswer, Refused
 from caas.rules.payment_states import PaymentState, Remark
@@ -25,6 +26,10 @@ from caas.rules.time_scale import TimeScale
 
 FIRST_PROBE_SECONDS: Final = 1.0
 REFUSED_SECONDS: Final = 300.0
+REPORT_SECONDS: Final = (60.0, 300.0, 900.0, 3600.0, 14_400.0, 28_800.0, 43_200.0)
+"""Waits before each lookup of an accepted operation whose report does not come."""
+ACCEPTED: Final = "accepted:"
+"""How the source of the event begins that records an accepted operation."""
 OUTCOME_UNKNOWN: Final = "gateway_outcome_unknown"
 REFUSES: Final = "gateway_refuses"
 ENDED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
@@ -201,7 +206,38 @@ class ChargeTransitions:
         )
         return payment
 
-    async def retry_refused(self, payment: Payment, operation: str, refused: Refused) -> Payment:
+    async def await_report(
+        self, payment: Payment, operation: str, accepted: AcceptedRequest, *, issue: int, looks: int
+    ) -> Payment:
+        """Wait for the report of an accepted operation; it is looked up while none comes.
+
+        After the last look its outcome counts as unknown.
+        """
+        if looks >= len(REPORT_SECONDS):
+            because = f"The {operation} was accepted as {accepted.id}, and never reported."
+            return await self.leave_unknown(payment, operation, because, issue=issue)
+        if looks == 0:
+            transition = transition_of(
+                payment,
+                Remark.GATEWAY_CALLED,
+                source=f"{ACCEPTED}{operation}:{accepted.id}",
+                outcome="known",
+                facts={"operation": operation, "accepted_as": accepted.id},
+                done=(PROBE,),
+            )
+            payment = (await self.apply_with(payment, transition))[0]
+        await self._tables.jobs.postpone(
+            operation,
+            payment.id,
+            due_in=self._time_scale.seconds(REPORT_SECONDS[looks]),
+            because="the gateway accepted it, and has not reported its outcome",
+            payload={"looks": looks + 1, "issue": issue},
+        )
+        return payment
+
+    async def retry_refused(
+        self, payment: Payment, operation: str, refused: Refused, *, issue: int = 1
+    ) -> Payment:
         """Alert operations that the gateway refuses an operation, and keep retrying it."""
         await self._alert(REFUSES, payment.id, refused.error.sentence)
         await self._tables.jobs.postpone(
@@ -209,7 +245,7 @@ class ChargeTransitions:
             payment.id,
             due_in=self._time_scale.seconds(REFUSED_SECONDS),
             because=refused.error.sentence,
-            payload={"tries": 0, "maybe_sent": refused.maybe_done},
+            payload={"tries": 0, "maybe_sent": refused.maybe_done, "issue": issue, "looks": 0},
         )
         return payment
 

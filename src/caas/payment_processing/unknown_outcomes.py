@@ -50,6 +50,7 @@ RETRIES_MAX: Final = 3
 UNKNOWN: Final = "unknown"
 NOT_CHARGED: Final = "decided_not_charged"
 ABSENT: Final = "absent:"
+RELEASED: Final = frozenset({TransactionStatus.VOIDED, TransactionStatus.FAILED})
 
 
 class OutcomeKnownError(ConflictError):
@@ -146,16 +147,34 @@ class UnknownOutcomes:
 
     async def _resume_capture(self, job: Job) -> Answer:
         payment = await self._tables.payments.get(job.subject)
-        if payment.state is PaymentState.CAPTURING:
-            tries = int(job.payload.get("tries", 0))
-            await self._charges.capture.send_capture(payment, earlier_tries=tries)
+        if payment.state is not PaymentState.CAPTURING:
+            return Done()
+        attempt, looks = _repeated(job)
+        found = await self._found(payment) if looks else None
+        if found is not None and found.status in TAKEN:
+            await self._charges.capture.capture_accepted(payment)
+        else:
+            await self._charges.capture.send_capture(payment, looks=looks, **attempt)
         return Done()
 
     async def _resume_void(self, job: Job) -> Answer:
         payment = await self._tables.payments.get(job.subject)
-        tries = int(job.payload.get("tries", 0))
-        await self._charges.void.send_void(payment, earlier_tries=tries)
+        if payment.state is not PaymentState.AUTHORIZED:
+            return Done()
+        attempt, looks = _repeated(job)
+        found = await self._found(payment) if looks else None
+        if found is not None and found.status in RELEASED | TAKEN:
+            await self._resolve_void(payment, found, attempt["issue"])
+        else:
+            await self._charges.void.send_void(payment, looks=looks, **attempt)
         return Done()
+
+    async def _found(self, payment: Payment) -> GatewayTransaction | None:
+        """Look up an accepted operation; no answer shows nothing, and it is asked for again."""
+        try:
+            return await self._charges.selection.look_up(payment)
+        except GatewayFailure:
+            return None
 
     # -- resolving what is unknown ---------------------------------------------------------------
 
@@ -277,7 +296,7 @@ class UnknownOutcomes:
         self, payment: Payment, transaction: GatewayTransaction, issue: int
     ) -> None:
         match transaction.status:
-            case TransactionStatus.VOIDED | TransactionStatus.FAILED:
+            case status if status in RELEASED:
                 await self._charges.void.voided(payment)
             case status if status in TAKEN:
                 await self._charges.void.captured_instead(payment)
@@ -295,6 +314,12 @@ class UnknownOutcomes:
     async def _issue(self, payment: Payment) -> int:
         events = await self._tables.payments.timeline(payment.id)
         return 1 + sum(event.source.startswith(ABSENT) for event in events)
+
+
+def _repeated(job: Job) -> tuple[dict[str, int], int]:
+    """Return the earlier attempts of a capture or void, and the lookups since it was accepted."""
+    tries, issue = int(job.payload.get("tries", 0)), int(job.payload.get("issue", 1))
+    return {"earlier_tries": tries, "issue": issue}, int(job.payload.get("looks", 0))
 
 
 def _again(job: Job, because: str, seconds_max: float = PROBE_SECONDS_MAX) -> RetryIn:

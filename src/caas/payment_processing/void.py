@@ -1,6 +1,7 @@
 """Voiding a charge: claimed, then sent until there is evidence (Diagram 8, arrow 5b).
 
-If the gateway captured instead, `compensation` refunds it.
+If the gateway captured instead, `compensation` refunds it. A gateway may accept a void and report
+its outcome later; the payment stays Authorized, with its claim, until then (decision 198).
 
 Rules a change must keep: a void is claimed before it is sent, and never beside a capture (decision
 7); it is sent until the gateway's answer or the expiry of the authorization shows that nothing is
@@ -14,11 +15,13 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Claim, Command, NewJob, transition_of
 from caas.errors import ConflictError
+from caas.external_systems.gateway_modifications import AcceptedRequest
 from caas.external_systems.http_answers import RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
+    GatewayTransaction,
     PaymentGateway,
 )
 from caas.ota_activation_engine.commands import ACTIVATE
@@ -121,10 +124,12 @@ class Void:
         patience_seconds: float = NO_PATIENCE,
         earlier_tries: int = 0,
         issue: int = 1,
+        looks: int = 0,
     ) -> Payment:
         """Send a claimed void to the gateway until there is evidence (decision 8).
 
-        The reason is always the claim's: one key stands for one request.
+        The reason is always the claim's: one key stands for one request. `looks` counts the lookups
+        since it was accepted.
         """
         if payment.state is not PaymentState.AUTHORIZED:
             return payment
@@ -144,6 +149,16 @@ class Void:
             earlier_tries=earlier_tries,
             on_unknown=doubt,
         )
+        if isinstance(answer, AcceptedRequest):
+            return await self._transitions.await_report(
+                payment, VOID, answer, issue=issue, looks=looks
+            )
+        return await self.void_answered(payment, answer, issue=issue)
+
+    async def void_answered(
+        self, payment: Payment, answer: GatewayTransaction | NoAnswer | Refused, *, issue: int = 1
+    ) -> Payment:
+        """Apply the gateway's decision about a claimed void."""
         match answer:
             case NoAnswer():
                 return await self._transitions.reschedule(payment, VOID, answer, issue=issue)
@@ -152,7 +167,7 @@ class Void:
             case Refused(AlreadyCapturedError()):
                 return await self.captured_instead(payment)
             case Refused(error) if not _holds_nothing(error):
-                return await self._transitions.retry_refused(payment, VOID, answer)
+                return await self._transitions.retry_refused(payment, VOID, answer, issue=issue)
             case _:
                 return await self.voided(payment)
 

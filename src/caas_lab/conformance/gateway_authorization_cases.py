@@ -153,7 +153,7 @@ async def a_customer_who_confirms_is_authorized(it: GatewayUnderTest) -> None:
 
     transaction = await it.becomes(request, AUTHORIZED)
 
-    in_state(await it.gateway.capture(transaction.id, transaction.amount, key=a_key()), *CAPTURED)
+    in_state(await it.capture(transaction), *CAPTURED)
 
 
 async def a_customer_who_does_not_confirm_is_declined(it: GatewayUnderTest) -> None:
@@ -183,7 +183,7 @@ async def a_page_that_is_paid_is_authorized(it: GatewayUnderTest) -> None:
 
     transaction = await it.becomes(request, AUTHORIZED)
 
-    in_state(await it.gateway.capture(transaction.id, transaction.amount, key=a_key()), *CAPTURED)
+    in_state(await it.capture(transaction), *CAPTURED)
 
 
 async def a_page_that_is_left_and_voided_charges_nobody(it: GatewayUnderTest) -> None:
@@ -191,7 +191,7 @@ async def a_page_that_is_left_and_voided_charges_nobody(it: GatewayUnderTest) ->
     request = it.request(NO_METHOD)
     page = await _page(it, request)
     await it.act(SandboxAction.LEAVE_PAGE, page)
-    in_state(await it.gateway.void(page.id, "abandoned", key=a_key()), *GONE)
+    in_state(await it.void(page), *GONE)
     with contextlib.suppress(MeansMissingError):  # refused, as it should be
         await it.act(SandboxAction.PAY_PAGE, page)
     in_state(await it.only_one(request), *GONE)
@@ -211,7 +211,7 @@ async def a_saved_method_is_charged_when_no_customer_is_present(it: GatewayUnder
     """A method is verified, its hold is released, and a month is charged with it later."""
     saving = it.request(it.methods.method(Role.REUSABLE), terms=ChargeTerms(saves_method=True))
     saved = held(await it.gateway.initiate(saving, key=a_key()))
-    voided = await it.gateway.void(saved.id, "payment method verified", key=a_key())
+    voided = await it.void(saved)
     in_state(voided, TransactionStatus.VOIDED)
     in_state(await _found(it, saved), TransactionStatus.VOIDED)
 
@@ -222,7 +222,7 @@ async def a_saved_method_is_charged_when_no_customer_is_present(it: GatewayUnder
     )
     charged = held(await it.gateway.initiate(month, key=a_key()))
 
-    in_state(await it.gateway.capture(charged.id, charged.amount, key=a_key()), *CAPTURED)
+    in_state(await it.capture(charged), *CAPTURED)
 
 
 async def _found(it: GatewayUnderTest, transaction: GatewayTransaction) -> GatewayTransaction:

@@ -17,6 +17,7 @@ from caas_lab.conformance.cases import Case, MeansMissingError, check
 from caas_lab.conformance.faulty_proxy import Fault
 from caas_lab.conformance.gateway_under_test import (
     CAPTURED,
+    Call,
     GatewayUnderTest,
     a_key,
     expect_unknown,
@@ -78,10 +79,11 @@ async def the_same_key_for_another_amount_is_no_second_transaction(it: GatewayUn
 
 async def the_same_key_captures_once(it: GatewayUnderTest) -> None:
     """A repeated capture is answered as the first was."""
-    transaction, key = await it.authorized(), a_key()
+    transaction = await it.authorized()
+    call = Call(key=a_key(), since=it.mark())
 
     for _ in range(2):
-        reported = await it.gateway.capture(transaction.id, transaction.amount, key=key)
+        reported = await it.capture(transaction, call=call)
         in_state(reported, *CAPTURED)
 
     await _captured_once(it, transaction)
@@ -89,10 +91,11 @@ async def the_same_key_captures_once(it: GatewayUnderTest) -> None:
 
 async def the_same_key_voids_once(it: GatewayUnderTest) -> None:
     """A repeated void is a void."""
-    transaction, key = await it.authorized(), a_key()
+    transaction = await it.authorized()
+    call = Call(key=a_key(), since=it.mark())
 
     for _ in range(2):
-        reported = await it.gateway.void(transaction.id, REASON, key=key)
+        reported = await it.void(transaction, call=call)
         in_state(reported, TransactionStatus.VOIDED)
 
 
@@ -174,12 +177,14 @@ async def an_error_that_is_repeated_for_a_key_hides_no_transaction(it: GatewayUn
 async def a_capture_whose_answer_was_lost_is_done_once(it: GatewayUnderTest) -> None:
     """Repeated with the same key, nothing more is taken."""
     transaction, key = await it.authorized(), a_key()
+    mark = it.mark()
     async with it.behind_proxy() as (gateway, proxy):
         with proxy.failing(Fault.CUT_AFTER):
             await expect_unknown(
                 lambda: gateway.capture(transaction.id, transaction.amount, key=key), proxy
             )
-        reported = await gateway.capture(transaction.id, transaction.amount, key=key)
+        call = Call(by=gateway, key=key, since=mark)
+        reported = await it.capture(transaction, call=call)
 
     in_state(reported, *CAPTURED)
     await _captured_once(it, transaction)
@@ -188,10 +193,12 @@ async def a_capture_whose_answer_was_lost_is_done_once(it: GatewayUnderTest) -> 
 async def a_void_whose_answer_was_lost_is_done_once(it: GatewayUnderTest) -> None:
     """Repeated with the same key, it is voided."""
     transaction, key = await it.authorized(), a_key()
+    mark = it.mark()
     async with it.behind_proxy() as (gateway, proxy):
         with proxy.failing(Fault.CUT_AFTER):
             await expect_unknown(lambda: gateway.void(transaction.id, REASON, key=key), proxy)
-        reported = await gateway.void(transaction.id, REASON, key=key)
+        call = Call(by=gateway, key=key, since=mark)
+        reported = await it.void(transaction, call=call)
 
     in_state(reported, TransactionStatus.VOIDED)
 

@@ -32,7 +32,7 @@ async def a_capture_commits_the_charge(it: GatewayUnderTest) -> None:
     """A capture takes exactly what it names, and a lookup shows it."""
     transaction = await it.authorized()
 
-    captured = await it.gateway.capture(transaction.id, transaction.amount, key=a_key())
+    captured = await it.capture(transaction)
 
     in_state(captured, *CAPTURED)
     await _captured_in_full(it, transaction)
@@ -42,7 +42,7 @@ async def a_second_capture_is_refused_as_already_captured(it: GatewayUnderTest) 
     """A capture under another key takes nothing more."""
     transaction = await it.captured()
 
-    again = it.gateway.capture(transaction.id, transaction.amount, key=a_key())
+    again = it.capture(transaction)
     await refused(again, AlreadyCapturedError, what="A second capture")
 
     await _captured_in_full(it, transaction)
@@ -53,7 +53,7 @@ async def a_part_can_be_captured(it: GatewayUnderTest) -> None:
     transaction = await it.authorized()
     part = transaction.amount // 2
 
-    reported = await it.gateway.capture(transaction.id, part, key=a_key())
+    reported = await it.capture(transaction, part)
 
     check(reported.captured_amount == part, f"{reported.captured_amount} is captured, not {part}.")
     check(reported.amount == transaction.amount, f"The amount became {reported.amount}.")
@@ -63,7 +63,7 @@ async def more_than_is_held_cannot_be_captured(it: GatewayUnderTest) -> None:
     """A capture above the amount is refused, and takes nothing."""
     transaction = await it.authorized()
 
-    more = it.gateway.capture(transaction.id, transaction.amount + 1, key=a_key())
+    more = it.capture(transaction, transaction.amount + 1)
     await refused(more, what="A capture of more than is held")
 
     in_state(await _now(it, transaction), TransactionStatus.AUTHORIZED)
@@ -72,9 +72,9 @@ async def more_than_is_held_cannot_be_captured(it: GatewayUnderTest) -> None:
 async def a_void_gives_the_funds_back_and_no_capture_follows(it: GatewayUnderTest) -> None:
     """After a void nothing can be captured; a second void changes nothing."""
     transaction = await it.authorized()
-    in_state(await it.gateway.void(transaction.id, REASON, key=a_key()), TransactionStatus.VOIDED)
+    in_state(await it.void(transaction), TransactionStatus.VOIDED)
 
-    late = it.gateway.capture(transaction.id, transaction.amount, key=a_key())
+    late = it.capture(transaction)
     await refused(late, AlreadyVoidedError, what="A capture after a void")
 
     reported = in_state(await _now(it, transaction), TransactionStatus.VOIDED)
@@ -85,7 +85,7 @@ async def a_captured_charge_cannot_be_voided(it: GatewayUnderTest) -> None:
     """A void after a capture is refused as already captured: only a refund helps."""
     transaction = await it.captured()
 
-    late = it.gateway.void(transaction.id, REASON, key=a_key())
+    late = it.void(transaction)
     await refused(late, AlreadyCapturedError, what="A void after a capture")
 
     await _captured_in_full(it, transaction)
@@ -96,8 +96,8 @@ async def of_a_capture_and_a_void_at_once_exactly_one_wins(it: GatewayUnderTest)
     transaction = await it.authorized()
 
     ends = await asyncio.gather(
-        it.gateway.capture(transaction.id, transaction.amount, key=a_key()),
-        it.gateway.void(transaction.id, REASON, key=a_key()),
+        it.capture(transaction),
+        it.void(transaction),
         return_exceptions=True,
     )
 
@@ -117,7 +117,7 @@ async def an_authorization_that_expired_cannot_be_captured(it: GatewayUnderTest)
     transaction = await it.authorized()
     await it.act(SandboxAction.EXPIRE, transaction)
 
-    late = it.gateway.capture(transaction.id, transaction.amount, key=a_key())
+    late = it.capture(transaction)
     await refused(late, AuthorizationExpiredError, what="A capture after the expiry")
 
     reported = await _now(it, transaction)

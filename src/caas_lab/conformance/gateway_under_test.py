@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 from caas.external_systems.gateway_adapters import (
@@ -16,8 +17,12 @@ from caas.external_systems.gateway_adapters import (
     GatewayAdapter,
     GatewayContext,
 )
+from caas.external_systems.gateway_modifications import AcceptedRequest, GatewayRefusal
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
+    AlreadyCapturedError,
+    AlreadyVoidedError,
+    AuthorizationExpiredError,
     CaptureMode,
     GatewayTransaction,
     PaymentGateway,
@@ -27,13 +32,33 @@ from caas.external_systems.payment_gateway import (
 from caas_lab.conformance.cases import MeansMissingError, NotConformingError, check
 from caas_lab.conformance.faulty_proxy import FaultyProxy, running_proxy
 from caas_lab.conformance.methods_file import MethodsFile, Role, SandboxAction
-from caas_lab.conformance.webhook_receiver import WebhookReceiver
+from caas_lab.conformance.webhook_receiver import ReceivedWebhook, WebhookReceiver
 
 ADDRESS: Final = "CAAS_GATEWAY_URL"
 CAPTURED: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
+RELEASED: Final = frozenset({TransactionStatus.VOIDED, TransactionStatus.FAILED})
+VOID_REASON: Final = "activation failed"
+LATER_REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
+    one.code: one for one in (AlreadyCapturedError, AlreadyVoidedError, AuthorizationExpiredError)
+}
 RETURN_URL: Final = "https://caas.example/return"
 LOOKS_SECONDS: Final = 0.2
 NO_METHOD: Final = "the gateway's page"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """How a capture or void is sent: by which gateway, under which key; None for a new one.
+
+    `since` is the number of webhooks that had come before its first attempt.
+    """
+
+    by: PaymentGateway | None = None
+    key: str | None = None
+    since: int | None = None
+
+
+FIRST: Final = Call()
 
 
 @dataclass
@@ -95,8 +120,72 @@ class GatewayUnderTest:
 
     async def captured(self) -> GatewayTransaction:
         """Return a transaction that is captured in full, and perhaps settled."""
-        transaction = await self.authorized()
-        return await self.gateway.capture(transaction.id, transaction.amount, key=a_key())
+        return await self.capture(await self.authorized())
+
+    async def capture(
+        self, transaction: GatewayTransaction, amount: int | None = None, *, call: Call = FIRST
+    ) -> GatewayTransaction:
+        """Capture a transaction; where that is accepted first, wait for the decision.
+
+        Raises:
+            GatewayFailure: it is refused, at once or later.
+        """
+        since = self.mark() if call.since is None else call.since
+        gateway, key = call.by or self.gateway, call.key or a_key()
+        wanted = transaction.amount if amount is None else amount
+        answer = await gateway.capture(transaction.id, wanted, key=key)
+        return await self._decided(answer, transaction, CAPTURED, since)
+
+    async def void(
+        self, transaction: GatewayTransaction, *, call: Call = FIRST
+    ) -> GatewayTransaction:
+        """Void a transaction; where that is accepted first, wait for the decision.
+
+        Raises:
+            GatewayFailure: it is refused, at once or later.
+        """
+        since = self.mark() if call.since is None else call.since
+        gateway, key = call.by or self.gateway, call.key or a_key()
+        answer = await gateway.void(transaction.id, VOID_REASON, key=key)
+        return await self._decided(answer, transaction, RELEASED, since)
+
+    def mark(self) -> int:
+        """Return how many webhooks have come so far."""
+        return len(self.receiver.received) if self.receiver else 0
+
+    async def _decided(
+        self, answer: GatewayTransaction | AcceptedRequest, transaction: GatewayTransaction,
+        wanted: frozenset[TransactionStatus], since: int,
+    ) -> GatewayTransaction:  # fmt: skip
+        """Return the outcome of a capture or void, reported since so many webhooks had come."""
+        if isinstance(answer, GatewayTransaction):
+            return answer
+        webhooks = self.webhooks()
+
+        def decides(webhook: ReceivedWebhook) -> bool:
+            subject = self.subject_of(webhook)
+            if isinstance(subject, GatewayRefusal):
+                return subject.id == answer.id
+            if not isinstance(subject, GatewayTransaction) or subject.id != transaction.id:
+                return False
+            return subject.status in wanted
+
+        what = f"the outcome of {answer.id}"
+        subject = self.subject_of(await webhooks.wait_for(decides, what=what, since=since))
+        if isinstance(subject, GatewayRefusal):
+            raise later_refusal(subject)
+        found = await self.gateway.find(transaction.id)
+        check(found is not None, "A lookup by the reported id finds nothing.")
+        assert found is not None
+        return found
+
+    def subject_of(self, webhook: ReceivedWebhook) -> object:
+        """Return what a webhook is about, None if it cannot be read."""
+        try:
+            event = self.configured.read_event(webhook.body)
+        except ValueError:
+            return None
+        return None if event is None else event.subject
 
     async def look_up(self, request: TransactionRequest) -> tuple[GatewayTransaction, ...]:
         """Return the transactions of a request's reference."""
@@ -163,6 +252,15 @@ class GatewayUnderTest:
                 yield gateway, proxy
             finally:
                 await gateway.close()
+
+
+def later_refusal(refusal: GatewayRefusal) -> RefusedByPartnerError:
+    """Return the error that an immediate refusal for the same reason is."""
+    kind = LATER_REFUSALS.get(refusal.refusal, RefusedByPartnerError)
+    return kind(
+        partner="The gateway", call=f"{refusal.operation} {refusal.transaction_id}",
+        status=HTTPStatus.CONFLICT, refusal=refusal.refusal, problem="It was accepted first.",
+    )  # fmt: skip
 
 
 def a_key() -> str:

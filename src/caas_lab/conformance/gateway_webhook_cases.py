@@ -40,7 +40,7 @@ async def each_step_is_reported_and_signed(it: GatewayUnderTest) -> None:
     transaction = await it.authorized()
     first = await _about(it, transaction)
     receiver.received.clear()
-    await it.gateway.capture(transaction.id, transaction.amount, key=a_key())
+    await it.capture(transaction)
 
     for webhook in (first, await _about(it, transaction)):
         _verified(it, webhook)

@@ -44,9 +44,9 @@ class WebhookReceiver:
         return Answer(204)
 
     async def wait_for(
-        self, wanted: Callable[[ReceivedWebhook], bool], *, what: str
+        self, wanted: Callable[[ReceivedWebhook], bool], *, what: str, since: int = 0
     ) -> ReceivedWebhook:
-        """Return the first webhook of this kind.
+        """Return the first webhook of this kind, without those that had come by `since`.
 
         Raises:
             NotConformingError: none comes in time.
@@ -55,7 +55,7 @@ class WebhookReceiver:
             async with asyncio.timeout(self._seconds_max):
                 while True:
                     self._came.clear()
-                    for webhook in self.received:
+                    for webhook in self.received[since:]:
                         if wanted(webhook):
                             return webhook
                     await self._came.wait()

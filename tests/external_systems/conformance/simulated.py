@@ -7,6 +7,7 @@ from caas.external_systems.gateway_adapters import adapter
 from caas_lab.conformance.gateway_runner import GatewayTerms
 from caas_lab.conformance.methods_file import SHIPPED, read_methods
 from caas_simulators import http_server
+from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
 from caas_simulators.http_server import Handler
 from caas_simulators.payment_gateway import PaymentGateway
@@ -40,13 +41,17 @@ def unchanged(handler: Handler) -> Handler:
 
 @asynccontextmanager
 async def contract_terms(
-    changed: Callable[[Handler], Handler] = unchanged, *, signing: Sequence[str] = (SECRET,)
+    changed: Callable[[Handler], Handler] = unchanged,
+    *,
+    signing: Sequence[str] = (SECRET,),
+    modification_seconds: float = 0.0,
 ) -> AsyncIterator[GatewayTerms]:
     """The simulated gateway of the contract, over real HTTP; `changed` may break its server."""
     port = free_port()
     world = GatewayWorld(
         GatewaySettings(
             api_keys=frozenset({API_KEY}),
+            terms=Terms(modification_seconds=modification_seconds),
             webhooks=Target(f"http://127.0.0.1:{port}/", list(signing)),
         )
     )
@@ -56,6 +61,13 @@ async def contract_terms(
             yield terms("contract", server.url, port)
     finally:
         await world.close()
+
+
+@asynccontextmanager
+async def later_terms() -> AsyncIterator[GatewayTerms]:
+    """The contract's gateway that accepts captures and voids, and decides them a moment later."""
+    async with contract_terms(modification_seconds=0.05) as found:
+        yield found
 
 
 @asynccontextmanager

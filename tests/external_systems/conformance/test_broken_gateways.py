@@ -28,7 +28,8 @@ from caas.external_systems.webhook_signatures import VerifiedWebhook
 from caas_lab.conformance.cases import Verdict
 from caas_lab.conformance.gateway_runner import GATEWAY_CASES, GatewayTerms, run_gateway_cases
 from caas_simulators.http_server import Answer, Handler, Request, json_answer
-from tests.external_systems.conformance.simulated import contract_terms
+from tests.external_systems.conformance.simulated import contract_terms, later_terms
+from tests.external_systems.decisions import decided
 
 Changed = Callable[[Handler], Handler]
 QUICKLY = 2.0
@@ -255,17 +256,25 @@ class TakesSilenceForADecline(Wrapped):
 class TakesSilenceForARefusal(Wrapped):
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
         try:
-            return await self.inner.capture(transaction_id, amount, key=key)
+            return decided(await self.inner.capture(transaction_id, amount, key=key))
         except OutcomeUnknownError as error:
             raise RefusedByPartnerError(
                 partner=error.partner, call=error.call, status=500, refusal="error", problem=""
             ) from error
 
 
+class TakesAcceptedForDone(Wrapped):
+    async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
+        await self.inner.capture(transaction_id, amount, key=key)
+        found = await self.inner.find(transaction_id)
+        assert found is not None
+        return replace(found, status=TransactionStatus.CAPTURING, captured_amount=amount)
+
+
 class DoesNotSayWhyNot(Wrapped):
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
         try:
-            return await self.inner.capture(transaction_id, amount, key=key)
+            return decided(await self.inner.capture(transaction_id, amount, key=key))
         except AlreadyCapturedError as error:
             raise OSError("409") from error
 
@@ -350,6 +359,20 @@ async def test_a_broken_adapter_is_found(fault: str) -> None:
         found = await verdicts(replace(terms, adapter=adapter), failing)
 
     assert found == dict.fromkeys(failing, Verdict.FAILED)
+
+
+async def test_an_adapter_that_takes_accepted_for_done_is_found() -> None:
+    names = [
+        "a_second_capture_is_refused_as_already_captured",
+        "a_void_gives_the_funds_back_and_no_capture_follows",
+        "an_authorization_that_expired_cannot_be_captured",
+    ]
+
+    async with later_terms() as terms:
+        adapter = with_gateway(TakesAcceptedForDone)
+        found = await verdicts(replace(terms, adapter=adapter), names)
+
+    assert found == dict.fromkeys(names, Verdict.FAILED)
 
 
 async def test_an_adapter_that_does_not_use_its_address_cannot_be_tried_with_time_outs() -> None:

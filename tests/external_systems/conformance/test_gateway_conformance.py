@@ -1,13 +1,20 @@
-"""Both simulated gateways conform: the tests run the cases that the command runs."""
+"""The simulated gateways conform: the tests run the cases that the command runs.
+
+One of them accepts captures and voids first, and decides them later.
+"""
 
 import pytest
 
 from caas_lab.conformance.cases import Verdict
 from caas_lab.conformance.gateway_runner import GATEWAY_CASES, run_gateway_cases
-from tests.external_systems.conformance.simulated import contract_terms, stripe_terms
+from tests.external_systems.conformance.simulated import (
+    contract_terms,
+    later_terms,
+    stripe_terms,
+)
 
-GATEWAYS = {"contract": contract_terms, "stripe": stripe_terms}
-EXCUSED = {"contract": set[str](), "stripe": {"a_part_can_be_captured"}}
+GATEWAYS = {"contract": contract_terms, "later": later_terms, "stripe": stripe_terms}
+EXCUSED = {"contract": set[str](), "later": set[str](), "stripe": {"a_part_can_be_captured"}}
 BY_NAME = {case.name: case for case in GATEWAY_CASES}
 
 

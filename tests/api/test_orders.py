@@ -281,3 +281,21 @@ async def test_orders_are_listed_by_customer_dealership_and_state(doors: Doors) 
         listed = (await doors.get(f"/v1/orders?{query}", caller="orders")).json["data"]
         assert [found["id"] for found in listed] == [order["id"]], query
     assert (await doors.get("/v1/orders?dealership=Vigo")).json["data"] == []
+
+
+async def test_a_model_is_priced_and_ordered_by_whoever_calls_the_api(doors: Doors) -> None:
+    """A price could be set from Python only, or by the first vehicle of the model, for ever."""
+    dear, cheap = ({"amount": amount, "currency": "EUR"} for amount in (3_100_000, 2_900_000))
+    unknown = await doors.call("PUT", "/v1/models/Uno%0A", json={"price": dear}, caller="orders")
+    stranger = await doors.call("PUT", "/v1/models/Dos", json={"price": dear}, caller="services")
+    model = "/v1/models/Dos%20Sport"
+    first = await doors.call("PUT", model, json={"price": dear}, caller="orders")
+    second = await doors.call("PUT", model, json={"price": cheap}, caller="orders")
+
+    listed = await doors.get("/v1/models", caller="orders")
+    order = await orders(doors, vin=None, model="Dos Sport")
+
+    assert (unknown.status, stranger.status) == (422, 403)
+    assert (first.json["price"], second.json["price"]) == (dear, cheap)
+    assert second.json in listed.json["data"]
+    assert (order.status, order.json["price"]) == (201, cheap)

@@ -15,8 +15,15 @@ import msgspec
 from caas.api.idempotency import KEY_CHARS_MAX, KEY_CHARS_MIN, KEY_PATTERN
 from caas.api.operation import JSON, Operation
 from caas.api.problems import Problem
-from caas.api.texts import DAY_PATTERN, MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
+from caas.api.texts import (
+    DAY_PATTERN,
+    MONTH_PATTERN,
+    SERVICE_CODE_PATTERN,
+    VIN_PATTERN,
+    WRITTEN_PATTERN,
+)
 from caas.api.webhook_handler import WEBHOOK_TAG
+from caas.rules.personal_data import NAME_CHARS_MAX
 from caas.web.problems import MEDIA_TYPE
 from caas.web.router import template_of
 
@@ -38,6 +45,12 @@ _PLACES: Final[Mapping[str, dict[str, Any]]] = {
     "service_code": {"type": "string", "pattern": SERVICE_CODE_PATTERN.replace(r"\Z", "$")},
     "month": {"type": "string", "pattern": MONTH_PATTERN.replace(r"\Z", "$")},
     "day": {"type": "string", "pattern": DAY_PATTERN.replace(r"\Z", "$")},
+    "model": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": NAME_CHARS_MAX,
+        "pattern": WRITTEN_PATTERN.replace(r"\Z", "$"),
+    },
     "problem": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$"},
 }
 """Descriptions of path parameters that are not our ids."""

@@ -1,4 +1,4 @@
-"""Vehicles: the stock and the state of each vehicle (Diagrams 2 and 3).
+"""Vehicles: models with their prices, the stock, and each vehicle's state (Diagrams 2 and 3).
 
 Rule a change must keep: a vehicle's public key comes from the factory or, once, with a finished
 vehicle, from an unrestricted caller; never from a seller or driver, because the vehicle's signature
@@ -23,6 +23,7 @@ from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import VIN_PATTERN, MoneyBody, Name, PublicKey, Vin
 from caas.billing_database.vehicles import Vehicle
 from caas.rules.money import payment_amount
+from caas.rules.personal_data import NAME_CHARS_MAX
 from caas.rules.scopes import Scope
 from caas.rules.vehicle_states import VehicleState
 from caas.web.response import Response, json_response
@@ -45,6 +46,26 @@ class MoneyAnswer(msgspec.Struct, frozen=True):
 
     amount: int
     currency: str
+
+
+class ModelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model costs when it is built to order, VAT included."""
+
+    price: MoneyBody
+
+
+class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A model and what it costs when it is built to order, VAT included."""
+
+    model: str
+    price: MoneyAnswer
+    updated_at: datetime
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """Every model, by name."""
+
+    data: list[ModelAnswer]
 
 
 class VehicleAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +129,24 @@ class VehicleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Limit = PAGE_ROWS
 
 
+MODEL: Final = BodyOf(ModelBody)
 PUT: Final = BodyOf(VehicleBody)
 LISTED: Final = QueryOf(VehicleQuery)
+
+
+async def put_model(api: Api, call: Call) -> Response:
+    """Set the price of a model that is built to order. Changes apply to new orders."""
+    body = MODEL.read(call.body)
+    model = await api.platform.order_management.put_model(
+        _model_of(call), payment_amount(body.price.amount, body.price.currency)
+    )
+    return json_response(200, answer_from(ModelAnswer, model))
+
+
+async def list_models(api: Api, _call: Call) -> Response:
+    """List the models that can be ordered, with their prices."""
+    models = await api.platform.order_management.vehicles.models()
+    return json_response(200, ModelList([answer_from(ModelAnswer, it) for it in models]))
 
 
 async def put_vehicle(api: Api, call: Call) -> Response:
@@ -186,6 +223,19 @@ def vin_of(call: Call) -> str:
     return vin
 
 
+def _model_of(call: Call) -> str:
+    """Return the model in the path.
+
+    Raises:
+        InvalidParameterError: it is not the name of a model.
+    """
+    try:
+        return msgspec.convert(call.ids["model"], Name)
+    except msgspec.ValidationError:
+        sentence = f"A model's name has 1 to {NAME_CHARS_MAX} characters on one line."
+        raise InvalidParameterError(sentence) from None
+
+
 def _to_response(vehicle: Vehicle) -> VehicleAnswer:
     return answer_from(VehicleAnswer, vehicle, **_made(vehicle))
 
@@ -199,6 +249,15 @@ def _made(vehicle: Vehicle) -> dict[str, object]:
 
 
 VEHICLE_OPERATIONS: Final = (
+    Operation(
+        id="putModel", tag=TAG, method="PUT", path="/v1/models/{model:str}", body=MODEL,
+        scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS}),
+        answers={200: ModelAnswer}, handle=put_model,
+    ),
+    Operation(
+        id="listModels", narrowed=True, tag=TAG, method="GET", path="/v1/models",
+        answers={200: ModelList}, handle=list_models,
+    ),
     Operation(
         id="putVehicle", tag=TAG, method="PUT", path="/v1/vehicles/{vin:str}", body=PUT,
         scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS}),

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Connection, Database
+from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one, row_as
 from caas.errors import NotFoundError, RefusedError
@@ -22,10 +22,15 @@ PUT_MODEL: Final = """
 insert into vehicle_models (model, price, currency, updated_at) values ($1, $2, $3, db_now())
 on conflict (model) do update
    set price = excluded.price, currency = excluded.currency, updated_at = excluded.updated_at
+returning model, price, currency, updated_at
 """
 KNOW_MODEL: Final = """
 insert into vehicle_models (model, price, currency, updated_at) values ($1, $2, $3, db_now())
 on conflict (model) do nothing
+"""
+MODELS_MAX: Final = 1000
+MODELS: Final = """
+select model, price, currency, updated_at from vehicle_models order by model limit $1
 """
 PRICE_OF_MODEL: Final = "select price, currency from vehicle_models where model = $1"
 PUT: Final = """
@@ -147,6 +152,15 @@ class VehicleNotFoundError(NotFoundError):
     code = "vehicle_not_found"
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model and what it costs when it is built to order."""
+
+    model: str
+    price: Money
+    updated_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVehicle:
     """A vehicle to add or update; omitted fields keep their values."""
@@ -165,9 +179,15 @@ class Vehicles:
         """Read and write through this database."""
         self._database = database
 
-    async def put_model(self, model: str, price: Money) -> None:
+    async def put_model(self, model: str, price: Money) -> Model:
         """Set the price of a model."""
-        await self._database.fetch(PUT_MODEL, model, price.amount, price.currency)
+        row = await self._database.fetchrow(PUT_MODEL, model, price.amount, price.currency)
+        assert row is not None, "an upsert has a row"
+        return _model_of(row)
+
+    async def models(self) -> list[Model]:
+        """Return the models with their prices, by name."""
+        return [_model_of(row) for row in await self._database.fetch(MODELS, MODELS_MAX)]
 
     async def price_of_model(self, model: str) -> Money | None:
         """Return the price of a model, or None if it is not sold."""
@@ -328,3 +348,7 @@ async def _is_true(database: Database, query: str, *arguments: object) -> bool:
     row = await database.fetchrow(query, *arguments)
     assert row is not None, "a function returns one row"
     return bool(row[0])
+
+
+def _model_of(row: Row) -> Model:
+    return Model(row["model"], Money(row["price"], row["currency"]), row["updated_at"])

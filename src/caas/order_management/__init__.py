@@ -19,6 +19,7 @@ from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.orders import Orders
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.vehicles import (
+    Model,
     NewVehicle,
     Vehicle,
     Vehicles,
@@ -113,9 +114,10 @@ class OrderManagement:
         jobs.register(REGISTER_VEHICLE, self.fulfilment.registration_due, safety_net=True)
         jobs.register(SCHEDULE_DELIVERY, self.fulfilment.delivery_due, safety_net=True)
 
-    async def put_model(self, model: str, price: Money) -> None:
-        """Set the price of a model that is built to order."""
-        await self.vehicles.put_model(model, price)
+    async def put_model(self, model: str, price: Money) -> Model:
+        """Set the price of a model that is built to order; it applies to new orders."""
+        refuse_identifying(model)
+        return await self.vehicles.put_model(model, price)
 
     async def put_vehicle(
         self,

@@ -30,8 +30,6 @@ USERS: Final = (ROOT / "docs", ROOT / "src" / "caas_lab")
 SPECIFIES: Final = "reference implementation for tests of the faster SQL"
 ALLOWED: Final[dict[str, str]] = {
     "caas.billing_database.embedded_postgresql.psql_command": "interactive Python use",
-    "caas.billing_database.vehicles.Vehicles.put_model": "called by the one below",
-    "caas.order_management.OrderManagement.put_model": "interactive Python use; no call yet",
     "caas.jobs.JobQueue.run_due": "run by workers; tests call it directly",
     "caas.rules.payment_states.fold": SPECIFIES,
     "caas.rules.postings.paid_out": SPECIFIES,

@@ -200,7 +200,7 @@ def calls() -> str:
 
 
 def notifications() -> str:
-    """List what people are told: every template with its title and the facts it needs."""
+    """List the notifications: every template with its title and the facts it needs."""
     english = tomllib.loads(TEXTS.read_text("utf-8"))
     rows = [
         (f"`{template}`", f"`{english[template]['title']}`", ", ".join(sorted(facts)))

@@ -1,4 +1,4 @@
-"""The whole schema of the Billing Database in one place: docs/schema.sql, as PostgreSQL tells it.
+"""The whole schema of the Billing Database in one place: docs/schema.sql, as pg_dump prints it.
 
 The migrations say how the schema came about; this says what it is after all of them, as one would
 read it with `pg_dump`. Made with the other documents by `make docs`, and compared by a test.

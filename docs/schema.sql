@@ -172,7 +172,7 @@ declare
   v_steps transition_step[]; v_going transition_step[]; v_resolve boolean; v_terms boolean;
   v_entries boolean; v_jobs boolean;
 begin
-  -- Whoever had to wait for a payment here sees below what the one before it committed.
+  -- A caller that had to wait for a payment here sees below what the one before it committed.
   perform from payments p
     where p.id = any (array(select (m->>'payment_id')::uuid from jsonb_array_elements(p_transitions) m))
     order by p.id for update;
@@ -2203,7 +2203,7 @@ $$;
 CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
     LANGUAGE sql STABLE
     AS $$
-  select told.what from (
+  select obstacle.what from (
     select 'a dispute is open' as what from caas.disputes
      where payment_id = p_payment and state = 'opened'
     union all
@@ -2248,7 +2248,7 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
       join caas.settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
      where d.payment_id = p_payment and d.kind = 'currency' and l.type = 'chargeback'
        and l.gross < 0
-  ) told limit 1
+  ) obstacle limit 1
 $$;
 
 CREATE FUNCTION caas.order_terms(o caas.orders) RETURNS jsonb
@@ -2376,7 +2376,7 @@ begin
   end if;
   if not exists (select from accounts a where a.id = v_approver and a.role = 'operations'
                     and a.disabled_at is null) then
-    raise exception 'two people decide in %: whoever approves has an open account of operations',
+    raise exception 'two people decide in %: the approver needs an active account of operations',
       tg_table_name using errcode = 'check_violation';
   end if;
   return new;
@@ -2391,7 +2391,7 @@ begin
        and not exists (select from caas.payments p where p.id = old.payment_id) then
       return old;
     end if;
-    raise exception 'a key is kept for 90 days: whoever repeats a request gets the first answer'
+    raise exception 'an idempotency key is kept for 90 days: a repeated request gets the first answer'
       using errcode = 'restrict_violation';
   end if;
   raise exception 'a key belongs to one request, which is answered once'
@@ -2426,7 +2426,7 @@ CREATE FUNCTION caas.refuse_other_customer() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 begin
-  raise exception 'customer %: whoever was erased stays erased', old.id
+  raise exception 'customer %: an erasure cannot be undone', old.id
     using errcode = 'check_violation';
 end $$;
 
@@ -2459,7 +2459,7 @@ CREATE FUNCTION caas.refuse_other_gateway() RETURNS trigger
     AS $$
 begin
   if exists (select from caas.payments) then
-    raise exception 'the payments of these books are at the gateway "%"', old.name
+    raise exception 'the payments in this database are at the gateway "%"', old.name
       using errcode = 'restrict_violation';
   end if;
   return new;
@@ -2485,7 +2485,7 @@ CREATE FUNCTION caas.refuse_other_notification() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 begin
-  raise exception 'notification %: what was told to whom never changes', old.id
+  raise exception 'notification %: its recipient and content never change', old.id
     using errcode = 'check_violation';
 end $$;
 
@@ -2493,7 +2493,7 @@ CREATE FUNCTION caas.refuse_other_order() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 begin
-  raise exception 'order %: what it is for, and what was told about it once, never changes', old.id
+  raise exception 'order %: its purpose, and every recorded fact about it, never change', old.id
     using errcode = 'check_violation';
 end $$;
 

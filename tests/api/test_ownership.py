@@ -204,6 +204,7 @@ LOOKS_WHOSE: Final[dict[str, str]] = {
     "getVehicle": "the vehicle's order, or it is in stock",
     "listVehicles": "in stock, or refused",
     "vehicleCommandKeys": PUBLIC,
+    "listModels": PUBLIC,
     "listEntitlements": "the customer's terms, or the vehicle's dealership",
     "createOrder": "the customer and the dealership that it names",
     "payFinal": "the order's customer and dealership",

@@ -173,7 +173,7 @@ with identified as (
          -- Only its own money says that a payment was settled: not another currency, nor a debit.
          sum(case when i.currency = p.currency
                    and (i.type = 'settlement' and i.gross > 0 or i.type = 'settlement_failure')
-                  then 1 else 0 end) as told,
+                  then 1 else 0 end) as reported,
          sum(case when i.type in ('refund', 'refund_reversal') then coalesce(c.moved, i.weight) else 0 end)
            as back_by_lines
     from book_payments p
@@ -184,7 +184,7 @@ with identified as (
 ), records as (
   select p.payment_id, p.transaction_id, p.currency, p.state, p.version, p.captured, p.settled,
          p.expected_on, p.missing_from, p.refund_expected_on, p.refunds_done, p.delivered_amount,
-         coalesce(d.told, 0) as told, coalesce(d.back_by_lines, 0) as back_by_lines,
+         coalesce(d.reported, 0) as reported, coalesce(d.back_by_lines, 0) as back_by_lines,
          t.as_of
     from book_payments p cross join run_terms t
     left join paid d on d.payment_id = p.payment_id
@@ -196,7 +196,7 @@ with identified as (
          case when as_of > missing_from then 'missing_at_gateway'
               else 'delayed_settlement' end as class
     from records
-   where as_of > expected_on and captured > 0 and told = 0
+   where as_of > expected_on and captured > 0 and reported = 0
      and state in ('Capturing', 'Settled', 'Refunding', 'Refunded')
   union all
   select payment_id, transaction_id, currency, state, version, settled, captured, null,

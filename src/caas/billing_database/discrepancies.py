@@ -367,4 +367,4 @@ class Discrepancies:
 
 
 def _listed(row: Row) -> ListedSince:
-    return ListedSince(row_as(Discrepancy, row), row["reported_by"], row["told_class"])
+    return ListedSince(row_as(Discrepancy, row), row["reported_by"], row["reported_class"])

@@ -137,7 +137,7 @@ select payment_id from discrepancies
 select payment_id from discrepancies d where {UNLISTED}
 """
 LISTED_SINCE: Final = f"""
-select {COLUMNS}, t.line as reported_by, t.class as told_class
+select {COLUMNS}, t.line as reported_by, t.class as reported_class
   from discrepancies d join payments p on p.id = d.payment_id
  cross join lateral (
        select sum(l.gross) as gross,

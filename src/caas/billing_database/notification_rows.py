@@ -24,7 +24,7 @@ with w as (
     facts jsonb, job_kind text, due_in double precision))
     with ordinality as r(id, audience, recipient, template, subject, occasion, facts,
                          job_kind, due_in, i)
-), told as (
+), inserted as (
   insert into notifications as n (id, audience, recipient, template, subject, occasion, facts,
       created_at)
   select id, audience, recipient, template, subject, occasion, facts, db_now() from w
@@ -32,9 +32,9 @@ with w as (
 ), work as (
   insert into jobs (kind, subject, due_at, created_at)
   select w.job_kind, w.id, db_now() + make_interval(secs => w.due_in), db_now()
-    from w join told on told.id = w.id
+    from w join inserted on inserted.id = w.id
 )
-select told.id is not null from w left join told on told.id = w.id order by w.i
+select inserted.id is not null from w left join inserted on inserted.id = w.id order by w.i
 """
 
 

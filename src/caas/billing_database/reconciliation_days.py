@@ -39,7 +39,7 @@ TODAY: Final = "select (db_now() at time zone $1)::date as today, db_now() as no
 BEGIN_DAY: Final = """
 insert into reconciliation_days (gateway, day) values ($1, $2) on conflict do nothing
 """
-# Whoever begins is alone with this gateway: what is still running was killed.
+# Runs of a gateway hold its lock: one that is still marked as running was killed.
 KILLED: Final = """
 update reconciliation_runs set state = 'stopped', finished_at = db_now(),
        because = 'the process that ran it ended before it did'

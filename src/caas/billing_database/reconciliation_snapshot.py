@@ -22,9 +22,9 @@ from caas.billing_database.discrepancy_statements import BOOKED_KINDS
 EXPORT_SECONDS_MAX: Final = 600
 
 TEMPORARY: Final = """
-drop table if exists told_keys, told_transactions, late_windows, compared_payments;
-create temp table told_keys (payment_id uuid);
-create temp table told_transactions (transaction_id text);
+drop table if exists line_keys, line_transactions, late_windows, compared_payments;
+create temp table line_keys (payment_id uuid);
+create temp table line_transactions (transaction_id text);
 create temp table late_windows (
   method text, captured_from timestamptz, captured_to timestamptz,
   expected_on date, missing_from date);
@@ -32,7 +32,7 @@ create temp table compared_payments (
   id uuid primary key, expected_on date, missing_from date, refund_expected_on date,
   watch_delivery boolean not null default false);
 """
-GONE: Final = "drop table if exists told_keys, told_transactions, late_windows, compared_payments"
+GONE: Final = "drop table if exists line_keys, line_transactions, late_windows, compared_payments"
 
 # A payment's life is read by its keys, one after the other: on a ledger ten times as long that
 # costs the same, and a plan that reads the whole ledger would not.
@@ -66,12 +66,12 @@ left join lateral (
 """
 KNOWN: Final = f"""
 select {PAYMENT}, null, null, null, null
-  from told_keys k join payments p on p.id = k.payment_id {DISPUTED}
+  from line_keys k join payments p on p.id = k.payment_id {DISPUTED}
 """
-# Lines without our reference, or whose payment learnt another transaction than the line tells.
+# Lines without our reference, or whose payment has another transaction than the line.
 BY_TRANSACTION: Final = """
 insert into compared_payments (id)
-select t.id from told_transactions k join payments t on t.gateway_transaction_id = k.transaction_id
+select t.id from line_transactions k join payments t on t.gateway_transaction_id = k.transaction_id
 on conflict do nothing
 """
 # Captured so long ago that the bank should have spoken, and no line with its own money yet. What
@@ -139,7 +139,7 @@ l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.
        to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.value_date,
        l.method, null, null, null, null, null, l.payout_fee, l.payout_unit
 """
-# A line stands for money in our books when it posts, or when a person's decision took it so.
+# A line stands for money in our ledger when it posts, or when a person's decision took it so.
 SEEN: Final = f"""
 select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
   from {{payments}} k
@@ -157,7 +157,7 @@ select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
           where not l.posts and d.report_id = l.report_id and d.line_no = l.line_no) s on true
  where l.posts or coalesce(s.resolved, true)
 """
-SEEN_OF_KNOWN: Final = SEEN.format(payments="told_keys", id="payment_id")
+SEEN_OF_KNOWN: Final = SEEN.format(payments="line_keys", id="payment_id")
 SEEN_OF_COMPARED: Final = SEEN.format(payments="compared_payments", id="id")
 # Lines whose discrepancy is still open are judged again: what they lacked may have come.
 AGAIN: Final = f"""
@@ -189,13 +189,13 @@ with changed as materialized (select distinct payment_id from payment_events whe
 # And those about whom the new lines speak of.
 REPLAYED_OF_KNOWN: Final = """
 with touched as materialized (
-  select d.id from told_keys k join discrepancies d on d.payment_id = k.payment_id
+  select d.id from line_keys k join discrepancies d on d.payment_id = k.payment_id
    where d.status <> 'resolved' and d.report_id is not null
    union
   select d.id from compared_payments k join discrepancies d on d.payment_id = k.id
    where d.status <> 'resolved' and d.report_id is not null
    union
-  select d.id from told_transactions k
+  select d.id from line_transactions k
     join settlement_lines l on l.class = 'missing_in_book' and l.transaction_id = k.transaction_id
     join discrepancies d on d.report_id = l.report_id and d.line_no = l.line_no
 ), chosen as (select d.* from touched t join discrepancies d on d.id = t.id)
@@ -262,7 +262,7 @@ class ReconciliationSnapshot:
 
     async def reported(self, keys: Path, path: Path) -> None:
         """Take the payments that lines refer to, and write what is known of them."""
-        await self._take("told_keys", keys)
+        await self._take("line_keys", keys)
         await self._export(path, KNOWN)
 
     async def seen_of_known(self, path: Path) -> None:
@@ -271,7 +271,7 @@ class ReconciliationSnapshot:
 
     async def take_transactions(self, path: Path) -> None:
         """Add the payments of these transactions, of which lines speak that refer to no other."""
-        await self._take("told_transactions", path)
+        await self._take("line_transactions", path)
         await self._connection.execute(BY_TRANSACTION, timeout=EXPORT_SECONDS_MAX)
         await self._connection.execute("analyze compared_payments")
 

@@ -191,7 +191,7 @@ class ReportSummary:
 
     @property
     def stored_part(self) -> str:
-        """What tells it from the other reports of the day that takes its lines."""
+        """What distinguishes it from the other reports of the day that takes its lines."""
         return self.part if self.late_of is None else late_part(self.part, self.late_of)
 
 

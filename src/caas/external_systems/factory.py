@@ -109,7 +109,7 @@ def read_vehicle_ready(body: bytes) -> VehicleReady:
         raise msgspec.ValidationError(f"The factory sends {VEHICLE_READY}, not {event.type!r}")
     ready = msgspec.json.decode(event.data, type=_ReadyAnswer)
     if ready.public_key is not None and has_low_order(base64.b64decode(ready.public_key)):
-        raise msgspec.ValidationError("Anybody can sign with the public key the factory tells")
+        raise msgspec.ValidationError("Anybody can sign with the public key that the factory sent")
     return VehicleReady(
         event_id=event.id,
         occurred_at=order_partner.in_utc(event.occurred_at),

@@ -19,7 +19,7 @@ AUTHORIZATION_LIFETIME_MIN: Final = timedelta(hours=1)
 def why_unsafe(capabilities: Capabilities) -> str:
     """Return what this gateway cannot do safely (decision 1); empty when it can do every type.
 
-    Each reason is told once, with the payment types that it is about.
+    Each reason is listed once, with the payment types that it is about.
     """
     types: dict[str, list[str]] = {}
     for payment_type in PaymentType:

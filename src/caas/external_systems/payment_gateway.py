@@ -163,9 +163,9 @@ class TransactionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayTransaction:
-    """A transaction as the gateway told it, decoded and compared.
+    """A transaction as the gateway reported it, decoded and compared.
 
-    `payment_method` is the gateway's token of what the customer has paid with, where it tells one.
+    `payment_method` is the gateway's token of what the customer has paid with, where it names one.
     `is_page`: the id is that of a hosted page; the transaction gets its own when the page is paid.
     """
 
@@ -194,7 +194,7 @@ class GatewayHint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRefund:
-    """A refund as the gateway told it; `reference` is empty where it names no payment."""
+    """A refund as the gateway reported it; `reference` is empty where it names no payment."""
 
     id: str
     transaction_id: str
@@ -205,7 +205,7 @@ class GatewayRefund:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDispute:
-    """A chargeback as the gateway told it; where it names no currency, it is the payment's.
+    """A chargeback as the gateway reported it; where it names no currency, it is the payment's.
 
     `reference` is empty where it names no payment.
     """
@@ -357,7 +357,7 @@ class PaymentGateway(Protocol):
         ...
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
-        """Decode a verified webhook, None when it tells nothing of a payment.
+        """Decode a verified webhook, None when it is not about a payment.
 
         Raises:
             ValueError: it is not of this gateway's form; store it, park it, do not apply it.

@@ -258,8 +258,8 @@ class ReportReading(ProviderTotals):
     def gone(self, *, by_id: bool, by_number: bool) -> list[str]:
         """Name the first stored lines that the report does not have any more.
 
-        A line is told by its id or its number; where it has neither, by all that it says, and named
-        by where it stood in its file.
+        A line is identified by its id or its number; where it has neither, by all its values, and
+        named by where it stood in its file.
         """
         if by_id or by_number:
             name = "coalesce(line_id, 'line ' || line_no)" if by_id else "'line ' || line_no"

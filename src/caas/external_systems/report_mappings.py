@@ -194,12 +194,12 @@ def _statement(mapping: ReportMapping) -> str:
     columns = mapping.columns
     method = _text(columns.method) if columns.method else "null"
     return f"""
-create view told as
+create view reported as
 from ({_amounts_of(mapping)}) r
 cross join lateral (
   from parts p select part, suffix,
        if(part > 0, 'conversion', line_type) as kind,
-       if(converted and part < 2, r.code, r.paid_in) as told_in,
+       if(converted and part < 2, r.code, r.paid_in) as row_currency,
        case when part = 1 then - gross_units when part = 2 then net_units
             when line_type in {WITHOUT_GROSS} then 0 else gross_units end as moved,
        case when part = 1 then - gross_units when part = 0 and converted then gross_units
@@ -211,7 +211,7 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
        if(part > 0, null, {_transaction_id(columns)}) as transaction_id,
        if(part > 0, null, {_identifier(columns.reference)}) as reference, kind as type,
        cast(moved as varchar) as gross, cast(moved - left_over as varchar) as fee,
-       cast(left_over as varchar) as net, told_in as currency,
+       cast(left_over as varchar) as net, row_currency as currency,
        booked as booked_at, coalesce({_value_date(mapping)}, cast(booked as date)) as value_date,
        {_dated(mapping)} as dated, null::date as also_dated, lower({method}) as method,
        null::bigint as commission, null::bigint as markup, null::bigint as scheme_fees,

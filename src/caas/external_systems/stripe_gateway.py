@@ -107,7 +107,7 @@ class StripeGateway:
     async def find_by_reference(
         self, reference: str, *, customer_reference: str
     ) -> tuple[GatewayTransaction, ...]:
-        """Return what the Customer has of this payment; what lives stands for what is over."""
+        """Return what the Customer has of this payment; open ones before ended ones."""
         customer = await self._customers.find(customer_reference)
         if customer is None:
             return ()
@@ -196,7 +196,7 @@ class StripeGateway:
         return await self._reports.file(day, path)
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
-        """Decode a verified webhook, None when it tells nothing of a payment."""
+        """Decode a verified webhook, None when it is not about a payment."""
         return stripe_webhooks.read_event(body)
 
     async def account(self) -> str | None:

@@ -4,8 +4,9 @@ Seed: `GET /settlements`; decision 33. The file is read like one that finance ex
 (`report_files.STRIPE`), so that both say the same; a day of any size is one file.
 
 Rules a change must keep:
-- The same day up to the same moment is ordered with the same key: whoever gave up waiting finds the
-  report again, and does not order a second one. A report that failed is ordered anew, a few times.
+- The same day up to the same moment is ordered with the same key: a caller that gave up waiting
+  finds the report again, and does not order a second one. A report that failed is ordered anew, a
+  few times.
 - Only columns that never change for a movement are asked for: a payout that is assigned later would
   contradict what is stored.
 - The key of the API goes to the API's own host and to Stripe's file host, and to no other.

@@ -4,7 +4,7 @@ Seed: the settlement webhook of Diagram 4; decision 31.
 
 Rules a change must keep:
 - As in `webhook_signatures`: the raw bytes, a window on both sides, constant time, several secrets.
-- An event that tells nothing of a payment is read as None, and is no error.
+- An event that is not about a payment is read as None, and is no error.
 - A failed attempt is a hint only, and so is the end of an intent that held nothing: the customer
   may try again on a page, or a page takes its place. Held funds are a hint too, because events
   arrive late and in any order, and a hold may be gone by then.

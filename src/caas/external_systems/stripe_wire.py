@@ -104,7 +104,7 @@ class CardDetails(msgspec.Struct, frozen=True):
 
 
 class MethodDetails(msgspec.Struct, frozen=True):
-    """What is told of the method that was charged."""
+    """The method that was charged."""
 
     card: CardDetails | None = None
 

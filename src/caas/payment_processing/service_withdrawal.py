@@ -5,7 +5,7 @@ decides it; the refund does not wait for the vehicle (decision 84).
 
 Rules a change must keep: a repeated withdrawal only retries a refund that failed; the amount is
 what is left of the payment under its lock, never the caller's; no service stays on after a full
-refund without a recorded decision, whoever requests the refund.
+refund without a recorded decision, no matter who requests the refund.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@
 -- currency of the charge, and the conversion out of it and into the other, with its rate. Columns
 -- may be chosen: without the gross, it is the net and the costs that were kept of it; without its
 -- currency, it is that of the net; without a zone, times are CET.
-create view told as
+create view reported as
 with typed as (
   select raw.*, n.code, n.factor, g.code as gross_code, g.factor as gross_factor, z.minutes,
          k.name as zone_name,

@@ -1,6 +1,6 @@
 -- The canonical settlement report (decision 33): minor units, RFC 3339, one line a row.
 -- Nearly every instant ends in Z; what its offset takes to be read is spared then.
-create view told as
+create view reported as
 from raw
 select place, formula, line_no, batch_id, $line_id as line_id, transaction_id, reference, type,
        gross, fee, net, currency,

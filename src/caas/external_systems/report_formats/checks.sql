@@ -2,7 +2,7 @@
 -- with its reason, and the rest goes on. Texts go into paths, keys and logs: they have an alphabet,
 -- the one that a transaction's own id has when it is taken in (seed_contract_wire.Id).
 create temp table checked as
-from told t
+from reported t
 select t.*,
        case
          when refused is not null then refused

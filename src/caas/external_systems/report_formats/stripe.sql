@@ -2,7 +2,7 @@
 -- case, times in UTC without saying so. Payouts move no payment's money. A row that is paid out in
 -- another currency than the customer's is three lines: the settlement in the customer's currency,
 -- and the conversion out of it and into the other, with its rate.
-create view told as
+create view reported as
 with typed as (
   select raw.*, c.code, c.factor, f.code as facing_code, f.factor as facing_factor,
          case reporting_category

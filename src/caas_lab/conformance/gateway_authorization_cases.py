@@ -149,9 +149,10 @@ async def a_customer_who_must_confirm_gets_the_gateways_page(it: GatewayUnderTes
 async def a_customer_who_confirms_is_authorized(it: GatewayUnderTest) -> None:
     """After the confirmation the funds are held, and can be captured."""
     request = it.request(it.methods.method(Role.CHALLENGE))
-    await it.act(SandboxAction.CONFIRM, await _page(it, request))
+    page = await _page(it, request)
+    await it.act(SandboxAction.CONFIRM, page)
 
-    transaction = await it.becomes(request, AUTHORIZED)
+    transaction = await it.becomes(request, page, AUTHORIZED)
 
     in_state(await it.capture(transaction), *CAPTURED)
 
@@ -159,9 +160,10 @@ async def a_customer_who_confirms_is_authorized(it: GatewayUnderTest) -> None:
 async def a_customer_who_does_not_confirm_is_declined(it: GatewayUnderTest) -> None:
     """A failed confirmation is a decline with a code."""
     request = it.request(it.methods.method(Role.CHALLENGE))
-    await it.act(SandboxAction.REJECT, await _page(it, request))
+    page = await _page(it, request)
+    await it.act(SandboxAction.REJECT, page)
 
-    failed = await it.becomes(request, FAILED)
+    failed = await it.becomes(request, page, FAILED)
 
     check(bool(failed.decline_code), "The decline has no code.")
 
@@ -179,9 +181,10 @@ async def without_a_method_the_customer_gets_the_gateways_page(it: GatewayUnderT
 async def a_page_that_is_paid_is_authorized(it: GatewayUnderTest) -> None:
     """What is paid on a page is found by our reference, under the id to capture it with."""
     request = it.request(NO_METHOD)
-    await it.act(SandboxAction.PAY_PAGE, await _page(it, request))
+    page = await _page(it, request)
+    await it.act(SandboxAction.PAY_PAGE, page)
 
-    transaction = await it.becomes(request, AUTHORIZED)
+    transaction = await it.becomes(request, page, AUTHORIZED)
 
     in_state(await it.capture(transaction), *CAPTURED)
 
@@ -194,15 +197,16 @@ async def a_page_that_is_left_and_voided_charges_nobody(it: GatewayUnderTest) ->
     in_state(await it.void(page), *GONE)
     with contextlib.suppress(MeansMissingError):  # refused, as it should be
         await it.act(SandboxAction.PAY_PAGE, page)
-    in_state(await it.only_one(request), *GONE)
+    in_state(await it.current(request, page), *GONE)
 
 
 async def a_single_attempt_ends_at_its_first_decline(it: GatewayUnderTest) -> None:
     """The final payment has one attempt: a decline on its page ends it."""
     request = it.request(NO_METHOD, terms=ChargeTerms(single_attempt=True))
-    await it.act(SandboxAction.DECLINE_PAGE, await _page(it, request))
+    page = await _page(it, request)
+    await it.act(SandboxAction.DECLINE_PAGE, page)
 
-    failed = await it.becomes(request, FAILED)
+    failed = await it.becomes(request, page, FAILED)
 
     check(bool(failed.decline_code), "The decline has no code.")
 
@@ -256,12 +260,12 @@ CASES: Final = (
     Case(what_was_never_initiated_is_reported_absent),
     Case(a_reference_that_was_never_used_has_no_transactions, needs=(BY_REFERENCE,)),
     Case(a_customer_who_must_confirm_gets_the_gateways_page),
-    Case(a_customer_who_confirms_is_authorized, needs=(BY_REFERENCE,)),
-    Case(a_customer_who_does_not_confirm_is_declined, needs=(BY_REFERENCE,)),
+    Case(a_customer_who_confirms_is_authorized),
+    Case(a_customer_who_does_not_confirm_is_declined),
     Case(without_a_method_the_customer_gets_the_gateways_page, needs=(PAGE,)),
-    Case(a_page_that_is_paid_is_authorized, needs=(PAGE, BY_REFERENCE)),
-    Case(a_page_that_is_left_and_voided_charges_nobody, needs=(PAGE, BY_REFERENCE, "void")),
-    Case(a_single_attempt_ends_at_its_first_decline, needs=(PAGE, BY_REFERENCE)),
+    Case(a_page_that_is_paid_is_authorized, needs=(PAGE,)),
+    Case(a_page_that_is_left_and_voided_charges_nobody, needs=(PAGE, "void")),
+    Case(a_single_attempt_ends_at_its_first_decline, needs=(PAGE,)),
     Case(
         a_saved_method_is_charged_when_no_customer_is_present, needs=("merchant_initiated", "void")
     ),

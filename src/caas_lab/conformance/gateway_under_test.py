@@ -199,20 +199,41 @@ class GatewayUnderTest:
         check(len(found) == 1, f"The lookup by reference finds {len(found)} transactions, not 1.")
         return found[0]
 
+    async def current(
+        self, request: TransactionRequest, known: GatewayTransaction
+    ) -> GatewayTransaction:
+        """Return the transaction of a request as it is, by whatever the gateway has for that.
+
+        Without a lookup by reference it is the newest report, or what is known by its id.
+        """
+        if self.gateway.capabilities.lookup_by_reference:
+            return await self.only_one(request)
+        for webhook in reversed(self.receiver.received if self.receiver else []):
+            subject = self.subject_of(webhook)
+            if isinstance(subject, GatewayTransaction) and subject.reference == request.reference:
+                return subject
+        found = await self.gateway.find(known.id)
+        check(found is not None, "A lookup by the reported id finds nothing.")
+        assert found is not None
+        return found
+
     async def becomes(
-        self, request: TransactionRequest, wanted: frozenset[TransactionStatus]
+        self,
+        request: TransactionRequest,
+        known: GatewayTransaction,
+        wanted: frozenset[TransactionStatus],
     ) -> GatewayTransaction:
         """Return the transaction of a request once it has one of these states.
 
         Raises:
             NotConformingError: it has not in time.
         """
-        last = await self.only_one(request)
+        last = await self.current(request, known)
         for _ in range(round(self.seconds_max / LOOKS_SECONDS)):
             if last.status in wanted:
                 return last
             await asyncio.sleep(LOOKS_SECONDS)
-            last = await self.only_one(request)
+            last = await self.current(request, known)
         raise NotConformingError(f"The transaction is {last.status}, not {_any_of(wanted)}.")
 
     async def act(self, action: SandboxAction, transaction: GatewayTransaction) -> None:

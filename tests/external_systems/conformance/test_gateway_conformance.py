@@ -3,6 +3,8 @@
 One of them accepts captures and voids first, and decides them later.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from caas_lab.conformance.cases import Verdict
@@ -29,6 +31,22 @@ async def test_a_gateway_does_what_the_platform_needs(gateway: str, name: str) -
         assert result.verdict is Verdict.EXCUSED
     else:
         assert (result.verdict, result.reason) == (Verdict.PASSED, "")
+
+
+async def test_a_gateway_without_lookups_is_excused_from_those_alone() -> None:
+    async with contract_terms() as terms:
+        environment = {**terms.environment, "CAAS_GATEWAY_LOOKUP_BY_REFERENCE": "no"}
+        report = await run_gateway_cases(replace(terms, environment=environment))
+
+    excused = {one.name for one in report.cases if one.verdict is Verdict.EXCUSED}
+    wrong = [one for one in report.cases if one.verdict not in (Verdict.PASSED, Verdict.EXCUSED)]
+    assert wrong == []
+    assert excused == {
+        "what_was_initiated_is_found_by_its_reference",
+        "a_reference_that_was_never_used_has_no_transactions",
+        "a_request_whose_answer_was_lost_is_unknown_and_found",
+        "an_error_that_is_repeated_for_a_key_hides_no_transaction",
+    }
 
 
 def test_each_case_has_a_name_of_its_own_and_says_what_it_requires() -> None:

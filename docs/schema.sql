@@ -3882,8 +3882,38 @@ CREATE VIEW caas.company_events AS
     p.customer,
     o.dealership
    FROM ((caas.payment_events e
-     JOIN caas.payments p ON ((p.id = e.payment_id)))
-     LEFT JOIN caas.orders o ON (((o.id = p.subject) AND (p.type = ANY (ARRAY['reservation'::text, 'final'::text])))))
+     CROSS JOIN LATERAL ( SELECT payments.id,
+            payments.type,
+            payments.subject,
+            payments.customer,
+            payments.amount,
+            payments.currency,
+            payments.payment_method,
+            payments.return_url,
+            payments.state,
+            payments.came_from,
+            payments.outcome,
+            payments.version,
+            payments.event_hash,
+            payments.decline_code,
+            payments.gateway_transaction_id,
+            payments.hosted_page_url,
+            payments.capture_before,
+            payments.authorized_amount,
+            payments.captured_amount,
+            payments.settled_amount,
+            payments.refunded_amount,
+            payments.disputed_amount,
+            payments.created_at,
+            payments.updated_at,
+            payments.live
+           FROM caas.payments
+          WHERE (payments.id = e.payment_id)
+         LIMIT 1) p)
+     LEFT JOIN LATERAL ( SELECT orders.dealership
+           FROM caas.orders
+          WHERE ((orders.id = p.subject) AND (p.type = ANY (ARRAY['reservation'::text, 'final'::text])))
+         LIMIT 1) o ON (true))
 UNION ALL
  SELECT e.at,
     'order'::text AS source,
@@ -3897,7 +3927,28 @@ UNION ALL
     o.customer,
     o.dealership
    FROM (caas.order_events e
-     JOIN caas.orders o ON ((o.id = e.order_id)))
+     CROSS JOIN LATERAL ( SELECT orders.id,
+            orders.customer,
+            orders.model,
+            orders.vin,
+            orders.dealership,
+            orders.deposit,
+            orders.price,
+            orders.currency,
+            orders.state,
+            orders.event,
+            orders.version,
+            orders.factory_order_id,
+            orders.plate,
+            orders.registered_at,
+            orders.delivery_id,
+            orders.delivery_scheduled_for,
+            orders.delivered_at,
+            orders.created_at,
+            orders.updated_at
+           FROM caas.orders
+          WHERE (orders.id = e.order_id)
+         LIMIT 1) o)
 UNION ALL
  SELECT e.at,
     'subscription'::text AS source,
@@ -3911,7 +3962,30 @@ UNION ALL
     s.customer,
     NULL::text AS dealership
    FROM (caas.subscription_events e
-     JOIN caas.subscriptions s ON ((s.id = e.subscription)))
+     CROSS JOIN LATERAL ( SELECT subscriptions.id,
+            subscriptions.customer,
+            subscriptions.vin,
+            subscriptions.service,
+            subscriptions.currency,
+            subscriptions.monthly_fee,
+            subscriptions.metered,
+            subscriptions.payment_method,
+            subscriptions.state,
+            subscriptions.event,
+            subscriptions.version,
+            subscriptions.transitioned_for,
+            subscriptions.activation_evidence,
+            subscriptions.evidence_kind,
+            subscriptions.proves_delivery,
+            subscriptions.activated_at,
+            subscriptions.deactivated_at,
+            subscriptions.cancelled_at,
+            subscriptions.cancelled_because,
+            subscriptions.created_at,
+            subscriptions.updated_at
+           FROM caas.subscriptions
+          WHERE (subscriptions.id = e.subscription)
+         LIMIT 1) s)
 UNION ALL
  SELECT e.at,
     'vehicle'::text AS source,
@@ -3938,7 +4012,10 @@ UNION ALL
     i.customer,
     o.dealership
    FROM (caas.invoices i
-     LEFT JOIN caas.orders o ON ((o.id = i.subject)));
+     LEFT JOIN LATERAL ( SELECT orders.dealership
+           FROM caas.orders
+          WHERE (orders.id = i.subject)
+         LIMIT 1) o ON (true));
 
 CREATE TABLE caas.configured_gateway (
     only_row boolean DEFAULT true NOT NULL,
@@ -5155,7 +5232,7 @@ ALTER TABLE ONLY caas.notifications
     ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.notifications
-    ADD CONSTRAINT notifications_template_subject_recipient_occasion_key UNIQUE (template, subject, recipient, occasion);
+    ADD CONSTRAINT notifications_subject_template_recipient_occasion_key UNIQUE (subject, template, recipient, occasion);
 
 ALTER TABLE ONLY caas.tax_rates
     ADD CONSTRAINT one_rate_a_day EXCLUDE USING gist (market WITH =, goods WITH =, valid WITH &&);
@@ -5337,25 +5414,41 @@ CREATE INDEX audit_events_of_type ON caas.audit_events USING btree (type, id);
 
 CREATE INDEX cases_by_age ON caas.cases USING btree (opened_at);
 
+CREATE INDEX cases_of_kind ON caas.cases USING btree (kind, opened_at);
+
 CREATE INDEX cases_of_subject ON caas.cases USING btree (subject);
 
 CREATE INDEX customers_of_email ON caas.customers USING btree (lower(email));
 
 CREATE INDEX delivery_evidence_in_time ON caas.delivery_evidence USING brin (recorded_at) WITH (pages_per_range='32', autosummarize='on');
 
+CREATE INDEX discrepancies_by_due ON caas.discrepancies USING btree (due_on, id);
+
+CREATE INDEX discrepancies_due_of_day ON caas.discrepancies USING btree (day, due_on, id);
+
 CREATE INDEX discrepancies_in_another_currency ON caas.discrepancies USING btree (payment_id) WHERE (kind = 'currency'::text);
 
 CREATE INDEX discrepancies_of_day ON caas.discrepancies USING btree (gateway, day);
 
+CREATE INDEX discrepancies_of_kind ON caas.discrepancies USING btree (kind, due_on, id);
+
 CREATE INDEX discrepancies_of_line ON caas.discrepancies USING btree (report_id, line_no) WHERE (report_id IS NOT NULL);
 
+CREATE INDEX discrepancies_of_owner ON caas.discrepancies USING btree (owner, due_on, id) WHERE (owner IS NOT NULL);
+
 CREATE INDEX discrepancies_of_payment ON caas.discrepancies USING btree (payment_id) WHERE (payment_id IS NOT NULL);
+
+CREATE INDEX discrepancy_entries_in_time ON caas.discrepancy_entries USING btree (at);
 
 CREATE INDEX discrepancy_entries_of ON caas.discrepancy_entries USING btree (discrepancy_id);
 
 CREATE INDEX discrepancy_evidence_of ON caas.discrepancy_evidence USING btree (discrepancy_id);
 
+CREATE INDEX discrepancy_resolutions_of ON caas.discrepancy_resolutions USING btree (discrepancy_id);
+
 CREATE INDEX discrepancy_resolutions_of_bulk ON caas.discrepancy_resolutions USING btree (bulk_id) WHERE (bulk_id IS NOT NULL);
+
+CREATE INDEX disputes_in_time ON caas.disputes USING btree (updated_at);
 
 CREATE INDEX disputes_of_payment ON caas.disputes USING btree (payment_id);
 
@@ -5377,6 +5470,10 @@ CREATE INDEX gateway_calls_of_payment ON caas.gateway_calls USING btree (payment
 
 CREATE INDEX gateway_calls_of_transaction ON caas.gateway_calls USING btree (transaction_id);
 
+CREATE INDEX gateway_claim_entries_in_time ON caas.gateway_claim_entries USING btree (at);
+
+CREATE INDEX gateway_claims_by_due ON caas.gateway_claims USING btree (gateway, due_on, discrepancy_id);
+
 CREATE INDEX history_leaves_of_head ON caas.history_leaves USING btree (of_table, head);
 
 CREATE INDEX identified_lines_of_payment ON caas.identified_lines USING btree (payment_id);
@@ -5397,9 +5494,9 @@ CREATE INDEX ledger_entries_in_time ON caas.ledger_entries USING brin (at) WITH 
 
 CREATE INDEX ledger_entries_of_payment ON caas.ledger_entries USING btree (payment_id);
 
-CREATE INDEX notifications_of_recipient ON caas.notifications USING btree (audience, recipient, id);
+CREATE INDEX losses_in_time ON caas.ledger_entries USING btree (at) WHERE ((debit ~~ 'risk\_loss:%'::text) OR (credit ~~ 'risk\_loss:%'::text));
 
-CREATE INDEX notifications_of_subject ON caas.notifications USING btree (subject);
+CREATE INDEX notifications_of_recipient ON caas.notifications USING btree (audience, recipient, id);
 
 CREATE UNIQUE INDEX one_active_assignment_per_order ON caas.vehicle_assignments USING btree (order_id) WHERE active;
 
@@ -5431,6 +5528,8 @@ CREATE UNIQUE INDEX one_refund_proposal_at_a_time ON caas.refund_decisions USING
 
 CREATE UNIQUE INDEX one_second_factor ON caas.second_factors USING btree (account) WHERE (ended_at IS NULL);
 
+CREATE INDEX open_cases ON caas.cases USING btree (opened_at) WHERE (status = 'open'::text);
+
 CREATE INDEX open_discrepancies ON caas.discrepancies USING btree (payment_id) WHERE (status <> 'resolved'::text);
 
 CREATE INDEX open_gateway_claims ON caas.gateway_claims USING btree (due_on) WHERE (status <> ALL (ARRAY['paid'::text, 'refused'::text]));
@@ -5440,6 +5539,8 @@ CREATE INDEX order_events_in_time ON caas.order_events USING brin (at) WITH (pag
 CREATE INDEX orders_of_customer ON caas.orders USING btree (customer, id);
 
 CREATE INDEX orders_of_dealership ON caas.orders USING btree (dealership, id);
+
+CREATE INDEX orders_of_dealership_and_state ON caas.orders USING btree (dealership, state, id);
 
 CREATE INDEX orders_of_factory_order ON caas.orders USING btree (factory_order_id);
 
@@ -5479,6 +5580,10 @@ CREATE INDEX refused_sign_ins_by_age ON caas.refused_sign_ins USING btree (since
 
 CREATE INDEX resolution_claims_in_time ON caas.resolution_claims USING brin (claimed_at) WITH (pages_per_range='32', autosummarize='on');
 
+CREATE INDEX resolved_by_due ON caas.discrepancies USING btree (due_on, id) WHERE (status = 'resolved'::text);
+
+CREATE INDEX resolved_cases ON caas.cases USING btree (opened_at) WHERE (status = 'resolved'::text);
+
 CREATE INDEX service_orders_in_time ON caas.service_orders USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX service_orders_of_customer ON caas.service_orders USING btree (customer, created_at);
@@ -5507,6 +5612,8 @@ CREATE INDEX subscription_events_in_time ON caas.subscription_events USING brin 
 
 CREATE INDEX subscriptions_of_customer ON caas.subscriptions USING btree (customer, id);
 
+CREATE INDEX subscriptions_of_state ON caas.subscriptions USING btree (state, id);
+
 CREATE INDEX subscriptions_of_vehicle ON caas.subscriptions USING btree (vin, service);
 
 CREATE INDEX terms_of_entitlement ON caas.entitlement_terms USING btree (entitlement);
@@ -5516,6 +5623,8 @@ CREATE INDEX unknown_lines_by_reference ON caas.settlement_lines USING btree (re
 CREATE INDEX unknown_lines_by_transaction ON caas.settlement_lines USING btree (transaction_id) WHERE ((class = 'missing_in_book'::text) AND (transaction_id IS NOT NULL));
 
 CREATE INDEX unlisted_refunds ON caas.discrepancies USING btree (payment_id) WHERE ((kind = 'refund_mismatch'::text) AND (report_id IS NULL));
+
+CREATE INDEX unread_notifications ON caas.notifications USING btree (audience, recipient, id) WHERE (read_at IS NULL);
 
 CREATE INDEX unresolved_by_due ON caas.discrepancies USING btree (due_on, id) WHERE (status <> 'resolved'::text);
 
@@ -5531,7 +5640,11 @@ CREATE INDEX vehicle_events_in_time ON caas.vehicle_events USING brin (at) WITH 
 
 CREATE INDEX vehicles_in_stock ON caas.vehicles USING btree (model, finished DESC, in_stock_since) WHERE (state = 'sin asignar'::text);
 
+CREATE INDEX vehicles_of_model ON caas.vehicles USING btree (model, vin);
+
 CREATE INDEX vehicles_of_state ON caas.vehicles USING btree (state, vin);
+
+CREATE INDEX vehicles_of_state_and_model ON caas.vehicles USING btree (state, model, vin);
 
 CREATE INDEX webhook_inbox_in_time ON caas.webhook_inbox USING brin (received_at) WITH (pages_per_range='32', autosummarize='on');
 

@@ -176,7 +176,8 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         StartupError: it is in use or not allowed.
     """
-    listener = socket.socket(socket.AF_INET)
+    # With its protocol named, asyncio sends each part of a response at once (TCP_NODELAY).
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

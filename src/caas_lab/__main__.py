@@ -121,6 +121,19 @@ def bench(
 
 
 @program.command()
+def walk(
+    folder: Annotated[
+        Path, typer.Option(file_okay=False, exists=True, help="Data folder with payments.")
+    ] = Path(".caas/filled"),
+    rounds: Annotated[int, typer.Option(min=1, max=COUNT_MAX, help="Number of walks.")] = 3,
+) -> None:
+    """Request everything that can be read, with every filter, and print how long it takes."""
+    from caas_lab.bench.walk_report import walk_folder
+
+    run_command(walk_folder(folder.absolute(), rounds=rounds), when_stopped=INTERRUPTED)
+
+
+@program.command()
 def simulate(
     seed: Annotated[
         int | None,

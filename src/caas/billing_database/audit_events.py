@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.filters import Walk, composed
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import PAGE_ROWS_MAX
 
@@ -22,17 +23,9 @@ WRITE: Final = """
 insert into audit_events (id, type, actor, account, subject, address, at)
 values ($1, $2, $3, $4, $5, $6, db_now())
 """
-AFTER: Final = """
+LISTED: Final = """
 select id, type, actor, account, subject, host(address) || '/' || masklen(address) as network, at
-  from audit_events
- where ($1::uuid is null or id > $1) and ($2::text is null or type = $2)
- order by id limit $3
-"""
-BEFORE: Final = """
-select id, type, actor, account, subject, host(address) || '/' || masklen(address) as network, at
-  from audit_events
- where ($1::uuid is null or id < $1) and ($2::text is null or type = $2)
- order by id desc limit $3
+  from audit_events where {given} order by {order} limit $1
 """
 NAMES: Final = """
 select id, 'staff' as kind, login as name from accounts
@@ -120,14 +113,19 @@ class AuditEvents:
         self, event: UUID | None = None, *, type_: AuditType | None = None, rows_max: int
     ) -> list[AuditEvent]:
         """Return the events after this one, oldest first."""
-        rows = await self._database.fetch(AFTER, event, type_, min(rows_max, PAGE_ROWS_MAX + 1))
+        walk = Walk({"type": type_}, place=event, descending=False)
+        rows_max = min(rows_max, PAGE_ROWS_MAX + 1)
+        query, arguments = composed(LISTED, rows_max, given={}, along=walk)
+        rows = await self._database.fetch(query, *arguments)
         return [AuditEvent(**{**row, "type": AuditType(row["type"])}) for row in rows]
 
     async def before(
         self, event: UUID | None = None, *, type_: AuditType | None = None
     ) -> list[AuditEvent]:
         """Return a page of events, newest first."""
-        rows = await self._database.fetch(BEFORE, event, type_, PAGE_ROWS_MAX)
+        walk = Walk({"type": type_}, place=event)
+        query, arguments = composed(LISTED, PAGE_ROWS_MAX, given={}, along=walk)
+        rows = await self._database.fetch(query, *arguments)
         return [AuditEvent(**{**row, "type": AuditType(row["type"])}) for row in rows]
 
     async def known(self, events: Sequence[AuditEvent]) -> dict[UUID, Known]:

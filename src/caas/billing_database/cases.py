@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.filters import Walk, composed
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import columns, row_as
 from caas.errors import ConflictError, NotFoundError
@@ -43,9 +44,7 @@ class Case:
 
 LISTED = f"""
 select {columns(Case)}
-  from cases where ($1::text is null or status = $1) and ($2::uuid is null or subject = $2)
-   and ($3::text is null or kind = $3)
- order by opened_at desc limit $4
+  from cases where {{given}} order by {{order}} limit $1
 """
 CLOSE = """
 update cases set status = 'resolved', resolution = $3, owner = $4, resolved_at = db_now()
@@ -63,6 +62,7 @@ ONE = f"""
 select {columns(Case)}
   from cases where id = $1
 """
+OPEN_CASE, RESOLVED_CASE = "open", "resolved"
 PAUSED = "jobs_parked"
 DEPOSIT_HELD = "deposit_held"
 DECIDED_OTHERWISE = (DEPOSIT_HELD,)
@@ -117,7 +117,15 @@ class Cases:
         kind: str | None = None,
     ) -> list[Case]:
         """Return cases, newest first."""
-        rows = await self.database.fetch(LISTED, status, subject, kind, ROWS_MAX)
+        # A status is part of the statement: the index of open cases has no others.
+        given = {
+            "status = 'open'": status == OPEN_CASE,
+            "status = 'resolved'": status == RESOLVED_CASE,
+            "subject = $": subject,
+        }
+        walk = Walk({"kind": kind}, key="opened_at")
+        query, arguments = composed(LISTED, ROWS_MAX, given=given, along=walk)
+        rows = await self.database.fetch(query, *arguments)
         return [row_as(Case, row) for row in rows]
 
     async def close(

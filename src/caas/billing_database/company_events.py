@@ -10,6 +10,7 @@ otherwise unchanged except for re-encryption of its secret; secrets are stored e
 at the end.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,21 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.filters import composed
 from caas.billing_database.rows import columns, read_all, row_as
 from caas.errors import NotFoundError, RefusedError
 
 FIRST_WINDOW: Final = timedelta(minutes=1)
 WIDER_TIMES: Final = 4
 WINDOWS_MAX: Final = 12
+EVENTS_READ_MAX: Final = 2_000
+EXPECTED: Final = """
+explain (format json) select from (
+  select at from payment_events union all select at from order_events
+  union all select at from subscription_events union all select at from vehicle_events
+  union all select issued_at from invoices) e where e.at >= $1 and e.at < $2
+"""
+"""How many events the statistics expect in a time range: to count them would be to read them."""
 WHOLE_UNTIL: Final = "select events_are_whole_until() as until"
 CLOCK: Final = "select clock_timestamp() as now"
 SINCE: Final = "select min(ran_at) as since from migrations"
@@ -31,9 +41,8 @@ LISTED: Final = """
 select at, source, subject, seq, type, state, before, of_type, about, customer, dealership
   from company_events
  where at >= $1 and at < $2 and (at, source, subject, seq) > ($1, $3::text, $4::text, $5::integer)
-   and ($6::text[] = '{}' or type = any ($6) or source = any ($6))
-   and ($7::uuid is null or customer = $7) and ($8::text is null or dealership = $8)
- order by at, source, subject, seq limit $9
+   and {given}
+ order by at, source, subject, seq limit $6
 """
 _ID: Final = re.compile(
     r"([0-9]{1,17})(?:_(payment|order|subscription|vehicle|document)_([A-Za-z0-9-]{3,36})"
@@ -140,18 +149,33 @@ class CompanyEvents:
         for _ in range(WINDOWS_MAX):
             if place.at >= whole:
                 break
-            until = min(place.at + width, whole)
-            rows = await self._database.fetch(
-                LISTED, place.at, until, place.source, place.subject, place.seq,
-                list(types), customer, dealership, rows_max,
+            until = await self._narrowed(place.at, min(place.at + width, whole))
+            query, arguments = composed(
+                LISTED, place.at, until, place.source, place.subject, place.seq, rows_max,
+                given={
+                    "(type = any ($) or source = any ($))": list(types) or None,
+                    "customer = $": customer,
+                    "dealership = $": dealership,
+                },
             )  # fmt: skip
+            rows = await self._database.fetch(query, *arguments)
             if rows:
                 events = [_event(row) for row in rows]
                 more = len(rows) == rows_max or until < whole
                 end = events[-1].position if len(rows) == rows_max else EventPosition(until)
                 return Happened(events, end, more)
-            place, width = EventPosition(until), width * WIDER_TIMES
+            place, width = EventPosition(until), (until - place.at) * WIDER_TIMES
         return Happened([], place, place.at < whole)
+
+    async def _narrowed(self, at: datetime, until: datetime) -> datetime:
+        """Return an end of the time range before which few enough events are expected."""
+        while until - at > FIRST_WINDOW:
+            (row,) = await self._database.fetch(EXPECTED, at, until)
+            (plan,) = json.loads(row[0])
+            if plan["Plan"]["Plan Rows"] <= EVENTS_READ_MAX:
+                break
+            until = at + (until - at) / WIDER_TIMES
+        return until
 
     async def _beginning(self) -> EventPosition:
         row = await self._database.fetchrow(SINCE)
@@ -184,8 +208,8 @@ class EventSubscription:
 COLUMNS: Final = f"select {columns(EventSubscription)}"
 ONE: Final = f"{COLUMNS} from event_subscriptions where id = $1"
 SUBSCRIPTIONS: Final = f"""
-{COLUMNS} from event_subscriptions where ended_at is null and ($1::uuid is null or id < $1)
- order by id desc limit $2
+{COLUMNS} from event_subscriptions where ended_at is null and {{given}}
+ order by id desc limit $1
 """
 RUNNING: Final = "select count(*) as running from event_subscriptions where ended_at is null"
 ADD: Final = """
@@ -228,7 +252,8 @@ class EventSubscriptions:
 
     async def listed(self, *, before: UUID | None, rows_max: int) -> list[EventSubscription]:
         """Return the active subscriptions, newest first."""
-        return await read_all(EventSubscription, self._database, SUBSCRIPTIONS, before, rows_max)
+        query, arguments = composed(SUBSCRIPTIONS, rows_max, given={"id < $": before})
+        return await read_all(EventSubscription, self._database, query, *arguments)
 
     async def running(self, *, within: Connection) -> int:
         """Count the active subscriptions."""

@@ -17,6 +17,7 @@ import msgspec
 from caas.billing_database import discrepancy_statements as sql
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.filters import Walk, composed
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, row_as
 from caas.errors import NotFoundError
@@ -25,6 +26,8 @@ from caas.rules.postings import Entry
 
 COPY_SECONDS_MAX: Final = 600
 PROPOSED_BULKS_MAX: Final = 50
+
+RESOLVED: Final = "resolved"
 
 
 class DiscrepancyNotFoundError(NotFoundError):
@@ -211,11 +214,24 @@ class Discrepancies:
         self, asked: DiscrepancyFilter, *, after: UUID | None = None, rows_max: int = PAGE_ROWS_MAX
     ) -> list[Discrepancy]:
         """Return discrepancies, soonest deadline first."""
-        rows = await self._database.fetch(
-            sql.LISTED, asked.status, asked.kind, asked.day, asked.owner, asked.payment_id,
-            asked.unresolved, after, min(rows_max, PAGE_ROWS_MAX),
-        )  # fmt: skip
-        return [row_as(Discrepancy, row) for row in rows]
+        # The index of what is not resolved has no resolved one.
+        is_open = asked.unresolved or asked.status not in (None, RESOLVED)
+        asked_for = {"day": asked.day, "owner": asked.owner, "kind": asked.kind}
+        narrowing = {name: value for name, value in asked_for.items() if value is not None}
+        query, arguments = composed(
+            sql.LISTED,
+            min(rows_max, PAGE_ROWS_MAX),
+            given={
+                "d.status = $": asked.status if is_open else None,
+                "d.status = 'resolved'": asked.status == RESOLVED,
+                "d.status <> 'resolved'": is_open,
+                "d.payment_id = $": asked.payment_id,
+                sql.AFTER: after,
+            }
+            | {f"d.{name} = $": value for name, value in list(narrowing.items())[1:]},
+            along=Walk(dict(list(narrowing.items())[:1]), key="d.due_on, d.id", descending=False),
+        )
+        return await read_all(Discrepancy, self._database, query, *arguments)
 
     async def step(self, discrepancy_id: UUID, step: Step, *, within: Connection) -> None:
         """Record a step with its event and the entries that the event states."""

@@ -19,13 +19,9 @@ ONE: Final = f"select {COLUMNS} from discrepancies d where d.id = $1"
 LOCKED: Final = ONE + " for update"
 LISTED: Final = f"""
 select {COLUMNS} from discrepancies d
- where ($1::text is null or d.status = $1) and ($2::text is null or d.kind = $2)
-   and ($3::date is null or d.day = $3) and ($4::text is null or d.owner = $4)
-   and ($5::uuid is null or d.payment_id = $5) and (not $6 or d.status <> 'resolved')
-   and ($7::uuid is null
-        or (d.due_on, d.id) > (select a.due_on, a.id from discrepancies a where a.id = $7))
- order by d.due_on, d.id limit $8
+ where {{given}} order by {{order}} limit $1
 """
+AFTER: Final = "(d.due_on, d.id) > (select a.due_on, a.id from discrepancies a where a.id = $)"
 OPEN: Final = """
 with new as materialized (
   select n.*, db_now() as at from jsonb_to_recordset($1) as n(

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.filters import composed
 from caas.billing_database.rows import columns, read_all, read_one
 from caas.billing_database.vehicles import not_theirs
 from caas.errors import ConflictError, RefusedError
@@ -28,14 +29,15 @@ select e.service, t.id, t.customer, t.service_order, t.subscription, t.payment_i
             when t.state = 'granted' and t.starts_at > db_now() then 'scheduled'
             when t.state = 'granted' then 'expired' else t.state end as status
   from entitlement_terms t join entitlements e on e.id = t.entitlement
- where e.vin = $1 and ($2::text is null or e.service = $2)
-   and (not $4 or t.state <> 'cancelled' and not (
-         t.state = 'pending' and t.reserved_at < db_now() - make_interval(secs => $5)
+ where e.vin = $1 and {given}
+ order by e.service, coalesce(t.starts_at, 'infinity'), t.reserved_at limit $2
+"""
+SOLD: Final = """t.state <> 'cancelled' and not (
+         t.state = 'pending' and t.reserved_at < db_now() - make_interval(secs => $)
          and not exists (select from payments p
                           where p.subject = t.service_order and p.type = 'service' and p.live)
          and not exists (select from subscriptions s where s.id = t.subscription
-                            and s.state = 'verifying payment method')))
- order by e.service, coalesce(t.starts_at, 'infinity'), t.reserved_at limit $3
+                            and s.state = 'verifying payment method'))
 """
 SYNC: Final = """
 select e.id, e.vin, e.service, e.reported_epoch, e.reported_at, e.last_command,
@@ -44,10 +46,13 @@ select e.id, e.vin, e.service, e.reported_epoch, e.reported_at, e.last_command,
        e.reported_until, coalesce(d.on_, false) as desired_on, d.until as desired_until,
        d.subject, coalesce(d.is_activating, false) as activating,
        k.attempt, coalesce(k.deadline <= db_now(), true) as overdue,
-       exists (select from delivery_evidence v where v.command_id = k.command_id
-                and v.subject = k.subject and v.verified and v.status <> 'IN_PROGRESS') as answered
+       v.answered is not null as answered
   from entitlements e left join desired_state(e.id) d on true
   left join ota_commands k on k.command_id = e.last_command
+  left join lateral (
+    select true as answered from delivery_evidence v
+     where v.subject = k.subject and v.command_id = k.command_id and v.verified
+       and v.status <> 'IN_PROGRESS' limit 1) v on true
 """
 SYNC_OF: Final = SYNC + " where e.vin = $1 and e.service = $2"
 SYNC_BY_ID: Final = SYNC + " where e.id = $1"
@@ -264,10 +269,16 @@ class Entitlements:
 
         Purchases whose payment never began are omitted too.
         """
-        return await read_all(
-            Term, self._database, TERMS, vin, service, TERMS_MAX, sold_only,
-            RESERVATION_LAPSES_SECONDS,
-        )  # fmt: skip
+        query, arguments = composed(
+            TERMS,
+            vin,
+            TERMS_MAX,
+            given={
+                "e.service = $": service,
+                SOLD: RESERVATION_LAPSES_SECONDS if sold_only else None,
+            },
+        )
+        return await read_all(Term, self._database, query, *arguments)
 
     async def of_order(
         self, service_order: UUID, *, within: Connection | None = None

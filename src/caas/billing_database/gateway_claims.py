@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.filters import composed
 from caas.billing_database.rows import columns, row_as
 from caas.errors import ConflictError, NotFoundError
 from caas.rules.postings import GATEWAY_CLAIMS, UNEXPLAINED_FUNDS, risk_loss
@@ -121,8 +122,7 @@ IS_POSTED: Final = "select from gateway_claim_entries where discrepancy_id = $1 
 ONE: Final = f"select {COLUMNS} from gateway_claims c where c.discrepancy_id = $1"
 LISTED: Final = f"""
 select {COLUMNS} from gateway_claims c
- where c.gateway = $1 and ($2::text is null or c.status = $2)
-   and (not $3 or c.status not in ('paid', 'refused'))
+ where c.gateway = $1 and {{given}}
  order by c.due_on, c.discrepancy_id limit {ROWS_MAX}
 """
 
@@ -241,8 +241,11 @@ class GatewayClaims:
         self, gateway: str, *, status: str | None = None, open_only: bool = False
     ) -> list[GatewayClaim]:
         """Return claims, soonest deadline first."""
-        rows = await self.database.fetch(LISTED, gateway, status, open_only)
-        return [_claim(row) for row in rows]
+        # The index of open claims has no ended ones.
+        is_open = open_only or (status is not None and status not in ENDED)
+        given = {"c.status = $": status, "c.status not in ('paid', 'refused')": is_open}
+        query, arguments = composed(LISTED, gateway, given=given)
+        return [_claim(row) for row in await self.database.fetch(query, *arguments)]
 
 
 class Refusals:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.filters import composed
 from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, read_one
 from caas.errors import NotFoundError
 
@@ -28,15 +29,9 @@ ONE: Final = "select * from invoice_states where id = $1"
 NUMBER_DIGITS_MAX: Final = 18
 LISTED: Final = """
 select * from invoice_states i
- where ($1::uuid is null or customer = $1)
-   and ($2::uuid is null or coalesce(subject, subscription) = $2)
-   and ($3::text is null or month = $3) and ($4::uuid is null or corrects = $4)
-   and ($5::timestamptz is null or issued_at >= $5) and ($6::timestamptz is null or issued_at < $6)
-   and ($7::uuid is null
-        or (issued_at, id) < (select c.issued_at, c.id from invoices c where c.id = $7))
-   and ($9::text is null or number = $10::bigint and upper(series) = upper($9))
- order by issued_at desc, id desc limit $8
+ where {given} order by issued_at desc, id desc limit $1
 """
+BEFORE: Final = "(issued_at, id) < (select c.issued_at, c.id from invoices c where c.id = $)"
 LOCKED: Final = "select id from invoices where id = $1 for update"
 CHARGEABLE: Final = """
 select not exists (select from written_off_invoices w where w.invoice = $1)
@@ -214,11 +209,22 @@ class InvoiceRows:
         `named` is a full document number; an invalid one finds nothing.
         """
         series, number = (None, None) if named is None else series_and_number(named)
-        rows = await self._database.fetch(
-            LISTED, customer, subject, month, corrects, since, until, before, rows_max, series,
-            number,
-        )  # fmt: skip
-        return [_invoice(row) for row in rows]
+        query, arguments = composed(
+            LISTED,
+            rows_max,
+            given={
+                "customer = $": customer,
+                "coalesce(subject, subscription) = $": subject,
+                "month = $": month,
+                "corrects = $": corrects,
+                "issued_at >= $": since,
+                "issued_at < $": until,
+                BEFORE: before,
+                "series = upper($)": series,
+                "number = $": number,
+            },
+        )
+        return [_invoice(row) for row in await self._database.fetch(query, *arguments)]
 
     async def chargeable(self, invoice_id: UUID, *, within: Connection) -> bool:
         """Return whether an invoice can still be charged: neither paid nor written off."""

@@ -15,6 +15,7 @@ import msgspec
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.filters import composed
 from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all
 
 NOTIFY: Final = """
@@ -59,16 +60,19 @@ SEVERAL: Final = COLUMNS + " where id = any ($1)"
 INBOX: Final = (
     COLUMNS
     + """
- where audience = $1 and recipient = $2 and (not $3 or read_at is null)
-   and ($4::uuid is null or id < $4) order by id desc limit $5
+ where audience = $1 and recipient = $2 and {given} order by id desc limit $3
 """
 )
+UNREAD_COUNTED_MAX: Final = 100
 UNREAD: Final = """
-select count(*) from notifications where audience = $1 and recipient = $2 and read_at is null
+select count(*) from (select from notifications
+  where audience = $1 and recipient = $2 and read_at is null limit $3) unread
 """
 READ: Final = """
 update notifications set read_at = db_now()
- where audience = $1 and recipient = $2 and read_at is null and ($3::uuid is null or id = $3)
+ where id in (select id from notifications
+                where audience = $1 and recipient = $2 and read_at is null and {given}
+                order by id desc limit $3)
 returning id
 """
 ENDED: Final = """
@@ -127,22 +131,26 @@ class NotificationRows:
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Notification]:
         """Return a page of a recipient's notifications, newest first."""
-        return await read_all(
-            Notification, self._database, INBOX, audience, recipient, unread_only, before,
-            min(rows_max, PAGE_ROWS_MAX),
+        query, arguments = composed(
+            INBOX, audience, recipient, min(rows_max, PAGE_ROWS_MAX),
+            given={"read_at is null": unread_only, "id < $": before},
         )  # fmt: skip
+        return await read_all(Notification, self._database, query, *arguments)
 
     async def unread(self, *, audience: str, recipient: str) -> int:
-        """Count a recipient's unread notifications."""
-        row = await self._database.fetchrow(UNREAD, audience, recipient)
+        """Count a recipient's unread notifications, up to `UNREAD_COUNTED_MAX`."""
+        row = await self._database.fetchrow(UNREAD, audience, recipient, UNREAD_COUNTED_MAX)
         assert row is not None, "a count is one row"
         return int(row[0])
 
     async def mark_read(
         self, *, audience: str, recipient: str, notification_id: UUID | None = None
     ) -> int:
-        """Mark one or all of a recipient's notifications as read; return their number."""
-        return len(await self._database.fetch(READ, audience, recipient, notification_id))
+        """Mark one or the newest of a recipient's notifications as read; return their number."""
+        query, arguments = composed(
+            READ, audience, recipient, PAGE_ROWS_MAX, given={"id = $": notification_id}
+        )
+        return len(await self._database.fetch(query, *arguments))
 
     async def ended(self, notification_id: UUID, *, because: str | None = None) -> None:
         """Record that a notification was sent, or why it never will be."""

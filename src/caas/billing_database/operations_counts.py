@@ -17,6 +17,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.filters import composed
 from caas.billing_database.payments import Payment, columns_of_payment, payment_of
 from caas.billing_database.rows import read_all
 from caas.rules.order_states import OrderState
@@ -42,17 +43,17 @@ select kind, subject, due_at, attempts, last_error, paused_at, created_at,
        extract(epoch from due_at - db_now())::float8 as due_in,
        lease_until > db_now() as under_way
   from jobs
- where ($1::text is null or kind = $1) and (not $2 or paused_at is not null)
-   and (not $3 or paused_at is null and lease_until is null
-                  and due_at < db_now() - make_interval(secs => $4))
- order by (paused_at is null), due_at limit $5
+ where {given} order by (paused_at is null), due_at limit $1
 """
+OVERDUE: Final = (
+    "paused_at is null and lease_until is null and due_at < db_now() - make_interval(secs => $)"
+)
 UNKNOWN: Final = f"""
 select {columns_of_payment("p")},
        o.due_at, o.attempts, o.last_error, o.payload->>'operation' as operation,
        exists (select from outcome_decisions d where d.payment_id = p.id
                 and d.state = 'proposed') as proposed
-  from jobs o join payments p on p.id = o.subject
+  from jobs o cross join lateral (select * from payments where id = o.subject limit 1) p
  where o.kind = 'probe' and p.outcome = 'unknown'
  order by p.id limit $1
 """
@@ -148,7 +149,13 @@ async def pieces(
     database: Database, *, kind: str | None = None, paused: bool = False, overdue: bool = False
 ) -> list[Piece]:
     """Return jobs: paused ones first, then by due time."""
-    return await read_all(Piece, database, PIECES, kind, paused, overdue, OVERDUE_SECONDS, ROWS_MAX)
+    given = {
+        "kind = $": kind,
+        "paused_at is not null": paused,
+        OVERDUE: OVERDUE_SECONDS if overdue else None,
+    }
+    query, arguments = composed(PIECES, ROWS_MAX, given=given)
+    return await read_all(Piece, database, query, *arguments)
 
 
 async def unknown_outcomes(database: Database) -> list[UnknownOutcome]:
@@ -169,9 +176,15 @@ def _unknown(row: dict[str, Any]) -> UnknownOutcome:
 
 
 COUNTS: Final = """
-select state, count(*) as orders from orders where dealership = $1 group by state
+select s.state, c.orders from unnest($2::text[]) as s(state)
+ cross join lateral (select count(*) as orders from (
+   select from orders o where o.dealership = $1 and o.state = s.state limit $3) counted) c
 """
-SIN_ASIGNAR: Final = "select count(*) from vehicles where state = 'sin asignar'"
+SIN_ASIGNAR: Final = """
+select count(*) from (select from vehicles where state = 'sin asignar' limit $1) counted
+"""
+COUNTED_MAX: Final = 10_000
+"""What is counted up to; a dealership with more sees this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +197,8 @@ class DealershipCounts:
 
 async def counts_of(database: Database, dealership: str) -> DealershipCounts:
     """Count a dealership's orders and the stock."""
-    rows = await database.fetch(COUNTS, dealership)
-    stock = await database.fetchrow(SIN_ASIGNAR)
+    rows = await database.fetch(COUNTS, dealership, list(OrderState), COUNTED_MAX)
+    stock = await database.fetchrow(SIN_ASIGNAR, COUNTED_MAX)
     assert stock is not None, "a count is one row"
     return DealershipCounts(
         dict.fromkeys(OrderState, 0) | {OrderState(row["state"]): row["orders"] for row in rows},
@@ -199,7 +212,7 @@ LIMIT: Final = f"set local statement_timeout = '{FIGURES_SECONDS_MAX}s'"
 # A refund's outcome is unknown since it was sent, regardless of later attempts.
 UNKNOWN_BY_TYPE: Final = """
 select p.type, count(*), extract(epoch from db_now() - min(p.updated_at))::float8
-  from jobs o join payments p on p.id = o.subject
+  from jobs o cross join lateral (select * from payments where id = o.subject limit 1) p
  where o.kind = 'probe' and p.outcome = 'unknown' group by p.type
  union all
 select 'refund', count(*), extract(epoch from db_now() - min(e.at))::float8
@@ -224,7 +237,7 @@ select p.type, p.state, p.currency, count(*),
        sum(case when p.state = 'Capturing'
                 then greatest(p.captured_amount - p.settled_amount, 0) else 0 end)::float8
   from (select subject from jobs union select subject from cases where status = 'open') o
-  join payments p on p.id = o.subject group by 1, 2, 3
+ cross join lateral (select * from payments where id = o.subject limit 1) p group by 1, 2, 3
 """
 LOSSES: Final = """
 select cause, currency, sum(amount)::float8

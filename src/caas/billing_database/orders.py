@@ -15,6 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.filters import Walk, composed
 from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.money import Money
@@ -64,14 +65,7 @@ ONE: Final = COLUMNS + " where id = $1"
 LOCKED: Final = COLUMNS + " where id = $1 for update"
 BY_FACTORY_ORDER: Final = COLUMNS + " where factory_order_id = $1 order by id desc limit 1"
 BY_DELIVERY: Final = COLUMNS + " where delivery_id = $1"
-LISTED: Final = (
-    COLUMNS
-    + """
- where ($1::uuid is null or customer = $1) and ($2::text is null or dealership = $2)
-   and ($3::text is null or state = $3) and ($4::uuid is null or id < $4)
- order by id desc limit $5
-"""
-)
+LISTED: Final = COLUMNS + " where {given} order by {order} limit $1"
 APPLY: Final = f"""
 update orders set state = $3, event = $4, version = version + 1, updated_at = db_now(),
        vin = coalesce($5, vin), factory_order_id = coalesce(factory_order_id, $6),
@@ -205,10 +199,13 @@ class Orders:
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Order]:
         """Return a page of orders, newest first; `before` is the last id of the previous page."""
-        return await read_all(
-            Order, self._database, LISTED, customer, dealership, state, before,
+        query, arguments = composed(
+            LISTED,
             min(rows_max, PAGE_ROWS_MAX),
-        )  # fmt: skip
+            given={"customer = $": customer},
+            along=Walk({"dealership": dealership, "state": state}, place=before),
+        )
+        return await read_all(Order, self._database, query, *arguments)
 
     async def transition(
         self, order: Order, event: OrderEvent, *, within: Connection, learnt: Learnt = NOTHING

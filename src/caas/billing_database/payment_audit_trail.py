@@ -51,8 +51,9 @@ select template, audience, facts->>'kind' as kind, created_at, sent_at, not_sent
   from notifications where subject = any ($1) and created_at >= $2 order by created_at limit $3
 """
 CASES: Final = """
-select id, kind, sentence, owner, status, resolution, opened_at, resolved_at from cases
- where subject = any ($1) and (resolved_at is null or resolved_at >= $2)
+select id, kind, sentence, owner, status, resolution, opened_at, resolved_at
+  from (select * from cases where subject = any ($1) offset 0) c
+ where resolved_at is null or resolved_at >= $2
  order by opened_at limit $3
 """
 LINES: Final = """

@@ -14,6 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Database
+from caas.billing_database.filters import composed
 from caas.billing_database.payments import Payment, columns_of_payment, payment_of
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -51,46 +52,31 @@ union (select p.id from invoices i join payments p on p.subject = i.id
 THESE: Final = (
     f"select {columns_of_payment()} from payments where id = any ($1) order by id desc limit $2"
 )
+WANTED: Final = "{wanted}"
 LISTED: Final = f"""
 with seen as materialized (
-  select * from payments
-   where ($1::uuid is null or id < $1) and ($2::uuid is null or id < $2)
-     and ($3::uuid is null or id >= $3)
-   order by id desc limit $4
+  select * from payments where {{given}} order by id desc limit $1
 )
 select {columns_of_payment()}, (select min(id::text)::uuid from seen) as seen_to,
        (select count(*) from seen) as seen_rows
-  from seen
- where ($5::text is null or type = $5) and ($6::text is null or state = $6)
-   and ($7::text is null or outcome = $7)
- order by id desc limit $8
+  from seen p where {WANTED} order by id desc limit $2
 """
-# The subjects of payments, each by its own index; unused filters are left out.
-OF_SUBJECT: Final = "p.subject = $1::uuid"
-OF_CUSTOMER: Final = "p.customer = $2::uuid"
+# The subjects of payments, each by its own index.
 OF_VIN: Final = """p.subject in (
-    select o.id from orders o where o.vin = $3 union
-    select s.id from service_orders s where s.vin = $3 union
-    select s.id from subscriptions s where s.vin = $3 union
-    select i.id from invoices i where i.vin = $3)"""
-OF_DEALERSHIP: Final = """p.type in ('reservation', 'final') and p.subject in (
-    select o.id from orders o where o.dealership = $4)"""
-BELONGING: Final = """
-select {columns} from payments p
- where {belonging} and num_nonnulls($1::uuid, $2::uuid, $3::text, $4::text) > 0
-   and ($5::text is null or type = $5) and ($6::text is null or state = $6)
-   and ($7::text is null or outcome = $7)
-   and ($8::uuid is null or id < $8) and ($9::timestamptz is null or created_at < $9)
-   and ($10::timestamptz is null or created_at >= $10)
- order by id desc limit $11
+    select o.id from orders o where o.vin = $ union
+    select s.id from service_orders s where s.vin = $ union
+    select s.id from subscriptions s where s.vin = $ union
+    select i.id from invoices i where i.vin = $)"""
+# A dealership has more payments than a page may read, so it is looked up for each payment.
+OF_DEALERSHIP: Final = """case when p.type in ('reservation', 'final') then
+    (select o.dealership from orders o where o.id = p.subject) = $ end"""
+BELONGING: Final = f"""
+select {columns_of_payment()} from payments p where {{given}} order by id desc limit $1
 """
 BESIDE: Final = frozenset({"seen_to", "seen_rows"})
 SEEN_TO: Final = """
 select min(id::text)::uuid as seen_to, count(*) as seen_rows from (
-  select id from payments
-   where ($1::uuid is null or id < $1) and ($2::uuid is null or id < $2)
-     and ($3::uuid is null or id >= $3)
-   order by id desc limit $4) seen
+  select id from payments where {given} order by id desc limit $1) seen
 """
 
 
@@ -140,45 +126,53 @@ async def listed(
     database: Database, wanted: Wanted, *, below: UUID | None = None, rows_max: int = PAGE_ROWS
 ) -> Found:
     """Return a page of matching payments, newest first."""
-    belongs = _belonging(wanted)
-    if belongs:
-        return await _belonging_to(database, wanted, belongs, below, rows_max)
-    window = (below, _id_at(wanted.until), _id_at(wanted.since), WINDOW_ROWS_MAX)
-    rows = await database.fetch(
-        LISTED, *window, wanted.payment_type, wanted.state, wanted.outcome,
-        min(rows_max, EXPORT_ROWS_MAX) + 1,
-    )  # fmt: skip
+    if wanted.subject or wanted.customer or wanted.vin:
+        return await _belonging_to(database, wanted, below, rows_max)
+    ends = [one for one in (below, _id_at(wanted.until)) if one is not None]
+    window = {"id < $": min(ends, default=None), "id >= $": _id_at(wanted.since)}
+    rows_asked = min(rows_max, EXPORT_ROWS_MAX) + 1
+    query, arguments = composed(LISTED, WINDOW_ROWS_MAX, rows_asked, given=window)
+    query, arguments = composed(query, *arguments, given=_attributes(wanted), at=WANTED)
+    rows = await database.fetch(query, *arguments)
     payments = [
         payment_of({name: row[name] for name in dict(row) if name not in BESIDE})
         for row in rows[:rows_max]
     ]
     if len(rows) > rows_max:
         return Found(payments, payments[-1].id)
-    seen = rows[0] if rows else await database.fetchrow(SEEN_TO, *window)
+    query, arguments = composed(SEEN_TO, WINDOW_ROWS_MAX, given=window)
+    seen = rows[0] if rows else await database.fetchrow(query, *arguments)
     assert seen is not None, "a count is one row"
     cut = seen["seen_rows"] == WINDOW_ROWS_MAX
     return Found(payments, seen["seen_to"] if cut else None)
 
 
-def _belonging(wanted: Wanted) -> list[str]:
-    asked = {
-        OF_SUBJECT: wanted.subject,
-        OF_CUSTOMER: wanted.customer,
-        OF_VIN: wanted.vin,
+def _attributes(wanted: Wanted) -> dict[str, object]:
+    return {
+        "p.type = $": wanted.payment_type,
+        "p.state = $": wanted.state,
+        "p.outcome = $": wanted.outcome,
         OF_DEALERSHIP: wanted.dealership,
     }
-    return [condition for condition, value in asked.items() if value is not None]
 
 
 async def _belonging_to(
-    database: Database, wanted: Wanted, belongs: list[str], below: UUID | None, rows_max: int
+    database: Database, wanted: Wanted, below: UUID | None, rows_max: int
 ) -> Found:
-    rows = await database.fetch(
-        BELONGING.format(columns=columns_of_payment(), belonging=" and ".join(belongs)),
-        wanted.subject, wanted.customer, wanted.vin, wanted.dealership,
-        wanted.payment_type, wanted.state, wanted.outcome,
-        below, wanted.until, wanted.since, min(rows_max, EXPORT_ROWS_MAX) + 1,
-    )  # fmt: skip
+    query, arguments = composed(
+        BELONGING,
+        min(rows_max, EXPORT_ROWS_MAX) + 1,
+        given={
+            "p.subject = $": wanted.subject,
+            "p.customer = $": wanted.customer,
+            OF_VIN: wanted.vin,
+            "p.id < $": below,
+            "p.created_at < $": wanted.until,
+            "p.created_at >= $": wanted.since,
+        }
+        | _attributes(wanted),
+    )
+    rows = await database.fetch(query, *arguments)
     payments = [payment_of(row) for row in rows[:rows_max]]
     return Found(payments, payments[-1].id if len(rows) > rows_max else None)
 

@@ -17,6 +17,7 @@ from msgspec import structs
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.filters import composed
 from caas.billing_database.rows import PAGE_ROWS_MAX, columns
 from caas.errors import NotFoundError
 from caas.rules.payment_states import PaymentState
@@ -149,9 +150,7 @@ VOID_REASON = "select reason from resolution_claims where payment_id = $1 and ki
 SEVERAL = f"{READ} where id = any ($1)"
 LISTED = f"""
 {READ}
- where ($1::uuid is null or subject = $1) and ($2::uuid is null or customer = $2)
-   and ($3::uuid is null or id < $3)
- order by id desc limit $4
+ where {{given}} order by id desc limit $1
 """
 DESCRIBED = """
 select facts->>$2 as description from payment_events where payment_id = $1 and seq = 1
@@ -229,9 +228,9 @@ class Payments:
         within: Connection | None = None,
     ) -> list[Payment]:
         """Return a page of payments, newest first; `before` is the last id of the previous page."""
-        rows = await (within or self._database).fetch(
-            LISTED, subject, customer, before, min(rows_max, PAGE_ROWS_MAX)
-        )
+        given = {"subject = $": subject, "customer = $": customer, "id < $": before}
+        query, arguments = composed(LISTED, min(rows_max, PAGE_ROWS_MAX), given=given)
+        rows = await (within or self._database).fetch(query, *arguments)
         return [payment_of(row) for row in rows]
 
     async def description(self, payment_id: UUID) -> str | None:

@@ -36,7 +36,7 @@ EXPOSURE: Final = """
 select p.type, p.currency, count(*) as payments,
        sum(p.captured_amount - p.settled_amount)::bigint as amount
   from (select subject from jobs union select subject from cases where status = 'open') o
-  join payments p on p.id = o.subject
+ cross join lateral (select * from payments where id = o.subject limit 1) p
  where p.state = 'Capturing' and p.captured_amount > p.settled_amount
  group by 1, 2 order by 1, 2
 """

@@ -17,6 +17,7 @@ from uuid import UUID
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Database
 from caas.billing_database.entitlements import RESERVATION_LAPSES_SECONDS, obstacle
+from caas.billing_database.filters import composed
 from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one
 
 NAMES_MAX: Final = 1000
@@ -122,13 +123,7 @@ WANTED = f"""
 select {columns(WantedService)} from service_orders
  where id = any ($1)
 """
-ORDERS = (
-    ORDER_COLUMNS
-    + """
- where ($1::uuid is null or customer = $1) and ($2::text is null or vin = $2)
-   and ($3::uuid is null or id < $3) order by id desc limit $4
-"""
-)
+ORDERS = ORDER_COLUMNS + " where {given} order by id desc limit $1"
 
 
 class Services:
@@ -230,10 +225,9 @@ class Services:
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[ServiceOrder]:
         """Return service orders, newest first, at most a page of them."""
-        return await read_all(
-            ServiceOrder, self._database, ORDERS, customer, vin, before,
-            min(rows_max, PAGE_ROWS_MAX),
-        )  # fmt: skip
+        given = {"customer = $": customer, "vin = $": vin, "id < $": before}
+        query, arguments = composed(ORDERS, min(rows_max, PAGE_ROWS_MAX), given=given)
+        return await read_all(ServiceOrder, self._database, query, *arguments)
 
 
 DISPLAY_NAMES: Final = """

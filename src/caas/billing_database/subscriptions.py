@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.filters import Walk, composed
 from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.payment_types import PaymentType
@@ -29,10 +30,7 @@ do nothing returning *
 ONE: Final = "select * from subscriptions where id = $1"
 LOCKED: Final = "select * from subscriptions where id = $1 for update"
 LISTED: Final = """
-select * from subscriptions
- where ($1::uuid is null or customer = $1) and ($2::text is null or vin = $2)
-   and ($3::text is null or state = $3) and ($4::uuid is null or id < $4)
- order by id desc limit $5
+select * from subscriptions where {given} order by {order} limit $1
 """
 APPLY: Final = """
 update subscriptions set state = $3, event = $4, version = version + 1, transitioned_for = $5,
@@ -146,9 +144,13 @@ class SubscriptionRows:
         before: UUID | None = None,
     ) -> list[Subscription]:
         """Return subscriptions, newest first, at most a page of them."""
-        return await read_all(
-            Subscription, self._database, LISTED, customer, vin, state, before, PAGE_ROWS_MAX
+        query, arguments = composed(
+            LISTED,
+            PAGE_ROWS_MAX,
+            given={"customer = $": customer, "vin = $": vin},
+            along=Walk({"state": state}, place=before),
         )
+        return await read_all(Subscription, self._database, query, *arguments)
 
     async def transition(  # noqa: PLR0913  # each column that a move may set, by its name
         self,

@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.filters import composed
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one, row_as
 
@@ -51,8 +52,7 @@ CANCELLED_BY: Final = COLUMNS + " where u.subscription = $1 and u.cancels = $2"
 LISTED: Final = (
     COLUMNS
     + """
- where u.subscription = $1 and ($2::timestamptz is null or u.at < $2)
- order by u.at desc limit $3
+ where u.subscription = $1 and {given} order by u.at desc limit $2
 """
 )
 WAITING: Final = """
@@ -135,7 +135,8 @@ class UsageRecords:
 
     async def listed(self, subscription: UUID, *, before: datetime | None = None) -> list[Use]:
         """Return a page of usage, newest first."""
-        return await read_all(Use, self._database, LISTED, subscription, before, PAGE_ROWS_MAX)
+        query, arguments = composed(LISTED, subscription, PAGE_ROWS_MAX, given={"u.at < $": before})
+        return await read_all(Use, self._database, query, *arguments)
 
     async def open_dispute(
         self, subscription: UUID, source_id: str, *, because: str, by: str, within: Connection

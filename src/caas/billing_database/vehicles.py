@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.filters import Walk, composed
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one, row_as
 from caas.errors import NotFoundError, RefusedError
@@ -66,13 +67,7 @@ class Vehicle:
 COLUMNS: Final = f"select {columns(Vehicle)} from vehicles"
 ONE: Final = COLUMNS + " where vin = $1"
 LOCKED: Final = COLUMNS + " where vin = $1 for update"
-LISTED: Final = (
-    COLUMNS
-    + """
- where ($1::text is null or state = $1) and ($2::text is null or model = $2)
-   and ($3::text is null or vin > $3) order by vin limit $4
-"""
-)
+LISTED: Final = COLUMNS + " where {given} order by {order} limit $1"
 FROM_STOCK: Final = (
     COLUMNS
     + """
@@ -141,8 +136,7 @@ select {columns(Assignment)} from vehicle_assignments
 """
 ASSIGNMENTS: Final = f"""
 select {columns(Assignment)} from vehicle_assignments
- where ($1::text is null or vin = $1) and ($2::uuid is null or customer = $2)
-   and (not $3 or active) order by since desc, id desc limit $4
+ where {{given}} order by since desc, id desc limit $1
 """
 
 
@@ -237,9 +231,10 @@ class Vehicles:
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Vehicle]:
         """Return a page of vehicles by VIN; `after` is the last VIN of the previous page."""
-        return await read_all(
-            Vehicle, self._database, LISTED, state, model, after, min(rows_max, PAGE_ROWS_MAX)
-        )
+        walk = Walk({"state": state, "model": model}, key="vin", place=after, descending=False)
+        rows = min(rows_max, PAGE_ROWS_MAX)
+        query, arguments = composed(LISTED, rows, given={}, along=walk)
+        return await read_all(Vehicle, self._database, query, *arguments)
 
     async def transition(
         self,
@@ -288,9 +283,9 @@ class Vehicles:
         self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = True
     ) -> list[Assignment]:
         """Return the assignments of a vehicle or a customer, newest first; ended ones if asked."""
-        return await read_all(
-            Assignment, self._database, ASSIGNMENTS, vin, customer, active_only, PAGE_ROWS_MAX
-        )
+        given = {"vin = $": vin, "customer = $": customer, "active": active_only}
+        query, arguments = composed(ASSIGNMENTS, PAGE_ROWS_MAX, given=given)
+        return await read_all(Assignment, self._database, query, *arguments)
 
 
 HAS_VEHICLE: Final = "select has_vehicle($1, $2)"

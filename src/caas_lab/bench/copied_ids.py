@@ -17,7 +17,11 @@ from uuid import UUID
 from caas.billing_database.payments import DIGEST_CHARS
 from caas_lab.bench.stored_world import StoredTable, StoredWorld
 
-DAYS_MAX: Final = 90
+COPIES_AT_ONCE: Final = 25
+TIMES_A_DAY: Final = 4
+DAYS_MIN, DAYS_MAX = 3, 90
+"""A day is written in several parts, where there are more than a few copies: as in operation,
+a table's rows stand in the order of their times, roughly."""
 DAY: Final = timedelta(days=1)
 EARLIEST: Final = timedelta(hours=1)
 LATEST: Final = timedelta(hours=16)
@@ -42,6 +46,7 @@ NAMED_BY_OTHERS: Final = (
     ("disputes", "gateway_dispute_id"), ("webhook_inbox", "event_id"),
     ("gateway_customers", "gateway_customer"), ("orders", "factory_order_id"),
     ("orders", "delivery_id"), ("settlement_lines", "line_id"),
+    ("settlement_lines", "transaction_id"),
 )  # fmt: skip
 """Ids that gateway and partners give, and which are no UUIDs."""
 NUMBER_DIGITS: Final = 6
@@ -83,7 +88,8 @@ class Calendar:
         ]
         days_back = max(-(-(max(times) + LATEST - now) // DAY), 0)
         begins = min(times) - days_back * DAY
-        days = max(min(DAYS_MAX, copies, begins.timetuple().tm_yday - 2), 1)
+        most = max(copies // (TIMES_A_DAY * COPIES_AT_ONCE), min(copies, DAYS_MIN))
+        days = max(min(DAYS_MAX, most, begins.timetuple().tm_yday - 2), 1)
         days = -(-copies // -(-copies // days))  # each day has a copy
         return cls(copies, days, -(days_back + days - 1) * DAY, world.morning)
 

@@ -8,7 +8,7 @@ Rule a change must keep: every invariant holds on the result.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,11 +24,10 @@ from caas.billing_database import migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import CaasError
 from caas_lab.bench import stored_world
-from caas_lab.bench.copied_ids import LATEST, Calendar
+from caas_lab.bench.copied_ids import COPIES_AT_ONCE, LATEST, Calendar
 from caas_lab.bench.multiplied_rows import Multiplication
 from caas_lab.bench.stored_world import StoredWorld
 
-COPIES_AT_ONCE: Final = 100
 WRITERS: Final = 2
 FILL_SECONDS_MAX: Final = 6 * 3600
 SETTINGS: Final = {"max_wal_size": "4GB", "autovacuum": "off"}
@@ -49,8 +48,10 @@ select caas.sum_anew(t.relname) from pg_class t
   join pg_trigger g on g.tgrelid = t.oid and g.tgname = 'checksum_of_inserted'
 """
 EARLIER: Final = """
-update caas.tax_settings set since = least(since, (select min(created_at) from caas.payments))
+update caas.tax_settings set since = least(since, (select min(created_at) from caas.customers));
+update caas.migrations set ran_at = least(ran_at, (select min(created_at) from caas.customers))
 """
+"""The installation is older than what it has stored."""
 AHEAD: Final = "update caas.clock set moved = moved + $1"
 SIZES: Final = """
 select c.relname as name, c.reltuples::bigint as rows, pg_table_size(c.oid) as heap,
@@ -97,9 +98,13 @@ async def multiply(dsn: str, world: StoredWorld, payments: int, console: Console
         for statement in multiplication.days():
             await owner.execute(statement, 0, multiplication.calendar.days - 1)
     with Progress(console=console) as progress:
-        task, ranges = progress.add_task("payments", total=payments), _ranges(copies)
-        report = partial(progress.advance, task)
-        await asyncio.gather(*(_write(dsn, multiplication, ranges, report) for _ in range(WRITERS)))
+        report = partial(progress.advance, progress.add_task("copies", total=2 * copies))
+        for of_month in (False, True):
+            statements = list(multiplication.copies(of_month=of_month))
+            ranges = _ranges(copies)
+            await asyncio.gather(
+                *(_write(dsn, multiplication, statements, ranges, report) for _ in range(WRITERS))
+            )
     async with _session(dsn) as owner:
         await owner.execute(EARLIER)
         await owner.execute(AHEAD, world.moved + LATEST)
@@ -114,19 +119,20 @@ async def multiply(dsn: str, world: StoredWorld, payments: int, console: Console
 async def _write(
     dsn: str,
     multiplication: Multiplication,
+    texts: Sequence[str],
     ranges: Iterator[tuple[int, int]],
     report: Callable[[float], None],
 ) -> None:
     """Write ranges of copies, each in a transaction, until there are no more."""
     async with _session(dsn) as session:
-        statements = [await session.prepare(text) for text in multiplication.copies()]
+        statements = [await session.prepare(text) for text in texts]
         for first, last in ranges:
             signed = await asyncio.to_thread(multiplication.signatures, first, last)
             async with session.transaction():
                 for statement in statements:
                     taken = len(statement.get_parameters())
                     await statement.fetch(*(first, last, signed)[:taken])
-            report((last - first + 1) * multiplication.payments)
+            report(last - first + 1)
 
 
 def _ranges(copies: int) -> Iterator[tuple[int, int]]:

@@ -123,16 +123,24 @@ class Multiplication:
                 )
                 yield f"{source} {_insert(table)} select {values} from s"  # noqa: S608 - the world's values
 
-    def copies(self) -> Iterator[str]:
-        """Yield the statements for the copies `$1` to `$2`; `$3` are signatures."""
+    def copies(self, *, of_month: bool) -> Iterator[str]:
+        """Yield the statements for the copies `$1` to `$2`; `$3` are signatures.
+
+        What belongs to subscriptions is written after everything else, because it is later.
+        """
         source = f"with {self.calendar.source()}"
         skipped = BY_PLATFORM | ONCE | CHAINED | {*BY_DAY, BY_MONTH, SERIES}
         for name, table in self.tables.items():
-            if table.rows and name not in skipped:
-                parts = (f"select {self._values(name, row)} from s" for row in table.rows)  # noqa: S608 - the world's values
+            rows = [row for row in table.rows if self._stays(name, row) is of_month]
+            if rows and name not in skipped:
+                parts = (f"select {self._values(name, row)} from s" for row in rows)  # noqa: S608 - the world's values
                 yield f"{source} {_insert(table)} {' union all '.join(parts)}"
         for payment in self.tables["payments"].rows:
-            yield f"{source}, {self._chained(payment)}"
+            if self._stays("payments", payment) is of_month:
+                yield f"{source}, {self._chained(payment)}"
+
+    def _stays(self, table: str, row: Mapping[str, str | None]) -> bool:
+        return table != REPORTED and self.ids.stay_in_month(row)
 
     def _chained(self, payment: Mapping[str, str | None]) -> str:
         """Return the payment and its events with their hashes."""
@@ -165,7 +173,7 @@ class Multiplication:
     def _values(self, table: str, row: Mapping[str, str | None], **given: str) -> str:
         """Return SQL for the values of this row in a copy."""
         types = self.tables[table].types
-        stays = table != REPORTED and self.ids.stay_in_month(row)
+        stays = self._stays(table, row)
         return ", ".join(
             given.get(column) or self._value(table, row, column, stays=stays) for column in types
         )

@@ -8,6 +8,7 @@ Rule a change must keep: nothing is written here except by the platform.
 """
 
 import asyncio
+import base64
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from typing import Final
 import asyncpg
 
 from caas import process_environment
+from caas.billing_database.cases import Cases
+from caas.billing_database.connection import connect
+from caas.billing_database.identifiers import new_id
 from caas.rules.mes_vencido import Month
 from caas_lab.demo import own_platform
 from caas_lab.demo.http_client import require_success
@@ -29,6 +33,9 @@ from caas_lab.simulation.workload import Workload
 OBEYS: Final = "obeys"
 MORNING_HOUR: Final = 7
 PART: Final = 500
+UNKNOWN_GROSS: Final = 700
+OPERATIONS: Final = "operations"
+SEEN: Final = "Seen."
 
 
 class UnfinishedWorldError(Exception):
@@ -138,6 +145,7 @@ async def _live(testbed: Testbed, report: Callable[[str], None]) -> timedelta:
     report("the day is reconciled")
     await _reconcile(testbed)
     await _rest(testbed)
+    await _close_cases(testbed)
     findings = workload.findings + await verdict.database_findings(testbed)
     if findings:
         raise UnfinishedWorldError(findings)
@@ -166,8 +174,38 @@ async def _rest(testbed: Testbed) -> None:
 
 
 async def _reconcile(testbed: Testbed) -> None:
+    """Reconcile the day, in which the gateway reports two lines that nobody knows."""
+    for gross in (UNKNOWN_GROSS, -UNKNOWN_GROSS):
+        await testbed.gateway.post(
+            "lines", transaction_id=f"txn_{new_id().hex[-20:]}", reference=str(new_id()),
+            type="settlement", gross=gross,
+        )  # fmt: skip
     day = (await testbed.gateway.post("close-day"))["date"]
-    reply = await testbed.platform.post(
-        "/v1/reconciliation/runs", {"day": day, "mode": "close"}, scope="operations"
-    )
-    require_success(reply, "reconciliation")
+    await _post(testbed, "reconciliation/runs", day=day, mode="close")
+    path = "reconciliation/discrepancies"
+    reply = await testbed.platform.get(f"/v1/{path}?unresolved=true", scope=OPERATIONS)
+    for found in require_success(reply, path)["data"]:
+        await _post(
+            testbed, f"{path}/{found['id']}/evidence", name="seen.txt", media_type="text/plain",
+            content=base64.b64encode(SEEN.encode()).decode(),
+        )  # fmt: skip
+        reply = await testbed.platform.get(f"/v1/{path}/{found['id']}", scope=OPERATIONS)
+        claims = "claim_from_gateway" in require_success(reply, path)["allowed"]
+        resolution = "claim_from_gateway" if claims else "correct_by_entry"
+        await _post(testbed, f"{path}/{found['id']}/resolutions", resolution=resolution, note=SEEN)
+        for status in ("sent", "accepted", "paid") if claims else ():
+            claim = f"reconciliation/claims/{found['id']}/steps"
+            await _post(testbed, claim, status=status, note=SEEN, receipt="R-1")
+
+
+async def _post(testbed: Testbed, path: str, **body: object) -> None:
+    require_success(await testbed.platform.post(f"/v1/{path}", body, scope=OPERATIONS), path)
+
+
+async def _close_cases(testbed: Testbed) -> None:
+    """Close every case, as a person does who has seen to it."""
+    database = await connect(testbed.database_url)
+    cases = Cases(database)
+    for case in await cases.listed():
+        await cases.resolve(case.id, resolution=SEEN, owner="olga")
+    await database.close()

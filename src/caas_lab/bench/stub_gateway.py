@@ -36,11 +36,11 @@ CAPABILITIES: Final = Capabilities(
 class StubGateway:
     """Accepts every call and remembers it."""
 
-    name = "at-hand"
     capabilities = CAPABILITIES
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "at-hand") -> None:
         """Begin with no transaction."""
+        self.name = name
         self._known: dict[str, GatewayTransaction] = {}
         self._numbers = itertools.count(1)
 

@@ -593,7 +593,9 @@ create table vehicles (
 
 create index vehicles_in_stock on vehicles (model, finished desc, in_stock_since)
     where state = 'sin asignar';
+create index vehicles_of_model on vehicles (model, vin);
 create index vehicles_of_state on vehicles (state, vin);
+create index vehicles_of_state_and_model on vehicles (state, model, vin);
 
 -- Transitions of each vehicle, written by a trigger.
 create table vehicle_events (
@@ -658,6 +660,7 @@ alter table access_credentials
 
 create index orders_of_customer on orders (customer, id);
 create index orders_of_dealership on orders (dealership, id);
+create index orders_of_dealership_and_state on orders (dealership, state, id);
 create index orders_of_factory_order on orders (factory_order_id);
 create index orders_of_state on orders (state, id);
 create index orders_of_vehicle on orders (vin);
@@ -1229,6 +1232,7 @@ create table subscriptions (
 create unique index one_live_subscription_per_service on subscriptions (vin, service)
     where state in ('verifying payment method', 'activating', 'active');
 create index subscriptions_of_customer on subscriptions (customer, id);
+create index subscriptions_of_state on subscriptions (state, id);
 create index subscriptions_of_vehicle on subscriptions (vin, service);
 
 -- Transitions of each subscription, written by a trigger.
@@ -1957,6 +1961,8 @@ create table ledger_entries (
 create index ledger_entries_in_time on ledger_entries using brin (at)
     with (pages_per_range = 32, autosummarize = on);
 create index ledger_entries_of_payment on ledger_entries (payment_id);
+create index losses_in_time on ledger_entries (at)
+    where debit like 'risk\_loss:%' or credit like 'risk\_loss:%';
 
 -- Whether the deposit of a payment is refunded or kept, and who decided.
 create table deposit_decisions (
@@ -2764,6 +2770,7 @@ create table disputes (
     constraint disputes_taken_check check (taken >= 0)
 );
 
+create index disputes_in_time on disputes (updated_at);
 create index disputes_of_payment on disputes (payment_id);
 
 create function refuse_other_gateway() returns trigger
@@ -3048,8 +3055,11 @@ create table cases (
 );
 
 create index cases_by_age on cases (opened_at);
+create index cases_of_kind on cases (kind, opened_at);
 create index cases_of_subject on cases (subject);
 create unique index one_open_case_per_kind on cases (kind, subject) where status = 'open';
+create index open_cases on cases (opened_at) where status = 'open';
+create index resolved_cases on cases (opened_at) where status = 'resolved';
 
 create function refuse_other_answer() returns trigger
     language plpgsql
@@ -4245,13 +4255,19 @@ create table discrepancies (
         check (status in ('open', 'waiting', 'proposed', 'resolved'))
 );
 
+create index discrepancies_by_due on discrepancies (due_on, id);
 create index discrepancies_in_another_currency on discrepancies (payment_id)
     where kind = 'currency';
+create index discrepancies_due_of_day on discrepancies (day, due_on, id);
 create index discrepancies_of_day on discrepancies (gateway, day);
+create index discrepancies_of_kind on discrepancies (kind, due_on, id);
 create index discrepancies_of_line on discrepancies (report_id, line_no)
     where report_id is not null;
+create index discrepancies_of_owner on discrepancies (owner, due_on, id)
+    where owner is not null;
 create index discrepancies_of_payment on discrepancies (payment_id) where payment_id is not null;
 create index open_discrepancies on discrepancies (payment_id) where status <> 'resolved';
+create index resolved_by_due on discrepancies (due_on, id) where status = 'resolved';
 create index unlisted_refunds on discrepancies (payment_id)
     where kind = 'refund_mismatch' and report_id is null;
 create index unresolved_by_due on discrepancies (due_on, id) where status <> 'resolved';
@@ -4330,6 +4346,7 @@ create table discrepancy_resolutions (
         check (state in ('proposed', 'approved', 'rejected'))
 );
 
+create index discrepancy_resolutions_of on discrepancy_resolutions (discrepancy_id);
 create index discrepancy_resolutions_of_bulk on discrepancy_resolutions (bulk_id)
     where bulk_id is not null;
 create unique index one_proposal_at_a_time on discrepancy_resolutions (discrepancy_id)
@@ -4355,6 +4372,7 @@ create table discrepancy_entries (
     constraint discrepancy_entries_check check (debit <> credit)
 );
 
+create index discrepancy_entries_in_time on discrepancy_entries (at);
 create index discrepancy_entries_of on discrepancy_entries (discrepancy_id);
 
 -- Claims against the gateway for what it owes.
@@ -4392,6 +4410,7 @@ create table gateway_claims (
     constraint second_ends_it check (refused_account is null or status = 'refused')
 );
 
+create index gateway_claims_by_due on gateway_claims (gateway, due_on, discrepancy_id);
 create index open_gateway_claims on gateway_claims (due_on)
     where status not in ('paid', 'refused');
 
@@ -4430,6 +4449,8 @@ create table gateway_claim_entries (
     constraint gateway_claim_entries_check1
         check ('gateway_claims' = debit or 'gateway_claims' = credit)
 );
+
+create index gateway_claim_entries_in_time on gateway_claim_entries (at);
 
 create function refuse_if_sealed(p_gateway text, p_day date) returns void
     language plpgsql
@@ -4969,15 +4990,16 @@ create table notifications (
     not_sent_because text,
     read_at timestamptz,
     constraint notifications_pkey primary key (id),
-    constraint notifications_template_subject_recipient_occasion_key
-        unique (template, subject, recipient, occasion),
+    constraint notifications_subject_template_recipient_occasion_key
+        unique (subject, template, recipient, occasion),
     constraint notifications_audience_check
         check (audience in ('customer', 'dealership', 'operations')),
     constraint notifications_recipient_check check (length(recipient) between 1 and 200)
 ) with (fillfactor = 80);
 
 create index notifications_of_recipient on notifications (audience, recipient, id);
-create index notifications_of_subject on notifications (subject);
+create index unread_notifications on notifications (audience, recipient, id)
+    where read_at is null;
 
 create function refuse_other_notification() returns trigger
     language plpgsql
@@ -5054,6 +5076,7 @@ begin
 end $$;
 
 -- Events of payments, orders, subscriptions, vehicles and documents, as subscribers receive them.
+-- What an event is about is looked up for each event (`limit 1`), however many a plan expects.
 create view company_events as
 select e.at,
     'payment' as source,
@@ -5068,8 +5091,9 @@ select e.at,
     p.customer,
     o.dealership
    from payment_events e
-     join payments p on p.id = e.payment_id
-     left join orders o on (o.id = p.subject) and (p.type in ('reservation', 'final'))
+     cross join lateral (select * from payments where id = e.payment_id limit 1) p
+     left join lateral (select dealership from orders
+         where id = p.subject and p.type in ('reservation', 'final') limit 1) o on true
 union all
 select e.at,
     'order' as source,
@@ -5084,7 +5108,7 @@ select e.at,
     o.customer,
     o.dealership
    from order_events e
-     join orders o on o.id = e.order_id
+     cross join lateral (select * from orders where id = e.order_id limit 1) o
 union all
 select e.at,
     'subscription' as source,
@@ -5099,7 +5123,7 @@ select e.at,
     s.customer,
     null::text as dealership
    from subscription_events e
-     join subscriptions s on s.id = e.subscription
+     cross join lateral (select * from subscriptions where id = e.subscription limit 1) s
 union all
 select e.at,
     'vehicle' as source,
@@ -5127,7 +5151,7 @@ select i.issued_at as at,
     i.customer,
     o.dealership
    from invoices i
-     left join orders o on o.id = i.subject;
+     left join lateral (select dealership from orders where id = i.subject limit 1) o on true;
 
 create trigger is_encrypted before insert on event_subscriptions
     for each row when (new.secret is not null)

@@ -58,7 +58,7 @@ with batch as materialized (
              and i.month = $1 and i.correction = 0)
            and not is_erased(s.customer) as due
     from subscriptions s left join entitlement_terms t on t.subscription = s.id
-   where $2::uuid is null or s.id > $2 order by s.id limit $3
+   where s.id > coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid) order by s.id limit $3
 ), delivered as materialized (
   select b.*, greatest(activated_at, $4) as start_at, least(ended_at, $5) as end_at
     from batch b where due and activated_at < $5
@@ -165,7 +165,8 @@ select (select count(*) from batch) as seen, (select max(id::text)::uuid from ba
        (select array_agg(id) from issued) as invoiced
 """
 NEXT: Final = """
-select id from subscriptions where $1::uuid is null or id > $1 order by id limit 1
+select id from subscriptions
+ where id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid) order by id limit 1
 """
 CUSTOMER: Final = "select customer from subscriptions where id = $1"
 ADVANCE: Final = """

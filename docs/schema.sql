@@ -4372,9 +4372,14 @@ CREATE TABLE caas.identified_lines (
 
 CREATE TABLE caas.invariant_checks (
     invariant text NOT NULL,
-    broken integer NOT NULL,
-    examples text[] NOT NULL,
-    checked_at timestamp with time zone NOT NULL,
+    broken integer DEFAULT 0 NOT NULL,
+    examples text[] DEFAULT '{}'::text[] NOT NULL,
+    unfinished_because text,
+    since timestamp with time zone NOT NULL,
+    checked_at timestamp with time zone,
+    fully_checked_at timestamp with time zone,
+    tried_at timestamp with time zone,
+    checked_through timestamp with time zone,
     CONSTRAINT invariant_checks_broken_check CHECK ((broken >= 0))
 );
 
@@ -5481,6 +5486,8 @@ CREATE INDEX identified_lines_of_payment ON caas.identified_lines USING btree (p
 CREATE INDEX invoices_in_time ON caas.invoices USING brin (issued_at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX invoices_of_customer ON caas.invoices USING btree (customer, issued_at DESC, id DESC);
+
+CREATE INDEX invoices_of_payment ON caas.invoices USING btree (payment_id) WHERE (payment_id IS NOT NULL);
 
 CREATE INDEX invoices_of_subject ON caas.invoices USING btree (COALESCE(subject, subscription), issued_at DESC, id DESC);
 
@@ -7285,7 +7292,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.idempotency_keys TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.identified_lines TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.invariant_checks TO caas_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.invariant_checks TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_series TO caas_app;
 

@@ -139,9 +139,9 @@ class Installation:
         assert isinstance(payment, Payment)
         return payment
 
-    async def settled(self, method: str = "pm_ok") -> Payment:
+    async def settled(self, method: str = "pm_ok", *, vin: str = VIN) -> Payment:
         """Buy, activate and wait for the bank."""
-        payment = await self.buys(method)
+        payment = await self.buys(method, vin=vin)
         await self.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
         await self.gateway_does("settle")
         return await self.until(payment.id, lambda p: p.state is PaymentState.SETTLED)

@@ -151,7 +151,9 @@ async def test_a_case_and_a_broken_invariant_are_seen_in_the_metrics(
             "insert into cases (id, kind, subject, sentence, opened_at) values"
             " (gen_random_uuid(), 'gateway_refuses', gen_random_uuid(), 'x', db_now())"
         )
-        await connection.execute("insert into invariant_checks values ('a_law', 2, '{}', db_now())")
+        await connection.execute(
+            "insert into invariant_checks (invariant, broken, since) values ('a_law', 2, db_now())"
+        )
 
     samples = await reported(signs)
 

@@ -135,6 +135,7 @@ def _terms(settings: Settings) -> PlatformTerms:
         fees=settings.settlement_fees,
         polls=settings.settlement_polls,
         heads=_heads(settings),
+        checks=settings.checks,
         drop_folder=settings.reports_folder,
         local_subscribers=settings.local_subscribers,
     )

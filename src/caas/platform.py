@@ -309,7 +309,7 @@ def _platform(
             issuing=issuing, public_url=terms.public_url,
         ),
         issuing=issuing,
-        invariant_monitor=InvariantMonitor(tables=tables, alert=notifications.alert),
+        invariant_monitor=_invariant_monitor(base),
         history_signing=HistorySigning(
             tables=tables, alert=notifications.alert, time_scale=terms.time_scale, terms=terms.heads
         ),
@@ -324,6 +324,13 @@ def _platform(
             tables, encryption=terms.event_secrets, alert=notifications.alert,
             time_scale=terms.time_scale, local_subscribers=terms.local_subscribers,
         ),
+    )  # fmt: skip
+
+
+def _invariant_monitor(base: _Base) -> InvariantMonitor:
+    return InvariantMonitor(
+        tables=base.tables, alert=base.notifications.alert, terms=base.terms.checks,
+        zone=base.terms.market.zone,
     )  # fmt: skip
 
 

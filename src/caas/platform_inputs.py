@@ -16,6 +16,7 @@ from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
 from caas.order_management.held_deposits import DepositOnForfeiture
+from caas.rules.check_terms import CheckTerms
 from caas.rules.market import Market
 from caas.rules.payment_failures import DunningPolicy
 from caas.rules.settlement_dates import FeeTerms, PollTerms
@@ -57,6 +58,7 @@ class PlatformTerms:
     event_secrets: EncryptionAtRest
     fees: FeeTerms | None = None
     heads: HeadTerms | None = None
+    checks: CheckTerms = field(default_factory=CheckTerms)
     polls: PollTerms = field(default_factory=PollTerms)
     drop_folder: Path | None = None
     local_subscribers: bool = False

@@ -48,7 +48,10 @@ GAUGES: Final = (
     ("losses", "caas_losses_minor_units", "Losses of the last 24 hours.", ("cause", "currency"), 2),
     ("webhooks", "caas_webhook_lag_seconds", "Age of the oldest unprocessed webhook.", (), 0),
     ("invariants", "caas_invariant_broken", "Rows that violate the invariant.", ("invariant",), 1),
-    ("invariants", "caas_invariant_check_age_seconds", "Since the last check.", ("invariant",), 2),
+    ("invariants_fully", "caas_invariant_full_check_age_seconds", "Since everything was checked.",
+     ("invariant",), 1),
+    ("invariants_often", "caas_invariant_check_age_seconds", "Since the last check.",
+     ("invariant",), 1),
     ("heads", "caas_history_head_age_seconds", "Age of the latest signed head.", (), 0),
 )  # fmt: skip
 UNKNOWN_TYPES: Final = (*(str(kind) for kind in PaymentType), "refund")

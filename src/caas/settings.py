@@ -39,6 +39,7 @@ from caas.gateway_settings import (
     settlement_fees,
     settlement_polls,
 )
+from caas.rules.check_terms import CheckTerms, CheckTermsError, read_check_terms
 from caas.rules.market import (
     LOCALES,
     SAMPLE_SELLER,
@@ -110,6 +111,7 @@ class Settings:
     local_subscribers: bool = False
     work_port: int | None = None
     heads: HeadSettings = field(repr=False, default_factory=HeadSettings)
+    checks: CheckTerms = field(default_factory=CheckTerms)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -154,6 +156,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         local_subscribers=read(access_settings.local_subscribers),
         work_port=read(_work_port),
         heads=read(head_settings),
+        checks=read(check_terms),
     )
     reader.raise_problems()
     return settings
@@ -266,6 +269,23 @@ def read_market(text: str) -> Market:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingError(
             f"CAAS_MARKET has an unknown time zone: '{zone}'. Use a name such as Europe/Madrid."
+        ) from error
+
+
+def check_terms(environment: Mapping[str, str]) -> CheckTerms:
+    """Return the terms of the integrity checks.
+
+    Raises:
+        SettingError: the limit or the time of day is invalid.
+    """
+    try:
+        return read_check_terms(
+            environment.get("CAAS_CHECK_SECONDS_MAX", ""), environment.get("CAAS_FULL_CHECK_AT", "")
+        )
+    except CheckTermsError as error:
+        raise SettingError(
+            "CAAS_CHECK_SECONDS_MAX must be a number above zero, such as '300', and "
+            "CAAS_FULL_CHECK_AT a time of day, such as '03:00'."
         ) from error
 
 

@@ -23,7 +23,7 @@ from caas.rules.order_states import OrderState
 from caas.rules.payment_types import PaymentType
 from tests.browser import started
 from tests.console.journeys import ANA, DESK, OPERATIONS, PHONE, SALES, Visitor, visitor
-from tests.console.town import STOCK, Town, founded
+from tests.console.town import STOCK, Town, eventually, founded
 from tests.databases import named
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
@@ -137,7 +137,13 @@ async def operations(town: Town, browser: Browser) -> None:
     today, _ = await town.platform.reconciliation.days.today()
     await town.platform.reconciliation.reconcile(today)
     lost = await town.lost(STOCK[2][0], email="luz@example.com", deposit=60_000)
-    await self_check.checked(town.database)
+    await town.platform.invariant_monitor.begin()
+
+    async def checked() -> bool | None:
+        results = await self_check.last_checks(town.database)
+        return all(it.checked_at is not None for it in results) or None
+
+    await eventually(checked)
     await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
     unknown = await town.reserved(STOCK[4][0], email="eva@example.com", name="Eva Gil")
     one = await visitor(town, browser, viewport={"width": 1280, "height": 1000})

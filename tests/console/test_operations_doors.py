@@ -78,7 +78,7 @@ async def test_a_session_that_has_ended_does_nothing(town: Town, client: Client)
 
     assert reply.status == 303
     assert "/sign-in" in reply.headers["location"]
-    assert await town.database.fetch("select invariant from invariant_checks") == []
+    assert await town.database.fetch("select from jobs where kind = 'check_invariants'") == []
 
 
 async def test_a_file_is_taken_where_a_page_takes_one_and_nowhere_else(client: Client) -> None:

@@ -40,7 +40,7 @@ async def test_each_part_that_is_killed_is_started_again_and_all_of_them_togethe
         for _ in parts(checkout):
             await up.line("is running again")
 
-        checked = await checkout.runs("./caas self-check")
+        checked = await checkout.runs("./caas self-check --full")
         bought = await buys(checkout, up)
 
     assert (checked.status, checked.err) == (0, "")

@@ -248,7 +248,7 @@ async def test_commands_that_read_write_nothing_and_call_nobody(
         await caas("discrepancies", "list", **away),
         await caas("discrepancies", "show", found["id"], **away),
         await caas("staff", "list", **away),
-        await caas("self-check", **away),
+        await caas("self-check", "--full", **away),
         await caas("verify", **away),
     ]
 

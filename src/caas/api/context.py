@@ -4,8 +4,7 @@ The API makes no decisions: each operation checks the caller and the request, an
 subsystem.
 """
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from caas.api.authentication import Authentication
 from caas.api.metrics import Metrics
@@ -25,4 +24,3 @@ class Api:
     metrics: Metrics
     verifiers: dict[str, Verifier]
     readiness: Readiness
-    checking: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -13,37 +13,40 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
         "payments_are_as_accepted",
         "A payment equals what its first event records.",
         """select p.id from payments p join payment_events e on e.payment_id = p.id and e.seq = 1
-            where e.facts ? 'terms' and e.facts->'terms' <> jsonb_build_object('type', p.type,
-                  'subject', p.subject, 'customer', p.customer, 'amount', p.amount,
-                  'currency', p.currency)
-               or e.at <> p.created_at
+            where within(p.id) and (
+                  e.facts ? 'terms' and e.facts->'terms' <> jsonb_build_object('type', p.type,
+                    'subject', p.subject, 'customer', p.customer, 'amount', p.amount,
+                    'currency', p.currency)
+               or e.at <> p.created_at)
            union all
            select p.id from payments p
              join payment_events e on e.payment_id = p.id and e.seq = p.version
              left join payment_events b on b.payment_id = p.id and b.seq = p.version - 1
-            where (p.came_from is distinct from e.from_state
-                   and (p.came_from is not null or p.version > 2))
-               or e.at <> p.updated_at
+            where within(p.id) and (p.came_from is distinct from e.from_state
+                   and (p.came_from is not null or p.version > 2)
+               or e.at <> p.updated_at)
            union all
            select p.id from payments p left join refunds r on r.payment_id = p.id
               and r.state = 'sent'
-            where (p.state = 'Refunding') <> (r.id is not null)
+            where within(p.id) and (p.state = 'Refunding') <> (r.id is not null)
            union all
            select e.payment_id from payment_events e join payments p on p.id = e.payment_id
-            where e.facts ? 'gateway_transaction_id'
+            where within(e.payment_id) and e.facts ? 'gateway_transaction_id'
               and e.facts->>'gateway_transaction_id' is distinct from p.gateway_transaction_id
            union all
            select p.id from payments p
              left join (select distinct on (payment_id) payment_id, facts->>'decline_code' as code
-                          from payment_events where facts ? 'decline_code'
+                          from payment_events where within(payment_id) and facts ? 'decline_code'
                          order by payment_id, seq desc) d on d.payment_id = p.id
              left join (select payment_id from payment_events
-                         where facts ? 'gateway_transaction_id' group by payment_id) t
+                         where within(payment_id) and facts ? 'gateway_transaction_id'
+                         group by payment_id) t
                on t.payment_id = p.id
              left join (select payment_id, max(seq) as seq from payment_events
-                         where event = 'Outcome unknown' group by payment_id) u
+                         where within(payment_id) and event = 'Outcome unknown'
+                         group by payment_id) u
                on u.payment_id = p.id
-            where p.created_at > (select min(ran_at) from migrations)
+            where within(p.id) and p.created_at > (select min(ran_at) from migrations)
               and (p.decline_code is distinct from d.code
                 or p.gateway_transaction_id is not null and t.payment_id is null
                 or p.outcome = 'unknown' and u.seq is null
@@ -60,14 +63,14 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
            union all
            select r.id from refunds r left join payment_events e on e.payment_id = r.payment_id
               and e.source = 'refund:' || r.id
-            where r.state in ('sent', 'succeeded')
+            where within(r.id) and (r.state in ('sent', 'succeeded')
               and (e.facts->>'amount', e.facts->>'reason') is distinct from
                   (r.amount::text, r.reason)
                or (r.state = 'failed') <> (r.failed_because is not null)
-               or r.outcome = 'unknown' and r.state <> 'sent'
+               or r.outcome = 'unknown' and r.state <> 'sent')
            union all
            select e.payment_id from payment_events e
-            where e.event = 'Refund requested' and not exists (
+            where within(e.payment_id) and e.event = 'Refund requested' and not exists (
               select from refunds r where r.id::text = e.facts->>'refund'
                  and r.payment_id = e.payment_id and r.state <> 'waiting')""",
     ),
@@ -84,8 +87,10 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                        else 'reversed' end order by e.seq desc)
                        filter (where e.event <> 'Dispute counted'))[1] as state
                from payment_events e
-              where e.event like 'Dispute %' and e.facts ? 'excess' group by 1, 2)
-           select coalesce(d.payment_id, t.payment_id) from disputes d
+              where within(e.payment_id) and e.event like 'Dispute %' and e.facts ? 'excess'
+              group by 1, 2)
+           select coalesce(d.payment_id, t.payment_id)
+             from (select * from disputes where within(payment_id)) d
              full join told t on t.payment_id = d.payment_id and t.id = d.id
             where d.opened_at > (select min(ran_at) from migrations)
                and ((t.steps, t.taken, t.back, t.state, t.last->>'amount', t.last->>'excess',
@@ -105,18 +110,18 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                 where e.payment_id = d.payment_id and e.event = 'Dispute opened'
                   and e.facts->>'dispute' = d.id) o
               where o.claimed <> o.before) changed
-            where d.amended <> changed.times""",
+            where within(d.payment_id) and d.amended <> changed.times""",
     ),
     (
         "orders_reference_known_records",
         "Every order refers to an existing customer and to an existing vehicle, model or service.",
         """with named (customer, vin, model, service) as (
-             select customer, vin, model, null from orders
-             union all select customer, vin, null, service from service_orders
-             union all select customer, vin, null, service from subscriptions
-             union all select null, vin, model, null from vehicles
-             union all select null, vin, null, service from entitlements
-             union all select customer, null, null, null from accounts)
+             select customer, vin, model, null from orders where within(id)
+             union all select customer, vin, null, service from service_orders where within(id)
+             union all select customer, vin, null, service from subscriptions where within(id)
+             union all select null, vin, model, null from vehicles where within(vin)
+             union all select null, vin, null, service from entitlements where within(id)
+             union all select customer, null, null, null from accounts where within(customer))
            select coalesce(n.customer::text, n.vin) from (select distinct * from named) n
             where n.customer is not null
                   and not exists (select from customers c where c.id = n.customer)
@@ -131,23 +136,25 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
         "Customers are notified only about their own payments; each operations alert has a case.",
         """with concerned (subject, customer, dealership) as (
              select p.id, p.customer, o.dealership from payments p
-               left join orders o on o.id = p.subject
-             union all select id, customer, dealership from orders
-             union all select id, customer, null from service_orders
-             union all select id, customer, null from subscriptions
-             union all select id, customer, null from invoices
+               left join orders o on o.id = p.subject where within(p.id)
+             union all select id, customer, dealership from orders where within(id)
+             union all select id, customer, null from service_orders where within(id)
+             union all select id, customer, null from subscriptions where within(id)
+             union all select id, customer, null from invoices where within(id)
              union all select r.id, p.customer, null from refunds r
-                         join payments p on p.id = r.payment_id)
+                         join payments p on p.id = r.payment_id where within(r.id))
            select n.id from notifications n left join concerned w on w.subject = n.subject
-            where n.audience = 'customer' and (w.customer::text <> n.recipient
-                  or not exists (select from customers c where c.id::text = n.recipient))
+            where within(n.subject) and (
+                  n.audience = 'customer' and (w.customer::text <> n.recipient
+                  or not exists (select from customers c where c.id = case
+                      when n.recipient ~ '^[0-9a-f-]{36}$' then n.recipient::uuid end))
                or n.audience = 'dealership' and w.subject is not null
                   and w.dealership is distinct from n.recipient
                or (n.audience = 'operations') <> (n.recipient = 'operations')
                or n.audience = 'operations' and n.template = 'alert'
                   and n.occasion like n.facts->>'kind' || ':%'
                   and not exists (select from cases c where c.subject = n.subject
-                                     and c.kind = n.facts->>'kind')""",
+                                     and c.kind = n.facts->>'kind'))""",
     ),
     (
         "payments_are_for_what_was_ordered",
@@ -157,7 +164,7 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
              left join service_orders s on s.id = p.subject
              left join invoices i on i.id = p.subject
              left join subscriptions b on b.id = p.subject
-            where coalesce(o.id, s.id, i.id, b.id) is not null
+            where within(p.id) and coalesce(o.id, s.id, i.id, b.id) is not null
               and (p.type, p.customer, p.currency, p.amount) is distinct from
                   (case when o.id is null or p.type not in ('reservation', 'final') then
                      case when s.id is not null then 'service' else 'subscription' end
@@ -170,50 +177,54 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                         else coalesce(s.amount, i.gross) end)
            union all
            select i.id from invoices i join payments p on p.id = i.payment_id
-            where i.kind = 'invoice' and p.subject <> i.id
+            where within(i.id) and i.kind = 'invoice' and p.subject <> i.id
            union all
            select r.id from refunds r left join payments p on p.id = r.payment_id
-            where p.currency is distinct from r.currency
+            where within(r.id) and p.currency is distinct from r.currency
            union all
            select p.id from disputes d left join payments p on p.id = d.payment_id
-            where p.currency is distinct from d.currency""",
+            where within(d.payment_id) and p.currency is distinct from d.currency""",
     ),
     (
         "orders_and_subscriptions_are_as_made",
         "Orders and subscriptions have the terms recorded in their first event.",
         """select o.id from orders o
              left join order_events e on e.order_id = o.id and e.version = 1
-            where e.terms is distinct from order_terms(o) or e.at is distinct from o.created_at
+            where within(o.id)
+              and (e.terms is distinct from order_terms(o) or e.at is distinct from o.created_at)
            union all
-           select order_id from order_events where version > 1 and terms is not null
+           select order_id from order_events
+            where within(order_id) and version > 1 and terms is not null
            union all
-           select subscription from subscription_events where version > 1 and terms is not null
+           select subscription from subscription_events
+            where within(subscription) and version > 1 and terms is not null
            union all
            select s.id from subscriptions s
              left join subscription_events e on e.subscription = s.id and e.version = 1
-            where e.terms is distinct from subscription_terms(s)
-               or e.at is distinct from s.created_at""",
+            where within(s.id) and (e.terms is distinct from subscription_terms(s)
+               or e.at is distinct from s.created_at)""",
     ),
     (
         "states_are_folds_of_events",
         "The states of orders, vehicles and subscriptions result from their events.",
         """with stood (of, id, version, event, state, transitioned_for) as (
              select 'order', id::text, version, event, state, null::uuid
-               from orders
+               from orders where within(id)
              union all
              select 'vehicle', vin, version, event, state, transitioned_for from vehicles
+              where within(vin)
              union all
              select 'subscription', id::text, version, event, state, transitioned_for
-               from subscriptions),
+               from subscriptions where within(id)),
            moved (of, id, version, event, from_state, to_state, transitioned_for) as (
              select 'order', order_id::text, version, event, from_state, to_state, null::uuid
-               from order_events
+               from order_events where within(order_id)
              union all
              select 'vehicle', vin, version, event, from_state, to_state, order_id
-               from vehicle_events
+               from vehicle_events where within(vin)
              union all
              select 'subscription', subscription::text, version, event, from_state, to_state,
-                    payment_id from subscription_events),
+                    payment_id from subscription_events where within(subscription)),
            arrows (of, from_state, event, to_state) as (
              select 'order', from_state, event, to_state from order_transitions
              union all select 'vehicle', from_state, event, to_state from vehicle_transitions
@@ -236,149 +247,51 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                   else 'Subscribe to Monthly Service' end
            union all
            select s.id::text from subscriptions s
-            where (s.cancelled_because is not distinct from 'payment failed') <> exists (
+            where within(s.id) and (
+                  (s.cancelled_because is not distinct from 'payment failed') <> exists (
                     select from subscription_events e where e.subscription = s.id
                        and e.event = 'Mark Subscription Cancelled')
                or s.cancelled_because is distinct from 'payment failed'
                   and (s.cancelled_because is not distinct from 'withdrawal') <> exists (
                     select from subscription_events e where e.subscription = s.id
-                       and e.event = 'Customer withdraws')
+                       and e.event = 'Customer withdraws'))
            union all
            select e.vin from vehicle_events e
-            where e.order_id is not null and not exists (
+            where within(e.vin) and e.order_id is not null and not exists (
                     select from orders o where o.id = e.order_id and o.vin = e.vin)
            union all
            select e.subscription::text from subscription_events e
              left join payments p on p.id = e.payment_id
              left join invoices i on i.id = p.subject
-            where e.payment_id is not null
+            where within(e.subscription) and e.payment_id is not null
               and (p.id is null or p.type = 'subscription'
                    and coalesce(i.subscription, p.subject) <> e.subscription)""",
-    ),
-    (
-        "terms_match_their_sale",
-        "A term has the customer, vehicle, service and duration that were sold.",
-        """select t.id from entitlement_terms t
-             left join entitlements e on e.id = t.entitlement
-             left join service_orders o on o.id = t.service_order
-             left join subscriptions s on s.id = t.subscription
-            where (t.customer, e.vin, e.service, t.duration_days) is distinct from
-                  (coalesce(o.customer, s.customer), coalesce(o.vin, s.vin),
-                   coalesce(o.service, s.service), o.duration_days)
-           union all
-           select t.id from entitlement_terms t left join payments p on p.id = t.payment_id
-            where t.payment_id is not null
-              and (p.subject is distinct from t.service_order or t.state = 'pending')
-           union all
-           select o.id from service_orders o
-            where not exists (select from entitlement_terms t where t.service_order = o.id)
-              and exists (select from payments p where p.subject = o.id)
-              and o.created_at > (select min(ran_at) from migrations)
-           union all
-           select s.id from subscriptions s
-            where not exists (select from entitlement_terms t where t.subscription = s.id)
-              and s.created_at > (select min(ran_at) from migrations)
-           union all
-           select coalesce(t.id, c.term) from entitlement_terms t full join (
-             select distinct on (term) term, state, starts_at, ends_at, because
-               from entitlement_changes where kept is null order by term, at desc) c
-               on c.term = t.id
-             left join service_orders o on o.id = t.service_order
-             left join subscriptions s on s.id = t.subscription
-            where c.term is null and t.state = 'ended'
-                  and greatest(t.updated_at, o.created_at, s.created_at)
-                      > (select min(ran_at) from migrations)
-               or c.term is not null and (t.state, t.starts_at, t.ends_at, t.ended_because)
-                  is distinct from (c.state, c.starts_at, c.ends_at, c.because)""",
-    ),
-    (
-        "acknowledgements_match_their_command",
-        "An acknowledgement matches its command, and the reported state is the newest one.",
-        """select v.id from delivery_evidence v
-             left join ota_commands k on k.command_id = v.command_id
-            where v.verified and v.kind = 'vehicle_acknowledgement'
-              and (k.subject, k.action, k.epoch, k.vin, k.service) is distinct from
-                  (v.subject, v.action, v.epoch, v.vin, v.service)
-           union all
-           select k.command_id from ota_commands k
-             left join payments p on p.id = k.subject
-             left join service_orders o on o.id = p.subject
-             left join subscriptions s on s.id = k.subject
-            where (o.id is not null or s.id is not null)
-              and (k.vin, k.service, k.purpose) is distinct from
-                  (coalesce(s.vin, o.vin), coalesce(s.service, o.service),
-                   case when s.id is null then 'service payment' else 'subscription' end)
-           union all
-           select e.id from entitlements e left join ota_commands k on k.command_id = e.last_command
-            where (e.last_command is not null
-                   and (k.vin, k.service) is distinct from (e.vin, e.service))
-               or exists (select from ota_commands n where n.vin = e.vin
-                             and n.service = e.service and n.epoch > coalesce(k.epoch, 0))
-           union all
-           select e.id from entitlements e join (
-             select k.vin, k.service, max(k.epoch) as epoch,
-                    (array_agg(k.valid_until order by k.epoch desc))[1] as until
-               from ota_commands k join delivery_evidence v on v.command_id = k.command_id
-                and v.verified and v.status = 'SUCCEEDED' and v.kind = 'vehicle_acknowledgement'
-              group by k.vin, k.service) r
-               on r.vin = e.vin and r.service = e.service
-            where (e.reported_epoch, e.reported_until) is distinct from (r.epoch, r.until)""",
-    ),
-    (
-        "claims_match_their_payment",
-        "A capture or void claim matches its payment's type and its recorded evidence.",
-        """select c.payment_id from resolution_claims c left join payments p on p.id = c.payment_id
-             left join delivery_evidence v on v.id = c.evidence_id
-            where p.type is distinct from c.payment_type
-               or c.kind = 'void' and c.evidence_id is not null
-               or c.kind = 'void' and c.evidence_kind is not null
-               or c.kind = 'capture' and c.reason not in ('delivered', c.evidence_kind)
-               or c.kind = 'capture' and (v.subject, v.kind, v.proves_delivery) is distinct from
-                  (c.payment_id, c.evidence_kind, c.proves_delivery)
-           union all
-           select v.id from delivery_evidence v left join payments p on p.id = v.subject
-            where v.kind <> 'vehicle_acknowledgement' and p.type is distinct from case v.kind
-              when 'reservation_recorded' then 'reservation'
-              when 'order_confirmed' then 'final' else 'subscription' end
-           union all
-           select v.id from delivery_evidence v left join payments p on p.id = v.subject
-             left join invoices i on i.id = p.subject
-            where v.kind <> 'vehicle_acknowledgement'
-              and ((v.action, v.epoch, v.signature, v.status) is distinct from
-                   (null, null, null, 'SUCCEEDED')
-                or (v.command_id, v.vin, v.service) is distinct from (i.id, i.vin, i.service))
-           union all
-           select e.payment_id from payment_events e
-             left join resolution_claims c on c.payment_id = e.payment_id
-            where e.event in ('Initiate settlement', 'Void requested')
-              and ((c.kind, c.claimed_at) is distinct from
-                   (case e.event when 'Void requested' then 'void' else 'capture' end, e.at)
-                or c.kind = 'void' and c.reason is distinct from e.facts->>'reason')""",
     ),
     (
         "assignments_have_an_order",
         "Every vehicle assignment belongs to an order of that customer for that vehicle.",
         """select a.id from vehicle_assignments a left join orders o on o.id = a.order_id
-            where (a.vin, a.customer) is distinct from (o.vin, o.customer)
+            where within(a.order_id) and (a.vin, a.customer) is distinct from (o.vin, o.customer)
            union all
            select o.id from orders o join vehicles v on v.vin = o.vin
-            where v.model <> o.model or v.currency <> o.currency
+            where within(o.id) and (v.model <> o.model or v.currency <> o.currency)
            union all
            select o.id from orders o join order_events e on e.order_id = o.id
               and e.to_state in ('reserved', 'ready')
-            where o.vin is not null
+            where within(o.id) and o.vin is not null
               and not exists (select from vehicle_assignments a
                                where a.order_id = o.id and a.vin = o.vin)
            union all
            select o.id from orders o
              join order_events e on e.order_id = o.id and e.to_state = 'delivered'
-            where o.delivered_at not between e.at - interval '1 minute'
-                                         and e.at + interval '1 minute'
+            where within(o.id) and o.delivered_at not between e.at - interval '1 minute'
+                                                          and e.at + interval '1 minute'
            union all
-           select null from vehicles v where not v.finished
+           select null from vehicles v where within(v.vin) and not v.finished
               and v.state not in ('sin asignar', 'reserved', 'in production')
            union all
            select l.order_id from access_credentials l left join orders o on o.id = l.order_id
-            where o.customer is distinct from l.customer""",
+            where (within(l.customer) or within(l.order_id))
+              and o.customer is distinct from l.customer""",
     ),
 )

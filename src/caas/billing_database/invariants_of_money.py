@@ -29,8 +29,10 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
                                      and credit = 'settled_funds') as refunded,
                sum(case 'risk_loss:chargeback' when debit then amount when credit then -amount end)
                  as disputed
-               from ledger_entries group by payment_id) l on l.payment_id = p.id
-            where (coalesce(l.authorized, 0), coalesce(l.captured, 0), coalesce(l.settled, 0),
+               from ledger_entries where within(payment_id) group by payment_id) l
+               on l.payment_id = p.id
+            where within(p.id)
+              and (coalesce(l.authorized, 0), coalesce(l.captured, 0), coalesce(l.settled, 0),
                    coalesce(l.refunded, 0), coalesce(l.disputed, 0))
                is distinct from (p.authorized_amount, p.captured_amount, p.settled_amount,
                    p.refunded_amount, p.disputed_amount)""",
@@ -45,8 +47,9 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
                     sum((a->>'refunded')::bigint) as refunded,
                     sum((a->>'disputed')::bigint) as disputed
                from payment_events e cross join lateral (select e.facts->'amounts' as a) f
-              where e.facts ? 'amounts' group by e.payment_id) e on e.payment_id = p.id
-            where p.created_at > (select min(ran_at) from migrations)
+              where within(e.payment_id) and e.facts ? 'amounts' group by e.payment_id) e
+               on e.payment_id = p.id
+            where within(p.id) and p.created_at > (select min(ran_at) from migrations)
               and (coalesce(e.authorized, 0), coalesce(e.captured, 0), coalesce(e.settled, 0),
                    coalesce(e.refunded, 0), coalesce(e.disputed, 0))
                is distinct from (p.authorized_amount, p.captured_amount, p.settled_amount,
@@ -58,12 +61,12 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
         """select p.id from payments p left join (
              select payment_id, sum(amount) filter (where state = 'sent') as sent,
                     sum(amount) filter (where state = 'succeeded') as done
-               from refunds group by payment_id) r on r.payment_id = p.id
+               from refunds where within(payment_id) group by payment_id) r on r.payment_id = p.id
              left join (
              select payment_id, sum(amount) filter (where state = 'opened') as held,
                     sum(amount) filter (where state = 'lost') as lost,
                     sum(excess) filter (where state in ('opened', 'lost')) as excess
-               from disputes group by payment_id) d on d.payment_id = p.id
+               from disputes where within(payment_id) group by payment_id) d on d.payment_id = p.id
              left join (
              select payment_id,
                sum(case 'refunds_payable' when credit then amount when debit then -amount end)
@@ -72,14 +75,15 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
                  as held,
                sum(case 'risk_loss:dispute_excess' when debit then amount
                         when credit then -amount end) as excess
-               from ledger_entries group by payment_id) l on l.payment_id = p.id
-            where (coalesce(r.sent, 0), coalesce(r.done, 0), coalesce(d.held, 0),
+               from ledger_entries where within(payment_id) group by payment_id) l
+               on l.payment_id = p.id
+            where within(p.id) and ((coalesce(r.sent, 0), coalesce(r.done, 0), coalesce(d.held, 0),
                    coalesce(d.lost, 0), coalesce(d.excess, 0))
                is distinct from (coalesce(l.sent, 0), p.refunded_amount, coalesce(l.held, 0),
                    p.disputed_amount, coalesce(l.excess, 0))
-               or (d.excess > 0 and money_out(p.id) < p.captured_amount
+               or (coalesce(d.excess, 0) > 0 and money_out(p.id) < p.captured_amount
                    and not exists (select from jobs o
-                                    where o.subject = p.id and o.kind = 'fit_disputes'))""",
+                                    where o.subject = p.id and o.kind = 'fit_disputes')))""",
     ),
     (
         "accounts_match_the_rules",
@@ -90,7 +94,8 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
               union all (select name from ledger_accounts except table drawn)) a
             union all
             select used.name from (
-              select debit as name from ledger_entries union select credit from ledger_entries
+              select debit as name from ledger_entries where within(payment_id)
+              union select credit from ledger_entries where within(payment_id)
               union select debit from discrepancy_entries
               union select credit from discrepancy_entries
               union select debit from gateway_claim_entries
@@ -109,14 +114,16 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
         "Every lost deposit was decided or held by the policy, and each decision has an event.",
         """select coalesce(d.payment_id, e.payment_id) from (
              select payment_id from deposit_decisions
-              where state = 'agreed' and not by_policy) d
+              where within(payment_id) and state = 'agreed' and not by_policy) d
              full join (
-             select payment_id from payment_events where event = 'Deposit decided') e
+             select payment_id from payment_events
+              where within(payment_id) and event = 'Deposit decided') e
                on e.payment_id = d.payment_id
             where d.payment_id is null or e.payment_id is null
            union all
            select p.id from orders o join payments p on p.subject = o.id and p.type = 'reservation'
-            where o.state = 'reservation lost' and p.state in ('Capturing', 'Settled', 'Refunding')
+            where within(o.id) and o.state = 'reservation lost'
+              and p.state in ('Capturing', 'Settled', 'Refunding')
               and 1 <> (select count(*) from payment_events e
                          where e.payment_id = p.id and e.event = 'Deposit held')
                      + (select count(*) from deposit_decisions d
@@ -126,10 +133,10 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
         "never_more_back_than_received",
         "Refunds plus open and lost disputes never exceed the amount received.",
         """select id from payments
-            where refunded_amount + disputed_amount > captured_amount
-               or settled_amount > captured_amount
+            where within(id) and (refunded_amount + disputed_amount > captured_amount
+               or settled_amount > captured_amount)
            union all
-           select p.id from payments p where p.captured_amount <
+           select p.id from payments p where within(p.id) and p.captured_amount <
              (select coalesce(sum(amount), 0) from refunds r
                where r.payment_id = p.id and r.state in ('sent', 'succeeded'))
              + (select coalesce(sum(amount), 0) from disputes d
@@ -139,7 +146,8 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
         "refunds_wait_for_money",
         "A refund waits only while its payment's money is held or expected.",
         """select r.id from refunds r join payments p on p.id = r.payment_id
-            where r.state = 'waiting' and p.state not in ('Capturing', 'Settled', 'Refunding')""",
+            where within(r.id) and r.state = 'waiting'
+              and p.state not in ('Capturing', 'Settled', 'Refunding')""",
     ),
     (
         "cases_of_unknown_outcomes_end",
@@ -152,8 +160,14 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "ledger_sums_to_zero",
         "The ledger sums to zero per payment and currency.",
-        """select payment_id from ledger_lines group by payment_id, currency
-           having sum(amount) <> 0""",
+        """select payment_id from ledger_lines where within(payment_id)
+            group by payment_id, currency having sum(amount) <> 0""",
+    ),
+    (
+        "provider_lines_sum_to_zero",
+        "The entries of lines that belong to no payment sum to zero per currency.",
+        """select currency from ledger_lines where payment_id is null
+            group by currency having sum(amount) <> 0""",
     ),
 )
 
@@ -215,7 +229,7 @@ _STATED: Final = f"""with since (at) as (select min(ran_at) from migrations),
           d.credit, d.how, e.at, p.type, p.amount, p.authorized_amount, p.captured_amount
      from payment_events e join drawn d on d.event = e.event
      join payments p on p.id = e.payment_id cross join since
-    where p.created_at > since.at
+    where within(e.payment_id) and p.created_at > since.at
  ),
  stated as (
    select payment_id, seq,
@@ -301,7 +315,7 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
             booked as (select l.payment_id, l.seq, l.debit, l.credit, sum(l.amount) as amount
                          from ledger_entries l left join payments p on p.id = l.payment_id
                         cross join since
-                        where (p.id is null or p.created_at > since.at)
+                        where within(l.payment_id) and (p.id is null or p.created_at > since.at)
                           and 'output_vat' not in (l.debit, l.credit)
                         group by l.payment_id, l.seq, l.debit, l.credit)
             select payment_id from due full join booked using (payment_id, seq, debit, credit)
@@ -311,13 +325,13 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
         "entries_match_their_event",
         "Every entry has the time of its event, or of the late tax calculation of its payment.",
         """select l.payment_id from ledger_entries l
-             left join payments p on p.id = l.payment_id
+             left join payments p on p.id = l.payment_id and within(p.id)
              left join payment_events e on e.payment_id = l.payment_id and e.seq = l.seq
-            where p.currency is distinct from l.currency
+            where within(l.payment_id) and (p.currency is distinct from l.currency
                or e.at is distinct from l.at and not (
                  'output_vat' in (l.debit, l.credit) and exists (
                    select from payment_taxes t
-                    where t.payment_id = l.payment_id and t.recorded_at = l.at))""",
+                    where t.payment_id = l.payment_id and t.recorded_at = l.at)))""",
     ),
     (
         "decided_entries_follow_from_steps",
@@ -328,12 +342,14 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
                     x->>0 as debit, x->>1 as credit, sum((x->>2)::bigint) as amount
                from discrepancy_events e cross join lateral jsonb_array_elements(
                     case when e.facts ? 'entries' then e.facts->'entries' else '[]' end) x
+              where within(e.discrepancy_id)
               group by 1, 2, 3, 4),
            booked as (
              select b.discrepancy_id, coalesce(b.resolution_id::text, '') as decision,
                     b.debit, b.credit, sum(b.amount) as amount
                from discrepancy_entries b left join discrepancies d on d.id = b.discrepancy_id
-              cross join since where d.opened_at is null or d.opened_at > since.at
+              cross join since
+              where within(b.discrepancy_id) and (d.opened_at is null or d.opened_at > since.at)
               group by 1, 2, 3, 4)
            select discrepancy_id from due
              full join booked using (discrepancy_id, decision, debit, credit)
@@ -342,8 +358,9 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
            select b.discrepancy_id from discrepancy_entries b
              left join discrepancies d on d.id = b.discrepancy_id
              left join discrepancy_resolutions r on r.id = b.resolution_id
-            where (b.currency, b.payment_id) is distinct from (d.currency, d.payment_id)
-               or b.resolution_id is not null and (r.discrepancy_id, r.state)
-                  is distinct from (b.discrepancy_id, 'approved')""",
+            where within(b.discrepancy_id)
+              and ((b.currency, b.payment_id) is distinct from (d.currency, d.payment_id)
+                or b.resolution_id is not null and (r.discrepancy_id, r.state)
+                   is distinct from (b.discrepancy_id, 'approved'))""",
     ),
 )

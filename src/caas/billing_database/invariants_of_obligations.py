@@ -246,7 +246,8 @@ OBLIGATIONS: Final = (
     Obligation(
         "refund a withdrawn subscription", ("credit_withdrawn_subscription",),
         f"""select s.id, coalesce(i.last_payment, s.id)
-             from subscriptions s join invoice_states i on i.subscription = s.id
+             from subscriptions s
+             join invoice_states i on i.subscription = s.id and within(i.subscription)
             where s.cancelled_because = 'withdrawal' and i.kind = 'invoice'
               and i.gross > 0 and i.credited < i.gross
               and (i.state in ('open', 'declined') and i.credited = 0
@@ -294,7 +295,7 @@ NOTHING_IS_FORGOTTEN: Final = (
     # A pending vehicle return is no reason for a pending refund.
     f"""with owed (what, kinds, job, about) as ({" union all ".join(map(_owed, OBLIGATIONS))})
     select o.what || ' ' || o.job from owed o
-     where not exists (select from jobs w where w.subject = o.job
+     where within(o.job) and not exists (select from jobs w where w.subject = o.job
                           and w.kind = any (o.kinds) and w.paused_at is null)
        and not exists (select from cases c
                         where c.status = 'open' and c.subject in (o.job, o.about)

@@ -11,13 +11,16 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "lines_match_their_payment",
         "A posted line matches its payment's currency and its transaction or reference.",
-        """select l.report_id from settlement_lines l left join payments p on p.id = l.payment_id
-            where l.posts and l.payment_id is not null and (l.currency is distinct from p.currency
+        """select l.report_id from settlement_lines l
+             left join payments p on p.id = l.payment_id and within(p.id)
+            where within(l.payment_id) and l.posts and l.payment_id is not null
+              and (l.currency is distinct from p.currency
                   or not (coalesce(l.transaction_id = p.gateway_transaction_id, false)
                        or coalesce(l.reference = p.id::text, false)))
            union all
            select l.report_id from settlement_lines l
-            where l.class = 'matched' and (l.payment_id is null or l.type not in
+            where within(l.report_id) and (
+               l.class = 'matched' and (l.payment_id is null or l.type not in
                     ('settlement', 'refund', 'refund_reversal', 'chargeback',
                      'chargeback_reversal', 'fee', 'settlement_failure'))
                or l.class = 'partial_settlement' and l.type <> 'settlement'
@@ -28,10 +31,11 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                or (l.class in ('provider_cost', 'provider_tax', 'provider_invoice', 'reserve',
                                'own_transfer', 'carried_balance', 'conversion'))
                   <> (l.type in ('cost', 'tax', 'invoice', 'reserve', 'transfer', 'carried',
-                                 'conversion'))
+                                 'conversion')))
            union all
-           select l.report_id from settlement_lines l join payments p on p.id = l.payment_id
-            where l.class = 'matched' and case l.type
+           select l.report_id from settlement_lines l
+             join payments p on p.id = l.payment_id and within(p.id)
+            where within(l.payment_id) and l.class = 'matched' and case l.type
                 when 'settlement' then l.gross <= 0
                 when 'settlement_failure' then p.state <> 'SettlementFailed'
                 when 'fee' then l.gross <> 0
@@ -46,7 +50,8 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
            select l.report_id from settlement_lines l
              left join settlement_reports r on r.id = l.report_id
              left join reconciliation_runs n on n.id = l.run_id
-            where r.id is null or (n.gateway, n.day) is distinct from (r.gateway, r.day)
+            where within(l.report_id)
+              and (r.id is null or (n.gateway, n.day) is distinct from (r.gateway, r.day))
            union all
            select null from reconciliation_days d
              left join reconciliation_runs n on n.id = d.closed_by_run
@@ -55,7 +60,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
            union all
            select r.id from settlement_reports r left join reconciliation_days d
                on d.gateway = r.gateway and d.day = r.day
-            where d.day is null""",
+            where within(r.id) and d.day is null""",
     ),
     (
         "provider_rows_are_posted_once",
@@ -79,8 +84,10 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
              join (select discrepancy_id,
                           sum(case 'settled_funds' when debit then amount when credit then -amount
                               else 0 end) as booked
-                     from discrepancy_entries group by 1) e on e.discrepancy_id = d.id
-            where d.kind = 'refund_mismatch' and d.report_id is null and e.booked <> 0
+                     from discrepancy_entries where within(discrepancy_id) group by 1) e
+               on e.discrepancy_id = d.id
+            where within(d.id) and d.kind = 'refund_mismatch' and d.report_id is null
+              and e.booked <> 0
               and p.refunded_amount + (select coalesce(sum(l.gross), 0)
                     from refund_lines_of(d.payment_id, d.currency) l) <= 0""",
     ),
@@ -90,7 +97,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
         f"""select d.id from discrepancies d
              left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
              left join settlement_reports r on r.id = d.report_id
-            where d.report_id is not null and (
+            where within(d.id) and d.report_id is not null and (
                   (r.gateway, l.currency) is distinct from (d.gateway, d.currency)
                or case when d.kind = 'fee_drift' then d.day < r.day else d.day <> r.day end
                or d.kind not in {BOOKED_KINDS}
@@ -100,7 +107,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
            select d.id from discrepancies d
              join discrepancy_events e on e.discrepancy_id = d.id and e.seq = 1
              left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
-            where d.report_id is not null and e.facts ? 'type'
+            where within(d.id) and d.report_id is not null and e.facts ? 'type'
               and (e.facts->>'type', e.facts->>'gross', e.facts->>'fee', e.facts->>'net',
                    e.facts->>'transaction_id', e.facts->>'reference') is distinct from
                   (l.type, l.gross::text, l.fee::text, l.net::text, l.transaction_id,
@@ -114,11 +121,13 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                           sum(case when debit = 'gateway_claims' then amount else -amount end)
                             as owed
                      from (select discrepancy_id, debit, credit, amount from discrepancy_entries
+                            where within(discrepancy_id)
                            union all
                            select discrepancy_id, debit, credit, amount
-                             from gateway_claim_entries) e
+                             from gateway_claim_entries where within(discrepancy_id)) e
                     where 'gateway_claims' in (debit, credit) group by 1) b
-             full join gateway_claims c on c.discrepancy_id = b.discrepancy_id
+             full join (select * from gateway_claims where within(discrepancy_id)) c
+               on c.discrepancy_id = b.discrepancy_id
             where case when coalesce(c.status, 'paid') in ('paid', 'refused')
                        then coalesce(b.owed, 0) <> 0 else coalesce(b.owed, 0) <= 0 end""",
     ),
@@ -127,50 +136,55 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
         "A discrepancy's decision equals the proposal recorded in its steps.",
         """select r.id from discrepancy_resolutions r
              left join discrepancies d on d.id = r.discrepancy_id
-            where (d.amount, d.currency) is distinct from (r.amount, r.currency)
+            where within(r.discrepancy_id)
+              and ((d.amount, d.currency) is distinct from (r.amount, r.currency)
                or not exists (select from discrepancy_events e
                     where e.discrepancy_id = r.discrepancy_id and e.event = 'proposed'
                       and e.by = r.proposed_by
                       and (e.facts->>'resolution', e.facts->>'note') = (r.resolution, r.note))
                or r.state = 'approved' and not exists (select from discrepancy_events e
                     where e.discrepancy_id = r.discrepancy_id and e.by = r.decided_by
-                      and e.event in ('resolved', 'approved'))
+                      and e.event in ('resolved', 'approved')))
            union all
            select d.id from discrepancies d left join (
              select distinct on (discrepancy_id) discrepancy_id, event, by, facts
-               from discrepancy_events where event in ('resolved', 'resolved itself', 'approved')
+               from discrepancy_events
+              where within(discrepancy_id) and event in ('resolved', 'resolved itself', 'approved')
               order by discrepancy_id, seq desc) e on e.discrepancy_id = d.id
-            where d.status = 'resolved' and d.resolution is distinct from
+            where within(d.id) and d.status = 'resolved' and d.resolution is distinct from
                   case e.event when 'resolved itself' then 'itself' else e.facts->>'resolution' end
            union all
            select e.discrepancy_id from discrepancy_events e
              left join discrepancy_events b on b.discrepancy_id = e.discrepancy_id
               and b.seq = e.seq - 1
-            where (e.seq = 1) <> (e.event = 'opened') or e.seq > 1 and b.seq is null
+            where within(e.discrepancy_id) and (
+                  (e.seq = 1) <> (e.event = 'opened') or e.seq > 1 and b.seq is null
                or e.event = 'rejected' and b.status <> 'proposed'
                or e.event = 'reopened' and b.status <> 'resolved'
                or e.status <> case e.event
                     when 'opened' then 'open' when 'rejected' then 'open'
                     when 'reopened' then 'open' when 'proposed' then 'proposed'
                     when 'approved' then 'waiting' when 'resolved' then 'resolved'
-                    when 'resolved itself' then 'resolved' else b.status end
+                    when 'resolved itself' then 'resolved' else b.status end)
            union all
            select c.discrepancy_id from gateway_claims c
              left join discrepancies d on d.id = c.discrepancy_id
              left join gateway_claim_events e on e.discrepancy_id = c.discrepancy_id
               and e.seq = c.version
-            where (d.gateway, d.amount, d.currency) is distinct from
+            where within(c.discrepancy_id) and ((d.gateway, d.amount, d.currency) is distinct from
                   (c.gateway, c.amount, c.currency) or e.status is distinct from c.status
                or c.receipt is not null and not exists (select from gateway_claim_events x
-                    where x.discrepancy_id = c.discrepancy_id and x.receipt = c.receipt)
+                    where x.discrepancy_id = c.discrepancy_id and x.receipt = c.receipt))
            union all
            select d.id from discrepancies d
-            where d.resolution = 'claim_from_gateway'
+            where within(d.id) and d.resolution = 'claim_from_gateway'
               and not exists (select from gateway_claims c where c.discrepancy_id = d.id)
            union all
-           select coalesce(x.id, e.discrepancy_id) from discrepancy_evidence x
+           select coalesce(x.id, e.discrepancy_id)
+             from (select * from discrepancy_evidence where within(discrepancy_id)) x
              full join (select discrepancy_id, facts->>'document' as document
-                          from discrepancy_events where event = 'evidence attached') e
+                          from discrepancy_events
+                         where within(discrepancy_id) and event = 'evidence attached') e
                on e.document = x.id::text and e.discrepancy_id = x.discrepancy_id
             where x.id is null or e.document is null or x.digest <> sha256(x.content)""",
     ),

@@ -11,7 +11,7 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
         "services_are_sold_to_owners",
         "A term was sold to the vehicle's holder at that time, or by a fleet operator.",
         """select t.id from entitlement_terms t join entitlements e on e.id = t.entitlement
-            where not t.by_fleet
+            where within(t.id) and not t.by_fleet
               and not exists (select from vehicle_assignments a
                                where a.vin = e.vin and a.customer = t.customer
                                  and a.since <= t.reserved_at
@@ -28,7 +28,8 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
                from entitlement_terms t
                left join service_orders o on o.id = t.service_order
                left join subscriptions s on s.id = t.subscription
-               left join payments p on p.id = t.payment_id)
+               left join payments p on p.id = t.payment_id
+              where within(t.id))
            select id from sold, since
             where sold_at > since.at
               and (reserved_at < sold_at - interval '1 minute'
@@ -40,7 +41,7 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
         "An unpaid order belongs to a known customer who still has the vehicle.",
         """select t.id from entitlement_terms t join entitlements e on e.id = t.entitlement
              join customers c on c.id = t.customer
-            where t.state = 'pending' and t.service_order is not null
+            where within(t.id) and t.state = 'pending' and t.service_order is not null
               and t.reserved_at > (select min(ran_at) from migrations)
               and (c.erased_at is not null
                    or not t.by_fleet and not has_vehicle(t.customer, e.vin))""",
@@ -49,12 +50,13 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
         "assignments_end_with_their_vehicle",
         "A vehicle was assigned to an order once, until the event that ended the assignment.",
         """select a.id from vehicle_assignments a
-            where not a.active and not exists (
+            where within(a.vin) and not a.active and not exists (
               select from vehicle_events e
                where e.vin = a.vin and e.order_id = a.order_id and e.event = a.ended_because
                  and abs(extract(epoch from e.at - a.until)) <= 60)
            union all
-           select min(id::text)::uuid from vehicle_assignments group by vin, order_id
+           select min(id::text)::uuid from vehicle_assignments where within(vin)
+            group by vin, order_id
            having count(*) > 1""",
     ),
     (
@@ -66,9 +68,11 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
                        where f.payment_id = p.id and f.event = 'Funds reserved'),
                     p.payment_method) as method
                from subscription_events e join payments p on p.id = e.payment_id
-              where e.event in ('Payment method verified', 'Payment method changed')
+              where within(e.subscription)
+                and e.event in ('Payment method verified', 'Payment method changed')
               order by e.subscription, e.version desc)
            select s.id from subscriptions s join verified v on v.subscription = s.id
-            where s.payment_method is distinct from v.method and not is_erased(s.customer)""",
+            where within(s.id) and s.payment_method is distinct from v.method
+              and not is_erased(s.customer)""",
     ),
 )

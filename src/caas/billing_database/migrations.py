@@ -46,7 +46,8 @@ APPEND_ONLY: Final = (
 
 # Completed rows are deleted from these tables only.
 EMPTIED: Final = (
-    "jobs, idempotency_keys, sessions, refused_sign_ins, sign_in_attempts, documents_due"
+    "jobs, idempotency_keys, sessions, refused_sign_ins, sign_in_attempts, documents_due, "
+    "invariant_checks"
 )
 
 

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.filters import composed
+from caas.billing_database.invariants import ONCE_A_ROW, ONLY_AS_A_WHOLE
 from caas.billing_database.payments import Payment, columns_of_payment, payment_of
 from caas.billing_database.rows import read_all
 from caas.rules.order_states import OrderState
@@ -255,8 +256,15 @@ WEBHOOKS: Final = """
 select coalesce(extract(epoch from db_now() - min(created_at)), 0)::float8 from jobs
  where kind in ('apply_webhook', 'apply_partner_webhook')
 """
-INVARIANTS: Final = """
-select invariant, broken, extract(epoch from db_now() - checked_at)::float8 from invariant_checks
+# An age counts from when the invariant became known until it is first checked.
+INVARIANTS: Final = "select invariant, broken from invariant_checks"
+INVARIANTS_FULLY: Final = f"""
+select invariant, extract(epoch from db_now() - coalesce(fully_checked_at, since))::float8
+  from invariant_checks where invariant not in {tuple(sorted(ONCE_A_ROW))}
+"""
+INVARIANTS_OFTEN: Final = f"""
+select invariant, extract(epoch from db_now() - coalesce(checked_at, since))::float8
+  from invariant_checks where invariant not in {tuple(sorted(ONLY_AS_A_WHOLE))}
 """
 # Without a head, the age counts from the first signing key.
 HEADS: Final = """
@@ -273,6 +281,8 @@ QUERIES: Final[Mapping[str, str]] = {
     "losses": LOSSES,
     "webhooks": WEBHOOKS,
     "invariants": INVARIANTS,
+    "invariants_fully": INVARIANTS_FULLY,
+    "invariants_often": INVARIANTS_OFTEN,
     "heads": HEADS,
 }
 

@@ -179,7 +179,7 @@ ACKNOWLEDGED: Final = """
 select e.id::text, e.vin, e.command_id::text, e.epoch, e.subject::text, e.service,
           case when e.signs_action then e.action end, e.status, e.at, e.signature, v.public_key
      from delivery_evidence e left join vehicles v on v.vin = e.vin
-    where e.verified and e.kind = 'vehicle_acknowledgement'"""
+    where within(e.id) and e.verified and e.kind = 'vehicle_acknowledgement'"""
 """Verified acknowledgements, with the key that must have signed each."""
 
 

@@ -1,20 +1,35 @@
 """Maintenance commands: migration, self-check, accounts, and the webhook endpoint."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
-import msgspec
 import typer
 
 from caas import local_machine, process_environment
 from caas.billing_database import migrations
 from caas.billing_database import self_check as invariants
-from caas.cli.commands import FINDINGS, AsJson, run_and_return, run_command
+from caas.billing_database.self_check import (
+    RESTS_PER_STEP,
+    CheckLimits,
+    CheckState,
+    InvariantResult,
+)
+from caas.cli.commands import (
+    FINDINGS,
+    AsJson,
+    lower_priority,
+    print_json,
+    run_and_return,
+    run_command,
+)
 from caas.errors import StartupError
 from caas.external_systems import local_broker, stripe_webhooks
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.stripe_http import HEADERS
 from caas.external_systems.stripe_settlements import API_HOST
-from caas.settings import data_dir
+from caas.settings import check_terms, data_dir
 
 
 def migrate() -> None:
@@ -23,19 +38,39 @@ def migrate() -> None:
         typer.echo(f"ran {name}")
 
 
-def self_check(*, as_json: AsJson = False) -> None:
-    """Check the integrity of the whole database; exit status 1 if a check fails."""
-    findings = run_and_return(_self_check())
+def self_check(
+    *,
+    full: Annotated[
+        bool, typer.Option("--full", help="Check the whole database now, which takes a while.")
+    ] = False,
+    gentle: Annotated[
+        bool,
+        typer.Option("--gentle", help="With --full: rest ten times as long as each step takes."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the result of every integrity check; exit status 1 if one does not hold.
+
+    By default these are the results that `work` keeps; --full checks the whole database now.
+    """
+    if full:
+        lower_priority()
+    results = run_and_return(_full_check(gentle=gentle) if full else _last_checks())
     if as_json:
-        typer.echo(msgspec.json.encode(findings).decode())
+        print_json(results)
     else:
-        for found in findings:
-            mark = "holds " if not found.broken else f"BROKEN by {found.broken}"
-            typer.echo(f"{mark:>8}  {found.invariant.sentence}")
-            for example in found.examples:
-                typer.echo(f"          {example}")
-    if any(found.broken for found in findings):
+        for result in results:
+            typer.echo(f"{_mark(result):>12}  {result.sentence}")
+            for line in (*result.examples, *filter(None, [result.unfinished_because])):
+                typer.echo(f"{'':>12}  {line}")
+    if any(result.state is not CheckState.HELD for result in results):
         raise typer.Exit(FINDINGS)
+
+
+def _mark(result: InvariantResult) -> str:
+    times = [f"{at:%m-%d %H:%M}" for at in (result.checked_at, result.fully_checked_at) if at]
+    state = f"BROKEN by {result.broken}" if result.broken else str(result.state)
+    return f"{state:>12}  {' '.join(times)}" if times else state
 
 
 def vehicle_account(
@@ -80,6 +115,31 @@ async def _migrate() -> list[str]:
         return await migrations.migrate(dsn)
 
 
-async def _self_check() -> list[invariants.Finding]:
+async def _last_checks() -> list[InvariantResult]:
     async with process_environment.reading_database(process_environment.environment()) as database:
-        return await invariants.self_check(database)
+        return await invariants.last_checks(database)
+
+
+async def _full_check(*, gentle: bool) -> list[InvariantResult]:
+    environment = process_environment.environment()
+    limits = CheckLimits(
+        check_terms(environment).statement_seconds_max, RESTS_PER_STEP if gentle else 0.0
+    )
+    async with process_environment.reading_database(environment) as database:
+        with _progress_bar() as progress:
+            return await invariants.full_check(database, limits, progress=progress)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show progress on a terminal's stderr; yield what takes the steps done and their number."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _steps: None
+        return
+    with typer.progressbar(length=1, label="Checking", file=sys.stderr) as bar:
+
+        def progress(done: int, steps: int) -> None:
+            bar.length = steps
+            bar.update(done - bar.pos)
+
+        yield progress

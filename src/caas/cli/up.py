@@ -195,6 +195,6 @@ def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaf
         f"  complete a factory order, wake a car, advance a month: {url}/operations/simulators",
         f"  read the messages sent to customers: {url}/operations/simulators/messages",
         *(_OF_STRIPE if world.environment.get("CAAS_GATEWAY") == "stripe" else _of_contract(url)),
-        "  ./caas self-check    check the integrity of the whole database",
+        "  ./caas self-check    print the results of the integrity checks",
     ]
     return "\n".join(lines)

@@ -3384,6 +3384,7 @@ create index documents_in_time on invoices (issued_at desc, id desc);
 create index invoices_in_time on invoices using brin (issued_at)
     with (pages_per_range = 32, autosummarize = on);
 create index invoices_of_customer on invoices (customer, issued_at desc, id desc);
+create index invoices_of_payment on invoices (payment_id) where payment_id is not null;
 create index invoices_of_subject on invoices
     (coalesce(subject, subscription), issued_at desc, id desc);
 create index invoices_of_vehicle on invoices (vin);
@@ -4955,12 +4956,17 @@ create table history_heads (
     constraint history_heads_head_check check (head > 0)
 );
 
--- Result of the last check of each invariant.
+-- Result of the last check of each invariant, and the mark from which the next one reads.
 create table invariant_checks (
     invariant text not null,
-    broken integer not null,
-    examples text[] not null,
-    checked_at timestamptz not null,
+    broken integer default 0 not null,
+    examples text[] default '{}' not null,
+    unfinished_because text,
+    since timestamptz not null,
+    checked_at timestamptz,
+    fully_checked_at timestamptz,
+    tried_at timestamptz,
+    checked_through timestamptz,
     constraint invariant_checks_pkey primary key (invariant),
     constraint invariant_checks_broken_check check (broken >= 0)
 );

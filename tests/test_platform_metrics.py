@@ -110,12 +110,31 @@ async def test_a_purchase_is_seen_in_the_metrics(
     assert sum(in_flight.values()) == 1
     assert next(iter(in_flight))[0] == "service"
     assert ("initiate", "answered") in samples["caas_gateway_call_seconds_count"]
+    assert samples["caas_first_answer_added_seconds_count"] == {("service",): 1}
     assert samples["caas_vehicle_commands_total"][("sent",)] >= 1
     assert ("succeeded",) in samples["caas_vehicle_round_trip_seconds_count"]
     assert samples["caas_vehicle_link_up"][()] == 1
     assert samples["caas_database_up"][()] == 1
     assert sum(samples["caas_jobs"].values()) >= 1
     assert samples["caas_figures_age_seconds"][()] < 1_000
+
+
+async def test_the_gateway_s_own_time_is_not_added_by_us(
+    installation: Installation, signs: PlatformMetrics
+) -> None:
+    """Nobody could tell whether purchases were slow because of the gateway or of the platform."""
+    delayed = 2.0
+    await installation.gateway_does(
+        "faults", match={"operation": "initiate"}, action={"latency_ms": int(delayed * 1000)}
+    )
+    began = asyncio.get_running_loop().time()
+    await installation.buys()
+    took = asyncio.get_running_loop().time() - began
+
+    samples = await reported(signs)
+
+    added = samples["caas_first_answer_added_seconds_sum"][("service",)]
+    assert 0 < added <= took - delayed
 
 
 async def test_a_refund_of_unknown_outcome_is_counted_and_none_is_told_as_zero(

@@ -142,6 +142,11 @@ class PlatformMetrics(Collector):
         link, calls = self._platform.observed.vehicles, self._platform.observed.gateway_calls
         yield _histogram("caas_gateway_call_seconds", "Calls to the payment gateway.",
                          ("call", "outcome"), calls.durations)  # fmt: skip
+        yield _histogram(
+            "caas_first_answer_added_seconds",
+            "First answers of payments, without the gateway's own time.",
+            ("type",), self._platform.payment_processing.added_seconds,
+        )  # fmt: skip
         yield _histogram("caas_vehicle_round_trip_seconds", "From command to acknowledgement.",
                          ("result",), link.round_trips)  # fmt: skip
         sent = CounterMetricFamily("caas_vehicle_commands", "Commands sent.", labels=("result",))

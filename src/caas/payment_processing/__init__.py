@@ -9,6 +9,7 @@ the console initiate, void and refund payments only through them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from caas.billing_database.idempotency import StoredAnswer
@@ -24,7 +25,11 @@ from caas.payment_processing.authorization import Attempt
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Flows
-from caas.payment_processing.gateway_calls import PROBE, SYNCHRONOUS_PATIENCE_SECONDS
+from caas.payment_processing.gateway_calls import (
+    PROBE,
+    SYNCHRONOUS_PATIENCE_SECONDS,
+    measured_beside_gateway,
+)
 from caas.payment_processing.initiation import (
     Accepted,
     CallerKey,
@@ -42,6 +47,7 @@ from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.payment_processing.void import CaptureWonError
+from caas.rules.durations import Durations
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType, sells_a_term
 from caas.rules.time_scale import TimeScale
@@ -64,6 +70,9 @@ class PaymentStatus:
     events: list[TimelineEvent]
     refunds: list[Refund]
     disputes: list[Dispute]
+
+
+ADDED_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
 
 
 class PaymentProcessing:
@@ -101,6 +110,7 @@ class PaymentProcessing:
         self._subscription_payment = subscription_payment
         self._vehicle_responses = vehicle_responses
         self._time_scale = time_scale
+        self.added_seconds = Durations(ADDED_BUCKETS_SECONDS)
         self.outcome_approval = OutcomeApproval(tables, unknown_outcomes)
         self.credited_refunds = CreditedRefunds(tables, refunds, service_withdrawal)
         self.refund_operations = RefundOperations(
@@ -286,6 +296,12 @@ class PaymentProcessing:
         return refund
 
     async def _initiate(
+        self, request: PaymentRequest, payment_type: PaymentType
+    ) -> Payment | StoredAnswer:
+        with measured_beside_gateway(self.added_seconds, payment_type):
+            return await self._first_answer(request, payment_type)
+
+    async def _first_answer(
         self, request: PaymentRequest, payment_type: PaymentType
     ) -> Payment | StoredAnswer:
         flow = self._flows.of(payment_type)

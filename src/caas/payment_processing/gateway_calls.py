@@ -15,7 +15,9 @@ Rules a change must keep:
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import date
 from itertools import count
@@ -45,6 +47,7 @@ from caas.external_systems.payment_gateway import (
     SettlementPage,
     TransactionRequest,
 )
+from caas.rules.durations import Durations
 from caas.rules.retry_strategy import wait_before_retry
 from caas.rules.time_scale import TimeScale
 
@@ -166,6 +169,28 @@ def _no_answer(
 
 
 _log = structlog.get_logger()
+_WAITED: ContextVar[list[float] | None] = ContextVar("waited", default=None)
+"""The seconds that this task has waited for the gateway so far."""
+
+
+@contextmanager
+def measured_beside_gateway(durations: Durations, *labels: str) -> Iterator[None]:
+    """Record how long the block takes beside its gateway calls; nothing if it raises."""
+    clock = asyncio.get_running_loop().time
+    waited: list[float] = []
+    token = _WAITED.set(waited)
+    began = clock()
+    try:
+        yield
+    finally:
+        _WAITED.reset(token)
+    durations.add(max(clock() - began - sum(waited), 0.0), *labels)
+
+
+def _note_waited(seconds: float) -> None:
+    waited = _WAITED.get()
+    if waited is not None:
+        waited.append(seconds)
 
 
 class AuditedGateway:
@@ -277,7 +302,10 @@ class AuditedGateway:
         clock = asyncio.get_running_loop().time
         began, outcome, summary = clock(), "answered", ""
         try:
-            answer = await call()
+            try:
+                answer = await call()
+            finally:
+                _note_waited(clock() - began)
         except GatewayFailure as failure:
             outcome, summary = _outcome_of(failure), failure.sentence
             raise

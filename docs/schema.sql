@@ -2300,6 +2300,10 @@ CREATE FUNCTION caas.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 begin
+  if tg_op = 'DELETE' and current_setting('caas.removes', true) = tg_table_name
+     and current_user = (select relowner::regrole::text from pg_class where oid = tg_relid) then
+    return null;
+  end if;
   raise exception '% is append-only: a row of it is never changed or removed', tg_table_name
     using errcode = 'restrict_violation';
 end $$;
@@ -2673,6 +2677,41 @@ begin
      and d.case_kind = 'buyer_details_missing';
   return null;
 end $$;
+
+CREATE FUNCTION caas.remove_old_rows(p_table text, p_before timestamp with time zone, p_rows integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $_$
+declare v_at text; v_kept interval; v_only text; v_removed bigint;
+begin
+  select r.at, r.kept, r.only_if into v_at, v_kept, v_only from (values
+    ('idempotency_keys', 'created_at', interval '90 days', 'answer_status is not null'),
+    ('gateway_calls', 'asked_at', interval '180 days', 'true'),
+    ('webhook_inbox', 'received_at', interval '180 days',
+     'not exists (select from jobs w where w.subject = t.id)')) r(name, at, kept, only_if)
+   where r.name = p_table;
+  if v_at is null then
+    raise exception 'rows of % are never removed', p_table using errcode = 'restrict_violation';
+  end if;
+  if p_before > db_now() - v_kept then
+    raise exception 'rows of % are kept for at least %', p_table, v_kept
+      using errcode = 'restrict_violation';
+  end if;
+  insert into removals as r (of_table, before, last_at) values (p_table, p_before, db_now())
+  on conflict (of_table) do update set before = greatest(r.before, excluded.before);
+  perform set_config('caas.removes', p_table, true);
+  execute format('delete from %1$I t where t.ctid = any (array(
+      select ctid from %1$I t where %2$I < $1 and %3$s limit $2))', p_table, v_at, v_only)
+    using p_before, p_rows;
+  get diagnostics v_removed = row_count;
+  perform set_config('caas.removes', '', true);
+  update removals set rows = rows + v_removed, last_at = db_now() where of_table = p_table;
+  return v_removed;
+end $_$;
+
+CREATE FUNCTION caas.removed_before(p_table text) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$ select coalesce((select before from caas.removals where of_table = p_table), '-infinity') $$;
 
 CREATE FUNCTION caas.report_state() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4892,6 +4931,14 @@ CREATE TABLE caas.refused_sign_ins (
     CONSTRAINT refused_sign_ins_times_check CHECK ((times > 0))
 );
 
+CREATE TABLE caas.removals (
+    of_table text NOT NULL,
+    before timestamp with time zone NOT NULL,
+    rows bigint DEFAULT 0 NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    CONSTRAINT removals_rows_check CHECK ((rows >= 0))
+);
+
 CREATE TABLE caas.report_mappings (
     name text NOT NULL,
     version integer NOT NULL,
@@ -5314,6 +5361,9 @@ ALTER TABLE ONLY caas.refused_acknowledgements
 ALTER TABLE ONLY caas.refused_sign_ins
     ADD CONSTRAINT refused_sign_ins_pkey PRIMARY KEY (counted_for);
 
+ALTER TABLE ONLY caas.removals
+    ADD CONSTRAINT removals_pkey PRIMARY KEY (of_table);
+
 ALTER TABLE ONLY caas.report_mappings
     ADD CONSTRAINT report_mappings_pkey PRIMARY KEY (name, version);
 
@@ -5480,6 +5530,8 @@ CREATE INDEX gateway_claim_entries_in_time ON caas.gateway_claim_entries USING b
 CREATE INDEX gateway_claims_by_due ON caas.gateway_claims USING btree (gateway, due_on, discrepancy_id);
 
 CREATE INDEX history_leaves_of_head ON caas.history_leaves USING btree (of_table, head);
+
+CREATE INDEX idempotency_keys_in_time ON caas.idempotency_keys USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX identified_lines_of_payment ON caas.identified_lines USING btree (payment_id);
 
@@ -5868,6 +5920,10 @@ CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER changes_with_its_event;
 
 CREATE TRIGGER checksum_of_deleted AFTER DELETE ON caas.billing_details REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_billing_details();
+
+CREATE TRIGGER checksum_of_deleted AFTER DELETE ON caas.gateway_calls REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_gateway_calls();
+
+CREATE TRIGGER checksum_of_deleted AFTER DELETE ON caas.webhook_inbox REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_webhook_inbox();
 
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.access_credentials REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_access_credentials();
 
@@ -7126,6 +7182,10 @@ GRANT ALL ON FUNCTION caas.refuse_rewrite() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.release_documents() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.remove_old_rows(p_table text, p_before timestamp with time zone, p_rows integer) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.removed_before(p_table text) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.report_state() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision, p_by_fleet boolean) TO caas_app;
@@ -7341,6 +7401,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_verdicts TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.refused_acknowledgements TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.refused_sign_ins TO caas_app;
+
+GRANT SELECT ON TABLE caas.removals TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.report_mappings TO caas_app;
 

@@ -101,6 +101,7 @@ async def opened(
             await platform.reconciliation.begin_schedule()
             await platform.issuing.begin()
             await platform.history_signing.begin()
+            await platform.retention.begin()
             await platform.invariant_monitor.begin()  # last, because it looks for the other parts
             await platform.vehicle_responses.start(platform.jobs)
             stack.push_async_callback(partners.vehicles.close)
@@ -136,6 +137,7 @@ def _terms(settings: Settings) -> PlatformTerms:
         polls=settings.settlement_polls,
         heads=_heads(settings),
         checks=settings.checks,
+        retention=settings.retention,
         drop_folder=settings.reports_folder,
         local_subscribers=settings.local_subscribers,
     )

@@ -50,6 +50,7 @@ from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.platform_inputs import Observed, Partners, PlatformTerms
 from caas.reconciliation import Reconciliation, ReconciliationSettings
+from caas.retention import Retention
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 from caas.service_catalog.subscriptions import Subscriptions
@@ -76,6 +77,7 @@ class Platform:
     invoices: Invoices
     issuing: Issuing
     invariant_monitor: InvariantMonitor
+    retention: Retention
     history_signing: HistorySigning
     erasure: Erasure
     access_links: AccessLinks
@@ -151,7 +153,8 @@ def build_platform(database: Database, partners: Partners, terms: PlatformTerms)
         platform.notifications, platform.order_management, platform.vehicle_responses,
         platform.payment_processing, platform.reconciliation,
         platform.billing, platform.invoices, platform.issuing, platform.invariant_monitor,
-        platform.erasure, platform.history_signing, platform.access_links, platform.event_delivery,
+        platform.retention, platform.erasure, platform.history_signing, platform.access_links,
+        platform.event_delivery,
         PartnerWebhooks(inbox=tables.webhooks, order_management=sales.orders),
     ):  # fmt: skip
         part.register(platform.jobs)
@@ -310,6 +313,7 @@ def _platform(
         ),
         issuing=issuing,
         invariant_monitor=_invariant_monitor(base),
+        retention=Retention(tables=tables, terms=terms.retention),
         history_signing=HistorySigning(
             tables=tables, alert=notifications.alert, time_scale=terms.time_scale, terms=terms.heads
         ),

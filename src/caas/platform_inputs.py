@@ -19,6 +19,7 @@ from caas.order_management.held_deposits import DepositOnForfeiture
 from caas.rules.check_terms import CheckTerms
 from caas.rules.market import Market
 from caas.rules.payment_failures import DunningPolicy
+from caas.rules.retention import RetentionTerms
 from caas.rules.settlement_dates import FeeTerms, PollTerms
 from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import WithdrawnSubscription
@@ -59,6 +60,7 @@ class PlatformTerms:
     fees: FeeTerms | None = None
     heads: HeadTerms | None = None
     checks: CheckTerms = field(default_factory=CheckTerms)
+    retention: RetentionTerms = field(default_factory=RetentionTerms)
     polls: PollTerms = field(default_factory=PollTerms)
     drop_folder: Path | None = None
     local_subscribers: bool = False

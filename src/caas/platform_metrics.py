@@ -52,6 +52,7 @@ GAUGES: Final = (
      ("invariant",), 1),
     ("invariants_often", "caas_invariant_check_age_seconds", "Since the last check.",
      ("invariant",), 1),
+    ("removals", "caas_removed_rows", "Rows that retention has removed.", ("table",), 1),
     ("heads", "caas_history_head_age_seconds", "Age of the latest signed head.", (), 0),
 )  # fmt: skip
 UNKNOWN_TYPES: Final = (*(str(kind) for kind in PaymentType), "refund")

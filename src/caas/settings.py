@@ -54,6 +54,12 @@ from caas.rules.rate_limits import (
     DEFAULT_KEY_LIMIT,
     RateLimit,
 )
+from caas.rules.retention import (
+    DAYS_MIN,
+    RetentionTerms,
+    RetentionTermsError,
+    read_retention_terms,
+)
 from caas.rules.settlement_dates import FeeTerms, PollTerms
 from caas.setting_values import (
     HTTP,
@@ -112,6 +118,7 @@ class Settings:
     work_port: int | None = None
     heads: HeadSettings = field(repr=False, default_factory=HeadSettings)
     checks: CheckTerms = field(default_factory=CheckTerms)
+    retention: RetentionTerms = field(default_factory=RetentionTerms)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -157,6 +164,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         work_port=read(_work_port),
         heads=read(head_settings),
         checks=read(check_terms),
+        retention=read(retention_terms),
     )
     reader.raise_problems()
     return settings
@@ -286,6 +294,21 @@ def check_terms(environment: Mapping[str, str]) -> CheckTerms:
         raise SettingError(
             "CAAS_CHECK_SECONDS_MAX must be a number above zero, such as '300', and "
             "CAAS_FULL_CHECK_AT a time of day, such as '03:00'."
+        ) from error
+
+
+def retention_terms(environment: Mapping[str, str]) -> RetentionTerms:
+    """Return how long the rows of each table are kept.
+
+    Raises:
+        SettingError: a table cannot be removed from, or its days are too few.
+    """
+    try:
+        return read_retention_terms(environment.get("CAAS_RETENTION", ""))
+    except RetentionTermsError as error:
+        least = ", ".join(f"{table}={days}" for table, days in DAYS_MIN.items())
+        raise SettingError(
+            f"CAAS_RETENTION must list tables with days or 'keep', and at least {least}."
         ) from error
 
 

@@ -37,6 +37,7 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     "migrations": _EVERY_START,
     "invariant_checks": "what the laws said last time; they are asked anew",
     "configured_gateway": _EVERY_START,
+    "removals": "what may be gone; a row that is gone and too young for it is missed",
     "processes": "who is at work; its sessions say whether it lives",
     **dict.fromkeys(("history_heads", "history_leaves", "history_trees"), _HEADS),
     "refused_acknowledgements": "a count of what proved nothing",
@@ -136,6 +137,7 @@ MAY_BE_GONE: Final[dict[str, str]] = {
     "clock": "without a clock nothing runs",
     "migrations": _EVERY_START,
     "invariant_checks": "what the laws said last time; they are asked anew",
+    "removals": "what may be gone; a row that is gone is missed without it",
     "fee_terms": _HEADS,
     "markets": "every migration writes what the code knows of them",
     "jobs where t.kind = 'forget_buyers'": _PLANNED_AGAIN,
@@ -153,6 +155,7 @@ MAY_BE_GONE: Final[dict[str, str]] = {
 """Of which tables a row may be missing without contradicting anything."""
 
 NOT_LIVED: Final[dict[str, str]] = {
+    "removals": "needs rows that are months old",
     "credit_note_decisions": "needs an invoice that two people correct",
     "event_subscriptions.encrypted_secret": "needs a subscription that runs",
     "entitlement_changes.kept": "needs a service that is refunded in full and kept",

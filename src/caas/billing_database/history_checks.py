@@ -2,7 +2,7 @@
 
 Stored leaves are genuine if they give the head's root. Each row is then compared with its leaf: it
 may be changed or missing. A row that no head covers, and that is too old for the next one, was
-inserted later.
+inserted later. A row that retention has removed is not missing.
 
 Rules a change must keep: every difference is reported as precisely as possible; nothing is written.
 """
@@ -22,6 +22,7 @@ from caas.billing_database.history_heads import (
     key_sql,
     row_digest,
 )
+from caas.billing_database.removals import REMOVABLE, removed_key
 from caas.rules.signed_heads import DIGEST_BYTES, GrowingTree, SignedHead, TableHead
 
 REWRITTEN: Final = "it was rewritten"
@@ -41,7 +42,7 @@ with leaf as (
   select {key} as key, array[{texts}] as texts, {too_late} as too_late
     from {table} t where {only}
 )
-select coalesce(l.key, p.key) as key, l.digest, l.columns, p.texts, p.too_late
+select coalesce(l.key, p.key) as key, l.digest, l.columns, p.texts, p.too_late, {gone} as removed
   from leaf l full join present p on p.key = l.key
  where l.key is not null or p.too_late
 """
@@ -97,6 +98,7 @@ async def _leaves_differ(
 async def _rows_differ(connection: Connection, table: HistoryTable) -> AsyncIterator[Difference]:
     columns = await columns_of(connection, table)
     names = [column.name for column in columns]
+    gone = removed_key(table.name) if table.name in REMOVABLE else "false"
     looked_from = await connection.fetchval(LOOKED_FROM, table.name)
     has_time = table.at is not None and looked_from is not None
     query = SIDE_BY_SIDE.format(
@@ -105,6 +107,7 @@ async def _rows_differ(connection: Connection, table: HistoryTable) -> AsyncIter
         texts=", ".join(column.text for column in columns),
         too_late=f"t.{table.at} < $2" if has_time else "false",
         only=table.only,
+        gone=gone,
     )
     arguments = (table.name, looked_from) if has_time else (table.name,)
     async for row in connection.cursor(
@@ -119,7 +122,7 @@ def _why(row: Row, table: str, names: Sequence[str]) -> str | None:
     if row["digest"] is None:
         return "no head counts it, and its time is that of rows that were counted long ago"
     if row["texts"] is None:
-        return MISSING
+        return None if row["removed"] else MISSING
     values = dict(zip(names, row["texts"], strict=True))
     columns: list[str] = row["columns"]
     if not values.keys() >= set(columns):

@@ -275,6 +275,7 @@ HINTS: Final[dict[str, str]] = {
     "promised_refund": "its order, service or credit note is the obligation",
     "reconcile_daily": "as `bill_month`",
     "reconcile_hourly": "as `bill_month`",
+    "remove_old_rows": "each worker start schedules it; old rows go a day later",
     "send_access_links": "requesting a link again sends one",
     "take_dropped_reports": "each worker start schedules it",
 }

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from caas.billing_database.history_heads import BY_NAME, HistoryTable
+from caas.billing_database.removals import REMOVABLE, removed_key
 
 SUMMED_OFTEN: Final = (
     "accounts", "api_keys", "staff_links", "second_factors", "recovery_codes", "services",
@@ -57,8 +58,13 @@ def _gone(table: HistoryTable) -> str:
     return (
         f"select '{table.name} ' || l.key from (select unnest(keys) as key from history_leaves"
         f" where of_table = '{table.name}') l"
-        f" where not exists (select from {table.name} t where {own} = l.key)"
+        f" where not exists (select from {table.name} t where {own} = l.key){_not_removed(table)}"
     )
+
+
+def _not_removed(table: HistoryTable) -> str:
+    """Return the condition that retention has not removed a row, by the time in its id."""
+    return f" and not {removed_key(table.name)}" if table.name in REMOVABLE else ""
 
 
 ROWS: Final[tuple[tuple[str, str, str], ...]] = (
@@ -114,6 +120,7 @@ ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         "Every webhook that caused a payment event is in the inbox.",
         """select e.payment_id from payment_events e
             where within(e.payment_id)
+              and e.at > removed_before('webhook_inbox') + interval '7 days'
               and e.facts->>'reported_by' like 'webhook:%' and not exists (
               select from webhook_inbox n where n.event_id = substr(e.facts->>'reported_by', 9))""",
     ),

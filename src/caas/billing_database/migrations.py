@@ -35,7 +35,7 @@ BEHIND_DOORS: Final = (
     "payment_transitions, provider_accounts, clock, migrations, vehicle_transitions, "
     "vehicle_events, order_transitions, order_events, subscription_transitions, "
     "subscription_events, payment_taxes, entitlements, entitlement_terms, entitlement_changes, "
-    "table_checksums"
+    "table_checksums, removals"
 )
 APPEND_ONLY: Final = (
     "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "

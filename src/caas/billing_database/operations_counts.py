@@ -20,6 +20,7 @@ from caas.billing_database.connection import Connection, Database
 from caas.billing_database.filters import composed
 from caas.billing_database.invariants import ONCE_A_ROW, ONLY_AS_A_WHOLE
 from caas.billing_database.payments import Payment, columns_of_payment, payment_of
+from caas.billing_database.removals import REMOVED
 from caas.billing_database.rows import read_all
 from caas.rules.order_states import OrderState
 
@@ -282,6 +283,7 @@ QUERIES: Final[Mapping[str, str]] = {
     "webhooks": WEBHOOKS,
     "invariants": INVARIANTS,
     "invariants_fully": INVARIANTS_FULLY,
+    "removals": REMOVED,
     "invariants_often": INVARIANTS_OFTEN,
     "heads": HEADS,
 }

@@ -34,6 +34,7 @@ def _maintenance(program: typer.Typer) -> None:
 
     program.command()(maintenance.migrate)
     program.command(name="self-check")(maintenance.self_check)
+    program.command()(maintenance.retention)
     program.command(name="vehicle-account")(maintenance.vehicle_account)
     program.command(name="webhook-endpoint")(maintenance.webhook_endpoint)
 
@@ -122,6 +123,7 @@ IMPORTED_BY: Final[Mapping[str, Callable[[typer.Typer], None]]] = {
     "work": _platform,
     "migrate": _maintenance,
     "self-check": _maintenance,
+    "retention": _maintenance,
     "bill": _platform,
     "discrepancies": _discrepancies,
     "claims": _finance,

@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from caas import local_machine, process_environment
-from caas.billing_database import migrations
+from caas.billing_database import connection, migrations, removals
 from caas.billing_database import self_check as invariants
+from caas.billing_database.removals import StoredTable
 from caas.billing_database.self_check import (
     RESTS_PER_STEP,
     CheckLimits,
@@ -19,8 +21,11 @@ from caas.billing_database.self_check import (
 from caas.cli.commands import (
     FINDINGS,
     AsJson,
+    Yes,
+    ask,
     lower_priority,
     print_json,
+    print_table,
     run_and_return,
     run_command,
 )
@@ -29,7 +34,7 @@ from caas.external_systems import local_broker, stripe_webhooks
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.stripe_http import HEADERS
 from caas.external_systems.stripe_settlements import API_HOST
-from caas.settings import check_terms, data_dir
+from caas.settings import check_terms, data_dir, retention_terms
 
 
 def migrate() -> None:
@@ -73,6 +78,44 @@ def _mark(result: InvariantResult) -> str:
     return f"{state:>12}  {' '.join(times)}" if times else state
 
 
+def retention(
+    *,
+    run: Annotated[
+        bool, typer.Option("--run", help="Remove now what is older than the policy.")
+    ] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what each table holds, the policy of CAAS_RETENTION, and what the next run removes."""
+    if run:
+        if not yes:
+            ask("Remove these rows for good?")
+        lower_priority()
+        removed = run_and_return(_removed())
+        print_table(
+            [("table", "removed"), *((table, str(rows)) for table, rows in removed.items())]
+        )
+        return
+    tables = run_and_return(_stored())
+    if as_json:
+        print_json(tables)
+        return
+    header = ("table", "rows", "MB", "bytes per payment", "oldest", "kept", "next run removes")
+    print_table([header, *map(_described, tables)])
+
+
+def _described(table: StoredTable) -> tuple[str, ...]:
+    return (
+        table.name,
+        str(table.rows),
+        f"{table.bytes / (1 << 20):.1f}",
+        f"{table.bytes_per_payment:.0f}",
+        f"{table.oldest:%Y-%m-%d}" if table.oldest else "",
+        f"{table.kept_days} days" if table.kept_days else "always",
+        "" if table.removes is None else str(table.removes),
+    )
+
+
 def vehicle_account(
     vin: Annotated[str, typer.Argument(help="The vehicle's VIN.")],
 ) -> None:
@@ -113,6 +156,29 @@ async def _endpoint(public_url: str) -> stripe_webhooks.Endpoint:
 async def _migrate() -> list[str]:
     async with local_machine.database(process_environment.environment(), made=True) as dsn:
         return await migrations.migrate(dsn)
+
+
+async def _stored() -> list[StoredTable]:
+    environment = process_environment.environment()
+    terms = retention_terms(environment)
+    async with process_environment.reading_database(environment) as database:
+        return await removals.stored(database, terms)
+
+
+async def _removed() -> dict[str, int]:
+    environment = process_environment.environment()
+    terms = retention_terms(environment)
+    async with local_machine.database(environment) as dsn:
+        await migrations.check(dsn)
+        database = await connection.connect(dsn)
+        try:
+            return {
+                table: await removals.remove_all(database, table, older_than=timedelta(days=days))
+                or 0
+                for table, days in terms.kept_days.items()
+            }
+        finally:
+            await database.close()
 
 
 async def _last_checks() -> list[InvariantResult]:

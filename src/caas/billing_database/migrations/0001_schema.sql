@@ -66,10 +66,15 @@ create function names_of_dead(p_processes integer[]) returns setof text
                       where q.name = p.name and q.id <> p.id and process_lives(q.id))
 $$;
 
+-- Only `remove_old_rows` removes rows of an append-only table, as the owner of the schema.
 create function refuse_change() returns trigger
     language plpgsql
     as $$
 begin
+  if tg_op = 'DELETE' and current_setting('caas.removes', true) = tg_table_name
+     and current_user = (select relowner::regrole::text from pg_class where oid = tg_relid) then
+    return null;
+  end if;
   raise exception '% is append-only: a row of it is never changed or removed', tg_table_name
     using errcode = 'restrict_violation';
 end $$;
@@ -3017,6 +3022,9 @@ create table idempotency_keys (
     constraint idempotency_keys_pkey primary key (caller, key_hash)
 );
 
+create index idempotency_keys_in_time on idempotency_keys using brin (created_at)
+    with (pages_per_range = 32, autosummarize = on);
+
 -- Open work, with due time, attempts and lease.
 create table jobs (
     kind text not null,
@@ -4980,6 +4988,52 @@ create trigger append_only before delete or update or truncate on history_leaves
 create trigger append_only before delete or update or truncate on history_heads
     for each statement execute function refuse_change();
 
+-- How far retention has removed the rows of each table, and how many.
+create table removals (
+    of_table text not null,
+    before timestamptz not null,
+    rows bigint default 0 not null,
+    last_at timestamptz not null,
+    constraint removals_pkey primary key (of_table),
+    constraint removals_rows_check check (rows >= 0)
+);
+
+-- The time before which rows of a table may be gone.
+create function removed_before(p_table text) returns timestamptz
+    language sql stable
+    as $$ select coalesce((select before from caas.removals where of_table = p_table), '-infinity') $$;
+
+create function remove_old_rows(p_table text, p_before timestamptz, p_rows integer) returns bigint
+    language plpgsql security definer
+    set search_path to 'caas', 'pg_temp'
+    as $$
+declare v_at text; v_kept interval; v_only text; v_removed bigint;
+begin
+  select r.at, r.kept, r.only_if into v_at, v_kept, v_only from (values
+    ('idempotency_keys', 'created_at', interval '90 days', 'answer_status is not null'),
+    ('gateway_calls', 'asked_at', interval '180 days', 'true'),
+    ('webhook_inbox', 'received_at', interval '180 days',
+     'not exists (select from jobs w where w.subject = t.id)')) r(name, at, kept, only_if)
+   where r.name = p_table;
+  if v_at is null then
+    raise exception 'rows of % are never removed', p_table using errcode = 'restrict_violation';
+  end if;
+  if p_before > db_now() - v_kept then
+    raise exception 'rows of % are kept for at least %', p_table, v_kept
+      using errcode = 'restrict_violation';
+  end if;
+  insert into removals as r (of_table, before, last_at) values (p_table, p_before, db_now())
+  on conflict (of_table) do update set before = greatest(r.before, excluded.before);
+  perform set_config('caas.removes', p_table, true);
+  execute format('delete from %1$I t where t.ctid = any (array(
+      select ctid from %1$I t where %2$I < $1 and %3$s limit $2))', p_table, v_at, v_only)
+    using p_before, p_rows;
+  get diagnostics v_removed = row_count;
+  perform set_config('caas.removes', '', true);
+  update removals set rows = rows + v_removed, last_at = db_now() where of_table = p_table;
+  return v_removed;
+end $$;
+
 -- == Notifications ================================================================================
 
 -- Messages as template and facts, without name or address.
@@ -5401,7 +5455,7 @@ select keep_checksum('disputes',
     '{claimed_currency,currency,id,opened_at,origin,payment_id,reason}');
 select keep_checksum('event_subscriptions', '{created_at,created_by,id,types,url}');
 select keep_checksum('gateway_calls',
-    '{amount,asked_at,id,key,operation,outcome,payment_id,summary,took_ms,transaction_id}');
+    '{amount,asked_at,id,key,operation,outcome,payment_id,summary,took_ms,transaction_id}', true);
 select keep_checksum('orders', '{created_at,currency,customer,dealership,deposit,id,model,price}');
 select keep_checksum('outcome_decisions',
     '{id,note,payment_id,proposed_account,proposed_at,proposed_by}');
@@ -5422,6 +5476,6 @@ select keep_checksum('usage_records',
 select keep_checksum('vehicle_assignments', '{customer,id,order_id,since,vin}');
 select keep_checksum('vehicle_models', '{}');
 select keep_checksum('vehicles', '{created_at,model,vin}');
-select keep_checksum('webhook_inbox', '{body,body_hash,event_id,gateway,id,received_at}');
+select keep_checksum('webhook_inbox', '{body,body_hash,event_id,gateway,id,received_at}', true);
 select keep_checksum('webhook_quarantine',
     '{body,body_hash,contradicts,event_id,gateway,id,reason,received_at}');

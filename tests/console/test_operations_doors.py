@@ -68,6 +68,20 @@ async def test_what_is_not_there_is_not_there(client: Client) -> None:
         assert (await client.get(path)).status == 404, path
 
 
+async def test_operations_see_what_the_platform_adds_to_the_gateway_s_time(
+    town: Town, client: Client
+) -> None:
+    await client.sign_in(OPERATIONS)
+    before = await client.get("/operations/response-times")
+    await town.reserved(STOCK[0][0], email=ANA)
+    after = await client.get("/operations/response-times")
+
+    assert (before.status, after.status) == (200, 200)
+    assert " ms" not in before.text
+    rows = re.findall(r"<tr><td>([^<]+)</td>(?s:.*?)([0-9.,]+) ms", after.text)
+    assert ["initiate" in dict(rows), len(rows) >= 3] == [True, True], after.text
+
+
 async def test_a_session_that_has_ended_does_nothing(town: Town, client: Client) -> None:
     await client.sign_in(OPERATIONS)
     page = await client.get("/operations/system")

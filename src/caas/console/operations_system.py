@@ -1,4 +1,4 @@
-"""System pages of operations: integrity checks, audit log and staff accounts.
+"""System pages of operations: integrity checks, response times, audit log and staff accounts.
 
 Integrity checks are listed with their last result. The audit log records sign-ins and changes to
 keys, accounts, links and passwords. Another operations user resets a lost second factor.
@@ -9,6 +9,7 @@ can reset their own second factor, here or in the database; a reset ends every s
 account, and the next sign-in sets up a new one.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from caas import dual_control
@@ -25,9 +26,12 @@ from caas.console.operations_keys import OPERATIONS_KEY_ROUTES
 from caas.console.operations_simulators import OPERATIONS_SIMULATOR_ROUTES
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest
+from caas.rules.durations import Durations
 from caas.web.response import Response, see_other
 
 PATH: Final = "/operations/audit"
+MEDIAN: Final = 0.5
+P95: Final = 0.95
 
 
 async def audit_events(console: Console, request: PageRequest) -> Response:
@@ -140,9 +144,42 @@ async def check_now(console: Console, request: PageRequest) -> Response:
     return await acted(console, request, "/operations/system", act)
 
 
+@dataclass(frozen=True, slots=True)
+class ResponseTime:
+    """How long something took in this process; a time is None above the last bucket."""
+
+    name: str
+    outcome: str
+    count: int
+    median: float | None
+    p95: float | None
+
+
+async def response_times(console: Console, request: PageRequest) -> Response:
+    """List what the platform adds to a first answer, and how long the gateway's calls took."""
+    platform = console.platform
+    return console.page(
+        request, "operations/response_times.html",
+        added=_response_times(platform.payment_processing.added_seconds),
+        gateway=_response_times(platform.observed.gateway_calls.durations),
+        simulators=console.simulators is not None,
+    )  # fmt: skip
+
+
+def _response_times(durations: Durations) -> list[ResponseTime]:
+    return [
+        ResponseTime(
+            labels[0], labels[-1], durations.total(labels),
+            durations.quantile(MEDIAN, labels), durations.quantile(P95, labels),
+        )
+        for labels in sorted(durations.counts)
+    ]  # fmt: skip
+
+
 OPERATIONS_SYSTEM_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/system", invariants, OPERATIONS),
     post("/operations/system/check", check_now, OPERATIONS),
+    get("/operations/response-times", response_times, OPERATIONS),
     *OPERATIONS_KEY_ROUTES,
     *OPERATIONS_STAFF_ROUTES,
     *OPERATIONS_AUDIT_ROUTES,

@@ -22,6 +22,22 @@ class Durations:
         counts[bisect_left(self.bounds, seconds)] += 1
         self.seconds[labels] = self.seconds.get(labels, 0.0) + seconds
 
+    def total(self, labels: tuple[str, ...]) -> int:
+        """Return how many durations were recorded."""
+        return sum(self.counts[labels])
+
+    def quantile(self, share: float, labels: tuple[str, ...]) -> float | None:
+        """Estimate the duration that this share stays below, in seconds.
+
+        It is interpolated within its bucket, as Prometheus does; None above the last bound.
+        """
+        wanted, below, lower = share * self.total(labels), 0, 0.0
+        for bound, count in zip(self.bounds, self.counts[labels], strict=False):
+            if count and below + count >= wanted:
+                return lower + (bound - lower) * (wanted - below) / count
+            below, lower = below + count, bound
+        return None
+
     def buckets(self, labels: tuple[str, ...]) -> list[tuple[str, float]]:
         """Return cumulative buckets in Prometheus form."""
         total, reported = 0, []

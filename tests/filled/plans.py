@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-GROWING_ROWS = 350
+GROWING_ROWS = 450
 """A table with about as many rows as there are copies of the world grows with the payments."""
 READ_ROWS_MAX = 5_000
 SETTINGS = {

@@ -23,7 +23,7 @@ from tests.filled import plans
 from tests.filled.conftest import SILENT, stored
 from tests.filled.plans import Plans
 
-COPIES = 400
+COPIES = 500
 WINDOW_ROWS = 500
 OK = 200
 

@@ -17,23 +17,22 @@ from uuid import UUID
 from caas.billing_database.payments import DIGEST_CHARS
 from caas_lab.bench.stored_world import StoredTable, StoredWorld
 
-COPIES_AT_ONCE: Final = 25
-TIMES_A_DAY: Final = 4
+COPIES_OF_PART: Final = 25
+COPIES_AT_ONCE_MAX: Final = 100
+PARTS_OF_DAY: Final = 4
 DAYS_MIN, DAYS_MAX = 3, 90
-"""A day is written in several parts, where there are more than a few copies: as in operation,
-a table's rows stand in the order of their times, roughly."""
+"""A day is written in several parts, where there are more than a few copies: as in operation, a
+table's rows stand in the order of their times, roughly."""
 DAY: Final = timedelta(days=1)
 EARLIEST: Final = timedelta(hours=1)
 LATEST: Final = timedelta(hours=16)
 """A copy begins one to sixteen hours later than the world: on its day in winter and in summer."""
 
 BY_PLATFORM: Final = frozenset({
-    "api_keys", "clock", "heartbeats", "history_heads", "history_leaves", "history_trees",
-    "invariant_checks", "jobs", "ledger_accounts", "markets", "migrations", "order_transitions",
-    "payment_transitions", "processes", "provider_accounts", "subscription_transitions",
-    "table_checksums", "tax_rates", "tax_settings", "vehicle_transitions",
+    "api_keys", "heartbeats", "history_heads", "history_leaves", "history_trees",
+    "invariant_checks", "jobs", "processes",
 })  # fmt: skip
-"""What migrations and running processes write, no payment."""
+"""What running processes write and no payment, although it has ids."""
 ONCE: Final = frozenset({
     "configured_gateway", "dealership_markets", "gateway_accounts", "services", "vehicle_models",
 })  # fmt: skip
@@ -77,6 +76,16 @@ class Calendar:
         """How many copies a day has."""
         return -(-self.copies // self.days)
 
+    @property
+    def at_once(self) -> int:
+        """How many copies are written at once: part of a day."""
+        return min(max(self.by_day // PARTS_OF_DAY, 1), COPIES_AT_ONCE_MAX)
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Yield the first and last copy of each part."""
+        for first in range(0, self.copies, self.at_once):
+            yield first, min(first + self.at_once, self.copies) - 1
+
     @classmethod
     def until(cls, now: datetime, *, copies: int, world: StoredWorld) -> "Calendar":
         """Return the calendar whose last copy has just ended.
@@ -88,7 +97,7 @@ class Calendar:
         ]
         days_back = max(-(-(max(times) + LATEST - now) // DAY), 0)
         begins = min(times) - days_back * DAY
-        most = max(copies // (TIMES_A_DAY * COPIES_AT_ONCE), min(copies, DAYS_MIN))
+        most = max(copies // (PARTS_OF_DAY * COPIES_OF_PART), min(copies, DAYS_MIN))
         days = max(min(DAYS_MAX, most, begins.timetuple().tm_yday - 2), 1)
         days = -(-copies // -(-copies // days))  # each day has a copy
         return cls(copies, days, -(days_back + days - 1) * DAY, world.morning)
@@ -175,8 +184,11 @@ class Ids:
 
     def stay_in_month(self, row: Mapping[str, str | None]) -> bool:
         """Say whether the row belongs to a subscription."""
-        texts = " ".join(text for text in row.values() if text)
-        return any(found in self.of_month for found in self.pattern.findall(texts))
+        return any(found in self.of_month for found in self.named_in(row))
+
+    def named_in(self, row: Mapping[str, str | None]) -> list[str]:
+        """Return the ids in a row; one without any belongs to no payment."""
+        return self.pattern.findall(" ".join(text for text in row.values() if text))
 
     def _place(self, found: str) -> int:
         return self.places.setdefault(found, len(self.places))

@@ -24,7 +24,7 @@ from caas.billing_database import migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import CaasError
 from caas_lab.bench import stored_world
-from caas_lab.bench.copied_ids import COPIES_AT_ONCE, LATEST, Calendar
+from caas_lab.bench.copied_ids import LATEST, Calendar
 from caas_lab.bench.multiplied_rows import Multiplication
 from caas_lab.bench.stored_world import StoredWorld
 
@@ -101,7 +101,7 @@ async def multiply(dsn: str, world: StoredWorld, payments: int, console: Console
         report = partial(progress.advance, progress.add_task("copies", total=2 * copies))
         for of_month in (False, True):
             statements = list(multiplication.copies(of_month=of_month))
-            ranges = _ranges(copies)
+            ranges = multiplication.calendar.ranges()
             await asyncio.gather(
                 *(_write(dsn, multiplication, statements, ranges, report) for _ in range(WRITERS))
             )
@@ -133,11 +133,6 @@ async def _write(
                     taken = len(statement.get_parameters())
                     await statement.fetch(*(first, last, signed)[:taken])
             report(last - first + 1)
-
-
-def _ranges(copies: int) -> Iterator[tuple[int, int]]:
-    for first in range(0, copies, COPIES_AT_ONCE):
-        yield first, min(first + COPIES_AT_ONCE, copies) - 1
 
 
 @asynccontextmanager

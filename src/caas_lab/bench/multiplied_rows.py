@@ -131,7 +131,11 @@ class Multiplication:
         source = f"with {self.calendar.source()}"
         skipped = BY_PLATFORM | ONCE | CHAINED | {*BY_DAY, BY_MONTH, SERIES}
         for name, table in self.tables.items():
-            rows = [row for row in table.rows if self._stays(name, row) is of_month]
+            rows = [
+                row
+                for row in table.rows
+                if self.ids.named_in(row) and self._stays(name, row) is of_month
+            ]
             if rows and name not in skipped:
                 parts = (f"select {self._values(name, row)} from s" for row in rows)  # noqa: S608 - the world's values
                 yield f"{source} {_insert(table)} {' union all '.join(parts)}"

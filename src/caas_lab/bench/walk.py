@@ -30,8 +30,8 @@ from caas.console.page_routes import HOMES
 from caas.web.router import Router, template_of
 from caas_lab.bench.walked_site import Site, Visitor
 
-EACH: Final = 3
-OF_ONE_KIND_MAX: Final = 3
+EACH: Final = 2
+OF_ONE_KIND_MAX: Final = 2
 """Pages of one route with the same filters that are requested; their links are alike."""
 SEARCHED: Final = ("payment", "customer", "order", "vin", "transaction", "number")
 """What is typed into a search for anything."""

@@ -54,10 +54,16 @@ def conclude(report: ConformanceReport, *, as_json: bool) -> None:
         })  # fmt: skip
     else:
         reported = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict)
-        does = "conforms" if conforms else "does not conform"
-        typer.echo(f"\n{report.about} {does}: {reported}.")
+        typer.echo(f"\n{report.about} {_what_it_does(counts)}: {reported}.")
     if not conforms:
         raise typer.Exit(FINDINGS)
+
+
+def _what_it_does(counts: Counter[Verdict]) -> str:
+    """Return the verdict in words; what was not tried is not known."""
+    if counts[Verdict.FAILED]:
+        return "does not conform"
+    return "was not tried as a whole" if counts[Verdict.NOT_TRIED] else "conforms"
 
 
 def _print_result(result: CaseResult) -> None:

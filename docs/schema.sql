@@ -5529,6 +5529,8 @@ CREATE INDEX gateway_claim_entries_in_time ON caas.gateway_claim_entries USING b
 
 CREATE INDEX gateway_claims_by_due ON caas.gateway_claims USING btree (gateway, due_on, discrepancy_id);
 
+CREATE INDEX gateway_claims_of_status ON caas.gateway_claims USING btree (gateway, status, due_on, discrepancy_id);
+
 CREATE INDEX history_leaves_of_head ON caas.history_leaves USING btree (of_table, head);
 
 CREATE INDEX idempotency_keys_in_time ON caas.idempotency_keys USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');

@@ -40,8 +40,9 @@ select i.relname as name, t.relname as of_table, x.indpred is not null as is_par
 """
 SCANS = frozenset({"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan"})
 ROW_BY_ROW = frozenset({
-    "Append", "Index Only Scan", "Index Scan", "Limit", "LockRows", "Merge Append", "Memoize",
-    "Nested Loop", "Result", "Seq Scan", "Subquery Scan", "Unique", "WindowAgg", "ProjectSet",
+    "Append", "Hash Join", "Index Only Scan", "Index Scan", "Limit", "LockRows", "Memoize",
+    "Merge Append", "Nested Loop", "ProjectSet", "Result", "Seq Scan", "Subquery Scan", "Unique",
+    "WindowAgg",
 })  # fmt: skip
 """Nodes that ask for no more rows than they pass on."""
 

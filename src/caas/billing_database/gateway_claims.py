@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
-from caas.billing_database.filters import composed
+from caas.billing_database.filters import Walk, composed
 from caas.billing_database.rows import columns, row_as
 from caas.errors import ConflictError, NotFoundError
 from caas.rules.postings import GATEWAY_CLAIMS, UNEXPLAINED_FUNDS, risk_loss
@@ -122,8 +122,7 @@ IS_POSTED: Final = "select from gateway_claim_entries where discrepancy_id = $1 
 ONE: Final = f"select {COLUMNS} from gateway_claims c where c.discrepancy_id = $1"
 LISTED: Final = f"""
 select {COLUMNS} from gateway_claims c
- where c.gateway = $1 and {{given}}
- order by c.due_on, c.discrepancy_id limit {ROWS_MAX}
+ where {{given}} order by {{order}} limit {ROWS_MAX}
 """
 
 
@@ -243,8 +242,12 @@ class GatewayClaims:
         """Return claims, soonest deadline first."""
         # The index of open claims has no ended ones.
         is_open = open_only or (status is not None and status not in ENDED)
-        given = {"c.status = $": status, "c.status not in ('paid', 'refused')": is_open}
-        query, arguments = composed(LISTED, gateway, given=given)
+        given = {"c.status not in ('paid', 'refused')": is_open}
+        walk = Walk(
+            {"gateway": gateway, "status": status}, key="c.due_on, c.discrepancy_id",
+            descending=False,
+        )  # fmt: skip
+        query, arguments = composed(LISTED, given=given, along=walk)
         return [_claim(row) for row in await self.database.fetch(query, *arguments)]
 
 

@@ -52,15 +52,11 @@ union (select p.id from invoices i join payments p on p.subject = i.id
 THESE: Final = (
     f"select {columns_of_payment()} from payments where id = any ($1) order by id desc limit $2"
 )
-WANTED: Final = "{wanted}"
-LISTED: Final = f"""
-with seen as materialized (
-  select * from payments where {{given}} order by id desc limit $1
+LISTED: Final = (
+    f"select {columns_of_payment()} from payments p where {{given}} order by id desc limit $1"
 )
-select {columns_of_payment()}, (select min(id::text)::uuid from seen) as seen_to,
-       (select count(*) from seen) as seen_rows
-  from seen p where {WANTED} order by id desc limit $2
-"""
+EDGE: Final = "select id from payments p where {given} order by id desc offset $1 limit 1"
+"""The last payment of a window: found in the index, without reading the payments before it."""
 # The subjects of payments, each by its own index.
 OF_VIN: Final = """p.subject in (
     select o.id from orders o where o.vin = $ union
@@ -70,14 +66,6 @@ OF_VIN: Final = """p.subject in (
 # A dealership has more payments than a page may read, so it is looked up for each payment.
 OF_DEALERSHIP: Final = """case when p.type in ('reservation', 'final') then
     (select o.dealership from orders o where o.id = p.subject) = $ end"""
-BELONGING: Final = f"""
-select {columns_of_payment()} from payments p where {{given}} order by id desc limit $1
-"""
-BESIDE: Final = frozenset({"seen_to", "seen_rows"})
-SEEN_TO: Final = """
-select min(id::text)::uuid as seen_to, count(*) as seen_rows from (
-  select id from payments where {given} order by id desc limit $1) seen
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,25 +114,32 @@ async def listed(
     database: Database, wanted: Wanted, *, below: UUID | None = None, rows_max: int = PAGE_ROWS
 ) -> Found:
     """Return a page of matching payments, newest first."""
-    if wanted.subject or wanted.customer or wanted.vin:
-        return await _belonging_to(database, wanted, below, rows_max)
-    ends = [one for one in (below, _id_at(wanted.until)) if one is not None]
-    window = {"id < $": min(ends, default=None), "id >= $": _id_at(wanted.since)}
-    rows_asked = min(rows_max, EXPORT_ROWS_MAX) + 1
-    query, arguments = composed(LISTED, WINDOW_ROWS_MAX, rows_asked, given=window)
-    query, arguments = composed(query, *arguments, given=_attributes(wanted), at=WANTED)
+    belongs = {
+        "p.subject = $": wanted.subject,
+        "p.customer = $": wanted.customer,
+        OF_VIN: wanted.vin,
+    }
+    attributes, edge = _attributes(wanted), None
+    if any(belongs.values()):
+        within: dict[str, object] = {
+            "p.id < $": below,
+            "p.created_at < $": wanted.until,
+            "p.created_at >= $": wanted.since,
+        }
+    else:
+        ends = [one for one in (below, _id_at(wanted.until)) if one is not None]
+        within = {"p.id < $": min(ends, default=None), "p.id >= $": _id_at(wanted.since)}
+        if any(attributes.values()):
+            query, arguments = composed(EDGE, WINDOW_ROWS_MAX - 1, given=within)
+            last = await database.fetchrow(query, *arguments)
+            edge = last["id"] if last is not None else None
+            within |= {} if edge is None else {"p.id >= $": edge}
+    query, arguments = composed(
+        LISTED, min(rows_max, EXPORT_ROWS_MAX) + 1, given=belongs | within | attributes
+    )
     rows = await database.fetch(query, *arguments)
-    payments = [
-        payment_of({name: row[name] for name in dict(row) if name not in BESIDE})
-        for row in rows[:rows_max]
-    ]
-    if len(rows) > rows_max:
-        return Found(payments, payments[-1].id)
-    query, arguments = composed(SEEN_TO, WINDOW_ROWS_MAX, given=window)
-    seen = rows[0] if rows else await database.fetchrow(query, *arguments)
-    assert seen is not None, "a count is one row"
-    cut = seen["seen_rows"] == WINDOW_ROWS_MAX
-    return Found(payments, seen["seen_to"] if cut else None)
+    payments = [payment_of(row) for row in rows[:rows_max]]
+    return Found(payments, payments[-1].id if len(rows) > rows_max else edge)
 
 
 def _attributes(wanted: Wanted) -> dict[str, object]:
@@ -154,27 +149,6 @@ def _attributes(wanted: Wanted) -> dict[str, object]:
         "p.outcome = $": wanted.outcome,
         OF_DEALERSHIP: wanted.dealership,
     }
-
-
-async def _belonging_to(
-    database: Database, wanted: Wanted, below: UUID | None, rows_max: int
-) -> Found:
-    query, arguments = composed(
-        BELONGING,
-        min(rows_max, EXPORT_ROWS_MAX) + 1,
-        given={
-            "p.subject = $": wanted.subject,
-            "p.customer = $": wanted.customer,
-            OF_VIN: wanted.vin,
-            "p.id < $": below,
-            "p.created_at < $": wanted.until,
-            "p.created_at >= $": wanted.since,
-        }
-        | _attributes(wanted),
-    )
-    rows = await database.fetch(query, *arguments)
-    payments = [payment_of(row) for row in rows[:rows_max]]
-    return Found(payments, payments[-1].id if len(rows) > rows_max else None)
 
 
 def _id_at(at: datetime | None) -> UUID | None:

@@ -4420,6 +4420,8 @@ create table gateway_claims (
 );
 
 create index gateway_claims_by_due on gateway_claims (gateway, due_on, discrepancy_id);
+create index gateway_claims_of_status on gateway_claims
+    (gateway, status, due_on, discrepancy_id);
 create index open_gateway_claims on gateway_claims (due_on)
     where status not in ('paid', 'refused');
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.first_minutes.checkout import Checkout, Ended
 
-READING = ("days", "days --json", "discrepancies list", "self-check", "verify", "staff list")
+READING = ("days", "days --json", "discrepancies list", "self-check --full", "verify", "staff list")
 NO_DATABASE_YET = (*READING, "report --date 2026-11-19")
 
 

@@ -14,7 +14,7 @@ from tests.start_up.conftest import Machine
         (("verify", "--file", "{folder}/no-export"), ExitStatus.USAGE),
         (("verify", "--file", "{folder}/junk"), ExitStatus.USAGE),
         (("verify", "--export", "{folder}/nowhere/events"), ExitStatus.ENVIRONMENT),
-        (("self-check",), ExitStatus.DONE),
+        (("self-check", "--full"), ExitStatus.DONE),
         (("staff", "add", "x", "--role", "sales"), ExitStatus.REFUSED),
         (("seal", "--date", "2026-11-19"), ExitStatus.USAGE),
         (("seal", "--date", "2026-11-19", "--yes"), ExitStatus.REFUSED),

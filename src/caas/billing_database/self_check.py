@@ -224,6 +224,11 @@ async def self_check(database: Database) -> list[Finding]:
     return [check.finding() for check in checks]
 
 
+async def checked_now(database: Database) -> list["InvariantResult"]:
+    """Check every invariant over everything, at once, and return results as those that are kept."""
+    return [_result_of(finding) for finding in await self_check(database)]
+
+
 async def full_check(
     database: Database, limits: CheckLimits, *, progress: Callable[[int, int], None]
 ) -> list["InvariantResult"]:

@@ -14,9 +14,11 @@ from uuid import UUID
 
 import asyncpg
 
+from caas.billing_database import self_check
 from caas.billing_database.connection import ACQUIRE_TIMEOUT_SECONDS, Database, connect
 from caas.billing_database.gateway_calls import GatewayCallRecord, GatewayCalls
 from caas.billing_database.payment_audit_trail import PaymentAuditTrail, record_of
+from caas.billing_database.self_check import InvariantResult
 
 NAME: Final = "caas_demo"
 SESSIONS_MAX: Final = 4
@@ -118,6 +120,10 @@ class Records:
     async def cases(self, subject: str) -> list[tuple[str, str]]:
         """Return kind and sentence of the cases that were opened about a subject."""
         return [tuple(row) for row in await self._database.fetch(ALERTS, UUID(subject))]
+
+    async def integrity_checks(self) -> list[InvariantResult]:
+        """Check every invariant of the whole database now."""
+        return await self_check.checked_now(self._database)
 
     async def refused_acknowledgements(self, payment: str) -> int:
         """Count the acknowledgements about a payment that proved nothing."""

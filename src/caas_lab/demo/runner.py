@@ -26,7 +26,6 @@ from caas_lab.demo import (
     running_platform,
     summary,
 )
-from caas_lab.demo.http_client import require_success
 from caas_lab.demo.printing import Printer
 from caas_lab.demo.scenario import Need, Scenario, ScenarioResult
 from caas_lab.demo.scenario_run import ScenarioRun
@@ -188,8 +187,5 @@ def _speed(testbed: Testbed) -> str:
 
 
 async def _integrity_checks(testbed: Testbed) -> list[IntegrityCheck]:
-    reply = await testbed.platform.get("/v1/self-check", scope="operations")
-    return [
-        IntegrityCheck(check["sentence"], check["broken"])
-        for check in require_success(reply, "self-check")["invariants"]
-    ]
+    found = await testbed.integrity_checks()
+    return [IntegrityCheck(sentence, broken) for _, sentence, broken in found]

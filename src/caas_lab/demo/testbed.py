@@ -13,7 +13,7 @@ import aiohttp
 from caas import app
 from caas_lab.demo import database
 from caas_lab.demo.control_planes import GatewayControl, PartnerControl, VehicleControl
-from caas_lab.demo.http_client import HttpClient
+from caas_lab.demo.http_client import HttpClient, require_success
 from caas_lab.demo.relay import Relay
 from caas_lab.demo.scenario import Need
 
@@ -40,6 +40,15 @@ class Testbed:
     def now(self) -> datetime:
         """Return the time by the platform's clock."""
         return app.now() + self.clock_ahead
+
+    async def integrity_checks(self) -> list[tuple[str, str, int]]:
+        """Return name, sentence and violations of each invariant: now, or as last checked."""
+        if self.records is not None:
+            results = await self.records.integrity_checks()
+            return [(it.name, it.sentence, it.broken) for it in results]
+        reply = await self.platform.get("/v1/self-check", scope="operations")
+        kept = require_success(reply, "self-check")["invariants"]
+        return [(it["name"], it["sentence"], it["broken"]) for it in kept]
 
     async def advance_clock(self, seconds: int) -> None:
         """Move the platform's clock forward: a month must be over before it is billed."""

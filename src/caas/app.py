@@ -17,6 +17,7 @@ from caas import local_machine, startup_checks
 from caas.billing_database import connection, database_sessions, migrations
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_calls import GatewayCustomers
+from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.external_systems.acknowledgement_inbox import OnRefused
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
@@ -158,6 +159,7 @@ async def _partners(
     gateway = settings.gateway.connect(
         GatewayContext(
             customers=GatewayCustomers(database, settings.gateway_adapter),
+            reported=WebhookInbox(database),
             return_url=settings.public_url,
             now=now,
         )

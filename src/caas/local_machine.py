@@ -49,7 +49,7 @@ from caas.supervision import (
 FLEET_SEED: Final = 7
 SIMULATED_FEES: Final = "14,25,1500"
 """The simulated gateway's fees, in the format of CAAS_SETTLEMENT_FEES."""
-STRIPE_STATE: Final = "stripe"  # a folder
+ADYEN_ACCOUNT: Final = "CaaSSimulatedECOM"
 WORD: Final = "running.json"
 PORTS: Final = "ports.json"
 FOR_DEVELOPMENT: Final = {"CAAS_SECOND_FACTOR": "optional", "CAAS_LOCAL_SUBSCRIBERS": "allowed"}
@@ -63,6 +63,7 @@ class SimulatedGateway(StrEnum):
 
     CONTRACT = "contract"
     STRIPE = "stripe-fake"
+    ADYEN = "adyen-fake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +105,11 @@ async def start(
     found = FOR_DEVELOPMENT | {name: value for name, value in environment.items() if value}
     found["CAAS_DATA_DIR"] = str(folder)
     found.setdefault("CAAS_PUBLIC_URL", public_url)
-    if gateway is SimulatedGateway.STRIPE:
-        found["CAAS_GATEWAY"] = "stripe"
+    if gateway is not SimulatedGateway.CONTRACT:
+        found["CAAS_GATEWAY"] = gateway.removesuffix("-fake")
+    found.setdefault("CAAS_ADYEN_MERCHANT_ACCOUNT", ADYEN_ACCOUNT)
     found.setdefault("CAAS_GATEWAY_API_KEY", kept.gateway_api_key)
-    found.setdefault("CAAS_GATEWAY_WEBHOOK_SECRETS", kept.gateway_webhook_secret)
+    found.setdefault("CAAS_GATEWAY_WEBHOOK_SECRETS", kept.webhook_secret_of(found))
     found.setdefault("CAAS_PARTNER_WEBHOOK_SECRETS", kept.partner_webhook_secret)
     keys = ",".join(f"{name}:{name}:{key}" for name, key in kept.api_keys.items())
     found.setdefault("CAAS_API_KEYS", keys)
@@ -162,11 +164,9 @@ def vehicles_at_hand(scale: float, command_keys: VehicleCommandKeys) -> Any:
     fleet = importlib.import_module("caas_simulators.vehicle_fleet")
     clock = importlib.import_module("caas_simulators.simulated_time")
     return fleet.Fleet(
-        FLEET_SEED,
-        command_keys=command_keys.known_to_vehicles,
-        clock=clock.Clock(scale),
+        FLEET_SEED, command_keys=command_keys.known_to_vehicles, clock=clock.Clock(scale),
         takes_in_strangers=True,
-    )
+    )  # fmt: skip
 
 
 @asynccontextmanager
@@ -201,12 +201,8 @@ class _Machine:
 
     def __init__(
         self,
-        stack: AsyncExitStack,
-        found: dict[str, str],
-        folder: Path,
-        kept: Secrets,
-        report: Report,
-    ) -> None:
+        stack: AsyncExitStack, found: dict[str, str], folder: Path, kept: Secrets, report: Report,
+    ) -> None:  # fmt: skip
         self._stack = stack
         self._found = found
         self._folder = folder
@@ -276,16 +272,17 @@ class _Machine:
     async def start_gateway(self, gateway: SimulatedGateway) -> None:
         self._report("Starting the simulated payment gateway and bank.")
         is_contract = gateway is SimulatedGateway.CONTRACT
+        name = "gateway" if is_contract else gateway.removesuffix("-fake")
         zone = read_market(self._found.get("CAAS_MARKET") or DEFAULT_MARKET).zone.key
         if is_contract:
             self._found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
         self._found["CAAS_GATEWAY_URL"] = await self._start_simulator(
-            "gateway", "caas_simulators", "gateway" if is_contract else "stripe",
+            "gateway", "caas_simulators", name,
             f"--webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/gateway",
             *((f"--zone={zone}",) if is_contract else ()),
             secret=(f"--api-key={self._kept.gateway_api_key}",
-                    f"--webhook-secret={self._kept.gateway_webhook_secret}"),
-            state="gateway.jsonl" if is_contract else STRIPE_STATE,
+                    f"--webhook-secret={self._kept.webhook_secret_of(self._found)}"),
+            state="gateway.jsonl" if is_contract else name,
         )  # fmt: skip
 
     async def start_partners(self) -> None:

@@ -157,6 +157,7 @@ def _api(platform: Platform, settings: Settings, signs: PlatformMetrics) -> WebA
             api_keys=parse_api_keys(settings.api_keys),
             gateway_verifier=settings.gateway.verifier,
             read_gateway_event=settings.gateway.read_event,
+            split_gateway_webhook=settings.gateway.split,
             factory_webhook_secrets=partner_secrets,
             transport_webhook_secrets=partner_secrets,
             on_webhook=platform.jobs.wake,

@@ -189,6 +189,9 @@ async def check_gateway(gateway: PaymentGateway, settings: Settings) -> None:
 
 
 async def _ask_for_nothing(gateway: PaymentGateway) -> None:
+    if not gateway.capabilities.lookup_by_id:
+        await gateway.account()
+        return
     if gateway.capabilities.lookup_by_reference:
         await gateway.find_by_reference(NO_TRANSACTION, customer_reference=NO_TRANSACTION)
         return

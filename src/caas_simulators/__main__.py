@@ -1,4 +1,4 @@
-"""`python -m caas_simulators gateway|partners|stripe`: start one simulator as a process.
+"""`python -m caas_simulators gateway|partners|stripe|adyen`: start one simulator as a process.
 
 `--held` reads more arguments from stdin and ends with it (`starter`).
 
@@ -16,6 +16,8 @@ from pathlib import Path
 import uvloop
 
 from caas_simulators import order_partners, payment_gateway
+from caas_simulators.adyen import server as adyen_server
+from caas_simulators.adyen.world import AdyenSettings
 from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.journal import JournalInUseError
@@ -33,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments_given(given))
     options.held = HELD in given
     gc.set_threshold(200_000, 20, 100)  # Stored records are long-lived: collect garbage rarely.
-    run = {"gateway": _run_gateway, "stripe": _run_stripe}.get(options.simulator, _run_partners)
+    programs = {"gateway": _run_gateway, "stripe": _run_stripe, "adyen": _run_adyen}
+    run = programs.get(options.simulator, _run_partners)
     try:
         uvloop.run(run(options))
     except JournalInUseError as error:
@@ -56,6 +59,15 @@ async def _run_stripe(options: argparse.Namespace) -> None:
     async with stripe_server.running(
         stripe_settings(options), host=options.host, port=options.port
     ) as (server, _stripe):
+        _say_where(server.url)
+        await stopped.wait()
+
+
+async def _run_adyen(options: argparse.Namespace) -> None:
+    stopped = stop_requested(held=options.held)
+    async with adyen_server.running(
+        adyen_settings(options), host=options.host, port=options.port
+    ) as (server, _adyen):
         _say_where(server.url)
         await stopped.wait()
 
@@ -111,6 +123,23 @@ def stripe_settings(options: argparse.Namespace) -> StripeSettings:
     )
 
 
+def adyen_settings(options: argparse.Namespace) -> AdyenSettings:
+    """Return the settings of the simulated Adyen from the command line."""
+    return AdyenSettings(
+        api_keys=tuple(options.api_key or ["AQE-simulated"]),
+        merchant_account=options.merchant_account,
+        public_url=options.public_url,
+        merchant=options.merchant,
+        seed=options.seed,
+        time_scale=options.time_scale,
+        webhook_url=options.webhook_url,
+        hmac_keys=options.webhook_secret,
+        modification_seconds=options.modification_seconds,
+        folder=options.state_file,
+        control=options.control,
+    )
+
+
 def partner_settings(options: argparse.Namespace) -> PartnerSettings:
     """Return the settings of the partners from the command line."""
     return PartnerSettings(
@@ -135,6 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_gateway(gateway)
     stripe = simulators.add_parser("stripe", help="Stripe's API, its pages and its bank")
     _add_stripe(stripe)
+    adyen = simulators.add_parser("adyen", help="Adyen's API and its pages")
+    _add_adyen(adyen)
     partners = simulators.add_parser("partners", help="factory, registration and transport")
     _add_partners(partners)
     return parser
@@ -162,6 +193,20 @@ def _add_stripe(stripe: argparse.ArgumentParser) -> None:
     stripe.add_argument(
         "--requests-a-second", type=float, default=StripeSettings().requests_a_second,
         help="more of them are refused with 429",
+    )  # fmt: skip
+
+
+def _add_adyen(adyen: argparse.ArgumentParser) -> None:
+    _add_common(adyen)
+    known = AdyenSettings()
+    adyen.add_argument("--api-key", action="append", help="accepted key (repeat for several)")
+    adyen.add_argument("--merchant-account", default=known.merchant_account)
+    adyen.add_argument("--public-url", help="where customers reach the payment links")
+    adyen.add_argument("--merchant", default="CaaS", help="the name customers pay to")
+    adyen.add_argument("--webhook-url", help="where webhooks go")
+    adyen.add_argument(
+        "--modification-seconds", type=float, default=known.modification_seconds,
+        help="how long a capture, cancel or refund takes",
     )  # fmt: skip
 
 

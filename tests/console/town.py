@@ -52,7 +52,7 @@ from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
 from tests.buyers import gives_details
 from tests.cars import COMMAND_KEY, COMMAND_KEYS, KNOWN_TO_VEHICLES
-from tests.external_systems.stripe_asked import KnownCustomers
+from tests.external_systems.stripe_asked import KnownCustomers, NothingReported
 from tests.ways_in import SETTINGS as WAYS_IN
 from tests.ways_in import SIGN_IN_KEYS
 
@@ -343,7 +343,10 @@ async def _outside(
     stack: AsyncExitStack, settings: Settings, fleet: Fleet, letterbox: Letterbox
 ) -> Partners:
     context = GatewayContext(
-        customers=KnownCustomers(), return_url=settings.public_url, now=app.now
+        customers=KnownCustomers(),
+        reported=NothingReported(),
+        return_url=settings.public_url,
+        now=app.now,
     )
     gateway = settings.gateway.connect(context)
     partners = HttpClient(

@@ -28,6 +28,18 @@ class KnownCustomers:
         return self.ids.setdefault(customer_reference, gateway_customer)
 
 
+class NothingReported:
+    """A gateway of which no webhook has come."""
+
+    async def of_transaction(self, transaction_id: str) -> tuple[bytes, ...]:
+        del transaction_id
+        return ()
+
+    async def of_reference(self, reference: str) -> tuple[bytes, ...]:
+        del reference
+        return ()
+
+
 QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25)
 
 

@@ -85,7 +85,9 @@ def test_an_unknown_name_is_told_with_the_known_ones(installed: Path) -> None:
     with pytest.raises(SettingError) as caught:
         read_settings(RIGHT | {"CAAS_GATEWAY": "acmee"})
 
-    assert "CAAS_GATEWAY is 'acmee'; use one of acme, contract, stripe" in caught.value.sentence
+    assert (
+        "CAAS_GATEWAY is 'acmee'; use one of acme, adyen, contract, stripe" in caught.value.sentence
+    )
 
 
 def test_a_name_that_two_packages_register_is_nobodys(installed: Path) -> None:

@@ -14,10 +14,20 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests import browser
-from tests.console.journeys import DESK, ENGLISH, PHONE, SPANISH, Tongue, Visitor, visitor
+from tests.console.journeys import (
+    DESK,
+    ENGLISH,
+    GOOD_CARD,
+    PHONE,
+    SPANISH,
+    Tongue,
+    Visitor,
+    visitor,
+)
 from tests.first_minutes.checkout import SECONDS_MAX, Checkout, Up
 
 TO_BE_BUILT = "VSSZZZCAS0R000003"
+CARD_AT_ADYEN = "4111111111111111"
 EVA = "eva@example.com"
 LETTERS = "/operations/simulators/messages"
 SIGN_IN = re.compile(r"^  (\S+@\S+) +(\S+) +\((.+)\)$", re.MULTILINE)
@@ -84,6 +94,19 @@ async def test_a_browser_alone_leads_from_a_reservation_to_the_invoice(
     assert [who.complaints for who in people] == [[], [], []]
 
 
+async def test_a_deposit_is_paid_on_the_page_of_the_simulated_adyen(checkout: Checkout) -> None:
+    async with (
+        checkout.up("./caas up --gateway adyen-fake") as up, browser.started() as chromium,
+    ):  # fmt: skip
+        newcomer = Newcomer(up, chromium)
+        sales = await newcomer.signed_in("Autos Sol", ENGLISH, DESK)
+        operations = await newcomer.signed_in("operations", ENGLISH, DESK)
+        await a_car_is_reserved(newcomer, sales, card=CARD_AT_ADYEN)
+        await the_world_goes_on(newcomer, operations, "finish", TO_BE_BUILT, "has finished {vin}")
+
+    assert sales.complaints == operations.complaints == []
+
+
 async def whole_story(newcomer: Newcomer) -> list[Visitor]:
     """Play it, each in a window of their own: dealership, operations, customer."""
     sales = await newcomer.signed_in("Autos Sol", ENGLISH, DESK)
@@ -106,14 +129,14 @@ async def whole_story(newcomer: Newcomer) -> list[Visitor]:
     return [sales, operations, eva]
 
 
-async def a_car_is_reserved(newcomer: Newcomer, sales: Visitor) -> UUID:
+async def a_car_is_reserved(newcomer: Newcomer, sales: Visitor, *, card: str = GOOD_CARD) -> UUID:
     """Reserve a car that has to be built, for a new customer, and pay the deposit."""
     order = await sales.reserves(TO_BE_BUILT, email=EVA, name="Eva Gil")
     await newcomer.picture(sales, "order-to-pay")
     await sales.page.get_by_text(sales.tongue.pay_here).click()
     await sales.page.get_by_label(sales.tongue.card).wait_for()
     await newcomer.picture(sales, "gateway")
-    await sales.pays()
+    await sales.pays(card)
     await sales.page.wait_for_url(f"**/intranet/orders/{order}")
     return order
 

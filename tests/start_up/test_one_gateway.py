@@ -17,7 +17,7 @@ from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import GatewayContext, configured
 from caas.external_systems.payment_gateway import PaymentGateway
 from tests.billing_database.test_transitions import new_payment
-from tests.external_systems.stripe_asked import KnownCustomers
+from tests.external_systems.stripe_asked import KnownCustomers, NothingReported
 
 
 def gateway(adapter: str) -> PaymentGateway:
@@ -26,7 +26,12 @@ def gateway(adapter: str) -> PaymentGateway:
         "CAAS_GATEWAY_API_KEY": "sk_of_nobody",
         "CAAS_GATEWAY_WEBHOOK_SECRETS": "whsec_bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldyE=",
     }
-    context = GatewayContext(customers=KnownCustomers(), return_url="https://caas.example", now=now)
+    context = GatewayContext(
+        customers=KnownCustomers(),
+        reported=NothingReported(),
+        return_url="https://caas.example",
+        now=now,
+    )
     return configured(adapter, settings).connect(context)
 
 

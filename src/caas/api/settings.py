@@ -8,6 +8,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from caas.api.authentication import ConfiguredKey
+from caas.external_systems.gateway_adapters import whole
 from caas.external_systems.http import Secret
 from caas.external_systems.seed_contract_wire import read_event
 from caas.external_systems.vehicle_command_keys import PublicCommandKey
@@ -45,6 +46,7 @@ class ApiSettings:
     gateway_name: str = "gateway"
     gateway_verifier: Verifier | None = None
     read_gateway_event: Callable[[bytes], Identified | None] = read_event
+    split_gateway_webhook: Callable[[bytes], tuple[bytes, ...]] = whole
     factory_webhook_secrets: Sequence[Secret] = ()
     transport_webhook_secrets: Sequence[Secret] = ()
     on_webhook: Callable[[], None] = field(default=lambda: None)

@@ -18,6 +18,7 @@ stored; the content is trusted no further than `payment_processing.settlement` a
 import contextlib
 import hashlib
 import re
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -90,7 +91,23 @@ async def transport_webhook(api: Api, call: Call) -> Response:
 async def _take(api: Api, call: Call, sender: str) -> Response:
     message_id = _verified(api, call, sender)
     _refuse_two_meanings(call.body)
-    incoming, unreadable = _incoming(api, call, sender, message_id)
+    answers = [await _store(api, one, sender, message_id) for one in _events(api, call, sender)]
+    fresh = [answer for answer in answers if answer.status == HTTPStatus.NO_CONTENT]
+    return fresh[0] if fresh else answers[0]
+
+
+def _events(api: Api, call: Call, sender: str) -> tuple[bytes, ...]:
+    """Return the events in a webhook; one that cannot be split is a single unreadable one."""
+    if sender != GATEWAY:
+        return (call.body,)
+    try:
+        return api.settings.split_gateway_webhook(call.body) or (call.body,)
+    except (ValueError, RecursionError):
+        return (call.body,)
+
+
+async def _store(api: Api, body: bytes, sender: str, message_id: str) -> Response:
+    incoming, unreadable = _incoming(api, body, sender, message_id)
     if unreadable is not None:
         await api.platform.tables.webhooks.quarantine(incoming, reason=unreadable)
         return json_response(200, WebhookReceipt("set aside"))
@@ -142,17 +159,19 @@ def _refuse_two_meanings(body: bytes) -> None:
         refuse_duplicate_keys(body)
 
 
-def _incoming(api: Api, call: Call, sender: str, message_id: str) -> tuple[Incoming, str | None]:
+def _incoming(
+    api: Api, received: bytes, sender: str, message_id: str
+) -> tuple[Incoming, str | None]:
     """Return the record to store, and why it must be set aside, if it must.
 
     Events are deduplicated by the id in the body, whatever message delivers them. The message id is
     used only for bodies without an event id.
     """
-    body, event_id, unreadable = _readable(api, call.body, sender)
+    body, event_id, unreadable = _readable(api, received, sender)
     incoming = Incoming(
         gateway=api.settings.gateway_name if sender == GATEWAY else sender,
         event_id=event_id or message_id,
-        body_hash=hashlib.sha256(call.body).digest(),
+        body_hash=hashlib.sha256(received).digest(),
         body=body,
         job_kind=APPLY_WEBHOOK if sender == GATEWAY else APPLY_PARTNER_WEBHOOK,
     )

@@ -25,6 +25,7 @@ from caas.errors import NotFoundError, RefusedError
 CONTRADICTION = "webhook_contradiction"
 UNREADABLE = "webhook_unreadable"
 AT_HAND_ROWS_MAX = 1000
+REPORTED_ROWS_MAX = 1000
 
 STORE = """
 with w as materialized (
@@ -51,6 +52,17 @@ select s.id is not null as fresh, coalesce(s.id, k.id) as id, k.body_hash = w.bo
 SEVERAL = """
 select id, gateway, event_id, body::text as body, received_at from webhook_inbox
  where id = any ($1)
+"""
+OF_TRANSACTION = """
+select body::text as body from webhook_inbox
+ where coalesce(body->'data'->>'transaction_id', body->'data'->'object'->>'payment_intent',
+         body->'data'->'object'->>'id', body->'data'->>'id') = $1
+ order by received_at, id limit $2
+"""
+OF_REFERENCE = """
+select body::text as body from webhook_inbox
+ where coalesce(body->'data'->>'reference', body->'data'->'object'->'metadata'->>'reference') = $1
+ order by received_at, id limit $2
 """
 # Payments with a refund that waits, named by a webhook.
 WAITING = """
@@ -129,6 +141,16 @@ class WebhookInbox:
         self._batcher = Batcher(self._store_batch)
         self._reader: Batcher[UUID, InboxRow | None] = joined_reads(database, SEVERAL, _inbox_row)
         self._at_hand: dict[UUID, InboxRow] = {}  # just stored here; a row never changes
+
+    async def of_transaction(self, transaction_id: str) -> tuple[bytes, ...]:
+        """Return what was reported of a gateway's transaction, the oldest first."""
+        rows = await self._database.fetch(OF_TRANSACTION, transaction_id, REPORTED_ROWS_MAX)
+        return tuple(row["body"].encode() for row in rows)
+
+    async def of_reference(self, reference: str) -> tuple[bytes, ...]:
+        """Return what was reported under a reference of ours, the oldest first."""
+        rows = await self._database.fetch(OF_REFERENCE, reference, REPORTED_ROWS_MAX)
+        return tuple(row["body"].encode() for row in rows)
 
     async def store(self, incoming: Incoming) -> Stored:
         """Store a webhook and its job once.

@@ -169,8 +169,15 @@ _OF_STRIPE: Final = (
 )
 
 
-def _of_contract(url: str) -> tuple[str, ...]:
-    return (
+_OF_ADYEN: Final = (
+    "  pay on Adyen's page with 4111 1111 1111 1111; the name DECLINED on the card is declined",
+)
+
+
+def _of_gateway(name: str | None, url: str) -> tuple[str, ...]:
+    """Return what to try with a simulated gateway."""
+    of_others = {"stripe": _OF_STRIPE, "adyen": _OF_ADYEN}
+    return of_others.get(name or "") or (
         "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
         f"  ./caas demo --against {url}    run every flow and failure scenario",
     )
@@ -194,7 +201,7 @@ def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaf
         "  reserve a car as a dealership in a browser, then pay the balance as the customer",
         f"  complete a factory order, wake a car, advance a month: {url}/operations/simulators",
         f"  read the messages sent to customers: {url}/operations/simulators/messages",
-        *(_OF_STRIPE if world.environment.get("CAAS_GATEWAY") == "stripe" else _of_contract(url)),
+        *_of_gateway(world.environment.get("CAAS_GATEWAY"), url),
         "  ./caas self-check    print the results of the integrity checks",
     ]
     return "\n".join(lines)

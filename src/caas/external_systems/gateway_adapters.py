@@ -25,6 +25,7 @@ GATEWAY: Final = "CAAS_GATEWAY"
 CONTRACT: Final = "contract"
 _OURS: Final[Mapping[str, str]] = {
     CONTRACT: "caas.external_systems.contract_adapter:CONTRACT_ADAPTER",
+    "adyen": "caas.external_systems.adyen_adapter:ADYEN_ADAPTER",
     "stripe": "caas.external_systems.stripe_adapter:STRIPE_ADAPTER",
 }
 BUILT_IN: Final[Mapping[str, EntryPoint]] = {
@@ -47,28 +48,51 @@ class CustomerDirectory(Protocol):
         ...
 
 
+class ReportedEvents(Protocol):
+    """The stored webhooks of the gateway, each as its adapter has split it off."""
+
+    async def of_transaction(self, transaction_id: str) -> tuple[bytes, ...]:
+        """Return what was reported of a transaction, the oldest first."""
+        ...
+
+    async def of_reference(self, reference: str) -> tuple[bytes, ...]:
+        """Return what was reported under a reference of ours, the oldest first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayContext:
     """What an adapter may need of the platform.
 
-    Its customers' ids at the gateway, the address that pages lead back to, and the time, to compare
-    with the gateway's.
+    Its customers' ids at the gateway, what the gateway has reported, the address that pages lead
+    back to, and the time, to compare with the gateway's.
     """
 
     customers: CustomerDirectory
+    reported: ReportedEvents
     return_url: str
     now: Callable[[], datetime]
 
 
+def whole(body: bytes) -> tuple[bytes, ...]:
+    """Return the one event of a webhook: what most gateways send."""
+    return (body,)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredGateway:
-    """A gateway whose settings are read; `address` is where it is, for messages."""
+    """A gateway whose settings are read; `address` is where it is, for messages.
+
+    `split` returns the events in a verified webhook, each as it is stored and given to
+    `read_event`; it raises ValueError where there are none to read.
+    """
 
     address: str
     capabilities: Capabilities
     verifier: Verifier
     read_event: Callable[[bytes], GatewayEvent | None]
     connect: Callable[[GatewayContext], PaymentGateway]
+    split: Callable[[bytes], tuple[bytes, ...]] = whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,7 +125,9 @@ class Capabilities:
     """What a gateway can do; `idempotency_key_lifetime` None means that it ignores keys.
 
     `hosted_page`: it takes cards on a page of its own. `merchant_initiated`: it saves a method and
-    charges it when no customer is present.
+    charges it when no customer is present. Without `lookup_by_id` a transaction is known by what
+    was reported of it, and without `settlement_by_day` reports are of batches, and come as files.
+    `dated_webhooks`: a webhook's signature covers its time.
     """
 
     separate_capture: bool
@@ -138,6 +140,9 @@ class Capabilities:
     authorization_lifetime: timedelta
     hosted_page: bool = True
     merchant_initiated: bool = True
+    lookup_by_id: bool = True
+    settlement_by_day: bool = True
+    dated_webhooks: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,7 +211,9 @@ class UnknownOutcomes:
             await self._charges.selection.open_contradiction(payment, sentence)
             return _again(job, "a webhook, the settlement report or two people must tell")
         attempt = Attempt(maybe_sent=True, issue=await self._issue(payment), fence=job.fence)
-        await self._charges.authorization.process_payment(payment, flow, attempt=attempt)
+        after = await self._charges.authorization.process_payment(payment, flow, attempt=attempt)
+        if after.state is PaymentState.PENDING and after.outcome == "known":
+            return _again(job, "the customer has not paid yet", PAGE_PROBE_SECONDS_MAX)
         return Done()
 
     async def _follow(

@@ -24,6 +24,7 @@ from caas_lab.conformance.gateway_under_test import (
     a_key,
     held,
     in_state,
+    key_of,
     refused,
 )
 from caas_lab.conformance.methods_file import Role, SandboxAction
@@ -94,7 +95,7 @@ async def a_decline_is_reported_with_its_code_and_stays_reported(it: GatewayUnde
             kind is not GatewayErrorKind.UNRECOGNISED and kind is decline_kind(code),
             f"The decline of {code} has the code {declined.decline_code!r}.",
         )
-        found = await _found(it, declined)
+        found = await it.known(declined)
         check(
             (found.status, found.decline_code) == (declined.status, declined.decline_code),
             f"A lookup of the decline shows {found.status}, {found.decline_code!r}.",
@@ -105,7 +106,7 @@ async def what_was_initiated_is_found_by_its_id(it: GatewayUnderTest) -> None:
     """A lookup returns the same transaction as the answer to the request."""
     transaction = await it.authorized()
 
-    found = await _found(it, transaction)
+    found = await it.known(transaction)
 
     check(found == transaction, f"The answer was {transaction}, the lookup shows {found}.")
 
@@ -158,8 +159,9 @@ async def a_customer_who_confirms_is_authorized(it: GatewayUnderTest) -> None:
 
 
 async def a_customer_who_does_not_confirm_is_declined(it: GatewayUnderTest) -> None:
-    """A failed confirmation is a decline with a code."""
-    request = it.request(it.methods.method(Role.CHALLENGE))
+    """Where one attempt is allowed, a failed confirmation is a decline with a code."""
+    terms = ChargeTerms(single_attempt=True)
+    request = it.request(it.methods.method(Role.CHALLENGE), terms=terms)
     page = await _page(it, request)
     await it.act(SandboxAction.REJECT, page)
 
@@ -217,7 +219,7 @@ async def a_saved_method_is_charged_when_no_customer_is_present(it: GatewayUnder
     saved = held(await it.gateway.initiate(saving, key=a_key()))
     voided = await it.void(saved)
     in_state(voided, TransactionStatus.VOIDED)
-    in_state(await _found(it, saved), TransactionStatus.VOIDED)
+    in_state(await it.known(saved), TransactionStatus.VOIDED)
 
     month = it.request(
         saved.payment_method or saving.payment_method,
@@ -229,16 +231,9 @@ async def a_saved_method_is_charged_when_no_customer_is_present(it: GatewayUnder
     in_state(await it.capture(charged), *CAPTURED)
 
 
-async def _found(it: GatewayUnderTest, transaction: GatewayTransaction) -> GatewayTransaction:
-    found = await it.gateway.find(transaction.id)
-    check(found is not None, "A lookup by the reported id finds nothing.")
-    assert found is not None
-    return found
-
-
 async def _page(it: GatewayUnderTest, request: TransactionRequest) -> GatewayTransaction:
     waiting = in_state(
-        await it.gateway.initiate(request, key=a_key()), TransactionStatus.REQUIRES_ACTION
+        await it.gateway.initiate(request, key=key_of(request)), TransactionStatus.REQUIRES_ACTION
     )
     check(
         waiting.hosted_page_url is not None, "The customer must act, and there is no page for it."
@@ -257,7 +252,7 @@ CASES: Final = (
     Case(a_decline_is_reported_with_its_code_and_stays_reported),
     Case(what_was_initiated_is_found_by_its_id),
     Case(what_was_initiated_is_found_by_its_reference, needs=(BY_REFERENCE,)),
-    Case(what_was_never_initiated_is_reported_absent),
+    Case(what_was_never_initiated_is_reported_absent, needs=("lookup_by_id",)),
     Case(a_reference_that_was_never_used_has_no_transactions, needs=(BY_REFERENCE,)),
     Case(a_customer_who_must_confirm_gets_the_gateways_page),
     Case(a_customer_who_confirms_is_authorized),

@@ -175,8 +175,8 @@ async def an_error_that_is_repeated_for_a_key_hides_no_transaction(it: GatewayUn
 
 
 async def a_capture_whose_answer_was_lost_is_done_once(it: GatewayUnderTest) -> None:
-    """Repeated with the same key, nothing more is taken."""
-    transaction, key = await it.authorized(), a_key()
+    """Repeated with the same key, nothing more is taken; another process knows the transaction."""
+    transaction, key = await it.known(await it.authorized()), a_key()
     mark = it.mark()
     async with it.behind_proxy() as (gateway, proxy):
         with proxy.failing(Fault.CUT_AFTER):
@@ -236,8 +236,7 @@ async def _made_once(it: GatewayUnderTest, reference: str, customer: str) -> Non
 
 
 async def _captured_once(it: GatewayUnderTest, transaction: GatewayTransaction) -> None:
-    found = await it.gateway.find(transaction.id)
-    reported = found.captured_amount if found else None
+    reported = (await it.known(transaction)).captured_amount
     check(reported == transaction.amount, f"{reported} is captured, not {transaction.amount}.")
 
 

@@ -17,6 +17,7 @@ from caas.external_systems.payment_gateway import (
 from caas_lab.conformance.cases import Case, check
 from caas_lab.conformance.gateway_under_test import (
     CAPTURED,
+    GIVEN_BACK,
     GatewayUnderTest,
     a_key,
     in_state,
@@ -25,7 +26,6 @@ from caas_lab.conformance.gateway_under_test import (
 from caas_lab.conformance.methods_file import SandboxAction
 
 REASON: Final = "activation failed"
-GIVEN_BACK: Final = "desistimiento"
 
 
 async def a_capture_commits_the_charge(it: GatewayUnderTest) -> None:
@@ -66,7 +66,7 @@ async def more_than_is_held_cannot_be_captured(it: GatewayUnderTest) -> None:
     more = it.capture(transaction, transaction.amount + 1)
     await refused(more, what="A capture of more than is held")
 
-    in_state(await _now(it, transaction), TransactionStatus.AUTHORIZED)
+    in_state(await it.known(transaction), TransactionStatus.AUTHORIZED)
 
 
 async def a_void_gives_the_funds_back_and_no_capture_follows(it: GatewayUnderTest) -> None:
@@ -77,7 +77,7 @@ async def a_void_gives_the_funds_back_and_no_capture_follows(it: GatewayUnderTes
     late = it.capture(transaction)
     await refused(late, AlreadyVoidedError, what="A capture after a void")
 
-    reported = in_state(await _now(it, transaction), TransactionStatus.VOIDED)
+    reported = in_state(await it.known(transaction), TransactionStatus.VOIDED)
     check(reported.captured_amount == 0, f"{reported.captured_amount} was captured after the void.")
 
 
@@ -105,7 +105,7 @@ async def of_a_capture_and_a_void_at_once_exactly_one_wins(it: GatewayUnderTest)
     lost = [end for end in ends if isinstance(end, AlreadyVoidedError | AlreadyCapturedError)]
     kinds = ", ".join(type(end).__name__ for end in ends)
     check(len(won) == 1 and len(lost) == 1, f"A capture and a void at once end as {kinds}.")
-    reported = (await _now(it, transaction)).status
+    reported = (await it.known(transaction)).status
     check(
         (reported in CAPTURED) == (won[0].status in CAPTURED),
         f"{won[0].status} won; it is {reported}.",
@@ -120,7 +120,7 @@ async def an_authorization_that_expired_cannot_be_captured(it: GatewayUnderTest)
     late = it.capture(transaction)
     await refused(late, AuthorizationExpiredError, what="A capture after the expiry")
 
-    reported = await _now(it, transaction)
+    reported = await it.known(transaction)
     check(
         reported.captured_amount == 0, f"{reported.captured_amount} was captured after the expiry."
     )
@@ -147,19 +147,16 @@ async def no_more_is_refunded_than_was_captured(it: GatewayUnderTest) -> None:
     part = transaction.amount - 1
     await it.gateway.refund(transaction.id, part, GIVEN_BACK, key=a_key())
 
-    more = it.gateway.refund(transaction.id, 2, GIVEN_BACK, key=a_key())
-
-    await refused(more, what="A refund of more than is left")
+    await it.refund_is_refused(transaction, 2, "A refund of more than is left")
 
 
 async def nothing_is_refunded_that_was_not_captured(it: GatewayUnderTest) -> None:
     """Held funds are released by a void, and not by a refund."""
     transaction = await it.authorized()
 
-    early = it.gateway.refund(transaction.id, 1, GIVEN_BACK, key=a_key())
-    await refused(early, what="A refund before the capture")
+    await it.refund_is_refused(transaction, 1, "A refund before the capture")
 
-    in_state(await _now(it, transaction), TransactionStatus.AUTHORIZED)
+    in_state(await it.known(transaction), TransactionStatus.AUTHORIZED)
 
 
 async def nothing_is_done_to_a_transaction_that_does_not_exist(it: GatewayUnderTest) -> None:
@@ -179,15 +176,8 @@ async def nothing_is_done_to_a_transaction_that_does_not_exist(it: GatewayUnderT
         check(not resolved, f"The {operation} of an unknown transaction counts as done before.")
 
 
-async def _now(it: GatewayUnderTest, transaction: GatewayTransaction) -> GatewayTransaction:
-    found = await it.gateway.find(transaction.id)
-    check(found is not None, "A lookup by the reported id finds nothing.")
-    assert found is not None
-    return found
-
-
 async def _captured_in_full(it: GatewayUnderTest, transaction: GatewayTransaction) -> None:
-    reported = in_state(await _now(it, transaction), *CAPTURED)
+    reported = in_state(await it.known(transaction), *CAPTURED)
     check(
         reported.captured_amount == transaction.amount,
         f"{reported.captured_amount} is captured, not {transaction.amount}.",

@@ -17,7 +17,11 @@ from caas_lab.conformance import (
     gateway_webhook_cases,
 )
 from caas_lab.conformance.cases import Case, CaseResult, ConformanceReport, run_cases
-from caas_lab.conformance.gateway_under_test import RETURN_URL, Customers, GatewayUnderTest
+from caas_lab.conformance.gateway_reports import Customers, Reported
+from caas_lab.conformance.gateway_under_test import (
+    RETURN_URL,
+    GatewayUnderTest,
+)
 from caas_lab.conformance.methods_file import MethodsFile
 from caas_lab.conformance.webhook_receiver import receiving
 
@@ -52,13 +56,16 @@ async def under_test(terms: GatewayTerms) -> AsyncIterator[GatewayUnderTest]:
     """
     configured = terms.adapter.configure(terms.environment)
     await _check_address(configured.address)
-    context = GatewayContext(customers=Customers(), return_url=RETURN_URL, now=now)
     async with AsyncExitStack() as stack:
         receiver = None
         if terms.webhook_port is not None:
             receiver = await stack.enter_async_context(
                 receiving(terms.webhook_port, seconds_max=terms.seconds_max)
             )
+        context = GatewayContext(
+            customers=Customers(), reported=Reported(configured, receiver), return_url=RETURN_URL,
+            now=now,
+        )  # fmt: skip
         gateway = configured.connect(context)
         stack.push_async_callback(gateway.close)
         yield GatewayUnderTest(

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -18,31 +18,42 @@ from caas.external_systems.gateway_adapters import (
     GatewayContext,
 )
 from caas.external_systems.gateway_modifications import AcceptedRequest, GatewayRefusal
-from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.http_answers import (
+    GatewayFailure,
+    OutcomeUnknownError,
+    RefusedByPartnerError,
+)
 from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
     CaptureMode,
+    GatewayDispute,
+    GatewayHint,
+    GatewayRefund,
     GatewayTransaction,
     PaymentGateway,
+    RefundStatus,
     TransactionRequest,
     TransactionStatus,
 )
 from caas_lab.conformance.cases import MeansMissingError, NotConformingError, check
 from caas_lab.conformance.faulty_proxy import FaultyProxy, running_proxy
+from caas_lab.conformance.gateway_reports import events_in, read
 from caas_lab.conformance.methods_file import MethodsFile, Role, SandboxAction
 from caas_lab.conformance.webhook_receiver import ReceivedWebhook, WebhookReceiver
 
 ADDRESS: Final = "CAAS_GATEWAY_URL"
 CAPTURED: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
 RELEASED: Final = frozenset({TransactionStatus.VOIDED, TransactionStatus.FAILED})
+GIVEN_BACK: Final = "desistimiento"
 VOID_REASON: Final = "activation failed"
 LATER_REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
     one.code: one for one in (AlreadyCapturedError, AlreadyVoidedError, AuthorizationExpiredError)
 }
 RETURN_URL: Final = "https://caas.example/return"
 LOOKS_SECONDS: Final = 0.2
+Subject = GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
 NO_METHOD: Final = "the gateway's page"
 
 
@@ -59,21 +70,6 @@ class Call:
 
 
 FIRST: Final = Call()
-
-
-@dataclass
-class Customers:
-    """A directory of customers in memory."""
-
-    ids: dict[str, str] = field(default_factory=dict)
-
-    async def find(self, customer_reference: str) -> str | None:
-        """Return the gateway's id of a customer."""
-        return self.ids.get(customer_reference)
-
-    async def keep(self, customer_reference: str, gateway_customer: str) -> str:
-        """Store the gateway's id of a customer."""
-        return self.ids.setdefault(customer_reference, gateway_customer)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -162,30 +158,69 @@ class GatewayUnderTest:
             return answer
         webhooks = self.webhooks()
 
-        def decides(webhook: ReceivedWebhook) -> bool:
-            subject = self.subject_of(webhook)
-            if isinstance(subject, GatewayRefusal):
-                return subject.id == answer.id
-            if not isinstance(subject, GatewayTransaction) or subject.id != transaction.id:
-                return False
-            return subject.status in wanted
+        def decision(webhook: ReceivedWebhook) -> GatewayTransaction | GatewayRefusal | None:
+            for subject in self.subjects_of(webhook):
+                if isinstance(subject, GatewayRefusal) and subject.id == answer.id:
+                    return subject
+                if not isinstance(subject, GatewayTransaction) or subject.id != transaction.id:
+                    continue
+                if subject.status in wanted:
+                    return subject
+            return None
 
         what = f"the outcome of {answer.id}"
-        subject = self.subject_of(await webhooks.wait_for(decides, what=what, since=since))
+        webhook = await webhooks.wait_for(
+            lambda one: decision(one) is not None, what=what, since=since
+        )
+        subject = decision(webhook)
         if isinstance(subject, GatewayRefusal):
             raise later_refusal(subject)
-        found = await self.gateway.find(transaction.id)
-        check(found is not None, "A lookup by the reported id finds nothing.")
-        assert found is not None
-        return found
+        return await self.known(transaction)
 
-    def subject_of(self, webhook: ReceivedWebhook) -> object:
-        """Return what a webhook is about, None if it cannot be read."""
+    async def known(self, transaction: GatewayTransaction) -> GatewayTransaction:
+        """Return a transaction as it is now, by its id.
+
+        Without such a lookup it is known by its reports, and the first is waited for.
+        """
+        for _ in range(round(self.seconds_max / LOOKS_SECONDS)):
+            try:
+                found = await self.gateway.find(transaction.id)
+            except OutcomeUnknownError:
+                if self.gateway.capabilities.lookup_by_id:
+                    raise
+                await asyncio.sleep(LOOKS_SECONDS)
+                continue
+            check(found is not None, "A lookup by the reported id finds nothing.")
+            assert found is not None
+            return found
+        raise NotConformingError("Nothing was reported of a transaction that exists.")
+
+    async def refund_is_refused(
+        self, transaction: GatewayTransaction, amount: int, what: str
+    ) -> None:
+        """Require that a refund is refused, at once or in a report."""
         try:
-            event = self.configured.read_event(webhook.body)
-        except ValueError:
-            return None
-        return None if event is None else event.subject
+            refund = await self.gateway.refund(transaction.id, amount, GIVEN_BACK, key=a_key())
+        except RefusedByPartnerError:
+            return
+        if refund.status is RefundStatus.PENDING:
+            states = {RefundStatus.FAILED, RefundStatus.SUCCEEDED}
+
+            def decides(webhook: ReceivedWebhook) -> bool:
+                return any(
+                    isinstance(one, GatewayRefund) and one.id == refund.id and one.status in states
+                    for one in self.subjects_of(webhook)
+                )
+
+            webhook = await self.webhooks().wait_for(decides, what=f"refund {refund.id}")
+            ended = [one for one in self.subjects_of(webhook) if isinstance(one, GatewayRefund)]
+            refund = next(one for one in ended if one.id == refund.id)
+        check(refund.status is RefundStatus.FAILED, f"{what} is {refund.status}.")
+
+    def subjects_of(self, webhook: ReceivedWebhook) -> list[Subject]:
+        """Return what the events of a webhook are about."""
+        events = [read(self.configured, body) for body in events_in(self.configured, webhook)]
+        return [event.subject for event in events if event is not None]
 
     async def look_up(self, request: TransactionRequest) -> tuple[GatewayTransaction, ...]:
         """Return the transactions of a request's reference."""
@@ -204,18 +239,19 @@ class GatewayUnderTest:
     ) -> GatewayTransaction:
         """Return the transaction of a request as it is, by whatever the gateway has for that.
 
-        Without a lookup by reference it is the newest report, or what is known by its id.
+        Without a lookup by reference it is the newest report, or what is known by its id; without
+        both the request is repeated under its key, as the platform does.
         """
         if self.gateway.capabilities.lookup_by_reference:
             return await self.only_one(request)
         for webhook in reversed(self.receiver.received if self.receiver else []):
-            subject = self.subject_of(webhook)
-            if isinstance(subject, GatewayTransaction) and subject.reference == request.reference:
-                return subject
-        found = await self.gateway.find(known.id)
-        check(found is not None, "A lookup by the reported id finds nothing.")
-        assert found is not None
-        return found
+            for subject in self.subjects_of(webhook):
+                ours = subject.reference == request.reference
+                if isinstance(subject, GatewayTransaction) and ours:
+                    return subject
+        if self.gateway.capabilities.lookup_by_id:
+            return await self.known(known)
+        return await self.gateway.initiate(request, key=key_of(request))
 
     async def becomes(
         self,
@@ -282,6 +318,11 @@ def later_refusal(refusal: GatewayRefusal) -> RefusedByPartnerError:
         partner="The gateway", call=f"{refusal.operation} {refusal.transaction_id}",
         status=HTTPStatus.CONFLICT, refusal=refusal.refusal, problem="It was accepted first.",
     )  # fmt: skip
+
+
+def key_of(request: TransactionRequest) -> str:
+    """Return the key of a request that may be repeated."""
+    return f"key-{request.reference}"
 
 
 def a_key() -> str:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from caas_lab.conformance.cases import MeansMissingError
-from caas_lab.conformance.sandbox import SandboxRequest, read_file, send
+from caas_lab.conformance.sandbox import Requests, read_file, send
 
 SHIPPED: Final = Path(__file__).parent / "methods"
 STRANGER: Final[Mapping[str, str]] = {"CAAS_GATEWAY_API_KEY": "sk_stranger"}
@@ -51,7 +51,7 @@ class MethodsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amounts: dict[str, int]
     wrong_credentials: dict[str, str] = msgspec.field(default_factory=lambda: dict(STRANGER))
     report_zone: str = "UTC"
-    sandbox: dict[SandboxAction, SandboxRequest] = {}
+    sandbox: dict[SandboxAction, Requests] = {}
 
     def __post_init__(self) -> None:
         """Reject a file without what every case needs."""

@@ -28,6 +28,9 @@ class SandboxRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
 
 
+Requests = SandboxRequest | list[SandboxRequest]
+
+
 def read_file(path: Path, content: type[Content]) -> Content:
     """Read a TOML file.
 
@@ -40,14 +43,19 @@ def read_file(path: Path, content: type[Content]) -> Content:
         raise StartupError(f"{path} cannot be used: {error}.") from error
 
 
-async def send(name: str, request: SandboxRequest | None, values: Mapping[str, str]) -> None:
-    """Send a request of `[sandbox.name]`.
+async def send(name: str, requests: Requests | None, values: Mapping[str, str]) -> None:
+    """Send the request of `[sandbox.name]`, or each of `[[sandbox.name]]` in their order.
 
     Raises:
         MeansMissingError: there is none, or the sandbox refuses.
     """
-    if request is None:
+    if requests is None:
         raise MeansMissingError(f"The file has no [sandbox.{name}].")
+    for request in requests if isinstance(requests, list) else [requests]:
+        await _send(name, request, values)
+
+
+async def _send(name: str, request: SandboxRequest, values: Mapping[str, str]) -> None:
     timeout = aiohttp.ClientTimeout(total=SECONDS_MAX)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,

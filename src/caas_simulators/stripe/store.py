@@ -26,7 +26,9 @@ FILE = "stripe.sqlite"
 class Store:
     """The objects of one account in one mode."""
 
-    def __init__(self, folder: Path | None, clock: Clock, chance: random.Random) -> None:
+    def __init__(
+        self, folder: Path | None, clock: Clock, chance: random.Random, *, file: str = FILE
+    ) -> None:
         """Read what a folder has; without one, everything is forgotten at the end."""
         self.clock = clock
         self._chance = chance
@@ -34,7 +36,7 @@ class Store:
         self._changed: dict[str, Json] = {}
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        self._file = sqlite3.connect(":memory:" if folder is None else folder / FILE)
+        self._file = sqlite3.connect(":memory:" if folder is None else folder / file)
         self._file.execute(_SCHEMA)
         for (body,) in self._file.execute("select body from objects order by rowid"):
             one = msgspec.json.decode(body)

@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from caas.external_systems.gateway_adapters import adapter
 from caas_lab.conformance.gateway_runner import GatewayTerms
 from caas_lab.conformance.methods_file import SHIPPED, read_methods
 from caas_simulators import http_server
+from caas_simulators.adyen import server as adyen_server
+from caas_simulators.adyen.world import AdyenSettings
 from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
 from caas_simulators.http_server import Handler
@@ -68,6 +71,27 @@ async def later_terms() -> AsyncIterator[GatewayTerms]:
     """The contract's gateway that accepts captures and voids, and decides them a moment later."""
     async with contract_terms(modification_seconds=0.05) as found:
         yield found
+
+
+HMAC_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
+"""The key of Adyen's own examples."""
+
+
+@asynccontextmanager
+async def adyen_terms() -> AsyncIterator[GatewayTerms]:
+    """The simulated Adyen, over real HTTP."""
+    port = free_port()
+    account = AdyenSettings(
+        api_keys=(API_KEY,), webhook_url=f"http://127.0.0.1:{port}/", hmac_keys=[HMAC_KEY],
+        modification_seconds=0.05,
+    )  # fmt: skip
+    async with adyen_server.running(account) as (server, _adyen):
+        found = terms("adyen", server.url, port)
+        own = {
+            "CAAS_GATEWAY_WEBHOOK_SECRETS": HMAC_KEY,
+            "CAAS_ADYEN_MERCHANT_ACCOUNT": account.merchant_account,
+        }
+        yield replace(found, environment={**found.environment, **own})
 
 
 @asynccontextmanager

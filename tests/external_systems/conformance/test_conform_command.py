@@ -124,7 +124,7 @@ async def test_a_gateway_that_does_not_answer_is_an_error_of_the_environment() -
     [
         ((), "give one of --adapter, --gateway and --url"),
         (("--url", "http://a", "--gateway", "stripe"), "give one of"),
-        (("--gateway", "acmee"), "use one of contract, stripe"),
+        (("--gateway", "acmee"), "use one of adyen, contract, stripe"),
         (("--adapter", "no_such_module:ADAPTER"), "no_such_module"),
         (("--adapter", "json:dumps"), "is no GatewayAdapter"),
         (("--adapter", "acme_pay:ADAPTER"), "give the provider's test methods"),

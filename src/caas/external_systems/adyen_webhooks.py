@@ -1,0 +1,310 @@
+"""Adyen's standard webhooks: what each item means here.
+
+Seed: the settlement webhook of Diagram 4; decision 31.
+
+Rules a change must keep:
+- Fields that are not signed decide nothing about money.
+- A capture that failed because of a technical issue is captured again by Adyen within ten days: it
+  changes nothing; what does not come is late in reconciliation. Any other failure is a loss.
+- A declined card on a page is a hint: the customer may try another.
+- What the platform stores of an item holds what is read of it: free text is not kept.
+- A request for information takes no money and is no chargeback.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+
+from caas.external_systems.adyen_signatures import ITEMS_MAX
+from caas.external_systems.adyen_wire import (
+    Amount,
+    Text,
+    decline_code,
+    in_utc,
+    stored_method_of,
+)
+from caas.external_systems.gateway_modifications import GatewayRefusal, Modification
+from caas.external_systems.payment_gateway import (
+    DisputeStatus,
+    GatewayDispute,
+    GatewayEvent,
+    GatewayHint,
+    GatewayRefund,
+    GatewayTransaction,
+    RefundStatus,
+    TransactionStatus,
+)
+from caas.rules.personal_data import reason_code
+
+ItemReference = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,200}\Z")]
+OptionalReference = Annotated[str, msgspec.Meta(pattern=r"\A([A-Z0-9]{16})?\Z")]
+
+
+class NotificationItem(msgspec.Struct, frozen=True, rename="camel"):
+    """A notification item; `original_reference` is the payment that it is about.
+
+    Where it is about no payment, its own reference may be anything: the name of a report's file.
+    """
+
+    psp_reference: ItemReference
+    event_code: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z_]{1,60}\Z")]
+    success: Annotated[str, msgspec.Meta(pattern=r"\A(true|false)\Z")]
+    event_date: datetime
+    merchant_account_code: Text
+    amount: Amount
+    merchant_reference: Text = ""
+    original_reference: OptionalReference = ""
+    reason: Text | None = None
+    additional_data: dict[str, str] = {}
+
+    @property
+    def done(self) -> bool:
+        """Whether what the item is about was done."""
+        return self.success == "true"
+
+    @property
+    def payment(self) -> str:
+        """The pspReference of the payment."""
+        return self.original_reference or self.psp_reference
+
+    @property
+    def id(self) -> str:
+        """What a repetition of this event has too: Adyen repeats by reference, code and result."""
+        return f"{self.event_code}-{self.psp_reference}-{self.success}"
+
+
+class Wrapper(msgspec.Struct, frozen=True):
+    """An item in its envelope."""
+
+    item: NotificationItem = msgspec.field(name="NotificationRequestItem")
+
+
+class StandardWebhook(msgspec.Struct, frozen=True, rename="camel"):
+    """A webhook's body."""
+
+    live: str
+    notification_items: Annotated[list[Wrapper], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)]
+
+
+_DECODER: Final = msgspec.json.Decoder(StandardWebhook)
+
+
+Subject = GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
+
+
+class Reported(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an item means here, in names that the platform stores events of every gateway by."""
+
+    id: str
+    transaction_id: str
+    reference: str
+    amount: int
+    currency: str
+    code: str | None = None
+    payment_method: str | None = None
+    link: str | None = None
+
+
+class ReportedEvent(msgspec.Struct, frozen=True):
+    """An item as it is stored: its meaning, and what was sent."""
+
+    id: str
+    type: str
+    occurred_at: datetime
+    data: Reported
+
+
+_EVENT_DECODER: Final = msgspec.json.Decoder(ReportedEvent)
+_TYPES: Final[Mapping[str, tuple[str, str]]] = {
+    "AUTHORISATION": ("transaction.authorized", "transaction.failed"),
+    "CAPTURE": ("transaction.capturing", "capture.refused"),
+    "CANCELLATION": ("transaction.voided", "void.refused"),
+    "TECHNICAL_CANCEL": ("transaction.voided", "void.refused"),
+    "EXPIRE": ("transaction.expired", ""),
+    "REFUND": ("refund.succeeded", "refund.failed"),
+    "REFUND_FAILED": ("refund.failed", ""),
+    "REFUNDED_REVERSED": ("refund.failed", ""),
+    "NOTIFICATION_OF_CHARGEBACK": ("dispute.opened", ""),
+    "CHARGEBACK": ("dispute.opened", ""),
+    "CHARGEBACK_REVERSED": ("dispute.won", ""),
+    "PREARBITRATION_WON": ("dispute.won", ""),
+    "SECOND_CHARGEBACK": ("dispute.lost", ""),
+    "PREARBITRATION_LOST": ("dispute.lost", ""),
+}
+"""The type of an event whose item was successful, and of one that was not."""
+CAPTURE_FAILED: Final = "CAPTURE_FAILED"
+TECHNICAL: Final = "technical"
+"""In the reason of a failed capture that Adyen tries again by itself."""
+RECAPTURED_LATER: Final = "capture.retried"
+ATTEMPT: Final = "attempt.failed"
+"""A declined card on a page: the customer may try another."""
+_STATUS_OF: Final = {
+    "authorized": TransactionStatus.AUTHORIZED,
+    "failed": TransactionStatus.FAILED,
+    "capturing": TransactionStatus.CAPTURING,
+    "voided": TransactionStatus.VOIDED,
+    "expired": TransactionStatus.VOIDED,
+    "settlement_failed": TransactionStatus.SETTLEMENT_FAILED,
+}
+
+
+def split(body: bytes) -> tuple[bytes, ...]:
+    """Return the events of a verified webhook, each as it is stored.
+
+    Raises:
+        ValueError: it is not of Adyen's form.
+    """
+    items = [wrapper.item for wrapper in _DECODER.decode(body).notification_items]
+    return tuple(msgspec.json.encode(_as_event(item)) for item in items)
+
+
+def read_event(body: bytes) -> GatewayEvent | None:
+    """Decode an event that `split` has returned; None if it tells nothing of a payment.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    event = _EVENT_DECODER.decode(body)
+    subject = _subject_of(event)
+    if subject is None:
+        return None
+    return GatewayEvent(
+        id=event.id, type=event.type, occurred_at=in_utc(event.occurred_at), subject=subject
+    )
+
+
+def _as_event(item: NotificationItem) -> ReportedEvent:
+    link = item.additional_data.get("paymentLinkId")
+    return ReportedEvent(
+        id=item.id,
+        type=_type_of(item, link),
+        occurred_at=item.event_date,
+        data=Reported(
+            id=item.psp_reference,
+            transaction_id=item.payment,
+            reference=item.merchant_reference,
+            amount=item.amount.value,
+            currency=item.amount.currency,
+            code=_code_of(item),
+            payment_method=stored_method_of(item.additional_data),
+            link=link,
+        ),
+    )
+
+
+def _type_of(item: NotificationItem, link: str | None) -> str:
+    if item.event_code == CAPTURE_FAILED:
+        retried = TECHNICAL in (item.reason or "").lower()
+        return RECAPTURED_LATER if retried else "transaction.settlement_failed"
+    done, refused = _TYPES.get(item.event_code, ("", ""))
+    if item.event_code == "AUTHORISATION" and not item.done and link is not None:
+        return ATTEMPT
+    return (done if item.done else refused) or f"other.{item.event_code.lower()}"
+
+
+def _code_of(item: NotificationItem) -> str | None:
+    reason = item.reason or ""
+    if item.event_code == "AUTHORISATION":
+        return None if item.done else decline_code(reason.partition(":")[0].strip())
+    if item.event_code in ("CAPTURE", "CANCELLATION", "TECHNICAL_CANCEL") and not item.done:
+        return _refusal_code(reason)
+    return reason_code(item.additional_data.get("chargebackReasonCode", "").strip()) or None
+
+
+def _subject_of(event: ReportedEvent) -> Subject | None:
+    about, _, what = event.type.partition(".")
+    data = event.data
+    match about:
+        case "transaction":
+            return _transaction(data, _STATUS_OF[what])
+        case "capture" | "void" if what == "refused":
+            return GatewayRefusal(
+                id=data.id, operation=Modification(about), transaction_id=data.transaction_id,
+                reference=data.reference, refusal=data.code or UNKNOWN_REFUSAL,
+            )  # fmt: skip
+        case "refund":
+            return GatewayRefund(
+                id=data.id, transaction_id=data.transaction_id, amount=data.amount,
+                status=RefundStatus(what), reference=data.reference,
+            )  # fmt: skip
+        case "dispute":
+            return GatewayDispute(
+                id=data.id, transaction_id=data.transaction_id, amount=data.amount,
+                currency=data.currency, status=DisputeStatus(what), reason=data.code or "",
+                reference=data.reference,
+            )  # fmt: skip
+        case "attempt":
+            return GatewayHint(reference=data.reference)
+        case _:
+            return None
+
+
+def _transaction(data: Reported, status: TransactionStatus) -> GatewayTransaction:
+    captured = data.amount if status is TransactionStatus.CAPTURING else 0
+    return GatewayTransaction(
+        id=data.transaction_id,
+        reference=data.reference,
+        status=status,
+        amount=data.amount,
+        currency=data.currency,
+        captured_amount=captured,
+        decline_code=data.code if status is TransactionStatus.FAILED else None,
+        payment_method=data.payment_method,
+    )
+
+
+def folded(bodies: Sequence[bytes]) -> GatewayTransaction | None:
+    """Return a transaction as its reports together show it; None if nothing was reported.
+
+    What is later in its life counts, whatever the order in which it was reported.
+    """
+    subjects = [event.subject for event in map(read_event, bodies) if event is not None]
+    states = [one for one in subjects if isinstance(one, GatewayTransaction)]
+    if not states:
+        return None
+    last = max(states, key=lambda one: _LATER.index(one.status))
+    refunds = {
+        one.id: one.amount
+        for one in subjects
+        if isinstance(one, GatewayRefund) and one.status is RefundStatus.SUCCEEDED
+    }
+    for one in subjects:
+        if isinstance(one, GatewayRefund) and one.status is RefundStatus.FAILED:
+            refunds.pop(one.id, None)
+    refunded = min(sum(refunds.values()), last.captured_amount)
+    method = next((one.payment_method for one in states if one.payment_method), None)
+    whole = refunded == last.captured_amount > 0
+    return replace(
+        last, refunded_amount=refunded, payment_method=method,
+        status=TransactionStatus.REFUNDED if whole else last.status,
+    )  # fmt: skip
+
+
+def declined_attempt(bodies: Sequence[bytes]) -> str | None:
+    """Return the decline code of an attempt on a page; None if none was declined."""
+    events = [_EVENT_DECODER.decode(body) for body in bodies]
+    codes = [event.data.code for event in events if event.type == ATTEMPT]
+    return codes[0] if codes else None
+
+
+_LATER: Final = (
+    TransactionStatus.FAILED, TransactionStatus.AUTHORIZED, TransactionStatus.VOIDED,
+    TransactionStatus.SETTLEMENT_FAILED, TransactionStatus.CAPTURING,
+)  # fmt: skip
+UNKNOWN_REFUSAL: Final = "refused_by_adyen"
+_REFUSALS: Final = (
+    (("already", "captured"), "already_captured"),
+    (("insufficient balance",), "already_captured"),
+    (("already", "cancel"), "already_voided"),
+    (("expired",), "authorization_expired"),
+)
+
+
+def _refusal_code(reason: str) -> str:
+    """Return the port's code of a reason written for people; an unknown one decides nothing."""
+    lowered = reason.lower()
+    found = [code for words, code in _REFUSALS if all(word in lowered for word in words)]
+    return found[0] if found else UNKNOWN_REFUSAL

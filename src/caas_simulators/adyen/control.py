@@ -1,0 +1,138 @@
+"""The control plane of the simulated Adyen, under `/_control/`.
+
+Rules: what is done here could have happened (time that passes, a shopper who disputes, a scheme
+that rejects) or is a scripted fault.
+"""
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import msgspec
+
+from caas_simulators.adyen import cards, payments
+from caas_simulators.adyen.refusals import AdyenRefusal
+from caas_simulators.adyen.world import World
+from caas_simulators.control import AdvanceOrder
+from caas_simulators.faults import ACTION_FIELDS, MATCH_FIELDS, Fault, Faults
+from caas_simulators.http_server import Answer, Request, json_answer, problem
+
+PATHS: Final = {
+    "GET /_control/ledger": "every object of the account; ?kind= for one kind",
+    "POST /_control/advance": "{seconds} of this world pass, or all {until} an instant",
+    "POST /_control/expire": "{payment} let an authorisation expire",
+    "POST /_control/report": "{payment, code, reason?, amount?} report something of a payment",
+    "POST /_control/foreign": "{amount?} another program takes a payment in the same account",
+    "GET, POST, DELETE /_control/faults": "list, script and delete faults",
+}
+Code = Literal[
+    "CAPTURE_FAILED", "REFUND_FAILED", "NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK",
+    "CHARGEBACK_REVERSED", "SECOND_CHARGEBACK", "REQUEST_FOR_INFORMATION", "CAPTURE",
+]  # fmt: skip
+
+
+class PaymentOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """A payment."""
+
+    payment: str
+
+
+class ReportOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """What is reported of a payment; `subject` is the dispute or refund that it is about."""
+
+    payment: str
+    code: Code
+    reason: str = ""
+    amount: int | None = None
+    subject: str | None = None
+
+
+class ForeignOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """A payment of another program."""
+
+    amount: int = 1_000
+
+
+class Control:
+    """Answers the requests to the control plane."""
+
+    def __init__(self, world: World, faults: Faults, operations: frozenset[str]) -> None:
+        """Rule this account."""
+        self._world = world
+        self._faults = faults
+        self._operations = operations
+        self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
+            ("GET", ""): self._listing, ("GET", "ledger"): self._ledger,
+            ("POST", "advance"): self._advance, ("POST", "expire"): self._expire,
+            ("POST", "report"): self._report, ("POST", "foreign"): self._foreign,
+            ("GET", "faults"): self._list_faults, ("POST", "faults"): self._script,
+            ("DELETE", "faults"): self._delete_faults,
+        }  # fmt: skip
+
+    def handle(self, request: Request) -> Answer:
+        """Answer a request below `/_control/`."""
+        name = request.path.removeprefix("/_control").strip("/")
+        route = self._routes.get((request.method, name))
+        if route is None:
+            return problem(404, "unknown_path", "Nothing is served at this path.")
+        try:
+            return route(request)
+        except (msgspec.DecodeError, AdyenRefusal) as error:
+            return problem(422, "invalid_request", str(error))
+
+    def _listing(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {
+            "paths": PATHS, "operations": ", ".join(sorted(self._operations)),
+            "fault": {"match": MATCH_FIELDS, "action": ACTION_FIELDS},
+        })  # fmt: skip
+
+    def _ledger(self, request: Request) -> Answer:
+        kind = request.query.get("kind", payments.PAYMENT)
+        hidden = {"number", "holder", "challenged"}
+        data = [
+            {name: value for name, value in one.items() if name not in hidden}
+            for one in self._world.store.some(kind)
+        ]
+        return json_answer(200, {"data": data})
+
+    def _advance(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=AdvanceOrder)
+        until = order.until.timestamp() if order.until is not None else None
+        self._world.advance(order.seconds, until=until)
+        return json_answer(200, {"now": self._world.store.now()})
+
+    def _expire(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=PaymentOrder)
+        payments.expire(self._world, order.payment)
+        return json_answer(200, self._world.store.get(payments.PAYMENT, order.payment))
+
+    def _report(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=ReportOrder)
+        payment = self._world.store.get(payments.PAYMENT, order.payment)
+        subject = order.subject or self._world.psp_reference()
+        value = payment["value"] if order.amount is None else order.amount
+        self._world.report(
+            order.code, payment | {"value": value}, pspReference=subject,
+            originalReference=payment["id"], reason=order.reason,
+        )  # fmt: skip
+        return json_answer(201, {"pspReference": subject})
+
+    def _foreign(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body or b"{}", type=ForeignOrder)
+        payment = payments.new_payment(
+            self._world, "another program's", (order.amount, "EUR"), manual=False
+        )
+        payments.authorise(self._world, payment, cards.AUTHORISED, None, None)
+        return json_answer(201, {"pspReference": payment["id"]})
+
+    def _list_faults(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {"faults": self._faults.scripted})
+
+    def _script(self, request: Request) -> Answer:
+        self._faults.script(msgspec.json.decode(request.body, type=Fault))
+        return json_answer(201, {"faults": len(self._faults.scripted)})
+
+    def _delete_faults(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {"deleted": self._faults.delete()})

@@ -1,0 +1,380 @@
+"""The adapter of Adyen against answers that a test has written down."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from caas.external_systems.adyen_gateway import AdyenGateway
+from caas.external_systems.adyen_webhooks import split
+from caas.external_systems.gateway_modifications import AcceptedRequest
+from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.http_answers import (
+    NotSentError,
+    OutcomeUnknownError,
+    RefusedByPartnerError,
+)
+from caas.external_systems.payment_gateway import (
+    ChargeTerms,
+    Initiator,
+    RefundStatus,
+    SettlementsNotReadyError,
+    TransactionStatus,
+)
+from tests.external_systems.gateway_answers import REQUEST
+from tests.external_systems.scripted_server import answering, http_answer, scripted_server
+from tests.external_systems.stripe_asked import QUICK
+from tests.external_systems.test_adyen_webhooks import MODIFICATION, PAYMENT, body_of, item
+
+S = TransactionStatus
+Json = dict[str, Any]
+Result = TypeVar("Result")
+TOKEN = replace(REQUEST, payment_method="M5N7TQ4TG5PFWR50")
+BY_PAGE = replace(REQUEST, payment_method=None)
+LINK = "PL61C53A8B97E6915A"
+
+
+class Told:
+    """What Adyen has reported, as the platform has stored it."""
+
+    def __init__(self, *bodies: bytes) -> None:
+        self.bodies = bodies
+
+    async def of_transaction(self, transaction_id: str) -> tuple[bytes, ...]:
+        return tuple(one for one in self.bodies if transaction_id.encode() in one)
+
+    async def of_reference(self, reference: str) -> tuple[bytes, ...]:
+        return tuple(one for one in self.bodies if reference.encode() in one)
+
+
+def of_request(code: str, **more: object) -> bytes:
+    """A report about the request of these tests."""
+    amount = {"currency": REQUEST.currency, "value": REQUEST.amount}
+    [part] = split(body_of(item(code, amount=amount, merchantReference=REQUEST.reference, **more)))
+    return part
+
+
+def answer_of(body: object, status: str = "200 OK") -> bytes:
+    return http_answer(json.dumps(body).encode(), status=status)
+
+
+def paid(**more: object) -> Json:
+    return {
+        "pspReference": PAYMENT, "resultCode": "Authorised", "merchantReference": REQUEST.reference,
+        "amount": {"currency": REQUEST.currency, "value": REQUEST.amount}, **more,
+    }  # fmt: skip
+
+
+def link(status: str = "active", **more: object) -> Json:
+    return {
+        "id": LINK, "reference": REQUEST.reference, "status": status,
+        "url": f"https://test.adyen.link/{LINK}", "merchantAccount": "Merchant",
+        "amount": {"currency": REQUEST.currency, "value": REQUEST.amount}, **more,
+    }  # fmt: skip
+
+
+def received(**more: object) -> Json:
+    return {
+        "merchantAccount": "Merchant", "paymentPspReference": PAYMENT,
+        "pspReference": MODIFICATION, "status": "received", **more,
+    }  # fmt: skip
+
+
+async def asked(
+    call: Callable[[AdyenGateway], Awaitable[Result]], *answers: bytes, told: Sequence[bytes] = ()
+) -> tuple[Result, list[bytes]]:
+    """What a call leads to, and what was sent for it."""
+    async with scripted_server(answering(*answers)) as server:
+        http = HttpClient(server.url, partner="adyen", limits=QUICK, headers={"X-API-Key": "k"})
+        gateway = AdyenGateway(
+            http, Told(*told), merchant_account="Merchant", return_url="https://caas.example"
+        )
+        try:
+            return await call(gateway), server.requests
+        finally:
+            await gateway.close()
+
+
+def sent_of(request: bytes) -> Json:
+    body: Json = json.loads(request.partition(b"\r\n\r\n")[2])
+    return body
+
+
+async def test_a_token_is_charged_by_the_customer_and_by_the_merchant() -> None:
+    month = replace(TOKEN, terms=ChargeTerms(initiator=Initiator.MERCHANT))
+
+    held, first = await asked(lambda it: it.initiate(TOKEN, key="k"), answer_of(paid()))
+    _, second = await asked(lambda it: it.initiate(month, key="k"), answer_of(paid()))
+
+    assert (held.id, held.status, held.captured_amount) == (PAYMENT, S.AUTHORIZED, 0)
+    by_customer, by_merchant = sent_of(first[0]), sent_of(second[0])
+    assert by_customer["paymentMethod"]["storedPaymentMethodId"] == TOKEN.payment_method
+    assert (by_customer["shopperInteraction"], by_customer["storePaymentMethod"]) == (
+        "Ecommerce", True,
+    )  # fmt: skip
+    assert by_customer["additionalData"] == {"manualCapture": "true"}
+    assert by_customer["shopperReference"] == REQUEST.customer_reference
+    assert by_merchant["shopperInteraction"] == "ContAuth"
+    assert "storePaymentMethod" not in by_merchant
+    assert b"x-api-key: k" in first[0].lower()
+    assert b"authorization" not in first[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("code", "decline"),
+    [("2", "card_declined"), ("12", "insufficient_funds"), ("6", "expired_card"),
+     ("4711", "card_declined"), (None, "card_declined")],
+)  # fmt: skip
+@pytest.mark.parametrize("result", ["Refused", "Cancelled", "Error"])
+async def test_a_refusal_is_a_decline_with_a_known_code(
+    code: str | None, decline: str, result: str
+) -> None:
+    body = paid(resultCode=result, refusalReasonCode=code)
+
+    declined, _ = await asked(lambda it: it.initiate(TOKEN, key="k"), answer_of(body))
+
+    assert (declined.status, declined.decline_code) == (S.FAILED, decline)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        paid(amount={"currency": "EUR", "value": 1}), paid(merchantReference="another"),
+        paid(resultCode="Success"), paid(pspReference="short"), {"resultCode": "Authorised"},
+        {"pspReference": PAYMENT}, {"resultCode": "RedirectShopper"}, [], "x",
+    ],
+)  # fmt: skip
+async def test_an_answer_that_is_not_of_the_request_shows_nothing(body: object) -> None:
+    with pytest.raises(OutcomeUnknownError):
+        await asked(lambda it: it.initiate(TOKEN, key="k"), answer_of(body))
+
+
+async def test_a_redirect_is_replaced_by_a_page() -> None:
+    redirect = {
+        "resultCode": "RedirectShopper", "action": {"type": "redirect", "url": "https://3ds.test/"},
+    }  # fmt: skip
+
+    page, requests = await asked(
+        lambda it: it.initiate(TOKEN, key="k"),
+        answer_of(redirect), answer_of(link(), "201 Created"), answer_of(link()),
+    )  # fmt: skip
+
+    assert (page.id, page.status, page.is_page) == (LINK, S.REQUIRES_ACTION, True)
+    assert [one.split(b" ")[1] for one in requests] == [
+        b"/v71/payments", b"/v71/paymentLinks", f"/v71/paymentLinks/{LINK}".encode(),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", ["800", "803"])
+async def test_a_token_that_is_not_stored_is_replaced_by_a_page(code: str) -> None:
+    refused = {"status": 422, "errorCode": code, "message": "not found", "errorType": "validation"}
+
+    page, requests = await asked(
+        lambda it: it.initiate(TOKEN, key="k"),
+        answer_of(refused, "422 Unprocessable Entity"),
+        answer_of(link(), "201 Created"), answer_of(link()),
+    )  # fmt: skip
+
+    assert (page.id, page.status, page.is_page) == (LINK, S.REQUIRES_ACTION, True)
+    assert b"/v71/paymentLinks " in requests[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("active", S.REQUIRES_ACTION), ("expired", S.VOIDED), ("completed", S.PENDING),
+     ("paymentPending", S.PENDING)],
+)  # fmt: skip
+async def test_a_repeated_request_for_a_page_returns_the_page_as_it_is(
+    status: str, expected: TransactionStatus
+) -> None:
+    page, _ = await asked(
+        lambda it: it.initiate(BY_PAGE, key="k"),
+        answer_of(link(), "201 Created"), answer_of(link(status)),
+    )  # fmt: skip
+
+    assert page.status is expected
+
+
+async def test_a_page_on_which_was_paid_is_the_payment() -> None:
+    told = of_request("AUTHORISATION", additionalData={"paymentLinkId": LINK})
+
+    held, _ = await asked(
+        lambda it: it.initiate(BY_PAGE, key="k"), answer_of(link(), "201 Created"), told=[told]
+    )
+
+    assert (held.id, held.status, held.is_page) == (PAYMENT, S.AUTHORIZED, False)
+
+
+@pytest.mark.parametrize(("single", "expected"), [(True, S.FAILED), (False, S.REQUIRES_ACTION)])
+async def test_a_declined_card_ends_a_page_of_one_attempt_only(
+    *, single: bool, expected: TransactionStatus
+) -> None:
+    told = of_request(
+        "AUTHORISATION", success="false", reason="12:Not enough balance",
+        additionalData={"paymentLinkId": LINK},
+    )  # fmt: skip
+    request = replace(BY_PAGE, terms=ChargeTerms(single_attempt=single))
+    ended = "expired" if single else "active"
+
+    page, requests = await asked(
+        lambda it: it.initiate(request, key="k"),
+        answer_of(link(), "201 Created"), answer_of(link(ended)), told=[told],
+    )  # fmt: skip
+
+    assert page.status is expected
+    assert page.decline_code == ("insufficient_funds" if single else None)
+    assert requests[1].startswith(b"PATCH" if single else b"GET")
+
+
+async def test_a_capture_is_accepted_in_the_currency_of_the_payment() -> None:
+    accepted, requests = await asked(
+        lambda it: it.capture(PAYMENT, 500, key="k"), answer_of(received(), "201 Created"),
+        told=[of_request("AUTHORISATION")],
+    )  # fmt: skip
+
+    assert accepted == AcceptedRequest(id=MODIFICATION)
+    assert sent_of(requests[0]) == {
+        "merchantAccount": "Merchant", "amount": {"value": 500, "currency": REQUEST.currency},
+    }  # fmt: skip
+
+
+async def test_a_payment_that_was_authorised_here_is_captured_before_it_is_reported() -> None:
+    async def both(gateway: AdyenGateway) -> AcceptedRequest:
+        held = await gateway.initiate(TOKEN, key="k")
+        return await gateway.capture(held.id, held.amount, key="k:capture")
+
+    accepted, _ = await asked(both, answer_of(paid()), answer_of(received(), "201 Created"))
+
+    assert accepted.id == MODIFICATION
+
+
+async def test_a_capture_before_anything_is_known_is_not_sent() -> None:
+    with pytest.raises(NotSentError):
+        await asked(lambda it: it.capture(PAYMENT, 500, key="k"))
+
+
+@pytest.mark.parametrize(
+    "body", [received(paymentPspReference="AAAAAAAAAAAAAAAA"), received(status="done"), {}]
+)
+async def test_an_acceptance_of_something_else_shows_nothing(body: Json) -> None:
+    with pytest.raises(OutcomeUnknownError):
+        await asked(
+            lambda it: it.void(PAYMENT, "activation failed", key="k"),
+            answer_of(body, "201 Created"),
+        )
+
+
+async def test_a_refund_is_pending_until_it_is_reported() -> None:
+    refund, _ = await asked(
+        lambda it: it.refund(PAYMENT, 100, "desistimiento", key="k"),
+        answer_of(received(), "201 Created"), told=[of_request("AUTHORISATION")],
+    )  # fmt: skip
+
+    assert (refund.id, refund.amount, refund.status) == (MODIFICATION, 100, RefundStatus.PENDING)
+
+
+async def test_a_page_is_voided_at_once_unless_it_was_paid() -> None:
+    error = {"status": 422, "errorCode": "702", "message": "Invalid status"}
+
+    voided, requests = await asked(
+        lambda it: it.void(LINK, "abandoned", key="k"), answer_of(link("expired"))
+    )
+    again, _ = await asked(
+        lambda it: it.void(LINK, "abandoned", key="k"),
+        answer_of(error, "422 Unprocessable Entity"), answer_of(link("expired")),
+    )  # fmt: skip
+    with pytest.raises(RefusedByPartnerError):
+        await asked(
+            lambda it: it.void(LINK, "abandoned", key="k"),
+            answer_of(error, "422 Unprocessable Entity"), answer_of(link("completed")),
+        )  # fmt: skip
+
+    assert requests[0].startswith(b"PATCH")
+    assert voided == again
+    assert voided.status is S.VOIDED  # type: ignore[union-attr]
+
+
+async def test_a_payment_of_which_nothing_was_reported_has_no_lookup() -> None:
+    with pytest.raises(OutcomeUnknownError):
+        await asked(lambda it: it.find(PAYMENT))
+
+
+async def test_there_are_no_lookups_by_reference_and_no_lists() -> None:
+    with pytest.raises(OutcomeUnknownError):
+        await asked(lambda it: it.find_by_reference("pay-1", customer_reference="ana"))
+    with pytest.raises(OutcomeUnknownError):
+        await asked(lambda it: it.find_refunds(PAYMENT))
+
+
+async def test_settlements_come_in_batches(tmp_path: Path) -> None:
+    day = date(2026, 11, 29)
+    with pytest.raises(SettlementsNotReadyError, match="CAAS_REPORTS_FOLDER"):
+        await asked(lambda it: it.settlement_file(day, tmp_path / "report"))
+    with pytest.raises(SettlementsNotReadyError):
+        await asked(lambda it: it.settlements(day))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        ("422 Unprocessable Entity", "704", OutcomeUnknownError),
+        ("422 Unprocessable Entity", "702", RefusedByPartnerError),
+        ("403 Forbidden", "901", RefusedByPartnerError),
+        ("401 Unauthorized", "000", RefusedByPartnerError),
+        ("500 Internal Server Error", "905", OutcomeUnknownError),
+    ],
+)
+async def test_an_error_counts_as_what_its_code_says(
+    status: str, code: str, kind: type[Exception]
+) -> None:
+    error = {"status": int(status[:3]), "errorCode": code, "message": "m", "errorType": "t"}
+
+    with pytest.raises(kind):
+        await asked(lambda it: it.initiate(TOKEN, key="k"), answer_of(error, status))
+
+
+async def initiated_with(method: str) -> None:
+    await asked(lambda it: it.initiate(replace(TOKEN, payment_method=method), key="k"))
+
+
+async def test_a_method_is_a_token_or_what_adyens_form_encrypts() -> None:
+    form = json.dumps({"type": "scheme", "encryptedCardNumber": "adyenjs_0_1_25$x"})
+    _, requests = await asked(
+        lambda it: it.initiate(replace(TOKEN, payment_method=form), key="k"), answer_of(paid())
+    )
+
+    assert sent_of(requests[0])["paymentMethod"] == json.loads(form)
+    for wrong in ('{"number": "4111111111111111"}', "{", "{}", '{"type": 1}'):
+        with pytest.raises(RefusedByPartnerError):
+            await initiated_with(wrong)
+
+
+async def test_a_long_key_is_hashed_to_what_adyen_takes() -> None:
+    key = "k" * 65
+
+    _, first = await asked(lambda it: it.initiate(TOKEN, key=key), answer_of(paid()))
+    _, again = await asked(lambda it: it.initiate(TOKEN, key=key), answer_of(paid()))
+
+    keys = [
+        line.partition(b": ")[2]
+        for request in (first[0], again[0])
+        for line in request.split(b"\r\n")
+        if line.lower().startswith(b"idempotency-key")
+    ]
+    assert keys[0] == keys[1]
+    assert len(keys[0]) == 64
+
+
+async def test_the_account_is_the_merchant_account() -> None:
+    account, requests = await asked(lambda it: it.account(), answer_of({"paymentMethods": []}))
+
+    assert account == "Merchant"
+    assert sent_of(requests[0]) == {"merchantAccount": "Merchant"}
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "AQE" not in repr(Secret("AQE-secret"))

@@ -33,9 +33,9 @@ REMOVALS: dict[str, Removal] = {
     "terms follow each other": Removal(
         fault="F-E3",
         file=SCHEMA,
-        protection="           greatest(b.at, o.until) as starts_at,\n"
-        "           greatest(b.at, o.until) + make_interval",
-        without="           b.at as starts_at,\n           b.at + make_interval",
+        protection="             greatest(b.at, o.until) as starts_at,\n"
+        "             greatest(b.at, o.until) + make_interval",
+        without="             b.at as starts_at,\n             b.at + make_interval",
         shown_by="payment_processing/test_entitlements.py"
         "::test_buying_again_extends_whatever_was_bought_first[30-30]",
     ),
@@ -224,7 +224,7 @@ REMOVALS: dict[str, Removal] = {
     "a lease keeps others away": Removal(
         fault="F-G17",
         file="billing_database/job_rows.py",
-        protection="(lease_until is null or lease_until < db_now())",
+        protection="(o.lease_until is null or o.lease_until < now_.at)",
         without="true",
         shown_by=f"{OPEN_WORK}::test_a_slow_worker_keeps_its_piece_and_a_dead_one_loses_it",
     ),

@@ -19,13 +19,18 @@ from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from tests.first_minutes.checkout import ADDRESS, PATH, Checkout, cloned
 
 WITH_EXAMPLES = ("README.md", "docs/contributing/tour.md", "docs/integrating.md")
-WITH_CONSOLES = ("README.md", "docs/operations.md", "docs/auditing.md")
+WITH_CONSOLES = (
+    "README.md", "docs/operations.md", "docs/auditing.md", "docs/gateway-adapters.md",
+    "docs/vehicles.md",
+)  # fmt: skip
 EXAMPLE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"^\$ (.*)$", re.MULTILINE)
 ELSEWHERE = {
     "./caas demo": "tests/demo",
     "./caas test": "whoever runs this",
+    "./caas conform gateway": "tests/external_systems/conformance/test_conform_command.py",
+    "./caas conform fleet": "tests/external_systems/conformance/test_fleet_conformance.py",
     "./caas up": "the platform of these tests",
     " ID": "tests/reconciliation/test_command_line.py",
     "--date": "tests/reconciliation/test_command_line.py",

@@ -19,6 +19,7 @@ import asyncpg
 
 from caas.billing_database import embedded_postgresql, migrations
 from caas.billing_database.connection import Database
+from caas.billing_database.invariant_scopes import EVERYTHING, scoped
 
 IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only where there is one with room enough
 ROOM_IN_MEMORY: Final = 8 << 30
@@ -76,3 +77,8 @@ async def jobs_left(database: Database, *kinds: str) -> bool:
     """Say whether a job of these kinds is left that nobody paused."""
     query = "select from jobs where kind = any ($1) and paused_at is null limit 1"
     return await database.fetchrow(query, list(kinds)) is not None
+
+
+def over_everything(query: str) -> str:
+    """Return the query of an invariant over all rows."""
+    return scoped(query, EVERYTHING)[0]

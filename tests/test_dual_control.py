@@ -123,7 +123,7 @@ async def test_a_disabled_account_approves_with_nothing_it_has(investigation: Op
     for closed in (investigation.bea, beas):
         with pytest.raises(ApproverNotValidError):
             await investigation.approves(closed)
-    with pytest.raises(asyncpg.CheckViolationError, match="open account of operations"):
+    with pytest.raises(asyncpg.CheckViolationError, match="active account of operations"):
         await investigation.database.fetch(
             "update api_keys set activated_at = db_now(), activated_account = $2 where id = $1",
             investigation.waiting, investigation.bea.account,

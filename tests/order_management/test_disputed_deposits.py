@@ -21,6 +21,7 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.refunds import Refunds
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from tests.databases import over_everything
 from tests.people import employed
 from tests.showroom import DEPOSIT, PACE, Showroom, World, opened, simulated_world
 
@@ -122,7 +123,9 @@ async def test_a_disputed_deposit_ends_as_was_decided_in_every_order(
             ended.append((deposit, order, decision, amount, method))
         await all_goes_out(reconciliation)
         forgotten = [
-            invariant.name for invariant in INVARIANTS if await database.fetch(invariant.query)
+            invariant.name
+            for invariant in INVARIANTS
+            if await database.fetch(over_everything(invariant.query))
         ]
         for deposit, order, decision, amount, method in ended:
             after = await reconciliation.tables.payments.get(deposit.id)

@@ -20,6 +20,7 @@ from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleState
+from tests.databases import over_everything
 from tests.showroom import DEALERSHIP, DEPOSIT, Showroom, opened, simulated_world
 
 DAY = 24 * 3600
@@ -226,7 +227,7 @@ async def test_the_price_of_a_withdrawn_order_goes_back_when_a_lost_dispute_is_r
         else:
             await investigation.on_event(replace(word, status=DisputeStatus(what)))
             await showroom.jobs.run_due()
-        assert not await showroom.database.fetch(NOTHING_IS_FORGOTTEN[2]), what
+        assert not await showroom.database.fetch(over_everything(NOTHING_IS_FORGOTTEN[2])), what
 
     async def is_back() -> bool:
         await showroom.world.gateway("POST", "settle", {})

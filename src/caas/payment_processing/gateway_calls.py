@@ -178,12 +178,13 @@ def measured_beside_gateway(durations: Durations, *labels: str) -> Iterator[None
     """Record how long the block takes beside its gateway calls; nothing if it raises."""
     clock = asyncio.get_running_loop().time
     waited: list[float] = []
-    token = _WAITED.set(waited)
+    before = _WAITED.get()
+    _WAITED.set(waited)
     began = clock()
     try:
         yield
     finally:
-        _WAITED.reset(token)
+        _WAITED.set(before)  # a token cannot be used where a dead task is cleaned up
     durations.add(max(clock() - began - sum(waited), 0.0), *labels)
 
 

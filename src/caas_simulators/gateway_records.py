@@ -162,7 +162,7 @@ class Modification(msgspec.Struct, kw_only=True):
 
 
 class AcceptedAnswer(msgspec.Struct, kw_only=True):
-    """What the caller of an accepted capture or void is told."""
+    """The answer to an accepted capture or void."""
 
     id: str
     transaction_id: str

@@ -371,7 +371,7 @@ def _line(position: int, raw: msgspec.Raw) -> SettlementLine | QuarantinedLine:
 
 
 def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
-    """Read the settings; every missing one is told at once."""
+    """Read the settings; one error lists every missing one."""
     reader = SettingReader(environment)
     access = read_access(reader, WebhookVerifier)
     merchant = reader.read(lambda it: needed(it, "ACME_MERCHANT"))

@@ -77,7 +77,7 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "disputes_are_folds_of_events",
         "A dispute's state, count and amounts result from its payment's events.",
-        """with told as (
+        """with reported as (
              select e.payment_id, e.facts->>'dispute' as id, count(*) as steps,
                     count(*) filter (where e.event = 'Dispute opened') as taken,
                     count(*) filter (where e.event in ('Dispute won', 'Dispute reversed')) as back,
@@ -91,7 +91,7 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
               group by 1, 2)
            select coalesce(d.payment_id, t.payment_id)
              from (select * from disputes where within(payment_id)) d
-             full join told t on t.payment_id = d.payment_id and t.id = d.id
+             full join reported t on t.payment_id = d.payment_id and t.id = d.id
             where d.opened_at > (select min(ran_at) from migrations)
                and ((t.steps, t.taken, t.back, t.state, t.last->>'amount', t.last->>'excess',
                      t.last->>'reason') is distinct from

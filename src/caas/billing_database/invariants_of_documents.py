@@ -207,11 +207,12 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
                         (l->>'quantity')::numeric * (l->>'unit_price')::numeric
                       else floor((l->>'quantity')::numeric * (l->>'unit_price')::numeric
                                  / (l->>'out_of')::numeric) end), false) as wrong
-               from jsonb_array_elements(i.lines) l) told
-            where within(i.id) and i.kind = 'invoice' and (told.wrong or case when i.market is null
-                then told.net <> i.net
+               from jsonb_array_elements(i.lines) l) listed
+            where within(i.id) and i.kind = 'invoice'
+              and (listed.wrong or case when i.market is null
+                then listed.net <> i.net
                      or i.iva <> (2 * i.net * i.iva_basis_points + 10000) / 20000
-                else told.gross <> i.gross or i.iva <> tax_in(i.gross, i.iva_basis_points) end)
+                else listed.gross <> i.gross or i.iva <> tax_in(i.gross, i.iva_basis_points) end)
            union all
            select id from invoices where within(id) and gross <> net + iva""",
     ),

@@ -224,7 +224,7 @@ _CAUSES = ", ".join(f"'{cause}'" for cause in sorted(LOSS_CAUSES))
 
 _STATED: Final = f"""with since (at) as (select min(ran_at) from migrations),
  drawn (event, debit, credit, how) as (values {_ENTRIES}),
- told as (
+ reported as (
    select e.payment_id, e.seq, e.event, e.source, e.facts as f, e.facts->'amounts' as a, d.debit,
           d.credit, d.how, e.at, p.type, p.amount, p.authorized_amount, p.captured_amount
      from payment_events e join drawn d on d.event = e.event
@@ -286,7 +286,7 @@ _STATED: Final = f"""with since (at) as (select min(ran_at) from migrations),
                where b.payment_id = t.payment_id and b.seq < t.seq
                  and b.facts->>'dispute' = f->>'dispute' order by b.seq desc limit 1)
           end as amount
-     from told t
+     from reported t
     cross join lateral (select case t.type
        when 'reservation' then 'customer_deposits' when 'final' then 'vehicle_sales'
        when 'service' then 'service_revenue' else 'subscription_revenue' end as earned) of_type

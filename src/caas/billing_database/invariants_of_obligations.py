@@ -27,9 +27,9 @@ _DISPUTES_REPORTED: Final = """select n.id, named_object(n.body) as dispute, p.i
   from webhook_inbox n cross join lateral (
        select coalesce(n.body->'data'->'object'->>'payment_intent',
                        n.body->'data'->>'transaction_id') as transaction,
-              coalesce(n.body->'data'->>'reference', '') as reference) told
-  join payments p on p.gateway_transaction_id = told.transaction
-    or p.id = case when told.reference ~ '^[0-9a-f-]{36}$' then told.reference::uuid end
+              coalesce(n.body->'data'->>'reference', '') as reference) reported
+  join payments p on p.gateway_transaction_id = reported.transaction
+    or p.id = case when reported.reference ~ '^[0-9a-f-]{36}$' then reported.reference::uuid end
  where n.body->>'type' in ('dispute.opened', 'dispute.won', 'dispute.lost',
                            'charge.dispute.created', 'charge.dispute.closed')"""
 

@@ -99,7 +99,7 @@ class StoredWorld:
 
 
 async def lived(report: Callable[[str], None]) -> StoredWorld:
-    """Live through the stories on a platform of its own; return the rows that it leaves."""
+    """Run the stories on a platform of their own; return the rows that they leave."""
     with tempfile.TemporaryDirectory(prefix="caas-world-", ignore_cleanup_errors=True) as folder:
         environment = {**process_environment.environment(), "CAAS_DATA_DIR": folder}
         async with own_platform.started(environment) as testbed:
@@ -174,7 +174,7 @@ async def _rest(testbed: Testbed) -> None:
 
 
 async def _reconcile(testbed: Testbed) -> None:
-    """Reconcile the day, in which the gateway reports two lines that nobody knows."""
+    """Reconcile the day, in which the gateway reports two lines of unknown payments."""
     for gross in (UNKNOWN_GROSS, -UNKNOWN_GROSS):
         await testbed.gateway.post(
             "lines", transaction_id=f"txn_{new_id().hex[-20:]}", reference=str(new_id()),

@@ -61,7 +61,7 @@ FOLLOWING: Final = frozenset({"after", "before", "below", "seen"})
 READ_ALL: Final = frozenset({"selfCheck"})
 """What is asked to read everything."""
 TOGETHER_MAX: Final = 6
-NOBODY: Final = "00000000-0000-7000-8000-000000000000"
+UNUSED_ID: Final = "00000000-0000-7000-8000-000000000000"
 """What stands in an address for which the database has no id."""
 NAMED_OTHERWISE: Final = {
     "/v1/service-orders/": {"order_id": "service_order"},
@@ -126,7 +126,7 @@ class Walk:
             (known for at, known in NAMED_OTHERWISE.items() if operation.path.startswith(at)), {}
         )
         known = [
-            self.samples.get(otherwise.get(name, name.removesuffix("_id")), [NOBODY])
+            self.samples.get(otherwise.get(name, name.removesuffix("_id")), [UNUSED_ID])
             for name in names
         ]
         for values in itertools.islice(zip(*known, strict=False), EACH) if names else ((),):
@@ -191,7 +191,7 @@ class Walk:
                 found += _Page.read(body, path).addresses(self.samples)
         for template in self._not_linked(visitor, {template for template, _ in seen}):
             names = [one.split("}")[0] for one in template.split("{")[1:]]
-            path = template.format(**{name: ids.get(name, NOBODY) for name in names})
+            path = template.format(**{name: ids.get(name, UNUSED_ID) for name in names})
             await self._get(visitor, template, path)
 
     def _not_linked(self, visitor: Visitor, linked: set[str]) -> list[str]:

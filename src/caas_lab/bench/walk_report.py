@@ -17,7 +17,7 @@ from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas_lab.bench import walked_site
 from caas_lab.bench.walk import Walk, WalkStep
 
-CRITICAL: Final = 50  # an error is counted, and printed by nobody
+CRITICAL: Final = 50  # errors are counted, not printed
 FAILED: Final = 500
 PERCENT: Final = 100
 

@@ -51,7 +51,7 @@ DEALERSHIP: Final = "select dealership from orders limit 1"
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who reads: a key of the API, or the session of a browser."""
+    """A reader: an API key, or the session of a browser."""
 
     name: str
     key: str | None = None

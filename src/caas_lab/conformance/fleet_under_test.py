@@ -46,9 +46,9 @@ class VehicleEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FleetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of a `fleet.toml`.
 
-    `service` is one that every vehicle is fitted for and that nobody uses, `unknown_service` one
-    that none is. `silence_seconds` is how long a vehicle may need for an answer. `sandbox.sleep`
-    and `sandbox.wake` take a vehicle, `{vin}`, off the air and bring it back.
+    `service` is one that every vehicle is fitted for and that no customer has, `unknown_service`
+    one that none is fitted for. `silence_seconds` is how long a vehicle may need for an answer.
+    `sandbox.sleep` and `sandbox.wake` take a vehicle, `{vin}`, off the air and bring it back.
     """
 
     vehicles: list[VehicleEntry]
@@ -113,7 +113,7 @@ class FleetUnderTest:
         """Send a command, or another payload on its topic.
 
         Raises:
-            NotConformingError: nobody listens to the vehicle's requests.
+            NotConformingError: no client subscribes to the vehicle's requests.
         """
         seconds = max(1, round((command.deadline - now()).total_seconds()))
         taken = await self.connection.publish(
@@ -125,7 +125,7 @@ class FleetUnderTest:
                 correlation_data=command.command_id.encode(),
             )
         )
-        check(taken, f"Nobody listens to the requests of vehicle {command.vin}.")
+        check(taken, f"No client subscribes to the requests of vehicle {command.vin}.")
 
     async def final(self, command: VehicleCommand, count: int = 1) -> Acknowledgement:
         """Return the last of this many final answers to a command, all of them verified.

@@ -96,7 +96,7 @@ async def what_is_wrongly_signed_is_refused(it: GatewayUnderTest) -> None:
 
 
 async def a_webhook_of_long_ago_is_refused(it: GatewayUnderTest) -> None:
-    """A webhook that somebody kept cannot be sent again two days later."""
+    """A recorded webhook cannot be sent again two days later."""
     webhook = await _about(it, await it.authorized())
 
     for at in (now() + LONG, now() - LONG):

@@ -43,7 +43,7 @@ class MethodsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `declines` maps decline codes of the port to methods declined with them. `amounts` maps
     currencies to an amount in minor units that the provider takes. `wrong_credentials` are settings
-    with which the provider lets nobody in. `report_zone` is the time zone of the report's days.
+    that the provider must reject. `report_zone` is the time zone of the report's days.
     """
 
     methods: dict[Role, str]

@@ -4,8 +4,9 @@ Rules a change must keep: a control plane exists only in a simulator that was st
 needs no key, and nothing the platform does in operation may depend on it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -18,15 +19,18 @@ from caas_simulators.faults import (
     UnknownOperationError,
 )
 from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
+from caas_simulators.simulated_time import Clock
 from caas_simulators.webhook_sender import Delivery, Target, WebhookSender
 
 IDLE_SECONDS_MAX = 10.0
 
-SHARED_PATHS = {
+FAULT_PATHS = {
     "GET /_control/": "this list, with every field of a fault",
     "GET /_control/faults": "the faults scripted at the moment, and how often each acted",
     "POST /_control/faults": 'script a fault: {"match": {...}, "action": {...}}',
     "DELETE /_control/faults": "delete all faults",
+}
+WEBHOOK_PATHS = {
     "GET /_control/webhooks": "where webhooks go, and those sent so far; ?reference= filters",
     "POST /_control/webhooks": "{url?, secrets?, types?} where webhooks go from now on",
     "POST /_control/webhooks/idle": "answer when every webhook has arrived (or after 10 s)",
@@ -55,35 +59,39 @@ class AdvanceOrder(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError(message)
 
 
+class AdvancingWorld(Protocol):
+    """A simulated account with a clock of its own."""
+
+    clock: Clock
+
+    def advance(self, seconds: float, *, until: float | None = None) -> None:
+        """Move the clock forward; what becomes due happens on the way."""
+
+
+PlainRoute = Callable[[Request], Answer]
 Route = Callable[[Request], Answer | Awaitable[Answer | None]]
+Answered = TypeVar("Answered")
 
 
-class SharedControl:
-    """Handles the requests about faults and webhooks."""
+class FaultControl:
+    """Handles the requests about faults, and lists the calls of the control plane."""
 
-    def __init__(
-        self, faults: Faults, sender: WebhookSender, targets: dict[str, Target], operations: str
-    ) -> None:
-        """Control these faults and these targets, by the name of their sender."""
+    def __init__(self, faults: Faults, operations: str) -> None:
+        """Control these faults; `operations` names what a fault can match."""
         self._faults = faults
-        self._sender = sender
-        self._targets = targets
         self._operations = operations
-        self.routes: dict[tuple[str, str], Route] = {
+        self.routes: dict[tuple[str, str], PlainRoute] = {
             ("GET", "faults"): self._list_faults,
             ("POST", "faults"): self._script,
             ("DELETE", "faults"): self._delete_faults,
-            ("GET", "webhooks"): self._sent,
-            ("POST", "webhooks"): self._aim,
-            ("POST", "webhooks/idle"): self._idle,
         }
 
-    def listing(self, paths: dict[str, str]) -> Answer:
+    def listing(self, paths: Mapping[str, str]) -> Answer:
         """List the calls of the control plane, and every field of a fault."""
         return json_answer(
             200,
             {
-                "paths": SHARED_PATHS | paths,
+                "paths": {**FAULT_PATHS, **paths},
                 "operations": self._operations,
                 "fault": {"match": MATCH_FIELDS, "action": ACTION_FIELDS},
             },
@@ -106,6 +114,28 @@ class SharedControl:
     def _delete_faults(self, request: Request) -> Answer:
         del request
         return json_answer(200, {"deleted": self._faults.delete()})
+
+
+class SharedControl:
+    """Handles the requests about faults and webhooks."""
+
+    def __init__(
+        self, faults: Faults, sender: WebhookSender, targets: dict[str, Target], operations: str
+    ) -> None:
+        """Control these faults and these targets, by the name of their sender."""
+        self._faults = FaultControl(faults, operations)
+        self._sender = sender
+        self._targets = targets
+        self.routes: dict[tuple[str, str], Route] = {
+            **self._faults.routes,
+            ("GET", "webhooks"): self._sent,
+            ("POST", "webhooks"): self._aim,
+            ("POST", "webhooks/idle"): self._idle,
+        }
+
+    def listing(self, paths: Mapping[str, str]) -> Answer:
+        """List the calls of the control plane, and every field of a fault."""
+        return self._faults.listing({**WEBHOOK_PATHS, **paths})
 
     def _sent(self, request: Request) -> Answer:
         reference = request.query.get("reference")
@@ -138,17 +168,31 @@ class SharedControl:
 
 
 def routed(
-    routes: dict[tuple[str, str], Route], request: Request
-) -> Answer | Awaitable[Answer | None]:
-    """Answer a request below `/_control/` by its method and the rest of its path."""
+    routes: Mapping[tuple[str, str], Callable[[Request], Answered]],
+    request: Request,
+    refusals: tuple[type[Exception], ...] = (),
+) -> Answered | Answer:
+    """Answer a request below `/_control/` by its method and the rest of its path.
+
+    `refusals` are errors of the simulated provider, which are answered as invalid requests.
+    """
     name = request.path.removeprefix("/_control").strip("/")
     route = routes.get((request.method, name))
     if route is None:
         return unknown_path()
+    invalid: tuple[type[Exception], ...] = (msgspec.DecodeError, *refusals)
     try:
         return route(request)
-    except msgspec.DecodeError as error:
+    except invalid as error:
         return problem(422, "invalid_request", str(error))
+
+
+def advanced(world: AdvancingWorld, request: Request) -> Answer:
+    """Move the clock of a world as the request says."""
+    order = msgspec.json.decode(request.body, type=AdvanceOrder)
+    until = order.until.timestamp() if order.until is not None else None
+    world.advance(order.seconds, until=until)
+    return json_answer(200, {"now": int(world.clock.now())})
 
 
 def _reported(delivery: Delivery) -> dict[str, object]:

@@ -180,3 +180,17 @@ async def test_what_was_received_is_decided_after_a_restart(tmp_path: Path) -> N
         after = account.world.store.get("payment", psp)
 
     assert (before, after["state"], after["captured"]) == ("authorised", "captured", 1000)
+
+
+async def test_a_fault_of_a_call_that_does_not_exist_is_refused(
+    adyen: tuple[str, AdyenServer],
+) -> None:
+    """It ended in an internal error, and so did one fault too many."""
+    url, _ = adyen
+    fault = {"match": {"operation": "guess"}, "action": {"status": 503}}
+
+    status, answer = await sent(url, "POST", "/_control/faults", fault)
+    listed = await sent(url, "GET", "/_control/faults", None)
+
+    assert (status, answer["code"]) == (422, "unknown_operation")
+    assert listed == (200, {"data": []})

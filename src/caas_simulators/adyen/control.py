@@ -4,7 +4,7 @@ Rules: what is done here could have happened (time that passes, a shopper who di
 that rejects) or is a scripted fault.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -12,9 +12,9 @@ import msgspec
 from caas_simulators.adyen import cards, payments
 from caas_simulators.adyen.refusals import AdyenRefusal
 from caas_simulators.adyen.world import World
-from caas_simulators.control import AdvanceOrder
-from caas_simulators.faults import ACTION_FIELDS, MATCH_FIELDS, Fault, Faults
-from caas_simulators.http_server import Answer, Request, json_answer, problem
+from caas_simulators.control import FaultControl, PlainRoute, advanced, routed
+from caas_simulators.faults import Faults
+from caas_simulators.http_server import Answer, Request, json_answer
 
 PATHS: Final = {
     "GET /_control/ledger": "every object of the account; ?kind= for one kind",
@@ -22,7 +22,6 @@ PATHS: Final = {
     "POST /_control/expire": "{payment} let an authorisation expire",
     "POST /_control/report": "{payment, code, reason?, amount?} report something of a payment",
     "POST /_control/foreign": "{amount?} another program takes a payment in the same account",
-    "GET, POST, DELETE /_control/faults": "list, script and delete faults",
 }
 Code = Literal[
     "CAPTURE_FAILED", "REFUND_FAILED", "NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK",
@@ -58,33 +57,18 @@ class Control:
     def __init__(self, world: World, faults: Faults, operations: frozenset[str]) -> None:
         """Rule this account."""
         self._world = world
-        self._faults = faults
-        self._operations = operations
-        self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
-            ("GET", ""): self._listing, ("GET", "ledger"): self._ledger,
-            ("POST", "advance"): self._advance, ("POST", "expire"): self._expire,
-            ("POST", "report"): self._report, ("POST", "foreign"): self._foreign,
-            ("GET", "faults"): self._list_faults, ("POST", "faults"): self._script,
-            ("DELETE", "faults"): self._delete_faults,
+        scripting = FaultControl(faults, ", ".join(sorted(operations)))
+        self._routes: dict[tuple[str, str], PlainRoute] = {
+            **scripting.routes,
+            ("GET", ""): lambda _: scripting.listing(PATHS),
+            ("GET", "ledger"): self._ledger, ("POST", "advance"): partial(advanced, world),
+            ("POST", "expire"): self._expire, ("POST", "report"): self._report,
+            ("POST", "foreign"): self._foreign,
         }  # fmt: skip
 
     def handle(self, request: Request) -> Answer:
         """Answer a request below `/_control/`."""
-        name = request.path.removeprefix("/_control").strip("/")
-        route = self._routes.get((request.method, name))
-        if route is None:
-            return problem(404, "unknown_path", "Nothing is served at this path.")
-        try:
-            return route(request)
-        except (msgspec.DecodeError, AdyenRefusal) as error:
-            return problem(422, "invalid_request", str(error))
-
-    def _listing(self, request: Request) -> Answer:
-        del request
-        return json_answer(200, {
-            "paths": PATHS, "operations": ", ".join(sorted(self._operations)),
-            "fault": {"match": MATCH_FIELDS, "action": ACTION_FIELDS},
-        })  # fmt: skip
+        return routed(self._routes, request, (AdyenRefusal,))
 
     def _ledger(self, request: Request) -> Answer:
         kind = request.query.get("kind", payments.PAYMENT)
@@ -94,12 +78,6 @@ class Control:
             for one in self._world.store.some(kind)
         ]
         return json_answer(200, {"data": data})
-
-    def _advance(self, request: Request) -> Answer:
-        order = msgspec.json.decode(request.body, type=AdvanceOrder)
-        until = order.until.timestamp() if order.until is not None else None
-        self._world.advance(order.seconds, until=until)
-        return json_answer(200, {"now": self._world.store.now()})
 
     def _expire(self, request: Request) -> Answer:
         order = msgspec.json.decode(request.body, type=PaymentOrder)
@@ -124,15 +102,3 @@ class Control:
         )
         payments.authorise(self._world, payment, cards.AUTHORISED, None, None)
         return json_answer(201, {"pspReference": payment["id"]})
-
-    def _list_faults(self, request: Request) -> Answer:
-        del request
-        return json_answer(200, {"faults": self._faults.scripted})
-
-    def _script(self, request: Request) -> Answer:
-        self._faults.script(msgspec.json.decode(request.body, type=Fault))
-        return json_answer(201, {"faults": len(self._faults.scripted)})
-
-    def _delete_faults(self, request: Request) -> Answer:
-        del request
-        return json_answer(200, {"deleted": self._faults.delete()})

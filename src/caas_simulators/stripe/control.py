@@ -4,13 +4,13 @@ Rules: what is done here could have happened (time that passes, a cardholder who
 program that uses the same account) or is a scripted fault.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from caas_simulators.control import AdvanceOrder
-from caas_simulators.faults import ACTION_FIELDS, MATCH_FIELDS, Fault, Faults
+from caas_simulators.control import FaultControl, PlainRoute, advanced, routed
+from caas_simulators.faults import Faults
 from caas_simulators.http_server import Answer, Request, json_answer, problem
 from caas_simulators.stripe import calls, charges, disputes, intents
 from caas_simulators.stripe.refusals import Json, StripeRefusal
@@ -24,7 +24,6 @@ PATHS: Final = {
     "POST /_control/settle": "what was captured becomes available at once",
     "POST /_control/dispute": "{payment_intent, status, reason?, amount?} open or change one",
     "POST /_control/foreign": "{amount?} another program takes a payment in the same account",
-    "GET, POST, DELETE /_control/faults": "list, script and delete faults",
     "POST /_control/webhooks": "{url, secrets} where all events go, besides the endpoints",
 }
 
@@ -57,44 +56,24 @@ class Control:
     def __init__(self, world: World, faults: Faults, webhooks: Webhooks) -> None:
         """Rule this account."""
         self._world = world
-        self._faults = faults
         self._webhooks = webhooks
-        self._routes: dict[tuple[str, str], Callable[[Request], Answer]] = {
-            ("GET", ""): self._listing, ("GET", "ledger"): self._ledger,
-            ("POST", "advance"): self._advance, ("POST", "settle"): self._settle,
-            ("POST", "dispute"): self._dispute, ("POST", "foreign"): self._foreign,
-            ("GET", "faults"): self._list_faults, ("POST", "faults"): self._script,
-            ("DELETE", "faults"): self._delete_faults, ("POST", "webhooks"): self._aim,
+        scripting = FaultControl(faults, ", ".join(sorted(calls.OPERATIONS)))
+        self._routes: dict[tuple[str, str], PlainRoute] = {
+            **scripting.routes,
+            ("GET", ""): lambda _: scripting.listing(PATHS),
+            ("GET", "ledger"): self._ledger, ("POST", "advance"): partial(advanced, world),
+            ("POST", "settle"): self._settle, ("POST", "dispute"): self._dispute,
+            ("POST", "foreign"): self._foreign, ("POST", "webhooks"): self._aim,
         }  # fmt: skip
 
     def handle(self, request: Request) -> Answer:
         """Answer a request below `/_control/`."""
-        name = request.path.removeprefix("/_control").strip("/")
-        route = self._routes.get((request.method, name))
-        if route is None:
-            return problem(404, "unknown_path", "Nothing is served at this path.")
-        try:
-            return route(request)
-        except (msgspec.DecodeError, StripeRefusal) as error:
-            return problem(422, "invalid_request", str(error))
-
-    def _listing(self, request: Request) -> Answer:
-        del request
-        return json_answer(200, {
-            "paths": PATHS, "operations": ", ".join(sorted(calls.OPERATIONS)),
-            "fault": {"match": MATCH_FIELDS, "action": ACTION_FIELDS},
-        })  # fmt: skip
+        return routed(self._routes, request, (StripeRefusal,))
 
     def _ledger(self, request: Request) -> Answer:
         kind = request.query.get("kind", "payment_intent")
         data = [shown(self._world.store, one) for one in self._world.store.some(kind)]
         return json_answer(200, {"data": data, "unfinished": self._webhooks.unfinished})
-
-    def _advance(self, request: Request) -> Answer:
-        order = msgspec.json.decode(request.body, type=AdvanceOrder)
-        until = order.until.timestamp() if order.until is not None else None
-        self._world.advance(order.seconds, until=until)
-        return json_answer(200, {"now": self._world.store.now()})
 
     def _settle(self, request: Request) -> Answer:
         del request
@@ -125,21 +104,6 @@ class Control:
         asked: Json = {"amount": order.amount, "currency": "eur", "confirm": True,
                        "payment_method": "pm_card_visa", "metadata": {"app": "other"}}  # fmt: skip
         return json_answer(201, shown(self._world.store, intents.create(self._world, asked)))
-
-    def _list_faults(self, request: Request) -> Answer:
-        del request
-        return json_answer(200, {"data": self._faults.scripted})
-
-    def _script(self, request: Request) -> Answer:
-        fault = msgspec.json.decode(request.body, type=Fault)
-        if fault.match.operation not in calls.OPERATIONS | {"any", "webhook"}:
-            return problem(422, "unknown_operation", f"Operations: {sorted(calls.OPERATIONS)}.")
-        self._faults.script(fault)
-        return json_answer(201, fault)
-
-    def _delete_faults(self, request: Request) -> Answer:
-        del request
-        return json_answer(200, {"deleted": self._faults.delete()})
 
     def _aim(self, request: Request) -> Answer:
         order = msgspec.json.decode(request.body, type=WebhookOrder)

@@ -1,12 +1,12 @@
 """Removes rows that are older than the policy, and reports what each table holds (decision 193).
 
-The database function `remove_old_rows` lists the tables and the least time each is kept; nobody
-else can remove their rows. Their digests stay in the history's leaves: a row whose id was made
-before the removal is known to be gone.
+The database function `remove_old_rows` lists the tables and the least time each is kept; no
+other statement can remove their rows. Their digests stay in the history's leaves: a row whose id
+was made before the removal is known to be gone.
 
 Rules a change must keep: rows go in bounded batches, each a transaction of its own, with rests ten
-times as long, so that purchases do not feel it; a table whose
-rows the law keeps is not listed; ids of listed history tables are UUIDv7.
+times as long, so that purchases do not feel it; a table whose rows the law keeps is not listed;
+ids of listed history tables are UUIDv7.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ REMOVABLE: Final = {
     "gateway_calls": "asked_at",
     "webhook_inbox": "received_at",
 }
-"""Tables whose old rows may go, with the column that tells their age."""
+"""Tables whose old rows may go, with the column that states their age."""
 ROWS_AT_ONCE: Final = 2000
 RESTS_PER_BATCH: Final = 10.0
 REMOVE: Final = "select remove_old_rows($1, db_now() - $2::interval, $3)"
@@ -33,8 +33,9 @@ REMOVED: Final = "select of_table, rows from removals order by of_table"
 TABLES: Final = """
 select c.relname as name, greatest(c.reltuples, 0)::bigint as rows,
        pg_total_relation_size(c.oid) as bytes,
-       round(pg_total_relation_size(c.oid) / greatest(p.reltuples, 1)::numeric, 1)::float8
-         as bytes_per_payment,
+       case when p.reltuples > 0 then
+         round(pg_total_relation_size(c.oid) / p.reltuples::numeric, 1)::float8
+       end as bytes_per_payment,
        null::timestamptz as oldest, null::bigint as kept_days, null::bigint as removes
   from pg_class c join pg_class p on p.oid = 'caas.payments'::regclass
  where c.relnamespace = 'caas'::regnamespace and c.relkind = 'r'
@@ -44,12 +45,16 @@ select c.relname as name, greatest(c.reltuples, 0)::bigint as rows,
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """What a table holds; `kept_days` is None if its rows stay, `removes` what goes next."""
+    """What a table holds.
+
+    `kept_days` is None where no policy removes rows, `removes` is what goes next, and
+    `bytes_per_payment` is None until payments have been analysed.
+    """
 
     name: str
     rows: int
     bytes: int
-    bytes_per_payment: float
+    bytes_per_payment: float | None
     oldest: datetime | None
     kept_days: int | None
     removes: int | None

@@ -109,9 +109,9 @@ def _described(table: StoredTable) -> tuple[str, ...]:
         table.name,
         str(table.rows),
         f"{table.bytes / (1 << 20):.1f}",
-        f"{table.bytes_per_payment:.0f}",
+        "" if table.bytes_per_payment is None else f"{table.bytes_per_payment:.0f}",
         f"{table.oldest:%Y-%m-%d}" if table.oldest else "",
-        f"{table.kept_days} days" if table.kept_days else "always",
+        f"{table.kept_days} days" if table.kept_days else "no policy",
         "" if table.removes is None else str(table.removes),
     )
 

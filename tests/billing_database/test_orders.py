@@ -130,7 +130,7 @@ async def test_an_assignment_that_has_ended_stays_as_it_is(showroom: Showroom) -
 async def test_what_an_order_is_for_never_changes(showroom: Showroom, change: str) -> None:
     order = await showroom.reserved(await showroom.stock())
 
-    with pytest.raises(asyncpg.PostgresError, match="never changes"):
+    with pytest.raises(asyncpg.PostgresError, match="never change"):
         await showroom.as_owner(f"update orders set {change} where id = '{order.id}'")
 
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import pytest
 
 from caas.external_systems.adyen_gateway import AdyenGateway
-from caas.external_systems.adyen_webhooks import split
 from caas.external_systems.gateway_modifications import AcceptedRequest
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.http_answers import (
@@ -28,7 +27,13 @@ from caas.external_systems.payment_gateway import (
 from tests.external_systems.gateway_answers import REQUEST
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 from tests.external_systems.stripe_asked import QUICK
-from tests.external_systems.test_adyen_webhooks import MODIFICATION, PAYMENT, body_of, item
+from tests.external_systems.test_adyen_webhooks import (
+    MODIFICATION,
+    PAYMENT,
+    body_of,
+    item,
+    parts_of,
+)
 
 S = TransactionStatus
 Json = dict[str, Any]
@@ -54,7 +59,7 @@ class Told:
 def of_request(code: str, **more: object) -> bytes:
     """A report about the request of these tests."""
     amount = {"currency": REQUEST.currency, "value": REQUEST.amount}
-    [part] = split(body_of(item(code, amount=amount, merchantReference=REQUEST.reference, **more)))
+    [part] = parts_of(body_of(item(code, amount=amount, merchantReference=REQUEST.reference, **more)))
     return part
 
 

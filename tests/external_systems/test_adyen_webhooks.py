@@ -66,9 +66,14 @@ def body_of(*items: Json, key: str = HMAC_KEY) -> bytes:
     return json.dumps({"live": "false", "notificationItems": signed}).encode()
 
 
+def parts_of(body: bytes) -> tuple[bytes, ...]:
+    """The events of a webhook of test mode, as the platform stores them."""
+    return split(body, merchant_account="TestMerchant", is_live=False)
+
+
 def events(*items: Json) -> list[GatewayEvent | None]:
     """What the items of one webhook mean."""
-    return [read_event(part) for part in split(body_of(*items))]
+    return [read_event(part) for part in parts_of(body_of(*items))]
 
 
 def event(code: str, **more: object) -> GatewayEvent:
@@ -80,6 +85,21 @@ def event(code: str, **more: object) -> GatewayEvent:
 
 def verify(body: bytes) -> None:
     AdyenWebhookVerifier([Secret(OLD_KEY), Secret(HMAC_KEY)]).verify(body, {}, now=NOW)
+
+
+@pytest.mark.parametrize(("live", "is_live"), [("true", False), ("false", True), ("maybe", False)])
+def test_a_webhook_of_the_other_mode_is_put_aside(live: str, *, is_live: bool) -> None:
+    body = json.dumps(json.loads(body_of(item("CAPTURE"))) | {"live": live}).encode()
+
+    with pytest.raises(ValueError, match="CAAS_GATEWAY_WEBHOOK_SECRETS"):
+        split(body, merchant_account="TestMerchant", is_live=is_live)
+
+
+def test_an_item_about_another_merchant_account_decides_nothing() -> None:
+    ours, theirs = events(item("CAPTURE"), item("CAPTURE", merchantAccountCode="Other"))
+
+    assert ours is not None
+    assert theirs is None
 
 
 def test_what_adyens_client_signs_is_believed() -> None:
@@ -251,7 +271,7 @@ def test_a_declined_card_on_a_page_is_a_hint() -> None:
 
     assert found is not None
     assert found.subject == GatewayHint(reference="pay-1")
-    assert declined_attempt(split(body_of(declined))) == "card_declined"
+    assert declined_attempt(parts_of(body_of(declined))) == "card_declined"
 
 
 def test_a_batch_is_as_many_events_with_ids_of_their_own() -> None:
@@ -278,7 +298,7 @@ def test_a_payment_is_what_was_reported_of_it_in_any_order() -> None:
              amount={"currency": "EUR", "value": 100}),
     ]  # fmt: skip
 
-    in_order, reversed_ = split(body_of(*items)), split(body_of(*items[::-1]))
+    in_order, reversed_ = parts_of(body_of(*items)), parts_of(body_of(*items[::-1]))
 
     found = folded(in_order)
     assert found == folded(reversed_)
@@ -289,7 +309,7 @@ def test_a_payment_is_what_was_reported_of_it_in_any_order() -> None:
 
 
 def test_a_payment_that_is_refunded_whole_is_refunded() -> None:
-    found = folded(split(body_of(item("CAPTURE"), item("REFUND", pspReference="WGR73EGZZPAW8EMK"))))
+    found = folded(parts_of(body_of(item("CAPTURE"), item("REFUND", pspReference="WGR73EGZZPAW8EMK"))))
 
     assert found is not None
     assert found.status is S.REFUNDED

@@ -4,6 +4,7 @@ Rule a change must keep: the key goes into Adyen's own header, and not as a bear
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from caas.external_systems.adyen_gateway import CAPABILITIES, AdyenGateway
@@ -21,6 +22,8 @@ from caas.external_systems.payment_gateway import PaymentGateway
 from caas.setting_values import SettingReader, needed
 
 MERCHANT_ACCOUNT: Final = "CAAS_ADYEN_MERCHANT_ACCOUNT"
+LIVE: Final = "-live."
+"""In the host of every live endpoint, behind the prefix of the company."""
 
 
 def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
@@ -43,7 +46,7 @@ def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
         verifier=AdyenWebhookVerifier(access.webhook_secrets),
         read_event=read_event,
         connect=connect,
-        split=split,
+        split=partial(split, merchant_account=merchant, is_live=LIVE in access.url),
     )
 
 

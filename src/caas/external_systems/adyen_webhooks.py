@@ -9,6 +9,7 @@ Rules a change must keep:
 - A declined card on a page is a hint: the customer may try another.
 - What the platform stores of an item holds what is read of it: free text is not kept.
 - A request for information takes no money and is no chargeback.
+- A payment of test mode, or of another merchant account, changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -141,6 +142,7 @@ TECHNICAL: Final = "technical"
 RECAPTURED_LATER: Final = "capture.retried"
 ATTEMPT: Final = "attempt.failed"
 """A declined card on a page: the customer may try another."""
+OF_ANOTHER_MERCHANT: Final = "other.merchant_account"
 _STATUS_OF: Final = {
     "authorized": TransactionStatus.AUTHORIZED,
     "failed": TransactionStatus.FAILED,
@@ -151,14 +153,23 @@ _STATUS_OF: Final = {
 }
 
 
-def split(body: bytes) -> tuple[bytes, ...]:
+def split(body: bytes, *, merchant_account: str, is_live: bool) -> tuple[bytes, ...]:
     """Return the events of a verified webhook, each as it is stored.
 
+    An item about another merchant account of the same company is kept, and decides nothing here.
+
     Raises:
-        ValueError: it is not of Adyen's form.
+        ValueError: it is not of Adyen's form, or of the other mode; park it, do not apply it.
     """
-    items = [wrapper.item for wrapper in _DECODER.decode(body).notification_items]
-    return tuple(msgspec.json.encode(_as_event(item)) for item in items)
+    webhook = _DECODER.decode(body)
+    if webhook.live != ("true" if is_live else "false"):
+        ours, theirs = ("live", "test") if is_live else ("test", "live")
+        raise ValueError(
+            f"The webhook is not of {ours} mode, which CAAS_GATEWAY_URL is of: "
+            f"CAAS_GATEWAY_WEBHOOK_SECRETS has the key of a webhook of {theirs} mode."
+        )
+    items = [wrapper.item for wrapper in webhook.notification_items]
+    return tuple(msgspec.json.encode(_as_event(item, merchant_account)) for item in items)
 
 
 def read_event(body: bytes) -> GatewayEvent | None:
@@ -176,11 +187,12 @@ def read_event(body: bytes) -> GatewayEvent | None:
     )
 
 
-def _as_event(item: NotificationItem) -> ReportedEvent:
+def _as_event(item: NotificationItem, merchant_account: str) -> ReportedEvent:
     link = item.additional_data.get("paymentLinkId")
+    is_ours = item.merchant_account_code == merchant_account
     return ReportedEvent(
         id=item.id,
-        type=_type_of(item, link),
+        type=_type_of(item, link) if is_ours else OF_ANOTHER_MERCHANT,
         occurred_at=item.event_date,
         data=Reported(
             id=item.psp_reference,

@@ -59,7 +59,9 @@ class Told:
 def of_request(code: str, **more: object) -> bytes:
     """A report about the request of these tests."""
     amount = {"currency": REQUEST.currency, "value": REQUEST.amount}
-    [part] = parts_of(body_of(item(code, amount=amount, merchantReference=REQUEST.reference, **more)))
+    [part] = parts_of(
+        body_of(item(code, amount=amount, merchantReference=REQUEST.reference, **more))
+    )
     return part
 
 

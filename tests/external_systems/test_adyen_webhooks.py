@@ -309,7 +309,9 @@ def test_a_payment_is_what_was_reported_of_it_in_any_order() -> None:
 
 
 def test_a_payment_that_is_refunded_whole_is_refunded() -> None:
-    found = folded(parts_of(body_of(item("CAPTURE"), item("REFUND", pspReference="WGR73EGZZPAW8EMK"))))
+    found = folded(
+        parts_of(body_of(item("CAPTURE"), item("REFUND", pspReference="WGR73EGZZPAW8EMK")))
+    )
 
     assert found is not None
     assert found.status is S.REFUNDED

@@ -6,6 +6,9 @@ import pytest
 
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.subscriptions import SubscriptionNotFoundError
+from caas.billing_database.tables import BillingDatabase
+from caas.payment_processing import PaymentRequest, subscription_payment
+from caas.payment_processing.initiation import described
 from caas.rules.payment_states import PaymentState
 from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog import NotSoldLikeThisError, ServiceNotFoundError
@@ -33,6 +36,33 @@ async def test_nothing_is_charged_for_subscribing(installation: SubscriptionInst
     (verification,) = await installation.tables.payments.listed(subject=subscription.id)
     ended = await installation.until_paid(verification.id, lambda p: p.state is PaymentState.VOIDED)
     assert (ended.captured_amount, ended.settled_amount) == (0, 0)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["verified meanwhile", "ended meanwhile"])
+async def test_a_verification_that_comes_too_late_holds_nothing(
+    installation: SubscriptionInstallation, monkeypatch: pytest.MonkeyPatch, *, ended: bool
+) -> None:
+    new = await installation.subscriptions.subscribe(
+        customer=await installation.customer(), vin=VIN, service=SERVICE,
+        payment_method="pm_ok", by_fleet=True,
+    )  # fmt: skip
+
+    async def overtaken(
+        tables: BillingDatabase, request: PaymentRequest, kind: str
+    ) -> PaymentRequest:
+        monkeypatch.undo()
+        if ended:
+            await installation.subscriptions.end_subscription(new.id)
+        else:
+            await installation.payment.verify_payment_method(new.id)
+            await installation.until(new.id, lambda s: s.state is SubscriptionState.ACTIVE)
+        return await described(tables, request, kind)
+
+    monkeypatch.setattr(subscription_payment, "described", overtaken)
+    await installation.payment.verify_payment_method(new.id)
+
+    payments = await installation.tables.payments.listed(subject=new.id)
+    assert len(payments) == (0 if ended else 1)
 
 
 async def test_a_refused_payment_method_activates_nothing(

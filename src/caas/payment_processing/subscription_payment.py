@@ -13,6 +13,7 @@ off is never charged again (decision 26); a verification is voided, never captur
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -44,9 +45,13 @@ from caas.payment_processing.initiation import (
 from caas.payment_processing.subscription_failure import SubscriptionFailure, invoice_facts
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import EvidenceKind, PaymentType
-from caas.rules.subscription_states import SubscriptionState
+from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
 from caas.rules.time_scale import TimeScale
-from caas.service_catalog.subscriptions import VERIFY_PAYMENT_METHOD, Subscriptions
+from caas.service_catalog.subscriptions import (
+    VERIFY_PAYMENT_METHOD,
+    SubscriptionEndedError,
+    Subscriptions,
+)
 
 VERIFICATION_AMOUNT: Final = 100
 """What is held for a moment to verify a payment method, in minor units."""
@@ -97,19 +102,36 @@ class SubscriptionPayment:
     # -- how a charge begins -------------------------------------------------------------------
 
     async def verify_payment_method(self, subscription_id: UUID) -> None:
-        """Hold a small amount on a new subscription's payment method; the flow voids it."""
+        """Hold a small amount on a new subscription's payment method; the flow voids it.
+
+        A subscription that was verified, or has ended, is left as it is.
+        """
         subscription = await self._subscriptions.subscription(subscription_id)
         if subscription.state is not SubscriptionState.VERIFYING:
             return
-        await self._verify(subscription, subscription.payment_method)
+        event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
+        with suppress(SubscriptionEndedError):
+            await self._verify(subscription, subscription.payment_method, event)
 
     async def verify_another(
         self, subscription: Subscription, payment_method: str | None
     ) -> Payment:
-        """Hold a small amount on another payment method, or on one typed at the gateway."""
-        return await self._verify(subscription, payment_method)
+        """Hold a small amount on another payment method, or on one typed at the gateway.
 
-    async def _verify(self, subscription: Subscription, payment_method: str | None) -> Payment:
+        Raises:
+            SubscriptionEndedError: it has ended meanwhile.
+        """
+        event = SubscriptionEvent.PAYMENT_METHOD_CHANGED
+        return await self._verify(subscription, payment_method, event)
+
+    async def _verify(
+        self, subscription: Subscription, payment_method: str | None, event: SubscriptionEvent
+    ) -> Payment:
+        """Hold the amount if the subscription can still take `event` when the payment begins."""
+
+        async def check(request: PaymentRequest, *, within: Connection) -> None:
+            await self._subscriptions.check_open_for(event, request.subject, within=within)
+
         request = PaymentRequest(
             subject=subscription.id,
             customer=subscription.customer,
@@ -120,7 +142,11 @@ class SubscriptionPayment:
         )
         request = await described(self._tables, request, METHOD)
         accepted = await accept(
-            self._tables, request, PaymentType.SUBSCRIPTION, time_scale=self._time_scale, check=None
+            self._tables,
+            request,
+            PaymentType.SUBSCRIPTION,
+            time_scale=self._time_scale,
+            check=check,
         )
         assert isinstance(accepted, Accepted), "only a caller with a key gets a stored answer"
         if not accepted.fresh:

@@ -204,6 +204,18 @@ class Subscriptions:
             raise SubscriptionEndedError(subscription=str(subscription_id))
         return subscription
 
+    async def check_open_for(
+        self, event: SubscriptionEvent, subscription_id: UUID, *, within: Connection
+    ) -> None:
+        """Lock the subscription, and check that the event can still happen to it.
+
+        Raises:
+            SubscriptionEndedError: it cannot.
+        """
+        locked = await self._rows.locked(subscription_id, within=within)
+        if next_state(locked.state, event) is None:
+            raise SubscriptionEndedError(subscription=str(subscription_id))
+
     async def subscription(
         self, subscription_id: UUID, *, within: Connection | None = None
     ) -> Subscription:

@@ -16,6 +16,7 @@ from caas.billing_database import history_heads
 from caas.billing_database import operations_counts as figures
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
+from caas.external_systems.unknown_values import GatewayField, count_unknown, show_fields
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.history_signing import DAY_SECONDS, MAKE_HEAD, HeadTerms
 from caas.platform_metrics import PlatformMetrics
@@ -96,6 +97,17 @@ def test_the_rules_are_prometheus_rules() -> None:
     )  # fmt: skip
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+async def test_an_unknown_value_of_a_gateway_is_counted_by_field(signs: PlatformMetrics) -> None:
+    show_fields("new")
+    count_unknown("new", GatewayField.DECLINE_CODE, "a_code_of_next_year")
+
+    counted = (await reported(signs))["caas_gateway_unknown_values_total"]
+
+    assert {labels: count for labels, count in counted.items() if labels[0] == "new"} == {
+        ("new", field): float(field is GatewayField.DECLINE_CODE) for field in GatewayField
+    }
 
 
 async def test_a_purchase_is_seen_in_the_metrics(

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from caas.billing_database.operations_counts import Figures, metric_queries
 from caas.billing_database.readiness import Readiness
 from caas.errors import UnavailableError
+from caas.external_systems.unknown_values import unknown_values
 from caas.platform import Platform
 from caas.rules.durations import Durations
 from caas.rules.payment_types import PaymentType
@@ -143,6 +144,13 @@ class PlatformMetrics(Collector):
         link, calls = self._platform.observed.vehicles, self._platform.observed.gateway_calls
         yield _histogram("caas_gateway_call_seconds", "Calls to the payment gateway.",
                          ("call", "outcome"), calls.durations)  # fmt: skip
+        unknown = CounterMetricFamily(
+            "caas_gateway_unknown_values", "Values that a gateway's adapter does not know.",
+            labels=("gateway", "field"),
+        )  # fmt: skip
+        for names, count in unknown_values().items():
+            unknown.add_metric(names, count)
+        yield unknown
         yield _histogram(
             "caas_first_answer_added_seconds",
             "First answers of payments, without the gateway's own time.",

@@ -202,7 +202,6 @@ async def test_a_402_that_is_not_our_decline_is_unknown(body: object) -> None:
         {"metadata": {"reference": "pay-2"}},
         {"metadata": {}},
         {"metadata": None},
-        {"status": "approved"},
         {"id": "../pi_1"},
         {"status": "succeeded"},
         {"status": "succeeded", "latest_charge": None},
@@ -369,9 +368,7 @@ async def test_refunds_are_compared_and_looked_up() -> None:
     assert found == (refunded,)
 
 
-@pytest.mark.parametrize(
-    "facts", [{"amount": 501}, {"payment_intent": "pi_2"}, {"status": "perhaps"}, {"id": None}]
-)
+@pytest.mark.parametrize("facts", [{"amount": 501}, {"payment_intent": "pi_2"}, {"id": None}])
 async def test_another_refund_than_was_asked_for_is_unknown(facts: dict[str, object]) -> None:
     refund = {"id": "re_1", "payment_intent": "pi_1", "amount": 500, "status": "pending"} | facts
 

@@ -24,9 +24,7 @@ from caas.external_systems import stripe_pages, stripe_webhooks, stripe_wire
 from caas.external_systems.gateway_adapters import CustomerDirectory
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
-    HttpAnswer,
     RefusedByPartnerError,
-    UnknownReason,
     decoded,
 )
 from caas.external_systems.payment_gateway import (
@@ -44,8 +42,9 @@ from caas.external_systems.stripe_http import (
 )
 from caas.external_systems.stripe_http import StripeHttp, accepted, agreed, other_id
 from caas.external_systems.stripe_intents import INTENTS, OVER, StripeIntents
-from caas.external_systems.stripe_pages import SessionStatus, StripePages, page_of
+from caas.external_systems.stripe_pages import StripePages, page_of
 from caas.external_systems.stripe_settlements import WAITS_SECONDS, StripeReports
+from caas.external_systems.stripe_vocabulary import STRIPE, SessionStatus
 
 CAPABILITIES: Final = Capabilities(
     separate_capture=True,
@@ -69,7 +68,7 @@ DEFAULT_RETURN_URL: Final = "https://stripe.com"
 class StripeGateway:
     """Stripe, or anything that speaks its API; build the client with `HEADERS`."""
 
-    name = "stripe"
+    name = STRIPE
     capabilities = CAPABILITIES
 
     def __init__(
@@ -148,9 +147,7 @@ class StripeGateway:
         different += [
             it for reported in page.data for it in other_id(reported.payment_intent, transaction_id)
         ]
-        return agreed(
-            answer, tuple(_refund_of(answer, reported) for reported in page.data), different
-        )
+        return agreed(answer, tuple(reported.as_refund() for reported in page.data), different)
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
         """Commit the charge; the answer shows exactly this amount captured."""
@@ -180,7 +177,7 @@ class StripeGateway:
             ("metadata[reason]", reason),
         ]
         answer = accepted(await self._http.post("/v1/refunds", fields, key=key))
-        refund = _refund_of(answer, decoded(answer, stripe_wire.REFUND_DECODER))
+        refund = decoded(answer, stripe_wire.REFUND_DECODER).as_refund()
         different = other_id(refund.transaction_id, transaction_id)
         if refund.amount != amount:
             different.append(f"amount {refund.amount}, not {amount}")
@@ -229,10 +226,3 @@ class StripeGateway:
             refusal=refusal,
             problem=problem,
         )
-
-
-def _refund_of(answer: HttpAnswer, refund: stripe_wire.Refund) -> GatewayRefund:
-    try:
-        return refund.as_refund()
-    except ValueError as error:
-        raise answer.unknown(UnknownReason.MISMATCH, str(error)) from error

@@ -31,6 +31,7 @@ from caas.external_systems.payment_gateway import (
     AlreadyVoidedError,
     AuthorizationExpiredError,
 )
+from caas.external_systems.stripe_vocabulary import IntentStatus
 from caas.rules.card_numbers import scrub
 
 API_VERSION: Final = "2025-04-30.basil"
@@ -176,9 +177,9 @@ def _refusal_of_state(error: stripe_wire.StripeError) -> type[RefusedByPartnerEr
     intent = error.payment_intent
     if error.code != "payment_intent_unexpected_state" or intent is None:
         return RefusedByPartnerError
-    if intent.status is stripe_wire.IntentStatus.SUCCEEDED:
+    if intent.status is IntentStatus.SUCCEEDED:
         return AlreadyCapturedError
-    if intent.status is not stripe_wire.IntentStatus.CANCELED:
+    if intent.status is not IntentStatus.CANCELED:
         return RefusedByPartnerError
     expired = intent.cancellation_reason in EXPIRED
     return AuthorizationExpiredError if expired else AlreadyVoidedError

@@ -41,6 +41,7 @@ from caas.external_systems.stripe_http import (
     other_id,
 )
 from caas.external_systems.stripe_pages import PAGE_LIFETIME, CheckoutSession, StripePages
+from caas.external_systems.stripe_vocabulary import IntentStatus
 
 INTENTS: Final = "/v1/payment_intents"
 SETUPS: Final = "/v1/setup_intents"
@@ -49,9 +50,7 @@ ALL_EXPANDED: Final = ("expand[]", "data.latest_charge.balance_transaction")
 CAPTURED: Final = frozenset(
     {TransactionStatus.CAPTURING, TransactionStatus.SETTLED, TransactionStatus.REFUNDED}
 )
-WAITING: Final = frozenset(
-    {stripe_wire.IntentStatus.REQUIRES_ACTION, stripe_wire.IntentStatus.REQUIRES_CONFIRMATION}
-)
+WAITING: Final = frozenset({IntentStatus.REQUIRES_ACTION, IntentStatus.REQUIRES_CONFIRMATION})
 OVER: Final = frozenset({TransactionStatus.FAILED, TransactionStatus.VOIDED})
 REPLACED: Final = OVER | {TransactionStatus.REQUIRES_ACTION}
 """States of a direct intent in which a page has taken its place."""
@@ -172,7 +171,7 @@ class StripeIntents:
             return False
         answer = accepted(await self._http.get(f"{INTENTS}/{page.payment_intent}", [EXPANDED]))
         intent = decoded(answer, stripe_wire.INTENT_DECODER)
-        waiting = intent.status is stripe_wire.IntentStatus.REQUIRES_PAYMENT_METHOD
+        waiting = intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
         return waiting and intent.is_declined
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
@@ -241,7 +240,7 @@ class StripeIntents:
         One that its cardholder has abandoned is canceled too, and is voided then.
         """
         abandoned = self._is_abandoned(intent)
-        is_canceled = intent.status is stripe_wire.IntentStatus.CANCELED
+        is_canceled = intent.status is IntentStatus.CANCELED
         if is_canceled or not (abandoned or transaction.status is TransactionStatus.FAILED):
             return transaction
         try:

@@ -11,7 +11,6 @@ Rules a change must keep:
 
 from collections.abc import Sequence
 from datetime import timedelta
-from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -29,20 +28,18 @@ from caas.external_systems.payment_gateway import (
     mismatches,
 )
 from caas.external_systems.stripe_http import Fields, StripeHttp, accepted, agreed
+from caas.external_systems.stripe_vocabulary import SessionStatus
 from caas.external_systems.stripe_wire import Id, Seconds, Url, moment
 
 SESSIONS: Final = "/v1/checkout/sessions"
 PAGE_LIFETIME: Final = timedelta(days=1)
 """How long Stripe keeps a page open."""
 ONE_ATTEMPT: Final = ("attempts", "one")
-
-
-class SessionStatus(StrEnum):
-    """The states of a Checkout Session."""
-
-    OPEN = "open"
-    COMPLETE = "complete"
-    EXPIRED = "expired"
+ENDED: Final = frozenset({SessionStatus.COMPLETE, SessionStatus.EXPIRED})
+_STATUS_OF: Final = {
+    SessionStatus.OPEN: TransactionStatus.REQUIRES_ACTION,
+    SessionStatus.EXPIRED: TransactionStatus.VOIDED,
+}
 
 
 class CheckoutSession(msgspec.Struct, frozen=True):
@@ -74,7 +71,7 @@ class CheckoutSession(msgspec.Struct, frozen=True):
         return GatewayTransaction(
             id=self.id,
             reference=reference,
-            status=TransactionStatus.REQUIRES_ACTION if is_open else TransactionStatus.VOIDED,
+            status=_STATUS_OF.get(self.status, TransactionStatus.PENDING),
             amount=int(amount),
             currency=currency,
             hosted_page_url=self.url if is_open else None,
@@ -147,7 +144,7 @@ class StripePages:
 
     async def end(self, session: CheckoutSession) -> CheckoutSession:
         """End a page, unless it was paid or ended meanwhile; return it as it is then."""
-        if session.status is not SessionStatus.OPEN:
+        if session.status in ENDED:
             return session
         target = f"{SESSIONS}/{session.id}"
         answer = await self._http.end(f"{target}/expire")
@@ -155,7 +152,7 @@ class StripePages:
             ended = decoded(accepted(answer), _DECODER)
         except RefusedByPartnerError:
             ended = decoded(accepted(await self._http.get(target)), _DECODER)
-        if ended.status is SessionStatus.OPEN:
+        if ended.status not in ENDED:
             raise answer.unknown(UnknownReason.MISMATCH, "a page that does not end")
         return ended
 

@@ -9,7 +9,7 @@ Rules a change must keep:
   may try again on a page, or a page takes its place. Held funds are a hint too, because events
   arrive late and in any order, and a hold may be gone by then.
 - An event of the other mode (live or test) is not applied.
-- A word that Stripe adds later has no effect, and is logged.
+- A type or status that Stripe adds later has no effect, and is counted.
 - An inquiry (`warning_...`) takes no money and is no chargeback; a prevented dispute neither.
 """
 
@@ -21,13 +21,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
-import structlog
 
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.http_answers import decoded
 from caas.external_systems.payment_gateway import (
-    DisputeStatus,
     GatewayDispute,
     GatewayEvent,
     GatewayHint,
@@ -35,6 +33,7 @@ from caas.external_systems.payment_gateway import (
     GatewayTransaction,
 )
 from caas.external_systems.stripe_http import API_VERSION, StripeHttp, accepted
+from caas.external_systems.stripe_vocabulary import IntentStatus, dispute_status, note_event
 from caas.external_systems.stripe_wire import (
     Currency,
     Id,
@@ -76,15 +75,6 @@ DISPUTE_EVENTS: Final = frozenset(
 )
 EVENTS: Final = (*TRANSACTION_EVENTS, *HINTS, *REFUND_EVENTS, *DISPUTE_EVENTS)
 """What a webhook endpoint of this platform asks for."""
-WITHOUT_MONEY: Final = frozenset(
-    {"warning_needs_response", "warning_under_review", "warning_closed", "prevented"}
-)
-_DISPUTE_STATUS_OF: Final = {
-    "needs_response": DisputeStatus.OPENED,
-    "under_review": DisputeStatus.OPENED,
-    "won": DisputeStatus.WON,
-    "lost": DisputeStatus.LOST,
-}
 
 
 class StripeWebhookVerifier:
@@ -166,7 +156,6 @@ class Endpoint(msgspec.Struct, frozen=True):
     secret: str
 
 
-_log = structlog.get_logger()
 _ENDPOINT_DECODER: Final = msgspec.json.Decoder(Endpoint)
 _TAGGED_DECODER: Final = msgspec.json.Decoder(Tagged)
 _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
@@ -229,6 +218,7 @@ def read_event(body: bytes) -> GatewayEvent | None:
     if event.type in DISPUTE_EVENTS:
         dispute = _as_dispute(_DISPUTE_DECODER.decode(content))
         return _to_event(event, f"dispute.{dispute.status}", dispute) if dispute else None
+    note_event(event.type)
     return None
 
 
@@ -236,7 +226,8 @@ def _of_intent(event: Event, intent: PaymentIntent) -> GatewayEvent | None:
     reference = intent.metadata.get("reference")
     if not reference:
         return None
-    if event.type == CANCELED and not intent.has_held:
+    is_hint = event.type == CANCELED and not intent.has_held
+    if is_hint or intent.status is IntentStatus.UNKNOWN:
         return _to_event(event, event.type, GatewayHint(reference=reference))
     return _to_event(event, TRANSACTION_EVENTS[event.type], intent.as_transaction())
 
@@ -250,16 +241,14 @@ def _to_event(
 
 
 def _as_dispute(dispute: Dispute) -> GatewayDispute | None:
-    if dispute.status in WITHOUT_MONEY:
-        return None
-    if dispute.status not in _DISPUTE_STATUS_OF:
-        _log.warning("gateway.unknown_word", object=dispute.id, word=dispute.status[:40])
+    status = dispute_status(dispute.status)
+    if status is None:
         return None
     return GatewayDispute(
         id=dispute.id,
         transaction_id=dispute.payment_intent,
         amount=dispute.amount,
         currency=dispute.currency.upper(),
-        status=_DISPUTE_STATUS_OF[dispute.status],
+        status=status,
         reason=reason_code(dispute.reason),
     )

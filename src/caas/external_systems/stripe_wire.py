@@ -7,11 +7,11 @@ Rules a change must keep:
 - A PaymentIntent that waits for another payment method is a decline only if it names an error; one
   of an open page is none, for the customer may try again there.
 - The state says whether a payment failed; a code only explains it, and an unknown one is generic.
+- An intent of an unknown state is pending, and so is a refund.
 - Captured is not settled: settled is what its balance transaction calls available.
 """
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
@@ -19,10 +19,9 @@ import msgspec
 from caas.external_systems.payment_gateway import (
     GatewayRefund,
     GatewayTransaction,
-    RefundStatus,
     TransactionStatus,
 )
-from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
+from caas.external_systems.stripe_vocabulary import IntentStatus, refund_status, retry_code
 
 Id = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{2,5}_[A-Za-z0-9_]{1,190}\Z")]
 Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}\Z")]
@@ -45,31 +44,12 @@ INITIATOR: Final = "initiator"
 One = TypeVar("One")
 
 
-class IntentStatus(StrEnum):
-    """The states of a PaymentIntent."""
-
-    REQUIRES_PAYMENT_METHOD = "requires_payment_method"
-    REQUIRES_CONFIRMATION = "requires_confirmation"
-    REQUIRES_ACTION = "requires_action"
-    PROCESSING = "processing"
-    REQUIRES_CAPTURE = "requires_capture"
-    CANCELED = "canceled"
-    SUCCEEDED = "succeeded"
-
-
 _STATUS_OF: Final = {
     IntentStatus.REQUIRES_CONFIRMATION: TransactionStatus.PENDING,
     IntentStatus.REQUIRES_ACTION: TransactionStatus.REQUIRES_ACTION,
     IntentStatus.PROCESSING: TransactionStatus.PENDING,
     IntentStatus.REQUIRES_CAPTURE: TransactionStatus.AUTHORIZED,
     IntentStatus.CANCELED: TransactionStatus.VOIDED,
-}
-_REFUND_STATUS_OF: Final = {
-    "pending": RefundStatus.PENDING,
-    "requires_action": RefundStatus.PENDING,
-    "succeeded": RefundStatus.SUCCEEDED,
-    "failed": RefundStatus.FAILED,
-    "canceled": RefundStatus.FAILED,
 }
 
 
@@ -86,9 +66,7 @@ class PaymentError(msgspec.Struct, frozen=True):
 
     def as_decline_code(self) -> str:
         """Return the code that the retry table knows, the issuer's before Stripe's."""
-        reported = [code for code in (self.decline_code, self.code) if code is not None]
-        known = [it for it in reported if decline_kind(it) is not GatewayErrorKind.UNRECOGNISED]
-        return next(iter(known), GENERIC_DECLINE)
+        return retry_code(self.decline_code, self.code) or GENERIC_DECLINE
 
 
 class BalanceStatus(msgspec.Struct, frozen=True):
@@ -233,7 +211,7 @@ class PaymentIntent(msgspec.Struct, frozen=True):
         if self.status is IntentStatus.CANCELED and self.is_declined:
             return TransactionStatus.FAILED
         if self.status is not IntentStatus.SUCCEEDED:
-            return _STATUS_OF[self.status]
+            return _STATUS_OF.get(self.status, TransactionStatus.PENDING)
         if self.charge is None:
             return TransactionStatus.CAPTURING
         if self.charge.amount_refunded >= captured:
@@ -350,18 +328,12 @@ class Refund(msgspec.Struct, frozen=True):
     status: str
 
     def as_refund(self) -> GatewayRefund:
-        """Return the port's value.
-
-        Raises:
-            ValueError: its status is unknown.
-        """
-        if self.status not in _REFUND_STATUS_OF:
-            raise ValueError(f"a refund that is {self.status!r}")
+        """Return the port's value."""
         return GatewayRefund(
             id=self.id,
             transaction_id=self.payment_intent,
             amount=self.amount,
-            status=_REFUND_STATUS_OF[self.status],
+            status=refund_status(self.status),
         )
 
 

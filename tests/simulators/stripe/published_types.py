@@ -32,6 +32,20 @@ def parameters(module: ModuleType, name: str) -> dict[str, Any]:
     return _names(classes[name], classes)
 
 
+def words(module: ModuleType, name: str, field: str) -> set[str]:
+    """Return every value that a field of a class of the client can have."""
+    classes = (it for it in ast.walk(_tree(module)) if isinstance(it, ast.ClassDef))
+    (annotation,) = (
+        annotation
+        for found in classes
+        if found.name == name
+        for declared, annotation in _fields(found)
+        if declared == field
+    )
+    constants = (it for it in ast.walk(annotation) if isinstance(it, ast.Constant))
+    return {it.value for it in constants if isinstance(it.value, str)}
+
+
 @cache
 def _tree(module: ModuleType) -> ast.Module:
     return ast.parse(inspect.getsource(module))

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from caas.app import now
-from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.http import HttpClient, RefusedByPartnerError, Secret
 from caas.external_systems.payment_gateway import (
     ChargeTerms,
     GatewayHint,
@@ -24,6 +24,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from caas.external_systems.stripe_webhooks import EVENTS, read_event
+from caas.rules.payment_failures import AMOUNT_REFUSALS
 from tests.external_systems.stripe_answers import REQUEST
 from tests.external_systems.stripe_asked import KnownCustomers
 from tests.simulators.stripe.stripe_client import KEY, Stripe, stripe_running
@@ -196,6 +197,27 @@ async def test_a_decline_fails_by_its_state_and_cannot_succeed_later(
     assert failed.decline_code in (code, "card_declined")
     assert late.status == 400
     assert await gateway.find(failed.id) == failed
+
+
+@pytest.mark.parametrize("how", [BY_PAGE, REQUEST])
+@pytest.mark.parametrize(
+    ("amount", "currency", "refusal"),
+    [
+        (49, "EUR", "amount_too_small"),
+        (29, "GBP", "amount_too_small"),
+        (100_000_000, "EUR", "amount_too_large"),
+    ],
+)
+async def test_an_amount_that_stripe_never_charges_is_refused_as_such(
+    gateway: StripeGateway, how: TransactionRequest, amount: int, currency: str, refusal: str
+) -> None:
+    request = asked(how, amount=amount, currency=currency)
+
+    with pytest.raises(RefusedByPartnerError) as refused:
+        await gateway.initiate(request, key="k")
+
+    assert refused.value.refusal == refusal
+    assert refusal in AMOUNT_REFUSALS
 
 
 async def test_a_month_is_charged_on_a_saved_card(gateway: StripeGateway, stripe: Stripe) -> None:

@@ -201,6 +201,24 @@ async def test_a_page_that_was_left_takes_no_vehicle_away(showroom: Showroom) ->
     assert (await showroom.pay_rest(order)).state is PaymentState.CAPTURING
 
 
+async def test_a_final_payment_that_the_gateway_does_not_charge_fails_and_keeps_its_vehicle(
+    showroom: Showroom,
+) -> None:
+    order = await showroom.ready()
+    refused = {"status": 422, "code": "amount_too_large"}
+    await showroom.world.gateway(
+        "POST", "faults", {"match": {"operation": "initiate", "times": 1}, "action": refused}
+    )
+
+    payment = await showroom.pay_rest(order)
+
+    [case] = await showroom.tables.cases.listed(subject=payment.id)
+    assert (payment.state, payment.decline_code) == (PaymentState.FAILED, "amount_too_large")
+    assert case.kind == "amount_refused"
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.READY
+    assert (await showroom.pay_rest(order)).state is PaymentState.CAPTURING
+
+
 @pytest.mark.parametrize("policy", list(DepositOnForfeiture))
 async def test_the_deposit_of_a_lost_reservation_follows_the_policy(
     database: Database, policy: DepositOnForfeiture

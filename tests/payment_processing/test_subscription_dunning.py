@@ -3,7 +3,13 @@
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.rules.payment_failures import Cancel, ChargeAgain, DunningPolicy, after_decline
+from caas.rules.payment_failures import (
+    AMOUNT_REFUSALS,
+    Cancel,
+    ChargeAgain,
+    DunningPolicy,
+    after_decline,
+)
 from caas.rules.payment_states import PaymentState
 from caas.rules.subscription_states import SubscriptionState
 from tests.subscription_installation import SubscriptionInstallation, standing
@@ -82,6 +88,34 @@ async def test_when_every_charge_is_declined_the_subscription_is_cancelled(
 
         assert states == [PaymentState.FAILED] * 3
         assert (await installation.invoice_of(subscription)).state == "written off"
+
+
+@pytest.mark.parametrize("refusal", sorted(AMOUNT_REFUSALS))
+async def test_a_month_that_the_gateway_does_not_charge_is_written_off_and_ends_nothing(
+    database: Database, refusal: str
+) -> None:
+    """It was sent again for ever, each time with the same refusal."""
+    async with standing(database) as installation:
+        await installation.car()
+        await installation.offer()
+        subscription = await installation.active()
+        await installation.from_now_on(status=422, code=refusal)
+
+        invoice = await installation.billed(subscription)
+        payment = await installation.charged(invoice)
+        case = await installation.until_case(payment.id)
+        await installation.faults_end()
+        await installation.rest()
+        next_month = await installation.billed(subscription)
+        paid = await installation.charged(next_month)
+
+        after = await installation.subscriptions.subscription(subscription.id)
+        assert (payment.state, payment.decline_code) == (PaymentState.FAILED, refusal)
+        assert case.kind == "amount_refused"
+        assert after.state is SubscriptionState.ACTIVE
+        assert (await installation.invoices.get(invoice.id)).state == "written off"
+        assert len(await installation.tables.payments.listed(subject=invoice.id)) == 1
+        assert paid.state is PaymentState.CAPTURING
 
 
 async def test_the_service_stays_on_for_the_days_of_grace(database: Database) -> None:

@@ -38,7 +38,11 @@ from caas.payment_processing.gateway_calls import (
 from caas.payment_processing.transaction_selection import DEAD, TransactionSelection, is_sibling
 from caas.payment_processing.transitions import ENDED, REFUSES, ChargeTransitions
 from caas.rules import postings
-from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
+from caas.rules.payment_failures import (
+    AMOUNT_REFUSALS,
+    NotSentConsequence,
+    not_sent_consequence,
+)
 from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
 from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
 from caas.rules.time_scale import TimeScale
@@ -46,6 +50,7 @@ from caas.rules.time_scale import TimeScale
 HOSTED_PAGE_PROBE_SECONDS: Final = 30.0
 LOOKS_MAX: Final = 5
 NEVER_REACHED: Final = "gateway_unreachable"
+AMOUNT_REFUSED: Final = "amount_refused"
 ABANDONED: Final = "abandoned"
 
 
@@ -302,9 +307,13 @@ class Authorization:
         """Fail a payment that the gateway refuses to process; no card was declined."""
         if refused.maybe_done:
             return await self._transitions.leave_unknown(payment, AUTHORIZE, refused.error.sentence)
-        if not _may_fail(payment):
+        if refused.error.refusal in AMOUNT_REFUSALS:
+            because = f"{refused.error.sentence} Nothing was charged, and it is not sent again."
+            await self._alert(AMOUNT_REFUSED, payment.id, because)
+        elif not _may_fail(payment):
             return await self._transitions.retry_refused(payment, AUTHORIZE, refused)
-        await self._alert(REFUSES, payment.id, refused.error.sentence)
+        else:
+            await self._alert(REFUSES, payment.id, refused.error.sentence)
         return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)
 
 

@@ -4,7 +4,9 @@ By the seed's rule the first decline cancels; a market's dunning policy may char
 the service on for a while (decision 25). Finally the month is written off as a loss of CaaS, the
 subscription is cancelled and its service switched off, in one commit.
 
-Rules a change must keep: only a decline counts; a month is written off once and never charged
+A month whose amount the gateway does not charge is written off alone.
+
+Rules a change must keep: only a decline cancels; a month is written off once and never charged
 again; the running month is not billed (decision 26).
 """
 
@@ -25,6 +27,7 @@ from caas.payment_processing.authorization import ABANDONED
 from caas.payment_processing.gateway_calls import AUTHORIZE
 from caas.rules import postings
 from caas.rules.payment_failures import (
+    AMOUNT_REFUSALS,
     Cancel,
     ChargeAgain,
     DunningPolicy,
@@ -78,7 +81,13 @@ class SubscriptionFailure:
     async def payment_failed(
         self, invoice: Invoice, payment: Payment, *, within: Connection
     ) -> None:
-        """Apply the policy to a charge that was declined or never confirmed."""
+        """Apply the policy to a charge that was declined or never confirmed.
+
+        A month whose amount the gateway does not charge is written off, and ends nothing.
+        """
+        if payment.decline_code in AMOUNT_REFUSALS:
+            await self._write_off(invoice, payment, within)
+            return
         failed = await self._invoices.failed_charges(invoice.id, within=within)
         if payment.decline_code == ABANDONED:
             follows = after_silence(self._dunning, failed.abandoned)
@@ -115,10 +124,15 @@ class SubscriptionFailure:
         await self._tables.database.in_transaction(give_up)
 
     async def _give_up(self, invoice: Invoice, payment: Payment, within: Connection) -> None:
+        if await self._write_off(invoice, payment, within):
+            await self._cancel(invoice, payment, within)
+
+    async def _write_off(self, invoice: Invoice, payment: Payment, within: Connection) -> bool:
+        """Write a month off and book the loss; return False if it already was."""
         if not await self._invoices.write_off(
             invoice.id, payment.id, because=DECLINED, within=within
         ):
-            return
+            return False
         loss = transition_of(
             payment,
             Remark.LOSS_BOOKED,
@@ -130,7 +144,7 @@ class SubscriptionFailure:
         assert transitioned.transitioned, (
             "a loss is booked in the commit that writes the invoice off"
         )
-        await self._cancel(invoice, payment, within)
+        return True
 
     async def _cancel(self, invoice: Invoice, payment: Payment, within: Connection) -> None:
         await self._subscriptions.mark_subscription_cancelled(

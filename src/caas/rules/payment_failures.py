@@ -12,8 +12,8 @@ confirmation and the customer does not give it, the request is repeated for some
 Rules a change must keep:
 
 1. The match is exhaustive: a payment type without a leaf does not type-check.
-2. Only a decline ends a reservation or a subscription. A payment that was never sent, or whose
-   outcome is unknown, never does (decisions 19, 25).
+2. Only a decline ends a reservation or a subscription. A payment that was never sent, whose outcome
+   is unknown, or whose amount the gateway does not charge never does (decisions 19, 25).
 3. The default dunning policy is the seed's; only declined charges count, never charges with an
    unknown outcome; requests for confirmation end.
 """
@@ -73,6 +73,12 @@ def not_sent_consequence(payment_type: PaymentType) -> NotSentConsequence:
             return NotSentConsequence.KEEP_TRYING
     assert_never(payment_type)
 
+
+AMOUNT_REFUSALS: Final = frozenset({"amount_too_small", "amount_too_large"})
+"""Refusals of an amount below the gateway's minimum or above its maximum.
+
+The payment fails at once, whatever its type; nobody declined it, so nothing is lost by it.
+"""
 
 DAYS_MAX: Final = 60
 RETRIES_MAX: Final = 8

@@ -128,10 +128,9 @@ def _total(asked: Json) -> tuple[int | None, str | None]:
     amount = sum(
         item["price_data"]["unit_amount"] * item.get("quantity", 1) for item in asked["line_items"]
     )
-    if amount < intents.AMOUNT_MIN:
-        raise invalid("The Checkout Session's total amount must convert to at least 50 cents.",
-                      "line_items", "amount_too_small")  # fmt: skip
-    return amount, currencies.pop()
+    (currency,) = currencies
+    intents.check_amount(amount, currency, "line_items")
+    return amount, currency
 
 
 def pay(world: World, session: Json, *, number: str = "", saved: str = "") -> Json:

@@ -31,7 +31,12 @@ CURRENCIES: Final = frozenset(
     {"aud", "brl", "cad", "chf", "czk", "dkk", "eur", "gbp"}
     | {"jpy", "mxn", "nok", "nzd", "pln", "ron", "sek", "usd"}
 )
+AMOUNT_MIN_OF: Final = {
+    "czk": 1500, "dkk": 250, "gbp": 30, "mxn": 1000, "nok": 300, "pln": 200, "ron": 200, "sek": 300,
+}  # fmt: skip
+"""The smallest amounts, as documented; 50 for the other currencies."""
 AMOUNT_MIN: Final = 50
+AMOUNT_MAX: Final = 99_999_999
 OPEN: Final = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELABLE: Final = (*OPEN, "requires_capture", "processing")
 UNEXPECTED: Final = "payment_intent_unexpected_state"
@@ -89,8 +94,7 @@ def blank(world: World, amount: int, currency: str, **fields: object) -> Json:
 def _check(world: World, asked: Json) -> None:
     if asked["currency"] not in CURRENCIES:
         raise invalid(f"Invalid currency: {asked['currency']}", "currency")
-    if asked["amount"] < AMOUNT_MIN:
-        raise invalid("Amount must convert to at least 50 cents.", "amount", "amount_too_small")
+    check_amount(asked["amount"], asked["currency"], "amount")
     if "customer" in asked:
         world.store.get("customer", asked["customer"], param="customer", status=400)
     if asked.get("off_session") and not asked.get("confirm"):
@@ -106,6 +110,20 @@ def _check(world: World, asked: Json) -> None:
             "confirm it again directly with a payment method or ConfirmationToken."
         )
         raise invalid(message, "payment_method", UNEXPECTED)
+
+
+def check_amount(amount: int, currency: str, param: str) -> None:
+    """Check that an amount can be charged.
+
+    Raises:
+        StripeRefusal: it is below the currency's minimum, or has more than eight digits.
+    """
+    minimum = AMOUNT_MIN_OF.get(currency, AMOUNT_MIN)
+    if amount < minimum:
+        raise invalid(f"Amount must be at least {minimum} {currency}.", param, "amount_too_small")
+    if amount > AMOUNT_MAX:
+        raise invalid(f"Amount must be no more than {AMOUNT_MAX} {currency}.", param,
+                      "amount_too_large")  # fmt: skip
 
 
 def confirm(world: World, intent: Json, asked: Json) -> Json:

@@ -18,6 +18,8 @@ BACK = "https://shop.example/back"
         ({"payment_intent_data": {"x": "1"}}, "parameter_unknown"),
         ({"amount": "ten"}, "parameter_invalid_integer"),
         ({"amount": 49}, "amount_too_small"),
+        ({"amount": 1499, "currency": "czk"}, "amount_too_small"),
+        ({"amount": 100_000_000}, "amount_too_large"),
         ({"description": ""}, "parameter_invalid_empty"),
         ({"customer": "cus_nobody"}, "resource_missing"),
         ({"payment_method": "pm_nobody"}, "resource_missing"),

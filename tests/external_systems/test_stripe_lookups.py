@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from caas.app import now
+from caas.billing_database.identifiers import derived_id, new_id
 from caas.external_systems.http import HttpClient, OutcomeUnknownError, Secret
 from caas.external_systems.http_answers import HttpAnswer, UnknownReason
 from caas.external_systems.payment_gateway import PaymentGateway, TransactionStatus
@@ -127,6 +128,43 @@ async def test_a_list_that_contradicts_itself_shows_nothing(
 ) -> None:
     with pytest.raises(OutcomeUnknownError):
         await reported(finding, *lists)
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [of(), *[{"data": [intent(id=f"pi_{at}")], "has_more": True} for at in range(25)]],
+        [of(), {"data": [], "has_more": True}],
+        [{"data": [session(id="cs_9", metadata={})], "has_more": True} for _ in range(25)],
+    ],
+)
+async def test_a_list_that_was_not_read_to_its_end_is_no_proof_of_absence(
+    pages: list[dict[str, object]],
+) -> None:
+    with pytest.raises(OutcomeUnknownError):
+        await reported(finding, *pages)
+
+
+async def test_a_customer_of_thousands_of_payments_has_each_of_them_found(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    """The lookup of a customer's payment failed once there were more than 2,000 of them."""
+    request = asked(REQUEST, reference=str(new_id()))
+    held = await gateway.initiate(request, key="k")
+    store = stripe.server.world.store
+    (template,) = store.some("payment_intent")
+    long_ago = template["created"] - 3 * 86_400
+    for at in range(2_100):
+        store.put(template | {"id": f"pi_old{at}", "created": long_ago, "metadata": {}})
+
+    assert await looked_up(gateway, request) == held
+    assert await gateway.find_by_reference(
+        str(new_id()), customer_reference=request.customer_reference
+    ) == ()  # fmt: skip
+    with pytest.raises(OutcomeUnknownError):
+        await gateway.find_by_reference(
+            str(derived_id("a month")), customer_reference=request.customer_reference
+        )
 
 
 async def test_a_month_whose_page_was_cut_is_repeated_and_no_decline(

@@ -57,7 +57,7 @@ async def gateway(stripe: Stripe) -> AsyncIterator[StripeGateway]:
 
 def asked(request: TransactionRequest, **more: Any) -> TransactionRequest:
     """The request of another payment of the same customer."""
-    return replace(request, reference=str(uuid4()), **more)
+    return replace(request, **({"reference": str(uuid4())} | more))
 
 
 async def looked_up(gateway: StripeGateway, request: TransactionRequest) -> GatewayTransaction:

@@ -2,7 +2,7 @@
 
 Rules a change must keep: a refusal is believed only in Stripe's own form; an idempotency error
 proves nothing about the first request; requests are spread, so that a month end is not refused for
-its rate.
+its rate; a list that was not read to its end shows nothing.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, TypeVar
 from urllib.parse import urlencode
+from uuid import UUID
 
 import msgspec
 
@@ -50,6 +51,9 @@ EXPIRED: Final = frozenset({"expired", "automatic"})
 """Why an intent was canceled whose hold ran out; the second before API 2025-03-31."""
 DEFINITE: Final = frozenset({400, 401, 402, 403, 404})
 LIST_PAGES_MAX: Final = 20
+CLOCKS_APART_SECONDS: Final = 86_400
+"""How far the clock of a reference may be from Stripe's."""
+TIMED_UUID: Final = 7
 Fields = list[tuple[str, str]]
 Result = TypeVar("Result")
 One = TypeVar("One")
@@ -97,10 +101,12 @@ class StripeHttp:
             answer = accepted(await self.get(target, [("limit", "100"), *fields, *cursor]))
             page = decoded(answer, decoder)
             found += page.data
-            if not page.has_more or not page.data:
+            if not page.has_more:
                 return found
+            if not page.data:
+                break
             cursor = [("starting_after", str(getattr(page.data[-1], "id", "")))]
-        raise self.unusable(target, "a list without end")
+        raise self.unusable(target, f"a list of which only {len(found)} objects were read")
 
     def unusable(self, target: str, detail: str) -> OutcomeUnknownError:
         """Return that what was read there shows nothing."""
@@ -115,6 +121,22 @@ class StripeHttp:
         self._next_place = place + self._gap_seconds
         if place > now:
             await asyncio.sleep(place - now)
+
+
+def made_since(reference: str) -> Fields:
+    """Return the bound of a list of what was made for a payment: nothing is older than its id.
+
+    Without it the payments of a large customer would fill more pages than are read. An id that has
+    no time in it sets no bound.
+    """
+    try:
+        identifier = UUID(reference)
+    except ValueError:
+        return []
+    if identifier.version != TIMED_UUID:
+        return []
+    made_at = (identifier.int >> 80) // 1000
+    return [("created[gte]", str(made_at - CLOCKS_APART_SECONDS))]
 
 
 def accepted(answer: HttpAnswer) -> HttpAnswer:

@@ -38,6 +38,7 @@ from caas.external_systems.stripe_http import (
     accepted,
     agreed,
     error_of,
+    made_since,
     other_id,
 )
 from caas.external_systems.stripe_pages import PAGE_LIFETIME, CheckoutSession, StripePages
@@ -136,11 +137,11 @@ class StripeIntents:
         has taken the place of the others. One that still needs its page is left out: the request
         is repeated under its key, and opens the page.
         """
-        of_customer = ("customer", customer)
+        listed = [("customer", customer), *made_since(reference)]
         charges = await self._http.all_of(
-            INTENTS, [of_customer, ALL_EXPANDED], stripe_wire.INTENT_LIST_DECODER
+            INTENTS, [*listed, ALL_EXPANDED], stripe_wire.INTENT_LIST_DECODER
         )
-        setups = await self._http.all_of(SETUPS, [of_customer], stripe_wire.SETUP_LIST_DECODER)
+        setups = await self._http.all_of(SETUPS, listed, stripe_wire.SETUP_LIST_DECODER)
         every: list[Intent] = [*charges, *setups]
         ours = [
             it

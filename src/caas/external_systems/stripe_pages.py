@@ -27,7 +27,13 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
     mismatches,
 )
-from caas.external_systems.stripe_http import Fields, StripeHttp, accepted, agreed
+from caas.external_systems.stripe_http import (
+    Fields,
+    StripeHttp,
+    accepted,
+    agreed,
+    made_since,
+)
 from caas.external_systems.stripe_vocabulary import SessionStatus
 from caas.external_systems.stripe_wire import Id, Seconds, Url, moment
 
@@ -129,7 +135,8 @@ class StripePages:
 
     async def of_customer(self, customer: str, reference: str) -> list[CheckoutSession]:
         """Return the pages of a payment."""
-        every = await self._http.all_of(SESSIONS, [("customer", customer)], _LIST_DECODER)
+        listed = [("customer", customer), *made_since(reference)]
+        every = await self._http.all_of(SESSIONS, listed, _LIST_DECODER)
         return [it for it in every if it.metadata.get("reference") == reference]
 
     async def find(self, session_id: str) -> CheckoutSession | None:

@@ -18,12 +18,17 @@ from caas.external_systems.http_answers import (
     RefusedByPartnerError,
 )
 from caas.external_systems.payment_gateway import (
+    AlreadyCapturedError,
+    AlreadyVoidedError,
+    AuthorizationExpiredError,
     ChargeTerms,
     Initiator,
     RefundStatus,
     SettlementsNotReadyError,
+    TransactionRequest,
     TransactionStatus,
 )
+from tests.external_systems.adyen_published import REQUESTS, operation_of
 from tests.external_systems.gateway_answers import REQUEST
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 from tests.external_systems.stripe_asked import QUICK
@@ -38,7 +43,16 @@ from tests.external_systems.test_adyen_webhooks import (
 S = TransactionStatus
 Json = dict[str, Any]
 Result = TypeVar("Result")
+Ask = Callable[[AdyenGateway], Awaitable[object]]
 TOKEN = replace(REQUEST, payment_method="M5N7TQ4TG5PFWR50")
+MONTH = replace(TOKEN, terms=ChargeTerms(initiator=Initiator.MERCHANT))
+TYPED = replace(
+    REQUEST,
+    payment_method=json.dumps(
+        {"type": "scheme", "encryptedCardNumber": "adyenjs_0_1_25$n", "holderName": "Ana",
+         "encryptedExpiryMonth": "adyenjs_0_1_25$m", "encryptedExpiryYear": "adyenjs_0_1_25$y"}
+    ),
+)  # fmt: skip
 BY_PAGE = replace(REQUEST, payment_method=None)
 LINK = "PL61C53A8B97E6915A"
 
@@ -111,30 +125,72 @@ def sent_of(request: bytes) -> Json:
     return body
 
 
-async def test_a_token_is_charged_by_the_customer_and_by_the_merchant() -> None:
-    month = replace(TOKEN, terms=ChargeTerms(initiator=Initiator.MERCHANT))
+def recurring(body: Json) -> tuple[object, object, object]:
+    """How a payment stores a method, or charges a stored one."""
+    names = ("shopperInteraction", "recurringProcessingModel", "storePaymentMethod")
+    return tuple(body.get(name) for name in names)  # type: ignore[return-value]
 
+
+async def test_a_token_is_charged_with_its_customer_and_by_the_merchant() -> None:
     held, first = await asked(lambda it: it.initiate(TOKEN, key="k"), answer_of(paid()))
-    _, second = await asked(lambda it: it.initiate(month, key="k"), answer_of(paid()))
+    _, second = await asked(lambda it: it.initiate(MONTH, key="k"), answer_of(paid()))
 
     assert (held.id, held.status, held.captured_amount) == (PAYMENT, S.AUTHORIZED, 0)
     by_customer, by_merchant = sent_of(first[0]), sent_of(second[0])
     assert by_customer["paymentMethod"]["storedPaymentMethodId"] == TOKEN.payment_method
-    assert (by_customer["shopperInteraction"], by_customer["storePaymentMethod"]) == (
-        "Ecommerce", True,
-    )  # fmt: skip
+    assert recurring(by_customer) == ("ContAuth", "CardOnFile", None)
+    assert recurring(by_merchant) == ("ContAuth", "Subscription", None)
     assert by_customer["additionalData"] == {"manualCapture": "true"}
     assert by_customer["shopperReference"] == REQUEST.customer_reference
-    assert by_merchant["shopperInteraction"] == "ContAuth"
-    assert "storePaymentMethod" not in by_merchant
     assert b"x-api-key: k" in first[0].lower()
     assert b"authorization" not in first[0].lower()
+
+
+async def test_a_typed_card_is_stored_for_later_months() -> None:
+    _, requests = await asked(lambda it: it.initiate(TYPED, key="k"), answer_of(paid()))
+
+    assert recurring(sent_of(requests[0])) == ("Ecommerce", "Subscription", True)
+
+
+SENT: tuple[tuple[Ask, tuple[bytes, ...]], ...] = (
+    (lambda it: it.initiate(TOKEN, key="k"), (answer_of(paid()),)),
+    (lambda it: it.initiate(MONTH, key="k"), (answer_of(paid()),)),
+    (lambda it: it.initiate(TYPED, key="k"), (answer_of(paid()),)),
+    (lambda it: it.initiate(BY_PAGE, key="k"), (answer_of(link(), "201 Created"),
+                                                answer_of(link()))),
+    (lambda it: it.void(LINK, "abandoned", key="k"), (answer_of(link("expired")),)),
+    (lambda it: it.capture(PAYMENT, 500, key="k"), (answer_of(received(), "201 Created"),)),
+    (lambda it: it.void(PAYMENT, "refused", key="k"), (answer_of(received(), "201 Created"),)),
+    (lambda it: it.refund(PAYMENT, 1, "why", key="k"), (answer_of(received(), "201 Created"),)),
+    (lambda it: it.account(), (answer_of({"paymentMethods": []}),)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "answers"), SENT)
+async def test_every_request_has_the_published_shape(call: Ask, answers: tuple[bytes, ...]) -> None:
+    _, requests = await asked(call, *answers, told=[of_request("AUTHORISATION")])
+
+    bodies = [one for one in requests if not one.startswith(b"GET")]
+    assert bodies
+    for request in bodies:
+        operation = operation_of(request.split(b" ")[1].decode())
+        assert REQUESTS[operation](sent_of(request)) == []
+
+
+def test_a_request_that_is_not_of_the_published_shape_has_problems() -> None:
+    wrong = {"amount": {"currency": "EU", "value": "1"}, "merchantAccount": "M", "tip": 1}
+
+    assert REQUESTS["captures"](wrong) == [
+        ".tip: not published", ".amount.currency: 'EU' is no text of 3 to 3",
+        ".amount.value: '1' is no number",
+    ]  # fmt: skip
+    assert REQUESTS["cancels"]({}) == [".merchantAccount: missing"]
 
 
 @pytest.mark.parametrize(
     ("code", "decline"),
     [("2", "card_declined"), ("12", "insufficient_funds"), ("6", "expired_card"),
-     ("4711", "card_declined"), (None, "card_declined")],
+     ("50", "revocation_of_authorization"), ("4711", "card_declined"), (None, "card_declined")],
 )  # fmt: skip
 @pytest.mark.parametrize("result", ["Refused", "Cancelled", "Error"])
 async def test_a_refusal_is_a_decline_with_a_known_code(
@@ -152,7 +208,7 @@ async def test_a_refusal_is_a_decline_with_a_known_code(
     [
         paid(amount={"currency": "EUR", "value": 1}), paid(merchantReference="another"),
         paid(resultCode="Success"), paid(pspReference="short"), {"resultCode": "Authorised"},
-        {"pspReference": PAYMENT}, {"resultCode": "RedirectShopper"}, [], "x",
+        {"pspReference": PAYMENT}, paid(resultCode="PartiallyAuthorised"), [], "x",
     ],
 )  # fmt: skip
 async def test_an_answer_that_is_not_of_the_request_shows_nothing(body: object) -> None:
@@ -160,20 +216,44 @@ async def test_an_answer_that_is_not_of_the_request_shows_nothing(body: object) 
         await asked(lambda it: it.initiate(TOKEN, key="k"), answer_of(body))
 
 
-async def test_a_redirect_is_replaced_by_a_page() -> None:
-    redirect = {
-        "resultCode": "RedirectShopper", "action": {"type": "redirect", "url": "https://3ds.test/"},
-    }  # fmt: skip
+REDIRECT = {
+    "pspReference": PAYMENT, "resultCode": "RedirectShopper",
+    "action": {"type": "redirect", "method": "GET", "url": "https://3ds.test/"},
+}  # fmt: skip
+NATIVE = {"resultCode": "IdentifyShopper", "action": {"type": "threeDS2", "token": "x"}}
+CHALLENGE = {"resultCode": "ChallengeShopper", "action": {"type": "threeDS2", "token": "x"}}
+WANTS_SHOPPER = paid(
+    resultCode="Refused", refusalReason="Authentication required", refusalReasonCode="38"
+)
 
+
+@pytest.mark.parametrize("request_", [TOKEN, MONTH, TYPED], ids=["token", "month", "typed"])
+@pytest.mark.parametrize("body", [REDIRECT, NATIVE, CHALLENGE, WANTS_SHOPPER])
+async def test_a_shopper_who_must_authenticate_gets_a_page(
+    body: Json, request_: TransactionRequest
+) -> None:
     page, requests = await asked(
-        lambda it: it.initiate(TOKEN, key="k"),
-        answer_of(redirect), answer_of(link(), "201 Created"), answer_of(link()),
+        lambda it: it.initiate(request_, key="k"),
+        answer_of(body), answer_of(link(), "201 Created"), answer_of(link()),
     )  # fmt: skip
 
     assert (page.id, page.status, page.is_page) == (LINK, S.REQUIRES_ACTION, True)
     assert [one.split(b" ")[1] for one in requests] == [
         b"/v71/payments", b"/v71/paymentLinks", f"/v71/paymentLinks/{LINK}".encode(),
     ]  # fmt: skip
+
+
+async def test_a_demand_to_authenticate_is_no_declined_attempt_on_its_page() -> None:
+    """The page of a final payment would be ended before its customer has seen it."""
+    told = of_request("AUTHORISATION", success="false", reason="Authentication required")
+    request = replace(TOKEN, terms=ChargeTerms(single_attempt=True))
+
+    page, _ = await asked(
+        lambda it: it.initiate(request, key="k"),
+        answer_of(WANTS_SHOPPER), answer_of(link(), "201 Created"), answer_of(link()), told=[told],
+    )  # fmt: skip
+
+    assert page.status is S.REQUIRES_ACTION
 
 
 @pytest.mark.parametrize("code", ["800", "803"])
@@ -221,7 +301,7 @@ async def test_a_declined_card_ends_a_page_of_one_attempt_only(
     *, single: bool, expected: TransactionStatus
 ) -> None:
     told = of_request(
-        "AUTHORISATION", success="false", reason="12:Not enough balance",
+        "AUTHORISATION", success="false", reason="Not enough balance",
         additionalData={"paymentLinkId": LINK},
     )  # fmt: skip
     request = replace(BY_PAGE, terms=ChargeTerms(single_attempt=single))
@@ -259,6 +339,35 @@ async def test_a_payment_that_was_authorised_here_is_captured_before_it_is_repor
     assert accepted.id == MODIFICATION
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("CAPTURE", AlreadyCapturedError), ("EXPIRE", AuthorizationExpiredError),
+     ("CANCELLATION", AlreadyVoidedError)],
+)  # fmt: skip
+async def test_what_adyen_refuses_without_a_reason_is_decided_by_its_reports(
+    code: str, kind: type[RefusedByPartnerError]
+) -> None:
+    end = of_request(code)
+    no_capture = of_request("CAPTURE", success="false", reason="Insufficient balance on payment")
+    no_void = of_request("CANCELLATION", success="false", reason="")
+
+    with pytest.raises(kind):
+        await asked(lambda it: it.capture(PAYMENT, 500, key="k"), told=[no_capture, end])
+    with pytest.raises(kind):
+        await asked(lambda it: it.void(PAYMENT, "refused", key="k"), told=[end, no_void])
+
+
+async def test_a_refusal_that_no_report_explains_is_asked_for_again() -> None:
+    told = [of_request("AUTHORISATION"), of_request("CAPTURE", success="false", reason="x")]
+
+    accepted, _ = await asked(
+        lambda it: it.capture(PAYMENT, 500, key="k:2"), answer_of(received(), "201 Created"),
+        told=told,
+    )  # fmt: skip
+
+    assert accepted.id == MODIFICATION
+
+
 async def test_a_capture_before_anything_is_known_is_not_sent() -> None:
     with pytest.raises(NotSentError):
         await asked(lambda it: it.capture(PAYMENT, 500, key="k"))
@@ -276,11 +385,12 @@ async def test_an_acceptance_of_something_else_shows_nothing(body: Json) -> None
 
 
 async def test_a_refund_is_pending_until_it_is_reported() -> None:
-    refund, _ = await asked(
+    refund, requests = await asked(
         lambda it: it.refund(PAYMENT, 100, "desistimiento", key="k"),
         answer_of(received(), "201 Created"), told=[of_request("AUTHORISATION")],
     )  # fmt: skip
 
+    assert "reference" not in sent_of(requests[0])
     assert (refund.id, refund.amount, refund.status) == (MODIFICATION, 100, RefundStatus.PENDING)
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from Adyen.util import generate_notification_sig, is_valid_hmac_notification
+from structlog.testing import capture_logs
 
 from caas.errors import StartupError
+from caas.external_systems.adyen_refusals import _DECLINES, decline_code, decline_in
 from caas.external_systems.adyen_signatures import AdyenWebhookVerifier
 from caas.external_systems.adyen_webhooks import (
     declined_attempt,
@@ -32,12 +34,19 @@ from caas.external_systems.webhook_signatures import (
     WebhookHeadersError,
     WebhookSignatureError,
 )
+from caas.payment_processing.charges import LATER_REFUSALS
+from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
 from caas_simulators.adyen.webhooks import notification
 from tests.external_systems.conformance.simulated import HMAC_KEY
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 OLD_KEY = "74F490DD33F7327BAECC88B2947C011FC02D014A473AAA33A8EC93E4DC069174"
 PAYMENT, MODIFICATION = "JF3KYATUDCKZ3EJA", "WGR73EGZZPAW8EMH"
+TECHNICAL = "Capture rejected by card scheme because of a technical issue."
+STOPPED = (
+    "Capture rejected by card scheme because the shopper cancelled the recurring payment through "
+    "their bank."
+)
 S = TransactionStatus
 Json = dict[str, Any]
 
@@ -169,12 +178,12 @@ def test_keys_are_checked_at_the_start(keys: list[str]) -> None:
     ("code", "more", "status"),
     [
         ("AUTHORISATION", {}, S.AUTHORIZED),
-        ("AUTHORISATION", {"success": "false", "reason": "12:Not enough balance"}, S.FAILED),
+        ("AUTHORISATION", {"success": "false", "reason": "Not enough balance"}, S.FAILED),
         ("CAPTURE", {}, S.CAPTURING),
         ("CANCELLATION", {}, S.VOIDED),
         ("TECHNICAL_CANCEL", {}, S.VOIDED),
         ("EXPIRE", {}, S.VOIDED),
-        ("CAPTURE_FAILED", {"reason": "Capture expired"}, S.SETTLEMENT_FAILED),
+        ("CAPTURE_FAILED", {"reason": STOPPED}, S.SETTLEMENT_FAILED),
     ],
 )
 def test_what_is_reported_of_a_payment(code: str, more: Json, status: TransactionStatus) -> None:
@@ -189,19 +198,71 @@ def test_what_is_reported_of_a_payment(code: str, more: Json, status: Transactio
 @pytest.mark.parametrize(
     ("code", "reason", "refusal"),
     [
-        ("CAPTURE", "Insufficient balance on payment", "already_captured"),
-        ("CAPTURE", "Transaction was already cancelled", "already_voided"),
-        ("CAPTURE", "Authorisation expired", "authorization_expired"),
-        ("CANCELLATION", "Transaction was already captured", "already_captured"),
-        ("CANCELLATION", "Acquirer error", "refused_by_adyen"),
+        ("CAPTURE", "Insufficient balance on payment", "insufficient_balance"),
+        ("CANCELLATION", "insufficient balance on payment.", "insufficient_balance"),
+        ("CAPTURE", "Transaction was already cancelled", "refused_by_adyen"),
+        ("CANCELLATION", "", "refused_by_adyen"),
     ],
 )
-def test_a_modification_that_is_refused_says_why(code: str, reason: str, refusal: str) -> None:
+def test_a_modification_that_is_refused_says_why_and_decides_nothing(
+    code: str, reason: str, refusal: str
+) -> None:
     subject = event(code, success="false", reason=reason).subject
 
     assert isinstance(subject, GatewayRefusal)
     assert (subject.id, subject.transaction_id) == (MODIFICATION, PAYMENT)
     assert subject.refusal == refusal
+    assert refusal not in LATER_REFUSALS
+
+
+@pytest.mark.parametrize(
+    ("reason", "decline"),
+    [
+        ("Not enough balance", "insufficient_funds"), ("3D Not Authenticated",
+                                                       "authentication_failed"),
+        ("CVC Declined", "incorrect_cvc"), ("FRAUD-CANCELLED", "fraud"),
+        ("Refused", "card_declined"), ("Something else", "card_declined"), ("", "card_declined"),
+    ],
+)  # fmt: skip
+def test_a_refused_authorisation_is_reported_by_its_text(reason: str, decline: str) -> None:
+    subject = event("AUTHORISATION", success="false", reason=reason).subject
+
+    assert isinstance(subject, GatewayTransaction)
+    assert subject.decline_code == decline
+
+
+def test_a_demand_to_authenticate_is_a_hint_and_no_decline() -> None:
+    found = event("AUTHORISATION", success="false", reason="Authentication required")
+
+    assert found.subject == GatewayHint(reference="pay-1")
+    assert folded(parts_of(body_of(item("AUTHORISATION", success="false",
+                                        reason="Authentication required")))) is None  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        ("AUTHORISATION", {"success": "false", "reason": "Telepathy failed 4111111111111111"}),
+        ("CAPTURE", {"success": "false", "reason": "Telepathy failed 4111111111111111"}),
+        ("CAPTURE_FAILED", {"reason": "Telepathy failed 4111111111111111"}),
+    ],
+)
+def test_a_text_that_is_not_documented_is_logged_without_card_numbers(
+    of: tuple[str, Json],
+) -> None:
+    with capture_logs() as logs:
+        parts_of(body_of(item(of[0], **of[1])))
+
+    [line] = logs
+    assert (line["event"], line["object"]) == ("gateway.unknown_word", of[0])
+    assert line["word"].startswith("Telepathy failed")
+    assert "4111111111111111" not in line["word"]
+
+
+def test_every_decline_has_a_code_that_the_retry_table_knows() -> None:
+    for code, text, meaning in _DECLINES:
+        assert decline_kind(meaning) is not GatewayErrorKind.UNRECOGNISED, text
+        assert (decline_code(code), decline_in(text)) == (meaning, meaning)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +303,9 @@ def test_what_is_reported_of_a_dispute(code: str, status: DisputeStatus) -> None
     [
         ("REQUEST_FOR_INFORMATION", {}),
         ("SOMETHING_NEW", {}),
-        ("CAPTURE_FAILED", {"reason": "Capture rejected because of a technical issue."}),
+        ("CAPTURE_FAILED", {"reason": TECHNICAL}),
+        ("CAPTURE_FAILED", {"reason": "Capture Failed"}),
+        ("CAPTURE_FAILED", {"reason": ""}),
     ],
 )
 def test_what_takes_no_money_means_nothing(code: str, more: Json) -> None:
@@ -261,9 +324,19 @@ def test_a_report_of_no_payment_is_read_beside_one_of_a_payment() -> None:
     assert second is not None
 
 
+def test_data_of_another_program_does_not_hide_the_items_beside_it() -> None:
+    """One object in the additional data made the whole webhook unreadable."""
+    other = item("AUTHORISATION", additionalData={"metadata": {"order": "7"}})
+
+    first, second = events(other, item("CAPTURE"))
+
+    assert first is not None
+    assert second is not None
+
+
 def test_a_declined_card_on_a_page_is_a_hint() -> None:
     declined = item(
-        "AUTHORISATION", success="false", reason="2:Refused",
+        "AUTHORISATION", success="false", reason="Refused",
         additionalData={"paymentLinkId": "PL61C53A8B97E6915A"},
     )  # fmt: skip
 

@@ -1,22 +1,37 @@
 """The simulated Adyen is spoken to by Adyen's own client, and refuses what Adyen refuses."""
 
 import asyncio
+import typing
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import Adyen
 import aiohttp
 import pytest
 
+from caas_simulators.adyen.control import Code
 from caas_simulators.adyen.server import AdyenServer, running
+from caas_simulators.adyen.webhooks import notification
 from caas_simulators.adyen.world import AdyenSettings
+from tests.external_systems.adyen_published import (
+    ANSWERS,
+    ERROR,
+    operation_of,
+    problems_of_webhook,
+)
 
 KEY, ACCOUNT = "AQE-simulated", "CaaSSimulatedECOM"
 CARD = {
     "type": "scheme", "encryptedCardNumber": "test_4111111111111111",
     "encryptedExpiryMonth": "test_03", "encryptedExpiryYear": "test_2030",
     "encryptedSecurityCode": "test_737",
+}  # fmt: skip
+STORED = {"type": "scheme", "storedPaymentMethodId": "X"}
+MONTH = {
+    "shopperInteraction": "ContAuth", "recurringProcessingModel": "Subscription",
+    "shopperReference": "ana",
 }  # fmt: skip
 Json = dict[str, Any]
 
@@ -49,7 +64,10 @@ def payment(**more: object) -> Json:
 
 async def sent(url: str, method: str, path: str, body: object, **headers: str) -> tuple[int, Json]:
     """Send any request."""
-    given = {"x-api-key": KEY, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    given = {
+        "x-api-key": KEY, "idempotency-key": uuid4().hex,
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }  # fmt: skip
     async with (
         aiohttp.ClientSession() as session,
         session.request(method, url + path, json=body, headers=given) as answer,
@@ -61,13 +79,13 @@ async def test_adyens_own_client_reads_the_answers(adyen: tuple[str, AdyenServer
     url, account = adyen
     checkout = client_of(url).checkout
 
-    paid = await asyncio.to_thread(checkout.payments_api.payments, payment())
+    paid = await asyncio.to_thread(checkout.payments_api.payments, payment(), "pay-1")
     psp = paid.message["pspReference"]
     amount = {"amount": {"value": 1000, "currency": "EUR"}, "merchantAccount": ACCOUNT}
     modifications = checkout.modifications_api
-    received = await asyncio.to_thread(modifications.capture_authorised_payment, amount, psp)
+    received = await asyncio.to_thread(modifications.capture_authorised_payment, amount, psp, "c-1")
     link = await asyncio.to_thread(
-        checkout.payment_links_api.payment_links, {**amount, "reference": "pay-2"}
+        checkout.payment_links_api.payment_links, {**amount, "reference": "pay-2"}, "pay-2"
     )
     shown = await asyncio.to_thread(checkout.payment_links_api.get_payment_link, link.message["id"])
 
@@ -84,11 +102,11 @@ async def test_adyens_own_client_reads_the_refusals(adyen: tuple[str, AdyenServe
     stranger = client_of(url, "another").checkout.payments_api
 
     with pytest.raises(Adyen.AdyenAPIUnprocessableEntity) as unprocessable:
-        await asyncio.to_thread(payments.payments, payment(unknown=1))
+        await asyncio.to_thread(payments.payments, payment(unknown=1), "k")
     with pytest.raises(Adyen.AdyenAPIInvalidPermission):
-        await asyncio.to_thread(payments.payments, payment(merchantAccount="Other"))
+        await asyncio.to_thread(payments.payments, payment(merchantAccount="Other"), "k")
     with pytest.raises(Adyen.AdyenAPIAuthenticationError):
-        await asyncio.to_thread(stranger.payments, payment())
+        await asyncio.to_thread(stranger.payments, payment(), "k")
 
     assert unprocessable.value.error_code == "702"
 
@@ -97,15 +115,29 @@ async def test_adyens_own_client_reads_the_refusals(adyen: tuple[str, AdyenServe
     ("more", "code"),
     [
         ({"amount": {"value": -1, "currency": "EUR"}}, "137"),
+        ({"amount": {"value": "1", "currency": "EUR"}}, "137"),
         ({"amount": {"value": 1, "currency": "euro"}}, "138"),
+        ({"amount": {"value": 1}}, "702"),
+        ({"amount": {"value": 1, "currency": "EUR", "unit": "cent"}}, "702"),
         ({"reference": ""}, "130"),
         ({"reference": "x" * 81}, "130"),
         ({"returnUrl": "javascript:alert(1)"}, "702"),
+        ({"channel": "Telex"}, "702"),
+        ({"additionalData": {"manualCapture": True}}, "702"),
         ({"paymentMethod": {"type": "scheme", "encryptedCardNumber": "4111111111111111"}}, "174"),
-        ({"paymentMethod": {"type": "scheme", "storedPaymentMethodId": "X"},
-          "shopperReference": "ana"}, "803"),
+        ({"paymentMethod": CARD | {"encryptedExpiryYear": "2030"}}, "174"),
+        ({"paymentMethod": CARD | {"number": "4111111111111111"}}, "702"),
+        ({"paymentMethod": STORED, **MONTH}, "803"),
+        ({"paymentMethod": STORED, **MONTH, "shopperInteraction": "Ecommerce"}, "702"),
+        ({"paymentMethod": STORED, **MONTH, "storePaymentMethod": True}, "702"),
         ({"shopperInteraction": "ContAuth", "shopperReference": "ana"}, "800"),
         ({"shopperInteraction": "Telepathy"}, "702"),
+        ({"recurringProcessingModel": "Sometimes"}, "702"),
+        ({"storePaymentMethod": True, "recurringProcessingModel": "Subscription"}, "702"),
+        ({"storePaymentMethod": True, "shopperReference": "ana"}, "702"),
+        ({"shopperReference": "an"}, "702"),
+        ({"shopperReference": "ana@example.com"}, "702"),
+        ({"shopperReference": "a" * 257}, "702"),
     ],
 )  # fmt: skip
 async def test_what_adyen_does_not_take_is_refused(
@@ -141,26 +173,29 @@ async def test_a_key_answers_as_before_and_stands_for_one_request(
     assert len(list(account.world.store.some("payment"))) == 1
 
 
+async def test_nothing_is_changed_without_a_key(adyen: tuple[str, AdyenServer]) -> None:
+    """Adyen would do it, perhaps twice."""
+    url, account = adyen
+
+    refused = await sent(url, "POST", "/v71/payments", payment(), idempotency_key="")
+    read = await sent(
+        url, "POST", "/v71/paymentMethods", {"merchantAccount": ACCOUNT}, idempotency_key=""
+    )
+
+    assert (refused[0], read[0]) == (422, 200)
+    assert list(account.world.store.some("payment")) == []
+
+
 async def test_a_token_is_its_shoppers_own(adyen: tuple[str, AdyenServer]) -> None:
     url, _ = adyen
-    stores = payment(storePaymentMethod=True, shopperReference="ana-1")
+    first = {"recurringProcessingModel": "Subscription", "shopperReference": "ana"}
+    stores = payment(storePaymentMethod=True, **first)
     _, paid = await sent(url, "POST", "/v71/payments", stores)
     token = paid["additionalData"]["tokenization.storedPaymentMethodId"]
-    method = {"type": "scheme", "storedPaymentMethodId": token}
-    later = {"shopperInteraction": "ContAuth", "recurringProcessingModel": "Subscription"}
+    month = payment(paymentMethod=STORED | {"storedPaymentMethodId": token}, **MONTH)
 
-    own = await sent(
-        url,
-        "POST",
-        "/v71/payments",
-        payment(paymentMethod=method, shopperReference="ana-1", **later),
-    )
-    others = await sent(
-        url,
-        "POST",
-        "/v71/payments",
-        payment(paymentMethod=method, shopperReference="eva-1", **later),
-    )
+    own = await sent(url, "POST", "/v71/payments", month)
+    others = await sent(url, "POST", "/v71/payments", month | {"shopperReference": "eva"})
 
     assert (own[0], own[1]["resultCode"]) == (200, "Authorised")
     assert (others[0], others[1]["errorCode"]) == (422, "803")
@@ -194,3 +229,93 @@ async def test_a_fault_of_a_call_that_does_not_exist_is_refused(
 
     assert (status, answer["code"]) == (422, "unknown_operation")
     assert listed == (200, {"data": []})
+
+
+LINK = {
+    "amount": {"value": 1000, "currency": "EUR"}, "merchantAccount": ACCOUNT, "reference": "pay-2",
+    "storePaymentMethodMode": "enabled", "recurringProcessingModel": "Subscription",
+    "shopperReference": "ana", "manualCapture": True, "returnUrl": "https://shop.example/back",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"expires": "soon"}, {"reusable": True}, {"status": "active"}, {"description": "x" * 281},
+        {"storePaymentMethodMode": "always"}, {"recurringProcessingModel": "Sometimes"},
+        {"shopperReference": "ana@example.com"}, {"manualCapture": "true"},
+    ],
+)  # fmt: skip
+async def test_a_link_that_adyen_does_not_take_is_refused(
+    adyen: tuple[str, AdyenServer], more: Json
+) -> None:
+    status, told = await sent(adyen[0], "POST", "/v71/paymentLinks", LINK | more)
+
+    assert (status, told["errorCode"]) == (422, "702")
+
+
+@pytest.mark.parametrize("name", ["recurringProcessingModel", "shopperReference"])
+async def test_a_link_that_stores_says_for_whom_and_for_what(
+    adyen: tuple[str, AdyenServer], name: str
+) -> None:
+    without = {key: value for key, value in LINK.items() if key != name}
+
+    status, told = await sent(adyen[0], "POST", "/v71/paymentLinks", without)
+
+    assert (status, told["message"]) == (422, f"Required field '{name}' is not provided.")
+
+
+async def answered(url: str) -> list[tuple[str, int, Json]]:
+    """One of each answer: the operation, its status and its body."""
+    answers = []
+
+    async def ask(method: str, path: str, body: object) -> Json:
+        status, told = await sent(url, method, path, body)
+        answers.append((operation_of(path), status, told))
+        return told
+
+    paid = await ask("POST", "/v71/payments", payment())
+    await ask("POST", "/v71/payments", payment(paymentMethod=CARD | {"holderName": "DECLINED"}))
+    challenged = CARD | {"encryptedCardNumber": "test_4212345678901237"}
+    await ask("POST", "/v71/payments", payment(paymentMethod=challenged))
+    await ask("POST", "/v71/payments", payment(unknown=1))
+    link = await ask("POST", "/v71/paymentLinks", LINK)
+    await ask("GET", f"/v71/paymentLinks/{link['id']}", None)
+    await ask("PATCH", f"/v71/paymentLinks/{link['id']}", {"status": "expired"})
+    asked = {"amount": {"value": 1000, "currency": "EUR"}, "merchantAccount": ACCOUNT}
+    of_payment = f"/v71/payments/{paid['pspReference']}"
+    await ask("POST", f"{of_payment}/captures", asked)
+    await ask("POST", f"{of_payment}/refunds", asked | {"reference": "back-1"})
+    await ask("POST", f"{of_payment}/cancels", {"merchantAccount": ACCOUNT})
+    await ask("POST", "/v71/paymentMethods", {"merchantAccount": ACCOUNT})
+    return answers
+
+
+async def test_every_answer_has_the_published_shape(adyen: tuple[str, AdyenServer]) -> None:
+    answers = await answered(adyen[0])
+
+    assert {operation for operation, _, _ in answers} == set(ANSWERS)
+    for operation, status, body in answers:
+        shape = ANSWERS[operation] if status < 300 else ERROR
+        assert shape(body) == [], operation
+
+
+async def test_every_webhook_has_the_published_shape(adyen: tuple[str, AdyenServer]) -> None:
+    url, account = adyen
+    told: list[Json] = []
+    account.world.deliver = told.extend
+    await answered(url)
+    [held] = [one for one in account.world.store.some("payment") if one["state"] != "refused"]
+    await sent(url, "POST", "/_control/advance", {"seconds": 3_601})
+    for code in typing.get_args(Code):
+        order = {"payment": held["id"], "code": code}
+        assert (await sent(url, "POST", "/_control/report", order))[0] == 201
+    await sent(url, "POST", "/v71/payments", payment(reference="pay-3"))
+    await sent(url, "POST", "/_control/advance", {"seconds": 8 * 86_400})
+
+    assert problems_of_webhook(notification(told, "00" * 32)) == []
+    assert {"AUTHORISATION", "CAPTURE", "REFUND", "CANCELLATION", "EXPIRE"} <= {
+        one["eventCode"] for one in told
+    }
+    [refund] = [one for one in told if one["eventCode"] == "REFUND"]
+    assert refund["merchantReference"] == "back-1"

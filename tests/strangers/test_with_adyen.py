@@ -20,6 +20,7 @@ from caas_simulators.adyen.webhooks import notification
 from caas_simulators.adyen.world import AdyenSettings
 from tests.databases import as_service
 from tests.external_systems.conformance.simulated import HMAC_KEY
+from tests.external_systems.test_adyen_webhooks import STOPPED, TECHNICAL
 from tests.ports import free_port
 from tests.start_up.conftest import Machine
 from tests.strangers import fleet
@@ -223,11 +224,10 @@ async def test_a_capture_that_failed_for_a_technical_reason_is_no_loss_yet(at: A
     await captured(at, payment)
     psp = at.psp_of(payment)
 
-    reason = "Capture rejected by card scheme because of a technical issue."
-    await at.control("report", payment=psp, code="CAPTURE_FAILED", reason=reason)
+    await at.control("report", payment=psp, code="CAPTURE_FAILED", reason=TECHNICAL)
     await at.control("report", payment=psp, code="CAPTURE", reason="Transaction Recaptured")
     still = await captured(at, payment)
-    await at.control("report", payment=psp, code="CAPTURE_FAILED", reason="Capture expired")
+    await at.control("report", payment=psp, code="CAPTURE_FAILED", reason=STOPPED)
     lost = await at.until(payment, state="SettlementFailed")
 
     assert (still["state"], lost["amounts"]["settled"]) == ("Capturing", 0)

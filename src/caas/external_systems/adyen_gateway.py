@@ -6,27 +6,25 @@ and cancels are received first. A request is repeated under its key, which Adyen
 
 Rules a change must keep:
 - No answer is believed before it was compared: reference, amount, currency.
-- A redirect that we cannot follow holds nothing, nor does a token that is not stored: a payment
-  link takes its place.
+- A payment whose shopper must authenticate holds nothing, nor does one that is refused for want of
+  it, or for a token that is not stored: a payment link takes its place, which authenticates.
+- What became of a payment is what was reported; why a capture or cancel is refused decides nothing.
 - Nothing reported is not absence: a lookup without a report has no answer.
-- A key longer than Adyen takes is hashed, always in the same way.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
-import msgspec
-
-from caas.external_systems import adyen_webhooks, adyen_wire
+from caas.external_systems import adyen_requests, adyen_webhooks, adyen_wire
 from caas.external_systems.adyen_errors import accepted, is_not_stored
+from caas.external_systems.adyen_refusals import AUTHENTICATION_REQUIRED
 from caas.external_systems.adyen_wire import LINK_PREFIX, LinkStatus
 from caas.external_systems.gateway_adapters import ReportedEvents
-from caas.external_systems.gateway_modifications import AcceptedRequest
+from caas.external_systems.gateway_modifications import AcceptedRequest, Modification
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
     HttpAnswer,
@@ -42,7 +40,6 @@ from caas.external_systems.payment_gateway import (
     GatewayEvent,
     GatewayRefund,
     GatewayTransaction,
-    Initiator,
     RefundStatus,
     SettlementFile,
     SettlementPage,
@@ -66,15 +63,7 @@ CAPABILITIES: Final = Capabilities(
     dated_webhooks=False,
 )
 VERSION: Final = "/v71"
-KEY_CHARS_MAX: Final = 64
 CURRENCIES_MAX: Final = 10_000
-METHOD_FIELDS: Final = frozenset(
-    {
-        "type", "storedPaymentMethodId", "holderName", "encryptedCardNumber",
-        "encryptedExpiryMonth", "encryptedExpiryYear", "encryptedSecurityCode",
-    }
-)  # fmt: skip
-"""What a payment method from Adyen's own form may hold; a card's number is encrypted by it."""
 
 
 class AdyenGateway:
@@ -97,12 +86,15 @@ class AdyenGateway:
         """Ask for the funds, or for a page; a refusal is a transaction with status failed."""
         if request.payment_method is None:
             return await self._page(request, key=key)
-        answer = await self._post("/payments", self._payment(request), key=key)
+        body = self._payment(request, request.payment_method)
+        answer = await self._post("/payments", body, key=key)
         if is_not_stored(answer):
             return await self._page(request, key=f"{key}:page")
         given = decoded(accepted(answer), adyen_wire.PAYMENT_DECODER)
+        if given.result_code in adyen_wire.ASKS_SHOPPER:
+            return await self._page(request, key=f"{key}:page")
         transaction = self._remember(_believed(answer, given, request))
-        if transaction.status is TransactionStatus.REQUIRES_ACTION:
+        if transaction.decline_code == AUTHENTICATION_REQUIRED:
             return await self._page(request, key=f"{key}:page")
         if request.capture is CaptureMode.AUTOMATIC and _is_held(transaction):
             return replace(
@@ -132,6 +124,7 @@ class AdyenGateway:
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> AcceptedRequest:
         """Ask for the held funds; the outcome is reported."""
+        await self._refuse_resolved(transaction_id, Modification.CAPTURE)
         body = {"amount": await self._amount(transaction_id, amount)}
         return await self._modified(transaction_id, "captures", body, key=key)
 
@@ -142,13 +135,19 @@ class AdyenGateway:
         assert reason, "a void needs a reason (decision 18)"
         if transaction_id.startswith(LINK_PREFIX):
             return await self._ended(transaction_id)
+        await self._refuse_resolved(transaction_id, Modification.VOID)
         return await self._modified(transaction_id, "cancels", {}, key=key)
 
     async def refund(
         self, transaction_id: str, amount: int, reason: str, *, key: str
     ) -> GatewayRefund:
-        """Give captured money back; it is pending until it is reported."""
-        body = {"amount": await self._amount(transaction_id, amount), "reference": reason[:80]}
+        """Give captured money back; it is pending until it is reported.
+
+        It gets no reference of its own: Adyen would report it under that, and not under the
+        payment's.
+        """
+        assert reason, "a refund needs a reason"
+        body = {"amount": await self._amount(transaction_id, amount)}
         accepted = await self._modified(transaction_id, "refunds", body, key=key)
         return GatewayRefund(
             id=accepted.id,
@@ -178,24 +177,30 @@ class AdyenGateway:
     async def account(self) -> str | None:
         """Return the merchant account, which these credentials may use."""
         body = {"merchantAccount": self._merchant}
-        accepted(await self._http.send("POST", f"{VERSION}/paymentMethods", body=_encoded(body)))
+        accepted(
+            await self._http.send(
+                "POST", f"{VERSION}/paymentMethods", body=adyen_requests.encoded(body)
+            )
+        )
         return self._merchant
 
     async def close(self) -> None:
         """Close every connection."""
         await self._http.close()
 
+    def _payment(self, request: TransactionRequest, method: str) -> Mapping[str, object]:
+        try:
+            return adyen_requests.payment(request, method, self._merchant, self._return_url)
+        except ValueError as error:
+            raise RefusedByPartnerError(
+                partner=self._http.partner, call="POST /payments",
+                status=HTTPStatus.UNPROCESSABLE_ENTITY, refusal="unknown_method",
+                problem="A payment method is a token, or what Adyen's form has encrypted.",
+            ) from error  # fmt: skip
+
     async def _page(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
         """Open a payment link, or find it opened; a page of one attempt ends at its decline."""
-        body = {
-            **self._of(request),
-            "description": (request.description or request.reference)[:280],
-            "returnUrl": request.return_url or self._return_url,
-            "reusable": False,
-            "manualCapture": request.capture is CaptureMode.MANUAL,
-            "storePaymentMethodMode": "enabled",
-            "recurringProcessingModel": "Subscription",
-        }
+        body = adyen_requests.link(request, self._merchant, self._return_url)
         answer = await self._post("/paymentLinks", body, key=key)
         made = decoded(accepted(answer), adyen_wire.LINK_DECODER)
         reports = await self._reported.of_reference(request.reference)
@@ -226,12 +231,26 @@ class AdyenGateway:
         """
         body = {"status": LinkStatus.EXPIRED}
         target = f"{VERSION}/paymentLinks/{link_id}"
-        answer = await self._http.send("PATCH", target, body=_encoded(body))
+        answer = await self._http.send("PATCH", target, body=adyen_requests.encoded(body))
         if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             now = await self._link(link_id)
             if now is not None and now.status is TransactionStatus.VOIDED:
                 return now
         return _page_of(answer)
+
+    async def _refuse_resolved(self, transaction_id: str, operation: Modification) -> None:
+        """Refuse what Adyen has refused before, where the reports show why: its reason does not.
+
+        Raises:
+            RefusedByPartnerError: the payment was captured, or its funds are held no more.
+        """
+        reports = await self._reported.of_transaction(transaction_id)
+        kind = adyen_webhooks.resolution(reports, operation)
+        if kind is not None:
+            raise kind(
+                partner=self._http.partner, call=f"{operation} {transaction_id}",
+                status=HTTPStatus.CONFLICT, refusal=kind.code, problem="Adyen has reported it.",
+            )  # fmt: skip
 
     async def _amount(self, transaction_id: str, amount: int) -> dict[str, object]:
         """Return an amount in the payment's currency, from its answer here or from its reports.
@@ -271,47 +290,13 @@ class AdyenGateway:
             raise answer.unknown(UnknownReason.MISMATCH, "; ".join(different))
         return AcceptedRequest(id=given.psp_reference)
 
-    def _of(self, request: TransactionRequest) -> dict[str, object]:
-        return {
-            "merchantAccount": self._merchant,
-            "reference": request.reference,
-            "amount": {"value": request.amount, "currency": request.currency},
-            "shopperReference": request.customer_reference,
-        }
-
-    def _payment(self, request: TransactionRequest) -> dict[str, object]:
-        by_merchant = request.terms.initiator is Initiator.MERCHANT
-        body = {
-            **self._of(request),
-            "paymentMethod": self._method(request.payment_method or ""),
-            "returnUrl": request.return_url or self._return_url,
-            "shopperInteraction": "ContAuth" if by_merchant else "Ecommerce",
-            "recurringProcessingModel": "Subscription",
-            "channel": "Web",
-            "additionalData": {"manualCapture": _flag(request.capture is CaptureMode.MANUAL)},
-        }
-        return body if by_merchant else {**body, "storePaymentMethod": True}
-
-    def _method(self, method: str) -> Mapping[str, object]:
-        """Return a stored method, or what Adyen's own form has encrypted."""
-        if not method.startswith("{"):
-            return {"type": "scheme", "storedPaymentMethodId": method}
-        try:
-            given = msgspec.json.decode(method, type=dict[str, str])
-        except ValueError:
-            given = {}
-        if not given or not given.keys() <= METHOD_FIELDS:
-            raise RefusedByPartnerError(
-                partner=self._http.partner, call="POST /payments",
-                status=HTTPStatus.UNPROCESSABLE_ENTITY, refusal="unknown_method",
-                problem="A payment method is a token, or what Adyen's form has encrypted.",
-            )  # fmt: skip
-        return given
-
     async def _post(self, target: str, body: Mapping[str, object], *, key: str) -> HttpAnswer:
         assert key, "a write without a key could be done twice"
         return await self._http.send(
-            "POST", f"{VERSION}{target}", body=_encoded(body), key=_fitting(key)
+            "POST",
+            f"{VERSION}{target}",
+            body=adyen_requests.encoded(body),
+            key=adyen_requests.fitting(key),
         )
 
     def _unknown(self, call: str, detail: str) -> NoReturn:
@@ -356,15 +341,3 @@ def _page_of(answer: HttpAnswer) -> GatewayTransaction:
 
 def _is_held(transaction: GatewayTransaction) -> bool:
     return transaction.status is TransactionStatus.AUTHORIZED
-
-
-def _flag(value: bool) -> str:  # noqa: FBT001  # Adyen writes its flags as words
-    return "true" if value else "false"
-
-
-def _encoded(body: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(body)
-
-
-def _fitting(key: str) -> str:
-    return key if len(key) <= KEY_CHARS_MAX else hashlib.sha256(key.encode()).hexdigest()

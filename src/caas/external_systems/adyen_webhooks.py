@@ -5,7 +5,8 @@ Seed: the settlement webhook of Diagram 4; decision 31.
 Rules a change must keep:
 - Fields that are not signed decide nothing about money.
 - A capture that failed because of a technical issue is captured again by Adyen within ten days: it
-  changes nothing; what does not come is late in reconciliation. Any other failure is a loss.
+  changes nothing, nor does a failure whose reason is not documented; what does not come is late in
+  reconciliation.
 - A declined card on a page is a hint: the customer may try another.
 - What the platform stores of an item holds what is read of it: free text is not kept.
 - A request for information takes no money and is no chargeback.
@@ -19,16 +20,28 @@ from typing import Annotated, Final
 
 import msgspec
 
+from caas.external_systems.adyen_refusals import (
+    AUTHENTICATION_REQUIRED,
+    UNKNOWN_REFUSAL,
+    CaptureFailure,
+    capture_failure_in,
+    decline_in,
+    refusal_in,
+)
 from caas.external_systems.adyen_signatures import ITEMS_MAX
 from caas.external_systems.adyen_wire import (
     Amount,
     Text,
-    decline_code,
     in_utc,
     stored_method_of,
+    text_in,
 )
 from caas.external_systems.gateway_modifications import GatewayRefusal, Modification
+from caas.external_systems.http_answers import RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
+    AlreadyCapturedError,
+    AlreadyVoidedError,
+    AuthorizationExpiredError,
     DisputeStatus,
     GatewayDispute,
     GatewayEvent,
@@ -59,7 +72,7 @@ class NotificationItem(msgspec.Struct, frozen=True, rename="camel"):
     merchant_reference: Text = ""
     original_reference: OptionalReference = ""
     reason: Text | None = None
-    additional_data: dict[str, str] = {}
+    additional_data: dict[str, object] = {}
 
     @property
     def done(self) -> bool:
@@ -137,12 +150,17 @@ _TYPES: Final[Mapping[str, tuple[str, str]]] = {
 }
 """The type of an event whose item was successful, and of one that was not."""
 CAPTURE_FAILED: Final = "CAPTURE_FAILED"
-TECHNICAL: Final = "technical"
-"""In the reason of a failed capture that Adyen tries again by itself."""
-RECAPTURED_LATER: Final = "capture.retried"
+_FAILED_CAPTURES: Final = {
+    CaptureFailure.FINAL: "transaction.settlement_failed",
+    CaptureFailure.RETRIED: "capture.retried",
+    CaptureFailure.UNDECIDED: "capture.undecided",
+}
 ATTEMPT: Final = "attempt.failed"
 """A declined card on a page: the customer may try another."""
+CHALLENGED: Final = "attempt.challenged"
+"""A payment that was refused because its shopper must authenticate: a page takes its place."""
 OF_ANOTHER_MERCHANT: Final = "other.merchant_account"
+MODIFICATIONS: Final = frozenset({"CAPTURE", "CANCELLATION", "TECHNICAL_CANCEL", "REFUND"})
 _STATUS_OF: Final = {
     "authorized": TransactionStatus.AUTHORIZED,
     "failed": TransactionStatus.FAILED,
@@ -188,11 +206,12 @@ def read_event(body: bytes) -> GatewayEvent | None:
 
 
 def _as_event(item: NotificationItem, merchant_account: str) -> ReportedEvent:
-    link = item.additional_data.get("paymentLinkId")
+    link = text_in(item.additional_data, "paymentLinkId")
     is_ours = item.merchant_account_code == merchant_account
+    code = _code_of(item) if is_ours else None
     return ReportedEvent(
         id=item.id,
-        type=_type_of(item, link) if is_ours else OF_ANOTHER_MERCHANT,
+        type=_type_of(item, link, code) if is_ours else OF_ANOTHER_MERCHANT,
         occurred_at=item.event_date,
         data=Reported(
             id=item.psp_reference,
@@ -200,30 +219,34 @@ def _as_event(item: NotificationItem, merchant_account: str) -> ReportedEvent:
             reference=item.merchant_reference,
             amount=item.amount.value,
             currency=item.amount.currency,
-            code=_code_of(item),
+            code=code,
             payment_method=stored_method_of(item.additional_data),
             link=link,
         ),
     )
 
 
-def _type_of(item: NotificationItem, link: str | None) -> str:
+def _type_of(item: NotificationItem, link: str | None, code: str | None) -> str:
     if item.event_code == CAPTURE_FAILED:
-        retried = TECHNICAL in (item.reason or "").lower()
-        return RECAPTURED_LATER if retried else "transaction.settlement_failed"
+        return _FAILED_CAPTURES[capture_failure_in(item.reason or "")]
     done, refused = _TYPES.get(item.event_code, ("", ""))
-    if item.event_code == "AUTHORISATION" and not item.done and link is not None:
-        return ATTEMPT
+    if item.event_code == "AUTHORISATION" and not item.done:
+        if link is not None:
+            return ATTEMPT
+        if code == AUTHENTICATION_REQUIRED:
+            return CHALLENGED
     return (done if item.done else refused) or f"other.{item.event_code.lower()}"
 
 
 def _code_of(item: NotificationItem) -> str | None:
     reason = item.reason or ""
     if item.event_code == "AUTHORISATION":
-        return None if item.done else decline_code(reason.partition(":")[0].strip())
-    if item.event_code in ("CAPTURE", "CANCELLATION", "TECHNICAL_CANCEL") and not item.done:
-        return _refusal_code(reason)
-    return reason_code(item.additional_data.get("chargebackReasonCode", "").strip()) or None
+        return None if item.done else decline_in(reason)
+    if item.event_code in MODIFICATIONS and not item.done:
+        return refusal_in(item.event_code, reason)
+    return (
+        reason_code((text_in(item.additional_data, "chargebackReasonCode") or "").strip()) or None
+    )
 
 
 def _subject_of(event: ReportedEvent) -> Subject | None:
@@ -295,6 +318,16 @@ def folded(bodies: Sequence[bytes]) -> GatewayTransaction | None:
     )  # fmt: skip
 
 
+def resolution(
+    bodies: Sequence[bytes], refused: Modification
+) -> type[RefusedByPartnerError] | None:
+    """Return how a payment ended for which a capture or void was refused; None if it did not."""
+    types = {_EVENT_DECODER.decode(body).type for body in bodies}
+    if f"{refused}.refused" not in types:
+        return None
+    return next((kind for reported, kind in _RESOLUTIONS if reported in types), None)
+
+
 def declined_attempt(bodies: Sequence[bytes]) -> str | None:
     """Return the decline code of an attempt on a page; None if none was declined."""
     events = [_EVENT_DECODER.decode(body) for body in bodies]
@@ -306,17 +339,8 @@ _LATER: Final = (
     TransactionStatus.FAILED, TransactionStatus.AUTHORIZED, TransactionStatus.VOIDED,
     TransactionStatus.SETTLEMENT_FAILED, TransactionStatus.CAPTURING,
 )  # fmt: skip
-UNKNOWN_REFUSAL: Final = "refused_by_adyen"
-_REFUSALS: Final = (
-    (("already", "captured"), "already_captured"),
-    (("insufficient balance",), "already_captured"),
-    (("already", "cancel"), "already_voided"),
-    (("expired",), "authorization_expired"),
+_RESOLUTIONS: Final[tuple[tuple[str, type[RefusedByPartnerError]], ...]] = (
+    ("transaction.capturing", AlreadyCapturedError),
+    ("transaction.expired", AuthorizationExpiredError),
+    ("transaction.voided", AlreadyVoidedError),
 )
-
-
-def _refusal_code(reason: str) -> str:
-    """Return the port's code of a reason written for people; an unknown one decides nothing."""
-    lowered = reason.lower()
-    found = [code for words, code in _REFUSALS if all(word in lowered for word in words)]
-    return found[0] if found else UNKNOWN_REFUSAL

@@ -3,18 +3,19 @@
 Seed: the payment gateway is an external provider; this is the second one that exists.
 
 Rules a change must keep:
-- The result code says whether a payment failed; a refusal code only explains it, and an unknown one
-  is generic.
+- The result code says whether a payment failed; a refusal code only explains it.
 - An `Error` is a decline: the acquirer took nothing. `Received` and `Pending` are not decided.
 - A payment link is a page; what is paid on it has a pspReference of its own.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final
 
 import msgspec
 
+from caas.external_systems.adyen_refusals import decline_code
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     TransactionStatus,
@@ -28,20 +29,10 @@ Value = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,4000}\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=500)]
 LINK_PREFIX: Final = "PL"
-GENERIC_DECLINE: Final = "card_declined"
-DECLINES: Final = {
-    "5": "card_declined",
-    "6": "expired_card",
-    "8": "invalid_number",
-    "11": "authentication_failed",
-    "12": "insufficient_funds",
-    "24": "incorrect_cvc",
-}
-"""Refusal reason codes that say more than that the payment was refused."""
 
 
 class ResultCode(StrEnum):
-    """The results of a payment that are answered without a client of Adyen's in between."""
+    """The results of a payment that are known here; any other leaves its outcome unknown."""
 
     AUTHORISED = "Authorised"
     REFUSED = "Refused"
@@ -50,8 +41,14 @@ class ResultCode(StrEnum):
     RECEIVED = "Received"
     PENDING = "Pending"
     REDIRECT_SHOPPER = "RedirectShopper"
+    IDENTIFY_SHOPPER = "IdentifyShopper"
+    CHALLENGE_SHOPPER = "ChallengeShopper"
 
 
+ASKS_SHOPPER: Final = frozenset(
+    {ResultCode.REDIRECT_SHOPPER, ResultCode.IDENTIFY_SHOPPER, ResultCode.CHALLENGE_SHOPPER}
+)
+"""The shopper must authenticate first; nothing is authorised yet."""
 STATUS_OF: Final = {
     ResultCode.AUTHORISED: TransactionStatus.AUTHORIZED,
     ResultCode.REFUSED: TransactionStatus.FAILED,
@@ -59,7 +56,6 @@ STATUS_OF: Final = {
     ResultCode.ERROR: TransactionStatus.FAILED,
     ResultCode.RECEIVED: TransactionStatus.PENDING,
     ResultCode.PENDING: TransactionStatus.PENDING,
-    ResultCode.REDIRECT_SHOPPER: TransactionStatus.REQUIRES_ACTION,
 }
 
 
@@ -86,13 +82,6 @@ class Amount(msgspec.Struct, frozen=True):
     currency: Currency
 
 
-class ShopperAction(msgspec.Struct, frozen=True):
-    """What the shopper must do."""
-
-    type: str
-    url: Url | None = None
-
-
 class AdyenPayment(msgspec.Struct, frozen=True, rename="camel"):
     """The answer to `POST /payments` and `POST /payments/details`."""
 
@@ -101,8 +90,7 @@ class AdyenPayment(msgspec.Struct, frozen=True, rename="camel"):
     merchant_reference: Reference | None = None
     amount: Amount | None = None
     refusal_reason_code: Text | None = None
-    action: ShopperAction | None = None
-    additional_data: dict[str, str] = {}
+    additional_data: dict[str, object] = {}
 
     @property
     def stored_method(self) -> str | None:
@@ -113,26 +101,21 @@ class AdyenPayment(msgspec.Struct, frozen=True, rename="camel"):
         """Return the port's value; what the answer leaves out is what was asked.
 
         Raises:
-            ValueError: it contradicts itself.
+            ValueError: it names no payment.
         """
         status = STATUS_OF[self.result_code]
-        page = self.action.url if self.action else None
-        if status is TransactionStatus.REQUIRES_ACTION and page is None:
-            raise ValueError("a shopper to redirect, and no address")
-        if self.psp_reference is None and status is not TransactionStatus.REQUIRES_ACTION:
+        if self.psp_reference is None:
             raise ValueError(f"{self.result_code} without a pspReference")
         given = self.amount or Amount(amount, currency)
         failed = status is TransactionStatus.FAILED
         return GatewayTransaction(
-            id=self.psp_reference or "",
+            id=self.psp_reference,
             reference=self.merchant_reference or reference,
             status=status,
             amount=given.value,
             currency=given.currency,
             decline_code=decline_code(self.refusal_reason_code) if failed else None,
-            hosted_page_url=page,
             payment_method=self.stored_method,
-            is_page=self.psp_reference is None,
         )
 
 
@@ -184,16 +167,16 @@ MODIFICATION_DECODER: Final = msgspec.json.Decoder(ModificationAnswer)
 ERROR_DECODER: Final = msgspec.json.Decoder(ServiceError)
 
 
-def decline_code(refusal_reason_code: str | None) -> str:
-    """Return the code that the retry table knows."""
-    return DECLINES.get(refusal_reason_code or "", GENERIC_DECLINE)
+def text_in(data: Mapping[str, object], name: str) -> str | None:
+    """Return a text of the additional data; `metadata` there is an object, all else is text."""
+    value = data.get(name)
+    return value if isinstance(value, str) else None
 
 
-def stored_method_of(additional_data: dict[str, str]) -> str | None:
+def stored_method_of(data: Mapping[str, object]) -> str | None:
     """Return the token of a stored method, under its newer or its older name."""
-    return additional_data.get("tokenization.storedPaymentMethodId") or additional_data.get(
-        "recurring.recurringDetailReference"
-    )
+    newer = text_in(data, "tokenization.storedPaymentMethodId")
+    return newer or text_in(data, "recurring.recurringDetailReference")
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -9,7 +9,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
 
 from caas.external_systems.gateway_adapters import (
@@ -24,9 +23,6 @@ from caas.external_systems.http_answers import (
     RefusedByPartnerError,
 )
 from caas.external_systems.payment_gateway import (
-    AlreadyCapturedError,
-    AlreadyVoidedError,
-    AuthorizationExpiredError,
     CaptureMode,
     GatewayDispute,
     GatewayHint,
@@ -40,6 +36,7 @@ from caas.external_systems.payment_gateway import (
 from caas_lab.conformance.cases import MeansMissingError, NotConformingError, check
 from caas_lab.conformance.faulty_proxy import FaultyProxy, running_proxy
 from caas_lab.conformance.gateway_reports import events_in, read
+from caas_lab.conformance.later_refusals import UndecidedRefusalError, later_refusal
 from caas_lab.conformance.methods_file import MethodsFile, Role, SandboxAction
 from caas_lab.conformance.webhook_receiver import ReceivedWebhook, WebhookReceiver
 
@@ -48,13 +45,11 @@ CAPTURED: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETT
 RELEASED: Final = frozenset({TransactionStatus.VOIDED, TransactionStatus.FAILED})
 GIVEN_BACK: Final = "desistimiento"
 VOID_REASON: Final = "activation failed"
-LATER_REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
-    one.code: one for one in (AlreadyCapturedError, AlreadyVoidedError, AuthorizationExpiredError)
-}
 RETURN_URL: Final = "https://caas.example/return"
 LOOKS_SECONDS: Final = 0.2
 Subject = GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
 NO_METHOD: Final = "the gateway's page"
+Ask = Callable[[str], Awaitable[GatewayTransaction | AcceptedRequest]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +121,12 @@ class GatewayUnderTest:
         Raises:
             GatewayFailure: it is refused, at once or later.
         """
-        since = self.mark() if call.since is None else call.since
-        gateway, key = call.by or self.gateway, call.key or a_key()
+        gateway = call.by or self.gateway
         wanted = transaction.amount if amount is None else amount
-        answer = await gateway.capture(transaction.id, wanted, key=key)
-        return await self._decided(answer, transaction, CAPTURED, since)
+        return await self._resolved(
+            lambda key: gateway.capture(transaction.id, wanted, key=key),
+            transaction, CAPTURED, call,
+        )  # fmt: skip
 
     async def void(
         self, transaction: GatewayTransaction, *, call: Call = FIRST
@@ -140,14 +136,31 @@ class GatewayUnderTest:
         Raises:
             GatewayFailure: it is refused, at once or later.
         """
-        since = self.mark() if call.since is None else call.since
-        gateway, key = call.by or self.gateway, call.key or a_key()
-        answer = await gateway.void(transaction.id, VOID_REASON, key=key)
-        return await self._decided(answer, transaction, RELEASED, since)
+        gateway = call.by or self.gateway
+        return await self._resolved(
+            lambda key: gateway.void(transaction.id, VOID_REASON, key=key),
+            transaction, RELEASED, call,
+        )  # fmt: skip
 
     def mark(self) -> int:
         """Return how many webhooks have come so far."""
         return len(self.receiver.received) if self.receiver else 0
+
+    async def _resolved(
+        self, ask: Ask, transaction: GatewayTransaction,
+        wanted: frozenset[TransactionStatus], call: Call,
+    ) -> GatewayTransaction:  # fmt: skip
+        """Ask for the end of a transaction, and return it.
+
+        After a refusal that decides nothing it is asked for once more, as the platform does.
+        """
+        since = self.mark() if call.since is None else call.since
+        answer = await ask(call.key or a_key())
+        try:
+            return await self._decided(answer, transaction, wanted, since)
+        except UndecidedRefusalError:
+            since = self.mark()
+            return await self._decided(await ask(a_key()), transaction, wanted, since)
 
     async def _decided(
         self, answer: GatewayTransaction | AcceptedRequest, transaction: GatewayTransaction,
@@ -309,15 +322,6 @@ class GatewayUnderTest:
                 yield gateway, proxy
             finally:
                 await gateway.close()
-
-
-def later_refusal(refusal: GatewayRefusal) -> RefusedByPartnerError:
-    """Return the error that an immediate refusal for the same reason is."""
-    kind = LATER_REFUSALS.get(refusal.refusal, RefusedByPartnerError)
-    return kind(
-        partner="The gateway", call=f"{refusal.operation} {refusal.transaction_id}",
-        status=HTTPStatus.CONFLICT, refusal=refusal.refusal, problem="It was accepted first.",
-    )  # fmt: skip
 
 
 def key_of(request: TransactionRequest) -> str:

@@ -23,7 +23,10 @@ class Outcome:
 
 
 AUTHORISED: Final = Outcome("Authorised")
+AUTHENTICATION_REQUIRED: Final = "AUTHENTICATION_REQUIRED"
+"""The card holder whose bank refuses every payment that was not authenticated."""
 BY_NAME: Final = {
+    AUTHENTICATION_REQUIRED: Outcome("Refused", "Authentication required", "38"),
     "DECLINED": Outcome("Refused", "Refused", "2"),
     "BLOCK_CARD": Outcome("Refused", "Blocked Card", "5"),
     "CARD_EXPIRED": Outcome("Refused", "Expired Card", "6"),
@@ -34,6 +37,11 @@ BY_NAME: Final = {
 }
 NOT_AUTHENTICATED: Final = Outcome("Refused", "3D Not Authenticated", "11")
 UNKNOWN: Final = Outcome("Refused", "Invalid Card Number", "8")
+
+
+def is_challenged(number: str, holder: str) -> bool:
+    """Return whether the bank asks the shopper to confirm a payment on a page."""
+    return number in CHALLENGED or holder == AUTHENTICATION_REQUIRED
 
 
 def outcome_of(number: str, holder: str) -> Outcome:

@@ -4,26 +4,22 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+import msgspec
 from babel.numbers import format_currency, get_currency_precision
 from jinja2 import Environment
 
 from caas_simulators.adyen import cards, payments
-from caas_simulators.adyen.refusals import AdyenRefusal, amount_of, checked
+from caas_simulators.adyen.refusals import AdyenRefusal, taken
+from caas_simulators.adyen.requests import LinkRequest, LinkUpdate
 from caas_simulators.adyen.world import LETTERS, Json, World
 from caas_simulators.http_server import Answer, Request
 
 LINK: Final = "link"
 PATH: Final = "/pay/"
-REQUIRED: Final = {"amount": dict, "merchantAccount": str, "reference": str}
-OPTIONAL: Final = {
-    "description": str, "returnUrl": str, "reusable": bool, "manualCapture": bool,
-    "storePaymentMethodMode": str, "recurringProcessingModel": str, "shopperReference": str,
-    "expiresAt": str, "countryCode": str, "shopperLocale": str, "allowedPaymentMethods": list,
-}  # fmt: skip
 SHOWN: Final = (
     "id", "reference", "amount", "status", "url", "merchantAccount", "expiresAt", "description",
     "returnUrl", "reusable", "manualCapture", "storePaymentMethodMode", "recurringProcessingModel",
-    "shopperReference",
+    "shopperReference", "shopperLocale",
 )  # fmt: skip
 HTML: Final = b"text/html; charset=utf-8"
 HEADERS: Final = (
@@ -39,17 +35,15 @@ STYLE: Final = Path(__file__).parent.with_name("payment_page.css").read_text("ut
 
 def make(world: World, body: bytes) -> Json:
     """Answer `POST /paymentLinks`."""
-    asked = checked(body, REQUIRED, OPTIONAL)
-    payments.own(world, asked)
-    amount_of(asked)
-    if not 0 < len(asked["reference"]) <= payments.REFERENCE_MAX:
-        raise AdyenRefusal("Reference Missing", "130")
+    asked = taken(body, LinkRequest)
+    payments.own(world, asked.merchant_account)
+    _check(asked)
     identifier = f"PL{''.join(world.chance.choices(LETTERS, k=16))}"
     expires = world.at(world.settings.link_seconds)
     link = world.store.put({
         "id": identifier, "object": LINK, "created": world.store.now(), "status": "active",
         "url": f"{world.public_url}{PATH}{identifier}", "expiresAt": world.text(expires),
-        "expires": expires, "challenged": None, **asked,
+        "expires": expires, "challenged": None, **msgspec.to_builtins(asked),
     })  # fmt: skip
     world.agenda.note(expires, LINK, identifier)
     return shown(link)
@@ -66,16 +60,16 @@ def show(world: World, identifier: str) -> Json:
 
 def update(world: World, identifier: str, body: bytes) -> Json:
     """Answer `PATCH /paymentLinks/{id}`: an active link can be ended."""
-    asked = checked(body, {"status": str}, {})
+    taken(body, LinkUpdate)
     link = _link(world, identifier)
-    if asked["status"] != "expired" or link["status"] != "active":
-        raise AdyenRefusal("Invalid status for this payment link", "702")
+    if link["status"] != "active":
+        raise AdyenRefusal("Invalid status for this payment link")
     return shown(world.store.put(link | {"status": "expired"}))
 
 
 def shown(link: Json) -> Json:
     """Return a link as its callers see it."""
-    return {name: link[name] for name in SHOWN if name in link}
+    return {name: link[name] for name in SHOWN if link.get(name) is not None}
 
 
 def end_due(world: World, identifier: str) -> None:
@@ -101,10 +95,20 @@ def handle(world: World, request: Request) -> Answer:
     if request.method != "POST":
         return _form(world, link)
     form = dict(parse_qsl(request.body.decode("utf-8", "replace")))
-    return _taken(world, link, form)
+    return _paid(world, link, form)
 
 
-def _taken(world: World, link: Json, form: dict[str, str]) -> Answer:
+def _check(asked: LinkRequest) -> None:
+    """Check what a link must say to store what is paid with."""
+    if asked.store_payment_method_mode == "disabled":
+        return
+    if asked.recurring_processing_model is None:
+        raise AdyenRefusal("Required field 'recurringProcessingModel' is not provided.")
+    if asked.shopper_reference is None:
+        raise AdyenRefusal("Required field 'shopperReference' is not provided.")
+
+
+def _paid(world: World, link: Json, form: dict[str, str]) -> Answer:
     action = form.get("action")
     if action == "leave":
         return _back(link)
@@ -118,7 +122,7 @@ def _taken(world: World, link: Json, form: dict[str, str]) -> Answer:
         return _form(world, link)
     number = form.get("number", "").replace(" ", "")
     card = {"number": number, "holder": form.get("holder", "")}
-    if number in cards.CHALLENGED:
+    if cards.is_challenged(number, card["holder"]):
         return _form(world, world.store.put(link | {"challenged": card}))
     return _decided(world, link, card, cards.outcome_of(number, card["holder"]))
 

@@ -1,18 +1,30 @@
 """What the simulated Adyen does not take, in Adyen's own form."""
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from typing import Final, TypeVar
 
 import msgspec
 
 from caas_simulators.http_server import JSON, Answer
+
+REFUSED: Final = "702"
+"""Adyen's code of a request that is not of the published form."""
+OF_PLACE: Final = (
+    ("$.amount.value", "Invalid amount specified", "137"),
+    ("$.amount.currency", "Unsupported currency specified", "138"),
+    ("$.reference", "Reference Missing", "130"),
+)
+"""The codes that Adyen has for a value in one place."""
+UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]+)`")
+MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]+)`")
+Kind = TypeVar("Kind")
 
 
 class AdyenRefusal(Exception):  # noqa: N818 - what Adyen does
     """A request that is refused, with Adyen's status, error code and message."""
 
     def __init__(
-        self, message: str, code: str, *, status: int = 422, kind: str = "validation"
+        self, message: str, code: str = REFUSED, *, status: int = 422, kind: str = "validation"
     ) -> None:
         """Store what is answered."""
         super().__init__(message)
@@ -27,44 +39,27 @@ class AdyenRefusal(Exception):  # noqa: N818 - what Adyen does
         return Answer(self.status, msgspec.json.encode(body), JSON)
 
 
-def checked(
-    body: bytes, required: Mapping[str, type], optional: Mapping[str, type]
-) -> dict[str, Any]:
-    """Return a body with only these fields.
+def taken(body: bytes, kind: type[Kind]) -> Kind:
+    """Return a request that is of its published form.
 
     Raises:
-        AdyenRefusal: it is no JSON, or a field is missing, unknown or of another type.
+        AdyenRefusal: it is no JSON, or a field is missing, unknown or has a wrong value.
     """
     try:
-        asked = msgspec.json.decode(body)
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error)) from None
     except msgspec.DecodeError:
-        raise AdyenRefusal("Unable to read the request.", "702", status=400) from None
-    if not isinstance(asked, dict):
-        raise AdyenRefusal("Unable to read the request.", "702", status=400)
-    unknown = [name for name in asked if name not in required and name not in optional]
-    if unknown:
-        names = ", ".join(unknown)
-        raise AdyenRefusal(f"Structure contains the following unknown fields: [{names}]", "702")
-    for name in required:
-        if name not in asked:
-            raise AdyenRefusal(f"Required field '{name}' is not provided.", "702")
-    for name, value in asked.items():
-        wanted = required.get(name) or optional[name]
-        if not isinstance(value, wanted):
-            raise AdyenRefusal(f"Field '{name}' is not of the expected type.", "702")
-    return asked
+        raise AdyenRefusal("Unable to read the request.", status=400) from None
 
 
-def amount_of(asked: Mapping[str, Any]) -> tuple[int, str]:
-    """Return the amount of a request.
-
-    Raises:
-        AdyenRefusal: it is none.
-    """
-    amount = asked["amount"]
-    value, currency = amount.get("value"), amount.get("currency")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise AdyenRefusal("Invalid amount specified", "137")
-    if not (isinstance(currency, str) and len(currency) == 3 and currency.isupper()):  # noqa: PLR2004  # ISO 4217
-        raise AdyenRefusal("Unsupported currency specified", "138")
-    return value, currency
+def _refusal(problem: str) -> AdyenRefusal:
+    unknown, missing = UNKNOWN.search(problem), MISSING.search(problem)
+    if unknown is not None:
+        return AdyenRefusal(f"Structure contains the following unknown fields: [{unknown['name']}]")
+    if missing is not None:
+        return AdyenRefusal(f"Required field '{missing['name']}' is not provided.")
+    for place, message, code in OF_PLACE:
+        if f"`{place}`" in problem:
+            return AdyenRefusal(message, code)
+    return AdyenRefusal(problem)

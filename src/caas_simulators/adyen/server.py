@@ -1,19 +1,21 @@
 """The HTTP side of the simulated Adyen: who may call, and once only.
 
-Rules: a POST with an idempotency key is done once, and its answer is given again for a week; what
-was refused is not stored; the same key with another request is refused.
+Rules: a POST that changes something needs an idempotency key, is done once, and its answer is given
+again for a week; what was refused is not stored; the same key with another request is refused.
 """
 
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
-from caas_simulators.adyen import links, payments
+from caas_simulators.adyen import links, modifications, payments
 from caas_simulators.adyen.control import Control
-from caas_simulators.adyen.refusals import AdyenRefusal, checked
+from caas_simulators.adyen.refusals import AdyenRefusal, taken
+from caas_simulators.adyen.requests import MethodsRequest
 from caas_simulators.adyen.webhooks import Webhooks
 from caas_simulators.adyen.world import AdyenSettings, Json, World
 from caas_simulators.faults import NO_ACTION, Action, Faults, Occasion
@@ -27,7 +29,8 @@ KEY_SECONDS: Final = 7 * 86_400
 OPERATIONS: Final = frozenset(
     {"payments", "captures", "cancels", "refunds", "paymentLinks", "paymentMethods"}
 )
-MODIFICATION_PARTS: Final = 3
+WITHOUT_KEY: Final = f"{VERSION}/paymentMethods"
+"""The only POST that changes nothing."""
 
 
 class AdyenServer:
@@ -40,11 +43,12 @@ class AdyenServer:
         self.webhooks = Webhooks(world, self.faults)
         self._control = Control(world, self.faults, OPERATIONS)
         for kind, due in (
-            (payments.MODIFICATION, payments.decide), ("expire", payments.expire),
+            (modifications.MODIFICATION, modifications.decide), ("expire", payments.expire),
             (links.LINK, links.end_due),
         ):  # fmt: skip
             world.agenda.register(kind, self._happening(due))
         payments.resume(world)
+        modifications.resume(world)
         links.resume(world)
 
     def _happening(self, due: Callable[[World, str], None]) -> Callable[[str], None]:
@@ -85,17 +89,15 @@ class AdyenServer:
             return refusal.answer()
 
     def _once(self, request: Request, action: Action) -> Answer:
-        key = request.header(b"idempotency-key")
-        if request.method != "POST" or not key:
+        if request.method != "POST" or request.path == WITHOUT_KEY:
             return self._done(request)
-        if len(key) > KEY_CHARS_MAX:
-            raise AdyenRefusal("Idempotency-Key is too long", "702")
+        key = _key_of(request)
         print_ = hashlib.sha256(request.path.encode() + b"\n" + request.body).hexdigest()
         stored = self.world.store.find(KEY, f"key:{key}")
         if stored is not None and stored["created"] > self.world.store.now() - KEY_SECONDS:
             if stored["fingerprint"] != print_:
                 raise AdyenRefusal("Request already processed or in progress", "704")
-            return Answer(stored["status"], stored["body"].encode(), JSON)
+            return _echoed(Answer(stored["status"], stored["body"].encode(), JSON), key)
         if action.store_500_for_key:
             answer = Answer(500, b'{"status":500,"errorCode":"905","message":"Internal error"}')
         else:
@@ -104,7 +106,7 @@ class AdyenServer:
             "id": f"key:{key}", "object": KEY, "created": self.world.store.now(),
             "fingerprint": print_, "status": answer.status, "body": answer.body.decode(),
         })  # fmt: skip
-        return answer
+        return _echoed(answer, key)
 
     def _done(self, request: Request) -> Answer:
         status, value = self._called(request)
@@ -117,8 +119,8 @@ class AdyenServer:
         match request.method, parts:
             case "POST", ["payments"]:
                 return 200, payments.pay(self.world, request.body)
-            case "POST", ["payments", payment, kind] if kind in payments.ASKED:
-                return 201, payments.modify(self.world, payment, kind, request.body)
+            case "POST", ["payments", payment, kind] if kind in modifications.ASKED:
+                return 201, modifications.modify(self.world, payment, kind, request.body)
             case "POST", ["paymentLinks"]:
                 return 201, links.make(self.world, request.body)
             case "GET", ["paymentLinks", link]:
@@ -126,8 +128,8 @@ class AdyenServer:
             case "PATCH", ["paymentLinks", link]:
                 return 200, links.update(self.world, link, request.body)
             case "POST", ["paymentMethods"]:
-                asked = checked(request.body, {"merchantAccount": str}, {})
-                payments.own(self.world, asked)
+                asked = taken(request.body, MethodsRequest)
+                payments.own(self.world, asked.merchant_account)
                 return 200, {"paymentMethods": [{"name": "Cards", "type": "scheme"}]}
             case _:
                 raise AdyenRefusal("Not found", "703", status=404)
@@ -135,6 +137,25 @@ class AdyenServer:
 
 async def _nothing() -> None:
     return None
+
+
+def _key_of(request: Request) -> str:
+    """Return the key of a request.
+
+    Raises:
+        AdyenRefusal: it has none, which Adyen would let pass, or it is longer than Adyen takes.
+    """
+    key = request.header(b"idempotency-key")
+    if not key:
+        raise AdyenRefusal("Idempotency-Key is needed by the simulator")
+    if len(key) > KEY_CHARS_MAX or not key.isascii():
+        raise AdyenRefusal(f"Idempotency-Key is not up to {KEY_CHARS_MAX} characters of ASCII")
+    return key
+
+
+def _echoed(answer: Answer, key: str) -> Answer:
+    """Return an answer with its key, by which a client sees that the request was idempotent."""
+    return replace(answer, headers=(*answer.headers, (b"idempotency-key", key.encode())))
 
 
 @contextlib.asynccontextmanager

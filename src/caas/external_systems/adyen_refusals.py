@@ -1,0 +1,133 @@
+"""Why Adyen refuses: the codes and texts that it documents, and what each means here.
+
+An answer has the code of a refused authorisation; the webhook about it only has the text, in
+`reason`.
+Sources: https://docs.adyen.com/development-resources/refusal-reasons,
+https://docs.adyen.com/online-payments/capture/failure-reasons, and the examples of `Webhooks-v1` at
+https://github.com/Adyen/adyen-openapi.
+
+Rules a change must keep:
+- The result and the event's code say what was refused; a text only explains it.
+- A text that is not documented decides nothing. It is logged, without the rest of the item.
+- A refused capture or cancel does not say what became of the payment: the reports do.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, TypeVar
+
+import structlog
+
+from caas.rules.card_numbers import scrub
+
+GENERIC_DECLINE: Final = "card_declined"
+AUTHENTICATION_REQUIRED: Final = "authentication_required"
+"""The bank wants its cardholder: a page takes the place of the payment."""
+UNKNOWN_REFUSAL: Final = "refused_by_adyen"
+LOGGED_CHARS_MAX: Final = 80
+
+_DECLINES: Final = (
+    ("2", "Refused", GENERIC_DECLINE),
+    ("3", "Referral", "refer_to_issuer"),
+    ("4", "Acquirer Error", GENERIC_DECLINE),
+    ("5", "Blocked Card", "blocked_card"),
+    ("6", "Expired Card", "expired_card"),
+    ("7", "Invalid Amount", GENERIC_DECLINE),
+    ("8", "Invalid Card Number", "invalid_number"),
+    ("9", "Issuer Unavailable", GENERIC_DECLINE),
+    ("10", "Not supported", "card_not_supported"),
+    ("11", "3D Not Authenticated", "authentication_failed"),
+    ("12", "Not enough balance", "insufficient_funds"),
+    ("14", "Acquirer Fraud", "acquirer_fraud"),
+    ("15", "Cancelled", GENERIC_DECLINE),
+    ("16", "Shopper Cancelled", GENERIC_DECLINE),
+    ("17", "Invalid Pin", "invalid_pin"),
+    ("18", "Pin tries exceeded", "pin_tries_exceeded"),
+    ("19", "Pin validation not possible", GENERIC_DECLINE),
+    ("20", "FRAUD", "fraud"),
+    ("21", "Not Submitted", GENERIC_DECLINE),
+    ("22", "FRAUD-CANCELLED", "fraud"),
+    ("23", "Transaction Not Permitted", "transaction_not_permitted"),
+    ("24", "CVC Declined", "incorrect_cvc"),
+    ("25", "Restricted Card", "restricted_card"),
+    ("26", "Revocation Of Auth", "revocation_of_authorization"),
+    ("27", "Declined Non Generic", GENERIC_DECLINE),
+    ("28", "Withdrawal amount exceeded", "withdrawal_amount_exceeded"),
+    ("29", "Withdrawal count exceeded", "withdrawal_count_exceeded"),
+    ("31", "Issuer Suspected Fraud", "suspected_fraud"),
+    ("32", "AVS Declined", "incorrect_address"),
+    ("33", "Card requires online pin", GENERIC_DECLINE),
+    ("34", "No checking account available on Card", GENERIC_DECLINE),
+    ("35", "No savings account available on Card", GENERIC_DECLINE),
+    ("36", "Mobile pin required", GENERIC_DECLINE),
+    ("37", "Contactless fallback", GENERIC_DECLINE),
+    ("38", "Authentication required", AUTHENTICATION_REQUIRED),
+    ("39", "RReq not received from DS", "authentication_failed"),
+    ("40", "Current AID is in Penalty Box", GENERIC_DECLINE),
+    ("41", "CVM Required Restart Payment", GENERIC_DECLINE),
+    ("42", "3DS Authentication Error", "authentication_failed"),
+    ("46", "Transaction blocked by Adyen to prevent excessive retry fees", GENERIC_DECLINE),
+    ("50", "Token Revoked", "revocation_of_authorization"),
+)
+"""Refused authorisations: Adyen's code and text, and the code that the retry table knows."""
+_BY_CODE: Final = {code: meaning for code, _, meaning in _DECLINES}
+_BY_TEXT: Final = {text.casefold(): meaning for _, text, meaning in _DECLINES}
+_REFUSALS: Final = {
+    "insufficient balance on payment": "insufficient_balance",
+    "transaction hasn't been captured, refund not possible": "not_captured",
+}
+"""Refused captures, cancels and refunds; none says whether the rest was captured or cancelled."""
+_REJECTED: Final = "capture rejected by card scheme because "
+_log = structlog.get_logger()
+Meaning = TypeVar("Meaning", bound=str)
+
+
+class CaptureFailure(StrEnum):
+    """What a rejected capture leads to."""
+
+    FINAL = "final"
+    RETRIED = "retried"
+    UNDECIDED = "undecided"
+
+
+_CAPTURE_FAILURES: Final = {
+    f"{_REJECTED}of a technical issue": CaptureFailure.RETRIED,
+    f"{_REJECTED}the shopper cancelled the recurring payment through their bank": (
+        CaptureFailure.FINAL
+    ),
+}
+
+
+def decline_code(refusal_reason_code: str | None) -> str:
+    """Return the code that the retry table knows; a decline that is not documented is generic."""
+    return _BY_CODE.get(refusal_reason_code or "", GENERIC_DECLINE)
+
+
+def decline_in(reason: str) -> str:
+    """Return the code that the retry table knows, of the text in a webhook."""
+    return _meaning(_BY_TEXT, "AUTHORISATION", reason, GENERIC_DECLINE)
+
+
+def refusal_in(event_code: str, reason: str) -> str:
+    """Return why a capture, cancel or refund was refused; none of it decides anything."""
+    return _meaning(_REFUSALS, event_code, reason, UNKNOWN_REFUSAL)
+
+
+def capture_failure_in(reason: str) -> CaptureFailure:
+    """Return what becomes of a capture that the card scheme rejected.
+
+    The most common failure is technical, and Adyen captures again by itself within ten days. A text
+    that is not documented may be about such a failure, so it counts as no loss.
+    """
+    return _meaning(_CAPTURE_FAILURES, "CAPTURE_FAILED", reason, CaptureFailure.UNDECIDED)
+
+
+def _meaning(
+    known: Mapping[str, Meaning], event_code: str, reason: str, otherwise: Meaning
+) -> Meaning:
+    found = known.get(reason.strip().rstrip(".").casefold())
+    if found is None:
+        _log.warning(
+            "gateway.unknown_word", object=event_code, word=scrub(reason)[:LOGGED_CHARS_MAX]
+        )
+    return found if found is not None else otherwise

@@ -4,9 +4,9 @@ Rules: a POST that changes something needs an idempotency key, is done once, and
 again for a week; what was refused is not stored; the same key with another request is refused.
 """
 
-import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
 
@@ -19,8 +19,9 @@ from caas_simulators.adyen.requests import MethodsRequest
 from caas_simulators.adyen.webhooks import Webhooks
 from caas_simulators.adyen.world import AdyenSettings, Json, World
 from caas_simulators.faults import NO_ACTION, Action, Faults, Occasion
-from caas_simulators.http_server import JSON, Answer, Request, Server, listening
+from caas_simulators.http_server import JSON, Answer, Request, Server
 from caas_simulators.misbehaviour import misbehave
+from caas_simulators.provider_account import serving
 
 VERSION: Final = "/v71"
 KEY: Final = "key"
@@ -158,18 +159,8 @@ def _echoed(answer: Answer, key: str) -> Answer:
     return replace(answer, headers=(*answer.headers, (b"idempotency-key", key.encode())))
 
 
-@contextlib.asynccontextmanager
-async def running(
+def running(
     settings: AdyenSettings, *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[tuple[Server, AdyenServer]]:
+) -> AbstractAsyncContextManager[tuple[Server, AdyenServer]]:
     """Serve an account until the block is left."""
-    world = World(settings)
-    adyen = AdyenServer(world)
-    try:
-        async with listening(adyen.handle, host=host, port=port) as server:
-            world.public_url = world.public_url or server.url
-            yield server, adyen
-    finally:
-        world.agenda.stop()
-        await adyen.webhooks.close()
-        world.store.close()
+    return serving(AdyenServer(World(settings)), host=host, port=port)

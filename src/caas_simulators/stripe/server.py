@@ -8,14 +8,16 @@ import contextlib
 import hashlib
 import re
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import msgspec
 
 from caas_simulators.faults import NO_ACTION, Action, Faults, Occasion
-from caas_simulators.http_server import JSON, Answer, Request, Server, listening
+from caas_simulators.http_server import JSON, Answer, Request, Server
 from caas_simulators.misbehaviour import misbehave
+from caas_simulators.provider_account import serving
 from caas_simulators.stripe import calls, charges, checkout, disputes, intents, pages
 from caas_simulators.stripe.control import Control
 from caas_simulators.stripe.parameters import parsed
@@ -196,18 +198,8 @@ def _key_of(authorization: str) -> str:
     return ""
 
 
-@contextlib.asynccontextmanager
-async def running(
+def running(
     settings: StripeSettings, *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[tuple[Server, StripeServer]]:
+) -> AbstractAsyncContextManager[tuple[Server, StripeServer]]:
     """Serve an account until the block is left."""
-    world = World(settings)
-    stripe = StripeServer(world)
-    try:
-        async with listening(stripe.handle, host=host, port=port) as server:
-            world.public_url = world.public_url or server.url
-            yield server, stripe
-    finally:
-        world.agenda.stop()
-        await stripe.webhooks.close()
-        world.store.close()
+    return serving(StripeServer(World(settings)), host=host, port=port)

@@ -100,6 +100,7 @@ async def opened(
         if hears_vehicles:
             await platform.billing.schedule()
             await platform.reconciliation.begin_schedule()
+            await platform.payouts.begin()
             await platform.issuing.begin()
             await platform.history_signing.begin()
             await platform.retention.begin()

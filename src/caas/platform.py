@@ -50,6 +50,7 @@ from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.platform_inputs import Observed, Partners, PlatformTerms
 from caas.reconciliation import Reconciliation, ReconciliationSettings
+from caas.reconciliation.payouts import Payouts
 from caas.retention import Retention
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
@@ -73,6 +74,7 @@ class Platform:
     usage: Usage
     payment_processing: PaymentProcessing
     reconciliation: Reconciliation
+    payouts: Payouts
     billing: Billing
     invoices: Invoices
     issuing: Issuing
@@ -151,7 +153,7 @@ def build_platform(database: Database, partners: Partners, terms: PlatformTerms)
     platform = _platform(base, partners, observed, sales, payments)
     for part in (
         platform.notifications, platform.order_management, platform.vehicle_responses,
-        platform.payment_processing, platform.reconciliation,
+        platform.payment_processing, platform.reconciliation, platform.payouts,
         platform.billing, platform.invoices, platform.issuing, platform.invariant_monitor,
         platform.retention, platform.erasure, platform.history_signing, platform.access_links,
         platform.event_delivery,
@@ -301,6 +303,7 @@ def _platform(
         usage=Usage(tables=tables),
         payment_processing=payments.processing,
         reconciliation=_reconciliation(base, partners, payments),
+        payouts=Payouts(tables=tables, gateways=[partners.gateway], alert=notifications.alert),
         billing=Billing(
             tables=tables, subscription_payment=payments.subscription_payment,
             notifications=notifications, letterhead=letterhead, public_url=terms.public_url,
@@ -317,10 +320,7 @@ def _platform(
         history_signing=HistorySigning(
             tables=tables, alert=notifications.alert, time_scale=terms.time_scale, terms=terms.heads
         ),
-        erasure=Erasure(
-            tables=tables, order_management=sales.orders, subscriptions=sales.subscriptions,
-            notifications=notifications, issuing=issuing, zone=str(terms.market.zone),
-        ),
+        erasure=_erasure(base, sales, issuing),
         access_links=AccessLinks(
             tables=tables, notifications=notifications, public_url=terms.public_url
         ),
@@ -328,6 +328,13 @@ def _platform(
             tables, encryption=terms.event_secrets, alert=notifications.alert,
             time_scale=terms.time_scale, local_subscribers=terms.local_subscribers,
         ),
+    )  # fmt: skip
+
+
+def _erasure(base: _Base, sales: _Sales, issuing: Issuing) -> Erasure:
+    return Erasure(
+        tables=base.tables, order_management=sales.orders, subscriptions=sales.subscriptions,
+        notifications=base.notifications, issuing=issuing, zone=str(base.terms.market.zone),
     )  # fmt: skip
 
 

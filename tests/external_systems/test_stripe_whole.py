@@ -362,6 +362,42 @@ async def test_a_days_report_has_every_movement_of_the_account(
     assert rows == [("charge", "125.00", "pay-1"), ("refund", "-5.00", "pay-1")]
 
 
+async def test_a_payout_is_listed_with_every_movement_in_it(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    await gateway.capture(held.id, REQUEST.amount, key="k:capture")
+    await gateway.refund(held.id, 500, "desistimiento", key="k:refund")
+    await stripe.control("advance", seconds=3 * 86_400)
+    day = datetime.fromtimestamp(stripe.server.world.store.now(), UTC).date()
+    rows = (await stripe.get("/v1/balance_transactions")).body["data"]
+
+    await stripe.control("payout")
+    (payout,) = await gateway.payouts(day)
+
+    assert (payout.currency, payout.is_returned, payout.created_on) == ("EUR", False, day)
+    assert payout.movements == {row["id"]: row["net"] for row in rows}
+    assert payout.amount == sum(payout.movements.values()) > 0
+    assert await gateway.payouts(day - timedelta(days=1)) == ()
+
+
+async def test_a_payout_that_the_bank_returns_is_listed_as_returned_and_is_no_line(
+    gateway: StripeGateway, stripe: Stripe, tmp_path: Path
+) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    await gateway.capture(held.id, REQUEST.amount, key="k:capture")
+    await stripe.control("settle")
+    day = datetime.fromtimestamp(stripe.server.world.store.now(), UTC).date()
+
+    await stripe.control("payout", fails=True)
+    (payout,) = await gateway.payouts(day)
+    await stripe.control("advance", seconds=2 * 86_400)
+    await gateway.settlement_file(day, tmp_path / "day.csv")
+
+    assert (payout.is_returned, payout.movements) == (True, None)
+    assert (tmp_path / "day.csv").read_text("utf-8").count("\n") == 2
+
+
 async def test_the_command_makes_an_endpoint_for_what_is_read(
     stripe: Stripe, machine: Machine
 ) -> None:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from caas.external_systems import stripe_pages, stripe_webhooks, stripe_wire
 from caas.external_systems.gateway_adapters import CustomerDirectory
+from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
     RefusedByPartnerError,
@@ -43,6 +44,7 @@ from caas.external_systems.stripe_http import (
 from caas.external_systems.stripe_http import StripeHttp, accepted, agreed, other_id
 from caas.external_systems.stripe_intents import INTENTS, OVER, StripeIntents
 from caas.external_systems.stripe_pages import StripePages, page_of
+from caas.external_systems.stripe_payouts import StripePayouts
 from caas.external_systems.stripe_settlements import WAITS_SECONDS, StripeReports
 from caas.external_systems.stripe_vocabulary import STRIPE, SessionStatus
 
@@ -86,6 +88,7 @@ class StripeGateway:
         self._pages = StripePages(self._http, return_url)
         self._intents = StripeIntents(self._http, self._pages, now)
         self._reports = StripeReports(http, accepted, report_waits_seconds)
+        self._payouts = StripePayouts(self._http)
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
         """Ask for the funds, or for a page; a decline is a transaction with status failed."""
@@ -191,6 +194,10 @@ class StripeGateway:
     async def settlement_file(self, day: date, path: Path) -> SettlementFile:
         """Write the itemized report of a day (UTC) to a file, as far as Stripe has its data."""
         return await self._reports.file(day, path)
+
+    async def payouts(self, day: date) -> tuple[GatewayPayout, ...]:
+        """Return the payouts that were made on a day (UTC), with what is in them."""
+        return await self._payouts.of_day(day)
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Decode a verified webhook, None when it is not about a payment."""

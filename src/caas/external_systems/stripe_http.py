@@ -88,8 +88,9 @@ class StripeHttp:
         return await self.post(target, [], key=f"end:{secrets.token_urlsafe(24)}")
 
     async def all_of(
-        self, target: str, fields: Fields, decoder: msgspec.json.Decoder[stripe_wire.Page[One]]
-    ) -> list[One]:
+        self, target: str, fields: Fields, decoder: msgspec.json.Decoder[stripe_wire.Page[One]],
+        *, pages_max: int = LIST_PAGES_MAX,
+    ) -> list[One]:  # fmt: skip
         """Return every object of a list, page by page.
 
         Raises:
@@ -97,7 +98,7 @@ class StripeHttp:
         """
         found: list[One] = []
         cursor: Fields = []
-        for _ in range(LIST_PAGES_MAX):
+        for _ in range(pages_max):
             answer = accepted(await self.get(target, [("limit", "100"), *fields, *cursor]))
             page = decoded(answer, decoder)
             found += page.data

@@ -11,6 +11,7 @@ from caas_simulators.stripe import (
     customers,
     disputes,
     intents,
+    payouts,
     reports,
     setups,
     webhooks,
@@ -131,10 +132,10 @@ CALLS: Final[dict[tuple[str, str], Call]] = {
     ("POST", "/v1/refunds"): _new(charges.REFUND, charges.create_refund),
     ("GET", "/v1/refunds"): _list("/v1/refunds", "refund", charges.REFUNDS),
     ("GET", "/v1/refunds/:"): _get("refund"),
-    ("GET", "/v1/balance_transactions"): _list(
-        "/v1/balance_transactions", "balance_transaction", charges.BALANCE
-    ),
+    ("GET", "/v1/balance_transactions"): Call(payouts.BALANCE, payouts.movements),
     ("GET", "/v1/balance_transactions/:"): _get("balance_transaction"),
+    ("GET", "/v1/payouts"): _list("/v1/payouts", "payout", payouts.PAYOUTS),
+    ("GET", "/v1/payouts/:"): _get("payout"),
     ("GET", "/v1/disputes"): _list("/v1/disputes", "dispute", disputes.DISPUTES),
     ("GET", "/v1/disputes/:"): _get("dispute"),
     ("GET", "/v1/events"): _list("/v1/events", "event", {**LIST, "type": TEXT}),

@@ -12,7 +12,7 @@ import msgspec
 from caas_simulators.control import FaultControl, PlainRoute, advanced, routed
 from caas_simulators.faults import Faults
 from caas_simulators.http_server import Answer, Request, json_answer, problem
-from caas_simulators.stripe import calls, charges, disputes, intents
+from caas_simulators.stripe import calls, charges, disputes, intents, payouts
 from caas_simulators.stripe.refusals import Json, StripeRefusal
 from caas_simulators.stripe.shapes import shown
 from caas_simulators.stripe.webhooks import Webhooks
@@ -23,6 +23,7 @@ PATHS: Final = {
     "POST /_control/advance": "{seconds} of this world pass, or all {until} an instant",
     "POST /_control/settle": "what was captured becomes available at once",
     "POST /_control/dispute": "{payment_intent, status, reason?, amount?} open or change one",
+    "POST /_control/payout": "{fails?} pay out what is available; the bank returns it",
     "POST /_control/foreign": "{amount?} another program takes a payment in the same account",
     "POST /_control/webhooks": "{url, secrets} where all events go, besides the endpoints",
 }
@@ -35,6 +36,12 @@ class DisputeOrder(msgspec.Struct, forbid_unknown_fields=True):
     status: str
     reason: str = "fraudulent"
     amount: int | None = None
+
+
+class PayoutOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """A payout of everything that is available."""
+
+    fails: bool = False
 
 
 class ForeignOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +71,7 @@ class Control:
             ("GET", "ledger"): self._ledger, ("POST", "advance"): partial(advanced, world),
             ("POST", "settle"): self._settle, ("POST", "dispute"): self._dispute,
             ("POST", "foreign"): self._foreign, ("POST", "webhooks"): self._aim,
+            ("POST", "payout"): self._payout,
         }  # fmt: skip
 
     def handle(self, request: Request) -> Answer:
@@ -98,6 +106,11 @@ class Control:
             self._world, charge, status=order.status, reason=order.reason, amount=order.amount
         )
         return json_answer(201, shown(store, opened))
+
+    def _payout(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=PayoutOrder)
+        made = payouts.pay_out(self._world, fails=order.fails)
+        return json_answer(201, {"data": [shown(self._world.store, one) for one in made]})
 
     def _foreign(self, request: Request) -> Answer:
         order = msgspec.json.decode(request.body, type=ForeignOrder)

@@ -7,6 +7,7 @@ from typing import Final
 
 from caas_simulators.http_server import Answer
 from caas_simulators.stripe.parameters import EXPAND, INT, TEXT, Form
+from caas_simulators.stripe.payouts import NEVER_TAKEN
 from caas_simulators.stripe.refusals import Json, StripeRefusal, invalid, missing
 from caas_simulators.stripe.world import World
 
@@ -99,7 +100,7 @@ def _content(world: World, given: Json) -> bytes:
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(columns)
     for row in reversed(tuple(world.store.some("balance_transaction"))):
-        if start <= row["created"] < end:
+        if start <= row["created"] < end and row["type"] not in NEVER_TAKEN:
             values = _row(world, row)
             writer.writerow([values.get(column, "") for column in columns])
     return out.getvalue().encode()

@@ -25,6 +25,7 @@ KINDS = {
     "checkout.session": ("checkout._session", "Session"),
     "reporting.report_run": ("reporting._report_run", "ReportRun"),
     "file": ("_file", "File"),
+    "payout": ("_payout", "Payout"),
 }
 FORMS = {
     ("POST", "/v1/payment_intents"): ("_payment_intent", "PaymentIntent.CreateParams"),
@@ -37,6 +38,8 @@ FORMS = {
     ("GET", "/v1/checkout/sessions"): ("checkout._session", "Session.ListParams"),
     ("POST", "/v1/customers"): ("_customer", "Customer.CreateParams"),
     ("POST", "/v1/refunds"): ("_refund", "Refund.CreateParams"),
+    ("GET", "/v1/payouts"): ("_payout", "Payout.ListParams"),
+    ("GET", "/v1/balance_transactions"): ("_balance_transaction", "BalanceTransaction.ListParams"),
     ("POST", "/v1/webhook_endpoints"): ("_webhook_endpoint", "WebhookEndpoint.CreateParams"),
 }
 
@@ -58,6 +61,7 @@ async def lived(stripe: Stripe) -> None:
     await stripe.page(session["url"], number="4242424242424242", action="pay")
     await stripe.post("/v1/webhook_endpoints", url="http://127.0.0.1:9/", enabled_events=["x"])
     await stripe.control("advance", seconds=86_400)
+    await stripe.control("payout", fails=True)
     end = stripe.server.world.store.now() // 43_200 * 43_200
     run = await stripe.post(
         "/v1/reporting/report_runs", report_type="balance_change_from_activity.itemized.3",

@@ -1107,7 +1107,7 @@ CASE family((address)::inet)
     ELSE 48
 END)),
     CONSTRAINT audit_events_check CHECK (((actor = 'account'::text) = (account IS NOT NULL))),
-    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'sign-in slowed'::text, 'password changed'::text, 'second factor enrolled'::text, 'second factor used'::text, 'second factor refused'::text, 'second factor reset'::text, 'recovery code used'::text, 'event subscription made'::text, 'event subscription ended'::text])))
+    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'sign-in slowed'::text, 'password changed'::text, 'second factor enrolled'::text, 'second factor used'::text, 'second factor refused'::text, 'second factor reset'::text, 'recovery code used'::text, 'event subscription made'::text, 'event subscription ended'::text, 'evidence sent'::text])))
 );
 
 CREATE FUNCTION caas.fixed_checksum(r caas.audit_events) RETURNS bigint

@@ -35,6 +35,7 @@ from caas.ota_activation_engine import SERVICE_PAYMENT, SUBSCRIPTION, OtaActivat
 from caas.ota_activation_engine.vehicle_responses import VehicleResponses
 from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.charges import Charges, charges_through
+from caas.payment_processing.dispute_evidence import DisputeEvidence
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
@@ -73,6 +74,7 @@ class Platform:
     subscriptions: Subscriptions
     usage: Usage
     payment_processing: PaymentProcessing
+    dispute_evidence: DisputeEvidence
     reconciliation: Reconciliation
     payouts: Payouts
     billing: Billing
@@ -302,6 +304,9 @@ def _platform(
         subscriptions=sales.subscriptions,
         usage=Usage(tables=tables),
         payment_processing=payments.processing,
+        dispute_evidence=DisputeEvidence(
+            tables=tables, gateways=[partners.gateway], calls=observed.gateway_calls
+        ),
         reconciliation=_reconciliation(base, partners, payments),
         payouts=Payouts(tables=tables, gateways=[partners.gateway], alert=notifications.alert),
         billing=Billing(
@@ -317,17 +322,12 @@ def _platform(
         issuing=issuing,
         invariant_monitor=_invariant_monitor(base),
         retention=Retention(tables=tables, terms=terms.retention),
-        history_signing=HistorySigning(
-            tables=tables, alert=notifications.alert, time_scale=terms.time_scale, terms=terms.heads
-        ),
+        history_signing=_history_signing(base),
         erasure=_erasure(base, sales, issuing),
         access_links=AccessLinks(
             tables=tables, notifications=notifications, public_url=terms.public_url
         ),
-        event_delivery=EventDelivery(
-            tables, encryption=terms.event_secrets, alert=notifications.alert,
-            time_scale=terms.time_scale, local_subscribers=terms.local_subscribers,
-        ),
+        event_delivery=_event_delivery(base),
     )  # fmt: skip
 
 
@@ -335,6 +335,20 @@ def _erasure(base: _Base, sales: _Sales, issuing: Issuing) -> Erasure:
     return Erasure(
         tables=base.tables, order_management=sales.orders, subscriptions=sales.subscriptions,
         notifications=base.notifications, issuing=issuing, zone=str(base.terms.market.zone),
+    )  # fmt: skip
+
+
+def _history_signing(base: _Base) -> HistorySigning:
+    return HistorySigning(
+        tables=base.tables, alert=base.notifications.alert, time_scale=base.terms.time_scale,
+        terms=base.terms.heads,
+    )  # fmt: skip
+
+
+def _event_delivery(base: _Base) -> EventDelivery:
+    return EventDelivery(
+        base.tables, encryption=base.terms.event_secrets, alert=base.notifications.alert,
+        time_scale=base.terms.time_scale, local_subscribers=base.terms.local_subscribers,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote
 import httptools
 import msgspec
 
-BODY_BYTES_MAX = 4 * 1024 * 1024
+BODY_BYTES_MAX = 6 * 1024 * 1024
 HEADERS_MAX = 100
 REFUSED_SECONDS_MAX = 2.0
 PIPELINED_REQUESTS_MAX = 1000

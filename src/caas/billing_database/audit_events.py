@@ -1,4 +1,4 @@
-"""The audit log: changes to keys, accounts and links, sign-ins and password changes.
+"""The audit log: changes to keys, accounts and links, sign-ins, evidence sent to banks.
 
 Rules a change must keep: an event is written in the transaction it records and never changed; it
 contains ids, never names; of an IP address only the network is stored.
@@ -57,6 +57,7 @@ class AuditType(StrEnum):
     RECOVERY_CODE_USED = "recovery code used"
     EVENTS_SUBSCRIBED = "event subscription made"
     EVENTS_UNSUBSCRIBED = "event subscription ended"
+    EVIDENCE_SENT = "evidence sent"
 
 
 class Outsider(StrEnum):
@@ -78,7 +79,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """An audit event; `subject` is the id of a key, an account or a customer."""
+    """An audit event; `subject` is the id of a key, an account, a customer or a payment."""
 
     id: UUID
     type: AuditType

@@ -28,6 +28,7 @@ from caas.console.operations_cases import (
     OPERATIONS_UNKNOWN_ROUTES,
     OPERATIONS_WORK_ROUTES,
 )
+from caas.console.operations_dispute import OPERATIONS_DISPUTE_ROUTES
 from caas.console.operations_invoices import OPERATIONS_INVOICE_ROUTES
 from caas.console.operations_payment import OPERATIONS_PAYMENT_ROUTES
 from caas.console.operations_payments import OPERATIONS_PAYMENTS_ROUTES
@@ -165,6 +166,7 @@ OPERATIONS_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/live", home_live, OPERATIONS),
     *OPERATIONS_PAYMENTS_ROUTES,
     *OPERATIONS_PAYMENT_ROUTES,
+    *OPERATIONS_DISPUTE_ROUTES,
     *OPERATIONS_INVOICE_ROUTES,
     *OPERATIONS_REFUND_ROUTES,
     *OPERATIONS_UNKNOWN_ROUTES,

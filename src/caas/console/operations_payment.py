@@ -73,9 +73,11 @@ async def payment(console: Console, request: PageRequest) -> Response:
     """Show a payment, with live updates."""
     trail = await _trail(console, request)
     offer = await refund_offer(console, request, trail.status.payment, trail.term)
+    disputes = await console.platform.dispute_evidence.offered(trail.status.payment.id)
     return _page(
-        console, request, trail, "operations/payment.html", refund=offer, refund_reasons=REASONS
-    )
+        console, request, trail, "operations/payment.html", refund=offer, refund_reasons=REASONS,
+        disputes=disputes,
+    )  # fmt: skip
 
 
 async def payment_live(console: Console, request: PageRequest) -> Response:

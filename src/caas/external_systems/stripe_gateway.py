@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from caas.external_systems import stripe_pages, stripe_webhooks, stripe_wire
 from caas.external_systems.gateway_adapters import CustomerDirectory
+from caas.external_systems.gateway_evidence import DisputeResponse, EvidenceTerms
 from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
@@ -38,6 +39,7 @@ from caas.external_systems.payment_gateway import (
     TransactionRequest,
     TransactionStatus,
 )
+from caas.external_systems.stripe_disputes import StripeDisputes
 from caas.external_systems.stripe_http import (
     HEADERS as HEADERS,  # noqa: PLC0414 - the client is built with them
 )
@@ -89,6 +91,7 @@ class StripeGateway:
         self._intents = StripeIntents(self._http, self._pages, now)
         self._reports = StripeReports(http, accepted, report_waits_seconds)
         self._payouts = StripePayouts(self._http)
+        self._disputes = StripeDisputes(self._http)
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
         """Ask for the funds, or for a page; a decline is a transaction with status failed."""
@@ -198,6 +201,16 @@ class StripeGateway:
     async def payouts(self, day: date) -> tuple[GatewayPayout, ...]:
         """Return the payouts that were made on a day (UTC), with what is in them."""
         return await self._payouts.of_day(day)
+
+    async def evidence_terms(self, dispute_id: str) -> EvidenceTerms:
+        """Return until when evidence about a dispute is taken."""
+        return await self._disputes.terms(dispute_id)
+
+    async def send_evidence(
+        self, dispute_id: str, evidence: DisputeResponse, *, key: str
+    ) -> EvidenceTerms:
+        """Send evidence about a dispute to the cardholder's bank."""
+        return await self._disputes.send(dispute_id, evidence, key=key)
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Decode a verified webhook, None when it is not about a payment."""

@@ -138,6 +138,7 @@ CALLS: Final[dict[tuple[str, str], Call]] = {
     ("GET", "/v1/payouts/:"): _get("payout"),
     ("GET", "/v1/disputes"): _list("/v1/disputes", "dispute", disputes.DISPUTES),
     ("GET", "/v1/disputes/:"): _get("dispute"),
+    ("POST", "/v1/disputes/:"): _one("dispute", disputes.RESPONSE, disputes.respond),
     ("GET", "/v1/events"): _list("/v1/events", "event", {**LIST, "type": TEXT}),
     ("GET", "/v1/events/:"): _get("event"),
     ("POST", "/v1/webhook_endpoints"): _new(webhooks.ENDPOINT, webhooks.create_endpoint),
@@ -179,7 +180,7 @@ def call_of(method: str, path: str) -> tuple[Call, str]:
 
 def operation_of(method: str, path: str) -> str:
     """Return the name under which faults are scripted for a call; empty for any other."""
-    if path.startswith(("/v1/reporting", "/v1/files")):
+    if path.startswith("/v1/reporting") or path.endswith("/contents"):
         return "settlements"
     if path == "/v1/refunds" and method == "POST":
         return "refund"

@@ -3,16 +3,24 @@
 from typing import Final
 
 from caas_simulators.stripe import charges, customers
-from caas_simulators.stripe.parameters import LIST, TEXT, Form
-from caas_simulators.stripe.refusals import Json
+from caas_simulators.stripe.files import PURPOSE
+from caas_simulators.stripe.parameters import BOOL, EXPAND, LIST, METADATA, TEXT, Form
+from caas_simulators.stripe.refusals import Json, StripeRefusal
 from caas_simulators.stripe.world import World
 
 DISPUTES: Final[Form] = {**LIST, "charge": TEXT, "payment_intent": TEXT}
+RESPONSE: Final[Form] = {
+    **EXPAND, "metadata": METADATA, "submit": BOOL,
+    "evidence": {"uncategorized_text": TEXT, "uncategorized_file": TEXT},
+}  # fmt: skip
 FEE: Final = 2000
 ANSWER_SECONDS: Final = 7 * charges.DAY
 INQUIRIES: Final = ("warning_needs_response", "warning_under_review", "warning_closed")
 STATUSES: Final = ("needs_response", "under_review", "won", "lost", "prevented", *INQUIRIES)
 WITHOUT_MONEY: Final = (*INQUIRIES, "prevented")
+UNDER_REVIEW: Final = {
+    status: "warning_under_review" if status in INQUIRIES else "under_review" for status in STATUSES
+}
 ENDS: Final = ("won", "lost", "warning_closed", "prevented")
 
 
@@ -46,6 +54,34 @@ def become(world: World, dispute: Json, status: str) -> Json:
         _move(world, dispute, one, "dispute_reversal", 1)
     kind = "closed" if status in ENDS else "updated"
     world.emit(f"charge.dispute.{kind}", world.store.put(dispute))
+    return dispute
+
+
+def respond(world: World, dispute: Json, asked: Json) -> Json:
+    """Stage evidence, or send it to the bank: once, and in time.
+
+    Raises:
+        StripeRefusal: it is too late, it was sent before, or there is no such file.
+    """
+    details, given = dispute["evidence_details"], asked.get("evidence", {})
+    if dispute["status"] in ENDS:
+        raise StripeRefusal("This dispute is already closed.")
+    if details["submission_count"]:
+        raise StripeRefusal("Evidence for this dispute has already been submitted.")
+    if world.store.now() > details["due_by"]:
+        raise StripeRefusal("The due date of this dispute's evidence has passed.")
+    if "uncategorized_file" in given:
+        param = "evidence[uncategorized_file]"
+        file = world.store.get("file", given["uncategorized_file"], param=param, status=400)
+        if file["purpose"] != PURPOSE:
+            raise StripeRefusal("The file is not for evidence of disputes.", param=param)
+    dispute["evidence"] |= given
+    dispute["metadata"] |= asked.get("metadata", {})
+    details["has_evidence"] = True
+    if asked.get("submit", True):
+        details["submission_count"] = 1
+        dispute["status"] = UNDER_REVIEW[dispute["status"]]
+    world.emit("charge.dispute.updated", world.store.put(dispute))
     return dispute
 
 

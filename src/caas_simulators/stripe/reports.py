@@ -90,6 +90,8 @@ def contents(world: World, name: str) -> Answer:
         StripeRefusal: there is no such file.
     """
     file = world.store.get("file", name, param="file")
+    if "_content" not in file:
+        raise missing("file", name)
     return Answer(200, file["_content"].encode(), b"text/csv")
 
 

@@ -18,7 +18,7 @@ from caas_simulators.faults import NO_ACTION, Action, Faults, Occasion
 from caas_simulators.http_server import JSON, Answer, Request, Server
 from caas_simulators.misbehaviour import misbehave
 from caas_simulators.provider_account import serving
-from caas_simulators.stripe import calls, charges, checkout, disputes, intents, pages
+from caas_simulators.stripe import calls, charges, checkout, disputes, files, intents, pages
 from caas_simulators.stripe.control import Control
 from caas_simulators.stripe.parameters import parsed
 from caas_simulators.stripe.refusals import Json, StripeRefusal
@@ -30,6 +30,7 @@ KEY_SECONDS: Final = 86_400
 KEY_CHARS_MAX: Final = 255
 KEY: Final = "idempotency_key"
 FORM: Final = "application/x-www-form-urlencoded"
+UPLOADS: Final = "/v1/files"
 BROKEN: Final[Json] = {"error": {"type": "api_error", "message": "An error occurred internally."}}
 _VERSION: Final = re.compile(r"\d{4}-\d\d-\d\d(\.[a-z]+)?")
 
@@ -155,6 +156,8 @@ class StripeServer:
         return answer
 
     def _done(self, request: Request, headers: tuple[tuple[bytes, bytes], ...]) -> Answer:
+        if (request.method, request.path) == ("POST", UPLOADS):
+            return self._uploaded(request, headers)
         call, identifier = calls.call_of(request.method, request.path)
         if call.is_file:
             file: Answer = call.do(self.world, identifier, {})
@@ -169,6 +172,10 @@ class StripeServer:
         value = call.do(self.world, identifier, asked)
         body = msgspec.json.encode(shown(self.world.store, value, expand))
         return Answer(200, body, JSON, headers)
+
+    def _uploaded(self, request: Request, headers: tuple[tuple[bytes, bytes], ...]) -> Answer:
+        file = files.upload(self.world, request.header(b"content-type"), request.body)
+        return Answer(200, msgspec.json.encode(shown(self.world.store, file)), JSON, headers)
 
 
 async def _nothing() -> None:

@@ -38,6 +38,7 @@ FORMS = {
     ("GET", "/v1/checkout/sessions"): ("checkout._session", "Session.ListParams"),
     ("POST", "/v1/customers"): ("_customer", "Customer.CreateParams"),
     ("POST", "/v1/refunds"): ("_refund", "Refund.CreateParams"),
+    ("POST", "/v1/disputes/:"): ("_dispute", "Dispute.ModifyParams"),
     ("GET", "/v1/payouts"): ("_payout", "Payout.ListParams"),
     ("GET", "/v1/balance_transactions"): ("_balance_transaction", "BalanceTransaction.ListParams"),
     ("POST", "/v1/webhook_endpoints"): ("_webhook_endpoint", "WebhookEndpoint.CreateParams"),
@@ -51,7 +52,8 @@ async def lived(stripe: Stripe) -> None:
     held = (await stripe.intent(saved, customer=customer, off_session=True)).body
     await stripe.post(f"/v1/payment_intents/{held['id']}/capture")
     await stripe.post("/v1/refunds", payment_intent=held["id"], amount=300)
-    await stripe.control("dispute", payment_intent=held["id"], status="needs_response")
+    disputed = await stripe.control("dispute", payment_intent=held["id"], status="needs_response")
+    await stripe.post(f"/v1/disputes/{disputed['id']}", evidence={"uncategorized_text": "On."})
     await stripe.intent("pm_card_visa_chargeDeclined")
     await stripe.intent("pm_card_authenticationRequired", return_url="https://shop.example/back")
     voided = (await stripe.intent()).body["id"]

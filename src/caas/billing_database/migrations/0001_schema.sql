@@ -4923,7 +4923,7 @@ create table audit_events (
             'staff disabled', 'link made', 'link used', 'sign-in ok', 'sign-in refused',
             'sign-in slowed', 'password changed', 'second factor enrolled', 'second factor used',
             'second factor refused', 'second factor reset', 'recovery code used',
-            'event subscription made', 'event subscription ended'))
+            'event subscription made', 'event subscription ended', 'evidence sent'))
 );
 
 create index audit_events_in_time on audit_events using brin (at)

@@ -101,6 +101,7 @@ async def opened(
             await platform.billing.schedule()
             await platform.reconciliation.begin_schedule()
             await platform.payouts.begin()
+            await platform.fraud_warnings.begin()
             await platform.issuing.begin()
             await platform.history_signing.begin()
             await platform.retention.begin()

@@ -39,6 +39,7 @@ from caas.payment_processing.dispute_evidence import DisputeEvidence
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
+from caas.payment_processing.fraud_warnings import FraudWarnings
 from caas.payment_processing.gateway_calls import AuditedGateway
 from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refunds import Refunds
@@ -75,6 +76,7 @@ class Platform:
     usage: Usage
     payment_processing: PaymentProcessing
     dispute_evidence: DisputeEvidence
+    fraud_warnings: FraudWarnings
     reconciliation: Reconciliation
     payouts: Payouts
     billing: Billing
@@ -156,7 +158,8 @@ def build_platform(database: Database, partners: Partners, terms: PlatformTerms)
     for part in (
         platform.notifications, platform.order_management, platform.vehicle_responses,
         platform.payment_processing, platform.reconciliation, platform.payouts,
-        platform.billing, platform.invoices, platform.issuing, platform.invariant_monitor,
+        platform.fraud_warnings, platform.billing, platform.invoices, platform.issuing,
+        platform.invariant_monitor,
         platform.retention, platform.erasure, platform.history_signing, platform.access_links,
         platform.event_delivery,
         PartnerWebhooks(inbox=tables.webhooks, order_management=sales.orders),
@@ -306,6 +309,9 @@ def _platform(
         payment_processing=payments.processing,
         dispute_evidence=DisputeEvidence(
             tables=tables, gateways=[partners.gateway], calls=observed.gateway_calls
+        ),
+        fraud_warnings=FraudWarnings(
+            tables=tables, gateways=[partners.gateway], alert=notifications.alert
         ),
         reconciliation=_reconciliation(base, partners, payments),
         payouts=Payouts(tables=tables, gateways=[partners.gateway], alert=notifications.alert),

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from caas.app import now
+from caas.external_systems.gateway_adapters import GatewayContext, adapter
 from caas.external_systems.http import HttpClient, RefusedByPartnerError, Secret
 from caas.external_systems.payment_gateway import (
     ChargeTerms,
@@ -25,8 +26,9 @@ from caas.external_systems.payment_gateway import (
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from caas.external_systems.stripe_webhooks import EVENTS, read_event
 from caas.rules.payment_failures import AMOUNT_REFUSALS
+from caas.setting_values import SettingError
 from tests.external_systems.stripe_answers import REQUEST
-from tests.external_systems.stripe_asked import KnownCustomers
+from tests.external_systems.stripe_asked import KnownCustomers, NothingReported
 from tests.simulators.stripe.stripe_client import KEY, Stripe, stripe_running
 from tests.start_up.conftest import Machine
 from tests.start_up.conftest import machine as machine  # noqa: PLC0414  # A fixture.
@@ -396,6 +398,55 @@ async def test_a_payout_that_the_bank_returns_is_listed_as_returned_and_is_no_li
 
     assert (payout.is_returned, payout.movements) == (True, None)
     assert (tmp_path / "day.csv").read_text("utf-8").count("\n") == 2
+
+
+@pytest.mark.parametrize("refunded", [True, False])
+async def test_an_early_fraud_warning_is_listed_while_something_can_be_done(
+    gateway: StripeGateway,
+    stripe: Stripe,
+    refunded: bool,  # noqa: FBT001 - a case
+) -> None:
+    held = await gateway.initiate(REQUEST, key="k")
+    await gateway.capture(held.id, REQUEST.amount, key="k:capture")
+    if refunded:
+        await gateway.refund(held.id, REQUEST.amount, "goodwill", key="k:refund")
+    since = now() - timedelta(hours=1)
+    await stripe.control("fraud_warning", payment_intent=held.id, fraud_type="a_new_type")
+
+    listed = await gateway.fraud_warnings(since)
+    later = await gateway.fraud_warnings(now() + timedelta(hours=1))
+
+    assert [(it.transaction_id, it.reason) for it in listed] == (
+        [] if refunded else [(held.id, "other")]
+    )
+    assert later == ()
+
+
+async def test_fraud_warnings_can_be_ignored(stripe: Stripe) -> None:
+    environment = {
+        "CAAS_GATEWAY_URL": stripe.url,
+        "CAAS_GATEWAY_API_KEY": KEY,
+        "CAAS_GATEWAY_WEBHOOK_SECRETS": "whsec_x",
+    }
+    context = GatewayContext(
+        customers=KnownCustomers(), reported=NothingReported(), return_url="x", now=now
+    )
+    listed: list[int] = []
+    for policy in ("", "ignore"):
+        configured = adapter("stripe").configure(
+            {**environment, "CAAS_STRIPE_FRAUD_WARNINGS": policy}
+        )
+        connected = configured.connect(context)
+        assert isinstance(connected, StripeGateway)
+        if not listed:
+            held = await connected.initiate(REQUEST, key="k")
+            await stripe.control("fraud_warning", payment_intent=held.id)
+        listed.append(len(await connected.fraud_warnings(now() - timedelta(hours=1))))
+        await connected.close()
+
+    assert listed == [1, 0]
+    with pytest.raises(SettingError, match="use case or ignore"):
+        adapter("stripe").configure({**environment, "CAAS_STRIPE_FRAUD_WARNINGS": "refund"})
 
 
 async def test_the_command_makes_an_endpoint_for_what_is_read(

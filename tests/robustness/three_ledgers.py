@@ -22,8 +22,8 @@ select e.vin, e.service, coalesce(d.on_, false) as is_on, d.until, caas.db_now()
   from caas.entitlements e left join caas.desired_state(e.id) d on true
 """
 PERPETUAL = (
-    "bill_month", "check_invariants", "check_payouts", "forget_buyers", "issue_documents",
-    "make_head", "reconcile_daily", "reconcile_hourly", "remove_old_rows",
+    "bill_month", "check_fraud_warnings", "check_invariants", "check_payouts", "forget_buyers",
+    "issue_documents", "make_head", "reconcile_daily", "reconcile_hourly", "remove_old_rows",
 )  # fmt: skip
 """Kinds of work that a running platform always has before it."""
 LEFT_WORK = """

@@ -263,6 +263,7 @@ OBLIGATIONS: Final = (
 HINTS: Final[dict[str, str]] = {
     "bill_month": "invariant `schedules_are_complete` checks it; each worker start schedules it",
     "check_invariants": "as `bill_month`",
+    "check_fraud_warnings": "each worker start schedules it; three days are listed each time",
     "check_payouts": "each worker start schedules it; ten days are compared each time",
     "compensate": "invariant `one_transaction_per_payment` checks it",
     "fit_disputes": "invariant `outgoing_money_is_in_rows` checks it",

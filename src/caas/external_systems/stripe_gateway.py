@@ -20,9 +20,15 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-from caas.external_systems import stripe_pages, stripe_webhooks, stripe_wire
+from caas.external_systems import (
+    stripe_fraud_warnings,
+    stripe_pages,
+    stripe_webhooks,
+    stripe_wire,
+)
 from caas.external_systems.gateway_adapters import CustomerDirectory
 from caas.external_systems.gateway_evidence import DisputeResponse, EvidenceTerms
+from caas.external_systems.gateway_fraud_warnings import FraudWarning
 from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
@@ -83,10 +89,12 @@ class StripeGateway:
         now: Callable[[], datetime],
         return_url: str = DEFAULT_RETURN_URL,
         report_waits_seconds: Sequence[float] = WAITS_SECONDS,
+        heeds_fraud_warnings: bool = True,
     ) -> None:
         """Speak over a client; a report that is being prepared is waited for so long."""
         self._http = StripeHttp(http)
         self._customers = customers
+        self._heeds_fraud_warnings = heeds_fraud_warnings
         self._pages = StripePages(self._http, return_url)
         self._intents = StripeIntents(self._http, self._pages, now)
         self._reports = StripeReports(http, accepted, report_waits_seconds)
@@ -211,6 +219,12 @@ class StripeGateway:
     ) -> EvidenceTerms:
         """Send evidence about a dispute to the cardholder's bank."""
         return await self._disputes.send(dispute_id, evidence, key=key)
+
+    async def fraud_warnings(self, since: datetime) -> tuple[FraudWarning, ...]:
+        """Return the early fraud warnings since a moment; none where the settings ignore them."""
+        if not self._heeds_fraud_warnings:
+            return ()
+        return await stripe_fraud_warnings.since(self._http, since)
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Decode a verified webhook, None when it is not about a payment."""

@@ -10,6 +10,7 @@ from caas_simulators.stripe import (
     checkout,
     customers,
     disputes,
+    fraud,
     intents,
     payouts,
     reports,
@@ -136,6 +137,9 @@ CALLS: Final[dict[tuple[str, str], Call]] = {
     ("GET", "/v1/balance_transactions/:"): _get("balance_transaction"),
     ("GET", "/v1/payouts"): _list("/v1/payouts", "payout", payouts.PAYOUTS),
     ("GET", "/v1/payouts/:"): _get("payout"),
+    ("GET", "/v1/radar/early_fraud_warnings"): _list(
+        "/v1/radar/early_fraud_warnings", fraud.KIND, fraud.WARNINGS
+    ),
     ("GET", "/v1/disputes"): _list("/v1/disputes", "dispute", disputes.DISPUTES),
     ("GET", "/v1/disputes/:"): _get("dispute"),
     ("POST", "/v1/disputes/:"): _one("dispute", disputes.RESPONSE, disputes.respond),

@@ -12,7 +12,7 @@ import msgspec
 from caas_simulators.control import FaultControl, PlainRoute, advanced, routed
 from caas_simulators.faults import Faults
 from caas_simulators.http_server import Answer, Request, json_answer, problem
-from caas_simulators.stripe import calls, charges, disputes, intents, payouts
+from caas_simulators.stripe import calls, charges, disputes, fraud, intents, payouts
 from caas_simulators.stripe.refusals import Json, StripeRefusal
 from caas_simulators.stripe.shapes import shown
 from caas_simulators.stripe.webhooks import Webhooks
@@ -23,6 +23,7 @@ PATHS: Final = {
     "POST /_control/advance": "{seconds} of this world pass, or all {until} an instant",
     "POST /_control/settle": "what was captured becomes available at once",
     "POST /_control/dispute": "{payment_intent, status, reason?, amount?} open or change one",
+    "POST /_control/fraud_warning": "{payment_intent, fraud_type?} its issuer warns of fraud",
     "POST /_control/payout": "{fails?} pay out what is available; the bank returns it",
     "POST /_control/foreign": "{amount?} another program takes a payment in the same account",
     "POST /_control/webhooks": "{url, secrets} where all events go, besides the endpoints",
@@ -36,6 +37,13 @@ class DisputeOrder(msgspec.Struct, forbid_unknown_fields=True):
     status: str
     reason: str = "fraudulent"
     amount: int | None = None
+
+
+class FraudOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """A warning of a card's issuer about a PaymentIntent."""
+
+    payment_intent: str
+    fraud_type: str = "made_with_stolen_card"
 
 
 class PayoutOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,7 +79,7 @@ class Control:
             ("GET", "ledger"): self._ledger, ("POST", "advance"): partial(advanced, world),
             ("POST", "settle"): self._settle, ("POST", "dispute"): self._dispute,
             ("POST", "foreign"): self._foreign, ("POST", "webhooks"): self._aim,
-            ("POST", "payout"): self._payout,
+            ("POST", "payout"): self._payout, ("POST", "fraud_warning"): self._warn,
         }  # fmt: skip
 
     def handle(self, request: Request) -> Answer:
@@ -106,6 +114,13 @@ class Control:
             self._world, charge, status=order.status, reason=order.reason, amount=order.amount
         )
         return json_answer(201, shown(store, opened))
+
+    def _warn(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=FraudOrder)
+        intent = self._world.store.get("payment_intent", order.payment_intent)
+        charge = charges.dict_of(self._world.store.find("charge", intent["latest_charge"]))
+        warning = fraud.warn(self._world, charge, order.fraud_type)
+        return json_answer(201, shown(self._world.store, warning))
 
     def _payout(self, request: Request) -> Answer:
         order = msgspec.json.decode(request.body, type=PayoutOrder)

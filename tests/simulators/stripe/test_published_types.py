@@ -26,6 +26,7 @@ KINDS = {
     "reporting.report_run": ("reporting._report_run", "ReportRun"),
     "file": ("_file", "File"),
     "payout": ("_payout", "Payout"),
+    "radar.early_fraud_warning": ("radar._early_fraud_warning", "EarlyFraudWarning"),
 }
 FORMS = {
     ("POST", "/v1/payment_intents"): ("_payment_intent", "PaymentIntent.CreateParams"),
@@ -39,6 +40,10 @@ FORMS = {
     ("POST", "/v1/customers"): ("_customer", "Customer.CreateParams"),
     ("POST", "/v1/refunds"): ("_refund", "Refund.CreateParams"),
     ("POST", "/v1/disputes/:"): ("_dispute", "Dispute.ModifyParams"),
+    ("GET", "/v1/radar/early_fraud_warnings"): (
+        "radar._early_fraud_warning",
+        "EarlyFraudWarning.ListParams",
+    ),
     ("GET", "/v1/payouts"): ("_payout", "Payout.ListParams"),
     ("GET", "/v1/balance_transactions"): ("_balance_transaction", "BalanceTransaction.ListParams"),
     ("POST", "/v1/webhook_endpoints"): ("_webhook_endpoint", "WebhookEndpoint.CreateParams"),
@@ -52,6 +57,7 @@ async def lived(stripe: Stripe) -> None:
     held = (await stripe.intent(saved, customer=customer, off_session=True)).body
     await stripe.post(f"/v1/payment_intents/{held['id']}/capture")
     await stripe.post("/v1/refunds", payment_intent=held["id"], amount=300)
+    await stripe.control("fraud_warning", payment_intent=held["id"])
     disputed = await stripe.control("dispute", payment_intent=held["id"], status="needs_response")
     await stripe.post(f"/v1/disputes/{disputed['id']}", evidence={"uncategorized_text": "On."})
     await stripe.intent("pm_card_visa_chargeDeclined")

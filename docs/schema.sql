@@ -47,16 +47,16 @@ CREATE FUNCTION caas.accept_payments(p_payments jsonb) RETURNS TABLE(i bigint, v
 begin
   return query
   with w as materialized (
-    select r.id, r.type, r.subject, r.customer, r.amount, r.currency, r.payment_method,
+    select r.id, r.type, r.subject, r.customer, r.amount, r.currency, r.gateway, r.payment_method,
            r.return_url, coalesce(r.facts, '{}') as facts, r.caller, r.key_hash, r.request_hash,
            r.job_kind, r.due_in, r.pending, r.i, now_.at,
            event_digest(''::bytea, r.id, 1, 'Customer submits payment', 'Initiated', 'accept',
                         coalesce(r.facts, '{}'), now_.at) as hash
       from rows from (jsonb_to_recordset(p_payments) as (
       id uuid, type text, subject uuid, customer uuid, amount bigint, currency text,
-      payment_method text, return_url text, facts jsonb, caller text, key_hash bytea,
+      gateway text, payment_method text, return_url text, facts jsonb, caller text, key_hash bytea,
       request_hash bytea, job_kind text, due_in double precision, pending boolean))
-      with ordinality as r(id, type, subject, customer, amount, currency, payment_method,
+      with ordinality as r(id, type, subject, customer, amount, currency, gateway, payment_method,
         return_url, facts, caller, key_hash, request_hash, job_kind, due_in, pending, i)
     cross join (select db_now() as at offset 0) now_
   ), keyed as (
@@ -70,10 +70,10 @@ begin
              as second_hash
       from w
   ), accepted as (
-    insert into payments as p (id, type, subject, customer, amount, currency, payment_method,
-        return_url, state, version, event_hash, created_at, updated_at)
-    select f.id, f.type, f.subject, f.customer, f.amount, f.currency, f.payment_method,
-        f.return_url, case when f.pending then 'Pending' else 'Initiated' end,
+    insert into payments as p (id, type, subject, customer, amount, currency, gateway,
+        payment_method, return_url, state, version, event_hash, created_at, updated_at)
+    select f.id, f.type, f.subject, f.customer, f.amount, f.currency, f.gateway,
+        f.payment_method, f.return_url, case when f.pending then 'Pending' else 'Initiated' end,
         case when f.pending then 2 else 1 end,
         case when f.pending then f.second_hash else f.hash end, f.at, f.at
       from fresh f where f.is_fresh
@@ -1325,6 +1325,7 @@ CREATE FUNCTION caas.fixed_checksum(r caas.event_subscriptions) RETURNS bigint
 
 CREATE TABLE caas.gateway_calls (
     id uuid NOT NULL,
+    gateway text NOT NULL,
     operation text NOT NULL,
     payment_id uuid,
     transaction_id text,
@@ -1340,7 +1341,7 @@ CREATE TABLE caas.gateway_calls (
 
 CREATE FUNCTION caas.fixed_checksum(r caas.gateway_calls) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.amount, r.asked_at, r.gateway, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)::bigint$$;
 
 CREATE TABLE caas.orders (
     id uuid NOT NULL,
@@ -1441,6 +1442,7 @@ CREATE FUNCTION caas.fixed_checksum(r caas.refund_decisions) RETURNS bigint
 CREATE TABLE caas.refunds (
     id uuid NOT NULL,
     payment_id uuid NOT NULL,
+    gateway text NOT NULL,
     amount bigint NOT NULL,
     currency text NOT NULL,
     reason text NOT NULL,
@@ -1460,7 +1462,7 @@ CREATE TABLE caas.refunds (
 
 CREATE FUNCTION caas.fixed_checksum(r caas.refunds) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.amount, r.created_at, r.currency, r.id, r.payment_id, r.reason, r.requested_by), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.amount, r.created_at, r.currency, r.gateway, r.id, r.payment_id, r.reason, r.requested_by), 0)::bigint$$;
 
 CREATE TABLE caas.second_factors (
     id uuid NOT NULL,
@@ -1528,6 +1530,7 @@ CREATE TABLE caas.subscriptions (
     monthly_fee bigint NOT NULL,
     metered jsonb DEFAULT '[]'::jsonb NOT NULL,
     payment_method text NOT NULL,
+    gateway text NOT NULL,
     state text DEFAULT 'verifying payment method'::text NOT NULL,
     event text DEFAULT 'Subscribe to Monthly Service'::text NOT NULL,
     version integer DEFAULT 1 NOT NULL,
@@ -1797,6 +1800,19 @@ CREATE FUNCTION caas.free_jobs_of(p_processes integer[], p_kinds text[], p_await
     returning 1
   )
   select (select count(*) from freed) + (select count(*) from asked)
+$$;
+
+CREATE FUNCTION caas.gateways_of_payments() RETURNS SETOF text
+    LANGUAGE sql STABLE
+    AS $$
+  with recursive named as (
+    (select gateway from caas.payments order by gateway limit 1)
+    union all
+    select (select p.gateway from caas.payments p where p.gateway > n.gateway
+             order by p.gateway limit 1)
+      from named n where n.gateway is not null
+  )
+  select gateway from named where gateway is not null
 $$;
 
 CREATE FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) RETURNS boolean
@@ -2080,7 +2096,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.staff_links) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.subscriptions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.tax_rates) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2216,6 +2232,7 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
       join caas.webhook_quarantine q on c.subject in (q.id, q.contradicts)
       join caas.payments p on p.id = p_payment
      where c.status = 'open' and c.kind in ('webhook_unreadable', 'webhook_contradiction')
+       and q.gateway = p.gateway
        and (position(p.gateway_transaction_id in q.body) > 0
             or position(p.id::text in q.body) > 0)
     union all
@@ -2223,7 +2240,8 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
       from caas.jobs w
       join caas.webhook_inbox n on n.id = w.subject
       join caas.payments p on p.id = p_payment
-     where w.kind = 'apply_webhook' and caas.tells_of_outgoing_money(n.body)
+     where w.kind = 'apply_webhook' and n.gateway = p.gateway
+       and caas.tells_of_outgoing_money(n.body)
        and caas.names_payment(n.body, p.id, p.gateway_transaction_id)
        and not exists (select from caas.refunds r
                         where r.payment_id = p.id and r.gateway_refund_id = caas.named_object(n.body))
@@ -2456,17 +2474,6 @@ CREATE FUNCTION caas.refuse_other_factor() RETURNS trigger
 begin
   raise exception 'a second factor keeps its secret, counts each code once, and ends for good'
     using errcode = 'check_violation';
-end $$;
-
-CREATE FUNCTION caas.refuse_other_gateway() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-begin
-  if exists (select from caas.payments) then
-    raise exception 'the payments in this database are at the gateway "%"', old.name
-      using errcode = 'restrict_violation';
-  end if;
-  return new;
 end $$;
 
 CREATE FUNCTION caas.refuse_other_key() RETURNS trigger
@@ -3156,13 +3163,13 @@ CREATE FUNCTION caas.sum_gateway_calls() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)), 0), coalesce(sum(0), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.gateway, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)), 0), coalesce(sum(0), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
     select 0, 0, v_moving - coalesce(sum(0), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)), 0), -coalesce(sum(0), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.gateway, r.id, r.key, r.operation, r.outcome, r.payment_id, r.summary, r.took_ms, r.transaction_id), 0)), 0), -coalesce(sum(0), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -3281,13 +3288,13 @@ CREATE FUNCTION caas.sum_refunds() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.created_at, r.currency, r.id, r.payment_id, r.reason, r.requested_by), 0)), 0), coalesce(sum(hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.created_at, r.currency, r.gateway, r.id, r.payment_id, r.reason, r.requested_by), 0)), 0), coalesce(sum(hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
     select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.created_at, r.currency, r.id, r.payment_id, r.reason, r.requested_by), 0)), 0), -coalesce(sum(hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.created_at, r.currency, r.gateway, r.id, r.payment_id, r.reason, r.requested_by), 0)), 0), -coalesce(sum(hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -3381,13 +3388,13 @@ CREATE FUNCTION caas.sum_subscriptions() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -3854,6 +3861,7 @@ CREATE TABLE caas.payments (
     customer uuid NOT NULL,
     amount bigint NOT NULL,
     currency text NOT NULL,
+    gateway text NOT NULL,
     payment_method text,
     return_url text,
     state text NOT NULL,
@@ -3879,6 +3887,7 @@ CREATE TABLE caas.payments (
     CONSTRAINT payments_check1 CHECK (((captured_amount >= 0) AND (captured_amount <= amount))),
     CONSTRAINT payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT payments_disputed_amount_check CHECK ((disputed_amount >= 0)),
+    CONSTRAINT payments_gateway_check CHECK (((length(gateway) >= 1) AND (length(gateway) <= 100))),
     CONSTRAINT payments_outcome_check CHECK ((outcome = ANY (ARRAY['known'::text, 'unknown'::text]))),
     CONSTRAINT payments_refunded_amount_check CHECK ((refunded_amount >= 0)),
     CONSTRAINT payments_settled_amount_check CHECK ((settled_amount >= 0)),
@@ -3927,6 +3936,7 @@ CREATE VIEW caas.company_events AS
             payments.customer,
             payments.amount,
             payments.currency,
+            payments.gateway,
             payments.payment_method,
             payments.return_url,
             payments.state,
@@ -4009,6 +4019,7 @@ UNION ALL
             subscriptions.monthly_fee,
             subscriptions.metered,
             subscriptions.payment_method,
+            subscriptions.gateway,
             subscriptions.state,
             subscriptions.event,
             subscriptions.version,
@@ -4055,13 +4066,6 @@ UNION ALL
            FROM caas.orders
           WHERE (orders.id = i.subject)
          LIMIT 1) o ON (true));
-
-CREATE TABLE caas.configured_gateway (
-    only_row boolean DEFAULT true NOT NULL,
-    name text NOT NULL,
-    since timestamp with time zone NOT NULL,
-    CONSTRAINT configured_gateway_only_row_check CHECK (only_row)
-);
 
 CREATE TABLE caas.delivery_evidence (
     id uuid NOT NULL,
@@ -5130,9 +5134,6 @@ ALTER TABLE ONLY caas.cases
 ALTER TABLE ONLY caas.clock
     ADD CONSTRAINT clock_pkey PRIMARY KEY (only_row);
 
-ALTER TABLE ONLY caas.configured_gateway
-    ADD CONSTRAINT configured_gateway_pkey PRIMARY KEY (only_row);
-
 ALTER TABLE ONLY caas.credit_note_decisions
     ADD CONSTRAINT credit_note_decisions_pkey PRIMARY KEY (id);
 
@@ -5323,7 +5324,7 @@ ALTER TABLE ONLY caas.payment_transitions
     ADD CONSTRAINT payment_transitions_pkey PRIMARY KEY (event, from_state, to_state);
 
 ALTER TABLE ONLY caas.payments
-    ADD CONSTRAINT payments_gateway_transaction_id_key UNIQUE (gateway_transaction_id);
+    ADD CONSTRAINT payments_gateway_gateway_transaction_id_key UNIQUE (gateway, gateway_transaction_id);
 
 ALTER TABLE ONLY caas.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
@@ -5350,7 +5351,7 @@ ALTER TABLE ONLY caas.refund_decisions
     ADD CONSTRAINT refund_decisions_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.refunds
-    ADD CONSTRAINT refunds_gateway_refund_id_key UNIQUE (gateway_refund_id);
+    ADD CONSTRAINT refunds_gateway_gateway_refund_id_key UNIQUE (gateway, gateway_refund_id);
 
 ALTER TABLE ONLY caas.refunds
     ADD CONSTRAINT refunds_pkey PRIMARY KEY (id);
@@ -6135,11 +6136,11 @@ CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.orders FOR EACH ROW WHEN (
 
 ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_for_one_thing;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE OF id, type, subject, customer, amount, currency, created_at ON caas.payments FOR EACH ROW EXECUTE FUNCTION caas.refuse_rewrite();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE OF id, type, subject, customer, amount, currency, gateway, created_at ON caas.payments FOR EACH ROW EXECUTE FUNCTION caas.refuse_rewrite();
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER is_for_one_thing;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.refunds FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.amount IS DISTINCT FROM old.amount) OR (new.currency IS DISTINCT FROM old.currency) OR (new.reason IS DISTINCT FROM old.reason) OR (new.requested_by IS DISTINCT FROM old.requested_by) OR (new.created_at IS DISTINCT FROM old.created_at) OR ((old.gateway_refund_id IS NOT NULL) AND (new.gateway_refund_id IS DISTINCT FROM old.gateway_refund_id)) OR ((old.state = ANY (ARRAY['succeeded'::text, 'failed'::text])) AND (new.state <> old.state)))) EXECUTE FUNCTION caas.refuse_other_refund();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.refunds FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.gateway IS DISTINCT FROM old.gateway) OR (new.amount IS DISTINCT FROM old.amount) OR (new.currency IS DISTINCT FROM old.currency) OR (new.reason IS DISTINCT FROM old.reason) OR (new.requested_by IS DISTINCT FROM old.requested_by) OR (new.created_at IS DISTINCT FROM old.created_at) OR ((old.gateway_refund_id IS NOT NULL) AND (new.gateway_refund_id IS DISTINCT FROM old.gateway_refund_id)) OR ((old.state = ANY (ARRAY['succeeded'::text, 'failed'::text])) AND (new.state <> old.state)))) EXECUTE FUNCTION caas.refuse_other_refund();
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_for_one_thing;
 
@@ -6207,7 +6208,7 @@ CREATE TRIGGER keeps_its_creator BEFORE UPDATE ON caas.customers FOR EACH ROW WH
 
 ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER keeps_its_creator;
 
-CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))))) EXECUTE FUNCTION caas.refuse_other_subscription();
+CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))) OR ((old.gateway <> new.gateway) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version))))) EXECUTE FUNCTION caas.refuse_other_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
 
@@ -6242,10 +6243,6 @@ ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.cases FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.cases ENABLE ALWAYS TRIGGER never_removed;
-
-CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.configured_gateway FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
-
-ALTER TABLE caas.configured_gateway ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.credit_note_decisions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -6502,10 +6499,6 @@ ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER stays_revoked;
 CREATE TRIGGER stays_sealed BEFORE UPDATE ON caas.reconciliation_days FOR EACH ROW WHEN ((old.sealed_at IS NOT NULL)) EXECUTE FUNCTION caas.refuse_broken_seal();
 
 ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER stays_sealed;
-
-CREATE TRIGGER stays_with_its_payments BEFORE UPDATE ON caas.configured_gateway FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_gateway();
-
-ALTER TABLE caas.configured_gateway ENABLE ALWAYS TRIGGER stays_with_its_payments;
 
 CREATE TRIGGER taxes_what_is_earned AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.tax_what_is_earned();
 
@@ -6988,6 +6981,8 @@ GRANT ALL ON FUNCTION caas.forget_buyers() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.free_jobs_of(p_processes integer[], p_kinds text[], p_awaited text[]) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.gateways_of_payments() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.is_erased(p_customer uuid) TO caas_app;
@@ -7135,8 +7130,6 @@ GRANT ALL ON FUNCTION caas.refuse_other_decision() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_discrepancy() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_factor() TO caas_app;
-
-GRANT ALL ON FUNCTION caas.refuse_other_gateway() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_key() TO caas_app;
 
@@ -7299,8 +7292,6 @@ GRANT SELECT ON TABLE caas.subscription_events TO caas_app;
 GRANT SELECT ON TABLE caas.vehicle_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.company_events TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.configured_gateway TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.delivery_evidence TO caas_app;
 

@@ -16,6 +16,7 @@ import aiohttp
 
 from caas.billing_database import tables as billing_tables
 from caas.billing_database.connection import Database
+from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
@@ -33,6 +34,7 @@ from caas.payment_processing.charges import Charges, charges_through
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
 from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refunds import Refunds
@@ -167,7 +169,9 @@ class Showroom:
             payment_method=method,
         )
         check: Check = await flow.check_due(request)
-        accepted = await accept(self.tables, request, payment_type, time_scale=PACE, check=check)
+        accepted = await accept(
+            self.tables, request, payment_type, gateway="contract", time_scale=PACE, check=check
+        )
         assert isinstance(accepted, Accepted)
         if not accepted.fresh:
             return accepted.payment
@@ -338,9 +342,11 @@ def _built(
         channel=letterbox,
         zone=ZoneInfo("Europe/Madrid"),
     )
-    gateway = outside.gateway
-    charges = charges_through(gateway, tables, time_scale=PACE, alert=notifications.alert)
-    refunds = Refunds(tables=tables, gateway=gateway, time_scale=PACE, notifications=notifications)
+    gateways = Gateways([outside.gateway], GatewayCalls(tables.database))
+    charges = charges_through(gateways, tables, time_scale=PACE, alert=notifications.alert)
+    refunds = Refunds(
+        tables=tables, gateways=gateways, time_scale=PACE, notifications=notifications
+    )
     promised = PromisedRefunds(tables, refunds, time_scale=PACE)
     partners = OrderPartners(
         factory=outside.factory,
@@ -371,11 +377,11 @@ def _built(
         reservation=reservation, final=final, service=NotPlayed(), subscription=NotPlayed()
     )
     unknown = UnknownOutcomes(
-        tables=tables, gateway=gateway, charges=charges, flows=flows, time_scale=PACE
+        tables=tables, gateways=gateways, charges=charges, flows=flows, time_scale=PACE
     )
     settlement = Settlement(
         tables=tables,
-        gateway=gateway,
+        gateways=gateways,
         charges=charges,
         flows=flows,
         alert=notifications.alert,
@@ -389,7 +395,7 @@ def _built(
         database=database,
         tables=tables,
         world=world,
-        gateway=gateway,
+        gateway=outside.gateway,
         partners=partners,
         jobs=jobs,
         notifications=notifications,

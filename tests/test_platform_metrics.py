@@ -261,7 +261,7 @@ async def test_the_own_port_says_that_the_process_lives_is_ready_and_how_it_is(
 async def test_a_gateway_that_does_not_answer_is_degraded_and_the_process_stays_ready(
     installation: Installation, signs: PlatformMetrics
 ) -> None:
-    installation.platform.observed.gateway_calls.no_answer = 3
+    installation.platform.observed.gateway_calls.without_answer["contract"] = 3
 
     assert await signs.why_not_ready() is None
     assert ["gateway" in part for part in signs.degraded()] == [True]

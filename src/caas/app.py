@@ -17,20 +17,23 @@ from caas import local_machine, startup_checks
 from caas.billing_database import connection, database_sessions, migrations
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_calls import GatewayCustomers
-from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.billing_database.webhook_inbox import ReportedByGateway
+from caas.errors import StartupError
 from caas.external_systems.acknowledgement_inbox import OnRefused
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.factory import Factory
-from caas.external_systems.gateway_adapters import GatewayContext, adapter, adapter_name
+from caas.external_systems.gateway_adapters import GatewayContext, adapter
 from caas.external_systems.head_copies import copies_at
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, VehiclesAtHand
 from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink, client_id_of
 from caas.external_systems.local_outbox import OUTBOX, LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
+from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.transport_system import TransportSystem
+from caas.gateway_settings import PREFIX, gateway_names, own_prefix
 from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
 from caas.ota_activation_engine.commands import UnusableMessages
@@ -90,12 +93,13 @@ async def opened(
         if login_checked:
             startup_checks.check_login(database, settings)
         partners = await _partners(stack, settings, fleet, database)
-        await startup_checks.check_database(database, partners.gateway)
+        await startup_checks.check_database(database, tuple(settings.gateways))
         await startup_checks.check_market(database, settings.market)
         await startup_checks.check_seller(database, settings.market.seller)
         await startup_checks.check_broker(settings)
-        await startup_checks.check_gateway(partners.gateway, settings)
-        await startup_checks.check_account(database, partners.gateway)
+        for gateway in partners.gateways:
+            await startup_checks.check_gateway(gateway, settings.gateways[gateway.name].address)
+            await startup_checks.check_account(database, gateway)
         platform = build_platform(database, partners, _terms(settings))
         if hears_vehicles:
             await platform.billing.schedule()
@@ -123,10 +127,21 @@ async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(reading_database(environment))
         known = {**environment, "CAAS_DATABASE_URL": database.dsn}
-        unused = {**_UNUSED, **adapter(adapter_name(environment)).unused}
+        unused = {**_UNUSED, **_unused_of_gateways(environment)}
         settings = read_settings({**unused, **{name: it for name, it in known.items() if it}})
         partners = await _partners(stack, settings, None, database)
         yield build_platform(database, partners, _terms(settings))
+
+
+def _unused_of_gateways(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return a substitute for each setting of the gateways: nothing is called."""
+    names = gateway_names(environment)
+    unused = {it: value for name in names for it, value in adapter(name).unused.items()}
+    of_gateways = {it: value for it, value in _UNUSED.items() if it.startswith(PREFIX)}
+    for name in names[1:]:
+        begin = own_prefix(name)
+        unused |= {begin + it.removeprefix(PREFIX): value for it, value in of_gateways.items()}
+    return unused
 
 
 def _terms(settings: Settings) -> PlatformTerms:
@@ -158,15 +173,9 @@ async def _partners(
 ) -> Partners:
     unusable = UnusableMessages(database)
     stack.push_async_callback(unusable.close)
-    gateway = settings.gateway.connect(
-        GatewayContext(
-            customers=GatewayCustomers(database, settings.gateway_adapter),
-            reported=WebhookInbox(database),
-            return_url=settings.public_url,
-            now=now,
-        )
-    )
-    stack.push_async_callback(gateway.close)
+    gateway, *kept_gateways = _gateways(settings, database)
+    for opened_gateway in (gateway, *kept_gateways):
+        stack.push_async_callback(opened_gateway.close)
     channel: NotificationChannel = (
         AppriseChannel(Secret(settings.notify_url))
         if settings.notify_url
@@ -185,6 +194,7 @@ async def _partners(
         stack.push_async_callback(client.close)
     return Partners(
         gateway=gateway,
+        kept_gateways=kept_gateways,
         order_partners=OrderPartners(
             factory=Factory(clients[0]),
             admin_registration=AdminRegistration(clients[1]),
@@ -194,6 +204,26 @@ async def _partners(
         channel=channel,
         engine=SparkEngine(settings.engine_url) if settings.engine_url else None,
     )
+
+
+def _gateways(settings: Settings, database: Database) -> list[PaymentGateway]:
+    """Connect each gateway, that of new payments first."""
+    connected = []
+    for name, configured in settings.gateways.items():
+        context = GatewayContext(
+            customers=GatewayCustomers(database, name),
+            reported=ReportedByGateway(database, name),
+            return_url=settings.public_url,
+            now=now,
+        )
+        gateway = configured.connect(context)
+        if gateway.name != name:
+            raise StartupError(
+                f"The adapter '{name}' connects a gateway that calls itself '{gateway.name}'. "
+                "Payments are stored under this name, so the two must be the same."
+            )
+        connected.append(gateway)
+    return connected
 
 
 def _vehicle_link(

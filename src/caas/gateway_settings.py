@@ -1,14 +1,19 @@
-"""Settings of the payment gateway, its fees and settlements, report files, and history heads.
+"""Settings of the payment gateways, fees and settlements, report files, and history heads.
 
-The gateway's adapter reads its own settings (decision 195).
+New payments go to `CAAS_GATEWAY`. The gateways of `CAAS_GATEWAYS_KEPT` serve the payments that they
+already have (decision 199). The adapter of each reads its own settings (decision 195): a setting
+`CAAS_GATEWAY_<NAME>_...` is read as `CAAS_GATEWAY_...` of that gateway, and comes before it.
 
 Rules a change must keep: pure, as `settings`; capabilities are declared only where the adapter
 cannot determine them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from caas.external_systems import gateway_adapters
 from caas.external_systems.contract_adapter import DECLARING
@@ -22,29 +27,99 @@ from caas.rules.settlement_dates import (
     read_fee_terms,
     read_poll_terms,
 )
-from caas.setting_values import SettingError, address_in
+from caas.setting_values import (
+    NotSetError,
+    SettingError,
+    SettingReader,
+    SettingsError,
+    address_in,
+)
+
+KEPT: Final = "CAAS_GATEWAYS_KEPT"
+PREFIX: Final = "CAAS_GATEWAY_"
+_SETTING: Final = re.compile(r"CAAS_GATEWAYS?[A-Z0-9_]*")
 
 
-def gateway_adapter(environment: Mapping[str, str]) -> str:
-    """Return the name of the gateway adapter."""
-    return gateway_adapters.adapter_name(environment)
+def gateway_names(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the gateways, that of new payments first."""
+    kept = environment.get(KEPT, "").split(",")
+    names = (gateway_adapters.adapter_name(environment), *(name.strip() for name in kept))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
-def configured_gateway(environment: Mapping[str, str]) -> ConfiguredGateway:
-    """Return the gateway, with the settings that its adapter reads.
+def configured_gateways(environment: Mapping[str, str]) -> Mapping[str, ConfiguredGateway]:
+    """Return each gateway by its name, with the settings that its adapter reads.
+
+    The gateway of new payments comes first.
 
     Raises:
-        SettingError: the adapter is unknown, a setting is missing or invalid, or a setting declares
-            a capability that the adapter defines.
+        SettingError: an adapter is unknown, a setting is missing or invalid, or a setting declares
+            a capability that the adapter defines; every problem is in it.
     """
-    name = gateway_adapters.adapter_name(environment)
-    given = [it for it in DECLARING if environment.get(it)]
-    if given and name != CONTRACT:
+    reader = SettingReader(environment)
+    gateways = {
+        name: reader.read(partial(_configured, name)) for name in gateway_names(environment)
+    }
+    reader.raise_problems()
+    return gateways
+
+
+def settings_of(name: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings as the adapter of one gateway reads them.
+
+    The settings `CAAS_GATEWAY_...` without a name are those of the gateway of new payments.
+    """
+    own = own_prefix(name)
+    named = {
+        PREFIX + it.removeprefix(own): value for it, value in environment.items()
+        if it.startswith(own) and value
+    }  # fmt: skip
+    is_of_new_payments = name == gateway_adapters.adapter_name(environment)
+    others = {
+        it: value for it, value in environment.items()
+        if is_of_new_payments or not it.startswith(PREFIX)
+    }  # fmt: skip
+    return others | named
+
+
+def own_prefix(name: str) -> str:
+    """Return how the settings of one gateway begin, such as `CAAS_GATEWAY_STRIPE_`."""
+    return f"{PREFIX}{name.upper().replace('-', '_')}_"
+
+
+def _configured(name: str, environment: Mapping[str, str]) -> ConfiguredGateway:
+    settings = settings_of(name, environment)
+    try:
+        _refuse_declarations(name, settings)
+        return gateway_adapters.configured(name, settings)
+    except SettingError as error:
+        if name == gateway_adapters.adapter_name(environment):
+            raise
+        raise SettingsError([_with_own_names(it, name) for it in error.problems]) from error
+
+
+def _refuse_declarations(name: str, settings: Mapping[str, str]) -> None:
+    declared = [it for it in DECLARING if settings.get(it)]
+    if declared and name != CONTRACT:
         raise SettingError(
-            f"{given[0]} declares a capability that the adapter of CAAS_GATEWAY "
+            f"{declared[0]} declares a capability that the adapter '{name}' "
             "defines itself. Remove the setting."
         )
-    return gateway_adapters.configured(name, environment)
+
+
+def _with_own_names(problem: SettingError, name: str) -> SettingError:
+    """Return a problem of a gateway that has payments, with the names of its own settings."""
+    if isinstance(problem, NotSetError):
+        return NotSetError(_own_name(problem.name, name))
+    return SettingError(_SETTING.sub(lambda it: _own_name(it[0], name), problem.sentence))
+
+
+def _own_name(setting: str, name: str) -> str:
+    if setting == gateway_adapters.GATEWAY:
+        return KEPT
+    if not setting.startswith(PREFIX):
+        return setting
+    return own_prefix(name) + setting.removeprefix(PREFIX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,18 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from caas import local_secrets
+from caas import local_gateways, local_secrets
 from caas.access_settings import FACTORY, REGISTRATION, TRANSPORT
 from caas.billing_database import embedded_postgresql
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
+from caas.external_systems.gateway_adapters import adapter_name
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
+from caas.local_gateways import SimulatedGateway
 from caas.local_secrets import Secrets
 from caas.settings import (
     DEFAULT_MARKET,
@@ -47,23 +48,12 @@ from caas.supervision import (
 )  # fmt: skip
 
 FLEET_SEED: Final = 7
-SIMULATED_FEES: Final = "14,25,1500"
-"""The simulated gateway's fees, in the format of CAAS_SETTLEMENT_FEES."""
-ADYEN_ACCOUNT: Final = "CaaSSimulatedECOM"
 WORD: Final = "running.json"
 PORTS: Final = "ports.json"
 FOR_DEVELOPMENT: Final = {"CAAS_SECOND_FACTOR": "optional", "CAAS_LOCAL_SUBSCRIBERS": "allowed"}
 LOCK: Final = "up.lock"
 LOCK_SECONDS_MAX: Final = 1.0  # a status check holds the lock for a moment
 LOCK_PAUSE_SECONDS: Final = 0.05
-
-
-class SimulatedGateway(StrEnum):
-    """Which payment gateway is simulated where none has an address."""
-
-    CONTRACT = "contract"
-    STRIPE = "stripe-fake"
-    ADYEN = "adyen-fake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +95,13 @@ async def start(
     found = FOR_DEVELOPMENT | {name: value for name, value in environment.items() if value}
     found["CAAS_DATA_DIR"] = str(folder)
     found.setdefault("CAAS_PUBLIC_URL", public_url)
-    if gateway is not SimulatedGateway.CONTRACT:
-        found["CAAS_GATEWAY"] = gateway.removesuffix("-fake")
-    found.setdefault("CAAS_ADYEN_MERCHANT_ACCOUNT", ADYEN_ACCOUNT)
-    found.setdefault("CAAS_GATEWAY_API_KEY", kept.gateway_api_key)
-    found.setdefault("CAAS_GATEWAY_WEBHOOK_SECRETS", kept.webhook_secret_of(found))
+    if not gateway.is_contract:
+        found["CAAS_GATEWAY"] = gateway.adapter
+    found = local_gateways.defaults(adapter_name(found), kept) | found
     found.setdefault("CAAS_PARTNER_WEBHOOK_SECRETS", kept.partner_webhook_secret)
-    keys = ",".join(f"{name}:{name}:{key}" for name, key in kept.api_keys.items())
-    found.setdefault("CAAS_API_KEYS", keys)
+    found.setdefault(
+        "CAAS_API_KEYS", ",".join(f"{it}:{it}:{kept.api_keys[it]}" for it in kept.api_keys)
+    )
     found.setdefault("CAAS_VEHICLE_COMMAND_KEYS", kept.vehicle_command_key)
     found.setdefault("CAAS_HEAD_KEYS", kept.head_key)
     found.setdefault("CAAS_SIGN_IN_KEYS", kept.sign_in_key)
@@ -124,6 +113,7 @@ async def start(
         await machine.start_vehicles()
     if not found.get("CAAS_GATEWAY_URL"):
         await machine.start_gateway(gateway)
+        await machine.start_kept_gateways()
     if not found.get("CAAS_FACTORY_URL"):
         await machine.start_partners()
     machine.keep_ports()
@@ -271,18 +261,27 @@ class _Machine:
 
     async def start_gateway(self, gateway: SimulatedGateway) -> None:
         self._report("Starting the simulated payment gateway and bank.")
-        is_contract = gateway is SimulatedGateway.CONTRACT
-        name = "gateway" if is_contract else gateway.removesuffix("-fake")
+        if gateway.is_contract:
+            self._found.setdefault("CAAS_SETTLEMENT_FEES", local_gateways.SIMULATED_FEES)
+        self._found["CAAS_GATEWAY_URL"] = await self._start_gateway("gateway", gateway)
+
+    async def start_kept_gateways(self) -> None:
+        """Start the simulated gateways that new payments do not go to and that have payments."""
+        for kept in await local_gateways.to_keep(self._found):
+            name = kept.adapter
+            self._report(f"Starting the simulated gateway '{name}', which has payments here.")
+            url = await self._start_gateway(f"gateway-{name}", kept)
+            self._found |= local_gateways.settings_of_kept(kept, url, self._kept, self._found)
+
+    async def _start_gateway(self, name: str, gateway: SimulatedGateway) -> str:
         zone = read_market(self._found.get("CAAS_MARKET") or DEFAULT_MARKET).zone.key
-        if is_contract:
-            self._found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
-        self._found["CAAS_GATEWAY_URL"] = await self._start_simulator(
-            "gateway", "caas_simulators", name,
-            f"--webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/gateway",
-            *((f"--zone={zone}",) if is_contract else ()),
-            secret=(f"--api-key={self._kept.gateway_api_key}",
-                    f"--webhook-secret={self._kept.webhook_secret_of(self._found)}"),
-            state="gateway.jsonl" if is_contract else name,
+        webhooks = f"{self._found['CAAS_PUBLIC_URL']}/webhooks/gateway/{gateway.adapter}"
+        secret = local_gateways.webhook_secret(self._kept, gateway.adapter)
+        return await self._start_simulator(
+            name, "caas_simulators", gateway.program, f"--webhook-url={webhooks}",
+            *((f"--zone={zone}",) if gateway.is_contract else ()),
+            secret=(f"--api-key={self._kept.gateway_api_key}", f"--webhook-secret={secret}"),
+            state=gateway.state,
         )  # fmt: skip
 
     async def start_partners(self) -> None:

@@ -4,11 +4,9 @@ Rule a change must keep: created once, written atomically, readable only by thei
 """
 
 import base64
-import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -38,12 +36,6 @@ class Secrets:
     head_key: str = ""
     sign_in_key: str = ""
     partner_token: str = ""
-
-    def webhook_secret_of(self, environment: Mapping[str, str]) -> str:
-        """Return the gateway's webhook secret as it writes them: Adyen's are hexadecimal."""
-        if environment.get("CAAS_GATEWAY") != "adyen":
-            return self.gateway_webhook_secret
-        return hashlib.sha256(self.gateway_webhook_secret.encode()).hexdigest().upper()
 
 
 def kept(folder: Path) -> Secrets:

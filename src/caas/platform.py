@@ -4,8 +4,8 @@ Nothing here reads the environment or opens a connection: the inputs are already
 built from the lower layers to the upper ones, each with the lower parts it uses.
 
 Rules a change must keep: no part is built twice, and no part receives another one later; every
-gateway call about a payment is recorded; what the configured gateway cannot do safely is rejected
-at startup (decision 1).
+gateway call about a payment is recorded; what a configured gateway cannot do safely is rejected at
+startup (decision 1).
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.fraud_warnings import FraudWarnings
-from caas.payment_processing.gateway_calls import AuditedGateway
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
@@ -96,7 +96,7 @@ class _Base:
 
     tables: BillingDatabase
     jobs: JobQueue
-    gateway: PaymentGateway
+    gateways: Gateways
     notifications: Notifications
     terms: PlatformTerms
 
@@ -137,15 +137,16 @@ def build_platform(database: Database, partners: Partners, terms: PlatformTerms)
     """Build every part over one database and one set of partners.
 
     Raises:
-        StartupError: the gateway cannot carry a payment type safely.
+        StartupError: a gateway cannot carry a payment type safely.
     """
-    _refuse_unsafe(partners.gateway)
+    for gateway in partners.gateways:
+        _refuse_unsafe(gateway)
     observed = Observed(GatewayCalls(database), ObservedVehicleLink(partners.vehicles))
     tables = billing_tables.opened(database)
     base = _Base(
         tables=tables,
         jobs=JobQueue(tables.jobs, tables.cases, terms.time_scale),
-        gateway=AuditedGateway(partners.gateway, observed.gateway_calls),
+        gateways=Gateways(partners.gateways, observed.gateway_calls),
         notifications=Notifications(
             tables=tables, channel=partners.channel, zone=terms.market.zone,
             language=terms.market.language, public_url=terms.public_url,
@@ -208,7 +209,7 @@ def _sales(base: _Base, partners: Partners, link: VehicleLink) -> _Sales:
 def _flows(base: _Base, sales: _Sales) -> _Flows:
     tables, notifications, time_scale = base.tables, base.notifications, base.terms.time_scale
     charges = charges_through(
-        base.gateway, tables, time_scale=time_scale, alert=notifications.alert,
+        base.gateways, tables, time_scale=time_scale, alert=notifications.alert,
         polls=base.terms.polls,
     )  # fmt: skip
     service = ServicePayment(
@@ -243,13 +244,13 @@ def _flows(base: _Base, sales: _Sales) -> _Flows:
 
 
 def _payments(base: _Base, link: VehicleLink, sales: _Sales) -> _Payments:
-    tables, gateway, time_scale = base.tables, base.gateway, base.terms.time_scale
+    tables, gateways, time_scale = base.tables, base.gateways, base.terms.time_scale
     flows, disputes = _flows(base, sales), Disputes(tables)
     refunds = Refunds(
-        tables=tables, gateway=gateway, time_scale=time_scale, notifications=base.notifications
+        tables=tables, gateways=gateways, time_scale=time_scale, notifications=base.notifications
     )
     settlement = Settlement(
-        tables=tables, gateway=gateway, charges=flows.charges, flows=flows.by_type,
+        tables=tables, gateways=gateways, charges=flows.charges, flows=flows.by_type,
         alert=base.notifications.alert, time_scale=time_scale, on_refund=refunds.on_event,
         on_dispute=disputes.on_event, polls=base.terms.polls,
     )  # fmt: skip
@@ -268,7 +269,7 @@ def _payments(base: _Base, link: VehicleLink, sales: _Sales) -> _Payments:
             tables=tables, charges=flows.charges, flows=flows.by_type,
             subscription_payment=flows.subscription,
             unknown_outcomes=UnknownOutcomes(
-                tables=tables, gateway=gateway, charges=flows.charges, flows=flows.by_type,
+                tables=tables, gateways=gateways, charges=flows.charges, flows=flows.by_type,
                 time_scale=time_scale,
             ),
             settlement=settlement, refunds=refunds, promised_refunds=promised_refunds,
@@ -308,13 +309,13 @@ def _platform(
         usage=Usage(tables=tables),
         payment_processing=payments.processing,
         dispute_evidence=DisputeEvidence(
-            tables=tables, gateways=[partners.gateway], calls=observed.gateway_calls
+            tables=tables, gateways=partners.gateways, calls=observed.gateway_calls
         ),
         fraud_warnings=FraudWarnings(
-            tables=tables, gateways=[partners.gateway], alert=notifications.alert
+            tables=tables, gateways=partners.gateways, alert=notifications.alert
         ),
         reconciliation=_reconciliation(base, partners, payments),
-        payouts=Payouts(tables=tables, gateways=[partners.gateway], alert=notifications.alert),
+        payouts=Payouts(tables=tables, gateways=partners.gateways, alert=notifications.alert),
         billing=Billing(
             tables=tables, subscription_payment=payments.subscription_payment,
             notifications=notifications, letterhead=letterhead, public_url=terms.public_url,
@@ -369,7 +370,7 @@ def _reconciliation(base: _Base, partners: Partners, payments: _Payments) -> Rec
     terms = base.terms
     return Reconciliation(
         tables=base.tables,
-        gateway=base.gateway,
+        gateways=base.gateways,
         charges=payments.charges,
         settlement=payments.settlement,
         void=payments.processing.void_payment,

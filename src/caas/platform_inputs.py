@@ -4,6 +4,7 @@ Rule a change must keep: nothing here reads the environment; `caas.app` creates 
 settings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from caas.service_catalog.subscriptions import WithdrawnSubscription
 class Partners:
     """The clients of the External Systems of Diagram 1.
 
+    New payments go to `gateway`; `kept_gateways` serve the payments that they already have.
     `engine` compares settlement reports that are too large for this machine; None: no engine.
     """
 
@@ -37,6 +39,12 @@ class Partners:
     order_partners: OrderPartners
     channel: NotificationChannel
     engine: ReconciliationEngine | None = None
+    kept_gateways: Sequence[PaymentGateway] = ()
+
+    @property
+    def gateways(self) -> tuple[PaymentGateway, ...]:
+        """All gateways, that of new payments first."""
+        return (self.gateway, *self.kept_gateways)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,9 +85,11 @@ class PlatformMetrics(Collector):
         parts = []
         if not link.connected:
             parts.append("The vehicles' MQTT broker does not respond; commands are queued.")
-        if calls.no_answer >= GATEWAY_SILENT_AFTER_CALLS:
-            parts.append("The payment gateway does not respond; payments remain pending.")
-        return parts
+        return parts + [
+            f"The payment gateway '{name}' does not respond; its payments remain pending."
+            for name, calls_without_answer in calls.without_answer.items()
+            if calls_without_answer >= GATEWAY_SILENT_AFTER_CALLS
+        ]
 
     async def refresh(self) -> None:
         """Refresh outdated database figures in the background; wait only for the first ones."""

@@ -25,7 +25,7 @@ from prometheus_client.exposition import generate_latest
 from caas.access_settings import SecondFactorPolicy
 from caas.api.application import build_api, is_of_api
 from caas.api.authentication import Authentication, Call, parse_api_keys
-from caas.api.settings import ApiSettings
+from caas.api.settings import ApiSettings, GatewayWebhooks
 from caas.api.status import ReadyAnswer
 from caas.app import now
 from caas.billing_database.api_keys import ApiKeys
@@ -155,9 +155,10 @@ def _api(platform: Platform, settings: Settings, signs: PlatformMetrics) -> WebA
         ApiSettings(
             now=now,
             api_keys=parse_api_keys(settings.api_keys),
-            gateway_verifier=settings.gateway.verifier,
-            read_gateway_event=settings.gateway.read_event,
-            split_gateway_webhook=settings.gateway.split,
+            gateways={
+                name: GatewayWebhooks(it.verifier, it.read_event, it.split)
+                for name, it in settings.gateways.items()
+            },
             factory_webhook_secrets=partner_secrets,
             transport_webhook_secrets=partner_secrets,
             on_webhook=platform.jobs.wake,

@@ -31,9 +31,8 @@ from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, V
 from caas.external_systems.webhook_signatures import WebhookVerifier
 from caas.gateway_settings import (
     HeadSettings,
-    configured_gateway,
+    configured_gateways,
     engine_url,
-    gateway_adapter,
     head_settings,
     reports_folder,
     settlement_fees,
@@ -88,8 +87,7 @@ class Settings:
 
     database_url: str = field(repr=False)
     data_dir: Path
-    gateway_adapter: str
-    gateway: ConfiguredGateway = field(repr=False)
+    gateways: Mapping[str, ConfiguredGateway] = field(repr=False)
     mqtt_url: str = field(repr=False)
     vehicle_command_keys: VehicleCommandKeys = field(repr=False)
     factory_url: str
@@ -132,8 +130,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     settings = Settings(
         database_url=read(database_url),
         data_dir=data_dir(environment),
-        gateway_adapter=gateway_adapter(environment),
-        gateway=read(configured_gateway),
+        gateways=read(configured_gateways),
         mqtt_url=read(_vehicles),
         vehicle_command_keys=read(vehicle_command_keys),
         factory_url=read(_http("CAAS_FACTORY_URL")),

@@ -10,13 +10,18 @@ contains a password or key.
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
 import structlog
 
 from caas.billing_database.connection import Database
-from caas.billing_database.gateway_calls import configured_gateway, gateway_account
+from caas.billing_database.gateway_calls import (
+    gateway_account,
+    gateways_of_payments,
+    unfinished_payments,
+)
 from caas.billing_database.invoices import InvoiceRows
 from caas.billing_database.tax_rates import TaxRates
 from caas.errors import StartupError
@@ -30,6 +35,7 @@ from caas.external_systems.http import (
 )
 from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, MqttSession
 from caas.external_systems.payment_gateway import PaymentGateway
+from caas.gateway_settings import KEPT, own_prefix
 from caas.rules.market import Market, Seller
 from caas.settings import IN_PROCESS_VEHICLES, Settings
 
@@ -83,20 +89,24 @@ def check_login(database: Database, settings: Settings) -> None:
     _log.warning("database.login_too_strong", because=database.login_too_strong)
 
 
-async def check_database(database: Database, gateway: PaymentGateway) -> None:
-    """Check that the stored payments belong to this gateway.
+async def check_database(database: Database, configured: Sequence[str]) -> None:
+    """Check that the gateway of every stored payment is configured.
 
     Raises:
-        StartupError: they belong to another one.
+        StartupError: a gateway with payments is not.
     """
-    kept = await configured_gateway(database, gateway.name)
-    if kept != gateway.name:
-        raise StartupError(
-            f"The payments in the Billing Database belong to the gateway '{kept}', "
-            f"but CAAS_GATEWAY is '{gateway.name}', which does not know them. Set "
-            f"it back to '{kept}', or use another database for '{gateway.name}' "
-            "(CAAS_DATABASE_URL)."
-        )
+    missing = [name for name in await gateways_of_payments(database) if name not in configured]
+    if missing:
+        raise StartupError(" ".join([await _not_configured(database, it) for it in missing]))
+
+
+async def _not_configured(database: Database, name: str) -> str:
+    unfinished = await unfinished_payments(database, name)
+    return (
+        f"The Billing Database has payments at the gateway '{name}', of which {unfinished} are "
+        f"not at rest, but '{name}' is not configured. Add '{name}' to {KEPT}, with its settings "
+        f"{own_prefix(name)}URL, {own_prefix(name)}API_KEY and {own_prefix(name)}WEBHOOK_SECRETS."
+    )
 
 
 async def check_market(database: Database, wanted: Market) -> str:
@@ -152,7 +162,8 @@ async def check_account(database: Database, gateway: PaymentGateway) -> None:
     except (GatewayFailure, TimeoutError) as error:
         if _what_is_wrong(error) is not None:
             raise StartupError(
-                f"The account of CAAS_GATEWAY_API_KEY cannot be read: {_what_is_wrong(error)}"
+                f"The account of the gateway '{gateway.name}' cannot be read: "
+                f"{_what_is_wrong(error)}"
             ) from error
         _log.warning("gateway.unavailable_at_start", because=str(error))
         return
@@ -161,13 +172,13 @@ async def check_account(database: Database, gateway: PaymentGateway) -> None:
     kept = await gateway_account(database, gateway.name, account)
     if kept != account:
         raise StartupError(
-            f"The payments in the Billing Database are in the account {kept}, but "
-            f"CAAS_GATEWAY_API_KEY is of {account}. Use the key of {kept}, or another database."
+            f"The payments at the gateway '{gateway.name}' are in the account {kept}, but its API "
+            f"key is of {account}. Use the key of {kept}, or another database."
         )
 
 
-async def check_gateway(gateway: PaymentGateway, settings: Settings) -> None:
-    """Query the payment gateway for a transaction that does not exist.
+async def check_gateway(gateway: PaymentGateway, address: str) -> None:
+    """Query a payment gateway for a transaction that does not exist.
 
     The query uses our reference where possible, because an empty list is an unambiguous response;
     the wording of an unknown id differs between gateways.
@@ -184,7 +195,7 @@ async def check_gateway(gateway: PaymentGateway, settings: Settings) -> None:
             _log.warning("gateway.unavailable_at_start", because=str(error))
             return
         raise StartupError(
-            f"The payment gateway at {settings.gateway.address} cannot be used: {because}"
+            f"The payment gateway '{gateway.name}' at {address} cannot be used: {because}"
         ) from error
 
 

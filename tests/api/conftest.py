@@ -16,7 +16,7 @@ import uvicorn
 
 from caas.api.application import build_api
 from caas.api.authentication import parse_api_keys
-from caas.api.settings import ApiSettings
+from caas.api.settings import ApiSettings, GatewayWebhooks
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.vehicles import NewVehicle, Vehicles
@@ -39,6 +39,7 @@ ASLEEP = "WVWZZZ1JZXWASLEEP"
 ADMIN_KEY = "k" * 43
 GATEWAY_SECRET = Secret("whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz")
 OLD_GATEWAY_SECRET = Secret("whsec_" + "b2xkLWdhdGV3YXktc2VjcmV0LW9mLXRlc3Rz")
+OTHER_GATEWAY_SECRET = Secret("whsec_" + "b3RoZXItZ2F0ZXdheS1zZWNyZXQtb2YtdGVzdHM=")
 PARTNER_SECRET = Secret("whsec_" + "cGFydG5lci1zZWNyZXQtb2YtdGhlLXRlc3Rz")
 JSON = "application/json"
 
@@ -157,7 +158,10 @@ def settings_of_tests(**more: Any) -> ApiSettings:
     return ApiSettings(
         now=now,
         api_keys=parse_api_keys(KEYS),
-        gateway_verifier=WebhookVerifier((GATEWAY_SECRET, OLD_GATEWAY_SECRET)),
+        gateways={
+            "contract": GatewayWebhooks(WebhookVerifier((GATEWAY_SECRET, OLD_GATEWAY_SECRET))),
+            "other": GatewayWebhooks(WebhookVerifier((OTHER_GATEWAY_SECRET,))),
+        },
         factory_webhook_secrets=(PARTNER_SECRET,),
         transport_webhook_secrets=(PARTNER_SECRET,),
         **{"key_limit": UNLIMITED, "address_limit": UNLIMITED, **more},

@@ -247,7 +247,7 @@ async def test_a_credit_note_promises_what_a_refund_may_promise_now(doors: Doors
     disputes = Disputes(installation.platform.tables)
 
     async def reported(status: DisputeStatus) -> None:
-        await disputes.on_event(
+        await disputes.on_event("contract",
             GatewayDispute(
                 id="dp_1", transaction_id=payment.gateway_transaction_id or "", amount=1000,
                 currency="EUR", status=status,

@@ -210,7 +210,7 @@ async def test_a_key_taken_for_a_payment_that_was_not_accepted_can_be_given_back
     tables = doors.installation.platform.tables
     live = NewPayment(
         id=new_id(), type=PaymentType.SUBSCRIPTION, subject=new_id(), customer=new_id(),
-        amount=1299, currency="EUR", job_kind="authorize", due_in=3600.0,
+        amount=1299, currency="EUR", gateway="contract", job_kind="authorize", due_in=3600.0,
     )  # fmt: skip
     await tables.payments.accept(live)
     digest = rf"\x{hashed('the key').hex()}"
@@ -367,7 +367,7 @@ async def test_a_refund_that_must_wait_is_a_conflict_that_says_for_what(doors: D
         currency="EUR",
         status=DisputeStatus.OPENED,
     )
-    await Disputes(doors.installation.platform.tables).on_event(reported)
+    await Disputes(doors.installation.platform.tables).on_event("contract", reported)
 
     answer = await doors.post(path, {"amount": 1, "reason": "desistimiento"}, caller="operators")
 

@@ -19,7 +19,7 @@ from caas.billing_database.webhook_inbox import (
 BODY = '{"id":"evt_1","type":"transaction.settled"}'
 
 
-def incoming(event_id: str = "evt_1", body: str = BODY, gateway: str = "gateway") -> Incoming:
+def incoming(event_id: str = "evt_1", body: str = BODY, gateway: str = "contract") -> Incoming:
     """A verified webhook of the gateway."""
     return Incoming(
         gateway=gateway, event_id=event_id, body=body, job_kind="apply_webhook",

@@ -16,6 +16,7 @@ from caas.rules.payment_states import PaymentState
 from tests.api.conftest import (
     GATEWAY_SECRET,
     OLD_GATEWAY_SECRET,
+    OTHER_GATEWAY_SECRET,
     PARTNER_SECRET,
     Doors,
     Reply,
@@ -175,6 +176,51 @@ async def test_a_senders_secret_is_not_good_for_another_sender(quiet_doors: Door
     swapped = (("/webhooks/gateway", PARTNER_SECRET), ("/webhooks/factory", GATEWAY_SECRET))
     for path, secret in swapped:
         assert (await tells(quiet_doors, settled(), path=path, secret=secret)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "secret", "stored_for"),
+    [
+        ("/webhooks/gateway", GATEWAY_SECRET, "contract"),
+        ("/webhooks/gateway/contract", GATEWAY_SECRET, "contract"),
+        ("/webhooks/gateway/other", OTHER_GATEWAY_SECRET, "other"),
+    ],
+)
+async def test_each_gateway_has_a_path_and_the_bare_one_is_that_of_new_payments(
+    doors: Doors, path: str, secret: Secret, stored_for: str
+) -> None:
+    assert (await tells(doors, settled(), path=path, secret=secret)).status == 204
+
+    rows = await doors.installation.database.fetch("select gateway from webhook_inbox")
+    assert [row["gateway"] for row in rows] == [stored_for]
+
+
+@pytest.mark.parametrize(
+    ("path", "secret"),
+    [
+        ("/webhooks/gateway", OTHER_GATEWAY_SECRET),
+        ("/webhooks/gateway/other", GATEWAY_SECRET),
+        ("/webhooks/gateway/contract", OTHER_GATEWAY_SECRET),
+        ("/webhooks/gateway/acme", GATEWAY_SECRET),
+        ("/webhooks/gateway/factory", PARTNER_SECRET),
+    ],
+)
+async def test_a_gateways_secret_is_good_at_its_own_path_only(
+    quiet_doors: Doors, path: str, secret: Secret
+) -> None:
+    answer = await tells(quiet_doors, settled(), path=path, secret=secret)
+
+    assert (answer.status, answer.json["code"]) == (401, "webhook_not_theirs")
+
+
+async def test_the_same_event_id_of_two_gateways_is_two_events(doors: Doors) -> None:
+    paths = ("/webhooks/gateway/contract", GATEWAY_SECRET), (
+        "/webhooks/gateway/other", OTHER_GATEWAY_SECRET,
+    )  # fmt: skip
+    for path, secret in paths:
+        assert (await tells(doors, settled(), path=path, secret=secret)).status == 204
+
+    assert await count(doors, "webhook_inbox") == 2
 
 
 async def test_a_body_written_again_is_not_the_body_that_was_signed(quiet_doors: Doors) -> None:

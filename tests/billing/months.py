@@ -23,8 +23,8 @@ select i, 'Ana', 'ana@example.com', 'es', now() from unnest($1::uuid[]) as s(i)
 """
 ADD = """
 insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
-    payment_method, created_at, updated_at)
-select i, i, v, 'range-plus', $2, f, m, $3, now(), now()
+    payment_method, gateway, created_at, updated_at)
+select i, i, v, 'range-plus', $2, f, m, $3, 'contract', now(), now()
   from unnest($1::uuid[], $4::bigint[], $5::jsonb[], $6::text[]) as s(i, f, m, v)
 """
 VERIFY = """

@@ -120,7 +120,7 @@ async def test_a_month_goes_back_when_the_dispute_that_took_it_is_reversed(
             await installation.until(subscription.id, lambda s: s.deactivated_at is not None)
         else:
             stated = replace(word, status=DisputeStatus(what))
-            await Disputes(installation.tables).on_event(stated)
+            await Disputes(installation.tables).on_event("contract", stated)
         await installation.jobs.run_due()
         assert await broken(installation) == [], what
 

@@ -157,9 +157,9 @@ async def _disputed_and_refunded(installation: Installation) -> None:
         currency="EUR", status=DisputeStatus.LOST,
     )  # fmt: skip
     investigation = Disputes(installation.platform.tables)
-    await investigation.on_event(reported)
+    await investigation.on_event("contract", reported)
     await investigation.on_event(
-        replace(reported, id="dp_argued", amount=700, status=DisputeStatus.OPENED)
+        "contract", replace(reported, id="dp_argued", amount=700, status=DisputeStatus.OPENED)
     )
 
 
@@ -292,7 +292,7 @@ async def _used_and_told(installation: Installation, subscription: UUID) -> None
     body = json.dumps(event | {"occurred_at": payment.created_at.isoformat()})
     digest = hashlib.sha256(body.encode()).digest()
     incoming = Incoming(
-        gateway="gateway",
+        gateway="contract",
         event_id="evt_lived",
         body=body,
         body_hash=digest,

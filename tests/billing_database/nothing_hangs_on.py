@@ -36,7 +36,6 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     "clock": "the clock itself, which only tests move",
     "migrations": _EVERY_START,
     "invariant_checks": "what the laws said last time; they are asked anew",
-    "configured_gateway": _EVERY_START,
     "removals": "what may be gone; a row that is gone and too young for it is missed",
     "processes": "who is at work; its sessions say whether it lives",
     **dict.fromkeys(("history_heads", "history_leaves", "history_trees"), _HEADS),

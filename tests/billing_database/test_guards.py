@@ -45,8 +45,8 @@ HELD, TAKEN, DEPOSIT = new_id(), new_id(), new_id()
 PROOF, REFUSED_PROOF, FAILED_PROOF, ORDERED = new_id(), new_id(), new_id(), new_id()
 SWITCHED_OFF, SWITCHED_OFF_BY, CASE, CUSTOMER = new_id(), new_id(), new_id(), new_id()
 REFUND = (
-    "insert into caas.refunds (id, payment_id, amount, currency, reason, requested_by, state,"
-    " created_at, updated_at) values "
+    "insert into caas.refunds (id, payment_id, gateway, amount, currency, reason, requested_by,"
+    " state, created_at, updated_at) values "
 )
 DISPUTE = (
     "insert into caas.disputes (id, payment_id, amount, currency, claimed_amount,"
@@ -153,6 +153,8 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
         "update caas.payments set state = 'Capturing', came_from = state, version = version + 1"
         f" where id = '{HELD}'", CHECK),
     "another amount": (f"update caas.payments set amount = 1 where id = '{HELD}'", CHECK),
+    "another gateway": (
+        f"update caas.payments set gateway = 'other' where id = '{HELD}'", CHECK),
     "another customer": (
         f"update caas.payments set customer = '{new_id()}' where id = '{HELD}'", CHECK),
     "another transaction of the gateway": (
@@ -168,13 +170,14 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
         f"update caas.payments set created_at = now() - interval '1 day' where id = '{HELD}'",
         CHECK),
     "more given back than was received": (
-        f"{REFUND} ('{new_id()}', '{TAKEN}', {AMOUNT + 1}, 'EUR', 'x', 'me', 'waiting', now(),"
-        " now())", CHECK),
+        f"{REFUND} ('{new_id()}', '{TAKEN}', 'contract', {AMOUNT + 1}, 'EUR', 'x', 'me',"
+        " 'waiting', now(), now())", CHECK),
     "money given back that never came": (
-        f"{REFUND} ('{new_id()}', '{HELD}', 1, 'EUR', 'x', 'me', 'waiting', now(), now())", CHECK),
+        f"{REFUND} ('{new_id()}', '{HELD}', 'contract', 1, 'EUR', 'x', 'me', 'waiting', now(),"
+        " now())", CHECK),
     "money given back in another currency": (
-        f"{REFUND} ('{new_id()}', '{TAKEN}', 1, 'JPY', 'x', 'me', 'waiting', now(), now())",
-        FOREIGN),
+        f"{REFUND} ('{new_id()}', '{TAKEN}', 'contract', 1, 'JPY', 'x', 'me', 'waiting', now(),"
+        " now())", FOREIGN),
     "a dispute in another currency": (
         f"{DISPUTE} ('d', '{TAKEN}', 1, 'JPY', 1, 'JPY', 'opened', 'x', now(), now())", FOREIGN),
     "a dispute that counts more than was received": (
@@ -424,10 +427,14 @@ FOUND = {
         "update caas.entitlements e set reported_until = null from caas.entitlement_terms t"
         f" where t.entitlement = e.id and t.payment_id = '{TAKEN}'",
         "vehicles_match_their_entitlements"),
+    "a call about a payment to another gateway": (
+        "insert into caas.gateway_calls (id, gateway, operation, payment_id, outcome, summary,"
+        f" took_ms, asked_at) values ('{new_id()}', 'other', 'capture', '{TAKEN}', 'answered', 'x',"
+        " 1, now())", "payments_stay_at_their_gateway"),
     "a refunded term that lasts": (
-        "insert into caas.refunds (id, payment_id, amount, currency, reason, requested_by, state,"
-        " created_at, updated_at) select gen_random_uuid(), id, amount, currency, 'credit note R',"
-        f" 'x', 'succeeded', now(), now() from caas.payments where id = '{TAKEN}'",
+        "insert into caas.refunds (id, payment_id, gateway, amount, currency, reason, requested_by,"
+        " state, created_at, updated_at) select gen_random_uuid(), id, gateway, amount, currency,"
+        f" 'credit note R', 'x', 'succeeded', now(), now() from caas.payments where id = '{TAKEN}'",
         "refunded_terms_have_ended"),
     "an account of who was erased": (
         "insert into caas.accounts (id, role, customer, password_hash, created_at,"

@@ -138,8 +138,9 @@ async def test_a_payment_accepted_by_a_lost_statement_is_the_one_of_whoever_asks
 
     def accept(request: PaymentRequest = request) -> Awaitable[Accepted | StoredAnswer]:
         return initiation.accept(
-            kept, request, PaymentType.SERVICE, time_scale=TimeScale(1.0), check=None
-        )
+            kept, request, PaymentType.SERVICE, gateway="contract", time_scale=TimeScale(1.0),
+            check=None,
+        )  # fmt: skip
 
     await accept(replace(request, subject=uuid4(), caller_key=None))
     await lost(wire, accept)

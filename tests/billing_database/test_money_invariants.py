@@ -96,9 +96,9 @@ async def lived(installation: Installation) -> None:
         status=DisputeStatus.LOST,
     )
     investigation = Disputes(installation.platform.tables)
-    await investigation.on_event(reported)
+    await investigation.on_event("contract", reported)
     argued = replace(reported, id="dp_argued", amount=700, status=DisputeStatus.OPENED)
-    await investigation.on_event(argued)
+    await investigation.on_event("contract", argued)
 
 
 async def broken(owner: asyncpg.Connection) -> set[str]:

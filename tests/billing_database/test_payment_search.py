@@ -21,7 +21,7 @@ async def some(database: Database) -> list[NewPayment]:
     made = [
         NewPayment(
             id=new_id(), type=list(PaymentType)[place % 4], subject=new_id(),
-            customer=customers[place % 3], amount=1000 + place, currency="EUR",
+            customer=customers[place % 3], amount=1000 + place, currency="EUR", gateway="contract",
             job_kind="authorize", due_in=3600.0,
         )
         for place in range(12)

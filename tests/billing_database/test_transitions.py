@@ -40,7 +40,7 @@ def new_payment(**changes: object) -> NewPayment:
     return NewPayment(
         **{  # type: ignore[arg-type]
             "id": new_id(), "type": PaymentType.SERVICE, "subject": new_id(),
-            "customer": new_id(), "amount": AMOUNT, "currency": "EUR",
+            "customer": new_id(), "amount": AMOUNT, "currency": "EUR", "gateway": "contract",
             "payment_method": "pm_ok", "job_kind": "authorize", "due_in": 30.0, **changes,
         }
     )  # fmt: skip

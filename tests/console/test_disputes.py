@@ -30,7 +30,7 @@ async def disputed(town: Town) -> UUID:
         id="du_1", transaction_id=payment.gateway_transaction_id or "", amount=payment.amount,
         currency=payment.currency, status=DisputeStatus.OPENED,
     )  # fmt: skip
-    await town.platform.payment_processing._disputes.on_event(reported)
+    await town.platform.payment_processing._disputes.on_event("contract", reported)
     return payment.id
 
 
@@ -45,7 +45,7 @@ def form_with(fields: dict[str, str], document: bytes) -> bytes:
 
 async def test_a_clerk_sees_the_due_date_and_sends_evidence_once(town: Town, clerk: Client) -> None:
     payment, bank = await disputed(town), Bank()
-    town.platform.dispute_evidence._gateway = bank
+    town.platform.dispute_evidence._gateways = {"contract": bank}
     page = f"/operations/payments/{payment}/disputes/du_1"
 
     of_payment = await clerk.get(f"/operations/payments/{payment}")
@@ -65,7 +65,7 @@ async def test_a_clerk_sees_the_due_date_and_sends_evidence_once(town: Town, cle
 
 async def test_a_refused_form_keeps_its_text_and_nothing_is_sent(town: Town, clerk: Client) -> None:
     payment, bank = await disputed(town), Bank()
-    town.platform.dispute_evidence._gateway = bank
+    town.platform.dispute_evidence._gateways = {"contract": bank}
     page = f"/operations/payments/{payment}/disputes/du_1"
     shown = await clerk.get(page)
     keys = {name: shown.field(name) for name in ("form_token", "key")}
@@ -85,7 +85,7 @@ async def test_a_dispute_that_takes_no_evidence_has_no_form(town: Town, clerk: C
 
     without = await clerk.get(page)
     of_payment = await clerk.get(f"/operations/payments/{payment}")
-    town.platform.dispute_evidence._gateway = Bank(terms=LATE)
+    town.platform.dispute_evidence._gateways = {"contract": Bank(terms=LATE)}
     late = await clerk.get(page)
     other = await clerk.get(f"/operations/payments/{payment}/disputes/du_2")
 

@@ -348,7 +348,7 @@ async def _outside(
         return_url=settings.public_url,
         now=app.now,
     )
-    gateway = settings.gateway.connect(context)
+    gateway = settings.gateways["contract"].connect(context)
     partners = HttpClient(
         settings.factory_url, partner="partners", api_key=settings.factory_credential.token
     )
@@ -377,7 +377,7 @@ async def _at_work(
     """Let a worker work, and the API and the channels listen."""
     loop, listens = asyncio.get_running_loop(), asyncio.Event()
     settings, letters = reported
-    controls = {"gateway": settings.gateway.address, "partners": settings.factory_url}
+    controls = {"gateway": settings.gateways["contract"].address, "partners": settings.factory_url}
     serving = serve(
         platform, settings, listener=listener, on_listening=listens.set,
         simulated=Simulated(controls, letters=letters),

@@ -15,6 +15,7 @@ from tests.start_up.test_settings import RIGHT
 
 ROOT = Path(__file__).parents[2]
 ADAPTER = """
+from dataclasses import replace
 from caas.external_systems.contract_adapter import CONTRACT_ADAPTER
 from caas.external_systems.gateway_adapters import GatewayAdapter, read_access
 from caas.external_systems.webhook_signatures import WebhookVerifier
@@ -26,7 +27,12 @@ def configure(environment):
     reader.read(lambda it: needed(it, "ACME_MERCHANT"))
     reader.read(lambda it: needed(it, "ACME_REGION"))
     reader.raise_problems()
-    return CONTRACT_ADAPTER.configure(environment)
+    contract = CONTRACT_ADAPTER.configure(environment)
+    def connect(context):
+        gateway = contract.connect(context)
+        gateway.name = "acme"
+        return gateway
+    return replace(contract, connect=connect)
 
 ADAPTER = GatewayAdapter(
     configure=configure, unused={"ACME_MERCHANT": "none", "ACME_REGION": "none"}
@@ -59,8 +65,7 @@ def test_an_installed_package_is_chosen_by_its_name(installed: Path) -> None:
 
     settings = read_settings(RIGHT | OWN | {"CAAS_GATEWAY": "acme"})
 
-    assert settings.gateway_adapter == "acme"
-    assert settings.gateway.address == RIGHT["CAAS_GATEWAY_URL"]
+    assert settings.gateways["acme"].address == RIGHT["CAAS_GATEWAY_URL"]
 
 
 def test_what_an_adapter_lacks_is_told_at_once_with_what_the_platform_lacks(
@@ -101,7 +106,7 @@ def test_a_name_that_two_packages_register_is_nobodys(installed: Path) -> None:
 def test_a_name_of_ours_is_not_taken_by_another_package(installed: Path) -> None:
     install(installed, "acme_pay", entries={"contract": "acme_pay:ADAPTER"}, code=ADAPTER)
 
-    assert read_settings(RIGHT).gateway.address == RIGHT["CAAS_GATEWAY_URL"]
+    assert read_settings(RIGHT).gateways["contract"].address == RIGHT["CAAS_GATEWAY_URL"]
 
 
 @pytest.mark.parametrize(

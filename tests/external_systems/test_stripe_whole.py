@@ -459,7 +459,7 @@ async def test_the_command_makes_an_endpoint_for_what_is_read(
 
     assert ended.status == 0, ended
     assert "CAAS_GATEWAY_WEBHOOK_SECRETS=whsec_" in ended.out
-    assert made["url"] == "https://caas.example/webhooks/gateway"
+    assert made["url"] == "https://caas.example/webhooks/gateway/stripe"
     assert made["api_version"] == HEADERS["Stripe-Version"]
     assert set(made["enabled_events"]) == set(EVENTS)
 

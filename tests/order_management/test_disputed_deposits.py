@@ -12,12 +12,14 @@ import pytest
 
 from caas.billing_database.cases import DEPOSIT_HELD
 from caas.billing_database.connection import Database
+from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.order_management.held_deposits import DepositDecision, DepositOnForfeiture
 from caas.payment_processing.disputes import Disputes
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.refunds import Refunds
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -55,7 +57,7 @@ async def happens(
             id=f"dp_{deposit.id}", transaction_id=deposit.gateway_transaction_id or "",
             amount=amount, currency=deposit.currency, status=DisputeStatus(what),
         )  # fmt: skip
-        await Disputes(reconciliation.tables).on_event(word)
+        await Disputes(reconciliation.tables).on_event("contract", word)
     await reconciliation.jobs.run_due()
 
 
@@ -146,7 +148,9 @@ async def test_a_deposit_that_is_being_refunded_in_part_is_held_like_any_other(
         await reconciliation.work_until_payment(deposit.id, PaymentState.SETTLED)
         refunds = Refunds(
             tables=reconciliation.tables,
-            gateway=reconciliation.gateway,
+            gateways=Gateways(
+                [reconciliation.gateway], GatewayCalls(reconciliation.tables.database)
+            ),
             time_scale=PACE,
             notifications=reconciliation.notifications,
         )

@@ -188,11 +188,11 @@ async def test_what_is_disputed_waits_and_is_not_paid_twice(showroom: Showroom) 
         status=DisputeStatus.OPENED,
     )
     investigation = Disputes(showroom.tables)
-    await investigation.on_event(reported)
+    await investigation.on_event("contract", reported)
 
     await showroom.orders.withdrawal.withdraw(order.id)
     meanwhile = await refunded(showroom)
-    await investigation.on_event(replace(reported, status=DisputeStatus.WON))
+    await investigation.on_event("contract", replace(reported, status=DisputeStatus.WON))
     await showroom.world.gateway("POST", "settle", {})
     await showroom.work_until_payment(deposit.id, PaymentState.REFUNDING)
     await showroom.world.gateway("POST", "settle", {})
@@ -225,7 +225,7 @@ async def test_the_price_of_a_withdrawn_order_goes_back_when_a_lost_dispute_is_r
             await showroom.orders.withdrawal.withdraw(order.id)
             await gives_back_all_it_can(showroom, order)
         else:
-            await investigation.on_event(replace(word, status=DisputeStatus(what)))
+            await investigation.on_event("contract", replace(word, status=DisputeStatus(what)))
             await showroom.jobs.run_due()
         assert not await showroom.database.fetch(over_everything(NOTHING_IS_FORGOTTEN[2])), what
 

@@ -109,7 +109,7 @@ async def reports(installation: Installation, type_: str, **data: object) -> Non
     text = json.dumps(body)
     digest = hashlib.sha256(text.encode()).digest()
     await WebhookInbox(installation.database).store(
-        Incoming(gateway="gateway", event_id=event, body_hash=digest, body=text,
+        Incoming(gateway="contract", event_id=event, body_hash=digest, body=text,
                  job_kind=APPLY_WEBHOOK)
     )  # fmt: skip
 

@@ -50,7 +50,7 @@ UNKNOWN = OutcomeUnknownError(partner="stripe", call="POST", reason=UnknownReaso
 class Bank:
     """A gateway that takes evidence."""
 
-    name: str = "bank"
+    name: str = "contract"
     terms: EvidenceTerms = TAKEN
     fails: GatewayFailure | None = None
     then: EvidenceTerms = SENT
@@ -87,7 +87,7 @@ async def disputed(installation: Installation, dispute: str = "du_1") -> Payment
         id=dispute, transaction_id=payment.gateway_transaction_id or "", amount=payment.amount,
         currency=payment.currency, status=DisputeStatus.OPENED,
     )  # fmt: skip
-    await installation.platform.payment_processing._disputes.on_event(reported)
+    await installation.platform.payment_processing._disputes.on_event("contract", reported)
     return payment
 
 

@@ -31,7 +31,7 @@ from tests.installation import Installation, standing
 class Issuer:
     """A gateway that lists these warnings."""
 
-    name: str = "issuer"
+    name: str = "contract"
     warned: list[str] = field(default_factory=list)
     fails: GatewayFailure | None = None
 

@@ -45,7 +45,7 @@ async def reports(  # noqa: PLR0913  # what a dispute's word consists of
     """Let the gateway say something of a dispute, and return the dispute."""
     reported = replace(dispute(payment, status, amount), id=name, currency=currency)
     at = None if minute is None else START + timedelta(minutes=minute)
-    await Disputes(installation.platform.tables).on_event(reported, at)
+    await Disputes(installation.platform.tables).on_event("contract", reported, at)
     return next(
         it for it in await Disputes(installation.platform.tables).of(payment) if it.id == name
     )
@@ -356,7 +356,7 @@ async def test_a_webhook_that_was_set_aside_holds_back_the_payment_it_names(
     payment, other = await installation.settled(), await installation.settled()
     body = f'{{"data":{{"transaction_id":"{payment.gateway_transaction_id}","amount":1e19}}}}'
     incoming = Incoming(
-        gateway="gateway", event_id="evt_1", body_hash=b"1" * 32, body=body, job_kind="none"
+        gateway="contract", event_id="evt_1", body_hash=b"1" * 32, body=body, job_kind="none"
     )
     await WebhookInbox(installation.database).quarantine(incoming, reason="its amount is no amount")
 
@@ -385,7 +385,7 @@ async def test_a_refund_that_nobody_here_asked_for_holds_back_others(
         status=RefundStatus.SUCCEEDED,
     )
 
-    await installation.platform.payment_processing.refunds.on_event(stranger)
+    await installation.platform.payment_processing.refunds.on_event("contract", stranger)
 
     with pytest.raises(RefundMustWaitError, match="refund_contradiction"):
         await ask_back(installation, payment, 1299)

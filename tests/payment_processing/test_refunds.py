@@ -129,7 +129,7 @@ async def test_a_lost_dispute_is_booked_once_whatever_the_order_of_words(
     investigation = Disputes(installation.platform.tables)
 
     for status in (DisputeStatus.LOST, DisputeStatus.OPENED, DisputeStatus.LOST):
-        await investigation.on_event(dispute(payment, status))
+        await investigation.on_event("contract", dispute(payment, status))
 
     now = await installation.platform.tables.payments.get(payment.id)
     assert now.disputed_amount == payment.amount
@@ -141,10 +141,10 @@ async def test_a_won_dispute_leaves_the_payment_refundable(installation: Install
     payment = await installation.settled()
     investigation = Disputes(installation.platform.tables)
 
-    await investigation.on_event(dispute(payment, DisputeStatus.OPENED))
+    await investigation.on_event("contract", dispute(payment, DisputeStatus.OPENED))
     with pytest.raises(RefundMustWaitError):
         await ask_back(installation, payment, payment.amount)
-    await investigation.on_event(dispute(payment, DisputeStatus.WON))
+    await investigation.on_event("contract", dispute(payment, DisputeStatus.WON))
 
     assert (await refund_order(installation, payment, payment.amount, "again")).state == "succeeded"
 
@@ -156,7 +156,7 @@ async def test_a_dispute_that_was_lost_and_won_after_all_gives_the_loss_back(
     investigation = Disputes(installation.platform.tables)
 
     for status in (DisputeStatus.OPENED, DisputeStatus.LOST, DisputeStatus.WON, DisputeStatus.WON):
-        await investigation.on_event(dispute(payment, status))
+        await investigation.on_event("contract", dispute(payment, status))
 
     now = await installation.platform.tables.payments.get(payment.id)
     [reported] = await investigation.of(payment)
@@ -177,7 +177,9 @@ async def test_refunds_and_disputes_at_once_never_exceed_what_was_received(
     answers = await asyncio.gather(
         *(ask_back(installation, payment, 400, f"key-{n}") for n in range(4)),
         *(
-            investigation.on_event(replace(dispute(payment, DisputeStatus.LOST, 400), id=f"dp_{n}"))
+            investigation.on_event(
+                "contract", replace(dispute(payment, DisputeStatus.LOST, 400), id=f"dp_{n}")
+            )
             for n in range(4)
         ),
         return_exceptions=True,
@@ -199,13 +201,13 @@ async def test_a_settlement_taken_back_while_it_is_disputed_is_lost_once(
     """Both were booked in full: a payment of 1299 was a loss of 2598."""
     payment = await installation.settled()
     investigation = Disputes(installation.platform.tables)
-    await investigation.on_event(dispute(payment, DisputeStatus.OPENED, 500))
+    await investigation.on_event("contract", dispute(payment, DisputeStatus.OPENED, 500))
 
     await installation.platform.payment_processing.record_settlement(
         payment.id,
         SettlementNotice(settlement_id="late", settled=False, settled_amount=0, currency="EUR"),
     )
-    await investigation.on_event(dispute(payment, DisputeStatus.LOST, 500))
+    await investigation.on_event("contract", dispute(payment, DisputeStatus.LOST, 500))
 
     assert await balances(installation) == {
         "service_revenue": -1074,

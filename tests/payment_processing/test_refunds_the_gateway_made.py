@@ -17,7 +17,7 @@ BLOCKED = "select count(*) from pg_locks where not granted and relation = 'caas.
 
 def gateway_of(installation: Installation) -> PaymentGateway:
     """The gateway as the platform asks it."""
-    return installation.platform.payment_processing.refunds._calls._gateway
+    return installation.platform.payment_processing.refunds._calls._gateways.named("contract")
 
 
 async def at_gateway(installation: Installation, payment: Payment) -> list[int]:
@@ -76,7 +76,7 @@ async def test_a_webhook_between_a_refund_and_its_answer_is_no_contradiction(
     await owner.execute("lock table caas.payments in access exclusive mode")
 
     webhook = asyncio.create_task(
-        installation.platform.payment_processing.refunds.on_event(reported)
+        installation.platform.payment_processing.refunds.on_event("contract", reported)
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await owner.fetchval(BLOCKED):
@@ -127,7 +127,7 @@ async def test_closing_the_case_releases_no_refund_beyond_what_the_gateway_gave_
 ) -> None:
     payment = await installation.settled()
     reported = await from_elsewhere(installation, payment, 700)
-    await installation.platform.payment_processing.refunds.on_event(reported)
+    await installation.platform.payment_processing.refunds.on_event("contract", reported)
     cases = installation.platform.tables.cases
     [case] = await cases.listed(subject=payment.id)
     await cases.resolve(case.id, resolution="Looked.", owner="Ana")
@@ -145,10 +145,10 @@ async def test_a_refund_that_was_made_elsewhere_is_taken_into_the_books_by_askin
     payment = await installation.settled()
     reported = await from_elsewhere(installation, payment, 700)
     refunds = installation.platform.payment_processing.refunds
-    await refunds.on_event(reported)
+    await refunds.on_event("contract", reported)
     [case] = await installation.platform.tables.cases.listed(subject=payment.id)
     await installation.platform.tables.cases.resolve(case.id, resolution="Looked.", owner="Ana")
-    await refunds.on_event(reported)
+    await refunds.on_event("contract", reported)
 
     await ask_back(installation, payment, 700)
     await installation.until(payment.id, lambda p: p.refunded_amount == 700)

@@ -9,7 +9,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.job_rows import Job
 from caas.jobs import RetryIn
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT
-from caas.payment_processing.settlement import SettlementPolling
+from caas.payment_processing.settlement_polling import SettlementPolling
 from caas.rules.payment_states import PaymentState
 from caas.rules.settlement_dates import PollTerms
 from caas.rules.time_scale import TimeScale

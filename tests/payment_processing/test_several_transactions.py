@@ -69,9 +69,9 @@ def sibling_of(
 
 async def stated(installation: Installation, booking: Booking) -> GatewayTransaction:
     """Return a transaction as the gateway tells it."""
-    found = await installation.platform.payment_processing._settlement._gateway.find(
-        booking.transaction.id
-    )
+    found = await installation.platform.payment_processing._settlement._gateways.named(
+        "contract"
+    ).find(booking.transaction.id)
     assert found is not None
     return found
 
@@ -311,7 +311,7 @@ async def test_money_of_a_sibling_that_is_disputed_is_not_refunded_as_well(
     installation.gateway.transactions.capture(taken, None)
     compensation = installation.platform.payment_processing._settlement._compensation
 
-    assert await compensation.on_report(taken.transaction.id, disputed=True)
+    assert await compensation.on_report("contract", taken.transaction.id, disputed=True)
     await installation.rest()
 
     assert installation.gateway.store.refunds == {}
@@ -327,6 +327,8 @@ async def test_news_of_refunds_and_disputes_is_taken_for_siblings_only(
     compensation = installation.platform.payment_processing._settlement._compensation
     assert payment.gateway_transaction_id is not None
 
-    assert await compensation.on_report(taken.transaction.id, disputed=False)
-    assert not await compensation.on_report(payment.gateway_transaction_id, disputed=False)
-    assert not await compensation.on_report("txn_of_nobody", disputed=False)
+    assert await compensation.on_report("contract", taken.transaction.id, disputed=False)
+    assert not await compensation.on_report(
+        "contract", payment.gateway_transaction_id, disputed=False
+    )
+    assert not await compensation.on_report("contract", "txn_of_nobody", disputed=False)

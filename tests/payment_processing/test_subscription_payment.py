@@ -312,6 +312,7 @@ async def test_a_charge_for_an_invoice_that_was_written_off_is_let_go(
     late = NewPayment(
         id=new_id(), type=PaymentType.SUBSCRIPTION, subject=invoice.id,
         customer=invoice.customer, amount=invoice.gross, currency=invoice.currency,
+        gateway="contract",
         payment_method="pm_ok", job_kind=AUTHORIZE,
     )  # fmt: skip
 

@@ -66,7 +66,7 @@ async def reported(
     text = json.dumps(body)
     digest = hashlib.sha256(text.encode()).digest()
     await WebhookInbox(installation.database).store(
-        Incoming(gateway="gateway", event_id=event, body_hash=digest, body=text,
+        Incoming(gateway="contract", event_id=event, body_hash=digest, body=text,
                  job_kind=APPLY_WEBHOOK)
     )  # fmt: skip
 

@@ -22,7 +22,12 @@ FAR_AWAY = 1e8
 
 
 async def crowd(
-    tables: BillingDatabase, count: int, *, settled: bool = False, first_amount: int = 1000
+    tables: BillingDatabase,
+    count: int,
+    *,
+    settled: bool = False,
+    first_amount: int = 1000,
+    gateway: str = "contract",
 ) -> list[Payment]:
     """Make reservation payments that are captured, and settled by a webhook if so wanted.
 
@@ -31,7 +36,7 @@ async def crowd(
     new = [
         NewPayment(
             id=new_id(), type=PaymentType.RESERVATION, subject=new_id(), customer=new_id(),
-            amount=first_amount + number, currency="EUR",
+            amount=first_amount + number, currency="EUR", gateway=gateway,
         )
         for number in range(count)
     ]  # fmt: skip

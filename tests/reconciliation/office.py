@@ -68,9 +68,11 @@ class Office:
         row["net"] = row["gross"] - row["fee"]
         self.installation.gateway.reports.book_as_asked(None, **row)
 
-    async def capturing(self) -> Payment:
+    async def capturing(self, gateway: str = "contract") -> Payment:
         """Make a payment that is captured in our books; the gateway knows nothing of it."""
-        [payment] = await crowd(self.installation.platform.tables, 1, first_amount=1299)
+        [payment] = await crowd(
+            self.installation.platform.tables, 1, first_amount=1299, gateway=gateway
+        )
         return payment
 
     async def bought(self) -> Payment:
@@ -156,7 +158,7 @@ class Office:
             currency=payment.currency,
             status=status,
         )
-        await Disputes(self.installation.platform.tables).on_event(reported)
+        await Disputes(self.installation.platform.tables).on_event("contract", reported)
 
     async def disputed(self, payment: Payment) -> None:
         """Let the customer dispute a payment, and tell us."""

@@ -202,7 +202,7 @@ async def test_one_bad_line_is_kept_aside_and_the_rest_goes_on(
     )
 
     [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.gateway_name, office.today
+        office.reconciliation.of().gateway, office.today
     )
     assert (aside.place, reason in aside.reason) == (3, True)
     assert done.run.counts == {"matched": 1}

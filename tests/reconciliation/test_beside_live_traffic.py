@@ -67,7 +67,7 @@ async def test_what_moves_after_the_snapshot_is_not_seen_by_it(
         await _settle_elsewhere(office, payment.id)
 
     moving = asyncio.create_task(somebody_else())
-    async with reconciliation_snapshot(office.installation.database) as book:
+    async with reconciliation_snapshot(office.installation.database, "contract") as book:
         snapshot_is_taken.set()
         await moving
         await book.reported(keys, tmp_path / "told.csv")

@@ -227,7 +227,7 @@ async def test_a_file_is_taken_instead_of_the_gateway_s_report(
 
     assert (taken.status, "1  matched" in taken.out) == (0, True)
     assert (empty.status, "Nothing was applied" in empty.err) == (4, True)
-    assert listed.out.split()[:2] == [office.today.isoformat(), "closed"]
+    assert listed.out.split()[:3] == [office.today.isoformat(), "contract", "closed"]
 
 
 async def test_commands_that_read_write_nothing_and_call_nobody(
@@ -288,7 +288,7 @@ async def test_a_gateway_that_gives_no_report_is_3_and_says_what_to_do(
 
 async def test_a_command_waits_for_the_hourly_run(office: Office, caas: Caas) -> None:
     """Beside a platform that was just taking the hour in, the clerk's command failed."""
-    gateway = office.reconciliation.gateway_name
+    gateway = office.reconciliation.of().gateway
     await office.installation.gateway_does("close-day", date=office.today.isoformat())
 
     async with office.reconciliation.days.alone(gateway):

@@ -113,7 +113,7 @@ async def test_a_line_heard_while_a_webhook_moved_its_payment_adds_nothing_twice
 ) -> None:
     payment = await office.capturing()
     await office.line(payment)
-    update = office.reconciliation._runs._result_application
+    update = office.reconciliation.of().runs._result_application
     apply = update.apply
 
     async def webhook_first(*arguments: Any) -> Any:

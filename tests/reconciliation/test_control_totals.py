@@ -100,7 +100,7 @@ async def test_a_line_that_cannot_be_read_is_kept_aside_and_the_rest_goes_on(
     done = await office.closed()
 
     [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.gateway_name, office.today
+        office.reconciliation.of().gateway, office.today
     )
     assert "gross - fee is not net" in aside.reason
     assert (await office.payment(payment)).state is PaymentState.SETTLED
@@ -113,7 +113,7 @@ async def test_a_person_may_say_why_a_line_need_not_come_again(office: Office) -
     )
     await office.closed()
     [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.gateway_name, office.today
+        office.reconciliation.of().gateway, office.today
     )
 
     await office.reconciliation.release_quarantined(
@@ -129,7 +129,7 @@ async def test_a_card_number_in_a_line_is_kept_aside_and_shown_nowhere(office: O
     await office.closed()
 
     [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.gateway_name, office.today
+        office.reconciliation.of().gateway, office.today
     )
     assert "card number" in aside.reason
     assert "4111111111111111" not in aside.text
@@ -146,6 +146,6 @@ async def test_a_closed_report_that_changes_is_found_out(office: Office) -> None
 
     assert done.day.verdict == "incomplete"
     [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.gateway_name, office.today
+        office.reconciliation.of().gateway, office.today
     )
     assert "differs from the stored line with its number" in aside.reason

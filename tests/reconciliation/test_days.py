@@ -145,9 +145,9 @@ async def test_the_night_closes_yesterday_and_what_was_missed_before(office: Off
     await office.reconciliation.reconcile(first, mode=INCREMENTAL)
     await office.days_pass(3)
 
-    answer = await office.reconciliation._schedule._daily(job())
+    answer = await office.reconciliation.of().schedule.daily(job())
 
-    days = await office.reconciliation.days.listed(office.reconciliation.gateway_name)
+    days = await office.reconciliation.days.listed(office.reconciliation.of().gateway)
     assert isinstance(answer, RetryIn)
     assert [day.day for day in days] == [first + timedelta(days=n) for n in (2, 1, 0)]
     assert {day.verdict for day in days} == {"closed"}
@@ -156,7 +156,7 @@ async def test_the_night_closes_yesterday_and_what_was_missed_before(office: Off
 async def test_the_hour_takes_in_the_running_day(office: Office) -> None:
     await office.line(await office.capturing())
 
-    answer = await office.reconciliation._schedule._hourly(job())
+    answer = await office.reconciliation.of().schedule.hourly(job())
 
     assert isinstance(answer, RetryIn)
     assert await office.balance("bank") == 1256
@@ -168,7 +168,7 @@ async def test_a_silent_gateway_is_asked_again_and_nobody_is_alerted(office: Off
         "faults", match={"operation": "settlements"}, action={"status": 503}
     )
 
-    answer = await office.reconciliation._schedule._daily(job())
+    answer = await office.reconciliation.of().schedule.daily(job())
 
     assert isinstance(answer, RetryIn)
     assert (answer.due_in, answer.because is None) == (600.0, False)
@@ -180,7 +180,7 @@ async def test_the_schedule_is_jobs_and_begun_once(office: Office) -> None:
     await office.reconciliation.begin_schedule()
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while len(await office.reconciliation.days.listed(office.reconciliation.gateway_name)) < 2:
+        while len(await office.reconciliation.days.listed(office.reconciliation.of().gateway)) < 2:
             await office.installation.platform.jobs.run_due()
             await asyncio.sleep(0.01)
 
@@ -218,9 +218,9 @@ async def test_a_run_is_judged_again_and_gives_the_same_bytes(office: Office) ->
 
 async def test_a_run_whose_inputs_are_gone_is_not_judged_again(office: Office) -> None:
     refused = await office.closed()
-    for kept in office.reconciliation._runs._settings.folder.rglob("*.parquet"):
+    for kept in office.reconciliation.of().runs._settings.folder.rglob("*.parquet"):
         kept.unlink()
-    (office.reconciliation._runs._settings.folder / "compared" / str(refused.run.id)).rmdir()
+    (office.reconciliation.of().runs._settings.folder / "compared" / str(refused.run.id)).rmdir()
 
     with pytest.raises(NotReplayableError):
         await office.reconciliation.replay(refused.run.id)
@@ -231,7 +231,7 @@ async def test_what_was_compared_is_kept_for_more_than_a_year_and_not_for_ever(
 ) -> None:
     await office.installation.gateway_does("close-day", date=office.today.isoformat())
     first, second = [(await office.reconciliation.reconcile(office.today)).run.id for _ in range(2)]
-    kept = office.reconciliation._runs._settings.folder / KEPT
+    kept = office.reconciliation.of().runs._settings.folder / KEPT
     for run, days in ((first, KEPT_DAYS_MAX + 1), (second, KEPT_DAYS_MAX - 1)):
         at = (kept / str(run)).stat().st_mtime - timedelta(days=days).total_seconds()
         os.utime(kept / str(run), (at, at))

@@ -45,7 +45,7 @@ async def happens(office: Office, payment: Payment, what: str, gross: int | None
             amount=amount, currency="EUR", status=status,
         )  # fmt: skip
         at = START + timedelta(minutes=minute)
-        await Disputes(office.installation.platform.tables).on_event(reported, at)
+        await Disputes(office.installation.platform.tables).on_event("contract", reported, at)
         return
     kind = "chargeback" if gross < 0 else "chargeback_reversal"
     await office.line(payment, type=kind, gross=gross, fee=0)
@@ -106,7 +106,7 @@ async def test_two_disputes_are_two_though_the_larger_is_told_first(office: Offi
             id=name, transaction_id=payment.gateway_transaction_id or "", amount=amount,
             currency="EUR", status=LOST,
         )  # fmt: skip
-        await dispute.on_event(reported, START)
+        await dispute.on_event("contract", reported, START)
 
     held = [(it.gateway_dispute_id, it.amount, it.state) for it in await dispute.of(payment)]
 

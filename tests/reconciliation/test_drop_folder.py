@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from caas.billing_database.identifiers import derived_id
 from caas.billing_database.job_rows import Job
 from caas.jobs import RetryIn
 from caas.reconciliation.drop_folder import DROPPED, DropFolder
@@ -28,7 +29,7 @@ class Watched:
             preview=office.reconciliation.preview,
             reconcile=lambda day, file: office.reconciliation.reconcile(day, file=file),
             alert=office.installation.platform.notifications.alert,
-            gateway=office.reconciliation.gateway_name,
+            subject=derived_id("dropped reports", office.reconciliation.of().gateway),
             quiet_seconds=quiet_seconds,
         )
 
@@ -151,7 +152,7 @@ async def test_a_file_waits_while_a_run_is_under_way(office: Office, watched: Wa
     (watched.folder / "bank.csv").write_text(f"{HEADER}\n{line_of(1, await office.capturing())}\n")
 
     async with office.reconciliation.days.alone(
-        office.reconciliation.gateway_name, patience_seconds=0.0
+        office.reconciliation.of().gateway, patience_seconds=0.0
     ):
         again = await watched.look()
     assert again.because is not None

@@ -104,7 +104,7 @@ async def test_fees_and_mappings_are_kept_shown_tried_and_deleted(
 
     assert (kept.status, refused.status) == (0, 4)
     assert listed.out.split()[:7] == [
-        office.reconciliation.gateway_name, "*", "visa", "settlement", "1.45", "%", "+",
+        office.reconciliation.of().gateway, "*", "visa", "settlement", "1.45", "%", "+",
     ]  # fmt: skip
     assert (unread.status, gone.status) == (4, 4)
     assert tried.out.startswith("tried, 1 lines, 2026-11-01")

@@ -133,7 +133,7 @@ async def test_a_refused_report_changes_nothing_of_the_accepted_one(
     await office.line(await office.capturing())
     await office.closed()
     [accepted] = await office.reconciliation.reports.of_day(
-        office.reconciliation.gateway_name, office.today
+        office.reconciliation.of().gateway, office.today
     )
     payment = await office.capturing()
     lines = [
@@ -146,7 +146,7 @@ async def test_a_refused_report_changes_nothing_of_the_accepted_one(
         await office.reconciliation.reconcile(office.today, file=path)
 
     assert await office.reconciliation.reports.of_day(
-        office.reconciliation.gateway_name, office.today
+        office.reconciliation.of().gateway, office.today
     ) == [accepted]
     assert await verdicts(office, office.today) == {"closed"}
     assert await office.reconciliation.quarantined(office.today) == []
@@ -169,7 +169,7 @@ async def test_lines_of_a_sealed_day_go_to_the_next_open_day_named_as_late(offic
     assert (first.day.day, first.run.late_of) == (day + timedelta(days=1), day)
     assert (first.run.lines, again.run.lines) == (1, 0)
     [report] = await office.reconciliation.reports.of_day(
-        office.reconciliation.gateway_name, day + timedelta(days=1)
+        office.reconciliation.of().gateway, day + timedelta(days=1)
     )
     assert (report.late_of, report.lines_stored) == (day, 1)
     assert (await office.payment(late)).state is PaymentState.SETTLED
@@ -196,7 +196,7 @@ async def test_lines_of_a_sealed_day_come_beside_the_open_day_s_own_report(
     assert (first.run.late_of, first.run.counts) == (day, {"matched": 1})
     assert (again.run.lines, len(await office.lines_of(late))) == (0, 1)
     reports = await office.reconciliation.reports.of_day(
-        office.reconciliation.gateway_name, first.day.day
+        office.reconciliation.of().gateway, first.day.day
     )
     assert [it.late_of for it in reports] == [None, day]
 
@@ -226,7 +226,7 @@ async def test_a_run_that_fails_says_why(office: Office, monkeypatch: pytest.Mon
     async def broken(*_: object) -> object:
         raise RuntimeError
 
-    monkeypatch.setattr(office.reconciliation._runs._result_application, "apply", broken)
+    monkeypatch.setattr(office.reconciliation.of().runs._result_application, "apply", broken)
     with pytest.raises(RuntimeError):
         await office.closed()
 

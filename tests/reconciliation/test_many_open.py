@@ -55,7 +55,7 @@ async def planted(dsn: str, office: Office, transitioned: Payment, reported: Pay
     owner = await asyncpg.connect(dsn, server_settings={"search_path": "caas, public"})
     await owner.execute(
         PLANT,
-        office.reconciliation.gateway_name,
+        office.reconciliation.of().gateway,
         office.today,
         OPEN,
         transitioned.gateway_transaction_id,

@@ -134,7 +134,7 @@ async def test_a_catch_up_judges_the_oldest_day_first_when_another_run_is_in_its
     """It went on with the newer days, and found missing what the oldest day's report told."""
     await office.reconciliation.reconcile(office.today, mode=INCREMENTAL)
     await office.days_pass(3)
-    schedule, judged = office.reconciliation._schedule, list[date]()
+    schedule, judged = office.reconciliation.of().schedule, list[date]()
     reconcile = schedule._reconcile
 
     async def busy_at_first(day: date, mode: str) -> object:
@@ -144,9 +144,9 @@ async def test_a_catch_up_judges_the_oldest_day_first_when_another_run_is_in_its
         return await reconcile(day, mode)
 
     schedule._reconcile = busy_at_first
-    answer = await schedule._daily(Job("reconcile", new_id(), {}, 1, 1))
+    answer = await schedule.daily(Job("reconcile", new_id(), {}, 1, 1))
     assert isinstance(answer, RetryIn)
     assert (judged, answer.due_in) == ([office.later(-3)], 30.0)
-    await schedule._daily(Job("reconcile", new_id(), {}, 1, 1))
+    await schedule.daily(Job("reconcile", new_id(), {}, 1, 1))
 
     assert judged[1:] == [office.later(-days) for days in (3, 2, 1)]

@@ -217,7 +217,7 @@ async def test_a_row_that_was_booked_from_two_reports_breaks_the_invariant(
 ) -> None:
     text = stripe(row(1, "topup", "1,0,1"))
     done = await investigation.gives(text, DAY)
-    [report] = await office.reconciliation.reports.of_day(office.reconciliation.gateway_name, DAY)
+    [report] = await office.reconciliation.reports.of_day(office.reconciliation.of().gateway, DAY)
     columns = "line_no, batch_id, line_id, type, gross, fee, net, currency, booked_at, value_date"
     other = (await investigation.gives(adyen(DAY), DAY)).run.id
     owner = await asyncpg.connect(office.installation.database.dsn)

@@ -71,7 +71,7 @@ async def aftermath(office: Office, payments: list[Payment]) -> dict[str, Any]:
 
 def line_by_line(office: Office) -> None:
     """Commit every line by itself."""
-    runs = office.reconciliation._runs
+    runs = office.reconciliation.of().runs
     runs._result_application = ResultApplication(
         office.installation.platform.tables, reports=runs.reports, discrepancies=runs.discrepancies,
         days=runs.days, chunk_lines=1,
@@ -172,7 +172,7 @@ async def test_what_a_killed_run_left_on_the_disk_is_cleared_by_the_next(
 ) -> None:
     """A process that is killed cannot remove its folder; each left a report's size behind."""
     await a_day(office, tmp_path / "day.csv")
-    running = office.reconciliation._runs._running()
+    running = office.reconciliation.of().runs._running()
     (running / "left").mkdir(parents=True)
 
     await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
@@ -184,7 +184,7 @@ async def test_a_killed_run_is_told_as_stopped_by_the_next(office: Office, tmp_p
     """A process that is killed cannot say that it ended; its run was running for ever."""
     await a_day(office, tmp_path / "day.csv")
     days, killed = office.reconciliation.days, new_id()
-    await days.begin(killed, office.reconciliation.gateway_name, office.today, "close", "1")
+    await days.begin(killed, office.reconciliation.of().gateway, office.today, "close", "1")
 
     await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
 
@@ -194,7 +194,7 @@ async def test_a_killed_run_is_told_as_stopped_by_the_next(office: Office, tmp_p
 async def test_only_one_run_at_a_time(office: Office, tmp_path: Path) -> None:
     await a_day(office, tmp_path / "day.csv")
 
-    async with office.reconciliation.days.alone(office.reconciliation.gateway_name):
+    async with office.reconciliation.days.alone(office.reconciliation.of().gateway):
         with pytest.raises(AlreadyReconcilingError):
             await office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
 

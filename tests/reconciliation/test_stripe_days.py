@@ -51,7 +51,7 @@ def charge(number: int, payment: Payment, office: Office) -> dict[str, str]:
 async def test_a_stripe_day_is_matched_from_its_itemized_report(
     office: Office, stripe: StripeReportsStandIn, runs: Runs
 ) -> None:
-    first, second = await office.capturing(), await office.capturing()
+    first, second = await office.capturing("stripe"), await office.capturing("stripe")
     at = f"{office.today} 12:00:00"
     stripe.movements = [
         charge(1, first, office),

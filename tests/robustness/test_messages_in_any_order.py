@@ -169,7 +169,7 @@ def webhook(reported: Reported, status: str) -> Incoming:
         },
     })  # fmt: skip
     return Incoming(
-        gateway="gateway",
+        gateway="contract",
         event_id=event_id,
         body_hash=hashlib.sha256(body.encode()).digest(),
         body=body,

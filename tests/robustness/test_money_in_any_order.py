@@ -197,7 +197,7 @@ class Office:
         })  # fmt: skip
         inbox = WebhookInbox(self.process.platform.tables.database)
         incoming = Incoming(
-            gateway="gateway",
+            gateway="contract",
             event_id=event,
             body_hash=hashlib.sha256(body.encode()).digest(),
             body=body,

@@ -149,7 +149,7 @@ def reversed_(settled: dict[str, Any], number: int) -> Incoming:
         },
     })  # fmt: skip
     return Incoming(
-        gateway="gateway",
+        gateway="contract",
         event_id=event_id,
         body_hash=hashlib.sha256(body.encode()).digest(),
         body=body,

@@ -77,6 +77,7 @@ async def accept_on(machine: asyncpg.Connection, request: PaymentRequest) -> UUI
         customer=request.customer,
         amount=request.amount,
         currency=request.currency,
+        gateway="contract",
         payment_method=request.payment_method,
         caller=key.caller,
         key_hash=rf"\x{key.key_hash.hex()}",

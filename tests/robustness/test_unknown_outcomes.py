@@ -357,7 +357,7 @@ async def test_a_worker_whose_first_try_was_lost_never_takes_the_others_for_the_
     story = STORIES["service"]
     request = replace(await story.prepare(world, process), respond_async=True)
     await world.gateway_fault({"operation": "initiate", "times": 1}, hang_after_apply=5.0)
-    recorded = process.platform.payment_processing._charges.authorization._gateway
+    recorded = process.platform.payment_processing._charges.gateways.named("contract")
     await process.call(lambda: story.live(process.platform, request))
     await process.call(process.platform.jobs.run_due)
     http = recorded._gateway._http  # type: ignore[attr-defined]

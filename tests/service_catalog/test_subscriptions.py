@@ -44,7 +44,7 @@ async def test_a_verification_that_comes_too_late_holds_nothing(
 ) -> None:
     new = await installation.subscriptions.subscribe(
         customer=await installation.customer(), vin=VIN, service=SERVICE,
-        payment_method="pm_ok", by_fleet=True,
+        payment_method="pm_ok", gateway="contract", by_fleet=True,
     )  # fmt: skip
 
     async def overtaken(

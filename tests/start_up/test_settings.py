@@ -108,32 +108,93 @@ def test_a_gateway_of_the_contract_is_as_its_settings_declare_it() -> None:
         "CAAS_GATEWAY_PARTIAL_CAPTURE": "no",
     }
 
-    stated = read_settings(RIGHT | declared).gateway.capabilities
+    stated = read_settings(RIGHT | declared).gateways["contract"].capabilities
 
     assert stated == replace(
         CAPABILITIES, idempotency_key_lifetime=None, authorization_lifetime=timedelta(minutes=90),
         lookup_by_reference=False, void=False, separate_capture=False, partial_capture=False,
     )  # fmt: skip
-    assert read_settings(RIGHT).gateway.capabilities == CAPABILITIES
-    lifetime = read_settings(RIGHT | {"CAAS_GATEWAY_KEY_LIFETIME": "2d"}).gateway.capabilities
-    assert lifetime.idempotency_key_lifetime == timedelta(days=2)
+    assert read_settings(RIGHT).gateways["contract"].capabilities == CAPABILITIES
+    longer = read_settings(RIGHT | {"CAAS_GATEWAY_KEY_LIFETIME": "2d"}).gateways["contract"]
+    assert longer.capabilities.idempotency_key_lifetime == timedelta(days=2)
 
 
 def test_an_adapter_that_knows_its_gateway_is_not_told_what_it_can_do() -> None:
     stripe = {"CAAS_GATEWAY": "stripe", "CAAS_GATEWAY_WEBHOOK_SECRETS": "whsec_of-an-endpoint-00"}
 
-    assert read_settings(RIGHT | stripe).gateway_adapter == "stripe"
+    assert tuple(read_settings(RIGHT | stripe).gateways) == ("stripe",)
     with pytest.raises(SettingError, match=r"^CAAS_GATEWAY_VOID declares"):
         read_settings(RIGHT | stripe | {"CAAS_GATEWAY_VOID": "no"})
 
 
 @pytest.mark.parametrize(
-    "named",
-    [{}, {"CAAS_GATEWAY": "contract"}, {"CAAS_GATEWAY": "seed-contract"},
-     {"CAAS_GATEWAY_ADAPTER": "seed-contract"}],
-)  # fmt: skip
-def test_the_documented_contract_has_one_name_and_its_older_ones(named: dict[str, str]) -> None:
-    assert read_settings(RIGHT | named).gateway_adapter == "contract"
+    "named", [{}, {"CAAS_GATEWAY": "contract"}, {"CAAS_GATEWAY_ADAPTER": "contract"}]
+)
+def test_the_documented_contract_is_the_gateway_unless_another_is_named(
+    named: dict[str, str],
+) -> None:
+    assert tuple(read_settings(RIGHT | named).gateways) == ("contract",)
+
+
+STRIPE_SECRET = "whsec_of-an-endpoint-00"
+OF_STRIPE = {
+    "CAAS_GATEWAY_STRIPE_URL": "https://api.stripe.example",
+    "CAAS_GATEWAY_STRIPE_API_KEY": "sk_test_1",
+    "CAAS_GATEWAY_STRIPE_WEBHOOK_SECRETS": STRIPE_SECRET,
+}
+OF_CONTRACT = {
+    name.replace("CAAS_GATEWAY_", "CAAS_GATEWAY_CONTRACT_"): value
+    for name, value in RIGHT.items()
+    if name.startswith("CAAS_GATEWAY_")
+}
+
+
+def test_a_kept_gateway_has_settings_of_its_own() -> None:
+    gateways = read_settings(RIGHT | OF_STRIPE | {"CAAS_GATEWAYS_KEPT": "stripe"}).gateways
+
+    addresses = {name: it.address for name, it in gateways.items()}
+    assert addresses == {
+        "contract": "https://gateway.example",
+        "stripe": "https://api.stripe.example",
+    }
+
+
+def test_the_gateways_are_swapped_by_their_names_alone() -> None:
+    both = RIGHT | OF_STRIPE | OF_CONTRACT
+
+    before = read_settings(both | {"CAAS_GATEWAYS_KEPT": "stripe"}).gateways
+    after = read_settings(
+        both | {"CAAS_GATEWAY": "stripe", "CAAS_GATEWAYS_KEPT": "contract"}
+    ).gateways
+
+    assert (tuple(before), tuple(after)) == (("contract", "stripe"), ("stripe", "contract"))
+    assert {name: it.address for name, it in before.items()} == {
+        name: it.address for name, it in after.items()
+    }
+
+
+def test_what_a_kept_gateway_lacks_is_named_by_its_own_settings() -> None:
+    """The settings without a name are those of the other gateway, and are not taken for it."""
+    with pytest.raises(SettingError) as caught:
+        read_settings(RIGHT | {"CAAS_GATEWAYS_KEPT": "stripe"})
+
+    assert caught.value.sentence.startswith(
+        "CAAS_GATEWAY_STRIPE_URL, CAAS_GATEWAY_STRIPE_API_KEY and "
+        "CAAS_GATEWAY_STRIPE_WEBHOOK_SECRETS are not set."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"CAAS_GATEWAY_STRIPE_URL": "nonsense"}, "CAAS_GATEWAY_STRIPE_URL is not a valid address"),
+        ({"CAAS_GATEWAY_STRIPE_VOID": "no"}, "CAAS_GATEWAY_STRIPE_VOID declares a capability"),
+        ({"CAAS_GATEWAYS_KEPT": "stripe,paypal"}, "CAAS_GATEWAYS_KEPT is 'paypal'; use one of"),
+    ],
+)
+def test_a_wrong_setting_of_a_kept_gateway_is_named(given: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingError, match=named):
+        read_settings(RIGHT | OF_STRIPE | {"CAAS_GATEWAYS_KEPT": "stripe"} | given)
 
 
 def test_no_secret_shows_when_settings_are_printed() -> None:

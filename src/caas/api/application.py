@@ -29,7 +29,7 @@ from caas.api.settings import ApiSettings
 from caas.api.status import STATE_OPERATIONS
 from caas.api.subscriptions import SUBSCRIPTION_OPERATIONS, USAGE_OPERATIONS
 from caas.api.vehicles import VEHICLE_OPERATIONS
-from caas.api.webhook_handler import GATEWAY, WEBHOOK_OPERATIONS
+from caas.api.webhook_handler import WEBHOOK_OPERATIONS
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.readiness import Readiness
 from caas.errors import CaasError
@@ -173,11 +173,7 @@ def _verifiers(settings: ApiSettings) -> dict[str, Verifier]:
         FACTORY: settings.factory_webhook_secrets,
         TRANSPORT: settings.transport_webhook_secrets,
     }
-    verifiers: dict[str, Verifier] = {
-        sender: WebhookVerifier(known) for sender, known in partners.items() if known
-    }
-    gateway = settings.gateway_verifier
-    return verifiers if gateway is None else {GATEWAY: gateway, **verifiers}
+    return {sender: WebhookVerifier(known) for sender, known in partners.items() if known}
 
 
 def _needs_key(match: Match[Operation] | None, path: str) -> bool:

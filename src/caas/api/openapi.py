@@ -43,6 +43,7 @@ _UUID: Final = {"type": "string", "format": "uuid"}
 _PLACES: Final[Mapping[str, dict[str, Any]]] = {
     "vin": {"type": "string", "pattern": VIN_PATTERN.replace(r"\Z", "$")},
     "service_code": {"type": "string", "pattern": SERVICE_CODE_PATTERN.replace(r"\Z", "$")},
+    "gateway": {"type": "string", "minLength": 1, "maxLength": 100},
     "month": {"type": "string", "pattern": MONTH_PATTERN.replace(r"\Z", "$")},
     "day": {"type": "string", "pattern": DAY_PATTERN.replace(r"\Z", "$")},
     "model": {

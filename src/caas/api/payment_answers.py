@@ -94,6 +94,7 @@ class PaymentSummary(msgspec.Struct, frozen=True, kw_only=True):
     customer: UUID
     amount: int
     currency: str
+    gateway: str
     amounts: Amounts
     decline_code: str | None
     hosted_page_url: str | None
@@ -180,6 +181,7 @@ def _to_response(kind: type[Reported], payment: Payment, **more: object) -> Repo
         customer=payment.customer,
         amount=payment.amount,
         currency=payment.currency,
+        gateway=payment.gateway,
         amounts=_amounts(payment),
         decline_code=payment.decline_code,
         hosted_page_url=payment.hosted_page_url,

@@ -31,7 +31,7 @@ from caas.api.reconciliation_answers import (
     run_answer,
 )
 from caas.api.row_answers import answer_from
-from caas.api.texts import DAY_PATTERN, Note
+from caas.api.texts import DAY_PATTERN, GatewayName, Note
 from caas.reconciliation.reporting import ReconciliationReport
 from caas.rules.scopes import Scope
 from caas.web.response import Response, json_response
@@ -44,10 +44,14 @@ _DAY: Final = re.compile(DAY_PATTERN)
 
 
 class ReconciliationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The day, and whether it is closed or only loaded as far as its report has grown."""
+    """The day, and whether it is closed or only loaded as far as its report has grown.
+
+    Without a gateway, the report is that of the gateway of new payments.
+    """
 
     day: date
     mode: Literal["close", "incremental"] = "close"
+    gateway: GatewayName | None = None
 
 
 class ReleaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +66,18 @@ class NoContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An empty response."""
 
 
+class SealBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway whose day is sealed; that of new payments if none is named."""
+
+    gateway: GatewayName | None = None
+
+
+class GatewayQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway whose day is meant; that of new payments if none is named."""
+
+    gateway: GatewayName | None = None
+
+
 class PositionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first and last day for which losses and disputes are counted."""
 
@@ -73,6 +89,8 @@ RUN: Final = BodyOf(ReconciliationBody)
 RELEASE: Final = BodyOf(ReleaseBody)
 NO_CONTENT: Final = BodyOf(NoContent)
 POSITION: Final = QueryOf(PositionQuery)
+SEAL: Final = BodyOf(SealBody)
+AT_GATEWAY: Final = QueryOf(GatewayQuery)
 
 
 async def run_reconciliation(api: Api, call: Call) -> Response:
@@ -81,7 +99,7 @@ async def run_reconciliation(api: Api, call: Call) -> Response:
 
     async def run() -> Response:
         done = await api.platform.reconciliation.reconcile(
-            body.day, mode=body.mode, patience_seconds=PATIENCE_SECONDS
+            body.day, gateway=body.gateway, mode=body.mode, patience_seconds=PATIENCE_SECONDS
         )
         to_response = run_answer(done.run)
         answer = ReconciledAnswer(
@@ -112,7 +130,7 @@ async def replay_run(api: Api, call: Call) -> Response:
 
 
 async def list_days(api: Api, _call: Call) -> Response:
-    """List days with their status, newest first."""
+    """List the days of every gateway with their status, newest first."""
     return json_response(
         200, DayList([day_answer(it) for it in await api.platform.reconciliation.listed()])
     )
@@ -121,22 +139,22 @@ async def list_days(api: Api, _call: Call) -> Response:
 async def get_day(api: Api, call: Call) -> Response:
     """Return a day with its current status, its runs and its unreadable lines."""
     day, reconciliation = _day(call), api.platform.reconciliation
-    judged = day_answer(await reconciliation.verdict(day))
-    runs = [run_answer(run) for run in await reconciliation.runs_of(day)]
-    aside = await reconciliation.quarantined(day)
+    gateway = _gateway(call)
+    judged = day_answer(await reconciliation.verdict(day, gateway=gateway))
+    runs = [run_answer(run) for run in await reconciliation.runs_of(day, gateway=gateway)]
+    aside = await reconciliation.quarantined(day, gateway=gateway)
     answer = DayWithRuns(day=judged, runs=runs, quarantined=aside, links=judged.links)
     return json_response(200, answer)
 
 
 async def seal_day(api: Api, call: Call) -> Response:
     """Seal a closed day. It becomes immutable."""
-    body = NO_CONTENT.read(call.body)
+    body = SEAL.read(call.body)
     day = _day(call)
 
     async def seal() -> Response:
-        return json_response(
-            200, day_answer(await api.platform.reconciliation.seal(day, by=call.by.name))
-        )
+        sealed = await api.platform.reconciliation.seal(day, by=call.by.name, gateway=body.gateway)
+        return json_response(200, day_answer(sealed))
 
     return await once(api.platform.tables.keys, call, body, seal)
 
@@ -179,14 +197,20 @@ async def get_position(api: Api, call: Call) -> Response:
 
 
 async def _report(api: Api, call: Call) -> ReconciliationReport:
-    return await api.platform.reconciliation.reporting.report(_day(call))
+    reporting = api.platform.reconciliation.of(_gateway(call)).reporting
+    return await reporting.report(_day(call))
 
 
 async def _file(api: Api, call: Call, form: str, kind: bytes) -> Response:
     day = _day(call)
-    written = await api.platform.reconciliation.reporting.file(day, form)
+    written = await api.platform.reconciliation.of(_gateway(call)).reporting.file(day, form)
     name = f'attachment; filename="reconciliation-{day}.{form}"'.encode()
     return Response(200, written, ((b"content-type", kind), (b"content-disposition", name)))
+
+
+def _gateway(call: Call) -> str | None:
+    """Return the gateway in the query, if one is named."""
+    return AT_GATEWAY.read(call.scope["query_string"]).gateway
 
 
 def _day(call: Call) -> date:
@@ -204,7 +228,7 @@ _RUN_PATH: Final = f"{ROOT}/runs/{{run_id:uuid}}"
 RECONCILIATION_OPERATIONS: Final = (
     Operation(
         id="runReconciliation", tag=TAG, method="POST", path=f"{ROOT}/runs", scopes=OPERATORS,
-        body=RUN, answers={201: ReconciledAnswer}, handle=run_reconciliation,
+        body=RUN, answers={201: ReconciledAnswer, 404: Problem}, handle=run_reconciliation,
     ),
     Operation(
         id="getReconciliationRun", tag=TAG, method="GET", path=_RUN_PATH, scopes=OPERATORS,
@@ -220,23 +244,24 @@ RECONCILIATION_OPERATIONS: Final = (
     ),
     Operation(
         id="getReconciliationDay", tag=TAG, method="GET", path=_DAY_PATH, scopes=OPERATORS,
-        answers={200: DayWithRuns}, handle=get_day,
+        query=AT_GATEWAY, answers={200: DayWithRuns}, handle=get_day,
     ),
     Operation(
         id="sealReconciliationDay", tag=TAG, method="POST", path=f"{_DAY_PATH}/seal",
-        scopes=OPERATORS, body=NO_CONTENT, answers={200: DayAnswer}, handle=seal_day,
+        scopes=OPERATORS, body=SEAL, answers={200: DayAnswer}, handle=seal_day,
     ),
     Operation(
         id="getReconciliationReport", tag=TAG, method="GET", path=f"{_DAY_PATH}/report",
-        scopes=OPERATORS, answers={200: ReportAnswer}, handle=get_report,
+        scopes=OPERATORS, query=AT_GATEWAY, answers={200: ReportAnswer}, handle=get_report,
     ),
     Operation(
         id="getReconciliationReportAsCsv", tag=TAG, method="GET", path=f"{_DAY_PATH}/report.csv",
-        scopes=OPERATORS, answers={200: str}, media_type="text/csv", handle=get_report_csv,
+        scopes=OPERATORS, query=AT_GATEWAY, answers={200: str}, media_type="text/csv",
+        handle=get_report_csv,
     ),
     Operation(
         id="getReconciliationReportAsPdf", tag=TAG, method="GET", path=f"{_DAY_PATH}/report.pdf",
-        scopes=OPERATORS, answers={200: str}, media_type="application/pdf",
+        scopes=OPERATORS, query=AT_GATEWAY, answers={200: str}, media_type="application/pdf",
         handle=get_report_pdf,
     ),
     Operation(

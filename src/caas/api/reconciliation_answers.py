@@ -1,6 +1,7 @@
 """API representations of reconciliation days, runs, reports and discrepancies (Diagram 10)."""
 
 from datetime import date, datetime
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
@@ -195,11 +196,12 @@ class EvidenceAnswer(msgspec.Struct, frozen=True):
 def day_answer(day: ReconciliationDay) -> DayAnswer:
     """Return a day."""
     path = day_path(day.day)
+    at = urlencode({"gateway": day.gateway})
     links = {
-        "self": path,
-        "report": f"{path}/report",
-        "report_csv": f"{path}/report.csv",
-        "report_pdf": f"{path}/report.pdf",
+        "self": f"{path}?{at}",
+        "report": f"{path}/report?{at}",
+        "report_csv": f"{path}/report.csv?{at}",
+        "report_pdf": f"{path}/report.pdf?{at}",
         "seal": f"{path}/seal",
         "discrepancies": f"{ROOT}/discrepancies?day={day.day}",
     }

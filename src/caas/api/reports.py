@@ -13,8 +13,10 @@ from caas.api.bodies import BodyOf, QueryOf
 from caas.api.context import Api
 from caas.api.idempotency import once
 from caas.api.operation import Operation
+from caas.api.problems import Problem
 from caas.api.reconciliation import OPERATORS, PATIENCE_SECONDS, TAG
 from caas.api.reconciliation_answers import ROOT, ReconciledAnswer, day_answer, run_answer
+from caas.api.texts import GatewayName
 from caas.billing_database.report_terms import FeeTerm, KeptMapping
 from caas.reconciliation import Expected
 from caas.reconciliation.finance_terms import AMOUNT_MAX, Preview
@@ -30,12 +32,14 @@ class FileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A report file of at most five megabytes, in Base64; use the command line for larger ones.
 
     `lines` is the number of lines after the header, `nets` their net total, such as "24.88 EUR".
+    Where there are several gateways, `gateway` is the one whose report it is.
     """
 
     day: date
     content: bytes
     lines: Annotated[int, msgspec.Meta(ge=0, le=LINES_MAX)] | None = None
     nets: Annotated[list[Net], msgspec.Meta(max_length=20)] = []
+    gateway: GatewayName | None = None
 
 
 class PreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +58,10 @@ class MappingBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class FeeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Agreed provider fees: parts per million of the amount, a fixed part and a tolerance."""
+    """Agreed provider fees: parts per million of the amount, a fixed part and a tolerance.
+
+    Without a gateway, they are agreed with that of new payments.
+    """
 
     method: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
     kind: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
@@ -63,12 +70,14 @@ class FeeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fixed: Part
     tolerance: Part = 0
     provider: Annotated[str, msgspec.Meta(min_length=1, max_length=40)] = "*"
+    gateway: GatewayName | None = None
 
 
 class FeeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The date for which fees are listed."""
+    """The date for which fees are listed, and the gateway; without one, that of new payments."""
 
     day: date
+    gateway: GatewayName | None = None
 
 
 class MappingList(msgspec.Struct, frozen=True):
@@ -97,7 +106,8 @@ async def upload_report(api: Api, call: Call) -> Response:
 
     async def upload() -> Response:
         done = await api.platform.reconciliation.reconcile_content(
-            body.day, body.content, expected=Expected(lines=body.lines, nets=tuple(body.nets)),
+            body.day, body.content, gateway=body.gateway,
+            expected=Expected(lines=body.lines, nets=tuple(body.nets)),
             patience_seconds=PATIENCE_SECONDS,
         )  # fmt: skip
         to_response = run_answer(done.run)
@@ -142,9 +152,8 @@ async def keep_mapping(api: Api, call: Call) -> Response:
 async def list_fees(api: Api, call: Call) -> Response:
     """List the fees in force on a date."""
     query = FEES_ON.read(call.scope["query_string"])
-    return json_response(
-        200, FeeList(await api.platform.reconciliation.finance_terms.fees(query.day))
-    )
+    terms = api.platform.reconciliation.of(query.gateway).finance_terms
+    return json_response(200, FeeList(await terms.fees(query.day)))
 
 
 async def keep_fee(api: Api, call: Call) -> Response:
@@ -152,7 +161,7 @@ async def keep_fee(api: Api, call: Call) -> Response:
     body = FEE.read(call.body)
 
     async def keep() -> Response:
-        terms = api.platform.reconciliation.finance_terms
+        terms = api.platform.reconciliation.of(body.gateway).finance_terms
         await terms.keep_fee(
             body.method, body.kind, body.valid_from, (body.rate_ppm, body.fixed, body.tolerance),
             provider=body.provider, by=call.by.name,
@@ -166,7 +175,7 @@ REPORT_OPERATIONS: Final = (
     Operation(
         id="uploadSettlementReport", tag=TAG, method="POST", path=f"{ROOT}/reports",
         scopes=OPERATORS, body=FILE, body_bytes_max=DOCUMENT_BODY_BYTES_MAX,
-        answers={201: ReconciledAnswer}, handle=upload_report,
+        answers={201: ReconciledAnswer, 404: Problem}, handle=upload_report,
     ),
     Operation(
         id="previewSettlementReport", tag=TAG, method="POST", path=f"{ROOT}/reports/preview",
@@ -183,10 +192,10 @@ REPORT_OPERATIONS: Final = (
     ),
     Operation(
         id="listFeeTerms", tag=TAG, method="GET", path=f"{ROOT}/fee-terms", scopes=OPERATORS,
-        query=FEES_ON, answers={200: FeeList}, handle=list_fees,
+        query=FEES_ON, answers={200: FeeList, 404: Problem}, handle=list_fees,
     ),
     Operation(
         id="keepFeeTerm", tag=TAG, method="POST", path=f"{ROOT}/fee-terms", scopes=OPERATORS,
-        body=FEE, answers={201: FeeList}, handle=keep_fee,
+        body=FEE, answers={201: FeeList, 404: Problem}, handle=keep_fee,
     ),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Settings of the API: keys, webhook secrets, rate limits and the clock."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -29,24 +29,30 @@ class Identified(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayWebhooks:
+    """How the webhooks of one gateway are verified, read and split, as its adapter does it."""
+
+    verifier: Verifier
+    read_event: Callable[[bytes], Identified | None] = read_event
+    split: Callable[[bytes], tuple[bytes, ...]] = whole
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
     """Keys, webhook secrets (newest first), the clock and the metrics registry.
 
-    `gateway_verifier` and `read_gateway_event` come from the gateway's adapter. `now` is the clock
-    for webhook timestamps. Webhooks of a sender without a secret are rejected. `on_webhook` is
-    called after a webhook was stored, so that a worker in this process runs at once. `key_limit`
-    limits each key, `address_limit` each address without a valid key. `degraded` lists unavailable
-    parts; `before_metrics` updates the registry. `vehicle_command_keys` are the public keys that
-    vehicles trust.
+    `gateways` are those that may send webhooks, by name, that of new payments first. `now` is the
+    clock for webhook timestamps. Webhooks of a sender without a secret are rejected.
+    `on_webhook` is called after a webhook was stored, so that a worker in this process runs at
+    once. `key_limit` limits each key, `address_limit` each address without a valid key. `degraded`
+    lists unavailable parts; `before_metrics` updates the registry. `vehicle_command_keys` are the
+    public keys that vehicles trust.
     """
 
     now: Callable[[], datetime]
     api_keys: Sequence[ConfiguredKey] = ()
-    gateway_name: str = "gateway"
-    gateway_verifier: Verifier | None = None
-    read_gateway_event: Callable[[bytes], Identified | None] = read_event
-    split_gateway_webhook: Callable[[bytes], tuple[bytes, ...]] = whole
+    gateways: Mapping[str, GatewayWebhooks] = field(default_factory=dict)
     factory_webhook_secrets: Sequence[Secret] = ()
     transport_webhook_secrets: Sequence[Secret] = ()
     on_webhook: Callable[[], None] = field(default=lambda: None)

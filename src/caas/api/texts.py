@@ -147,6 +147,9 @@ Vin = Annotated[
 ]
 ServiceCode = Annotated[str, Meta(pattern=SERVICE_CODE_PATTERN)]
 MonthKey = Annotated[str, Meta(pattern=MONTH_PATTERN, description="For example 2026-11.")]
+GatewayName = Annotated[
+    str, Meta(min_length=1, max_length=100, description="A gateway's name, such as stripe.")
+]
 Unit = Annotated[str, Meta(min_length=1, max_length=40, pattern=WRITTEN_PATTERN)]
 UnitQuantity = Annotated[int, Meta(ge=-QUANTITY_MAX, le=QUANTITY_MAX)]
 Moment = Annotated[datetime, Meta(tz=True)]

@@ -1,5 +1,8 @@
 """The Webhook Handler (Internal Payment API Endpoints, Caller; Diagram 4, lower half).
 
+Each payment gateway has a path of its own, which ends with its name. The path without a name is
+that of the gateway of new payments (decision 199).
+
 A webhook's signature is verified over its raw bytes, card numbers are removed, and the webhook and
 its job are stored before the response is sent (decision 31):
 
@@ -18,6 +21,8 @@ stored; the content is trusted no further than `payment_processing.settlement` a
 import contextlib
 import hashlib
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -29,7 +34,12 @@ from caas.api.context import Api
 from caas.api.operation import Operation
 from caas.api.problems import Problem
 from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWebhookError
-from caas.external_systems.webhook_signatures import WEBHOOK_BODY_BYTES_MAX, WebhookRefusedError
+from caas.external_systems.gateway_adapters import whole
+from caas.external_systems.webhook_signatures import (
+    WEBHOOK_BODY_BYTES_MAX,
+    Verifier,
+    WebhookRefusedError,
+)
 from caas.order_management.partner_webhooks import (
     APPLY_PARTNER_WEBHOOK,
     FACTORY,
@@ -74,40 +84,85 @@ class WebhookNotTheirsError(CallRefusedError):
 
 
 async def gateway_webhook(api: Api, call: Call) -> Response:
-    """Receive a payment gateway event: settlements, refunds, disputes."""
-    return await _take(api, call, GATEWAY)
+    """Receive an event of the gateway of new payments: settlements, refunds, disputes."""
+    of_new_payments = next(iter(api.settings.gateways), GATEWAY)
+    return await _take(api, call, _gateway(api, of_new_payments))
+
+
+async def named_gateway_webhook(api: Api, call: Call) -> Response:
+    """Receive an event of the payment gateway of this name."""
+    return await _take(api, call, _gateway(api, str(call.ids["gateway"])))
 
 
 async def factory_webhook(api: Api, call: Call) -> Response:
     """Receive a factory event: `vehicle.ready`."""
-    return await _take(api, call, FACTORY)
+    return await _take(api, call, _partner(api, FACTORY))
 
 
 async def transport_webhook(api: Api, call: Call) -> Response:
     """Receive a transport event: `delivery.completed`."""
-    return await _take(api, call, TRANSPORT)
+    return await _take(api, call, _partner(api, TRANSPORT))
 
 
-async def _take(api: Api, call: Call, sender: str) -> Response:
-    message_id = _verified(api, call, sender)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sender:
+    """Who sends webhooks, and how they are verified, read and split."""
+
+    name: str
+    verifier: Verifier
+    event_id: Callable[[bytes], str | None]
+    job_kind: str
+    split: Callable[[bytes], tuple[bytes, ...]] = whole
+    is_gateway: bool = False
+
+
+def _gateway(api: Api, name: str) -> _Sender:
+    webhooks = api.settings.gateways.get(name)
+    if webhooks is None:
+        raise WebhookNotTheirsError(_no_secret("gateway"))
+
+    def event_id(body: bytes) -> str | None:
+        event = webhooks.read_event(body)
+        return event.id if event else None
+
+    return _Sender(
+        name=name, verifier=webhooks.verifier, event_id=event_id, job_kind=APPLY_WEBHOOK,
+        split=webhooks.split, is_gateway=True,
+    )  # fmt: skip
+
+
+def _partner(api: Api, name: str) -> _Sender:
+    verifier = api.verifiers.get(name)
+    if verifier is None:
+        raise WebhookNotTheirsError(_no_secret(name))
+    return _Sender(
+        name=name, verifier=verifier, job_kind=APPLY_PARTNER_WEBHOOK,
+        event_id=lambda body: read_partner_event(name, body).event_id,
+    )  # fmt: skip
+
+
+def _no_secret(of: str) -> str:
+    return f"No webhook secret of the {of} is configured here."
+
+
+async def _take(api: Api, call: Call, sender: _Sender) -> Response:
+    message_id = _verified(api, call, sender.verifier)
     _refuse_two_meanings(call.body)
-    answers = [await _store(api, one, sender, message_id) for one in _events(api, call, sender)]
+    answers = [await _store(api, one, sender, message_id) for one in _events(call, sender)]
     fresh = [answer for answer in answers if answer.status == HTTPStatus.NO_CONTENT]
     return fresh[0] if fresh else answers[0]
 
 
-def _events(api: Api, call: Call, sender: str) -> tuple[bytes, ...]:
+def _events(call: Call, sender: _Sender) -> tuple[bytes, ...]:
     """Return the events in a webhook; one that cannot be split is a single unreadable one."""
-    if sender != GATEWAY:
-        return (call.body,)
     try:
-        return api.settings.split_gateway_webhook(call.body) or (call.body,)
+        return sender.split(call.body) or (call.body,)
     except (ValueError, RecursionError):
         return (call.body,)
 
 
-async def _store(api: Api, body: bytes, sender: str, message_id: str) -> Response:
-    incoming, unreadable = _incoming(api, body, sender, message_id)
+async def _store(api: Api, body: bytes, sender: _Sender, message_id: str) -> Response:
+    incoming, unreadable = _incoming(body, sender, message_id)
     if unreadable is not None:
         await api.platform.tables.webhooks.quarantine(incoming, reason=unreadable)
         return json_response(200, WebhookReceipt("set aside"))
@@ -127,16 +182,13 @@ async def _store(api: Api, body: bytes, sender: str, message_id: str) -> Respons
     return json_response(200, WebhookReceipt("known"))
 
 
-def _verified(api: Api, call: Call, sender: str) -> str:
+def _verified(api: Api, call: Call, verifier: Verifier) -> str:
     """Verify the signature over the raw bytes and return the message id.
 
     Raises:
-        WebhookNotTheirsError: it is invalid, or no secret is configured.
+        WebhookNotTheirsError: it is invalid.
         WebhookRefusedError: the headers are incomplete.
     """
-    verifier = api.verifiers.get(sender)
-    if verifier is None:
-        raise WebhookNotTheirsError(f"No webhook secret of the {sender} is configured here.")
     headers = {
         name: call.headers.get(name.encode(), b"").decode("latin-1")
         for name in verifier.signed_headers
@@ -159,35 +211,33 @@ def _refuse_two_meanings(body: bytes) -> None:
         refuse_duplicate_keys(body)
 
 
-def _incoming(
-    api: Api, received: bytes, sender: str, message_id: str
-) -> tuple[Incoming, str | None]:
+def _incoming(received: bytes, sender: _Sender, message_id: str) -> tuple[Incoming, str | None]:
     """Return the record to store, and why it must be set aside, if it must.
 
     Events are deduplicated by the id in the body, whatever message delivers them. The message id is
     used only for bodies without an event id.
     """
-    body, event_id, unreadable = _readable(api, received, sender)
+    body, event_id, unreadable = _readable(received, sender)
     incoming = Incoming(
-        gateway=api.settings.gateway_name if sender == GATEWAY else sender,
+        gateway=sender.name,
         event_id=event_id or message_id,
         body_hash=hashlib.sha256(received).digest(),
         body=body,
-        job_kind=APPLY_WEBHOOK if sender == GATEWAY else APPLY_PARTNER_WEBHOOK,
+        job_kind=sender.job_kind,
     )
     return incoming, unreadable
 
 
-def _readable(api: Api, body: bytes, sender: str) -> tuple[str, str | None, str | None]:
+def _readable(body: bytes, sender: _Sender) -> tuple[str, str | None, str | None]:
     """Return the body without card and personal data, its event id, and why it is unreadable."""
     text = body.decode("utf-8", "replace")
     if b"\0" in body or may_hold_one(body):
         text = scrub(text.replace("\0", ""))
     try:
-        event_id = _event_id(api, body, sender)
+        event_id = sender.event_id(body)
         if _ESCAPE in text or _PERSONAL.search(text):
             text = _storable(without_personal_data(msgspec.json.decode(body)))
-        if sender == GATEWAY and gives_free_reasons(text):
+        if sender.is_gateway and gives_free_reasons(text):
             text = _storable(without_free_reasons(msgspec.json.decode(text)))
     except (ValueError, RecursionError) as error:
         return (
@@ -205,14 +255,6 @@ def _unreadable(text: str) -> str:
     return without_personal_fields(text)
 
 
-def _event_id(api: Api, body: bytes, sender: str) -> str | None:
-    """Return the event id of a readable body."""
-    if sender != GATEWAY:
-        return read_partner_event(sender, body).event_id
-    event = api.settings.read_gateway_event(body)
-    return event.id if event else None
-
-
 def _storable(reported: object) -> str:
     """Return JSON that PostgreSQL can store: unescaped, without NUL characters."""
     return scrub(msgspec.json.encode(reported).decode().replace(_NUL, ""))
@@ -225,6 +267,11 @@ WEBHOOK_OPERATIONS: Final = (
         id="gatewayWebhook", tag=WEBHOOK_TAG, method="POST", path="/webhooks/gateway",
         needs_key=False, body_bytes_max=WEBHOOK_BODY_BYTES_MAX, answers=_TAKEN,
         handle=gateway_webhook,
+    ),
+    Operation(
+        id="namedGatewayWebhook", tag=WEBHOOK_TAG, method="POST",
+        path="/webhooks/gateway/{gateway:str}", needs_key=False,
+        body_bytes_max=WEBHOOK_BODY_BYTES_MAX, answers=_TAKEN, handle=named_gateway_webhook,
     ),
     Operation(
         id="factoryWebhook", tag=WEBHOOK_TAG, method="POST", path="/webhooks/factory",

@@ -177,7 +177,7 @@ update billing_runs set seen_through = coalesce($4, seen_through), seen = seen +
 """
 UNCHARGED: Final = """
 select i.id, i.series, i.number, i.payment_id, i.customer, i.gross, i.currency, s.payment_method,
-       i.month, coalesce(k.language, 'es') as language,
+       s.gateway, i.month, coalesce(k.language, 'es') as language,
        coalesce(v.names->>k.language, v.name, i.service) as service
   from invoices i join subscriptions s on s.id = i.subscription
   left join customers k on k.id = i.customer left join services v on v.code = i.service
@@ -248,6 +248,7 @@ class MonthCharge:
     amount: int
     currency: str
     payment_method: str
+    gateway: str
     month: str
     language: str
     service: str

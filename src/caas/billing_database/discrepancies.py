@@ -155,6 +155,7 @@ class Step:
 class DiscrepancyFilter:
     """Filters for discrepancies; None means any."""
 
+    gateway: str | None = None
     status: str | None = None
     kind: DiscrepancyKind | None = None
     day: date | None = None
@@ -225,6 +226,7 @@ class Discrepancies:
                 "d.status = $": asked.status if is_open else None,
                 "d.status = 'resolved'": asked.status == RESOLVED,
                 "d.status <> 'resolved'": is_open,
+                "d.gateway = $": asked.gateway,
                 "d.payment_id = $": asked.payment_id,
                 sql.AFTER: after,
             }
@@ -255,9 +257,12 @@ class Discrepancies:
             DiscrepancyEvent, within or self._database, sql.EVENTS, discrepancy_id
         )
 
-    async def refund_is_known(self, gateway_refund_id: str) -> bool:
+    async def refund_is_known(self, gateway: str, gateway_refund_id: str) -> bool:
         """Return whether a gateway refund belongs to the payment or was noted on a line."""
-        return await self._database.fetchrow(sql.REFUND_IS_KNOWN, gateway_refund_id) is not None
+        return (
+            await self._database.fetchrow(sql.REFUND_IS_KNOWN, gateway, gateway_refund_id)
+            is not None
+        )
 
     async def entries(
         self, discrepancy_id: UUID, *, within: Connection | None = None

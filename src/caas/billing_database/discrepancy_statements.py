@@ -56,8 +56,10 @@ select seq, event, status, by, facts, at from discrepancy_events
  where discrepancy_id = $1 order by seq
 """
 REFUND_IS_KNOWN: Final = """
-select 1 from refunds where gateway_refund_id = $1
- union all select 1 from discrepancy_events where facts->>'refund' = $1 limit 1
+select 1 from refunds where gateway = $1 and gateway_refund_id = $2
+ union all
+select 1 from discrepancy_events e join discrepancies d on d.id = e.discrepancy_id
+ where d.gateway = $1 and e.facts->>'refund' = $2 limit 1
 """
 POST: Final = """
 insert into discrepancy_entries (discrepancy_id, resolution_id, payment_id, debit, credit, amount,

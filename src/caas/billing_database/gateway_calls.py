@@ -1,11 +1,11 @@
-"""The log of payment gateway calls, and the gateway that a Billing Database belongs to.
+"""The log of payment gateway calls, the gateways' accounts, and their ids of our customers.
 
 A payment's audit trail shows its calls between its events: request, result and duration. No
 decision depends on them: a power failure may lose the latest calls, never an event.
 
 Rules a change must keep: a call is written once, with asynchronous commit; it contains no card
-number and at most one sentence; neither the gateway nor its account can change once a payment
-exists; the Customer first stored for a customer stays, because payments are looked up under it.
+number and at most one sentence; a gateway's account cannot change once it has a payment; the
+Customer first stored for a customer stays, because payments are looked up under it.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,13 @@ ANSWERED: Final = frozenset({"answered", "refused"})
 # Asynchronous commit: a call lost in a server crash is only missing from a page.
 ADD: Final = """
 with not_waited_for as materialized (select set_config('synchronous_commit', 'off', true))
-insert into gateway_calls (id, operation, payment_id, transaction_id, key, amount, outcome, summary,
-    took_ms, asked_at)
-select id, operation, payment_id, transaction_id, key, amount, outcome, summary, took_ms,
+insert into gateway_calls (id, gateway, operation, payment_id, transaction_id, key, amount, outcome,
+    summary, took_ms, asked_at)
+select id, gateway, operation, payment_id, transaction_id, key, amount, outcome, summary, took_ms,
        db_now() - make_interval(secs => took_ms / 1000.0)
-  from not_waited_for, jsonb_to_recordset($1) as c(id uuid, operation text, payment_id uuid,
-    transaction_id text, key text, amount bigint, outcome text, summary text, took_ms integer)
+  from not_waited_for, jsonb_to_recordset($1) as c(id uuid, gateway text, operation text,
+    payment_id uuid, transaction_id text, key text, amount bigint, outcome text, summary text,
+    took_ms integer)
 """
 
 
@@ -47,6 +48,7 @@ select id, operation, payment_id, transaction_id, key, amount, outcome, summary,
 class GatewayCallRecord:
     """A logged gateway call."""
 
+    gateway: str
     operation: str
     key: str | None
     amount: int | None
@@ -59,7 +61,8 @@ class GatewayCallRecord:
 OF_PAYMENT: Final = f"""
 select {columns(GatewayCallRecord)}
   from (select * from gateway_calls where payment_id = $1
-        union select * from gateway_calls where transaction_id = $2) c
+        union select * from gateway_calls where transaction_id = $2
+           and gateway = (select gateway from payments where id = $1)) c
  order by asked_at, id limit $3
 """
 
@@ -73,6 +76,7 @@ class CallNotRecordedError(CaasError):
 class GatewayCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call; `outcome` is answered, refused, not sent or unknown."""
 
+    gateway: str
     operation: str
     outcome: str
     summary: str
@@ -91,7 +95,7 @@ class GatewayCalls:
         """Read and write through this database."""
         self._database = database
         self.durations = Durations(BUCKETS_SECONDS)
-        self.no_answer = 0
+        self.without_answer: dict[str, int] = {}
         self._added: Batcher[GatewayCall, None] = Batcher(self._add_batch)
 
     async def add(self, call: GatewayCall) -> None:
@@ -114,26 +118,31 @@ class GatewayCalls:
         )
 
     def _count(self, call: GatewayCall) -> None:
-        """Record call durations and consecutive unanswered calls."""
+        """Record call durations and each gateway's consecutive unanswered calls."""
         self.durations.add(call.took_ms / 1000, call.operation, call.outcome)
         answered = call.outcome in ANSWERED
-        self.no_answer = 0 if answered else self.no_answer + 1
+        before = self.without_answer.get(call.gateway, 0)
+        self.without_answer[call.gateway] = 0 if answered else before + 1
 
     async def _add_batch(self, calls: Sequence[GatewayCall]) -> list[None]:
         await self._database.fetch(ADD, msgspec.json.encode(calls).decode())
         return [None] * len(calls)
 
 
-TAKE: Final = """
-insert into configured_gateway as g (name, since) values ($1, db_now())
-on conflict (only_row) do update set name = excluded.name, since = excluded.since
- where g.name <> excluded.name and not exists (select from payments)
+GATEWAYS_OF_PAYMENTS: Final = "select gateways_of_payments() as gateway"
+HAS_PAYMENTS: Final = "select to_regprocedure('caas.gateways_of_payments()')::text"
+# Payments not at rest have a job, and refunds under way too; other payments are not read.
+UNFINISHED: Final = """
+select count(distinct p.id) from jobs w left join refunds r on r.id = w.subject
+  join payments p on p.id in (w.subject, r.payment_id)
+ where p.gateway = $1
+   and p.state in ('Initiated', 'Pending', 'Authorized', 'Capturing', 'Refunding')
 """
-KEPT: Final = "select name from configured_gateway"
 ACCOUNT: Final = """
 insert into gateway_accounts as a (gateway, account, since) values ($1, $2, db_now())
 on conflict (gateway) do update set account = excluded.account, since = excluded.since
- where a.account <> excluded.account and not exists (select from payments)
+ where a.account <> excluded.account
+   and not exists (select from payments where gateway = excluded.gateway)
 """
 KEPT_ACCOUNT: Final = "select account from gateway_accounts where gateway = $1"
 CUSTOMER: Final = """
@@ -145,19 +154,32 @@ values ($1, $2, $3, db_now()) on conflict (gateway, customer) do nothing
 """
 
 
-async def configured_gateway(database: Database, name: str) -> str:
-    """Return the gateway of this database; set it to this one if no payment exists yet."""
+async def gateways_of_payments(database: Database) -> list[str]:
+    """Return the gateways that stored payments name."""
+    return [row["gateway"] for row in await database.fetch(GATEWAYS_OF_PAYMENTS)]
 
-    async def taken(connection: Connection) -> str:
-        await connection.execute(TAKE, name)
-        kept: str = await connection.fetchval(KEPT)
-        return kept
 
-    return await database.in_transaction(taken)
+async def gateways_in(dsn: str) -> list[str]:
+    """Return the gateways that payments name in a database, which may have no schema yet."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        if await connection.fetchval(HAS_PAYMENTS) is None:
+            return []
+        found = await connection.fetch("select caas.gateways_of_payments() as gateway")
+        return [row["gateway"] for row in found]
+    finally:
+        await connection.close()
+
+
+async def unfinished_payments(database: Database, gateway: str) -> int:
+    """Return how many payments of a gateway are not at rest."""
+    row = await database.fetchrow(UNFINISHED, gateway)
+    assert row is not None, "a count is one row"
+    return int(row["count"])
 
 
 async def gateway_account(database: Database, name: str, account: str) -> str:
-    """Return the account of the stored payments; set it to this one if no payment exists yet."""
+    """Return the account of a gateway's payments; set it to this one if it has none yet."""
 
     async def taken(connection: Connection) -> str:
         await connection.execute(ACCOUNT, name, account)

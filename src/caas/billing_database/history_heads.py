@@ -73,7 +73,8 @@ HISTORY: Final = (
     # Mutable rows, limited to the columns that never change.
     HistoryTable(
         "refunds", "created_at",
-        columns=("id", "payment_id", "amount", "currency", "reason", "requested_by", "created_at"),
+        columns=("id", "payment_id", "gateway", "amount", "currency", "reason", "requested_by",
+                 "created_at"),
     ),
     HistoryTable(
         "disputes", None,

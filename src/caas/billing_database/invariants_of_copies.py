@@ -10,13 +10,29 @@ from typing import Final
 
 COPIES: Final[tuple[tuple[str, str, str], ...]] = (
     (
+        "payments_stay_at_their_gateway",
+        "Calls, refunds, settlement lines and discrepancies of a payment are of its gateway.",
+        """select p.id from payments p join gateway_calls c on c.payment_id = p.id
+            where within(p.id) and c.gateway <> p.gateway
+           union all
+           select p.id from payments p join refunds r on r.payment_id = p.id
+            where within(p.id) and r.gateway <> p.gateway
+           union all
+           select p.id from payments p join settlement_lines l on l.payment_id = p.id
+             join settlement_reports r on r.id = l.report_id
+            where within(p.id) and r.gateway <> p.gateway
+           union all
+           select p.id from payments p join discrepancies d on d.payment_id = p.id
+            where within(p.id) and d.gateway <> p.gateway""",
+    ),
+    (
         "payments_are_as_accepted",
         "A payment equals what its first event records.",
         """select p.id from payments p join payment_events e on e.payment_id = p.id and e.seq = 1
             where within(p.id) and (
                   e.facts ? 'terms' and e.facts->'terms' <> jsonb_build_object('type', p.type,
                     'subject', p.subject, 'customer', p.customer, 'amount', p.amount,
-                    'currency', p.currency)
+                    'currency', p.currency, 'gateway', p.gateway)
                or e.at <> p.created_at)
            union all
            select p.id from payments p

@@ -28,8 +28,8 @@ _DISPUTES_REPORTED: Final = """select n.id, named_object(n.body) as dispute, p.i
        select coalesce(n.body->'data'->'object'->>'payment_intent',
                        n.body->'data'->>'transaction_id') as transaction,
               coalesce(n.body->'data'->>'reference', '') as reference) reported
-  join payments p on p.gateway_transaction_id = reported.transaction
-    or p.id = case when reported.reference ~ '^[0-9a-f-]{36}$' then reported.reference::uuid end
+  join payments p on p.gateway = n.gateway and (p.gateway_transaction_id = reported.transaction
+    or p.id = case when reported.reference ~ '^[0-9a-f-]{36}$' then reported.reference::uuid end)
  where n.body->>'type' in ('dispute.opened', 'dispute.won', 'dispute.lost',
                            'charge.dispute.created', 'charge.dispute.closed')"""
 

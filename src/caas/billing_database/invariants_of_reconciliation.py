@@ -10,11 +10,12 @@ from caas.billing_database.discrepancy_statements import BOOKED_KINDS
 RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "lines_match_their_payment",
-        "A posted line matches its payment's currency and its transaction or reference.",
+        "A posted line matches its payment's gateway, currency, and transaction or reference.",
         """select l.report_id from settlement_lines l
              left join payments p on p.id = l.payment_id and within(p.id)
+             left join settlement_reports r on r.id = l.report_id
             where within(l.payment_id) and l.posts and l.payment_id is not null
-              and (l.currency is distinct from p.currency
+              and (l.currency is distinct from p.currency or r.gateway is distinct from p.gateway
                   or not (coalesce(l.transaction_id = p.gateway_transaction_id, false)
                        or coalesce(l.reference = p.id::text, false)))
            union all

@@ -118,11 +118,12 @@ ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "applied_webhooks_are_kept",
         "Every webhook that caused a payment event is in the inbox.",
-        """select e.payment_id from payment_events e
+        """select e.payment_id from payment_events e join payments p on p.id = e.payment_id
             where within(e.payment_id)
               and e.at > removed_before('webhook_inbox') + interval '7 days'
               and e.facts->>'reported_by' like 'webhook:%' and not exists (
-              select from webhook_inbox n where n.event_id = substr(e.facts->>'reported_by', 9))""",
+              select from webhook_inbox n where n.gateway = p.gateway
+                 and n.event_id = substr(e.facts->>'reported_by', 9))""",
     ),
     (
         "cases_end_with_a_decision",

@@ -61,18 +61,18 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "months_are_charged_to_verified_methods",
-        "A subscription is charged to its most recently verified payment method.",
+        "A subscription is charged to its most recently verified payment method, at its gateway.",
         """with verified as (
              select distinct on (e.subscription) e.subscription, coalesce((
                       select f.facts->>'payment_method' from payment_events f
                        where f.payment_id = p.id and f.event = 'Funds reserved'),
-                    p.payment_method) as method
+                    p.payment_method) as method, p.gateway
                from subscription_events e join payments p on p.id = e.payment_id
               where within(e.subscription)
                 and e.event in ('Payment method verified', 'Payment method changed')
               order by e.subscription, e.version desc)
            select s.id from subscriptions s join verified v on v.subscription = s.id
-            where within(s.id) and s.payment_method is distinct from v.method
-              and not is_erased(s.customer)""",
+            where within(s.id) and (s.gateway <> v.gateway
+              or s.payment_method is distinct from v.method and not is_erased(s.customer))""",
     ),
 )

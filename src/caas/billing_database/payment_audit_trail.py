@@ -40,8 +40,10 @@ select event_id, coalesce(body->>'type', '') as type,
        coalesce(body->'data'->>'status', body->'data'->'object'->>'status', '') as status,
        received_at
   from (select * from webhook_inbox where coalesce(body->'data'->>'reference',
-          body->'data'->'object'->'metadata'->>'reference') = $1
-        union select * from webhook_inbox where coalesce(body->'data'->>'transaction_id',
+          body->'data'->'object'->'metadata'->>'reference') = $1::uuid::text
+        union select * from webhook_inbox
+         where gateway = (select gateway from payments where id = $1)
+           and coalesce(body->'data'->>'transaction_id',
           body->'data'->'object'->>'payment_intent', body->'data'->'object'->>'id',
           body->'data'->>'id') = $2) w
  order by received_at limit $3
@@ -136,7 +138,7 @@ async def record_of(
             claim=dict(claim) if claim else None,
             commands=await read(COMMANDS, payment_id),
             answers=await read(ANSWERS, payment_id),
-            webhooks=await read(WEBHOOKS, str(payment_id), transaction_id),
+            webhooks=await read(WEBHOOKS, payment_id, transaction_id),
             notifications=await read(NOTIFICATIONS, subjects, since),
             cases=await read(CASES, subjects, since),
             lines=await read(LINES, payment_id),

@@ -37,9 +37,11 @@ union (select p.id from cases c join payments p on p.id = c.subject where c.id =
 union (select payment_id from discrepancies where id = $1 and payment_id is not null)
 """
 BY_TEXT: Final = """
-select id from payments where gateway_transaction_id = $1
+select id from payments where gateway in (select gateways_of_payments())
+    and gateway_transaction_id = $1
 union (select payment_id from disputes where id = $1)
-union (select payment_id from refunds where gateway_refund_id = $1)
+union (select payment_id from refunds
+        where gateway in (select gateways_of_payments()) and gateway_refund_id = $1)
 union (select p.id from orders o join payments p on p.subject = o.id
         where o.vin = $2 limit 200)
 union (select p.id from service_orders s join payments p on p.subject = s.id

@@ -26,7 +26,7 @@ from caas.rules.payment_types import PaymentType
 DESCRIPTION = "description"
 """The first event's fact with the customer-facing description."""
 
-TERMS = ("type", "subject", "customer", "amount", "currency")
+TERMS = ("type", "subject", "customer", "amount", "currency", "gateway")
 """The terms of a payment, repeated in its first event (invariant `payments_are_as_accepted`)."""
 
 DIGEST_CHARS = 32
@@ -58,6 +58,7 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     customer: UUID
     amount: int
     currency: str
+    gateway: str
     payment_method: str | None = None
     return_url: str | None = None
     facts: dict[str, Any] | None = None
@@ -93,6 +94,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     customer: UUID
     amount: int
     currency: str
+    gateway: str
     payment_method: str | None
     return_url: str | None
     state: PaymentState
@@ -144,7 +146,7 @@ READ = (
     " from payments cross join (select db_now() as at offset 0) now_"
 )
 ONE = f"{READ} where id = $1"
-BY_TRANSACTION = f"{READ} where gateway_transaction_id = $1"
+BY_TRANSACTION = f"{READ} where gateway = $1 and gateway_transaction_id = $2"
 EXISTS = "select 1 from payments where id = $1"
 VOID_REASON = "select reason from resolution_claims where payment_id = $1 and kind = 'void'"
 SEVERAL = f"{READ} where id = any ($1)"
@@ -213,9 +215,9 @@ class Payments:
         assert row is not None, "nothing is voided that was not claimed"
         return str(row["reason"])
 
-    async def by_transaction(self, gateway_transaction_id: str) -> Payment | None:
-        """Return the payment of a gateway transaction, or None."""
-        row = await self._database.fetchrow(BY_TRANSACTION, gateway_transaction_id)
+    async def by_transaction(self, gateway: str, transaction_id: str) -> Payment | None:
+        """Return the payment of a gateway's transaction, or None."""
+        row = await self._database.fetchrow(BY_TRANSACTION, gateway, transaction_id)
         return None if row is None else payment_of(row)
 
     async def listed(

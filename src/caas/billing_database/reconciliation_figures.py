@@ -24,9 +24,9 @@ select d.kind, d.currency,
        count(*) as discrepancies, sum(d.amount)::bigint as amount,
        count(*) filter (where d.due_on < t.today) as overdue
   from discrepancies d
- cross join (select (db_now() at time zone $2)::date as today) t
- cross join lateral (select t.today - (d.opened_at at time zone $2)::date as age) a
- where d.gateway = $1 and d.status <> 'resolved' group by 1, 2, 3 order by 1, 2, 3
+ cross join (select (db_now() at time zone $1)::date as today) t
+ cross join lateral (select t.today - (d.opened_at at time zone $1)::date as age) a
+ where d.status <> 'resolved' group by 1, 2, 3 order by 1, 2, 3
 """
 OF_DAY: Final = """
 select kind, status, currency, count(*) as discrepancies, sum(amount)::bigint as amount
@@ -42,23 +42,27 @@ select p.type, p.currency, count(*) as payments,
 """
 LOSSES: Final = """
 select cause, currency, sum(amount)::bigint as amount
-  from (select split_part(debit, ':', 2) as cause, currency, amount from ledger_entries
-         where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
+  from (select split_part(debit, ':', 2) as cause, currency, amount, payment_id as payment,
+               null::uuid as discrepancy
+          from ledger_entries where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
         union all
-        select split_part(credit, ':', 2), currency, -amount from ledger_entries
-         where at >= $1 and at < $2 and credit like 'risk\\_loss:%'
+        select split_part(credit, ':', 2), currency, -amount, payment_id, null
+          from ledger_entries where at >= $1 and at < $2 and credit like 'risk\\_loss:%'
         union all
-        select split_part(debit, ':', 2), currency, amount from discrepancy_entries
-         where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
+        select split_part(debit, ':', 2), currency, amount, null, discrepancy_id
+          from discrepancy_entries where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
         union all
-        select split_part(credit, ':', 2), currency, -amount from discrepancy_entries
-         where at >= $1 and at < $2 and credit like 'risk\\_loss:%'
+        select split_part(credit, ':', 2), currency, -amount, null, discrepancy_id
+          from discrepancy_entries where at >= $1 and at < $2 and credit like 'risk\\_loss:%'
         union all
-        select split_part(debit, ':', 2), currency, amount from gateway_claim_entries
-         where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
+        select split_part(debit, ':', 2), currency, amount, null, discrepancy_id
+          from gateway_claim_entries where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
         union all
-        select split_part(credit, ':', 2), currency, -amount from gateway_claim_entries
-         where at >= $1 and at < $2 and credit like 'risk\\_loss:%') l
+        select split_part(credit, ':', 2), currency, -amount, null, discrepancy_id
+          from gateway_claim_entries where at >= $1 and at < $2 and credit like 'risk\\_loss:%') l
+ where $3::text is null or $3 in (
+       (select p.gateway from payments p where p.id = l.payment),
+       (select d.gateway from discrepancies d where d.id = l.discrepancy))
  group by 1, 2 having sum(amount) <> 0 order by 1, 2
 """
 DISPUTES: Final = """
@@ -161,7 +165,7 @@ async def figures(
         return Figures(
             [ClassFigure(*row) for row in await connection.fetch(LINES, gateway, day)],
             [DayFigure(*row) for row in await connection.fetch(OF_DAY, gateway, day)],
-            [LossFigure(*row) for row in await connection.fetch(LOSSES, *span)],
+            [LossFigure(*row) for row in await connection.fetch(LOSSES, *span, gateway)],
         )
 
 
@@ -170,22 +174,20 @@ async def exposure(database: Database) -> list[ExposureFigure]:
     return [ExposureFigure(*row) for row in await database.fetch(EXPOSURE)]
 
 
-async def position(
-    database: Database, gateway: str, *, span: tuple[datetime, datetime], zone: str
-) -> Position:
-    """Return exposure, ages, losses and disputes from one snapshot."""
+async def position(database: Database, *, span: tuple[datetime, datetime], zone: str) -> Position:
+    """Return exposure, ages, losses and disputes of all gateways from one snapshot."""
     async with (
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         return Position(
             [ExposureFigure(*row) for row in await connection.fetch(EXPOSURE)],
-            [AgeFigure(*row) for row in await connection.fetch(AGEING, gateway, zone)],
-            [LossFigure(*row) for row in await connection.fetch(LOSSES, *span)],
+            [AgeFigure(*row) for row in await connection.fetch(AGEING, zone)],
+            [LossFigure(*row) for row in await connection.fetch(LOSSES, *span, None)],
             [DisputeFigure(*row) for row in await connection.fetch(DISPUTES, *span)],
         )
 
 
 async def losses(database: Database, *, since: datetime, until: datetime) -> list[LossFigure]:
     """Return the losses in a period, by cause."""
-    return [LossFigure(*row) for row in await database.fetch(LOSSES, since, until)]
+    return [LossFigure(*row) for row in await database.fetch(LOSSES, since, until, None)]

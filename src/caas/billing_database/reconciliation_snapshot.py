@@ -3,7 +3,7 @@
 Everything is read in one repeatable-read snapshot, so that payments which move meanwhile make no
 false discrepancy, and leaves by COPY into files. What is read grows with the report and with what
 is still open, never with the ledger: payments are looked up by the keys of the lines, and those
-without a line by the day they were captured.
+without a line by the day they were captured. Payments of other gateways are left out.
 
 Rules a change must keep: columns and order are those of `rules.compared_relations`; a payment
 comes out once in each file; nothing is written but temporary tables.
@@ -66,12 +66,13 @@ left join lateral (
 """
 KNOWN: Final = f"""
 select {PAYMENT}, null, null, null, null
-  from line_keys k join payments p on p.id = k.payment_id {DISPUTED}
+  from line_keys k join payments p on p.id = k.payment_id and p.gateway = $1 {DISPUTED}
 """
 # Lines without our reference, or whose payment has another transaction than the line.
 BY_TRANSACTION: Final = """
 insert into compared_payments (id)
-select t.id from line_transactions k join payments t on t.gateway_transaction_id = k.transaction_id
+select t.id from line_transactions k
+  join payments t on t.gateway = $1 and t.gateway_transaction_id = k.transaction_id
 on conflict do nothing
 """
 # Captured so long ago that the bank should have spoken, and no line with its own money yet. What
@@ -98,7 +99,7 @@ with captured as materialized (
 )
 insert into compared_payments as c (id, expected_on, missing_from)
 select distinct on (k.payment_id) k.payment_id, k.expected_on, k.missing_from
-  from lacking k join payments p on p.id = k.payment_id
+  from lacking k join payments p on p.id = k.payment_id and p.gateway = $1
  where k.method = case when p.payment_method ~ '(debit|sepa)' then 'bank_debit' else 'card' end
  order by k.payment_id, k.expected_on
 on conflict (id) do update
@@ -112,6 +113,7 @@ select distinct on (e.payment_id) e.payment_id, w.expected_on
         where at >= w.captured_from and at < w.captured_to
           and debit = 'refunds_payable' and credit = 'settled_funds'
        offset 0) e
+  join payments p on p.id = e.payment_id and p.gateway = $1
  where w.method = 'card'
  order by e.payment_id, w.expected_on desc
 on conflict (id) do update set refund_expected_on = excluded.refund_expected_on
@@ -119,8 +121,8 @@ on conflict (id) do update set refund_expected_on = excluded.refund_expected_on
 DELIVERED: Final = """
 insert into compared_payments as c (id, watch_delivery)
 select distinct p.id, true
-  from delivery_evidence e join payments p on p.id = e.subject
- where e.recorded_at >= $1 and e.recorded_at < $2 and e.proves_delivery
+  from delivery_evidence e join payments p on p.id = e.subject and p.gateway = $1
+ where e.recorded_at >= $2 and e.recorded_at < $3 and e.proves_delivery
    and p.captured_amount = 0 and p.state in ('Authorized', 'Voided', 'Failed')
    and not exists (select from entitlements n
                     where n.vin = e.vin and n.service = e.service and n.reported_epoch > e.epoch)
@@ -130,7 +132,7 @@ COMPARED: Final = f"""
 select {PAYMENT},
        case when c.watch_delivery then p.amount end, c.expected_on, c.missing_from,
        c.refund_expected_on
-  from compared_payments c join payments p on p.id = c.id {DISPUTED}
+  from compared_payments c join payments p on p.id = c.id and p.gateway = $1 {DISPUTED}
 """
 
 LINE: Final = """
@@ -149,6 +151,7 @@ select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
          select s.* from identified_lines i
            join settlement_lines s on s.report_id = i.report_id and s.line_no = i.line_no
           where i.payment_id = k.{{id}}) l on true
+  join settlement_reports o on o.id = l.report_id and o.gateway = $1
   left join lateral (
          select d.status = 'resolved' as resolved,
                 d.status = 'resolved' and (d.resolution = 'itself' or d.kind in
@@ -223,26 +226,27 @@ class LateWindow:
 class ReconciliationSnapshot:
     """One instant of the Billing Database, held until everything is read."""
 
-    def __init__(self, connection: Connection, as_of: datetime) -> None:
-        """Read through this connection, whose snapshot was taken at this instant."""
+    def __init__(self, connection: Connection, gateway: str, as_of: datetime) -> None:
+        """Read a gateway's payments through this connection, as of the instant of its snapshot."""
         self._connection = connection
+        self._gateway = gateway
         self.as_of = as_of
 
-    async def replayed_lines_all(self, gateway: str, path: Path, *, since: datetime | None) -> bool:
-        """Write the lines of this gateway's open discrepancies, to be judged again.
+    async def replayed_lines_all(self, path: Path, *, since: datetime | None) -> bool:
+        """Write the lines of the gateway's open discrepancies, to be judged again.
 
         Where there are many, only those about payments that moved since then; return whether.
         """
-        number = await self._connection.fetchval(OPEN_COUNT, gateway, AGAIN_ALL_MAX + 1)
+        number = await self._connection.fetchval(OPEN_COUNT, self._gateway, AGAIN_ALL_MAX + 1)
         if since is None or number <= AGAIN_ALL_MAX:
-            await self._export(path, AGAIN_ALL, gateway)
+            await self._export(path, AGAIN_ALL)
             return False
-        await self._export(path, AGAIN_CHANGED, gateway, since - SINCE_MARGIN)
+        await self._export(path, AGAIN_CHANGED, since - SINCE_MARGIN)
         return True
 
-    async def replayed_lines_of_known(self, gateway: str, path: Path) -> None:
+    async def replayed_lines_of_known(self, path: Path) -> None:
         """Write those about the payments and transactions that the lines speak of."""
-        await self._export(path, REPLAYED_OF_KNOWN, gateway)
+        await self._export(path, REPLAYED_OF_KNOWN)
 
     async def late(self, windows: Sequence[LateWindow]) -> None:
         """Add what was captured or refunded in these spans and has no line."""
@@ -253,12 +257,12 @@ class ReconciliationSnapshot:
                 for w in windows
             ],
         )
-        await self._connection.execute(LATE, timeout=EXPORT_SECONDS_MAX)
-        await self._connection.execute(LATE_REFUNDS, timeout=EXPORT_SECONDS_MAX)
+        await self._execute(LATE)
+        await self._execute(LATE_REFUNDS)
 
     async def delivered(self, since: datetime) -> None:
         """Add what was delivered since then, not switched off again, and ended without a charge."""
-        await self._connection.execute(DELIVERED, since, self.as_of, timeout=EXPORT_SECONDS_MAX)
+        await self._execute(DELIVERED, since, self.as_of)
 
     async def reported(self, keys: Path, path: Path) -> None:
         """Take the payments that lines refer to, and write what is known of them."""
@@ -272,7 +276,7 @@ class ReconciliationSnapshot:
     async def take_transactions(self, path: Path) -> None:
         """Add the payments of these transactions, of which lines speak that refer to no other."""
         await self._take("line_transactions", path)
-        await self._connection.execute(BY_TRANSACTION, timeout=EXPORT_SECONDS_MAX)
+        await self._execute(BY_TRANSACTION)
         await self._connection.execute("analyze compared_payments")
 
     async def besides(self, path: Path) -> None:
@@ -289,8 +293,12 @@ class ReconciliationSnapshot:
         )
         await self._connection.execute(f"analyze {table}")
 
+    async def _execute(self, query: str, *arguments: object) -> None:
+        """Run a statement about the gateway, its first argument."""
+        await self._connection.execute(query, self._gateway, *arguments, timeout=EXPORT_SECONDS_MAX)
+
     async def _export(self, path: Path, query: str, *arguments: object) -> None:
-        """Write what a query gives into a file.
+        """Write what a query about the gateway, its first argument, gives into a file.
 
         A path would cost a hop into a thread for every few rows; a write of so few does not block.
         """
@@ -300,20 +308,27 @@ class ReconciliationSnapshot:
                 file.write(rows)
 
             await self._connection.copy_from_query(
-                query, *arguments, output=write, format="csv", timeout=EXPORT_SECONDS_MAX
+                query,
+                self._gateway,
+                *arguments,
+                output=write,
+                format="csv",
+                timeout=EXPORT_SECONDS_MAX,
             )
 
 
 @asynccontextmanager
-async def reconciliation_snapshot(database: Database) -> AsyncIterator[ReconciliationSnapshot]:
-    """Hold the book as of now until the block is left."""
+async def reconciliation_snapshot(
+    database: Database, gateway: str
+) -> AsyncIterator[ReconciliationSnapshot]:
+    """Hold a gateway's payments as of now until the block is left."""
     async with database.connection() as connection:
         await connection.execute(TEMPORARY)
         try:
             async with connection.transaction(isolation="repeatable_read"):
                 await connection.execute(BY_KEY)
                 as_of = await connection.fetchval("select db_now()")
-                yield ReconciliationSnapshot(connection, as_of)
+                yield ReconciliationSnapshot(connection, gateway, as_of)
         finally:
             if not connection.is_closed():
                 await connection.execute(GONE)

@@ -37,9 +37,10 @@ update jobs w set due_at = least(due_at, db_now()), fence = fence + 1, lease_unt
         or w.kind = 'promised_refund' and w.payload->>'payment' = any ($1::uuid[]::text[]))
 """
 ADD: Final = """
-insert into refunds (id, payment_id, amount, currency, reason, requested_by, state, created_at,
-    updated_at)
-values ($1, $2, $3, $4, $5, $6, 'waiting', db_now(), db_now()) on conflict (id) do nothing
+insert into refunds (id, payment_id, gateway, amount, currency, reason, requested_by, state,
+    created_at, updated_at)
+select $1, id, gateway, $3, $4, $5, $6, 'waiting', db_now(), db_now() from payments where id = $2
+on conflict (id) do nothing
 """
 
 
@@ -95,7 +96,7 @@ WAS_REPORTED: Final = """
 select exists (select from cases where subject = $1 and kind = 'refund_contradiction'
                   and facts->>'refund' = $2) as it_was
 """
-BY_GATEWAY_ID: Final = COLUMNS + " where gateway_refund_id = $1"
+BY_GATEWAY_ID: Final = COLUMNS + " where gateway = $1 and gateway_refund_id = $2"
 SET: Final = """
 update refunds set state = $2, outcome = $3, gateway_refund_id = coalesce($4, gateway_refund_id),
        failed_because = $5, updated_at = db_now()
@@ -168,7 +169,9 @@ CLAIM_DISPUTE: Final = (
 """
 )
 DISPUTE_OF_ANOTHER: Final = """
-select payment_id from disputes where (id = $2 or gateway_dispute_id = $2) and payment_id <> $1
+select d.payment_id from disputes d join payments p on p.id = d.payment_id
+ where (d.id = $2 or d.gateway_dispute_id = $2) and p.id <> $1
+   and p.gateway = (select gateway from payments where id = $1)
 """
 # Amounts that banks took and returned of a payment, by report lines and by disputes.
 LINES_AND_DISPUTES: Final = """
@@ -290,9 +293,9 @@ class Refunds:
         """Return a refund, or None."""
         return await read_one(Refund, within or self._database, ONE, refund_id)
 
-    async def by_gateway_id(self, gateway_refund_id: str) -> Refund | None:
-        """Return the refund with this gateway id, or None."""
-        return await read_one(Refund, self._database, BY_GATEWAY_ID, gateway_refund_id)
+    async def by_gateway_id(self, gateway: str, gateway_refund_id: str) -> Refund | None:
+        """Return the refund that this gateway knows by this id, or None."""
+        return await read_one(Refund, self._database, BY_GATEWAY_ID, gateway, gateway_refund_id)
 
     async def of_payment(
         self, payment_id: UUID, *, within: Connection | None = None
@@ -375,7 +378,7 @@ class Refunds:
     async def disputed_already(
         self, dispute_id: str, *, beside: UUID, within: Connection
     ) -> UUID | None:
-        """Return another payment that has a dispute with this id, or None."""
+        """Return another payment of the same gateway with a dispute of this id, or None."""
         other: UUID | None = await within.fetchval(DISPUTE_OF_ANOTHER, beside, dispute_id)
         return other
 

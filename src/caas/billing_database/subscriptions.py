@@ -22,8 +22,8 @@ from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState,
 
 ADD: Final = """
 insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
-    payment_method, created_at, updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, db_now(), db_now())
+    payment_method, gateway, created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, db_now(), db_now())
 on conflict (vin, service) where state in ('verifying payment method', 'activating', 'active')
 do nothing returning *
 """
@@ -37,7 +37,7 @@ update subscriptions set state = $3, event = $4, version = version + 1, transiti
        updated_at = db_now(),
        activation_evidence = coalesce($6, activation_evidence),
        activated_at = case when $6::uuid is null then activated_at else db_now() end,
-       payment_method = coalesce($8, payment_method),
+       payment_method = coalesce($8, payment_method), gateway = coalesce($9, gateway),
        cancelled_because = coalesce($7, cancelled_because),
        cancelled_at = coalesce(cancelled_at, case when $7::text is not null then db_now() end)
  where id = $1 and state = $2 returning *
@@ -66,7 +66,7 @@ class SubscriptionNotFoundError(NotFoundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSubscription:
-    """A subscription to add, with its current terms."""
+    """A subscription to add, with its current terms; `gateway` has its payment method."""
 
     id: UUID
     customer: UUID
@@ -76,11 +76,12 @@ class NewSubscription:
     monthly_fee: int
     metered: list[dict[str, Any]]
     payment_method: str
+    gateway: str
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription; money in minor units of `currency`."""
+    """A subscription; money in minor units of `currency`. `gateway` has its payment method."""
 
     id: UUID
     customer: UUID
@@ -90,6 +91,7 @@ class Subscription:
     monthly_fee: int
     metered: list[dict[str, Any]]
     payment_method: str
+    gateway: str
     state: SubscriptionState
     activated_at: datetime | None
     deactivated_at: datetime | None
@@ -109,7 +111,7 @@ class SubscriptionRows:
         """Add a subscription; None if the vehicle has a live one to the same service."""
         return await read_one(
             Subscription, within, ADD, new.id, new.customer, new.vin, new.service, new.currency,
-            new.monthly_fee, new.metered, new.payment_method,
+            new.monthly_fee, new.metered, new.payment_method, new.gateway,
         )  # fmt: skip
 
     async def find(
@@ -162,6 +164,7 @@ class SubscriptionRows:
         evidence_id: UUID | None = None,
         cancelled_because: str | None = None,
         payment_method: str | None = None,
+        gateway: str | None = None,
     ) -> Subscription | None:
         """Apply a transition; None if the current state does not allow it."""
         target = next_state(subscription.state, event)
@@ -169,7 +172,7 @@ class SubscriptionRows:
             return None
         return await read_one(
             Subscription, within, APPLY, subscription.id, subscription.state.value, target.value,
-            event.value, payment_id, evidence_id, cancelled_because, payment_method,
+            event.value, payment_id, evidence_id, cancelled_because, payment_method, gateway,
         )  # fmt: skip
 
     async def may_withdraw(
@@ -206,6 +209,12 @@ select token, payment_id, type, used_at from (
 """
 
 
+SAVED_AT: Final = """
+select p.gateway from payments p join payment_events e on e.payment_id = p.id
+ where p.customer = $1 and e.event = 'Funds reserved'
+   and coalesce(e.facts->>'payment_method', p.payment_method) = $2
+ order by e.at desc limit 1
+"""
 LEARNT: Final = """
 select facts->>'payment_method' from payment_events
  where payment_id = $1 and event = 'Funds reserved'
@@ -233,6 +242,11 @@ class PaymentMethods:
         """Return a customer's payment methods, most recent first."""
         rows = await self._database.fetch(OF_CUSTOMER, customer, METHODS_MAX)
         return [UsedMethod(**{**row, "type": PaymentType(row["type"])}) for row in rows]
+
+    async def saved_at(self, customer: UUID, token: str) -> str | None:
+        """Return the gateway at which a customer has used a token, or None."""
+        row = await self._database.fetchrow(SAVED_AT, customer, token)
+        return None if row is None else str(row["gateway"])
 
     async def learnt_from(self, payment_id: UUID, *, within: Connection) -> str | None:
         """Return the token of an authorized payment, or None if the gateway reports none."""

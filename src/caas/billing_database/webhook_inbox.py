@@ -55,13 +55,15 @@ select id, gateway, event_id, body::text as body, received_at from webhook_inbox
 """
 OF_TRANSACTION = """
 select body::text as body from webhook_inbox
- where coalesce(body->'data'->>'transaction_id', body->'data'->'object'->>'payment_intent',
+ where gateway = $3
+   and coalesce(body->'data'->>'transaction_id', body->'data'->'object'->>'payment_intent',
          body->'data'->'object'->>'id', body->'data'->>'id') = $1
  order by received_at, id limit $2
 """
 OF_REFERENCE = """
 select body::text as body from webhook_inbox
- where coalesce(body->'data'->>'reference', body->'data'->'object'->'metadata'->>'reference') = $1
+ where gateway = $3
+   and coalesce(body->'data'->>'reference', body->'data'->'object'->'metadata'->>'reference') = $1
  order by received_at, id limit $2
 """
 # Payments with a refund that waits, named by a webhook.
@@ -71,7 +73,7 @@ select p.id from webhook_inbox n
        select payment_id from refunds where state = 'waiting'
         union select (payload->>'payment')::uuid from jobs where kind = 'promised_refund')
    and names_payment(n.body, p.id, p.gateway_transaction_id)
- where n.id = $1
+ where n.id = $1 and n.gateway = p.gateway
 """
 QUARANTINE = """
 insert into webhook_quarantine (id, gateway, event_id, contradicts, reason, body_hash, body,
@@ -142,16 +144,6 @@ class WebhookInbox:
         self._reader: Batcher[UUID, InboxRow | None] = joined_reads(database, SEVERAL, _inbox_row)
         self._at_hand: dict[UUID, InboxRow] = {}  # just stored here; a row never changes
 
-    async def of_transaction(self, transaction_id: str) -> tuple[bytes, ...]:
-        """Return what was reported of a gateway's transaction, the oldest first."""
-        rows = await self._database.fetch(OF_TRANSACTION, transaction_id, REPORTED_ROWS_MAX)
-        return tuple(row["body"].encode() for row in rows)
-
-    async def of_reference(self, reference: str) -> tuple[bytes, ...]:
-        """Return what was reported under a reference of ours, the oldest first."""
-        rows = await self._database.fetch(OF_REFERENCE, reference, REPORTED_ROWS_MAX)
-        return tuple(row["body"].encode() for row in rows)
-
     async def store(self, incoming: Incoming) -> Stored:
         """Store a webhook and its job once.
 
@@ -220,6 +212,27 @@ class WebhookInbox:
         rows = [(new_id(), w.gateway, w.event_id, w.body_hash, w.body, w.job_kind) for w in batch]
         columns = [list(column) for column in zip(*rows, strict=True)]
         return await self._database.fetch(STORE, *columns)
+
+
+class ReportedByGateway:
+    """What one gateway has reported by webhooks."""
+
+    def __init__(self, database: Database, gateway: str) -> None:
+        """Read the webhooks of this gateway."""
+        self._database = database
+        self._gateway = gateway
+
+    async def of_transaction(self, transaction_id: str) -> tuple[bytes, ...]:
+        """Return what the gateway reported of a transaction, the oldest first."""
+        return await self._bodies(OF_TRANSACTION, transaction_id)
+
+    async def of_reference(self, reference: str) -> tuple[bytes, ...]:
+        """Return what the gateway reported under a reference of ours, the oldest first."""
+        return await self._bodies(OF_REFERENCE, reference)
+
+    async def _bodies(self, query: str, named: str) -> tuple[bytes, ...]:
+        rows = await self._database.fetch(query, named, REPORTED_ROWS_MAX, self._gateway)
+        return tuple(row["body"].encode() for row in rows)
 
 
 async def payments_waiting(by: Connection, inbox_id: UUID) -> list[UUID]:

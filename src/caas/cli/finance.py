@@ -15,6 +15,7 @@ from caas.billing_database.gateway_claims import GatewayClaim
 from caas.cli.commands import AsJson, parse_day, print_json, print_table
 from caas.cli.reconcile import (
     By,
+    Gateway,
     Note,
     discrepancies,
     reading,
@@ -157,16 +158,21 @@ def list_fees(
             "--date", metavar="YYYY-MM-DD", parser=parse_day, help="Fees in effect on this day."
         ),
     ] = None,
+    gateway: Gateway = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the fees in effect; CAAS_SETTLEMENT_FEES applies to everything else."""
+    """List the fees in effect.
+
+    CAAS_SETTLEMENT_FEES applies to everything else of the gateway of new payments.
+    """
 
     async def operation(reconciliation: Reconciliation) -> None:
-        terms = reconciliation.finance_terms
+        one = reconciliation.of(gateway)
+        terms = one.finance_terms
         found = await terms.fees(day or await terms.today())
         rows = [
-            [reconciliation.gateway_name, it.provider, it.method, it.kind,
+            [one.gateway, it.provider, it.method, it.kind,
              f"{Decimal(it.rate_ppm) / PER_PERCENT:f} %", f"+ {it.fixed}",
              f"tolerance {it.tolerance}", f"from {it.valid_from}", it.kept_by]
             for it in found
@@ -192,17 +198,18 @@ def keep(  # noqa: PLR0913  # each part of a fee
     kind: Annotated[str, typer.Option(help="Transaction type.")] = "settlement",
     fixed: Annotated[int, typer.Option(min=0, help="Fixed part, in minor units.")] = 0,
     tolerance: Annotated[int, typer.Option(min=0, help="Tolerance, in minor units.")] = 0,
+    gateway: Gateway = None,
 ) -> None:
     """Set the agreed fee for a payment method and transaction type from a day on."""
 
     async def operation(reconciliation: Reconciliation) -> None:
         amounts = (_millionths(percent), fixed, tolerance)
-        await reconciliation.finance_terms.keep_fee(
+        one = reconciliation.of(gateway)
+        await one.finance_terms.keep_fee(
             method, kind, valid_from, amounts, provider=provider, by=by
         )
         typer.echo(
-            f"{reconciliation.gateway_name}, {provider}, {method}, {kind}: {percent} % + {fixed} "
-            f"from {valid_from}"
+            f"{one.gateway}, {provider}, {method}, {kind}: {percent} % + {fixed} from {valid_from}"
         )
 
     writing(operation)

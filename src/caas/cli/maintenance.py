@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -34,7 +34,10 @@ from caas.external_systems import local_broker, stripe_webhooks
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.stripe_http import HEADERS
 from caas.external_systems.stripe_settlements import API_HOST
+from caas.gateway_settings import settings_of
 from caas.settings import check_terms, data_dir, retention_terms
+
+STRIPE: Final = "stripe"
 
 
 def migrate() -> None:
@@ -142,13 +145,16 @@ def webhook_endpoint(
 
 async def _endpoint(public_url: str) -> stripe_webhooks.Endpoint:
     environment = process_environment.environment()
-    key = environment.get("CAAS_GATEWAY_API_KEY")
+    settings = settings_of(STRIPE, {"CAAS_GATEWAY": STRIPE, **environment})
+    key = settings.get("CAAS_GATEWAY_API_KEY")
     if not key:
         raise StartupError("Set CAAS_GATEWAY_API_KEY to a secret key of the Stripe account.")
-    url = environment.get("CAAS_GATEWAY_URL") or f"https://{API_HOST}"
+    url = settings.get("CAAS_GATEWAY_URL") or f"https://{API_HOST}"
     http = HttpClient(url, partner="Stripe", api_key=Secret(key), headers=HEADERS)
     try:
-        return await stripe_webhooks.create_endpoint(http, f"{public_url}/webhooks/gateway")
+        return await stripe_webhooks.create_endpoint(
+            http, f"{public_url}/webhooks/gateway/{STRIPE}"
+        )
     finally:
         await http.close()
 

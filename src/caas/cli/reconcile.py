@@ -17,7 +17,7 @@ import typer
 from caas import app, local_machine, process_environment
 from caas.billing_database.accounts import Actor
 from caas.billing_database.discrepancies import Discrepancy, DiscrepancyFilter
-from caas.billing_database.reconciliation_days import ReconciliationDay
+from caas.cli import reconciliation_texts as texts
 from caas.cli.commands import (
     FINDINGS,
     INTERRUPTED,
@@ -33,11 +33,9 @@ from caas.cli.commands import (
 )
 from caas.errors import StartupError
 from caas.reconciliation import Expected, Reconciled, Reconciliation
-from caas.reconciliation.fetching import Progress
-from caas.reconciliation.investigation import Investigated
+from caas.reconciliation.fetching import Progress, ReportUnavailableError
 from caas.reconciliation.reporting import as_data, as_text, position_text
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
-from caas.rules.money import Money
 from caas.settings import read_settings
 
 GOOD: Final = frozenset({"closed", "in progress"})
@@ -59,6 +57,13 @@ Day = Annotated[
 By = Annotated[str, typer.Option("--by", default_factory=getpass.getuser, help="Name to record.")]
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="The discrepancy.")]
 Note = Annotated[str, typer.Option("--note", help="Why.")]
+Gateway = Annotated[
+    str | None,
+    typer.Option(help="The gateway, by its name. [default: that of new payments]"),
+]
+OnlyGateway = Annotated[
+    str | None, typer.Option(help="Only this gateway; required with --file, if several.")
+]
 Operation = Callable[[Reconciliation], Awaitable[None]]
 
 
@@ -76,9 +81,10 @@ def reconcile(
         typer.Option(help="Expected total, for example '24.88 EUR'; one for each currency."),
     ] = None,
     *,
+    gateway: OnlyGateway = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconcile a day and close it. The command can be interrupted and run again at any time.
+    """Reconcile a day at every gateway and close it. The command can be interrupted and repeated.
 
     A file is refused if its dates are outside the day or its totals differ from --lines and --net.
     New lines for a sealed day go to the next open day.
@@ -92,33 +98,39 @@ def reconcile(
         from rich.progress import Progress as Bars  # noqa: PLC0415
 
         lower_priority()
-        with Bars(transient=True, console=Console(stderr=True)) as bars:
-            done = await reconciliation.reconcile(
-                day, file=file, expected=expected, progress=_progress_of(bars),
-                patience_seconds=PATIENCE_SECONDS,
-            )  # fmt: skip
-        if as_json:
-            print_json(done)
-        else:
-            counts = done.run.counts.items()
-            typer.echo(f"{done.run.lines} new lines, compared by {done.run.engine}")
-            print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
-            typer.echo("\n".join([*_notes(done), _sentence(done.day)]))
-        if done.day.verdict not in GOOD:
+        finished, unavailable = list[Reconciled](), list[ReportUnavailableError]()
+        for name in (gateway,) if gateway or file else reconciliation.gateways:
+            with Bars(transient=True, console=Console(stderr=True)) as bars:
+                run = reconciliation.reconcile(
+                    day, gateway=name, file=file, expected=expected, progress=_progress_of(bars),
+                    patience_seconds=PATIENCE_SECONDS,
+                )  # fmt: skip
+                try:
+                    finished.append(await run)
+                except ReportUnavailableError as error:  # the other gateways' days do not wait
+                    unavailable.append(error)
+        for done in finished:
+            print_json(done) if as_json else typer.echo("\n".join(texts.summary(done)))
+        if unavailable:
+            raise unavailable[0]
+        if any(done.day.verdict not in GOOD for done in finished):
             raise typer.Exit(FINDINGS)
 
     writing(operation)
 
 
 def days(*, as_json: AsJson = False) -> None:
-    """List days with their verdicts, newest first."""
+    """List the days of every gateway with their verdicts, newest first."""
 
     async def operation(reconciliation: Reconciliation) -> None:
         known = await reconciliation.listed()
         if as_json:
             print_json(known)
         else:
-            print_table([[str(it.day), _sealed(it), it.because or ""] for it in known])
+            rows = [
+                [str(it.day), it.gateway, texts.verdict_of(it), it.because or ""] for it in known
+            ]
+            print_table(rows)
 
     reading(operation)
 
@@ -128,6 +140,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Write the report to this file: .pdf, .csv or .json.")
     ] = None,
+    gateway: Gateway = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -138,14 +151,13 @@ def report(
         raise typer.BadParameter(f"the file must end in one of {endings}", param_hint="--out")
 
     async def operation(reconciliation: Reconciliation) -> None:
-        advance_bar = await reconciliation.reporting.report(day)
+        reporting = reconciliation.of(gateway).reporting
+        advance_bar = await reporting.report(day)
         as_json_text = msgspec.json.encode(as_data(advance_bar))
         if out is not None:
-            content = (
-                as_json_text if form == "json" else await reconciliation.reporting.file(day, form)
-            )
+            content = as_json_text if form == "json" else await reporting.file(day, form)
             _write(out, content)
-            typer.echo(f"{out}: {_sentence(advance_bar.day)}")
+            typer.echo(f"{out}: {texts.sentence_of(advance_bar.day)}")
         else:
             typer.echo(as_json_text.decode() if as_json else as_text(advance_bar), nl=as_json)
 
@@ -171,14 +183,16 @@ def position(
     reading(operation)
 
 
-def seal(day: Day, by: By, *, yes: Yes = False, as_json: AsJson = False) -> None:
+def seal(
+    day: Day, by: By, gateway: Gateway = None, *, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Seal a closed day. This cannot be undone."""
     if not yes:
         ask(f"Seal {day}? This cannot be undone.")
 
     async def operation(reconciliation: Reconciliation) -> None:
-        sealed = await reconciliation.seal(day, by=by)
-        print_json(sealed) if as_json else typer.echo(_sentence(sealed))
+        sealed = await reconciliation.seal(day, by=by, gateway=gateway)
+        print_json(sealed) if as_json else typer.echo(texts.sentence_of(sealed))
 
     writing(operation)
 
@@ -193,7 +207,7 @@ def release_line(
 
     async def operation(reconciliation: Reconciliation) -> None:
         judged = await reconciliation.release_quarantined(report_id, place, by=by, note=note)
-        typer.echo(_sentence(judged))
+        typer.echo(texts.sentence_of(judged))
 
     writing(operation)
 
@@ -221,7 +235,7 @@ def list_(  # one option per filter
         while page:
             page = await reconciliation.discrepancies.listed(asked, after=page[-1].id)
             found += page
-        print_json(found) if as_json else print_table([_row(it) for it in found])
+        print_json(found) if as_json else print_table([texts.row_of(it) for it in found])
 
     reading(operation)
 
@@ -232,7 +246,7 @@ def show(id_: Id, *, as_json: AsJson = False) -> None:
 
     async def operation(reconciliation: Reconciliation) -> None:
         looked = await reconciliation.investigation.check(id_)
-        print_json(looked) if as_json else typer.echo("\n".join(_describe(looked)))
+        print_json(looked) if as_json else typer.echo("\n".join(texts.described(looked)))
 
     reading(operation)
 
@@ -323,7 +337,7 @@ def writing(operation: Operation) -> None:
 
 def _step(operate: Callable[[Reconciliation], Awaitable[Discrepancy]]) -> None:
     async def operation(reconciliation: Reconciliation) -> None:
-        print_table([_row(await operate(reconciliation))])
+        print_table([texts.row_of(await operate(reconciliation))])
 
     writing(operation)
 
@@ -338,56 +352,6 @@ def _progress_of(bars: Any) -> Progress:
         bars.update(phases[phase], completed=done, total=total)
 
     return advance_bar
-
-
-def _row(found: Discrepancy) -> list[str]:
-    return [
-        str(found.id),
-        found.kind.value,
-        found.status if found.resolution is None else f"{found.status}: {found.resolution}",
-        str(Money(found.amount, found.currency)),
-        f"due {found.due_on}",
-        f"{found.age_days} days",
-        found.owner or "unassigned",
-    ]
-
-
-def _describe(looked: Investigated) -> list[str]:
-    found, line = looked.discrepancy, looked.line
-    lines = ["  ".join(_row(found))]
-    if found.payment_id is not None:
-        lines.append(f"payment     {found.payment_id}")
-    if line is not None:
-        amounts = ", ".join(
-            f"{name} {Money(amount, line.currency)}"
-            for name, amount in (("gross", line.gross), ("fee", line.fee), ("net", line.net))
-        )
-        lines.append(f"line {line.line_no:<6} {line.type} {line.transaction_id or '-'} {amounts}")
-    for event in looked.events:
-        stated = ", ".join(f"{name} {value}" for name, value in event.facts.items())
-        lines.append(f"{event.at:%Y-%m-%d %H:%M}  {event.event} by {event.by}  {stated}")
-    lines += [f"document    {it.id}  {it.name}" for it in looked.evidence]
-    lines += [
-        f"entry       {Money(entry.amount, found.currency)} from {entry.credit} to {entry.debit}"
-        for entry in looked.entries
-    ]
-    return [*lines, f"allowed     {', '.join(looked.allowed)}"]
-
-
-def _notes(done: Reconciled) -> list[str]:
-    late = done.run.late_of
-    what = "no new lines" if late == done.day.day else f"new lines go to {done.day.day}"
-    sealed = f"{late} is sealed: {what}." if late is not None else None
-    return [note for note in (done.run.because, sealed) if note]
-
-
-def _sentence(day: ReconciliationDay) -> str:
-    because = f" ({day.because})" if day.because else ""
-    return f"{day.day}: {_sealed(day)}{because}"
-
-
-def _sealed(day: ReconciliationDay) -> str:
-    return f"{day.verdict}, sealed by {day.sealed_by}" if day.sealed_by else day.verdict
 
 
 def _write(out: Path, content: bytes) -> None:

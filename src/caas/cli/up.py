@@ -34,7 +34,7 @@ from caas.console.staff import NewStaff
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient
 from caas.external_systems.local_outbox import OUTBOX, OutboxLetters
-from caas.local_machine import SimulatedGateway
+from caas.local_gateways import SimulatedGateway
 from caas.settings import Settings, data_dir, read_settings
 
 HOST: Final = "127.0.0.1"
@@ -146,7 +146,7 @@ def _simulated(world: local_machine.LocalWorld, settings: Settings) -> server.Si
     """Return the simulated partners; time is scaled only if everything is simulated."""
     if not world.controls:
         return None
-    whole = world.controls.keys() == SIMULATED
+    whole = world.controls.keys() >= SIMULATED
     calendar = SimulatedCalendar(world.owner_dsn) if world.owner_dsn and whole else None
     letters = None if settings.notify_url else OutboxLetters(settings.data_dir / OUTBOX)
     return server.Simulated(world.controls, calendar, letters)

@@ -36,7 +36,16 @@ PERCENT: Final = "USD"
 
 
 BULK_FIELDS: Final = ("kind", "currency", "day", "amount_max", "resolution", "note")
-FEE_FIELDS: Final = ("method", "kind", "percent", "fixed", "tolerance", "valid_from")
+FEE_FIELDS: Final = (
+    "gateway",
+    "provider",
+    "method",
+    "kind",
+    "percent",
+    "fixed",
+    "tolerance",
+    "valid_from",
+)
 
 
 class RuleRefusedError(RefusedError):
@@ -159,14 +168,15 @@ async def fees(console: Console, request: PageRequest) -> Response:
     reconciliation = console.platform.reconciliation
     today, _ = await reconciliation.days.today()
     listed = [
-        (it, Decimal(it.rate_ppm) / PER_PERCENT)
-        for it in await reconciliation.finance_terms.fees(today)
+        (name, it, Decimal(it.rate_ppm) / PER_PERCENT)
+        for name in reconciliation.gateways
+        for it in await reconciliation.of(name).finance_terms.fees(today)
     ]
     return console.page(
         request,
         "operations/fee_terms.html",
         fees=listed,
-        gateway=reconciliation.gateway_name,
+        gateways=reconciliation.gateways,
         kinds=KINDS,
         today=today,
         path=FEES,
@@ -189,7 +199,8 @@ async def keep_fee(console: Console, request: PageRequest) -> Response:
         if day is None or not all(_is_number(it) for it in parts):
             raise FeeRefusedError
         rate = percent.amount * PER_PERCENT // 100
-        await console.platform.reconciliation.finance_terms.keep_fee(
+        one = console.platform.reconciliation.of(form.get("gateway") or None)
+        await one.finance_terms.keep_fee(
             method, form.get("kind", ""), day, (rate, int(parts[0]), int(parts[1])),
             provider=form.get("provider", "").strip() or "*",
             by=request.by.name,

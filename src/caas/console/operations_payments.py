@@ -33,7 +33,8 @@ OUTCOMES: Final = ("known", "unknown")
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS: Final = (
     "payment", "type", "state", "outcome", "amount", "currency", "captured", "settled", "refunded",
-    "disputed", "customer", "subject", "gateway transaction", "decline code", "created", "moved",
+    "disputed", "customer", "subject", "gateway", "gateway transaction", "decline code",
+    "created", "moved",
 )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def _cells(payment: Payment) -> list[str]:
         plain(payment.amount), payment.currency, plain(payment.captured_amount),
         plain(payment.settled_amount), plain(payment.refunded_amount),
         plain(payment.disputed_amount), str(payment.customer), str(payment.subject),
-        payment.gateway_transaction_id or "", payment.decline_code or "",
+        payment.gateway, payment.gateway_transaction_id or "", payment.decline_code or "",
         payment.created_at.isoformat(timespec="seconds"),
         payment.updated_at.isoformat(timespec="seconds"),
     ]  # fmt: skip

@@ -5,6 +5,7 @@ the page and the files are made from one report.
 """
 
 from datetime import date
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -15,14 +16,15 @@ from caas.console.operations_finance import OPERATIONS_FINANCE_ROUTES
 from caas.console.operations_payments import attachment
 from caas.console.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUTES
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.console.reconciliation_paths import PATH, path_of
 from caas.console.request import PageRequest
 from caas.dual_control import NOTE_CHARS_MAX
 from caas.errors import NotFoundError, RefusedError, UnavailableError
+from caas.reconciliation.of_gateway import GatewayReconciliation
 from caas.reconciliation.reporting import ReconciliationReport
 from caas.rules.money import Money
 from caas.web.response import Response, refused, see_other
 
-PATH: Final = "/operations/reconciliation"
 KINDS: Final = {
     "closed": "good", "open discrepancies": "warn", "incomplete": "bad", "in progress": "busy",
 }  # fmt: skip
@@ -35,12 +37,13 @@ class NoSuchDayError(RefusedError):
 
 
 async def days(console: Console, request: PageRequest) -> Response:
-    """List days with their verdicts."""
+    """List the days of every gateway with their verdicts."""
     reconciliation = console.platform.reconciliation
-    listed = await reconciliation.days.listed(reconciliation.gateway_name)
+    listed = await reconciliation.listed()
     today, _ = await reconciliation.days.today()
     return console.page(
         request, "operations/days.html", days=listed, kinds=KINDS, today=today, key=new_key(),
+        gateways=reconciliation.gateways, path_of=partial(path_of, console),
         after=form_result(console, request),
     )  # fmt: skip
 
@@ -57,7 +60,7 @@ async def day(console: Console, request: PageRequest) -> Response:
         money_of=Money,
         kinds=KINDS,
         key=new_key(),
-        path=f"{PATH}/{report.day.day}",
+        path=path_of(console, report.day),
         after=form_result(console, request),
     )
 
@@ -79,8 +82,10 @@ async def reconcile(console: Console, request: PageRequest) -> Response:
     async def work() -> str:
         if wanted is None:
             raise NoSuchDayError
-        await console.platform.reconciliation.reconcile(wanted)
-        return f"{PATH}/{wanted}?done=1"
+        done = await console.platform.reconciliation.reconcile(
+            wanted, gateway=request.form.get("gateway") or None
+        )
+        return f"{path_of(console, done.day)}?done=1"
 
     try:
         return await once(console, request, work)
@@ -93,7 +98,7 @@ async def reconcile(console: Console, request: PageRequest) -> Response:
 async def about_to_seal(console: Console, request: PageRequest) -> Response:
     """Ask to confirm a seal, and state its consequences."""
     report = await _report(console, request)
-    back = f"{PATH}/{report.day.day}"
+    back = path_of(console, report.day)
     if report.day.verdict != "closed" or report.day.sealed_at:
         return see_other(back)
     return asks(console, request, "seal", back=back, name=str(report.day.day))
@@ -101,16 +106,18 @@ async def about_to_seal(console: Console, request: PageRequest) -> Response:
 
 async def seal(console: Console, request: PageRequest) -> Response:
     """Seal a closed day permanently."""
-    wanted = _day_of(request)
+    day = (await _report(console, request)).day
     return await acted(
-        console, request, f"{PATH}/{wanted}",
-        lambda: console.platform.reconciliation.seal(wanted, by=request.by.name),
+        console, request, path_of(console, day),
+        lambda: console.platform.reconciliation.seal(
+            day.day, by=request.by.name, gateway=day.gateway
+        ),
     )  # fmt: skip
 
 
 async def release(console: Console, request: PageRequest) -> Response:
     """Release an unreadable line, with the reason why the day can close without it."""
-    wanted, report_id = _day_of(request), request.ids["report_id"]
+    day, report_id = (await _report(console, request)).day, request.ids["report_id"]
     place, note = request.ids["place"], request.form.get("note", "").strip()[:NOTE_CHARS_MAX]
     if not isinstance(report_id, UUID) or not place.isdigit():
         raise NothingHereError
@@ -118,7 +125,7 @@ async def release(console: Console, request: PageRequest) -> Response:
     return await acted(
         console,
         request,
-        f"{PATH}/{wanted}",
+        path_of(console, day),
         lambda: reconciliation.release_quarantined(
             report_id, int(place), by=request.by.name, note=note
         ),
@@ -128,7 +135,7 @@ async def release(console: Console, request: PageRequest) -> Response:
 async def _file(console: Console, request: PageRequest, form: str, kind: bytes) -> Response:
     day = _day_of(request)
     try:
-        content = await console.platform.reconciliation.reporting.file(day, form)
+        content = await _of(console, request).reporting.file(day, form)
     except NotFoundError as error:
         raise NothingHereError from error
     return attachment(content, f"reconciliation-{day}.{form}", kind)
@@ -136,9 +143,13 @@ async def _file(console: Console, request: PageRequest, form: str, kind: bytes) 
 
 async def _report(console: Console, request: PageRequest) -> ReconciliationReport:
     try:
-        return await console.platform.reconciliation.reporting.report(_day_of(request))
+        return await _of(console, request).reporting.report(_day_of(request))
     except NotFoundError as error:
         raise NothingHereError from error
+
+
+def _of(console: Console, request: PageRequest) -> GatewayReconciliation:
+    return console.platform.reconciliation.of(request.ids.get("gateway"))
 
 
 def _day_of(request: PageRequest) -> date:
@@ -155,15 +166,22 @@ def _day(text: str) -> date | None:
         return None
 
 
+def _routes_of_days(path: str) -> tuple[PageRoute, ...]:
+    return (
+        get(path + "/{day:word}", day, OPERATIONS),
+        get(path + "/{day:word}.csv", day_csv, OPERATIONS),
+        get(path + "/{day:word}.pdf", day_pdf, OPERATIONS),
+        get(path + "/{day:word}/seal", about_to_seal, OPERATIONS),
+        post(path + "/{day:word}/seal", seal, OPERATIONS),
+        post(path + "/{day:word}/lines/{report_id:uuid}/{place:word}", release, OPERATIONS),
+    )
+
+
 OPERATIONS_RECONCILIATION_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, days, OPERATIONS),
     post(PATH, reconcile, OPERATIONS),
-    get(PATH + "/{day:word}", day, OPERATIONS),
-    get(PATH + "/{day:word}.csv", day_csv, OPERATIONS),
-    get(PATH + "/{day:word}.pdf", day_pdf, OPERATIONS),
-    get(PATH + "/{day:word}/seal", about_to_seal, OPERATIONS),
-    post(PATH + "/{day:word}/seal", seal, OPERATIONS),
-    post(PATH + "/{day:word}/lines/{report_id:uuid}/{place:word}", release, OPERATIONS),
+    *_routes_of_days(PATH),
+    *_routes_of_days(PATH + "/of/{gateway:word}"),
     *OPERATIONS_DISCREPANCY_ROUTES,
     *OPERATIONS_REPORT_FORMAT_ROUTES,
     *OPERATIONS_FINANCE_ROUTES,

@@ -15,6 +15,8 @@ from caas.console.form_actions import acted, form_result, new_key, once
 from caas.console.formats import net_typed
 from caas.console.operations_payments import attachment
 from caas.console.page_routes import OPERATIONS, PageRoute, get, post
+from caas.console.reconciliation_paths import PATH as DAYS
+from caas.console.reconciliation_paths import path_of
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError, RefusedError, UnavailableError
 from caas.external_systems.report_files import BadReportError
@@ -24,7 +26,6 @@ from caas.reconciliation.finance_terms import Preview
 from caas.rules.money import Money
 from caas.web.response import Response, refused
 
-DAYS: Final = "/operations/reconciliation"
 CASES: Final = "/operations/cases"
 PATH: Final = "/operations/report-formats"
 
@@ -94,6 +95,7 @@ async def take(console: Console, request: PageRequest) -> Response:
     upload, text = request.upload, request.form.get("day", "")
     net = request.form.get("net", "").strip()
     lines = request.form.get("lines", "").strip()
+    gateway = request.form.get("gateway") or None
 
     async def work() -> str:
         if upload is None:
@@ -101,9 +103,9 @@ async def take(console: Console, request: PageRequest) -> Response:
         nets = (net_typed(net, request.language),) if net else ()
         expected = Expected(lines=_lines_typed(lines) if lines else None, nets=nets)
         done = await console.platform.reconciliation.reconcile_content(
-            date.fromisoformat(text), upload.content, expected=expected
+            date.fromisoformat(text), upload.content, gateway=gateway, expected=expected
         )
-        return f"{DAYS}/{done.day.day}?done=1"
+        return f"{path_of(console, done.day)}?done=1"
 
     try:
         date.fromisoformat(text)
@@ -114,18 +116,18 @@ async def take(console: Console, request: PageRequest) -> Response:
     except UnavailableError:
         raise
     except BadReportError as refusal:
-        return refused(await _refusal_page(console, date.fromisoformat(text)), refusal.code)
+        page = await _refusal_page(console, date.fromisoformat(text), gateway)
+        return refused(page, refusal.code)
     except RefusedError as refusal:
         return refused(DAYS, refusal.code)
 
 
-async def _refusal_page(console: Console, day: date) -> str:
+async def _refusal_page(console: Console, day: date, gateway: str | None) -> str:
     """Return the page with a file's error: its day, or its case if there is no day."""
     try:
-        await console.platform.reconciliation.verdict(day)
+        return path_of(console, await console.platform.reconciliation.verdict(day, gateway=gateway))
     except NotFoundError:
         return CASES
-    return f"{DAYS}/{day}"
 
 
 def _lines_typed(text: str) -> int:

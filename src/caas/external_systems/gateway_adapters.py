@@ -31,8 +31,6 @@ _OURS: Final[Mapping[str, str]] = {
 BUILT_IN: Final[Mapping[str, EntryPoint]] = {
     name: EntryPoint(name, value, GROUP) for name, value in _OURS.items()
 }
-STORED_NAMES: Final[Mapping[str, str]] = {"seed-contract": CONTRACT}
-"""Adapters stored in the Billing Database under another name; a setting can use either."""
 PARTNER: Final = "The payment gateway"
 
 
@@ -138,8 +136,7 @@ def read_access(
 
 def adapter_name(environment: Mapping[str, str]) -> str:
     """Return the name that the settings choose."""
-    given = environment.get(GATEWAY) or environment.get("CAAS_GATEWAY_ADAPTER") or CONTRACT
-    return STORED_NAMES.get(given, given)
+    return environment.get(GATEWAY) or environment.get("CAAS_GATEWAY_ADAPTER") or CONTRACT
 
 
 def known_names() -> list[str]:

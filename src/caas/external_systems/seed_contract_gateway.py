@@ -88,7 +88,7 @@ CAPTURED: Final = frozenset(
 class SeedContractGateway:
     """A payment gateway that implements the seed's contract."""
 
-    name = "seed-contract"
+    name = "contract"
 
     def __init__(self, http: HttpClient, *, capabilities: Capabilities = CAPABILITIES) -> None:
         """Use this HTTP client, which has the address and the key."""

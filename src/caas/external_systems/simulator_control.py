@@ -209,9 +209,12 @@ class SimulatorControl:
         return str(reported["vin"])
 
     async def settle(self) -> tuple[int, int]:
-        """Make the bank answer all pending requests; return the settlements and refunds."""
-        reported = await self._asked("gateway", "POST", "settle", {})
-        return reported["settlements"], reported["refunds"]
+        """Make the banks answer all pending requests; return the settlements and refunds."""
+        reported = [
+            await self._asked(name, "POST", "settle", {})
+            for name in self._clients if name.startswith("gateway")
+        ]  # fmt: skip
+        return sum(it["settlements"] for it in reported), sum(it["refunds"] for it in reported)
 
     async def advance(self, until: datetime) -> None:
         """Advance the clocks of gateway, bank and partners that are behind this time."""

@@ -36,6 +36,7 @@ from caas.payment_processing.initiation import (
     PaymentRequest,
     accept,
     described,
+    gateway_for,
     give_up_key,
 )
 from caas.payment_processing.outcome_approval import OutcomeApproval
@@ -162,7 +163,7 @@ class PaymentProcessing:
         """
         new = await self._subscriptions.subscribe(
             customer=customer, vin=vin, service=service, payment_method=payment_method,
-            by_fleet=by_fleet,
+            gateway=await self._gateway_for(customer, payment_method), by_fleet=by_fleet,
         )  # fmt: skip
         await self._subscription_payment.verify_payment_method(new.id)
         return await self._subscriptions.subscription(new.id)
@@ -295,6 +296,10 @@ class PaymentProcessing:
             await self.service_withdrawal.send_ended(payment.subject)
         return refund
 
+    async def _gateway_for(self, customer: UUID, token: str | None) -> str:
+        gateways = self._charges.gateways
+        return await gateway_for(self._tables, gateways, customer=customer, token=token)
+
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType
     ) -> Payment | StoredAnswer:
@@ -308,8 +313,10 @@ class PaymentProcessing:
         check = await flow.check_due(request)
         request = await described(self._tables, request, payment_type)
         accepted = await accept(
-            self._tables, request, payment_type, time_scale=self._time_scale, check=check
-        )
+            self._tables, request, payment_type,
+            gateway=await self._gateway_for(request.customer, request.payment_method),
+            time_scale=self._time_scale, check=check,
+        )  # fmt: skip
         if not isinstance(accepted, Accepted):
             return accepted
         if not accepted.fresh or request.respond_async:

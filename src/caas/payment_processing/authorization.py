@@ -20,7 +20,6 @@ from caas.external_systems.payment_gateway import (
     CaptureMode,
     ChargeTerms,
     GatewayTransaction,
-    PaymentGateway,
     TransactionRequest,
     TransactionStatus,
 )
@@ -35,6 +34,7 @@ from caas.payment_processing.gateway_calls import (
     call_with_retry,
     key_of,
 )
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import DEAD, TransactionSelection, is_sibling
 from caas.payment_processing.transitions import ENDED, REFUSES, ChargeTransitions
 from caas.rules import postings
@@ -78,7 +78,7 @@ class Authorization:
     def __init__(
         self,
         tables: BillingDatabase,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         transitions: ChargeTransitions,
         selection: TransactionSelection,
         *,
@@ -86,7 +86,7 @@ class Authorization:
         alert: Alert,
     ) -> None:
         self._tables = tables
-        self._gateway = gateway
+        self._gateways = gateways
         self._transitions = transitions
         self._selection = selection
         self._time_scale = time_scale
@@ -108,7 +108,10 @@ class Authorization:
         request = _request_for(
             payment, described or f"CaaS {payment.type}", await flow.terms(payment)
         )
-        key = key_of(payment.id, AUTHORIZE, issue=attempt.issue)
+        key, gateway = (
+            key_of(payment.id, AUTHORIZE, issue=attempt.issue),
+            self._gateways.of(payment),
+        )
         in_doubt = attempt.maybe_sent or attempt.issue > 1
 
         async def doubt(because: str) -> None:
@@ -121,12 +124,12 @@ class Authorization:
         if in_doubt:
             await self._selection.watch_for_siblings(payment)
         answer = await call_with_retry(
-            lambda: self._gateway.initiate(request, key=key),
+            lambda: gateway.initiate(request, key=key),
             time_scale=self._time_scale,
             patience_seconds=patience_seconds,
             earlier_tries=attempt.earlier_tries,
             maybe_sent=attempt.maybe_sent,
-            key_lifetime=KeyLifetime.of(self._gateway.capabilities),
+            key_lifetime=KeyLifetime.of(gateway.capabilities),
             on_unknown=doubt,
         )
         match answer:
@@ -265,8 +268,7 @@ class Authorization:
         self, payment: Payment, transaction: GatewayTransaction, because: str
     ) -> Payment:
         """Leave the outcome unknown; choose this transaction only if the gateway has no lookup."""
-        by_reference = self._gateway.capabilities.lookup_by_reference
-        chosen = None if by_reference else transaction.id
+        chosen = None if self._selection.has_lookup(payment) else transaction.id
         return await self._transitions.leave_unknown(
             payment, AUTHORIZE, because, transaction_id=chosen
         )

@@ -20,7 +20,6 @@ from caas.external_systems.payment_gateway import (
     AlreadyVoidedError,
     AuthorizationExpiredError,
     GatewayTransaction,
-    PaymentGateway,
 )
 from caas.ota_activation_engine.commands import ACTIVATE
 from caas.payment_processing.flow import Alert, SideEffects
@@ -36,6 +35,7 @@ from caas.payment_processing.gateway_calls import (
     call_with_retry,
     key_of,
 )
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import TAKEN
 from caas.payment_processing.transitions import ChargeTransitions
 from caas.rules import postings
@@ -52,15 +52,15 @@ class Capture:
 
     def __init__(
         self,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         transitions: ChargeTransitions,
         *,
         time_scale: TimeScale,
         alert: Alert,
         polls: PollTerms,
     ) -> None:
-        """Capture through this gateway; `polls` defines when its settlement is first polled."""
-        self._gateway = gateway
+        """Capture through these gateways; `polls` defines when its settlement is first polled."""
+        self._gateways = gateways
         self._transitions = transitions
         self._time_scale = time_scale
         self._alert = alert
@@ -132,7 +132,7 @@ class Capture:
         `looks` counts the lookups since it was accepted.
         """
         assert payment.gateway_transaction_id is not None, "what is captured was authorized"
-        transaction_id = payment.gateway_transaction_id
+        transaction_id, gateway = payment.gateway_transaction_id, self._gateways.of(payment)
         key = key_of(payment.id, CAPTURE, issue=issue)
 
         async def doubt(because: str) -> None:
@@ -140,7 +140,7 @@ class Capture:
             payment = await self._transitions.record_no_answer(payment, CAPTURE, because)
 
         answer = await call_with_retry(
-            lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
+            lambda: gateway.capture(transaction_id, payment.amount, key=key),
             time_scale=self._time_scale,
             patience_seconds=patience_seconds,
             earlier_tries=earlier_tries,
@@ -174,7 +174,7 @@ class Capture:
         """Look up once whether an unanswered capture took effect; no answer proves nothing."""
         assert payment.gateway_transaction_id is not None, "what is captured was authorized"
         try:
-            found = await self._gateway.find(payment.gateway_transaction_id)
+            found = await self._gateways.of(payment).find(payment.gateway_transaction_id)
         except GatewayFailure:
             return False
         return found is not None and found.status in TAKEN

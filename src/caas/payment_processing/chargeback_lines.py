@@ -39,19 +39,22 @@ class ChargebackLines:
         """Book the part of a line that no dispute covers yet; False if its payment is unknown."""
         reported = _as_dispute(payment, line)
         if line.type not in CHARGEBACKS:
-            return await self._lost(reported, REFUND_LINE)
+            return await self._lost(payment, reported, REFUND_LINE)
         known = await self._disputes.of(payment)
         if any(it.id == reported.id for it in known):
             return True
         totals = await self._rows.lines_and_disputes(payment.id, line.currency)
         if totals.unreported > 0:
             return await self._lost(
-                replace(reported, amount=min(reported.amount, totals.unreported)), CHARGEBACK_LINE
-            )
+                payment, replace(reported, amount=min(reported.amount, totals.unreported)),
+                CHARGEBACK_LINE,
+            )  # fmt: skip
         claimed = (reported.amount, line.currency)
         alike = [it for it in known if (it.claimed_amount, it.claimed_currency) == claimed
                  and it.state == "opened"]  # fmt: skip
-        return not alike or await self._lost(replace(reported, id=alike[0].id), alike[0].origin)
+        return not alike or await self._lost(
+            payment, replace(reported, id=alike[0].id), alike[0].origin
+        )
 
     async def book_reversal(self, payment: Payment, line: StoredLine) -> int:
         """Reverse the losses that a line returns; return the part that belongs to no dispute."""
@@ -90,8 +93,9 @@ class ChargebackLines:
             return
         await self._disputes.step(payment, one, coming_back(one), connection)
 
-    async def _lost(self, reported: GatewayDispute, origin: str) -> bool:
-        return isinstance(await self._disputes.on_event(reported, origin=origin), Done)
+    async def _lost(self, payment: Payment, reported: GatewayDispute, origin: str) -> bool:
+        answer = await self._disputes.on_event(payment.gateway, reported, origin=origin)
+        return isinstance(answer, Done)
 
 
 def _as_dispute(payment: Payment, line: StoredLine) -> GatewayDispute:

@@ -21,12 +21,12 @@ from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
-    PaymentGateway,
 )
 from caas.payment_processing.authorization import Authorization
 from caas.payment_processing.capture import Capture
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import Refused
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import TransactionSelection
 from caas.payment_processing.transitions import ACCEPTED, ChargeTransitions
 from caas.payment_processing.void import Void
@@ -42,8 +42,9 @@ LATER_REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charges:
-    """The parts through which flows charge one gateway."""
+    """The parts through which flows charge the gateways."""
 
+    gateways: Gateways
     transitions: ChargeTransitions
     selection: TransactionSelection
     authorization: Authorization
@@ -76,22 +77,23 @@ class Charges:
 
 
 def charges_through(
-    gateway: PaymentGateway,
+    gateways: Gateways,
     tables: BillingDatabase,
     *,
     time_scale: TimeScale,
     alert: Alert,
     polls: PollTerms = DEFAULT_POLLS,
 ) -> Charges:
-    """Build the parts for one gateway, each with the parts it needs."""
+    """Build the parts for these gateways, each with the parts it needs."""
     transitions = ChargeTransitions(tables, time_scale=time_scale, alert=alert)
-    selection = TransactionSelection(tables, gateway, transitions, time_scale=time_scale)
+    selection = TransactionSelection(tables, gateways, transitions, time_scale=time_scale)
     return Charges(
+        gateways=gateways,
         transitions=transitions,
         selection=selection,
         authorization=Authorization(
-            tables, gateway, transitions, selection, time_scale=time_scale, alert=alert
+            tables, gateways, transitions, selection, time_scale=time_scale, alert=alert
         ),
-        capture=Capture(gateway, transitions, time_scale=time_scale, alert=alert, polls=polls),
-        void=Void(tables, gateway, transitions, time_scale=time_scale),
+        capture=Capture(gateways, transitions, time_scale=time_scale, alert=alert, polls=polls),
+        void=Void(tables, gateways, transitions, time_scale=time_scale),
     )

@@ -24,13 +24,13 @@ from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerE
 from caas.external_systems.payment_gateway import (
     GatewayRefund,
     GatewayTransaction,
-    PaymentGateway,
     RefundStatus,
     TransactionStatus,
 )
 from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.flow import Alert, SideEffects
 from caas.payment_processing.gateway_calls import COMPENSATE, KeyLifetime, key_of
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import (
     OPEN_STILL,
     TransactionSelection,
@@ -61,15 +61,15 @@ class Compensation:
         self,
         *,
         tables: BillingDatabase,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         transitions: ChargeTransitions,
         selection: TransactionSelection,
         alert: Alert,
         time_scale: TimeScale,
     ) -> None:
-        """Compensate at this gateway; `alert` is raised when it does not return the money."""
+        """Compensate at these gateways; `alert` is raised when it does not return the money."""
         self._tables = tables
-        self._gateway = gateway
+        self._gateways = gateways
         self._transitions = transitions
         self._selection = selection
         self._alert = alert
@@ -79,27 +79,29 @@ class Compensation:
         """Register the compensation job."""
         jobs.register(COMPENSATE, self._compensate)
 
-    async def on_report(self, transaction_id: str, *, disputed: bool) -> bool:
-        """Follow a report of a refund or dispute; False if its transaction is not compensated here.
+    async def on_report(self, gateway: str, transaction_id: str, *, disputed: bool) -> bool:
+        """Follow a gateway's report of a refund or dispute.
 
-        Disputed money is not refunded as well: a person decides.
+        False if its transaction is not compensated here. Disputed money is not refunded as well: a
+        person decides.
         """
-        payment = await self._tables.payments.by_transaction(transaction_id)
+        payment = await self._tables.payments.by_transaction(gateway, transaction_id)
         if payment is None:
-            payment = await self._payment_of_sibling(transaction_id)
+            payment = await self._payment_of_sibling(gateway, transaction_id)
         if payment is None or not (payment.state in ENDED or is_sibling(payment, transaction_id)):
             return False
         await self._transitions.record_late_outcome(payment, transaction_id, disputed=disputed)
         return True
 
-    async def _payment_of_sibling(self, transaction_id: str) -> Payment | None:
+    async def _payment_of_sibling(self, gateway: str, transaction_id: str) -> Payment | None:
         try:
-            transaction = await self._gateway.find(transaction_id)
-            if transaction is not None:
-                return await self._tables.payments.get(UUID(transaction.reference))
+            transaction = await self._gateways.named(gateway).find(transaction_id)
+            if transaction is None:
+                return None
+            payment = await self._tables.payments.get(UUID(transaction.reference))
         except (GatewayFailure, ValueError, PaymentNotFoundError):
-            pass
-        return None
+            return None
+        return payment if payment.gateway == gateway else None
 
     async def _compensate(self, job: Job) -> Answer:
         payment = await self._tables.payments.get(UUID(str(job.payload["payment"])))
@@ -109,7 +111,7 @@ class Compensation:
         if not is_sibling(payment, transaction_id) and payment.state not in LIVED_WITHOUT:
             return Done()
         try:
-            transaction = await self._gateway.find(transaction_id)
+            transaction = await self._gateways.of(payment).find(transaction_id)
             if transaction is None or not may_keep(transaction):
                 reported = await self._record_undone(payment, transaction_id)
                 return Done() if reported else RetryIn(0.0, "the payment changed meanwhile")
@@ -124,7 +126,7 @@ class Compensation:
 
     async def _is_of_another(self, payment: Payment, transaction: GatewayTransaction) -> bool:
         """Return whether a transaction belongs to another payment; it is then not compensated."""
-        owner = await self._tables.payments.by_transaction(transaction.id)
+        owner = await self._tables.payments.by_transaction(payment.gateway, transaction.id)
         another = owner is not None and owner.id != payment.id
         if another or transaction.reference != str(payment.id):
             sentence = f"{transaction.id} is of {transaction.reference}; it was not undone."
@@ -136,7 +138,7 @@ class Compensation:
         reason = _reason(payment, transaction.id)
         if transaction.status in HELD_OR_OPEN:
             key = key_of(payment.id, f"undo-void:{transaction.id}")
-            await self._gateway.void(transaction.id, reason, key=key)
+            await self._gateways.of(payment).void(transaction.id, reason, key=key)
             return
         if job.payload.get("disputed"):
             sentence = f"{transaction.id} is disputed: refund it only if the dispute is won."
@@ -145,7 +147,7 @@ class Compensation:
         await self._refund(payment, transaction, reason)
 
     async def _refund(self, payment: Payment, transaction: GatewayTransaction, reason: str) -> None:
-        refunds = await self._refunds_of(transaction)
+        refunds = await self._refunds_of(payment, transaction)
         known = refunds or ()
         if any(refund.status is RefundStatus.PENDING for refund in known):
             return
@@ -158,7 +160,8 @@ class Compensation:
         operation = f"undo-refund:{transaction.id}"
         if await self._may_ask(payment, operation, failed + 1, looked_up=refunds is not None):
             key = key_of(payment.id, operation, issue=failed + 1)
-            await self._gateway.refund(transaction.id, _taken(transaction), reason, key=key)
+            taken = _taken(transaction)
+            await self._gateways.of(payment).refund(transaction.id, taken, reason, key=key)
 
     async def _may_ask(
         self, payment: Payment, operation: str, issue: int, *, looked_up: bool
@@ -178,17 +181,18 @@ class Compensation:
         if asked_at is None:
             return False
         age = payment.unmoved_seconds + (payment.updated_at - asked_at).total_seconds()
-        covered = KeyLifetime.of(self._gateway.capabilities).covers(age)
+        covered = KeyLifetime.of(self._gateways.of(payment).capabilities).covers(age)
         return (looked_up or covered) and age >= self._time_scale.seconds(QUIESCENCE_SECONDS)
 
     async def _refunds_of(
-        self, transaction: GatewayTransaction
+        self, payment: Payment, transaction: GatewayTransaction
     ) -> tuple[GatewayRefund, ...] | None:
         """Look up a transaction's refunds; None where the gateway has no such lookup."""
-        if not self._gateway.capabilities.lookup_of_refunds:
+        gateway = self._gateways.of(payment)
+        if not gateway.capabilities.lookup_of_refunds:
             return None
         try:
-            return await self._gateway.find_refunds(transaction.id)
+            return await gateway.find_refunds(transaction.id)
         except RefusedByPartnerError:
             return None
 

@@ -77,11 +77,11 @@ class DisputeEvidence:
         self._tables = tables
         self._rows = RefundRows(tables.database)
         self._calls = calls
-        self._gateway = next((it for it in gateways if isinstance(it, EvidenceGateway)), None)
+        self._gateways = {it.name: it for it in gateways if isinstance(it, EvidenceGateway)}
 
     async def offered(self, payment_id: UUID) -> list[Dispute]:
         """Return the open disputes of a payment that evidence can be sent about."""
-        if self._gateway is None:
+        if await self._taking(payment_id) is None:
             return []
         disputes = await self._rows.disputes_of(payment_id)
         return [it for it in disputes if it.state == OPENED and it.gateway_dispute_id]
@@ -132,10 +132,15 @@ class DisputeEvidence:
         )
 
     async def _gateway_of(self, payment_id: UUID, dispute_id: str) -> EvidenceGateway:
-        offered = await self.offered(payment_id)
-        if self._gateway is None or dispute_id not in {it.gateway_dispute_id for it in offered}:
+        gateway, offered = await self._taking(payment_id), await self.offered(payment_id)
+        if gateway is None or dispute_id not in {it.gateway_dispute_id for it in offered}:
             raise NoSuchDisputeError(dispute=dispute_id)
-        return self._gateway
+        return gateway
+
+    async def _taking(self, payment_id: UUID) -> EvidenceGateway | None:
+        """Return the payment's gateway; None if it takes no evidence."""
+        payment = await self._tables.payments.get(payment_id)
+        return self._gateways.get(payment.gateway)
 
     async def _refused(self, gateway: EvidenceGateway, dispute_id: str) -> ConflictError:
         """Return why a gateway refuses: another person was faster, or it takes none any more."""
@@ -159,7 +164,8 @@ class DisputeEvidence:
         content = f"text of {len(evidence.text)} characters{document}, sha256 {evidence.digest}"
         await self._calls.add(
             GatewayCall(
-                operation=OPERATION, payment_id=payment.id, outcome=outcome, took_ms=0,
+                gateway=payment.gateway, operation=OPERATION, payment_id=payment.id,
+                outcome=outcome, took_ms=0,
                 transaction_id=payment.gateway_transaction_id,
                 summary=f"{dispute_id}: {content}: {answer}",
             )

@@ -70,10 +70,15 @@ class Disputes:
         return await self._rows.disputes_of(payment.id)
 
     async def on_event(
-        self, reported: GatewayDispute, at: datetime | None = None, *, origin: str = GATEWAY
+        self,
+        gateway: str,
+        reported: GatewayDispute,
+        at: datetime | None = None,
+        *,
+        origin: str = GATEWAY,
     ) -> Answer:
-        """Apply the gateway's report of a dispute; `at` is its time, where known."""
-        payment = await self._tables.payments.by_transaction(reported.transaction_id)
+        """Apply a gateway's report of a dispute; `at` is its time, where known."""
+        payment = await self._tables.payments.by_transaction(gateway, reported.transaction_id)
         if payment is None:
             return RetryIn(STRANGER_SECONDS, "the disputed payment is not known here")
         others = await outgoing_money.others(self._tables, payment, reported)

@@ -72,7 +72,9 @@ class FraudWarnings:
         except GatewayFailure as failure:
             return RetryIn(AFTER_FAILURE_SECONDS, failure.sentence)
         for warning in warnings:
-            payment = await self._tables.payments.by_transaction(warning.transaction_id)
+            payment = await self._tables.payments.by_transaction(
+                gateway.name, warning.transaction_id
+            )
             if payment is not None and payment.state in TO_DO:
                 await self._open(payment, warning)
         return RetryIn(EVERY_SECONDS, begins_anew=True)

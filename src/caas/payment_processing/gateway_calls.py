@@ -317,7 +317,8 @@ class AuditedGateway:
             if summary:
                 await self._write(
                     GatewayCall(
-                        operation=operation, payment_id=payment_id, transaction_id=transaction_id,
+                        gateway=self.name, operation=operation, payment_id=payment_id,
+                        transaction_id=transaction_id,
                         key=key, amount=amount, outcome=outcome, summary=summary,
                         took_ms=round((clock() - began) * 1000),
                     )

@@ -25,10 +25,12 @@ from caas.billing_database.idempotency import (
 )
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import DESCRIPTION, Acceptance, NewPayment, Payment, Verdict
+from caas.billing_database.subscriptions import PaymentMethods
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, UnavailableError
 from caas.notifications import texts
 from caas.payment_processing.gateway_calls import AUTHORIZE, SAFETY_NET_SECONDS
+from caas.payment_processing.gateways import Gateways
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -93,10 +95,11 @@ async def accept(
     request: PaymentRequest,
     payment_type: PaymentType,
     *,
+    gateway: str,
     time_scale: TimeScale,
     check: Check | None,
 ) -> Accepted | StoredAnswer:
-    """Commit the intent; a repeated call gets the first call's answer.
+    """Commit the intent to charge at a gateway; a repeated call gets the first call's answer.
 
     `check` runs in the same transaction, and only for a payment that would be new. Without a
     `check`, nothing is left to verify at that moment.
@@ -107,7 +110,7 @@ async def accept(
         LivePaymentError: a different payment for the same thing is live.
     """
     Money(request.amount, request.currency)
-    wanted = _new_payment(request, payment_type, time_scale)
+    wanted = _new_payment(request, payment_type, gateway, time_scale)
     acceptance = await _accepted(tables, wanted, request, check)
     if await _came_too_early(tables, request, acceptance):
         await _forget_key(tables, request)
@@ -191,7 +194,7 @@ async def _is_running(
 
 
 def _new_payment(
-    request: PaymentRequest, payment_type: PaymentType, time_scale: TimeScale
+    request: PaymentRequest, payment_type: PaymentType, gateway: str, time_scale: TimeScale
 ) -> NewPayment:
     key = request.caller_key
     return NewPayment(
@@ -201,6 +204,7 @@ def _new_payment(
         customer=request.customer,
         amount=request.amount,
         currency=request.currency,
+        gateway=gateway,
         payment_method=request.payment_method,
         return_url=request.return_url,
         facts={DESCRIPTION: request.description} if request.description else None,
@@ -251,6 +255,7 @@ def _as_accepted(wanted: NewPayment, acceptance: Acceptance) -> Payment:
         customer=wanted.customer,
         amount=wanted.amount,
         currency=wanted.currency,
+        gateway=wanted.gateway,
         payment_method=wanted.payment_method,
         return_url=wanted.return_url,
         state=PaymentState.PENDING,
@@ -258,6 +263,16 @@ def _as_accepted(wanted: NewPayment, acceptance: Acceptance) -> Payment:
         created_at=acceptance.at,
         updated_at=acceptance.at,
     )
+
+
+async def gateway_for(
+    tables: BillingDatabase, gateways: Gateways, *, customer: UUID, token: str | None
+) -> str:
+    """Return the gateway of a new payment: where the customer has used the token, if anywhere."""
+    if token is None or len(gateways.names) == 1:
+        return gateways.for_new_payments
+    saved_at = await PaymentMethods(tables.database).saved_at(customer, token)
+    return saved_at or gateways.for_new_payments
 
 
 async def described(tables: BillingDatabase, request: PaymentRequest, what: str) -> PaymentRequest:

@@ -12,7 +12,7 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
-from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
+from caas.external_systems.payment_gateway import GatewayRefund, RefundStatus
 from caas.jobs import RetryIn
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import (
@@ -22,6 +22,7 @@ from caas.payment_processing.gateway_calls import (
     call_with_retry,
     key_of,
 )
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.unmatched_refunds import UnmatchedRefunds, listed_id
 from caas.rules.time_scale import TimeScale
 
@@ -42,15 +43,15 @@ class RefundCalls:
 
     def __init__(
         self,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         rows: RefundRows,
         strange: UnmatchedRefunds,
         *,
         time_scale: TimeScale,
         alert: Alert,
     ) -> None:
-        """Refund through this gateway; `alert` reports unknown outcomes and refusals."""
-        self._gateway = gateway
+        """Refund through these gateways; `alert` reports unknown outcomes and refusals."""
+        self._gateways = gateways
         self._rows = rows
         self._unmatched = strange
         self._time_scale = time_scale
@@ -59,13 +60,13 @@ class RefundCalls:
     async def send(self, payment: Payment, refund: Refund) -> Reported:
         """Send a refund that was never sent, or is safe to send twice."""
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
-        transaction_id = payment.gateway_transaction_id
+        transaction_id, gateway = payment.gateway_transaction_id, self._gateways.of(payment)
         key = key_of(payment.id, f"{REFUND}:{refund.id}", issue=refund.issue)
         answer = await call_with_retry(
-            lambda: self._gateway.refund(transaction_id, refund.amount, refund.reason, key=key),
+            lambda: gateway.refund(transaction_id, refund.amount, refund.reason, key=key),
             time_scale=self._time_scale,
             maybe_sent=refund.outcome == "unknown",
-            key_lifetime=KeyLifetime.of(self._gateway.capabilities),
+            key_lifetime=KeyLifetime.of(gateway.capabilities),
         )
         match answer:
             case NoAnswer():
@@ -94,11 +95,12 @@ class RefundCalls:
 
     async def ask(self, payment: Payment, refund: Refund) -> Reported:
         """Look up a refund that was sent, or may have been."""
-        if not self._gateway.capabilities.lookup_of_refunds:
+        gateway = self._gateways.of(payment)
+        if not gateway.capabilities.lookup_of_refunds:
             return await self._ask_otherwise(payment, refund)
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
         try:
-            known = await self._gateway.find_refunds(payment.gateway_transaction_id)
+            known = await gateway.find_refunds(payment.gateway_transaction_id)
         except RefusedByPartnerError:
             return await self._ask_otherwise(payment, refund)
         except GatewayFailure as failure:
@@ -123,7 +125,7 @@ class RefundCalls:
         if waits is not None:
             return waits
         is_quiet = refund.unmoved_seconds >= self._time_scale.seconds(QUIESCENCE_SECONDS)
-        if not is_quiet and refund.issue == 1 and self._key_is_alive(refund):
+        if not is_quiet and refund.issue == 1 and self._key_is_alive(payment, refund):
             return await self.send(payment, refund)
         if not is_quiet:
             return retry_lookup(refund, self._time_scale, "the gateway knows nothing of it yet")
@@ -156,7 +158,7 @@ class RefundCalls:
         """Without a list of refunds, judge by the transaction's refunded total."""
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
         try:
-            transaction = await self._gateway.find(payment.gateway_transaction_id)
+            transaction = await self._gateways.of(payment).find(payment.gateway_transaction_id)
         except GatewayFailure as failure:
             return await self._no_answer(payment, refund, failure.sentence)
         through = sum(
@@ -178,7 +180,7 @@ class RefundCalls:
         obstacle = await self._rows.obstacle(payment.id)
         if obstacle is not None:
             return retry_lookup(refund, self._time_scale, obstacle)
-        if self._key_is_alive(refund):
+        if self._key_is_alive(payment, refund):
             return await self.send(payment, refund)
         because = "A refund can neither be looked up nor be sent again; its key is forgotten."
         return await self._no_answer(payment, refund, because)
@@ -200,10 +202,10 @@ class RefundCalls:
             await self._alert(UNKNOWN, payment.id, because)
         return retry_lookup(refund, self._time_scale, because)
 
-    def _key_is_alive(self, refund: Refund) -> bool:
-        """Return whether the gateway still honours the key."""
+    def _key_is_alive(self, payment: Payment, refund: Refund) -> bool:
+        """Return whether the payment's gateway still honours the key."""
         age = refund.age_seconds if refund.issue == 1 else refund.unmoved_seconds
-        return KeyLifetime.of(self._gateway.capabilities).covers(age)
+        return KeyLifetime.of(self._gateways.of(payment).capabilities).covers(age)
 
 
 def retry_lookup(refund: Refund, time_scale: TimeScale, because: str) -> RetryIn:

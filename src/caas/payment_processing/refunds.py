@@ -21,11 +21,12 @@ from caas.billing_database.refunds import Refund, UnknownRefund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Transition, transition_of
-from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
+from caas.external_systems.payment_gateway import GatewayRefund, RefundStatus
 from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.notifications import CUSTOMER, Notifications
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.gateway_calls import Refused
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.overtaken_refunds import OvertakenRefunds
 from caas.payment_processing.refund_calls import (
     REFUND,
@@ -49,17 +50,17 @@ _CONTRARY: Final = {"succeeded": RefundStatus.FAILED, "failed": RefundStatus.SUC
 
 
 class Refunds:
-    """Refunds payments through the gateway that charged them."""
+    """Refunds payments, each through the gateway that charged it."""
 
     def __init__(
         self,
         *,
         tables: BillingDatabase,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         time_scale: TimeScale,
         notifications: Notifications,
     ) -> None:
-        """Refund through this gateway; notify customers and operations by `notifications`."""
+        """Refund through these gateways; notify customers and operations by `notifications`."""
         self._tables = tables
         self._time_scale = time_scale
         self._notifications = notifications
@@ -68,9 +69,9 @@ class Refunds:
         self._overtaken = OvertakenRefunds(tables, self._rows)
         self._alert = notifications.alert
         self.requests = RefundRequests(tables, self._rows, time_scale=time_scale)
-        self._unmatched = UnmatchedRefunds(tables, gateway, self._rows)
+        self._unmatched = UnmatchedRefunds(tables, gateways, self._rows)
         self._calls = RefundCalls(
-            gateway, self._rows, self._unmatched, time_scale=time_scale, alert=self._alert
+            gateways, self._rows, self._unmatched, time_scale=time_scale, alert=self._alert
         )
 
     def register(self, jobs: JobQueue) -> None:
@@ -184,13 +185,13 @@ class Refunds:
                 await self._overtaken.fail_unpaid(payment, refund)
                 return Done()
 
-    async def on_event(self, reported: GatewayRefund) -> Answer:
-        """Apply a webhook about a refund, however often and late it comes."""
-        if await self._unmatched.is_of_several(reported):
+    async def on_event(self, gateway: str, reported: GatewayRefund) -> Answer:
+        """Apply a gateway's webhook about a refund, however often and late it comes."""
+        if await self._unmatched.is_of_several(gateway, reported):
             return Done()
-        refund = await self._rows.by_gateway_id(reported.id)
+        refund = await self._rows.by_gateway_id(gateway, reported.id)
         if refund is None:
-            return await self._on_unmatched(reported)
+            return await self._on_unmatched(gateway, reported)
         return await self._ours(refund, reported)
 
     async def _ours(self, refund: Refund, reported: GatewayRefund) -> Answer:
@@ -207,9 +208,9 @@ class Refunds:
         payment = await self._tables.payments.get(refund.payment_id)
         return await self._follow(payment, refund, reported)
 
-    async def _on_unmatched(self, reported: GatewayRefund) -> Answer:
+    async def _on_unmatched(self, gateway: str, reported: GatewayRefund) -> Answer:
         """Open a case for a refund we did not make, unless ours may still lack its answer."""
-        payment = await self._tables.payments.by_transaction(reported.transaction_id)
+        payment = await self._tables.payments.by_transaction(gateway, reported.transaction_id)
         failed = reported.status is RefundStatus.FAILED
         if payment is not None and payment.state in REFUNDABLE and not failed:
             ours = await self._rows.of_payment(payment.id)

@@ -2,16 +2,15 @@
 
 Webhooks are a hint and polling is the guarantee. Both end in one function that compares the
 gateway's transaction with the payment's state; the same reports in any order and number end in the
-same state and the same ledger. Each process limits its polls per minute, because at the end of a
-month many thousand payments are captured within minutes.
+same state and the same ledger.
 
 Rules a change must keep: id, amount and currency must be the payment's, otherwise nothing is
 applied and a case is opened (decision 32); a report that cannot be applied yet is retried; a report
 about a payment that ended is looked up before anything is done (decision 10); a report of a
-sibling, a second transaction of a payment, only leads to that sibling's compensation.
+sibling, a second transaction of a payment, only leads to that sibling's compensation; a webhook of
+another gateway than the payment's changes nothing (decision 199).
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,15 +20,16 @@ from uuid import UUID
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.webhook_inbox import InboxRow
 from caas.errors import ConflictError
 from caas.external_systems.gateway_modifications import GatewayRefusal
 from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     GatewayDispute,
+    GatewayEvent,
     GatewayHint,
     GatewayRefund,
     GatewayTransaction,
-    PaymentGateway,
     TransactionStatus,
 )
 from caas.jobs import Answer, Done, JobQueue, Pause, RetryIn
@@ -37,8 +37,10 @@ from caas.payment_processing.charges import DEFAULT_POLLS, Charges
 from caas.payment_processing.compensation import Compensation
 from caas.payment_processing.flow import Alert, Flows
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT, PROBE
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.outgoing_money import APPLY_WEBHOOK, OutgoingMoney
 from caas.payment_processing.settlement_outcomes import Applied, SettlementOutcomes
+from caas.payment_processing.settlement_polling import SettlementPolling
 from caas.payment_processing.transaction_selection import (
     CONTRADICTION,
     DEAD,
@@ -58,7 +60,6 @@ LATER_SECONDS_MAX: Final = 300.0
 
 MONEY_TAKEN: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
 HELD_OR_TAKEN: Final = MONEY_TAKEN | {TransactionStatus.AUTHORIZED}
-SECONDS_IN_A_MINUTE: Final = 60.0
 
 
 class NothingCapturedError(ConflictError):
@@ -84,17 +85,17 @@ class Settlement:
         self,
         *,
         tables: BillingDatabase,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         charges: Charges,
         flows: Flows,
         alert: Alert,
         time_scale: TimeScale,
-        on_refund: Callable[[GatewayRefund], Awaitable[Answer]],
-        on_dispute: Callable[[GatewayDispute, datetime], Awaitable[Answer]],
+        on_refund: Callable[[str, GatewayRefund], Awaitable[Answer]],
+        on_dispute: Callable[[str, GatewayDispute, datetime], Awaitable[Answer]],
         polls: PollTerms = DEFAULT_POLLS,
     ) -> None:
         self._tables = tables
-        self._gateway = gateway
+        self._gateways = gateways
         self._charges = charges
         self._flows = flows
         self._on_refund = on_refund
@@ -107,7 +108,7 @@ class Settlement:
             first_poll_seconds=time_scale.seconds(polls.wait_before(0)),
         )
         self._compensation = Compensation(
-            tables=tables, gateway=gateway, transitions=charges.transitions,
+            tables=tables, gateways=gateways, transitions=charges.transitions,
             selection=charges.selection, alert=alert, time_scale=time_scale,
         )  # fmt: skip
         self._outgoing = OutgoingMoney(tables)
@@ -253,7 +254,7 @@ class Settlement:
         if transaction.status is not TransactionStatus.SETTLED:
             return payment, True
         try:
-            now = await self._gateway.find(transaction.id)
+            now = await self._gateways.of(payment).find(transaction.id)
         except GatewayFailure:
             return payment, False
         if now is None or now.status is not TransactionStatus.SETTLED:
@@ -264,44 +265,46 @@ class Settlement:
 
     async def _apply_webhook(self, job: Job) -> Answer:
         row = await self._tables.webhooks.get(job.subject)
-        event = self._gateway.read_event(row.body)
+        event = self._gateways.named(row.gateway).read_event(row.body)
         if event is None:
             return Done()  # it is not about a payment
-        if isinstance(event.subject, GatewayHint):
-            return await self._look_up(job, event.subject)
-        if isinstance(event.subject, GatewayRefusal):
-            return await self._refused_later(job, event.subject)
-        if isinstance(event.subject, GatewayRefund):
-            answer = await self._or_compensated(job, event.subject, self._on_refund(event.subject))
-            return await self._outgoing.followed(job, answer)
-        if isinstance(event.subject, GatewayDispute):
-            reported = self._on_dispute(event.subject, event.occurred_at)
-            return await self._outgoing.followed(
-                job, await self._or_compensated(job, event.subject, reported)
-            )
         payment = await self._payment_of(event.subject.reference)
+        if payment is not None and payment.gateway != row.gateway:
+            return Pause(_of_another_gateway(row, payment))
+        if isinstance(event.subject, GatewayRefund | GatewayDispute):
+            answer = await self._apply_outgoing(job, row.gateway, event)
+            return await self._outgoing.followed(job, answer)
         if payment is None:
-            again = RetryIn(STRANGER_SECONDS, "its payment is not known here")
-            return _for_a_while(job, again)
+            return _for_a_while(job, RetryIn(STRANGER_SECONDS, "its payment is not known here"))
+        if isinstance(event.subject, GatewayHint):
+            return await self._look_up(payment)
+        if isinstance(event.subject, GatewayRefusal):
+            return await self._refused_later(payment, event.subject)
         _, applied = await self._apply_report(
             payment, event.subject, source=f"webhook:{row.event_id}"
         )
         return Done() if applied else _later(job)
 
-    async def _look_up(self, job: Job, hint: GatewayHint) -> Answer:
+    async def _apply_outgoing(self, job: Job, gateway: str, event: GatewayEvent) -> Answer:
+        """Apply a gateway's report of a refund or dispute."""
+        match event.subject:
+            case GatewayRefund() as refund:
+                applied = self._on_refund(gateway, refund)
+                return await self._or_compensated(job, gateway, refund, applied)
+            case GatewayDispute() as dispute:
+                applied = self._on_dispute(gateway, dispute, event.occurred_at)
+                return await self._or_compensated(job, gateway, dispute, applied)
+            case _:
+                raise AssertionError("only refunds and disputes move money out")
+
+    async def _look_up(self, payment: Payment) -> Answer:
         """Look a pending payment up at once; later states have lookups of their own."""
-        payment = await self._payment_of(hint.reference)
-        if payment is None:
-            return _for_a_while(job, RetryIn(STRANGER_SECONDS, "its payment is not known here"))
         if payment.state is PaymentState.PENDING:
             await self._tables.jobs.add(PROBE, payment.id)
         return Done()
 
-    async def _refused_later(self, job: Job, refusal: GatewayRefusal) -> Answer:
+    async def _refused_later(self, payment: Payment, refusal: GatewayRefusal) -> Answer:
         """Apply the refusal of a capture or void that was accepted; what is over is left alone."""
-        payment = await self._payment_of(refusal.reference)
-        if payment is None:
-            return _for_a_while(job, RetryIn(STRANGER_SECONDS, "its payment is not known here"))
         if not is_sibling(payment, refusal.transaction_id):
             await self._charges.refused_later(payment, refusal, await self._accepted(payment))
         return Done()
@@ -312,14 +315,19 @@ class Settlement:
         return [event.source for event in events if event.source.startswith(ACCEPTED)]
 
     async def _or_compensated(
-        self, job: Job, subject: GatewayRefund | GatewayDispute, reported: Awaitable[Answer]
+        self,
+        job: Job,
+        gateway: str,
+        subject: GatewayRefund | GatewayDispute,
+        reported: Awaitable[Answer],
     ) -> Answer:
         """Pass a report of an unknown refund or dispute to compensation, if it applies."""
         answer = await reported
         if not isinstance(answer, RetryIn):
             return answer
         disputed = isinstance(subject, GatewayDispute)
-        if await self._compensation.on_report(subject.transaction_id, disputed=disputed):
+        transaction_id = subject.transaction_id
+        if await self._compensation.on_report(gateway, transaction_id, disputed=disputed):
             return Done()
         if job.attempts >= STRANGER_ATTEMPTS_MAX and await self._outgoing.open_case(subject):
             return Done()
@@ -340,13 +348,20 @@ class Settlement:
         if place is not None:
             return place
         try:
-            transaction = await self._gateway.find(payment.gateway_transaction_id)
+            transaction = await self._gateways.of(payment).find(payment.gateway_transaction_id)
         except GatewayFailure as failure:
             return self._polling.again(job, failure.sentence)
         if transaction is None:
             return self._polling.again(job, "the gateway does not know the transaction")
         after = await self.on_event(payment, transaction, source="poll")
         return Done() if after.state is not PaymentState.CAPTURING else self._polling.again(job)
+
+
+def _of_another_gateway(row: InboxRow, payment: Payment) -> str:
+    return (
+        f"The gateway '{row.gateway}' reports an event of the payment {payment.id}, which is at "
+        f"'{payment.gateway}'. Nothing was applied. Ask '{row.gateway}' why it has our reference."
+    )
 
 
 def _is_no_further(payment: Payment, transaction: GatewayTransaction, after: Payment) -> bool:
@@ -367,32 +382,3 @@ def _for_a_while(job: Job, answer: Answer) -> Answer:
     if job.attempts < STRANGER_ATTEMPTS_MAX:
         return RetryIn(answer.due_in * job.attempts, answer.because)
     return Pause(f"A webhook refers to something unknown here: {answer.because}.")
-
-
-class SettlementPolling:
-    """Spreads the lookups of captured payments over time."""
-
-    def __init__(self, terms: PollTerms, *, time_scale: TimeScale) -> None:
-        self._terms = terms
-        self._time_scale = time_scale
-        self._next_place = 0.0
-
-    def place(self, job: Job) -> RetryIn | None:
-        """Return when to look the payment up; None for now."""
-        if job.payload.get("has_place"):
-            return None
-        now = asyncio.get_running_loop().time()
-        place = max(now, self._next_place)
-        self._next_place = place + self._time_scale.seconds(
-            SECONDS_IN_A_MINUTE / self._terms.a_minute
-        )
-        if place <= now:
-            return None
-        wait = (place - now) * self._time_scale.scale
-        return RetryIn(wait, "many payments are asked about", payload={"has_place": True})
-
-    def again(self, job: Job, because: str | None = None) -> RetryIn:
-        """Return when to look it up the next time."""
-        asked = int(job.payload.get("asked", 0)) + 1
-        payload: dict[str, object] = {"asked": asked, "has_place": False}
-        return RetryIn(self._terms.wait_before(asked), because, payload=payload)

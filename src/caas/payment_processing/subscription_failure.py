@@ -186,6 +186,7 @@ class SubscriptionFailure:
             customer=invoice.customer,
             amount=invoice.gross,
             currency=invoice.currency,
+            gateway=subscription.gateway,
             payment_method=subscription.payment_method,
             job_kind=AUTHORIZE,
         )

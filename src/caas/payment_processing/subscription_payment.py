@@ -41,6 +41,7 @@ from caas.payment_processing.initiation import (
     PaymentRequest,
     accept,
     described,
+    gateway_for,
 )
 from caas.payment_processing.subscription_failure import SubscriptionFailure, invoice_facts
 from caas.rules.payment_states import PaymentState
@@ -145,6 +146,12 @@ class SubscriptionPayment:
             self._tables,
             request,
             PaymentType.SUBSCRIPTION,
+            gateway=await gateway_for(
+                self._tables,
+                self._charges.gateways,
+                customer=subscription.customer,
+                token=payment_method,
+            ),
             time_scale=self._time_scale,
             check=check,
         )
@@ -295,9 +302,7 @@ class SubscriptionPayment:
         learnt = await self._methods.learnt_from(payment.id, within=connection)
         token = learnt or payment.payment_method
         if await self._subscriptions.find(payment.subject, within=connection):
-            await self._subscriptions.payment_method_verified(
-                payment.subject, payment.id, token, within=connection
-            )
+            await self._subscriptions.payment_method_verified(payment, token, within=connection)
 
     async def _payment_method_refused(self, connection: Connection, payment: Payment) -> None:
         if await self._subscriptions.find(payment.subject, within=connection):
@@ -343,6 +348,7 @@ def _new_payment(charge: MonthCharge, return_url: str | None) -> NewPayment:
         customer=charge.customer,
         amount=charge.amount,
         currency=charge.currency,
+        gateway=charge.gateway,
         payment_method=charge.payment_method,
         return_url=return_url,
         facts={DESCRIPTION: bought},

@@ -20,12 +20,12 @@ from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.http_answers import NO_LOOKUP, GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
-    PaymentGateway,
     TransactionStatus,
     mismatches,
 )
 from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.gateway_calls import LOOK_FOR_SIBLINGS
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transitions import ENDED, ChargeTransitions
 from caas.rules.time_scale import TimeScale
 
@@ -61,13 +61,13 @@ class TransactionSelection:
     def __init__(
         self,
         tables: BillingDatabase,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         transitions: ChargeTransitions,
         *,
         time_scale: TimeScale,
     ) -> None:
         self._tables = tables
-        self._gateway = gateway
+        self._gateways = gateways
         self._transitions = transitions
         self._time_scale = time_scale
 
@@ -82,7 +82,7 @@ class TransactionSelection:
             GatewayFailure: it gave no usable answer, or cannot look up by reference.
         """
         if payment.gateway_transaction_id is not None:
-            return await self._gateway.find(payment.gateway_transaction_id)
+            return await self._gateways.of(payment).find(payment.gateway_transaction_id)
         found = await self._of_payment(payment)
         ours = [one for one in found if not differences(payment, one)]
         if not ours:
@@ -107,16 +107,20 @@ class TransactionSelection:
             GatewayFailure: the gateway gave no usable answer to the lookup.
         """
         undecided = payment.gateway_transaction_id is None and transaction.status in DEAD
-        if not undecided or not self._gateway.capabilities.lookup_by_reference:
+        if not undecided or not self.has_lookup(payment):
             return transaction
         try:
             return await self.look_up(payment) or transaction
         except RefusedByPartnerError:
             return transaction
 
+    def has_lookup(self, payment: Payment) -> bool:
+        """Return whether the payment's gateway can look up by reference."""
+        return self._gateways.of(payment).capabilities.lookup_by_reference
+
     async def watch_for_siblings(self, payment: Payment) -> None:
         """Schedule the search for siblings, where the gateway has a lookup."""
-        if self._gateway.capabilities.lookup_by_reference:
+        if self.has_lookup(payment):
             await self._tables.jobs.add(
                 LOOK_FOR_SIBLINGS,
                 payment.id,
@@ -142,7 +146,7 @@ class TransactionSelection:
         return RetryIn(LOOKS_SECONDS[looks], "a sibling may still appear", {"looks": looks})
 
     async def _of_payment(self, payment: Payment) -> tuple[GatewayTransaction, ...]:
-        return await self._gateway.find_by_reference(
+        return await self._gateways.of(payment).find_by_reference(
             str(payment.id), customer_reference=str(payment.customer)
         )
 

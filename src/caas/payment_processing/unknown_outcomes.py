@@ -20,7 +20,6 @@ from caas.errors import ConflictError
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
-    PaymentGateway,
     TransactionStatus,
 )
 from caas.jobs import Answer, Done, JobQueue, RetryIn
@@ -34,6 +33,7 @@ from caas.payment_processing.gateway_calls import (
     VOID,
     KeyLifetime,
 )
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import OPEN_STILL, TAKEN, differences
 from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
@@ -66,13 +66,13 @@ class UnknownOutcomes:
         self,
         *,
         tables: BillingDatabase,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         charges: Charges,
         flows: Flows,
         time_scale: TimeScale,
     ) -> None:
         self._tables = tables
-        self._gateway = gateway
+        self._gateways = gateways
         self._charges = charges
         self._flows = flows
         self._time_scale = time_scale
@@ -307,11 +307,11 @@ class UnknownOutcomes:
 
     def _can_look_up(self, payment: Payment) -> bool:
         known = payment.gateway_transaction_id is not None
-        return known or self._gateway.capabilities.lookup_by_reference
+        return known or self._charges.selection.has_lookup(payment)
 
     def _key_is_alive(self, payment: Payment) -> bool:
         """Return whether the gateway still honours the payment's key."""
-        return KeyLifetime.of(self._gateway.capabilities).covers(payment.age_seconds)
+        return KeyLifetime.of(self._gateways.of(payment).capabilities).covers(payment.age_seconds)
 
     async def _issue(self, payment: Payment) -> int:
         events = await self._tables.payments.timeline(payment.id)

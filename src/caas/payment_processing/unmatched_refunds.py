@@ -13,9 +13,10 @@ from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
-from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
+from caas.external_systems.payment_gateway import GatewayRefund, RefundStatus
 from caas.jobs import RetryIn
 from caas.payment_processing import outgoing_money
+from caas.payment_processing.gateways import Gateways
 
 WAIT_FOR_GATEWAY_SECONDS: Final = 30.0
 WAIT_FOR_PERSON_SECONDS: Final = 300.0
@@ -25,9 +26,9 @@ CONTRADICTION: Final = "refund_contradiction"
 class UnmatchedRefunds:
     """Finds refunds at the gateway that none of ours accounts for, and opens their case."""
 
-    def __init__(self, tables: BillingDatabase, gateway: PaymentGateway, rows: RefundRows) -> None:
+    def __init__(self, tables: BillingDatabase, gateways: Gateways, rows: RefundRows) -> None:
         self._tables = tables
-        self._gateway = gateway
+        self._gateways = gateways
         self._rows = rows
 
     async def before_sending(
@@ -69,12 +70,13 @@ class UnmatchedRefunds:
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
         rows = await self._rows.of_payment(payment.id)
         noted = await self._rows.noted(payment.id)
+        gateway = self._gateways.of(payment)
         try:
-            if not self._gateway.capabilities.lookup_of_refunds:
-                return await self._beyond_total(payment.gateway_transaction_id, rows, noted)
-            listed = await self._gateway.find_refunds(payment.gateway_transaction_id)
+            if not gateway.capabilities.lookup_of_refunds:
+                return await self._beyond_total(payment, rows, noted)
+            listed = await gateway.find_refunds(payment.gateway_transaction_id)
         except RefusedByPartnerError:
-            return await self._beyond_total(payment.gateway_transaction_id, rows, noted)
+            return await self._beyond_total(payment, rows, noted)
         known = {one.gateway_refund_id for one in rows} | noted.keys()
         unnamed = [it.amount for it in rows if it.state == "succeeded" and not it.gateway_refund_id]
         strangers = []
@@ -88,10 +90,12 @@ class UnmatchedRefunds:
         return strangers
 
     async def _beyond_total(
-        self, transaction_id: str, rows: list[Refund], noted: dict[str, int]
+        self, payment: Payment, rows: list[Refund], noted: dict[str, int]
     ) -> list[GatewayRefund]:
         """Without a list, return what the transaction's total exceeds ours by, as one refund."""
-        transaction = await self._gateway.find(transaction_id)
+        assert payment.gateway_transaction_id is not None, "what was settled has an id"
+        transaction_id = payment.gateway_transaction_id
+        transaction = await self._gateways.of(payment).find(transaction_id)
         ours = sum(it.amount for it in rows if it.state == "succeeded") + sum(noted.values())
         beyond = 0 if transaction is None else transaction.refunded_amount - ours
         if beyond <= 0:
@@ -104,10 +108,10 @@ class UnmatchedRefunds:
         )
         return [total]
 
-    async def is_of_several(self, reported: GatewayRefund) -> bool:
+    async def is_of_several(self, gateway: str, reported: GatewayRefund) -> bool:
         """Open a case for each payment if a refund names several; return whether it does."""
-        payment = await self._tables.payments.by_transaction(reported.transaction_id)
-        refund = await self._rows.by_gateway_id(reported.id)
+        payment = await self._tables.payments.by_transaction(gateway, reported.transaction_id)
+        refund = await self._rows.by_gateway_id(gateway, reported.id)
         others = (
             None
             if payment is None

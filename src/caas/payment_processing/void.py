@@ -22,7 +22,6 @@ from caas.external_systems.payment_gateway import (
     AlreadyVoidedError,
     AuthorizationExpiredError,
     GatewayTransaction,
-    PaymentGateway,
 )
 from caas.ota_activation_engine.commands import ACTIVATE
 from caas.payment_processing.flow import SideEffects
@@ -37,6 +36,7 @@ from caas.payment_processing.gateway_calls import (
     call_with_retry,
     key_of,
 )
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transitions import ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
@@ -57,13 +57,13 @@ class Void:
     def __init__(
         self,
         tables: BillingDatabase,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         transitions: ChargeTransitions,
         *,
         time_scale: TimeScale,
     ) -> None:
         self._tables = tables
-        self._gateway = gateway
+        self._gateways = gateways
         self._transitions = transitions
         self._time_scale = time_scale
 
@@ -134,7 +134,7 @@ class Void:
         if payment.state is not PaymentState.AUTHORIZED:
             return payment
         assert payment.gateway_transaction_id is not None, "what is voided was authorized"
-        transaction_id = payment.gateway_transaction_id
+        transaction_id, gateway = payment.gateway_transaction_id, self._gateways.of(payment)
         reason = await self._tables.payments.void_reason(payment.id)
         key = key_of(payment.id, VOID, issue=issue)
 
@@ -143,7 +143,7 @@ class Void:
             payment = await self._transitions.record_no_answer(payment, VOID, because)
 
         answer = await call_with_retry(
-            lambda: self._gateway.void(transaction_id, reason, key=key),
+            lambda: gateway.void(transaction_id, reason, key=key),
             time_scale=self._time_scale,
             patience_seconds=patience_seconds,
             earlier_tries=earlier_tries,

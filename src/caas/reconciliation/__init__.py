@@ -1,16 +1,19 @@
-"""Reconciliation (Diagram 10): compares the gateway's settlement reports with our records.
+"""Reconciliation (Diagram 10): compares the gateways' settlement reports with our records.
 
 Rule a change must keep: imports between the modules go one way: schedule, runs, then fetching,
 comparison and apply_results.
 """
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from caas.billing_database.gateway_claims import GatewayClaims
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.job_rows import Job
 from caas.billing_database.reconciliation_days import (
     ReconciliationDay,
     ReconciliationDays,
@@ -22,29 +25,30 @@ from caas.billing_database.settlement_reports import (
 )
 from caas.billing_database.tables import BillingDatabase
 from caas.dual_control import checked_note
-from caas.external_systems.payment_gateway import PaymentGateway
-from caas.jobs import JobQueue
+from caas.errors import NotFoundError, RefusedError
+from caas.external_systems.report_files import BadReportError
+from caas.jobs import Answer, Done, JobQueue
 from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Alert
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.settlement import Settlement
 from caas.reconciliation.bulk import Bulk
-from caas.reconciliation.drop_folder import DropFolder
+from caas.reconciliation.drop_folder import DROPPED, DropFolder
 from caas.reconciliation.fetching import Progress
 from caas.reconciliation.file_checks import Expected, NetWithoutCurrencyError
 from caas.reconciliation.finance_terms import Preview
 from caas.reconciliation.investigation import Investigation
 from caas.reconciliation.late_lines import LateLines
-from caas.reconciliation.reporting import Reporting
+from caas.reconciliation.of_gateway import GatewayReconciliation, settings_of
 from caas.reconciliation.resolution_actions import ResolutionActions, Void
 from caas.reconciliation.runs import (
     CLOSE,
     INCREMENTAL,
     Reconciled,
     ReconciliationSettings,
-    Runs,
 )
-from caas.reconciliation.schedule import Schedule
+from caas.reconciliation.schedule import DAILY, HOURLY
 from caas.rules.time_scale import TimeScale
 
 __all__ = [
@@ -58,14 +62,29 @@ __all__ = [
 ]
 
 
+class GatewayNotNamedError(RefusedError):
+    """Several payment gateways are configured. Name the one whose report this is."""
+
+    code = "gateway_not_named"
+
+
+class GatewayNotReconciledError(NotFoundError):
+    """No payment gateway of this name is configured."""
+
+    code = "gateway_not_reconciled"
+
+
 class Reconciliation:
-    """Reconciles days, resolves discrepancies, seals days, and reports on them (Diagram 10)."""
+    """Reconciles days, resolves discrepancies, seals days, and reports on them (Diagram 10).
+
+    Where a `gateway` can be named, None is the gateway of new payments.
+    """
 
     def __init__(
         self,
         *,
         tables: BillingDatabase,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         charges: Charges,
         settlement: Settlement,
         void: Void,
@@ -73,20 +92,22 @@ class Reconciliation:
         time_scale: TimeScale,
         settings: ReconciliationSettings,
     ) -> None:
-        """Reconcile this gateway; `void` is the seed's voidPayment."""
+        """Reconcile these gateways; `void` is the seed's voidPayment."""
         self._tables = tables
-        self._gateway_name = gateway.name
-        self._runs = Runs(tables=tables, gateway=gateway, alert=alert, settings=settings)
-        self.discrepancies = self._runs.discrepancies
-        self.reports = self._runs.reports
-        self.finance_terms = self._runs.finance_terms
-        self.days: ReconciliationDays = self._runs.days
+        self._by_gateway = _each(tables, gateways, alert, settings)
+        first = self._by_gateway[gateways.for_new_payments]
+        self._first = first
+        self.discrepancies = first.runs.discrepancies
+        self.reports = first.runs.reports
+        self.finance_terms = first.finance_terms
+        self.reporting = first.reporting
+        self.days: ReconciliationDays = first.runs.days
         self._late_lines = LateLines(tables, settlement, charges)
         self._resolution_actions = ResolutionActions(
             tables=tables,
             discrepancies=self.discrepancies,
             reports=self.reports,
-            gateway=gateway,
+            gateways=gateways,
             settlement=settlement,
             chargeback_lines=ChargebackLines(tables),
             charges=charges,
@@ -94,29 +115,7 @@ class Reconciliation:
             time_scale=time_scale,
         )
         self._build_investigation(settings.zone)
-        self.reporting = Reporting(
-            tables.database, gateway=gateway.name, zone=settings.zone, days=self.days
-        )
-        self._build_jobs(alert, settings)
-
-    def _build_jobs(self, alert: Alert, settings: ReconciliationSettings) -> None:
-        """Set up the scheduled jobs and the drop folder."""
-        self._schedule = Schedule(
-            tables=self._tables,
-            days=self.days,
-            gateway=self._gateway_name,
-            zone=settings.zone,
-            reconcile=lambda day, mode: self._runs.reconcile(day, mode=mode),
-        )
-        self._drop_folder = DropFolder(
-            settings.drop_folder,
-            tables=self._tables,
-            days=self.days,
-            preview=self._runs.preview,
-            reconcile=lambda day, file: self._runs.reconcile(day, file=file),
-            alert=alert,
-            gateway=self._gateway_name,
-        )
+        self._unassigned = _unassigned_reports(first, tables, gateways, alert, settings)
 
     def _build_investigation(self, zone: ZoneInfo) -> None:
         """Set up the investigation of discrepancies."""
@@ -133,37 +132,84 @@ class Reconciliation:
             discrepancies=self.discrepancies,
             investigation=self.investigation,
             claims=claims,
-            gateway=self._gateway_name,
+            gateways=self.gateways,
         )
 
     @property
-    def gateway_name(self) -> str:
-        """Return the name of the reconciled gateway."""
-        return self._gateway_name
+    def gateways(self) -> tuple[str, ...]:
+        """The names of the reconciled gateways, that of new payments first."""
+        return tuple(self._by_gateway)
+
+    def of(self, gateway: str | None = None) -> GatewayReconciliation:
+        """Return the reconciliation of a gateway.
+
+        Raises:
+            GatewayNotReconciledError: no gateway of this name is configured.
+        """
+        if gateway is None:
+            return self._first
+        try:
+            return self._by_gateway[gateway]
+        except KeyError:
+            raise GatewayNotReconciledError(gateway=gateway) from None
+
+    def of_report(self, gateway: str | None) -> GatewayReconciliation:
+        """Return the reconciliation that a report file belongs to.
+
+        Raises:
+            GatewayNotNamedError: there are several gateways, and none is named.
+            GatewayNotReconciledError: no gateway of this name is configured.
+        """
+        if gateway is None and len(self._by_gateway) > 1:
+            raise GatewayNotNamedError(_name_one(self.gateways), gateways=list(self.gateways))
+        return self.of(gateway)
 
     def register(self, jobs: JobQueue) -> None:
         """Register the job handlers."""
         self._late_lines.register(jobs)
         self._resolution_actions.register(jobs)
-        self._schedule.register(jobs)
-        self._drop_folder.register(jobs)
+        jobs.register(HOURLY, self._hourly)
+        jobs.register(DAILY, self._daily)
+        jobs.register(DROPPED, self._take_dropped)
 
     async def begin_schedule(self) -> None:
-        """Schedule the recurring jobs; idempotent."""
-        await self._schedule.begin()
-        await self._drop_folder.begin()
+        """Schedule the recurring jobs of each gateway; idempotent."""
+        for one in self._by_gateway.values():
+            await one.begin_schedule()
+        if self._unassigned is not None:
+            await self._unassigned.begin()
+
+    async def _hourly(self, job: Job) -> Answer:
+        one = self._scheduled(job)
+        return Done() if one is None else await one.schedule.hourly(job)
+
+    async def _daily(self, job: Job) -> Answer:
+        one = self._scheduled(job)
+        return Done() if one is None else await one.schedule.daily(job)
+
+    def _scheduled(self, job: Job) -> GatewayReconciliation | None:
+        """Return the gateway of a job; None if it is not configured any more."""
+        found = (it for it in self._by_gateway.values() if it.schedule.subject == job.subject)
+        return next(found, None)
+
+    async def _take_dropped(self, job: Job) -> Answer:
+        folders = [self._unassigned, *(it.drop_folder for it in self._by_gateway.values())]
+        found = (it for it in folders if it is not None and it.subject == job.subject)
+        folder = next(found, None)
+        return Done() if folder is None else await folder.look(job)
 
     async def reconcile(
         self,
         day: date,
         *,
+        gateway: str | None = None,
         file: Path | None = None,
         expected: Expected = Expected(),  # noqa: B008 - it is frozen
         mode: str = CLOSE,
         progress: Progress = lambda *_: None,
         patience_seconds: float = 0.0,
     ) -> Reconciled:
-        """Reconcile a day: fetch or read its report, compare, apply, and set the verdict.
+        """Reconcile a gateway's day: fetch or read its report, compare, apply, set the verdict.
 
         New lines for a sealed day go to the next open day as late lines. If another run is in
         progress, wait up to `patience_seconds`.
@@ -173,18 +219,27 @@ class Reconciliation:
             ReportUnavailableError: the gateway returned no usable response; retry later.
             AlreadyReconcilingError, DaySealedError, DayOutOfReachError: the day cannot be
                 reconciled now.
+            GatewayNotNamedError: a file is given, there are several gateways, and none is named.
         """
-        return await self._runs.reconcile(
+        one = self.of(gateway) if file is None else self.of_report(gateway)
+        return await one.runs.reconcile(
             day, file=file, expected=expected, mode=mode, progress=progress,
             patience_seconds=patience_seconds,
         )  # fmt: skip
 
     async def reconcile_content(
-        self, day: date, content: bytes, *, expected: Expected, patience_seconds: float = 0.0
+        self,
+        day: date,
+        content: bytes,
+        *,
+        gateway: str | None = None,
+        expected: Expected,
+        patience_seconds: float = 0.0,
     ) -> Reconciled:
         """Reconcile a day from an uploaded file; see `reconcile`."""
-        async with self._runs.kept_for_now(content) as file:
-            return await self._runs.reconcile(
+        runs = self.of_report(gateway).runs
+        async with runs.kept_for_now(content) as file:
+            return await runs.reconcile(
                 day, file=file, expected=expected, patience_seconds=patience_seconds
             )
 
@@ -196,8 +251,8 @@ class Reconciliation:
         Raises:
             BadReportError: the file cannot be read.
         """
-        async with self._runs.kept_for_now(content) as file:
-            return await self._runs.preview(file, mapping)
+        async with self._first.runs.kept_for_now(content) as file:
+            return await self._first.runs.preview(file, mapping)
 
     async def preview(self, file: Path, mapping: dict[str, Any] | None = None) -> Preview:
         """Show how a file would be read; nothing is stored.
@@ -205,7 +260,7 @@ class Reconciliation:
         Raises:
             BadReportError: the file cannot be read.
         """
-        return await self._runs.preview(file, mapping)
+        return await self._first.runs.preview(file, mapping)
 
     async def replay(self, run_id: UUID) -> str:
         """Repeat a run's comparison; return the digest of its result, which must equal the run's.
@@ -214,7 +269,7 @@ class Reconciliation:
             RunNotFoundError: no run has this id.
             NotReplayableError: the compared data is not on this machine.
         """
-        return await self._runs.replay(run_id)
+        return await self._first.runs.replay(run_id)
 
     async def run(self, run_id: UUID) -> ReconciliationRun:
         """Return a run.
@@ -224,33 +279,35 @@ class Reconciliation:
         """
         return await self.days.run(run_id)
 
-    async def runs_of(self, day: date) -> list[ReconciliationRun]:
+    async def runs_of(self, day: date, *, gateway: str | None = None) -> list[ReconciliationRun]:
         """Return a day's runs, newest first."""
-        return await self.days.runs_of(self._gateway_name, day)
+        return await self.days.runs_of(self.of(gateway).gateway, day)
 
     async def listed(self) -> list[ReconciliationDay]:
-        """Return the days with their verdicts, newest first."""
-        return await self.days.listed(self._gateway_name)
+        """Return the days of every gateway with their verdicts, newest first."""
+        found = [day for name in self.gateways for day in await self.days.listed(name)]
+        return sorted(found, key=lambda day: day.day, reverse=True)
 
-    async def quarantined(self, day: date) -> list[QuarantinedRow]:
+    async def quarantined(self, day: date, *, gateway: str | None = None) -> list[QuarantinedRow]:
         """Return a day's unreadable lines, including released ones."""
-        return await self.reports.quarantined(self._gateway_name, day)
+        return await self.reports.quarantined(self.of(gateway).gateway, day)
 
-    async def verdict(self, day: date) -> ReconciliationDay:
+    async def verdict(self, day: date, *, gateway: str | None = None) -> ReconciliationDay:
         """Compute a day's verdict from the stored data.
 
         Raises:
             DayNotFoundError: the day was never compared.
         """
-        return await self.days.get(self._gateway_name, day)
+        return await self.days.get(self.of(gateway).gateway, day)
 
-    async def seal(self, day: date, *, by: str) -> ReconciliationDay:
+    async def seal(self, day: date, *, by: str, gateway: str | None = None) -> ReconciliationDay:
         """Seal a closed day with its report; afterwards the day cannot change.
 
         Raises:
             DayNotClosedError: it is incomplete, has open discrepancies, or is already sealed.
         """
-        return await self.days.seal(self._gateway_name, day, by=by, forms=self.reporting.written)
+        one = self.of(gateway)
+        return await self.days.seal(one.gateway, day, by=by, forms=one.reporting.written)
 
     async def release_quarantined(
         self, report_id: UUID, place: int, *, by: str, note: str
@@ -265,6 +322,51 @@ class Reconciliation:
         if report is None:
             raise QuarantinedLineNotFoundError
         async with self._tables.database.transaction() as connection:
-            await self.days.refuse_sealed(self._gateway_name, report.day, within=connection)
+            await self.days.refuse_sealed(report.gateway, report.day, within=connection)
         await self.reports.release(report_id, place, by=by, note=checked_note(note))
-        return await self.days.get(self._gateway_name, report.day)
+        return await self.days.get(report.gateway, report.day)
+
+
+def _each(
+    tables: BillingDatabase, gateways: Gateways, alert: Alert, settings: ReconciliationSettings
+) -> dict[str, GatewayReconciliation]:
+    """Return the reconciliation of each gateway.
+
+    Where there are several, each has a folder for its report files.
+    """
+    return {
+        name: GatewayReconciliation(
+            tables=tables,
+            gateway=gateways.named(name),
+            alert=alert,
+            settings=settings_of(name, gateways, settings),
+        )
+        for name in gateways.names
+    }
+
+
+def _unassigned_reports(
+    first: GatewayReconciliation,
+    tables: BillingDatabase,
+    gateways: Gateways,
+    alert: Alert,
+    settings: ReconciliationSettings,
+) -> DropFolder | None:
+    """Return what refuses report files that name none of several gateways."""
+    if len(gateways.names) == 1:
+        return None
+
+    async def refuse(*_: object) -> Never:
+        raise BadReportError(_name_one(gateways.names))
+
+    return DropFolder(
+        settings.drop_folder, tables=tables, days=first.runs.days, preview=refuse,
+        reconcile=refuse, alert=alert, subject=derived_id("dropped reports"),
+    )  # fmt: skip
+
+
+def _name_one(gateways: Sequence[str]) -> str:
+    return (
+        f"Several payment gateways are configured: {', '.join(gateways)}. Name the one whose "
+        "report this is; in the folder for report files, by a folder of its name."
+    )

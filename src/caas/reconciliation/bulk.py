@@ -5,6 +5,7 @@ large amount does not avoid the second approver.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, Literal
@@ -86,13 +87,13 @@ class Bulk:
         discrepancies: Discrepancies,
         investigation: Investigation,
         claims: GatewayClaims,
-        gateway: str,
+        gateways: Sequence[str],
     ) -> None:
-        """Use this gateway's discrepancies and claims."""
+        """Use these gateways' discrepancies and claims."""
         self._discrepancies = discrepancies
         self._investigation = investigation
         self._claims = claims
-        self._gateway = gateway
+        self._gateways = gateways
 
     async def resolve(
         self, rule: BulkRule, *, resolution: Resolution, note: str, by: Actor
@@ -139,13 +140,21 @@ class Bulk:
 
     async def proposed(self) -> list[ProposedBulk]:
         """Return bulk resolutions awaiting approval, oldest first."""
-        return await self._discrepancies.proposed_bulks(self._gateway)
+        found = [
+            it for name in self._gateways for it in await self._discrepancies.proposed_bulks(name)
+        ]
+        return sorted(found, key=lambda it: it.proposed_at)
 
     async def claims(
         self, *, status: str | None = None, open_only: bool = False
     ) -> list[GatewayClaim]:
         """Return claims on the provider, earliest due date first."""
-        return await self._claims.listed(self._gateway, status=status, open_only=open_only)
+        found = [
+            it
+            for name in self._gateways
+            for it in await self._claims.listed(name, status=status, open_only=open_only)
+        ]
+        return sorted(found, key=lambda it: it.due_on)
 
     async def claim_step(
         self,

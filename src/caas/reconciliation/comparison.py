@@ -162,8 +162,8 @@ class Comparison:
 
         if throttle.others_are_served:
             await reading
-        async with reconciliation_snapshot(self._database) as book:
-            some = await book.replayed_lines_all(gateway, again, since=terms.last_run_as_of)
+        async with reconciliation_snapshot(self._database, gateway) as book:
+            some = await book.replayed_lines_all(again, since=terms.last_run_as_of)
             await self._find_missing(book, terms)
             report = await reading
             await throttle.rest()
@@ -176,7 +176,7 @@ class Comparison:
             )
             await book.take_transactions(transactions)
             if some:
-                await book.replayed_lines_of_known(gateway, replayed_lines)
+                await book.replayed_lines_of_known(replayed_lines)
             await book.besides(others)
             await book.seen_of_besides(others_seen)
             as_of = book.as_of

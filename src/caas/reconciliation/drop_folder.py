@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -24,7 +25,7 @@ from caas.billing_database.reconciliation_days import AlreadyReconcilingError, R
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import CaasError, UnavailableError
 from caas.external_systems.report_files import BadReportError
-from caas.jobs import Answer, Done, JobQueue, RetryIn
+from caas.jobs import Answer, Done, RetryIn
 from caas.payment_processing.flow import Alert
 from caas.reconciliation.finance_terms import Preview
 from caas.reconciliation.runs import Reconciled
@@ -77,27 +78,23 @@ class DropFolder:
         preview: Callable[[Path], Awaitable[Preview]],
         reconcile: Callable[[date, Path], Awaitable[Reconciled]],
         alert: Alert,
-        gateway: str,
+        subject: UUID,
         quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
-        """Watch this folder; None watches nothing."""
+        """Watch this folder, with jobs and cases of this subject; None watches nothing."""
         self._folder = folder
         self._tables = tables
         self._days = days
         self._preview = preview
         self._reconcile = reconcile
         self._alert = alert
-        self._subject = derived_id("dropped reports", gateway)
+        self.subject = subject
         self._quiet = timedelta(seconds=quiet_seconds)
-
-    def register(self, jobs: JobQueue) -> None:
-        """Register the job handler."""
-        jobs.register(DROPPED, self.look)
 
     async def begin(self) -> None:
         """Schedule the job; idempotent."""
         if self._folder is not None:
-            await self._tables.jobs.add_all([(DROPPED, self._subject, 0.0, {})])
+            await self._tables.jobs.add_all([(DROPPED, self.subject, 0.0, {})])
 
     async def look(self, job: Job) -> Answer:
         """Process complete files, and record the size of files that may still grow."""
@@ -111,11 +108,11 @@ class DropFolder:
                 "The folder of CAAS_REPORTS_FOLDER cannot be used "
                 f"({error.strerror}): {self._folder}. Its reports wait until it can."
             )
-            await self._alert(FOLDER_CASE, self._subject, sentence)
+            await self._alert(FOLDER_CASE, self.subject, sentence)
             return RetryIn(LOOK_SECONDS, sentence, begins_anew=True)
         await self._tables.cases.close(
             FOLDER_CASE,
-            self._subject,
+            self.subject,
             resolution="The folder is usable again.",
             owner="reconciliation",
         )

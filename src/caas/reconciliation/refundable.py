@@ -11,7 +11,7 @@ from caas.billing_database.discrepancies import Discrepancy
 from caas.billing_database.settlement_reports import SettlementReports
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.http_answers import GatewayFailure
-from caas.external_systems.payment_gateway import PaymentGateway
+from caas.payment_processing.gateways import Gateways
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 
 LOOKUP_SECONDS_MAX: Final = 3.0
@@ -23,12 +23,12 @@ class Refundable:
     """What a discrepancy's line leaves to refund at the gateway."""
 
     def __init__(
-        self, tables: BillingDatabase, reports: SettlementReports, gateway: PaymentGateway
+        self, tables: BillingDatabase, reports: SettlementReports, gateways: Gateways
     ) -> None:
-        """Ask this gateway."""
+        """Ask the gateway that a discrepancy is about."""
         self._tables = tables
         self._reports = reports
-        self._gateway = gateway
+        self._gateways = gateways
 
     async def owed(self, discrepancy: Discrepancy) -> tuple[int, str | None]:
         """Return the amount to refund in minor units, and its transaction, if it names one."""
@@ -51,9 +51,10 @@ class Refundable:
 
     async def _is_left(self, found: Discrepancy) -> bool:
         amount, transaction_id = await self.owed(found)
+        gateway = self._gateways.named(found.gateway)
         try:
             async with asyncio.timeout(LOOKUP_SECONDS_MAX):
-                known = await self._gateway.find(transaction_id or "")
+                known = await gateway.find(transaction_id or "")
         except (GatewayFailure, TimeoutError):
             return True
         if known is None:

@@ -145,21 +145,22 @@ class Reporting:
             await figures(
                 self._database, self._gateway, day.day, span=self._span(day.day, day.day)
             ),
-            await self._discrepancies.listed(DiscrepancyFilter(day=day.day, unresolved=True)),
+            await self._discrepancies.listed(
+                DiscrepancyFilter(gateway=self._gateway, day=day.day, unresolved=True)
+            ),
             await self._reports.quarantined(self._gateway, day.day),
         )
 
     async def position(self, since: date, until: date) -> Position:
-        """Return the current amounts at risk, and the losses and disputes of a period.
+        """Return the current amounts at risk at all gateways, and a period's losses and disputes.
 
         Raises:
             DayOutOfReachError: the period is reversed or out of range.
         """
         if not FIRST_DAY <= since <= until <= LAST_DAY:
             raise DayOutOfReachError
-        return await position(
-            self._database, self._gateway, span=self._span(since, until), zone=self._zone.key
-        )
+        span = self._span(since, until)
+        return await position(self._database, span=span, zone=self._zone.key)
 
     def _span(self, since: date, until: date) -> tuple[datetime, datetime]:
         following = until + timedelta(days=1)

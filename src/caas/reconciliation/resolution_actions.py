@@ -23,7 +23,6 @@ from caas.billing_database.transitions import transition_of
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
-    PaymentGateway,
     RefundStatus,
     TransactionStatus,
 )
@@ -39,6 +38,7 @@ from caas.payment_processing.gateway_calls import (
     Refused,
     call_with_retry,
 )
+from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.settlement import Settlement
 from caas.reconciliation.refundable import Refundable
 from caas.rules import postings
@@ -86,7 +86,7 @@ class ResolutionActions:
         tables: BillingDatabase,
         discrepancies: Discrepancies,
         reports: SettlementReports,
-        gateway: PaymentGateway,
+        gateways: Gateways,
         settlement: Settlement,
         chargeback_lines: ChargebackLines,
         charges: Charges,
@@ -98,8 +98,8 @@ class ResolutionActions:
         self._refunds = Refunds(tables.database)
         self._discrepancies = discrepancies
         self._reports = reports
-        self._gateway = gateway
-        self.refundable = Refundable(tables, reports, gateway)
+        self._gateways = gateways
+        self.refundable = Refundable(tables, reports, gateways)
         self._settlement = settlement
         self._chargeback_lines = chargeback_lines
         self._charges = charges
@@ -254,12 +254,13 @@ class ResolutionActions:
         amount, transaction_id = await self.refundable.owed(discrepancy)
         if transaction_id is None:
             return Pause("The line names no transaction. Contact the gateway.")
-        lifetime = KeyLifetime.of(self._gateway.capabilities)
+        gateway = self._gateways.named(discrepancy.gateway)
+        lifetime = KeyLifetime.of(gateway.capabilities)
         if earlier.may_have_sent and lifetime.seconds is None:
             return await self._looked_up(discrepancy, transaction_id, amount)
         key = f"{discrepancy.id}:refund"
         reported = await call_with_retry(
-            lambda: self._gateway.refund(transaction_id, amount, "reconciliation", key=key),
+            lambda: gateway.refund(transaction_id, amount, "reconciliation", key=key),
             time_scale=self._time_scale,
             key_lifetime=lifetime,
         )
@@ -279,16 +280,17 @@ class ResolutionActions:
         self, discrepancy: Discrepancy, transaction_id: str, amount: int
     ) -> Answer:
         """Adopt a refund that was sent without a response; if there is none, a person decides."""
-        if not self._gateway.capabilities.lookup_of_refunds:
+        gateway = self._gateways.named(discrepancy.gateway)
+        if not gateway.capabilities.lookup_of_refunds:
             return Pause(TO_ASK_A_PERSON)
         try:
-            known = await self._gateway.find_refunds(transaction_id)
+            known = await gateway.find_refunds(transaction_id)
         except RefusedByPartnerError:
             return Pause(TO_ASK_A_PERSON)
         except GatewayFailure as failure:
             return RetryIn(AGAIN_SECONDS, failure.sentence)
         for one in known:
-            is_ours = await self._discrepancies.refund_is_known(one.id)
+            is_ours = await self._discrepancies.refund_is_known(gateway.name, one.id)
             if one.amount == amount and one.status is not RefundStatus.FAILED and not is_ours:
                 await self._refunded(discrepancy, one.id, amount)
                 return Done()

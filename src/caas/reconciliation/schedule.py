@@ -23,7 +23,7 @@ from caas.billing_database.reconciliation_days import (
 )
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.report_files import BadReportError
-from caas.jobs import Answer, JobQueue, RetryIn
+from caas.jobs import Answer, RetryIn
 from caas.reconciliation.fetching import ReportUnavailableError
 from caas.reconciliation.runs import CLOSE, INCREMENTAL
 
@@ -60,22 +60,21 @@ class Schedule:
         self._gateway = gateway
         self._zone = zone
         self._reconcile = reconcile
-
-    def register(self, jobs: JobQueue) -> None:
-        """Register the hourly and the daily job."""
-        jobs.register(HOURLY, self._hourly)
-        jobs.register(DAILY, self._daily)
+        self.subject = derived_id("reconciliation", gateway)
 
     async def begin(self) -> None:
         """Schedule both jobs; idempotent."""
-        subject = derived_id("reconciliation", self._gateway)
-        await self._tables.jobs.add_all([(HOURLY, subject, 0.0, {}), (DAILY, subject, 0.0, {})])
+        await self._tables.jobs.add_all(
+            [(HOURLY, self.subject, 0.0, {}), (DAILY, self.subject, 0.0, {})]
+        )
 
-    async def _hourly(self, _job: Job) -> Answer:
+    async def hourly(self, _job: Job) -> Answer:
+        """Reconcile the current day as far as its report has grown."""
         today, _ = await self._days.today()
         return await self._try(today, INCREMENTAL) or RetryIn(HOUR_SECONDS, begins_anew=True)
 
-    async def _daily(self, _job: Job) -> Answer:
+    async def daily(self, _job: Job) -> Answer:
+        """Close every past day that is not complete."""
         today, now = await self._days.today()
         reschedule = None
         for day in await self._due(today):

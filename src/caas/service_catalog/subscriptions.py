@@ -16,6 +16,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.payments import Payment
 from caas.billing_database.subscriptions import (
     NewSubscription,
     Subscription,
@@ -91,7 +92,14 @@ class Subscriptions:
         self._customers = Customers(tables.database)
 
     async def subscribe(
-        self, *, customer: UUID, vin: str, service: str, payment_method: str, by_fleet: bool = False
+        self,
+        *,
+        customer: UUID,
+        vin: str,
+        service: str,
+        payment_method: str,
+        gateway: str,
+        by_fleet: bool = False,
     ) -> Subscription:
         """Record a subscription to a monthly service, and start verifying its payment method.
 
@@ -110,7 +118,9 @@ class Subscriptions:
             raise InvalidPaymentMethodError
         await self._customers.buyer(customer)
         await check_eligible(self._tables.database, customer=customer, vin=vin, by_fleet=by_fleet)
-        new = await self._on_these_terms(customer, vin, service, payment_method)
+        new = await self._on_these_terms(
+            customer, vin, service, payment_method=payment_method, gateway=gateway
+        )
         await check_buyer(self._tables.database, customer=customer, price=new.monthly_fee)
 
         async def write(connection: Connection) -> None:
@@ -248,21 +258,26 @@ class Subscriptions:
         return await self._rows.events(subscription_id)
 
     async def payment_method_verified(
-        self, subscription_id: UUID, payment_id: UUID, token: str | None, *, within: Connection
+        self, verifying: Payment, token: str | None, *, within: Connection
     ) -> None:
-        """Order the activation, or charge this method from now on; an ended one stays ended."""
+        """Order the activation, or charge this method from now on; an ended one stays ended.
+
+        `verifying` is the payment that held the funds: the method is at its gateway.
+        """
+        subscription_id, payment_id = verifying.subject, verifying.id
         before = await self._rows.locked(subscription_id, within=within)
         if before.state is SubscriptionState.VERIFYING:
             event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
             activating = await self._rows.transition(
-                before, event, within=within, payment_id=payment_id, payment_method=token
-            )
+                before, event, within=within, payment_id=payment_id, payment_method=token,
+                gateway=verifying.gateway,
+            )  # fmt: skip
             assert activating is not None, "what is verified can be activated"
             await self._delivery.order_activation(activating, within=within)
         elif token is None:
             await self._notify_unchanged(before, payment_id, within)
         else:
-            await self._change_payment_method(before, payment_id, token, within)
+            await self._change_payment_method(before, verifying, token, within)
 
     async def payment_method_refused(
         self, subscription_id: UUID, payment_id: UUID, *, within: Connection
@@ -309,15 +324,16 @@ class Subscriptions:
         await self._delivery.send_command(await self._rows.get(subscription_id))
 
     async def _change_payment_method(
-        self, before: Subscription, payment_id: UUID, token: str, within: Connection
+        self, before: Subscription, verifying: Payment, token: str, within: Connection
     ) -> None:
         event = SubscriptionEvent.PAYMENT_METHOD_CHANGED
         changed = await self._rows.transition(
-            before, event, within=within, payment_id=payment_id, payment_method=token
-        )
+            before, event, within=within, payment_id=verifying.id, payment_method=token,
+            gateway=verifying.gateway,
+        )  # fmt: skip
         if changed is not None:
             await self._delivery.notify_customer(
-                "payment_method_changed", changed, within=within, about=payment_id
+                "payment_method_changed", changed, within=within, about=verifying.id
             )
 
     async def _notify_unchanged(
@@ -335,7 +351,7 @@ class Subscriptions:
         return await self._rows.transition(before, event, within=within, payment_id=payment_id)
 
     async def _on_these_terms(
-        self, customer: UUID, vin: str, service: str, payment_method: str
+        self, customer: UUID, vin: str, service: str, *, payment_method: str, gateway: str
     ) -> NewSubscription:
         offer = await self._catalog.service(service)
         if offer.kind != SUBSCRIPTION or offer.monthly_fee is None or not offer.offered:
@@ -351,6 +367,7 @@ class Subscriptions:
             monthly_fee=offer.monthly_fee,
             metered=offer.metered,
             payment_method=payment_method,
+            gateway=gateway,
         )
 
 

@@ -34,7 +34,7 @@ BY_PLATFORM: Final = frozenset({
 })  # fmt: skip
 """What running processes write and no payment, although it has ids."""
 ONCE: Final = frozenset({
-    "configured_gateway", "dealership_markets", "gateway_accounts", "services", "vehicle_models",
+    "dealership_markets", "gateway_accounts", "services", "vehicle_models",
 })  # fmt: skip
 BY_DAY: Final = ("settlement_reports", "reconciliation_runs", "reconciliation_days")
 BY_MONTH: Final = "billing_runs"

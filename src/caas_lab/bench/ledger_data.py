@@ -14,7 +14,7 @@ from typing import Final
 import asyncpg
 
 from caas.billing_database import migrations
-from caas_lab.bench.stub_gateway import StubGateway
+from caas_lab.bench.stub_gateway import STUB_NAME, StubGateway
 
 DAY: Final = date(2026, 11, 19)
 """A Thursday: what was captured on Monday was expected on Wednesday, and would be late today."""
@@ -33,11 +33,12 @@ UNGUARDED: Final = "".join(
     f"alter table caas.{table} disable trigger all;" for table in LOADED.split(", ")
 )
 PAYMENTS: Final = f"""
-insert into payments (id, type, subject, customer, amount, currency, state, version, event_hash,
+insert into payments (id, type, subject, customer, amount, currency, gateway, state, version,
+    event_hash,
     gateway_transaction_id, authorized_amount, captured_amount, settled_amount, created_at,
     updated_at)
 select {ID.format(i="i")}, 'reservation', {ID.format(i="i")}, {ID.format(i="i")},
-       {AMOUNT.format(i="i")}, 'EUR', 'Settled', 4, '\\x00', 'txn_' || to_hex(i),
+       {AMOUNT.format(i="i")}, 'EUR', '{STUB_NAME}', 'Settled', 4, '\\x00', 'txn_' || to_hex(i),
        {AMOUNT.format(i="i")}, {AMOUNT.format(i="i")}, {AMOUNT.format(i="i")}, now(), now()
   from generate_series($1::bigint, $2::bigint) i
 """  # noqa: S608 - the texts put in are this file's

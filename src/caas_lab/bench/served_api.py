@@ -18,7 +18,7 @@ import uvicorn
 
 from caas.api.application import build_api
 from caas.api.authentication import parse_api_keys
-from caas.api.settings import ApiSettings
+from caas.api.settings import ApiSettings, GatewayWebhooks
 from caas.app import now
 from caas.billing_database.identifiers import new_id
 from caas.external_systems.http import Secret
@@ -143,7 +143,7 @@ def _api(fixture: PlatformFixture, key: str, secret: Secret) -> object:
         ApiSettings(
             now=now,
             api_keys=keys,
-            gateway_verifier=WebhookVerifier((secret,)),
+            gateways={StubGateway().name: GatewayWebhooks(WebhookVerifier((secret,)))},
             key_limit=UNLIMITED,
             address_limit=UNLIMITED,
         ),

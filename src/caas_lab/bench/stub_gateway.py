@@ -21,6 +21,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 
+STUB_NAME: Final = "at-hand"
 CAPABILITIES: Final = Capabilities(
     separate_capture=True,
     void=True,
@@ -38,7 +39,7 @@ class StubGateway:
 
     capabilities = CAPABILITIES
 
-    def __init__(self, name: str = "at-hand") -> None:
+    def __init__(self, name: str = STUB_NAME) -> None:
         """Begin with no transaction."""
         self.name = name
         self._known: dict[str, GatewayTransaction] = {}

@@ -110,7 +110,7 @@ async def served(dsn: str) -> AsyncIterator[Site]:
 async def _gateway(dsn: str) -> str:
     """Return the name of the gateway that the payments are at."""
     owner = await asyncpg.connect(dsn)
-    name: str = await owner.fetchval("select name from caas.configured_gateway")
+    name: str = await owner.fetchval("select gateway from caas.payments limit 1")
     await owner.close()
     return name
 

@@ -1196,6 +1196,7 @@ create table subscriptions (
     monthly_fee bigint not null,
     metered jsonb default '[]'::jsonb not null,
     payment_method text not null,
+    gateway text not null,
     state text default 'verifying payment method' not null,
     event text default 'Subscribe to Monthly Service' not null,
     version integer default 1 not null,
@@ -1779,7 +1780,10 @@ create trigger keeps_its_terms before update on subscriptions
             and (new.event not in ('Payment method changed', 'Payment method verified')
                  or new.version = old.version)
             and (new.payment_method <> 'erased'
-                 or new.state in ('verifying payment method', 'activating', 'active'))))
+                 or new.state in ('verifying payment method', 'activating', 'active')))
+        or (old.gateway <> new.gateway
+            and (new.event not in ('Payment method changed', 'Payment method verified')
+                 or new.version = old.version)))
     execute function refuse_other_subscription();
 create trigger transitions_as_drawn after update on subscriptions
     for each row
@@ -1834,6 +1838,7 @@ create table payments (
     customer uuid not null,
     amount bigint not null,
     currency text not null,
+    gateway text not null,
     payment_method text,
     return_url text,
     state text not null,
@@ -1855,7 +1860,7 @@ create table payments (
     live boolean generated always as (state not in ('Failed', 'Voided',
         'Refunded')) stored not null,
     constraint payments_pkey primary key (id),
-    constraint payments_gateway_transaction_id_key unique (gateway_transaction_id),
+    constraint payments_gateway_gateway_transaction_id_key unique (gateway, gateway_transaction_id),
     constraint given_back_within_captured
         check ((refunded_amount + disputed_amount) <= captured_amount),
     constraint payments_amount_check check (amount > 0),
@@ -1863,6 +1868,7 @@ create table payments (
     constraint payments_check1 check (captured_amount >= 0 and captured_amount <= amount),
     constraint payments_currency_check check (currency ~ '^[A-Z]{3}$'),
     constraint payments_disputed_amount_check check (disputed_amount >= 0),
+    constraint payments_gateway_check check (length(gateway) between 1 and 100),
     constraint payments_outcome_check check (outcome in ('known', 'unknown')),
     constraint payments_refunded_amount_check check (refunded_amount >= 0),
     constraint payments_settled_amount_check check (settled_amount >= 0),
@@ -2059,16 +2065,16 @@ create function accept_payments(p_payments jsonb)
 begin
   return query
   with w as materialized (
-    select r.id, r.type, r.subject, r.customer, r.amount, r.currency, r.payment_method,
+    select r.id, r.type, r.subject, r.customer, r.amount, r.currency, r.gateway, r.payment_method,
            r.return_url, coalesce(r.facts, '{}') as facts, r.caller, r.key_hash, r.request_hash,
            r.job_kind, r.due_in, r.pending, r.i, now_.at,
            event_digest(''::bytea, r.id, 1, 'Customer submits payment', 'Initiated', 'accept',
                         coalesce(r.facts, '{}'), now_.at) as hash
       from rows from (jsonb_to_recordset(p_payments) as (
       id uuid, type text, subject uuid, customer uuid, amount bigint, currency text,
-      payment_method text, return_url text, facts jsonb, caller text, key_hash bytea,
+      gateway text, payment_method text, return_url text, facts jsonb, caller text, key_hash bytea,
       request_hash bytea, job_kind text, due_in double precision, pending boolean))
-      with ordinality as r(id, type, subject, customer, amount, currency, payment_method,
+      with ordinality as r(id, type, subject, customer, amount, currency, gateway, payment_method,
         return_url, facts, caller, key_hash, request_hash, job_kind, due_in, pending, i)
     cross join (select db_now() as at offset 0) now_
   ), keyed as (
@@ -2082,10 +2088,10 @@ begin
              as second_hash
       from w
   ), accepted as (
-    insert into payments as p (id, type, subject, customer, amount, currency, payment_method,
-        return_url, state, version, event_hash, created_at, updated_at)
-    select f.id, f.type, f.subject, f.customer, f.amount, f.currency, f.payment_method,
-        f.return_url, case when f.pending then 'Pending' else 'Initiated' end,
+    insert into payments as p (id, type, subject, customer, amount, currency, gateway,
+        payment_method, return_url, state, version, event_hash, created_at, updated_at)
+    select f.id, f.type, f.subject, f.customer, f.amount, f.currency, f.gateway,
+        f.payment_method, f.return_url, case when f.pending then 'Pending' else 'Initiated' end,
         case when f.pending then 2 else 1 end,
         case when f.pending then f.second_hash else f.hash end, f.at, f.at
       from fresh f where f.is_fresh
@@ -2547,7 +2553,7 @@ create trigger changes_only_by_transition before update on payments
                  or new.updated_at is distinct from old.updated_at)))
     execute function refuse_rewrite();
 create trigger is_for_one_thing
-    before update of id, type, subject, customer, amount, currency, created_at on payments
+    before update of id, type, subject, customer, amount, currency, gateway, created_at on payments
     for each row execute function refuse_rewrite();
 create trigger transitions_as_drawn after update on payments
     referencing new table as new_rows for each statement
@@ -2618,16 +2624,7 @@ create trigger two_people_decide before insert or update on outcome_decisions
 
 -- == Gateway calls, refunds and disputes ==========================================================
 
--- The payment gateway that this database's payments belong to; one row.
-create table configured_gateway (
-    only_row boolean default true not null,
-    name text not null,
-    since timestamptz not null,
-    constraint configured_gateway_pkey primary key (only_row),
-    constraint configured_gateway_only_row_check check (only_row)
-);
-
--- The account and mode of the gateway whose payments are stored here.
+-- The account and mode of each gateway whose payments are stored here.
 create table gateway_accounts (
     gateway text not null,
     account text not null,
@@ -2652,6 +2649,7 @@ create table gateway_customers (
 -- Calls to the payment gateway, with outcome and duration.
 create table gateway_calls (
     id uuid not null,
+    gateway text not null,
     operation text not null,
     payment_id uuid,
     transaction_id text,
@@ -2676,6 +2674,7 @@ create index gateway_calls_of_transaction on gateway_calls (transaction_id);
 create table refunds (
     id uuid not null,
     payment_id uuid not null,
+    gateway text not null,
     amount bigint not null,
     currency text not null,
     reason text not null,
@@ -2688,7 +2687,7 @@ create table refunds (
     created_at timestamptz not null,
     updated_at timestamptz not null,
     constraint refunds_pkey primary key (id),
-    constraint refunds_gateway_refund_id_key unique (gateway_refund_id),
+    constraint refunds_gateway_gateway_refund_id_key unique (gateway, gateway_refund_id),
     constraint refunds_payment_id_fkey foreign key (payment_id) references payments (id),
     constraint refunds_amount_check check (amount > 0),
     constraint refunds_outcome_check check (outcome in ('known', 'unknown')),
@@ -2778,16 +2777,18 @@ create table disputes (
 create index disputes_in_time on disputes (updated_at);
 create index disputes_of_payment on disputes (payment_id);
 
-create function refuse_other_gateway() returns trigger
-    language plpgsql
+create function gateways_of_payments() returns setof text
+    language sql stable
     as $$
-begin
-  if exists (select from caas.payments) then
-    raise exception 'the payments in this database are at the gateway "%"', old.name
-      using errcode = 'restrict_violation';
-  end if;
-  return new;
-end $$;
+  with recursive named as (
+    (select gateway from caas.payments order by gateway limit 1)
+    union all
+    select (select p.gateway from caas.payments p where p.gateway > n.gateway
+             order by p.gateway limit 1)
+      from named n where n.gateway is not null
+  )
+  select gateway from named where gateway is not null
+$$;
 
 create function money_out(p_payment uuid) returns bigint
     language sql stable
@@ -2842,6 +2843,7 @@ create function obstacle_to_refund(p_payment uuid) returns text
       join caas.webhook_quarantine q on c.subject in (q.id, q.contradicts)
       join caas.payments p on p.id = p_payment
      where c.status = 'open' and c.kind in ('webhook_unreadable', 'webhook_contradiction')
+       and q.gateway = p.gateway
        and (position(p.gateway_transaction_id in q.body) > 0
             or position(p.id::text in q.body) > 0)
     union all
@@ -2849,7 +2851,8 @@ create function obstacle_to_refund(p_payment uuid) returns text
       from caas.jobs w
       join caas.webhook_inbox n on n.id = w.subject
       join caas.payments p on p.id = p_payment
-     where w.kind = 'apply_webhook' and caas.tells_of_outgoing_money(n.body)
+     where w.kind = 'apply_webhook' and n.gateway = p.gateway
+       and caas.tells_of_outgoing_money(n.body)
        and caas.names_payment(n.body, p.id, p.gateway_transaction_id)
        and not exists (select from caas.refunds r
                         where r.payment_id = p.id and r.gateway_refund_id = caas.named_object(n.body))
@@ -2935,11 +2938,6 @@ create function disputed_amounts(p_payment uuid, p_currency text)
     from amended group by id, named, of_refund
 $$;
 
-create trigger never_removed before delete or truncate on configured_gateway
-    for each statement execute function refuse_change();
-create trigger stays_with_its_payments before update on configured_gateway
-    for each row execute function refuse_other_gateway();
-
 create trigger never_removed before delete or truncate on gateway_accounts
     for each statement execute function refuse_change();
 
@@ -2952,6 +2950,7 @@ create trigger append_only before delete or update or truncate on gateway_calls
 create trigger is_for_one_thing before update on refunds
     for each row
     when (new.id is distinct from old.id or new.payment_id is distinct from old.payment_id
+        or new.gateway is distinct from old.gateway
         or new.amount is distinct from old.amount or new.currency is distinct from old.currency
         or new.reason is distinct from old.reason
         or new.requested_by is distinct from old.requested_by
@@ -5457,14 +5456,15 @@ select keep_checksum('disputes',
     '{claimed_currency,currency,id,opened_at,origin,payment_id,reason}');
 select keep_checksum('event_subscriptions', '{created_at,created_by,id,types,url}');
 select keep_checksum('gateway_calls',
-    '{amount,asked_at,id,key,operation,outcome,payment_id,summary,took_ms,transaction_id}', true);
+    '{amount,asked_at,gateway,id,key,operation,outcome,payment_id,summary,took_ms,transaction_id}', true);
 select keep_checksum('orders', '{created_at,currency,customer,dealership,deposit,id,model,price}');
 select keep_checksum('outcome_decisions',
     '{id,note,payment_id,proposed_account,proposed_at,proposed_by}');
 select keep_checksum('recovery_codes', '{code_hash,created_at,factor}');
 select keep_checksum('refund_decisions',
     '{amount,id,needs_second,note,payment_id,proposed_account,proposed_at,proposed_by,reason,term}');
-select keep_checksum('refunds', '{amount,created_at,currency,id,payment_id,reason,requested_by}');
+select keep_checksum('refunds',
+    '{amount,created_at,currency,gateway,id,payment_id,reason,requested_by}');
 select keep_checksum('second_factors', '{account,id}');
 select keep_checksum('services', '{}');
 select keep_checksum('staff_links', '{created_at,token_hash}');

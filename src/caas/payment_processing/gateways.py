@@ -1,0 +1,60 @@
+"""Which payment gateway serves a payment: the one place where it is chosen (decision 199).
+
+A payment names its gateway from its acceptance on. New payments go to the first configured gateway;
+the others serve the payments that they already have.
+
+Rules a change must keep: a call about a payment goes to the gateway that the payment names; a name
+that is not configured is an error, never the default.
+"""
+
+from collections.abc import Sequence
+
+from caas.billing_database.gateway_calls import GatewayCalls
+from caas.billing_database.payments import Payment
+from caas.errors import CaasError
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.payment_processing.gateway_calls import AuditedGateway
+
+
+class GatewayNotConfiguredError(CaasError):
+    """The payment is at a gateway that this process has no settings of. Nothing was sent."""
+
+    code = "gateway_not_configured"
+
+
+class Gateways:
+    """The configured payment gateways, by name; every call is recorded."""
+
+    def __init__(self, gateways: Sequence[PaymentGateway], calls: GatewayCalls) -> None:
+        """Use these gateways; new payments go to the first."""
+        self._by_name = {one.name: AuditedGateway(one, calls) for one in gateways}
+        assert len(self._by_name) == len(gateways), "each gateway has a name of its own"
+        self.for_new_payments = gateways[0].name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all configured gateways, that of new payments first."""
+        return tuple(self._by_name)
+
+    def of(self, payment: Payment) -> PaymentGateway:
+        """Return the gateway of a payment.
+
+        Raises:
+            GatewayNotConfiguredError: this process has no settings of it.
+        """
+        return self.named(payment.gateway)
+
+    def named(self, name: str) -> PaymentGateway:
+        """Return the gateway of this name.
+
+        Raises:
+            GatewayNotConfiguredError: this process has no settings of it.
+        """
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise GatewayNotConfiguredError(
+                f"The gateway '{name}' is not configured here. Nothing was sent. Add '{name}' to "
+                "CAAS_GATEWAYS_KEPT, with its settings, and restart every process.",
+                gateway=name,
+            ) from None

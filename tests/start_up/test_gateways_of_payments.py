@@ -1,0 +1,56 @@
+"""Every gateway that has payments in the database is configured, or the platform does not start.
+
+Without its settings the platform could neither look its payments up nor refund them, and another
+gateway would say that it has never heard of them, which is evidence here (decision 199).
+"""
+
+import pytest
+
+from caas import startup_checks
+from caas.billing_database.connection import Database
+from caas.billing_database.payments import Payments
+from caas.billing_database.transitions import PaymentTransitions, transition_of
+from caas.errors import StartupError
+from caas.rules.payment_states import PaymentEvent
+from tests.billing_database.test_transitions import new_payment
+
+
+async def test_a_database_without_a_payment_goes_to_any_gateway(database: Database) -> None:
+    await startup_checks.check_database(database, ("contract",))
+    await startup_checks.check_database(database, ("stripe",))
+
+
+async def test_a_gateway_with_payments_is_kept(database: Database) -> None:
+    await Payments(database).accept(new_payment(gateway="contract"))
+    await Payments(database).accept(new_payment(gateway="adyen"))
+
+    await startup_checks.check_database(database, ("stripe", "contract", "adyen"))
+
+
+async def test_a_start_without_it_is_refused_with_the_settings_to_add(database: Database) -> None:
+    await Payments(database).accept(new_payment(gateway="acme-pay"))
+    await Payments(database).accept(new_payment(gateway="acme-pay"))
+    await Payments(database).accept(new_payment(gateway="stripe"))
+
+    with pytest.raises(StartupError) as caught:
+        await startup_checks.check_database(database, ("stripe",))
+
+    assert caught.value.sentence == (
+        "The Billing Database has payments at the gateway 'acme-pay', of which 2 are not at rest, "
+        "but 'acme-pay' is not configured. Add 'acme-pay' to CAAS_GATEWAYS_KEPT, with its settings "
+        "CAAS_GATEWAY_ACME_PAY_URL, CAAS_GATEWAY_ACME_PAY_API_KEY and "
+        "CAAS_GATEWAY_ACME_PAY_WEBHOOK_SECRETS."
+    )
+
+
+async def test_a_payment_at_rest_keeps_its_gateway_too(database: Database) -> None:
+    """Its refund or dispute may come months later."""
+    rows, new = Payments(database), new_payment(gateway="contract")
+    await rows.accept(new)
+    declined = transition_of(
+        await rows.get(new.id), PaymentEvent.GATEWAY_REJECTION, source="failed", done=("authorize",)
+    )
+    assert (await PaymentTransitions(database).apply(declined)).transitioned
+
+    with pytest.raises(StartupError, match="of which 0 are not at rest"):
+        await startup_checks.check_database(database, ("stripe",))

@@ -8,7 +8,10 @@ import pytest
 
 from caas.billing_database.connection import Database
 from caas.billing_database.entitlements import AlreadyRunningError, PurchasePendingError, Term
+from caas.billing_database.invariant_scopes import touched_since
+from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.payments import Payment
+from caas.billing_database.self_check import Checker, CheckLimits, InvariantCheck
 from caas.external_systems.vehicle_messages import encode_command, request_topic
 from caas.ota_activation_engine.commands import wire
 from caas.payment_processing import PaymentRequest
@@ -112,6 +115,23 @@ async def owner(installation: Installation) -> Owner:
 def days_left(until: datetime | None) -> int:
     assert until is not None, "the service is off"
     return round((until - datetime.now(UTC)) / DAY)
+
+
+async def test_a_purchase_made_while_the_one_before_it_is_checked_is_no_violation(
+    installation: Installation, owner: Owner
+) -> None:
+    await owner.buys(30)
+    newest = next(it for it in INVARIANTS if it.name == "reported_states_are_the_newest")
+    check = InvariantCheck(newest)
+
+    async with installation.database.connection() as connection:
+        all_of_it = [it async for it in touched_since(connection, datetime(2000, 1, 1, tzinfo=UTC))]
+    await owner.buys(30)
+    async with installation.database.connection() as connection:
+        for touched in all_of_it:
+            await Checker(connection, CheckLimits()).look(check, touched)
+
+    assert check.finding().broken == 0
 
 
 async def test_a_second_purchase_that_times_out_leaves_the_first_on(owner: Owner) -> None:

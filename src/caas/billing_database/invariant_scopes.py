@@ -2,8 +2,7 @@
 
 Queries of invariants name the key that decides in their conditions: `within(p.id)`. It becomes a
 range of ids in a slice, a list of ids for what was touched, and nothing where everything is read.
-`touched(...)` restricts only to what was touched: the query compares rows of several keys, so that
-no slice holds all of them.
+The ids are read before the query: what it compares with a row of such a key, it finds by itself.
 
 What was touched is found by the time of each event, order, command, acknowledgement, document,
 case and discrepancy, and completed with the ids that refer to it. The next mark is the time before
@@ -24,7 +23,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection
 
-KEY: Final = re.compile(r"\b(within|touched)\(((?:\w+\.)?(\w+))\)")
+KEY: Final = re.compile(r"\bwithin\(((?:\w+\.)?(\w+))\)")
 PAYMENTS_PER_SLICE: Final = 5_000
 SUBJECTS_AT_ONCE: Final = 1_000
 EVEN_SLICES_MAX: Final = 64
@@ -59,7 +58,7 @@ select id from (
 TOUCHED_VINS: Final = "select distinct vin from vehicle_events where at >= $1 order by vin"
 # What belongs to a subject: what it is for, its payments, what was sold, documented and given back
 # for it, what is beside it on its vehicle, and what was said about it. Each step adds to the ids
-# before it. Commands to one vehicle and service are compared with each other: they come together.
+# before it.
 STEPS: Final = (
     """select subject as id from payments where id = any ($1)
     union select coalesce(subscription, payment_id) from invoices where id = any ($1)
@@ -162,11 +161,11 @@ def scoped(query: str, scope: Scope) -> tuple[str, list[object]]:
         return f"${number}::{kind}"
 
     def condition(found: re.Match[str]) -> str:
-        how, key, column = found.groups()
+        key, column = found.groups()
         match scope:
-            case Slice() if how == "within" and column == "vin":
+            case Slice() if column == "vin":
                 return place(scope.vehicles, "boolean")
-            case Slice() if how == "within":
+            case Slice():
                 return f"{key} between {place(scope.first, 'uuid')} and {place(scope.last, 'uuid')}"
             case Touched() if column == "vin":
                 return f"{key} = any ({place(scope.vins, 'text[]')})"

@@ -115,26 +115,27 @@ DELIVERY: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "reported_states_are_the_newest",
         "An entitlement has its newest command and the state that its newest confirmation set.",
-        """select e.id from entitlements e left join ota_commands k on k.command_id = e.last_command
-            where touched(e.id) and e.last_command is not null and k.command_id is null
-           union all
-           select e.id from entitlements e join (
-             select n.vin, n.service, max(n.epoch) as epoch from ota_commands n
-              where touched(n.subject) group by n.vin, n.service) n
-               on n.vin = e.vin and n.service = e.service
+        """select e.id from entitlements e
              left join ota_commands k on k.command_id = e.last_command
-            where touched(e.id) and n.epoch > coalesce(k.epoch, 0)
-           union all
-           select e.id from entitlements e join (
-             select k.vin, k.service, max(k.epoch) as epoch,
-                    (array_agg(k.valid_until order by k.epoch desc))[1] as until
-               from ota_commands k
-               join delivery_evidence v on v.command_id = k.command_id and v.subject = k.subject
-                and v.verified and v.status = 'SUCCEEDED' and v.kind = 'vehicle_acknowledgement'
-              where touched(k.subject) group by k.vin, k.service) r
-               on r.vin = e.vin and r.service = e.service
-            where touched(e.id)
-              and (e.reported_epoch, e.reported_until) is distinct from (r.epoch, r.until)""",
+             cross join lateral (
+               select max(n.epoch) as newest, max(n.epoch) filter (where v.id is not null) as epoch,
+                      (array_agg(n.valid_until order by n.epoch desc)
+                        filter (where v.id is not null))[1] as until
+                 from (select p.id from entitlement_terms t
+                         join payments p on p.subject = t.service_order
+                        where t.entitlement = e.id
+                       union all
+                       select t.subscription from entitlement_terms t
+                        where t.entitlement = e.id) s
+                 join ota_commands n on n.subject = s.id
+                 left join delivery_evidence v
+                   on v.command_id = n.command_id and v.subject = n.subject and v.verified
+                  and v.status = 'SUCCEEDED' and v.kind = 'vehicle_acknowledgement') n
+            where within(e.id)
+              and (e.last_command is not null and k.command_id is null
+                or n.newest > coalesce(k.epoch, 0)
+                or n.epoch is not null
+                   and (e.reported_epoch, e.reported_until) is distinct from (n.epoch, n.until))""",
     ),
     (
         "claims_match_their_payment",

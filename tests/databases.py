@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from caas.billing_database import embedded_postgresql, migrations
+from caas.billing_database import connection, embedded_postgresql, migrations, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.invariant_scopes import EVERYTHING, scoped
 
@@ -82,3 +82,13 @@ async def jobs_left(database: Database, *kinds: str) -> bool:
 def over_everything(query: str) -> str:
     """Return the query of an invariant over all rows."""
     return scoped(query, EVERYTHING)[0]
+
+
+async def broken_invariants(dsn: str) -> list[str]:
+    """Check every invariant over a whole database; return those that do not hold."""
+    database = await connection.connect(dsn)
+    try:
+        findings = await self_check.self_check(database)
+    finally:
+        await database.close()
+    return [f"{found.invariant.name}: {found.examples}" for found in findings if found.broken]

@@ -152,6 +152,47 @@ async def test_a_connection_that_breaks_says_so_too(database_dsn: str) -> None:
         assert await answer_other_than(database, DatabaseUnavailableError) == [(1,)]
 
 
+async def test_a_connection_that_ends_between_the_two_steps_of_a_statement_says_so_too(
+    database_dsn: str,
+) -> None:
+    """The driver has prepared it, and then finds no protocol to run it with."""
+    opened = await connection.connect(database_dsn)
+    driver = asyncpg.Connection
+    prepare = driver._get_statement
+
+    async def prepared_too_late(self: asyncpg.Connection, *words: object, **more: object) -> object:
+        statement = await prepare(self, *words, **more)
+        self.terminate()
+        return statement
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(driver, "_get_statement", prepared_too_late)
+        with pytest.raises(DatabaseUnavailableError):
+            await opened.fetch("select 1")
+
+    assert await opened.fetch("select 1") == [(1,)]
+    await opened.close()
+
+
+async def test_what_only_reads_is_not_interrupted_for_its_own_slowness(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check of low priority was: on a busy machine its heartbeats came too late as well."""
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "WATCH_SECONDS", 0.01)
+
+    async def unheard(_: HeartbeatMonitor) -> Heartbeat:
+        return Heartbeat(answers=False, because="it does not respond")
+
+    monkeypatch.setattr(HeartbeatMonitor, "take", unheard)
+    reader = await connection.connect(database_dsn, read_only=True)
+
+    rows = await reader.fetch("select 1 from pg_sleep(0.5)")
+
+    assert rows == [(1,)]
+    await reader.close()
+
+
 async def test_whoever_waits_for_a_silent_database_is_told_so_and_served_when_it_speaks(
     database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from caas.external_systems.local_broker import LocalBroker
-from tests.databases import as_service
+from tests.databases import as_service, broken_invariants
 from tests.mqtt_broker import broker as broker  # noqa: PLC0414  # A fixture.
 from tests.ports import free_port
 from tests.start_up.conftest import Ended, Machine, Program
@@ -96,8 +96,7 @@ async def running(
         assert working is not None
         await working.readuntil(b"vehicle_link.connected")
         yield
-        checked = await machine.runs("self-check", "--full", **settings)
-        assert checked.status == 0, checked.stated
+        assert await broken_invariants(settings["CAAS_DATABASE_URL"]) == []
     finally:
         for program in programs:
             with suppress(ProcessLookupError):

@@ -122,12 +122,15 @@ class Database:
             try:
                 yield connection
             except BaseException as error:
+                was_lost = isinstance(error, AttributeError) and connection.is_closed()
                 if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                     connection.terminate()  # a new session may be writable again
                 if isinstance(error, asyncio.CancelledError):
                     self._release_apart(connection)
                 else:
                     await self._released(connection)
+                if was_lost:  # asyncpg, for one that ends between the two steps of a statement
+                    raise asyncpg.InterfaceError("the connection was closed") from error
                 raise
             await self._given_back(connection)
         except (TimeoutError, *UNREACHABLE) as error:
@@ -322,6 +325,9 @@ async def connect(
 ) -> Database:
     """Connect with the application's role; `read_only` rejects writes.
 
+    A read-only pool is not watched: reports and checks may wait long for one statement, and each
+    has its own limit.
+
     Raises:
         StartupError: no usable database responds at this address.
     """
@@ -345,7 +351,8 @@ async def connect(
     except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
         raise cannot_open(dsn, error) from error
     database = Database(pool, dsn, login_too_strong=login_too_strong)
-    database.begin_watch()
+    if not read_only:
+        database.begin_watch()
     return database
 
 

@@ -1552,6 +1552,7 @@ END) STORED,
     cancelled_because text,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    request_key bytea,
     CONSTRAINT subscriptions_cancelled_because_check CHECK ((cancelled_because = ANY (ARRAY['customer'::text, 'withdrawal'::text, 'payment failed'::text]))),
     CONSTRAINT subscriptions_check CHECK (((activated_at IS NULL) = (activation_evidence IS NULL))),
     CONSTRAINT subscriptions_check1 CHECK (((state <> 'active'::text) OR (activated_at IS NOT NULL))),
@@ -2096,7 +2097,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.staff_links) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.subscriptions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.request_key, r.state, r.transitioned_for, r.updated_at, r.version), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.tax_rates) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -3388,13 +3389,13 @@ CREATE FUNCTION caas.sum_subscriptions() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.request_key, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.request_key, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.gateway, r.payment_method, r.request_key, r.state, r.transitioned_for, r.updated_at, r.version), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -4032,7 +4033,8 @@ UNION ALL
             subscriptions.cancelled_at,
             subscriptions.cancelled_because,
             subscriptions.created_at,
-            subscriptions.updated_at
+            subscriptions.updated_at,
+            subscriptions.request_key
            FROM caas.subscriptions
           WHERE (subscriptions.id = e.subscription)
          LIMIT 1) s)
@@ -5674,6 +5676,8 @@ CREATE INDEX subscription_events_in_time ON caas.subscription_events USING brin 
 
 CREATE INDEX subscriptions_of_customer ON caas.subscriptions USING btree (customer, id);
 
+CREATE UNIQUE INDEX subscriptions_of_request ON caas.subscriptions USING btree (request_key) WHERE (request_key IS NOT NULL);
+
 CREATE INDEX subscriptions_of_state ON caas.subscriptions USING btree (state, id);
 
 CREATE INDEX subscriptions_of_vehicle ON caas.subscriptions USING btree (vin, service);
@@ -6208,7 +6212,7 @@ CREATE TRIGGER keeps_its_creator BEFORE UPDATE ON caas.customers FOR EACH ROW WH
 
 ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER keeps_its_creator;
 
-CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))) OR ((old.gateway <> new.gateway) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version))))) EXECUTE FUNCTION caas.refuse_other_subscription();
+CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR (old.request_key IS DISTINCT FROM new.request_key) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))) OR ((old.gateway <> new.gateway) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version))))) EXECUTE FUNCTION caas.refuse_other_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
 

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from caas.billing_database.idempotency import IdempotencyKeys
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply
 from tests.api.planting import found_after
@@ -158,6 +159,39 @@ async def test_a_cut_purchase_that_is_repeated_is_charged_once(doors: Doors) -> 
     assert len((await doors.get("/v1/payments")).json["data"]) == 1
 
 
+async def test_a_retry_beside_a_first_call_that_was_taken_for_dead_gets_its_payment(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process lost its database for a moment; the retry was refused for the order's use."""
+    key, keys = str(uuid4()), IdempotencyKeys
+    body = {
+        "customer": str(await doors.installation.customer()), "vin": VIN,
+        "service": "heated-seats", "duration_days": 30, "payment_method": "pm_ok",
+    }  # fmt: skip
+    payment_of, begin = keys.payment_of, keys.begin
+    first: list[Reply] = []
+
+    async def buys_with_it() -> Reply:
+        headers = {"idempotency-key": key}
+        return await doors.post("/v1/service-orders", body, caller="fleet", headers=headers)
+
+    async def overtaken(self: IdempotencyKeys, caller: str, key_hash: bytes) -> UUID | None:
+        monkeypatch.setattr(keys, "payment_of", payment_of)
+        found = await payment_of(self, caller, key_hash)
+        monkeypatch.setattr(keys, "begin", takes_over)
+        first.append(await buys_with_it())
+        return found
+
+    async def takes_over(*_: object, **__: object) -> None:
+        monkeypatch.setattr(keys, "begin", begin)
+
+    monkeypatch.setattr(keys, "payment_of", overtaken)
+    retried = await buys_with_it()
+
+    assert [first[0].status, retried.status] == [201, 201]
+    assert retried.json["payments"][0]["id"] == first[0].json["payments"][0]["id"]
+
+
 async def test_a_purchase_that_is_sent_many_times_at_once_is_one_order(doors: Doors) -> None:
     """Fault F-G12, where a call makes an order before its payment."""
     customer, key = str(await doors.installation.customer()), {"idempotency-key": str(uuid4())}
@@ -205,6 +239,21 @@ async def test_subscribing_verifies_the_payment_method_and_activates(doors: Door
     assert answer.status in {201, 202}, answer.body
     assert "payment_method" not in answer.json
     await until_active(doors, answer.headers["location"])
+
+
+async def test_a_cut_subscription_that_is_repeated_is_the_one_it_began(doors: Doors) -> None:
+    await doors.call("PUT", "/v1/services/traffic", json=TRAFFIC, caller="services")
+    key = {"idempotency-key": str(uuid4())}
+    body = {"customer": str(await doors.installation.customer()), "vin": VIN,
+            "service": "traffic", "payment_method": "pm_ok"}  # fmt: skip
+    first = await doors.post("/v1/subscriptions", body, caller="fleet", headers=key)
+    await doors.as_if_never_answered()
+
+    second = await doors.post("/v1/subscriptions", body, caller="fleet", headers=key)
+    other = await doors.post("/v1/subscriptions", body, caller="fleet")
+
+    assert (first.status, second.status, second.json["id"]) == (201, 201, first.json["id"])
+    assert (other.status, other.json["code"]) == (409, "already_subscribed")
 
 
 async def test_a_refused_payment_method_is_402_and_activates_nothing(doors: Doors) -> None:

@@ -26,6 +26,7 @@ PERPETUAL = (
     "issue_documents", "make_head", "reconcile_daily", "reconcile_hourly", "remove_old_rows",
 )  # fmt: skip
 """Kinds of work that a running platform always has before it."""
+LEFT = "left: "
 LEFT_WORK = """
 select kind, subject::text, last_error from caas.jobs where kind <> all($1) order by kind
 """
@@ -70,7 +71,7 @@ async def differences(world: Witness, *, cases: frozenset[str] = frozenset()) ->
             found += _delivered(world, payment)
     for row in await world.owner.fetch(ENTITLEMENTS):
         found += _has_on(world, dict(row))
-    found += [f"left: {dict(row)}" for row in await world.owner.fetch(LEFT_WORK, PERPETUAL)]
+    found += [f"{LEFT}{dict(row)}" for row in await world.owner.fetch(LEFT_WORK, PERPETUAL)]
     found += [
         f"case {row['kind']}: {row['sentence']}"
         for row in await world.owner.fetch(CASES)

@@ -19,7 +19,7 @@ from caas.api.bodies import (
     refuse_personal_data,
 )
 from caas.api.context import Api
-from caas.api.idempotency import once
+from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed, refuse_other_customer
 from caas.api.payment_answers import PaymentSummary, payment_summary
@@ -86,12 +86,14 @@ async def subscribe(api: Api, call: Call) -> Response:
     """Subscribe to a monthly service. It is active once the vehicle confirms the activation."""
     body = NEW.read(call.body)
     _refuse_others(call, body.customer)
+    request = keyed(call, body)
 
     async def begin() -> Response:
         await refuse_named_token(api.platform, body.customer, body.payment_method)
         subscription = await api.platform.payment_processing.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
             payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
+            request_key=request.order_key,
         )  # fmt: skip
         if subscription.state is SubscriptionState.REFUSED:
             raise PaymentMethodRefusedError

@@ -22,12 +22,12 @@ from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState,
 
 ADD: Final = """
 insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
-    payment_method, gateway, created_at, updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, db_now(), db_now())
-on conflict (vin, service) where state in ('verifying payment method', 'activating', 'active')
-do nothing returning *
+    payment_method, gateway, request_key, created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, db_now(), db_now())
+on conflict do nothing returning *
 """
 ONE: Final = "select * from subscriptions where id = $1"
+OF_REQUEST: Final = "select * from subscriptions where request_key = $1"
 LOCKED: Final = "select * from subscriptions where id = $1 for update"
 LISTED: Final = """
 select * from subscriptions where {given} order by {order} limit $1
@@ -77,6 +77,7 @@ class NewSubscription:
     metered: list[dict[str, Any]]
     payment_method: str
     gateway: str
+    request_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,17 @@ class SubscriptionRows:
         self._database = database
 
     async def add(self, new: NewSubscription, *, within: Connection) -> Subscription | None:
-        """Add a subscription; None if the vehicle has a live one to the same service."""
+        """Add a subscription; None if its request added it, or the vehicle has a live one."""
         return await read_one(
             Subscription, within, ADD, new.id, new.customer, new.vin, new.service, new.currency,
-            new.monthly_fee, new.metered, new.payment_method, new.gateway,
+            new.monthly_fee, new.metered, new.payment_method, new.gateway, new.request_key,
         )  # fmt: skip
+
+    async def of_request(
+        self, request_key: bytes | None, *, within: Connection
+    ) -> Subscription | None:
+        """Return the subscription that a request created, or None."""
+        return await read_one(Subscription, within, OF_REQUEST, request_key)
 
     async def find(
         self, subscription_id: UUID, *, within: Connection | None = None

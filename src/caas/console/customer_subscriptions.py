@@ -25,7 +25,7 @@ from caas.console.customer_payments import first_day_of
 from caas.console.customer_service_orders import owns
 from caas.console.customer_services import chosen
 from caas.console.entitlement_view import IN_THE_WAY
-from caas.console.form_actions import form_result, new_key, once
+from caas.console.form_actions import form_result, keyed, new_key, once
 from caas.console.next_charge import running_month
 from caas.console.order_view import payments_of
 from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
@@ -125,8 +125,9 @@ async def subscribe(console: Console, request: PageRequest) -> Response:
 
     async def work() -> str:
         subscription = await console.platform.payment_processing.subscribe(
-            customer=request.customer, vin=vin, service=offer.code, payment_method=chosen[0]
-        )
+            customer=request.customer, vin=vin, service=offer.code, payment_method=chosen[0],
+            request_key=keyed(request).order_key,
+        )  # fmt: skip
         return f"/subscriptions/{subscription.id}"
 
     try:

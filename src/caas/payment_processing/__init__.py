@@ -154,8 +154,9 @@ class PaymentProcessing:
         return await self._initiate(request, PaymentType.SUBSCRIPTION)
 
     async def subscribe(
-        self, *, customer: UUID, vin: str, service: str, payment_method: str, by_fleet: bool = False
-    ) -> Subscription:
+        self, *, customer: UUID, vin: str, service: str, payment_method: str,
+        by_fleet: bool = False, request_key: bytes | None = None,
+    ) -> Subscription:  # fmt: skip
         """Subscribe to a monthly service, its payment method verified at once (Diagram 6).
 
         It is active once the vehicle acknowledges. The refusals are those of
@@ -164,6 +165,7 @@ class PaymentProcessing:
         new = await self._subscriptions.subscribe(
             customer=customer, vin=vin, service=service, payment_method=payment_method,
             gateway=await self._gateway_for(customer, payment_method), by_fleet=by_fleet,
+            request_key=request_key,
         )  # fmt: skip
         await self._subscription_payment.verify_payment_method(new.id)
         return await self._subscriptions.subscription(new.id)

@@ -9,6 +9,7 @@ whatever ends a subscription orders its deactivation in the same commit; an unkn
 nothing (decision 25).
 """
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -100,8 +101,11 @@ class Subscriptions:
         payment_method: str,
         gateway: str,
         by_fleet: bool = False,
+        request_key: bytes | None = None,
     ) -> Subscription:
         """Record a subscription to a monthly service, and start verifying its payment method.
+
+        A repeated request returns the subscription it created.
 
         Raises:
             CustomerNotFoundError: no such customer; CustomerErasedError: the customer was erased.
@@ -118,14 +122,18 @@ class Subscriptions:
             raise InvalidPaymentMethodError
         await self._customers.buyer(customer)
         await check_eligible(self._tables.database, customer=customer, vin=vin, by_fleet=by_fleet)
-        new = await self._on_these_terms(
+        terms = await self._on_these_terms(
             customer, vin, service, payment_method=payment_method, gateway=gateway
         )
+        new = replace(terms, request_key=request_key)
         await check_buyer(self._tables.database, customer=customer, price=new.monthly_fee)
 
-        async def write(connection: Connection) -> None:
+        async def write(connection: Connection) -> UUID:
             if await self._rows.add(new, within=connection) is None:
-                raise AlreadySubscribedError(vin=vin, service=service)
+                created = await self._rows.of_request(request_key, within=connection)
+                if created is None:
+                    raise AlreadySubscribedError(vin=vin, service=service)
+                return created.id
             await self._tables.entitlements.reserve(
                 vin=vin,
                 service=service,
@@ -138,9 +146,9 @@ class Subscriptions:
             await self._tables.jobs.add(
                 VERIFY_PAYMENT_METHOD, new.id, due_in=due_in, within=connection
             )
+            return new.id
 
-        await self._tables.database.in_transaction(write)
-        return await self._rows.get(new.id)
+        return await self._rows.get(await self._tables.database.in_transaction(write))
 
     async def end_subscription(
         self, subscription_id: UUID, *, with_vehicle: bool = False

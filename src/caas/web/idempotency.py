@@ -20,7 +20,7 @@ from caas.billing_database.idempotency import IdempotencyKeys, InFlightError, St
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
-from caas.errors import RefusedError, UnavailableError
+from caas.errors import ConflictError, RefusedError, UnavailableError
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.initiation import LivePaymentError
 from caas.web.response import Response
@@ -88,20 +88,32 @@ async def checkout(
 ) -> Payment:
     """Store the order and request its payment; a retry returns the payment it created.
 
+    The first call may still be running beside the retry, in a process that was taken for dead: a
+    conflict with its payment is none.
+
     Raises:
         LivePaymentError: a live payment exists for the subject; the key is released.
     """
-    key = request.payment_key
-    payment_id = await tables.keys.payment_of(key.caller, key.key_hash)
-    if payment_id is not None:
-        return await tables.payments.get(payment_id)
+    begun = await _payment_of(tables, request)
+    if begun is not None:
+        return begun
     try:
         payment = await initiate(await ordered())
-    except LivePaymentError:
-        await tables.keys.forget(request.caller, request.key + _ITS_PAYMENT)
+    except ConflictError as conflict:
+        begun = await _payment_of(tables, request)
+        if begun is not None:
+            return begun
+        if isinstance(conflict, LivePaymentError):
+            await tables.keys.forget(request.caller, request.key + _ITS_PAYMENT)
         raise
     assert isinstance(payment, Payment), "a key inside a request has no stored response"
     return payment
+
+
+async def _payment_of(tables: BillingDatabase, request: KeyedRequest) -> Payment | None:
+    key = request.payment_key
+    payment_id = await tables.keys.payment_of(key.caller, key.key_hash)
+    return None if payment_id is None else await tables.payments.get(payment_id)
 
 
 async def _begun(

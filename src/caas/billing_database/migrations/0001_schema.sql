@@ -1218,6 +1218,7 @@ create table subscriptions (
     cancelled_because text,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    request_key bytea,
     constraint subscriptions_pkey primary key (id),
     constraint subscriptions_id_activation_evidence_evidence_kind_proves__fkey
         foreign key (id, activation_evidence, evidence_kind, proves_delivery)
@@ -1238,6 +1239,8 @@ create table subscriptions (
 create unique index one_live_subscription_per_service on subscriptions (vin, service)
     where state in ('verifying payment method', 'activating', 'active');
 create index subscriptions_of_customer on subscriptions (customer, id);
+create unique index subscriptions_of_request on subscriptions (request_key)
+    where request_key is not null;
 create index subscriptions_of_state on subscriptions (state, id);
 create index subscriptions_of_vehicle on subscriptions (vin, service);
 
@@ -1770,6 +1773,7 @@ create trigger keeps_its_terms before update on subscriptions
         or old.monthly_fee is distinct from new.monthly_fee
         or old.metered is distinct from new.metered
         or old.created_at is distinct from new.created_at
+        or old.request_key is distinct from new.request_key
         or (old.activated_at is not null
             and (new.activated_at is distinct from old.activated_at
                  or new.activation_evidence is distinct from old.activation_evidence))

@@ -79,8 +79,17 @@ def demo(
         run_command(run(), when_stopped=INTERRUPTED)
 
 
+HistoryFile = Annotated[
+    Path, typer.Option("--history", dir_okay=False, help="File to which results are appended.")
+]
+DrawnFile = Annotated[
+    Path | None,
+    typer.Option(dir_okay=False, metavar="FILE", help="Draw the history as SVG instead."),
+]
+
+
 @program.command()
-def bench(
+def bench(  # noqa: PLR0913 - the options of the command, by name
     only: Annotated[
         list[str] | None, typer.Option(metavar="GOAL", help="P1, P2, ...; repeat for more.")
     ] = None,
@@ -103,9 +112,14 @@ def bench(
         ".caas/filled"
     ),
     *,
+    kept_in: HistoryFile = Path(".caas/benchmarks.jsonl"),
+    draw: DrawnFile = None,
     quick: Annotated[bool, typer.Option(help="Measure with small sizes.")] = False,
 ) -> None:
     """Measure the goals of docs/performance.md against the yardstick, on this machine."""
+    if draw is not None:
+        _draw_history(kept_in, draw)
+        return
     if fill is not None:
         from caas_lab.bench.fill import fill_folder
 
@@ -117,7 +131,28 @@ def bench(
     if unknown:
         known = f"there is no goal {unknown[0]}; there are: {', '.join(runner.GOALS)}"
         raise typer.BadParameter(known, param_hint="--only")
-    run_command(runner.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
+    run_command(
+        runner.measure(
+            only=only or (), rounds=rounds, seconds=seconds, quick=quick,
+            kept_in=None if quick else kept_in,
+        )
+    )  # fmt: skip
+
+
+def _draw_history(kept_in: Path, drawn: Path) -> None:
+    from caas_lab.bench import history
+
+    try:
+        results = history.read(kept_in)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{kept_in} has a line that is no result: {error}.", param_hint="--history"
+        ) from error
+    if not results:
+        raise typer.BadParameter(
+            f"{kept_in} has no results. Run './caas bench' first.", param_hint="--history"
+        )
+    drawn.write_text(history.chart(results), "utf-8")
 
 
 @program.command()

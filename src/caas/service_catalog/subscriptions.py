@@ -92,7 +92,7 @@ class Subscriptions:
         self._rows = SubscriptionRows(tables.database)
         self._customers = Customers(tables.database)
 
-    async def subscribe(
+    async def subscribe(  # noqa: PLR0913  # a subscription, by name
         self,
         *,
         customer: UUID,

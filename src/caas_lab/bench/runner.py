@@ -7,6 +7,7 @@ import platform
 import statistics
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
-from caas_lab.bench import cpu, http_goals, lifecycles, over_the_wire, purchases, reconciliation
+from caas_lab.bench import (
+    cpu,
+    history,
+    http_goals,
+    lifecycles,
+    over_the_wire,
+    purchases,
+    reconciliation,
+)
 from caas_lab.bench.goals import BenchServer, Goal, Measurement, Yardstick, create_database
 
 SHOWN: Final = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
@@ -39,9 +48,17 @@ GOALS: Final = {
 
 
 async def measure(
-    *, only: Sequence[str] = (), rounds: int, seconds: int, quick: bool = False
+    *,
+    only: Sequence[str] = (),
+    rounds: int,
+    seconds: int,
+    quick: bool = False,
+    kept_in: Path | None = None,
 ) -> None:
-    """Measure the named goals, or all; print each round, the median and the worst."""
+    """Measure the named goals, or all; print each round, the median and the worst.
+
+    Results are appended to the file `kept_in`.
+    """
     wanted = tuple(only) or tuple(GOALS)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(ERRORS_ONLY))
     with tempfile.TemporaryDirectory(prefix="caas-bench-") as folder:
@@ -50,21 +67,28 @@ async def measure(
         try:
             yardstick = Yardstick(await create_database(dsn, "yardstick"), quick=quick)
             server = BenchServer(dsn, cpu.postmaster_of(Path(folder)), yardstick, quick)
-            await _measure_on(server, wanted, rounds, seconds)
+            await _measure_on(server, wanted, rounds, seconds, kept_in)
         finally:
             await postgresql.stop()
 
 
 async def _measure_on(
-    server: BenchServer, wanted: Sequence[str], rounds: int, seconds: int
+    server: BenchServer, wanted: Sequence[str], rounds: int, seconds: int, kept_in: Path | None
 ) -> None:
     console = Console()
-    console.print(await _conditions(server.dsn))
+    conditions = await _conditions(server.dsn)
+    console.print(conditions)
     await server.yardstick.prepare()
     for name in wanted:
         async with GOALS[name].ready(server) as measured:
             measurements = [await measured(seconds) for _ in range(rounds)]
         console.print(_table(name, GOALS[name], measurements))
+        if kept_in is not None:
+            at = await _now(server.dsn)
+            measured_now = history.result(
+                name, GOALS[name], measurements, conditions=conditions, at=at
+            )
+            history.append(kept_in, measured_now)
 
 
 async def _conditions(dsn: str) -> str:
@@ -78,6 +102,15 @@ async def _conditions(dsn: str) -> str:
         f"{platform.machine()}, {cpu.cores()} cores, Python {platform.python_version()}, "
         f"PostgreSQL {version}; {', '.join(settings)}"
     )
+
+
+async def _now(dsn: str) -> datetime:
+    admin = await asyncpg.connect(dsn)
+    try:
+        now: datetime = await admin.fetchval("select date_trunc('second', now())")
+    finally:
+        await admin.close()
+    return now
 
 
 def _table(name: str, goal: Goal, measurements: Sequence[Measurement]) -> Table:

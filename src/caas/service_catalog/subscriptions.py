@@ -129,26 +129,28 @@ class Subscriptions:
         await check_buyer(self._tables.database, customer=customer, price=new.monthly_fee)
 
         async def write(connection: Connection) -> UUID:
-            if await self._rows.add(new, within=connection) is None:
-                created = await self._rows.of_request(request_key, within=connection)
-                if created is None:
-                    raise AlreadySubscribedError(vin=vin, service=service)
-                return created.id
-            await self._tables.entitlements.reserve(
-                vin=vin,
-                service=service,
-                customer=customer,
-                subscription=new.id,
-                by_fleet=by_fleet,
-                within=connection,
-            )
-            due_in = self._time_scale.seconds(SAFETY_NET_SECONDS)
-            await self._tables.jobs.add(
-                VERIFY_PAYMENT_METHOD, new.id, due_in=due_in, within=connection
-            )
-            return new.id
+            return await self._recorded(new, by_fleet=by_fleet, within=connection)
 
         return await self._rows.get(await self._tables.database.in_transaction(write))
+
+    async def _recorded(self, new: NewSubscription, *, by_fleet: bool, within: Connection) -> UUID:
+        """Write a subscription with its reservation; return the id of the one its request made."""
+        if await self._rows.add(new, within=within) is None:
+            created = await self._rows.of_request(new.request_key, within=within)
+            if created is None:
+                raise AlreadySubscribedError(vin=new.vin, service=new.service)
+            return created.id
+        await self._tables.entitlements.reserve(
+            vin=new.vin,
+            service=new.service,
+            customer=new.customer,
+            subscription=new.id,
+            by_fleet=by_fleet,
+            within=within,
+        )
+        due_in = self._time_scale.seconds(SAFETY_NET_SECONDS)
+        await self._tables.jobs.add(VERIFY_PAYMENT_METHOD, new.id, due_in=due_in, within=within)
+        return new.id
 
     async def end_subscription(
         self, subscription_id: UUID, *, with_vehicle: bool = False

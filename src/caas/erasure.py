@@ -5,7 +5,8 @@ request, subscriptions and unpaid payment pages are ended first; a later payment
 voided.
 
 Rules a change must keep: the list is read again under the customer's lock in the erasing commit;
-local messages are deleted by jobs of that commit; of the documents kept by law only full invoices
+local messages, and what gateways keep of the customer, are deleted by jobs of that
+commit; of the documents kept by law only full invoices
 identify the customer, and none is issued after the erasure.
 """
 
@@ -96,6 +97,9 @@ class Erasure:
                 await erasure_rows.clear(customer, within=connection)
                 await self._tables.jobs.add(
                     FORGET_MESSAGES, customer, due_in=BEING_SENT_SECONDS, within=connection
+                )
+                await self._tables.jobs.add(
+                    erasure_rows.ERASE_AT_GATEWAYS, customer, within=connection
                 )
             return left
 

@@ -20,6 +20,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.tables import BillingDatabase
 from caas.erasure import Erasure
+from caas.erasure_at_gateways import ErasureAtGateways
 from caas.errors import StartupError
 from caas.event_delivery import EventDelivery
 from caas.external_systems.gateway_requirements import why_unsafe
@@ -163,6 +164,9 @@ def build_platform(database: Database, partners: Partners, terms: PlatformTerms)
         platform.invariant_monitor,
         platform.retention, platform.erasure, platform.history_signing, platform.access_links,
         platform.event_delivery,
+        ErasureAtGateways(
+            tables=tables, gateways=partners.gateways, zone=str(terms.market.zone)
+        ),
         PartnerWebhooks(inbox=tables.webhooks, order_management=sales.orders),
     ):  # fmt: skip
         part.register(platform.jobs)

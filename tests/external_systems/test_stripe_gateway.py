@@ -77,7 +77,6 @@ async def test_initiating_sends_a_form_with_the_key_and_the_reference() -> None:
         "confirm": ["true"],
         "payment_method": ["pm_card_visa"],
         "payment_method_types[]": ["card"],
-        "setup_future_usage": ["off_session"],
         "customer": ["cus_1"],
         "metadata[reference]": ["pay-1"],
         "metadata[customer_reference]": ["customer-1"],

@@ -257,19 +257,50 @@ async def test_a_mandate_is_given_on_a_page(gateway: StripeGateway, stripe: Stri
     assert (await gateway.initiate(month, key="m")).status is S.AUTHORIZED
 
 
-async def test_a_card_of_an_earlier_page_can_be_charged_monthly(
+async def cards_of(gateway: StripeGateway, stripe: Stripe) -> list[str]:
+    """The cards that are saved for the customer of `REQUEST`."""
+    customer = await gateway._customers.find(REQUEST.customer_reference)
+    saved_cards = await stripe.get(f"/v1/customers/{customer}/payment_methods")
+    return [one["id"] for one in saved_cards.body["data"]]
+
+
+async def test_a_one_time_payment_saves_no_card_and_a_mandate_asks_for_it(
     gateway: StripeGateway, stripe: Stripe
 ) -> None:
+    """Each card that somebody paid with was saved, and nobody had asked for that."""
     page = await gateway.initiate(BY_PAGE, key="k")
     assert page.hosted_page_url is not None
     await stripe.page(page.hosted_page_url, number=GOOD, action="pay")
-    learnt = (await looked_up(gateway, BY_PAGE)).payment_method
-    assert learnt is not None
+    await gateway.initiate(asked(REQUEST), key="direct")
+    used = (await looked_up(gateway, BY_PAGE)).payment_method
+    none = await cards_of(gateway, stripe)
 
-    method = await saved(gateway, stripe, learnt)
+    mandate = asked(MANDATE, payment_method=used)
+    again = await gateway.initiate(mandate, key="m")
+    assert again.hosted_page_url is not None
+    await stripe.page(again.hosted_page_url, number=GOOD, action="pay")
+    given = await looked_up(gateway, mandate)
 
-    month = asked(MONTH, payment_method=method)
-    assert (await gateway.initiate(month, key="m")).status is S.AUTHORIZED
+    assert none == []
+    assert await cards_of(gateway, stripe) == [given.payment_method]
+    month = asked(MONTH, payment_method=given.payment_method)
+    assert (await gateway.initiate(month, key="month")).status is S.AUTHORIZED
+
+
+async def test_a_customer_is_erased_with_the_saved_cards_and_only_once(
+    gateway: StripeGateway, stripe: Stripe
+) -> None:
+    await saved(gateway, stripe, "pm_card_visa")
+    customer = await gateway._customers.find(REQUEST.customer_reference)
+    held = await gateway.initiate(asked(REQUEST), key="k")
+
+    for _ in range(2):
+        await gateway.erase_customer(REQUEST.customer_reference)
+    await gateway.erase_customer("a customer who never paid")
+
+    assert (await stripe.get(f"/v1/customers/{customer}")).status == 404
+    assert await cards_of(gateway, stripe) == []
+    assert await gateway.find(held.id) == held
 
 
 @pytest.mark.parametrize(("answer", "status"), [("confirm", S.AUTHORIZED), ("reject", S.FAILED)])

@@ -19,6 +19,7 @@ OPEN_MAX: Final = 100
 KEPT_MAX: Final = 500
 LOCK: Final = "select erased_at from customers where id = $1 for update"
 SEND_ACCESS_LINKS: Final = "send_access_links"
+ERASE_AT_GATEWAYS: Final = "erase_at_gateways"
 FORGET_REQUESTS: Final = f"""
 delete from jobs w using customers c
  where c.id = $1 and w.kind = '{SEND_ACCESS_LINKS}' and w.payload ->> 'email' = lower(c.email)

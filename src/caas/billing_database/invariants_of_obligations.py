@@ -266,6 +266,7 @@ HINTS: Final[dict[str, str]] = {
     "check_fraud_warnings": "each worker start schedules it; three days are listed each time",
     "check_payouts": "each worker start schedules it; ten days are compared each time",
     "compensate": "invariant `one_transaction_per_payment` checks it",
+    "erase_at_gateways": "repeating the erasure schedules it again",
     "fit_disputes": "invariant `outgoing_money_is_in_rows` checks it",
     "forget_buyers": "each start schedules it; old data is deleted a day later",
     "forget_messages": "repeating the erasure schedules it again",

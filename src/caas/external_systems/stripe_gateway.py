@@ -226,6 +226,18 @@ class StripeGateway:
             return ()
         return await stripe_fraud_warnings.since(self._http, since)
 
+    async def erase_customer(self, customer_reference: str) -> None:
+        """Delete the Customer of a customer of ours with the saved cards; payments stay there."""
+        customer = await self._customers.find(customer_reference)
+        if customer is None:
+            return
+        answer = await self._http.delete(f"/v1/customers/{quote(customer, safe='')}")
+        try:
+            accepted(answer)
+        except RefusedByPartnerError as refusal:
+            if refusal.refusal != "resource_missing":
+                raise
+
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Decode a verified webhook, None when it is not about a payment."""
         return stripe_webhooks.read_event(body)

@@ -80,6 +80,11 @@ class StripeHttp:
         body = urlencode(fields).encode("ascii")
         return await self.client.send("POST", target, body=body, key=key)
 
+    async def delete(self, target: str) -> HttpAnswer:
+        """Delete something; repeating it has no second effect."""
+        await self._take_place()
+        return await self.client.send("DELETE", target)
+
     async def end(self, target: str) -> HttpAnswer:
         """Cancel or expire something, under a new key each time.
 

@@ -7,7 +7,8 @@ Rules a change must keep:
 - Saving a card holds nothing: its void is only noted, and the card stays saved.
 - An intent that waits for its cardholder for longer than a page is open is ended: Stripe lets it
   wait for ever, and so would the payment.
-- A card that a customer pays with is saved, for the platform offers it again (decision 44).
+- A card is saved where that is asked for: by a verification, and on a month's page.
+- A method that was not saved is typed again: a page takes the place of what it was asked for.
 """
 
 from collections.abc import Callable
@@ -83,7 +84,8 @@ class StripeIntents:
         try:
             intent = _decoded(answer, saves=saves)
         except RefusedByPartnerError:
-            if request.terms.initiator is Initiator.MERCHANT and _is_of_method(answer):
+            unattended = request.terms.initiator is Initiator.MERCHANT
+            if (unattended or saves) and _is_of_method(answer):
                 return await self._pages.open(request, customer, key=f"{key}:page")
             raise
         transaction = _agreed(answer, intent, request)
@@ -285,10 +287,8 @@ def _charge(request: TransactionRequest) -> Fields:
     if request.terms.initiator is Initiator.MERCHANT:
         fields.append(("off_session", "true"))
         fields.append((f"metadata[{stripe_wire.INITIATOR}]", request.terms.initiator))
-    else:
-        fields.append(("setup_future_usage", "off_session"))
-        if request.return_url:
-            fields.append(("return_url", request.return_url))
+    elif request.return_url:
+        fields.append(("return_url", request.return_url))
     return fields + ([("description", request.description)] if request.description else [])
 
 

@@ -6,6 +6,7 @@ attempt is allowed, the page is ended at the first decline, and the payment fail
 
 Rules a change must keep:
 - The same request gives the same form, for its key stands for exactly that: no time goes into it.
+- A page saves the card where it is charged again: for a verification, and for a month.
 - A page that may have been paid meanwhile is read again before it counts as ended.
 """
 
@@ -23,6 +24,7 @@ from caas.external_systems.http_answers import (
 )
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
+    Initiator,
     TransactionRequest,
     TransactionStatus,
     mismatches,
@@ -185,6 +187,8 @@ class StripePages:
         if request.terms.saves_method:
             data = [(f"setup_intent_data[metadata]{name}", value) for name, value in made]
             return [("mode", "setup"), *fields, *data]
+        is_month = request.terms.initiator is Initiator.MERCHANT
+        saved = [("payment_intent_data[setup_future_usage]", "off_session")] if is_month else []
         line = "line_items[0]"
         return [
             ("mode", "payment"),
@@ -194,7 +198,7 @@ class StripePages:
             (f"{line}[price_data][unit_amount]", str(request.amount)),
             (f"{line}[price_data][product_data][name]", request.description or request.reference),
             ("payment_intent_data[capture_method]", request.capture),
-            ("payment_intent_data[setup_future_usage]", "off_session"),
+            *saved,
             ("payment_intent_data[description]", request.description or request.reference),
             *((f"payment_intent_data[metadata]{name}", value) for name, value in made),
             *(

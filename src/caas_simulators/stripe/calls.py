@@ -94,6 +94,7 @@ CALLS: Final[dict[tuple[str, str], Call]] = {
     ("GET", "/v1/customers"): _list("/v1/customers", "customer", customers.CUSTOMERS),
     ("GET", "/v1/customers/:"): _get("customer"),
     ("POST", "/v1/customers/:"): _one("customer", customers.CUSTOMER, _updated),
+    ("DELETE", "/v1/customers/:"): _one("customer", EXPAND, customers.delete_customer),
     ("GET", "/v1/customers/:/payment_methods"): Call(
         customers.METHODS,
         lambda world, name, asked: world.store.page(

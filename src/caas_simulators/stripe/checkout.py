@@ -147,6 +147,9 @@ def pay(world: World, session: Json, *, number: str = "", saved: str = "") -> Js
         intent = setups.attempt(world, intent, method)
     else:
         intent = _intent(world, session)
+        if method["customer"] is None:
+            world.store.put(method | {"_used_by": intent["id"]})
+            method = world.store.get("payment_method", method["id"])
         intent |= {"payment_method": method["id"], "_return_url": session["url"]}
         intent = intents.attempt(world, intent, method, off_session=False)
     return completed(world, session, intent)

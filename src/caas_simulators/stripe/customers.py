@@ -43,6 +43,17 @@ def create_customer(world: World, asked: Json) -> Json:
     )  # fmt: skip
 
 
+def delete_customer(world: World, customer: Json, asked: Json) -> Json:
+    """Delete a customer for good; saved PaymentMethods are detached, payments stay."""
+    del asked
+    for method in tuple(world.store.some("payment_method", customer=customer["id"])):
+        detach(world, method)
+    world.store.remove(customer)
+    deleted: Json = {"id": customer["id"], "object": "customer", "deleted": True}
+    world.emit("customer.deleted", customer)
+    return deleted
+
+
 def method_of(world: World, card: Card, **fields: object) -> Json:
     """Make a PaymentMethod of a card."""
     details = {

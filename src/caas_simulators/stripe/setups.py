@@ -32,6 +32,9 @@ def create(world: World, asked: Json) -> Json:
         world.store.get("customer", asked["customer"], param="customer", status=400)
     if "return_url" in asked and not asked.get("confirm"):
         raise invalid("return_url can only be used with confirm=true.", "return_url")
+    if "payment_method" in asked:
+        method = customers.usable(world, asked["payment_method"], asked.get("customer"), "")
+        asked = {**asked, "payment_method": method["id"]}
     intent = blank(world, asked)
     world.emit("setup_intent.created", intent)
     return confirm(world, intent, asked) if asked.get("confirm") else intent

@@ -20,6 +20,7 @@ _ID_CHARS = 24
 _SCHEMA = "create table if not exists objects (id text primary key, kind text, body text)"
 _WRITE = """insert into objects values (?, ?, ?)
   on conflict (id) do update set body = excluded.body"""
+_REMOVE = "delete from objects where id = ?"
 FILE = "stripe.sqlite"
 
 
@@ -34,6 +35,7 @@ class Store:
         self._chance = chance
         self._kinds: dict[str, dict[str, Json]] = {}
         self._changed: dict[str, Json] = {}
+        self._removed: list[str] = []
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._file = sqlite3.connect(":memory:" if folder is None else folder / file)
@@ -55,6 +57,12 @@ class Store:
         self._kinds.setdefault(one["object"], {})[one["id"]] = one
         self._changed[one["id"]] = one
         return one
+
+    def remove(self, one: Json) -> None:
+        """Forget an object for good."""
+        del self._kinds[one["object"]][one["id"]]
+        self._changed.pop(one["id"], None)
+        self._removed.append(one["id"])
 
     def find(self, kind: str, identifier: str | None) -> Json | None:
         """Return an object, or None."""
@@ -101,7 +109,7 @@ class Store:
 
     def flush(self) -> None:
         """Write what was changed, all or nothing."""
-        if not self._changed:
+        if not self._changed and not self._removed:
             return
         rows = [
             (one["id"], one["object"], msgspec.json.encode(one).decode())
@@ -109,7 +117,9 @@ class Store:
         ]
         with self._file:
             self._file.executemany(_WRITE, rows)
+            self._file.executemany(_REMOVE, [(identifier,) for identifier in self._removed])
         self._changed.clear()
+        self._removed.clear()
 
     def close(self) -> None:
         """Write what is left and close the file."""

@@ -13,6 +13,7 @@ SCHEMA = "billing_database/migrations/0001_schema.sql"
 GUARDS = "billing_database/test_guards.py::test_the_database_refuses"
 UNKNOWN = "robustness/test_unknown_outcomes.py"
 TWO = "robustness/test_two_of_everything.py"
+PROVIDERS = "payment_processing/test_two_gateways.py"
 SEVERAL = "payment_processing/test_several_transactions.py"
 OPEN_WORK = "robustness/test_jobs_survive_trouble.py"
 
@@ -307,8 +308,7 @@ REMOVALS: dict[str, Removal] = {
     "a dead sibling ends no payment": Removal(
         fault="F-H1",
         file="payment_processing/transaction_selection.py",
-        protection="        if not undecided or not "
-        "self._gateway.capabilities.lookup_by_reference:\n",
+        protection="        if not undecided or not self.has_lookup(payment):\n",
         without="        if undecided or not undecided:\n",
         shown_by=f"{SEVERAL}::test_a_payment_does_not_fail_by_a_dead_sibling",
     ),
@@ -318,6 +318,37 @@ REMOVALS: dict[str, Removal] = {
         protection="                if on_unknown is not None:\n",
         without="                if on_unknown is None and on_unknown:\n",
         shown_by=f"{SEVERAL}::test_a_second_hold_is_found_although_nobody_tells",
+    ),
+    # -- several gateways -------------------------------------------------------------------------
+    "a webhook is of the payment's gateway": Removal(
+        fault="F-H2",
+        file="payment_processing/settlement.py",
+        protection="        if payment is not None and payment.gateway != row.gateway:\n",
+        without="        if payment is None and event is None:\n",
+        shown_by=f"{PROVIDERS}::test_a_webhook_moves_no_payment_of_another_gateway[settled]",
+    ),
+    "a transaction is of its gateway": Removal(
+        fault="F-H2",
+        file="billing_database/payments.py",
+        protection='{READ} where gateway = $1 and gateway_transaction_id = $2"',
+        without="{READ} where $1 <> '' and gateway_transaction_id = $2 order by id limit 1\"",
+        shown_by=f"{PROVIDERS}::test_transactions_with_the_same_id_at_two_gateways_stay_apart",
+    ),
+    "a payment is asked about where it is": Removal(
+        fault="F-H2",
+        file="payment_processing/gateways.py",
+        protection="        return self.named(payment.gateway)\n",
+        without="        return self.named(self.for_new_payments if payment else '')\n",
+        shown_by=f"{PROVIDERS}::"
+        "test_after_a_change_each_payment_is_settled_and_refunded_where_it_was_made",
+    ),
+    "a report is compared with its gateway's payments": Removal(
+        fault="F-H2",
+        file="billing_database/reconciliation_snapshot.py",
+        protection="join payments p on p.id = k.payment_id and p.gateway = $1 {DISPUTED}",
+        without="join payments p on p.id = k.payment_id and $1 <> '' {DISPUTED}",
+        shown_by="reconciliation/test_two_gateways.py"
+        "::test_a_line_about_a_payment_of_another_gateway_is_not_its_settlement",
     ),
     # -- the platform -----------------------------------------------------------------------------
     "nothing is answered that is not on disk": Removal(

@@ -100,7 +100,7 @@ async def test_a_line_about_a_payment_of_another_gateway_is_not_its_settlement(
     old, _ = sold
     day = today(at)
     async with at.installed(TWIN, CONTRACT) as both:
-        content = f"{HEADER}\n1,bat_1,txn_x,{old.id},settlement,{old.amount},0,{old.amount},EUR,"
+        content = f"{HEADER}\n1,bat_1,,{old.id},settlement,{old.amount},0,{old.amount},EUR,"
         await both.platform.reconciliation.reconcile_content(
             day, f"{content}{day}T10:00:00Z,{day}\n".encode(), gateway=TWIN, expected=Expected()
         )

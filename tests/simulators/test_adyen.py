@@ -11,6 +11,7 @@ import Adyen
 import aiohttp
 import pytest
 
+from caas_simulators.adyen import page_texts
 from caas_simulators.adyen.control import Code
 from caas_simulators.adyen.server import AdyenServer, running
 from caas_simulators.adyen.webhooks import notification
@@ -319,3 +320,72 @@ async def test_every_webhook_has_the_published_shape(adyen: tuple[str, AdyenServ
     }
     [refund] = [one for one in told if one["eventCode"] == "REFUND"]
     assert refund["merchantReference"] == "back-1"
+
+
+async def page(url: str, language: str = "", **form: str) -> tuple[int, str]:
+    """Open a page, or send its form; return its status and its text."""
+    method = "POST" if form else "GET"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(
+            method, url, data=form or None, headers={"accept-language": language},
+            allow_redirects=False,
+        ) as answer,
+    ):  # fmt: skip
+        return answer.status, await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "lang", "button"),
+    [
+        (None, "", "en", "Pay €10.00"), (None, "es-ES,es;q=0.9,en;q=0.5", "es", "Pagar 10,00\xa0€"),
+        (None, "fr", "en", "Pay €10.00"), ("es-ES", "en", "es", "Pagar 10,00\xa0€"),
+        ("en-GB", "es", "en", "Pay €10.00"),
+    ],
+)  # fmt: skip
+async def test_a_page_speaks_the_language_of_its_shopper(
+    adyen: tuple[str, AdyenServer], locale: str | None, language: str, lang: str, button: str
+) -> None:
+    asked = LINK if locale is None else LINK | {"shopperLocale": locale}
+    _, link = await sent(adyen[0], "POST", "/v71/paymentLinks", asked)
+
+    _, text = await page(link["url"], language)
+    refused, again = await page(
+        link["url"], language, action="pay", number="4111111111111111", holder="CARD_EXPIRED"
+    )
+
+    assert f'<html lang="{lang}">' in text
+    assert button in text
+    assert refused == 200
+    assert page_texts.TEXTS[lang]["refused"] in again
+    assert "Expired Card" not in again
+
+
+def test_both_languages_of_the_pages_have_the_same_texts() -> None:
+    assert page_texts.TEXTS["en"].keys() == page_texts.TEXTS["es"].keys()
+
+
+async def test_a_page_shows_how_far_it_is(adyen: tuple[str, AdyenServer]) -> None:
+    url, _ = adyen
+    _, link = await sent(url, "POST", "/v71/paymentLinks", LINK)
+    _, other = await sent(url, "POST", "/v71/paymentLinks", LINK)
+    await sent(url, "PATCH", f"/v71/paymentLinks/{other['id']}", {"status": "expired"})
+
+    challenged, asks = await page(
+        link["url"], "es", action="pay", number="4212345678901237", holder="Ana"
+    )
+    rejected, form = await page(link["url"], "es", action="reject")
+    left, _ = await page(link["url"], "es", action="leave")
+    paid, _ = await page(link["url"], "es", action="pay", number="4111111111111111", holder="Ana")
+    done = await page(link["url"], "es")
+    expired = await page(other["url"], "es")
+    unknown = await page(f"{url}/pay/PLNONE", "es")
+
+    assert (challenged, rejected, left, paid) == (200, 200, 303, 303)
+    assert "Confirme el pago" in asks
+    assert page_texts.TEXTS["es"]["refused"] in form
+    assert [(status, "Pagado" in text) for status, text in (done, expired)] == [
+        (410, True), (410, False),
+    ]  # fmt: skip
+    assert "Caducada" in expired[1]
+    assert (unknown[0], "No encontrada" in unknown[1]) == (404, True)

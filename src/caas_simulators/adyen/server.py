@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from caas_simulators.adyen import links, modifications, payments
+from caas_simulators.adyen import links, modifications, pages, payments
 from caas_simulators.adyen.control import Control
 from caas_simulators.adyen.refusals import AdyenRefusal, taken
 from caas_simulators.adyen.requests import MethodsRequest
@@ -64,7 +64,7 @@ class AdyenServer:
         if request.path.startswith("/_control") and self.world.settings.control:
             return self._written(self._control.handle(request))
         if request.path.startswith(links.PATH):
-            return self._written(links.handle(self.world, request))
+            return self._written(pages.handle(self.world, request))
         operation = request.path.rstrip("/").rpartition("/")[2]
         if request.path.startswith(f"{VERSION}/paymentLinks/"):
             operation = "paymentLinks"

@@ -157,6 +157,9 @@ def _terms(settings: Settings) -> PlatformTerms:
         checks=settings.checks,
         retention=settings.retention,
         drop_folder=settings.reports_folder,
+        report_downloads={
+            name: it.download for name, it in settings.gateways.items() if it.download is not None
+        },
         local_subscribers=settings.local_subscribers,
     )
 

@@ -53,6 +53,8 @@ from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.platform_inputs import Observed, Partners, PlatformTerms
 from caas.reconciliation import Reconciliation, ReconciliationSettings
+from caas.reconciliation.announced_reports import AnnouncedReports
+from caas.reconciliation.of_gateway import drop_folder_of
 from caas.reconciliation.payouts import Payouts
 from caas.retention import Retention
 from caas.service_catalog import ServiceCatalog
@@ -253,10 +255,16 @@ def _payments(base: _Base, link: VehicleLink, sales: _Sales) -> _Payments:
     refunds = Refunds(
         tables=tables, gateways=gateways, time_scale=time_scale, notifications=base.notifications
     )
+    announced = AnnouncedReports(
+        base.terms.report_downloads,
+        lambda name: drop_folder_of(name, gateways.names, base.terms.drop_folder),
+        cases=tables.cases,
+        alert=base.notifications.alert,
+    )
     settlement = Settlement(
         tables=tables, gateways=gateways, charges=flows.charges, flows=flows.by_type,
         alert=base.notifications.alert, time_scale=time_scale, on_refund=refunds.on_event,
-        on_dispute=disputes.on_event, polls=base.terms.polls,
+        on_dispute=disputes.on_event, on_report=announced.take, polls=base.terms.polls,
     )  # fmt: skip
     vehicle_responses = VehicleResponses(
         tables=tables, link=link, ota_activation_engine=sales.ota,

@@ -4,7 +4,7 @@ Rule a change must keep: nothing here reads the environment; `caas.app` creates 
 settings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from caas.external_systems.iot_gateway import ObservedVehicleLink, VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
+from caas.external_systems.report_announcements import ReportDownload
 from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
 from caas.order_management.held_deposits import DepositOnForfeiture
@@ -52,7 +53,8 @@ class PlatformTerms:
     """The platform's terms: market, time scale, and the public address of its links.
 
     `folder`: working folder for settlement reports. `drop_folder`: where staff put report files;
-    None: none. `event_secrets` encrypts the secrets of event subscriptions. `fees`: agreed with
+    None: none. `report_downloads`: by gateway, what downloads into it the reports that the gateway
+    announces. `event_secrets` encrypts the secrets of event subscriptions. `fees`: agreed with
     the gateway; None: not agreed. `heads`: signing keys and copies of the history's heads; None:
     no heads. `polls`: when the gateway is polled for settlements. `local_subscribers`: events may
     be delivered to this machine. `dunning`: when a failed month is charged again; None: the
@@ -71,6 +73,7 @@ class PlatformTerms:
     retention: RetentionTerms = field(default_factory=RetentionTerms)
     polls: PollTerms = field(default_factory=PollTerms)
     drop_folder: Path | None = None
+    report_downloads: Mapping[str, ReportDownload] = field(default_factory=dict)
     local_subscribers: bool = False
     deposit_on_forfeiture: DepositOnForfeiture = DepositOnForfeiture.HOLD
     withdrawn_subscription: WithdrawnSubscription = WithdrawnSubscription.FREE

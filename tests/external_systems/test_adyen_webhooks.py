@@ -29,6 +29,7 @@ from caas.external_systems.payment_gateway import (
     RefundStatus,
     TransactionStatus,
 )
+from caas.external_systems.report_announcements import AnnouncedReport
 from caas.external_systems.webhook_signatures import (
     WebhookBodyTooLargeError,
     WebhookHeadersError,
@@ -313,15 +314,38 @@ def test_what_takes_no_money_means_nothing(code: str, more: Json) -> None:
 
 
 def test_a_report_of_no_payment_is_read_beside_one_of_a_payment() -> None:
-    report = item(
-        "REPORT_AVAILABLE", pspReference="settlement_detail_report_batch_12.csv",
-        originalReference="", merchantReference="", amount={"currency": "EUR", "value": 0},
+    settlement = report("settlement_detail_report_batch_12.csv")
+    other = report("received_payments_report_2026_11_29.csv")
+
+    first, second, third = events(settlement, other, item("CAPTURE"))
+
+    assert first is not None
+    assert first.subject == AnnouncedReport(
+        name="settlement_detail_report_batch_12.csv",
+        url="https://ca-test.adyen.com/reports/settlement_detail_report_batch_12.csv",
+    )
+    assert second is None
+    assert third is not None
+
+
+def test_a_report_that_is_made_again_is_another_event() -> None:
+    name = "settlement_detail_report_batch_12.csv"
+    later = report(name) | {"eventDate": "2026-11-30T10:00:00+01:00"}
+
+    first, again, corrected = events(report(name), report(name), later)
+
+    assert first is not None
+    assert again is not None
+    assert corrected is not None
+    assert first.id == again.id != corrected.id
+
+
+def report(name: str) -> Json:
+    """The item that announces a report."""
+    return item(
+        "REPORT_AVAILABLE", pspReference=name, originalReference="", merchantReference="",
+        amount={"currency": "EUR", "value": 0}, reason=f"https://ca-test.adyen.com/reports/{name}",
     )  # fmt: skip
-
-    first, second = events(report, item("CAPTURE"))
-
-    assert first is None
-    assert second is not None
 
 
 def test_data_of_another_program_does_not_hide_the_items_beside_it() -> None:

@@ -5,117 +5,15 @@ Nothing of a payment can be read there: what became of it is what Adyen has repo
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
-import aiohttp
-import pytest
-
-from caas.external_systems.local_broker import LocalBroker
-from caas_simulators.adyen.server import AdyenServer
-from caas_simulators.adyen.server import running as adyen_running
 from caas_simulators.adyen.webhooks import notification
-from caas_simulators.adyen.world import AdyenSettings
-from tests.databases import as_service
 from tests.external_systems.conformance.simulated import HMAC_KEY
 from tests.external_systems.test_adyen_webhooks import STOPPED, TECHNICAL
-from tests.ports import free_port
-from tests.start_up.conftest import Machine
-from tests.strangers import fleet
-from tests.strangers.conftest import COMMAND_KEYS, PARTNER_SECRET, SCOPES, running
-from tests.strangers.manners import TERSE
+from tests.strangers.adyen import CHALLENGED, GOOD, AtAdyen, eventually
+from tests.strangers.adyen import at as at  # noqa: PLC0414  # A fixture.
 from tests.strangers.stories import CATALOG, CONNECTED, ORDERS, PRICE, buys
-from tests.strangers.world import ACCEPTED, CREATED, World, key_of
-from tests.ways_in import SETTINGS as WAYS_IN
-
-LOOKS_MAX: Final = 600
-T = TypeVar("T")
-
-KEY = "AQE-tests"
-GOOD, CHALLENGED = "4111111111111111", "4212345678901237"
-
-
-@dataclass
-class AtAdyen:
-    """The platform's world, and the account where its customers pay."""
-
-    world: World
-    url: str
-    adyen: AdyenServer
-
-    async def page_of(self, payment: str) -> str:
-        """Return the page of a payment that waits for its customer."""
-        path = f"/v1/payments/{payment}"
-        _, reported = await self.world.call("operations", "GET", path)
-        return str(reported["hosted_page_url"])
-
-    async def until(self, payment: str, **wanted: object) -> Any:
-        """Wait until a payment says this."""
-        return await self.world.until("operations", f"/v1/payments/{payment}", **wanted)
-
-    async def posts(self, url: str, **fields: str) -> int:
-        """Send a page's form."""
-        async with self.world.http.post(url, data=fields, allow_redirects=False) as answer:
-            return answer.status
-
-    async def control(self, what: str, **order: object) -> Any:
-        """Say something to the control plane."""
-        async with self.world.http.post(f"{self.url}/_control/{what}", json=order) as answer:
-            assert answer.status < 300, await answer.text()
-            return await answer.json()
-
-    def psp_of(self, payment: str) -> str:
-        """Return the authorised payment with this reference at Adyen."""
-        held = self.adyen.world.store.some("payment", reference=payment)
-        return str(next(one["id"] for one in held if one["state"] != "refused"))
-
-
-@pytest.fixture
-async def at(database_dsn: str, broker: LocalBroker, tmp_path: Path) -> AsyncIterator[AtAdyen]:
-    """Both programs with Adyen, and a fleet of strangers; the invariants hold afterwards."""
-    api, nobody = f"http://127.0.0.1:{free_port()}", "http://127.0.0.1:9"
-    account = AdyenSettings(
-        api_keys=(KEY,), seed=1, webhook_url=f"{api}/webhooks/gateway", hmac_keys=[HMAC_KEY],
-        modification_seconds=0.2,
-    )  # fmt: skip
-    settings = {
-        "CAAS_DATABASE_URL": as_service(database_dsn),
-        "CAAS_GATEWAY": "adyen",
-        "CAAS_GATEWAY_API_KEY": KEY,
-        "CAAS_GATEWAY_WEBHOOK_SECRETS": HMAC_KEY,
-        "CAAS_ADYEN_MERCHANT_ACCOUNT": account.merchant_account,
-        "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
-        "CAAS_MQTT_URL": broker.url,
-        "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEYS,
-        **WAYS_IN,
-        "CAAS_FACTORY_URL": nobody,
-        "CAAS_REGISTRATION_URL": nobody,
-        "CAAS_TRANSPORT_URL": nobody,
-        "CAAS_PUBLIC_URL": api,
-        "CAAS_API_KEYS": ",".join(f"{scope}:{scope}:{key_of(scope)}" for scope in SCOPES),
-        "CAAS_TIME_SCALE": "200",
-    }
-    async with (
-        adyen_running(account) as (server, adyen),
-        aiohttp.ClientSession() as http,
-        fleet.on_the_road(fleet.StrangeFleet(TERSE), broker.fleet_url) as cars,
-    ):
-        settings["CAAS_GATEWAY_URL"] = server.url
-        async with running(Machine(tmp_path / "data"), api, http, settings):
-            world = World(api=api, http=http, fleet=cars)
-            await world.publishes_its_keys()
-            yield AtAdyen(world, server.url, adyen)
-
-
-async def eventually(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> None:
-    """Wait until what is seen is as wanted."""
-    looks = 0
-    while not holds(found := await look()):
-        looks += 1
-        assert looks < LOOKS_MAX, f"never as wanted: {found}"
-        await asyncio.sleep(0.05)
+from tests.strangers.world import ACCEPTED, CREATED
 
 
 async def paid_on_page(at: AtAdyen) -> tuple[Any, str]:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from caas.external_systems import adyen_reports
 from caas.external_systems.adyen_gateway import CAPABILITIES, AdyenGateway
+from caas.external_systems.adyen_reports import ReportUser
 from caas.external_systems.adyen_signatures import AdyenWebhookVerifier
 from caas.external_systems.adyen_webhooks import read_event, split
 from caas.external_systems.gateway_adapters import (
@@ -19,9 +21,14 @@ from caas.external_systems.gateway_adapters import (
 )
 from caas.external_systems.http import HttpClient
 from caas.external_systems.payment_gateway import PaymentGateway
-from caas.setting_values import SettingReader, needed
+from caas.external_systems.secret_settings import secret_in
+from caas.setting_values import HTTP, SettingError, SettingReader, address_in, needed
 
 MERCHANT_ACCOUNT: Final = "CAAS_ADYEN_MERCHANT_ACCOUNT"
+REPORT_USER: Final = "CAAS_ADYEN_REPORT_USER"
+REPORT_PASSWORD: Final = "CAAS_ADYEN_REPORT_PASSWORD"  # noqa: S105  # a setting's name
+REPORT_URL: Final = "CAAS_ADYEN_REPORT_URL"
+REPORTS_FOLDER: Final = "CAAS_REPORTS_FOLDER"
 LIVE: Final = "-live."
 """In the host of every live endpoint, behind the prefix of the company."""
 
@@ -30,7 +37,9 @@ def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
     reader = SettingReader(environment)
     access = read_access(reader, AdyenWebhookVerifier)
     merchant = reader.read(lambda it: needed(it, MERCHANT_ACCOUNT))
+    user = reader.read(_report_user)
     reader.raise_problems()
+    is_live = LIVE in access.url
 
     def connect(context: GatewayContext) -> PaymentGateway:
         http = HttpClient(
@@ -46,8 +55,35 @@ def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
         verifier=AdyenWebhookVerifier(access.webhook_secrets),
         read_event=read_event,
         connect=connect,
-        split=partial(split, merchant_account=merchant, is_live=LIVE in access.url),
+        split=partial(split, merchant_account=merchant, is_live=is_live),
+        download=partial(adyen_reports.download, user) if user is not None else None,
     )
+
+
+def _report_user(environment: Mapping[str, str]) -> ReportUser | None:
+    """Return who downloads reports; None where no user is given.
+
+    Raises:
+        SettingError: a user without a password or without a folder for the files, or the reverse.
+    """
+    if not environment.get(REPORT_USER) and not environment.get(REPORT_PASSWORD):
+        return None
+    if not environment.get(REPORTS_FOLDER):
+        raise SettingError(
+            f"{REPORT_USER} is given, so {REPORTS_FOLDER} must be given too: reports of Adyen are "
+            "downloaded into it."
+        )
+    is_live = LIVE in environment.get("CAAS_GATEWAY_URL", "")
+    standing = adyen_reports.LIVE_URL if is_live else adyen_reports.TEST_URL
+    return ReportUser(
+        url=address_in({REPORT_URL: standing, **_given(environment)}, REPORT_URL, HTTP),
+        name=needed(environment, REPORT_USER),
+        password=secret_in(environment, REPORT_PASSWORD),
+    )
+
+
+def _given(environment: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in environment.items() if value}
 
 
 ADYEN_ADAPTER: Final = GatewayAdapter(configure=_configure, unused={MERCHANT_ACCOUNT: "none"})

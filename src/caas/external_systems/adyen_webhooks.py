@@ -28,6 +28,7 @@ from caas.external_systems.adyen_refusals import (
     decline_in,
     refusal_in,
 )
+from caas.external_systems.adyen_reports import is_settlement_report
 from caas.external_systems.adyen_signatures import ITEMS_MAX
 from caas.external_systems.adyen_wire import (
     Amount,
@@ -49,10 +50,13 @@ from caas.external_systems.payment_gateway import (
     GatewayRefund,
     GatewayTransaction,
     RefundStatus,
+    Subject,
     TransactionStatus,
 )
+from caas.external_systems.report_announcements import AnnouncedReport
 from caas.rules.personal_data import reason_code
 
+REPORT_AVAILABLE: Final = "REPORT_AVAILABLE"
 ItemReference = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,200}\Z")]
 OptionalReference = Annotated[str, msgspec.Meta(pattern=r"\A([A-Z0-9]{16})?\Z")]
 
@@ -86,8 +90,12 @@ class NotificationItem(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def id(self) -> str:
-        """What a repetition of this event has too: Adyen repeats by reference, code and result."""
-        return f"{self.event_code}-{self.psp_reference}-{self.success}"
+        """What a repetition of this event has too: Adyen repeats by reference, code and result.
+
+        The report of a batch can be made again under its name; that is another event.
+        """
+        repeated = f"{self.event_code}-{self.psp_reference}-{self.success}"
+        return f"{repeated}-{self.event_date}" if self.event_code == REPORT_AVAILABLE else repeated
 
 
 class Wrapper(msgspec.Struct, frozen=True):
@@ -106,9 +114,6 @@ class StandardWebhook(msgspec.Struct, frozen=True, rename="camel"):
 _DECODER: Final = msgspec.json.Decoder(StandardWebhook)
 
 
-Subject = GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
-
-
 class Reported(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an item means here, in names that the platform stores events of every gateway by."""
 
@@ -120,6 +125,7 @@ class Reported(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str | None = None
     payment_method: str | None = None
     link: str | None = None
+    url: str | None = None
 
 
 class ReportedEvent(msgspec.Struct, frozen=True):
@@ -141,6 +147,7 @@ _TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "REFUND": ("refund.succeeded", "refund.failed"),
     "REFUND_FAILED": ("refund.failed", ""),
     "REFUNDED_REVERSED": ("refund.failed", ""),
+    REPORT_AVAILABLE: ("report.available", ""),
     "NOTIFICATION_OF_CHARGEBACK": ("dispute.opened", ""),
     "CHARGEBACK": ("dispute.opened", ""),
     "CHARGEBACK_REVERSED": ("dispute.won", ""),
@@ -222,6 +229,7 @@ def _as_event(item: NotificationItem, merchant_account: str) -> ReportedEvent:
             code=code,
             payment_method=stored_method_of(item.additional_data),
             link=link,
+            url=item.reason if item.event_code == REPORT_AVAILABLE else None,
         ),
     )
 
@@ -274,7 +282,13 @@ def _subject_of(event: ReportedEvent) -> Subject | None:
         case "attempt":
             return GatewayHint(reference=data.reference)
         case _:
-            return None
+            return _report(data) if about == "report" else None
+
+
+def _report(data: Reported) -> AnnouncedReport | None:
+    """Return a settlement report; other reports of the account are not read."""
+    is_read = is_settlement_report(data.id) and data.url is not None
+    return AnnouncedReport(name=data.id, url=data.url or "") if is_read else None
 
 
 def _transaction(data: Reported, status: TransactionStatus) -> GatewayTransaction:

@@ -15,7 +15,12 @@ from typing import Final, Protocol
 
 from caas.errors import StartupError
 from caas.external_systems.http import Secret
-from caas.external_systems.payment_gateway import Capabilities, GatewayEvent, PaymentGateway
+from caas.external_systems.payment_gateway import (
+    Capabilities,
+    GatewayEvent,
+    PaymentGateway,
+)
+from caas.external_systems.report_announcements import ReportDownload
 from caas.external_systems.secret_settings import secret_in, webhook_secrets_in
 from caas.external_systems.webhook_signatures import Verifier
 from caas.setting_values import HTTP, SettingError, SettingReader, address_in
@@ -82,7 +87,8 @@ class ConfiguredGateway:
     """A gateway whose settings are read; `address` is where it is, for messages.
 
     `split` returns the events in a verified webhook, each as it is stored and given to
-    `read_event`; it raises ValueError where there are none to read.
+    `read_event`; it raises ValueError where there are none to read. `download` writes an announced
+    report to a file; None: none is downloaded.
     """
 
     address: str
@@ -91,6 +97,7 @@ class ConfiguredGateway:
     read_event: Callable[[bytes], GatewayEvent | None]
     connect: Callable[[GatewayContext], PaymentGateway]
     split: Callable[[bytes], tuple[bytes, ...]] = whole
+    download: ReportDownload | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ Rules a change must keep:
 """
 
 import asyncio
+import errno
+import os
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,7 +33,7 @@ from caas.external_systems.http_answers import (
     TooManyRequestsError,
     UnknownReason,
 )
-from caas.external_systems.http_connection import Connection, UnusableAnswer
+from caas.external_systems.http_connection import Connection, UnusableAnswer, Writable
 
 __all__ = [
     "GatewayFailure",
@@ -100,6 +102,26 @@ class HttpLimits:
         assert self.answer_bytes_max > 0
 
 
+class BoundedFile:
+    """A file that takes no more than so many bytes."""
+
+    def __init__(self, file: BinaryIO, bytes_max: int) -> None:
+        """Write into this file."""
+        self._file = file
+        self._bytes_left = bytes_max
+
+    def write(self, part: bytes, /) -> int:
+        """Write a part.
+
+        Raises:
+            OSError: the file would become too large, or cannot be written.
+        """
+        self._bytes_left -= len(part)
+        if self._bytes_left < 0:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return self._file.write(part)
+
+
 class HttpClient:
     """A client of one external system over a few kept-alive connections."""
 
@@ -146,18 +168,22 @@ class HttpClient:
         """
         return await self._exchanged(f"{method} {target}", body=body, key=key)
 
-    async def download(self, target: str, path: Path) -> HttpAnswer:
-        """Download a target of any size into a file; each chunk has a time limit.
+    async def download(
+        self, target: str, path: Path, *, bytes_max: int | None = None
+    ) -> HttpAnswer:
+        """Download a target, of any size or up to a limit, into a file.
 
-        The body of an unsuccessful response is in the response, and the file is empty.
+        Each chunk has a time limit. The body of an unsuccessful response is in the response, and
+        the file is empty.
 
         Raises:
             NotSentError: no connection could be made.
             OutcomeUnknownError: the file is incomplete.
-            OSError: it could not be written.
+            OSError: it could not be written, or is larger than the limit.
         """
         with path.open("wb") as file:
-            return await self._exchanged(f"GET {target}", into=file)
+            into = file if bytes_max is None else BoundedFile(file, bytes_max)
+            return await self._exchanged(f"GET {target}", into=into)
 
     def beside(self, base_url: str, *, headers: Mapping[str, str]) -> "HttpClient":
         """Return a client for another URL of the same system, with the same key."""
@@ -177,7 +203,7 @@ class HttpClient:
         *,
         body: bytes | None = None,
         key: str | None = None,
-        into: BinaryIO | None = None,
+        into: Writable | None = None,
     ) -> HttpAnswer:
         request = self._request(call, body, key)
         started = asyncio.get_running_loop().time()

@@ -12,7 +12,7 @@ Rules a change must keep:
 
 import asyncio
 from http import HTTPStatus
-from typing import BinaryIO, Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -22,6 +22,13 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 INFORMATIONAL_BELOW: Final = 200
 
 RawAnswer = tuple[int, dict[bytes, bytes], bytes]
+
+
+class Writable(Protocol):
+    """What the body of a response is written into."""
+
+    def write(self, part: bytes, /) -> int:
+        """Write a part."""
 
 
 class UnusableAnswer(Exception):  # noqa: N818 - `HttpClient` makes an error of it
@@ -45,7 +52,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._answer_bytes_max = answer_bytes_max
         self._waiter: asyncio.Future[RawAnswer] | None = None
-        self._into: BinaryIO | None = None
+        self._into: Writable | None = None
         self._patience_seconds = 0.0
         self._forget_answer()
 
@@ -55,7 +62,7 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     async def exchange(
-        self, request: bytes, deadline: float, into: BinaryIO | None = None
+        self, request: bytes, deadline: float, into: Writable | None = None
     ) -> RawAnswer:
         """Write one request and wait for its complete response: status, headers, body.
 
@@ -167,7 +174,7 @@ class Connection(asyncio.Protocol):
         self.idle_since = self._loop.time()
         self._finish()
 
-    def _write(self, file: BinaryIO, part: bytes) -> None:
+    def _write(self, file: Writable, part: bytes) -> None:
         """Write a part into a file, and wait as long again for the next one."""
         self._timer.cancel()
         self._timer = self._loop.call_later(

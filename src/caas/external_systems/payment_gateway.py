@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from caas.external_systems.gateway_modifications import AcceptedRequest, GatewayRefusal
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.report_announcements import AnnouncedReport
 
 CURRENCY_CHARS: Final = 3
 
@@ -224,6 +225,12 @@ class GatewayDispute:
     reference: str = ""
 
 
+Subject = (
+    GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
+    | AnnouncedReport
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayEvent:
     """A webhook's content: one thing that happened to one object, in no guaranteed order."""
@@ -231,7 +238,7 @@ class GatewayEvent:
     id: str
     type: str
     occurred_at: datetime
-    subject: GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
+    subject: Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     TransactionStatus,
 )
+from caas.external_systems.report_announcements import AnnouncedReport
 from caas.jobs import Answer, Done, JobQueue, Pause, RetryIn
 from caas.payment_processing.charges import DEFAULT_POLLS, Charges
 from caas.payment_processing.compensation import Compensation
@@ -92,6 +93,7 @@ class Settlement:
         time_scale: TimeScale,
         on_refund: Callable[[str, GatewayRefund], Awaitable[Answer]],
         on_dispute: Callable[[str, GatewayDispute, datetime], Awaitable[Answer]],
+        on_report: Callable[[str, AnnouncedReport, int], Awaitable[Answer]],
         polls: PollTerms = DEFAULT_POLLS,
     ) -> None:
         self._tables = tables
@@ -100,6 +102,7 @@ class Settlement:
         self._flows = flows
         self._on_refund = on_refund
         self._on_dispute = on_dispute
+        self._on_report = on_report
         self._polling = SettlementPolling(polls, time_scale=time_scale)
         self._bank = SettlementOutcomes(
             tables,
@@ -268,6 +271,8 @@ class Settlement:
         event = self._gateways.named(row.gateway).read_event(row.body)
         if event is None:
             return Done()  # it is not about a payment
+        if isinstance(event.subject, AnnouncedReport):
+            return await self._on_report(row.gateway, event.subject, job.attempts)
         payment = await self._payment_of(event.subject.reference)
         if payment is not None and payment.gateway != row.gateway:
             return Pause(_of_another_gateway(row, payment))

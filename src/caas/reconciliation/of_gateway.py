@@ -4,7 +4,9 @@ Rule a change must keep: a gateway's reports are compared with the payments at t
 and each day has a verdict for each gateway (decision 199).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.tables import BillingDatabase
@@ -67,9 +69,13 @@ def settings_of(
     """
     if len(gateways.names) == 1:
         return settings
-    folder = settings.drop_folder
     return replace(
         settings,
         fees=settings.fees if name == gateways.for_new_payments else None,
-        drop_folder=None if folder is None else folder / name,
+        drop_folder=drop_folder_of(name, gateways.names, settings.drop_folder),
     )
+
+
+def drop_folder_of(name: str, gateways: Sequence[str], folder: Path | None) -> Path | None:
+    """Return the folder for the report files of one of these gateways."""
+    return folder if folder is None or len(gateways) == 1 else folder / name

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from caas.external_systems.gateway_adapters import ConfiguredGateway
 from caas.external_systems.payment_gateway import GatewayEvent, GatewayHint, GatewayTransaction
+from caas.external_systems.report_announcements import AnnouncedReport
 from caas_lab.conformance.webhook_receiver import ReceivedWebhook, WebhookReceiver
 
 
@@ -50,7 +51,7 @@ class Reported:
 
     async def of_reference(self, reference: str) -> tuple[bytes, ...]:
         """Return what was reported under a reference."""
-        return tuple(body for body, event in self.events() if event.subject.reference == reference)
+        return tuple(body for body, event in self.events() if reference_of(event) == reference)
 
 
 def events_in(configured: ConfiguredGateway, webhook: ReceivedWebhook) -> tuple[bytes, ...]:
@@ -70,7 +71,14 @@ def read(configured: ConfiguredGateway, body: bytes) -> GatewayEvent | None:
 
 
 def transaction_of(event: GatewayEvent) -> str:
-    """Return the id of the transaction that an event is about; empty for a hint."""
+    """Return the id of the transaction that an event is about; empty for a hint or a report."""
     if isinstance(event.subject, GatewayTransaction):
         return event.subject.id
-    return "" if isinstance(event.subject, GatewayHint) else event.subject.transaction_id
+    if isinstance(event.subject, GatewayHint | AnnouncedReport):
+        return ""
+    return event.subject.transaction_id
+
+
+def reference_of(event: GatewayEvent) -> str:
+    """Return the reference that an event is about; empty for a report."""
+    return "" if isinstance(event.subject, AnnouncedReport) else event.subject.reference

@@ -24,12 +24,11 @@ from caas.external_systems.http_answers import (
 )
 from caas.external_systems.payment_gateway import (
     CaptureMode,
-    GatewayDispute,
-    GatewayHint,
     GatewayRefund,
     GatewayTransaction,
     PaymentGateway,
     RefundStatus,
+    Subject,
     TransactionRequest,
     TransactionStatus,
 )
@@ -47,7 +46,6 @@ GIVEN_BACK: Final = "desistimiento"
 VOID_REASON: Final = "activation failed"
 RETURN_URL: Final = "https://caas.example/return"
 LOOKS_SECONDS: Final = 0.2
-Subject = GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
 NO_METHOD: Final = "the gateway's page"
 Ask = Callable[[str], Awaitable[GatewayTransaction | AcceptedRequest]]
 
@@ -259,8 +257,9 @@ class GatewayUnderTest:
             return await self.only_one(request)
         for webhook in reversed(self.receiver.received if self.receiver else []):
             for subject in self.subjects_of(webhook):
-                ours = subject.reference == request.reference
-                if isinstance(subject, GatewayTransaction) and ours:
+                if not isinstance(subject, GatewayTransaction):
+                    continue
+                if subject.reference == request.reference:
                     return subject
         if self.gateway.capabilities.lookup_by_id:
             return await self.known(known)

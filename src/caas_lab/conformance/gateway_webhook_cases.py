@@ -21,7 +21,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.external_systems.webhook_signatures import WebhookRefusedError
 from caas_lab.conformance.cases import Case, MeansMissingError, NotConformingError, check
-from caas_lab.conformance.gateway_reports import transaction_of
+from caas_lab.conformance.gateway_reports import reference_of, transaction_of
 from caas_lab.conformance.gateway_under_test import GatewayUnderTest, a_key
 from caas_lab.conformance.methods_file import SandboxAction
 from caas_lab.conformance.webhook_receiver import ReceivedWebhook
@@ -237,8 +237,7 @@ def _check_sums(pages: list[SettlementPage]) -> None:
 async def _about(it: GatewayUnderTest, transaction: GatewayTransaction) -> ReceivedWebhook:
     def wanted(webhook: ReceivedWebhook) -> bool:
         return any(
-            transaction.id == transaction_of(event)
-            or transaction.reference == event.subject.reference
+            transaction.id == transaction_of(event) or transaction.reference == reference_of(event)
             for event in _events(it, webhook)
         )
 

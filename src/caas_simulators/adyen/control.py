@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from caas_simulators.adyen import cards, payments
+from caas_simulators.adyen import cards, payments, reports
 from caas_simulators.adyen.refusals import AdyenRefusal
 from caas_simulators.adyen.world import World
 from caas_simulators.control import FaultControl, PlainRoute, advanced, routed
@@ -21,6 +21,8 @@ PATHS: Final = {
     "POST /_control/advance": "{seconds} of this world pass, or all {until} an instant",
     "POST /_control/expire": "{payment} let an authorisation expire",
     "POST /_control/report": "{payment, code, reason?, amount?} report something of a payment",
+    "POST /_control/batch": "{number?} close a batch and announce its report, or correct that one",
+    "POST /_control/token": "{token, holder} the card behind a token has another holder's results",
     "POST /_control/foreign": "{amount?} another program takes a payment in the same account",
 }
 Code = Literal[
@@ -45,6 +47,19 @@ class ReportOrder(msgspec.Struct, forbid_unknown_fields=True):
     subject: str | None = None
 
 
+class BatchOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """The batch to close; with a number, the earlier one to correct."""
+
+    number: int | None = None
+
+
+class TokenOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """What a stored card results in from now on."""
+
+    token: str
+    holder: str
+
+
 class ForeignOrder(msgspec.Struct, forbid_unknown_fields=True):
     """A payment of another program."""
 
@@ -63,7 +78,8 @@ class Control:
             ("GET", ""): lambda _: scripting.listing(PATHS),
             ("GET", "ledger"): self._ledger, ("POST", "advance"): partial(advanced, world),
             ("POST", "expire"): self._expire, ("POST", "report"): self._report,
-            ("POST", "foreign"): self._foreign,
+            ("POST", "foreign"): self._foreign, ("POST", "batch"): self._batch,
+            ("POST", "token"): self._token,
         }  # fmt: skip
 
     def handle(self, request: Request) -> Answer:
@@ -94,6 +110,17 @@ class Control:
             originalReference=payment["id"], reason=order.reason,
         )  # fmt: skip
         return json_answer(201, {"pspReference": subject})
+
+    def _batch(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body or b"{}", type=BatchOrder)
+        report = reports.close_batch(self._world, order.number)
+        return json_answer(201, {name: report[name] for name in ("id", "number", "url")})
+
+    def _token(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=TokenOrder)
+        token = self._world.store.get(payments.TOKEN, order.token)
+        self._world.store.put(token | {"holder": order.holder})
+        return json_answer(200, {"token": order.token})
 
     def _foreign(self, request: Request) -> Answer:
         order = msgspec.json.decode(request.body or b"{}", type=ForeignOrder)

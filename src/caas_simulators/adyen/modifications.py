@@ -55,9 +55,9 @@ def decide(world: World, identifier: str) -> None:
     one = world.store.find(MODIFICATION, identifier)
     if one is None or one["decided"]:
         return
-    world.store.put(one | {"decided": True})
     payment = world.store.get(PAYMENT, one["payment"])
     refused, changed = _decision(payment, one)
+    world.store.put(one | {"decided": True, "done": not refused})
     after = world.store.put(payment | changed)
     shown = after | {"value": one["value"] if one["value"] is not None else payment["value"]}
     world.report(
@@ -84,7 +84,7 @@ def _decision(payment: Json, one: Json) -> tuple[str, Json]:
         case _ if not is_held or value > payment["value"]:
             return INSUFFICIENT, {}
         case _:
-            return "", {"state": "captured", "captured": value}
+            return "", {"state": "captured", "captured": value, "capture": one["id"]}
 
 
 def _refunded(payment: Json, value: int) -> tuple[str, Json]:

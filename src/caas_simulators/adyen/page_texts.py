@@ -26,7 +26,7 @@ TEXTS = {
         "simulated": "Esta página es simulada. Use una tarjeta de prueba, como 4111 1111 1111 1111;"
         " el nombre del titular puede pedir un resultado, como DECLINED.",
         "number": "Número de tarjeta", "expiry": "Fecha de caducidad",
-        "cvc": "Código de seguridad (CVC)", "holder": "Nombre del titular", "pay": "Pagar {}",
+        "cvc": "Código CVC", "holder": "Nombre del titular", "pay": "Pagar {}",
         "leave": "Volver a {}", "asks": "Su banco le pide que confirme este pago.",
         "confirm": "Confirmar", "reject": "Rechazar", "is_completed": "Este pago está hecho.",
         "is_expired": "Esta página ya no está abierta. No se le ha cobrado.",

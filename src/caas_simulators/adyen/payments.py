@@ -87,10 +87,11 @@ def authorise(
     world.report("AUTHORISATION", held, additionalData=dict(data), reason=AUTHORISED_AS,
                  operations=["CANCEL", "CAPTURE", "REFUND"])  # fmt: skip
     if not payment["manual"]:
-        capture = held | {"state": "captured", "captured": payment["value"]}
-        world.store.put(capture)
-        world.report("CAPTURE", capture, pspReference=world.psp_reference(),
-                     originalReference=payment["id"])  # fmt: skip
+        reference = world.psp_reference()
+        capture = world.store.put(
+            held | {"state": "captured", "captured": payment["value"], "capture": reference}
+        )
+        world.report("CAPTURE", capture, pspReference=reference, originalReference=payment["id"])
     return data
 
 

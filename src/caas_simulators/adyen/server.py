@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from caas_simulators.adyen import links, modifications, pages, payments
+from caas_simulators.adyen import links, modifications, pages, payments, reports
 from caas_simulators.adyen.control import Control
 from caas_simulators.adyen.refusals import AdyenRefusal, taken
 from caas_simulators.adyen.requests import MethodsRequest
@@ -28,7 +28,7 @@ KEY: Final = "key"
 KEY_CHARS_MAX: Final = 64
 KEY_SECONDS: Final = 7 * 86_400
 OPERATIONS: Final = frozenset(
-    {"payments", "captures", "cancels", "refunds", "paymentLinks", "paymentMethods"}
+    {"payments", "captures", "cancels", "refunds", "paymentLinks", "paymentMethods", "reports"}
 )
 WITHOUT_KEY: Final = f"{VERSION}/paymentMethods"
 """The only POST that changes nothing."""
@@ -66,6 +66,8 @@ class AdyenServer:
         if request.path.startswith(links.PATH):
             return self._written(pages.handle(self.world, request))
         operation = request.path.rstrip("/").rpartition("/")[2]
+        if request.path.startswith(reports.FOLDER):
+            operation = "reports"
         if request.path.startswith(f"{VERSION}/paymentLinks/"):
             operation = "paymentLinks"
         action = self.faults.take(Occasion(operation)) if self.faults.scripted else None
@@ -81,6 +83,8 @@ class AdyenServer:
         return answer
 
     def _answer(self, request: Request, action: Action) -> Answer:
+        if request.path.startswith(reports.FOLDER):
+            return reports.handle(self.world, request)
         if request.header(b"x-api-key") not in self.world.settings.api_keys:
             message = "HTTP Status Response - Unauthorized"
             return AdyenRefusal(message, "000", status=401, kind="security").answer()

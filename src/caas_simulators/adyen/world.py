@@ -34,6 +34,8 @@ class AdyenSettings:
     time_scale: float = 1.0
     webhook_url: str | None = None
     hmac_keys: list[str] = field(default_factory=list)
+    report_user: str = "report@Company.CaaSSimulated"
+    report_password: str = "report-simulated"  # noqa: S105  # of a simulator
     modification_seconds: float = 5.0
     authorization_seconds: float = 7 * DAY
     link_seconds: float = DAY

@@ -12,6 +12,7 @@ from caas.billing_database.payment_search import Wanted, found_by, listed
 from caas.billing_database.payments import NewPayment, Payments
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from tests.billing_database.test_transitions import new_payment
 
 
 @pytest.fixture
@@ -52,6 +53,19 @@ async def test_a_customers_payments_are_found_newest_first(
 async def test_what_leads_to_nothing_finds_nothing(database: Database) -> None:
     for text in (str(new_id()), "txn_nobody", "WVWZZZ1JZXW000009", "A-1", "';--", "A-" + "9" * 40):
         assert await found_by(database, text) == []
+
+
+async def test_payments_are_listed_by_their_gateway(
+    database: Database, some: list[NewPayment]
+) -> None:
+    moved = new_payment(gateway="stripe")
+    await Payments(database).accept(moved)
+
+    of_stripe = await listed(database, Wanted(gateway="stripe"))
+    of_contract = await listed(database, Wanted(gateway="contract"))
+
+    assert [one.id for one in of_stripe.payments] == [moved.id]
+    assert len(of_contract.payments) == len(some)
 
 
 async def test_pages_go_back_without_gap_and_without_repetition(

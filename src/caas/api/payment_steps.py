@@ -26,6 +26,7 @@ from caas.api.texts import (
     Amount,
     Currency,
     Epoch,
+    GatewayName,
     Instant,
     Moment,
     PaymentMethod,
@@ -137,6 +138,7 @@ class PaymentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: PaymentType | None = None
     state: PaymentState | None = None
     outcome: Literal["known", "unknown"] | None = None
+    gateway: GatewayName | None = None
     created_from: Moment | None = None
     created_to: Moment | None = None
     cursor: UUID | None = None

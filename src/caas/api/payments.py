@@ -119,7 +119,8 @@ async def list_payments(api: Api, call: Call) -> Response:
     wanted = Wanted(
         subject=query.subject, customer=query.customer or call.by.customer, vin=query.vin,
         dealership=call.by.dealership, payment_type=query.type, state=query.state,
-        outcome=query.outcome, since=query.created_from, until=query.created_to,
+        outcome=query.outcome, gateway=query.gateway, since=query.created_from,
+        until=query.created_to,
     )  # fmt: skip
     page = await listed(
         api.platform.tables.database, wanted, below=query.cursor, rows_max=query.limit

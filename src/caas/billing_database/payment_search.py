@@ -81,6 +81,7 @@ class Wanted:
     payment_type: PaymentType | None = None
     state: PaymentState | None = None
     outcome: str | None = None
+    gateway: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -149,6 +150,7 @@ def _attributes(wanted: Wanted) -> dict[str, object]:
         "p.type = $": wanted.payment_type,
         "p.state = $": wanted.state,
         "p.outcome = $": wanted.outcome,
+        "p.gateway = $": wanted.gateway,
         OF_DEALERSHIP: wanted.dealership,
     }
 

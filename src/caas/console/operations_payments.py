@@ -41,7 +41,7 @@ COLUMNS: Final = (
 async def payments(console: Console, request: PageRequest) -> Response:
     """List the payments that match; a single match of an id search opens at once."""
     text = " ".join(request.query.get("q", "").split())[:SEARCH_CHARS_MAX]
-    chosen = _chosen(request)
+    chosen = _chosen(console, request)
     found = await _found(console, request, text)
     vin = await _vin(console, text)
     if text and len(found.payments) == 1 and not any(chosen.values()) and vin is None:
@@ -52,6 +52,7 @@ async def payments(console: Console, request: PageRequest) -> Response:
         views=[view_of(payment) for payment in found.payments], text=text, chosen=chosen,
         asked=asked, below=found.below, vin=vin, types=list(PaymentType), states=list(PaymentState),
         outcomes=OUTCOMES, filtered=any(chosen.values()),
+        gateways=console.platform.reconciliation.gateways,
     )  # fmt: skip
 
 
@@ -102,20 +103,21 @@ async def _vin(console: Console, text: str) -> str | None:
         return None
 
 
-def _chosen(request: PageRequest) -> dict[str, str]:
+def _chosen(console: Console, request: PageRequest) -> dict[str, str]:
     """Return the valid filters as written in the query."""
-    query = request.query
+    query, gateways = request.query, console.platform.reconciliation.gateways
     return {
         "type": query.get("type", "") if query.get("type") in set(PaymentType) else "",
         "state": query.get("state", "") if query.get("state") in set(PaymentState) else "",
         "outcome": query.get("outcome", "") if query.get("outcome") in OUTCOMES else "",
+        "gateway": query.get("gateway", "") if query.get("gateway") in gateways else "",
         "from": query.get("from", "") if _day(query.get("from", "")) else "",
         "to": query.get("to", "") if _day(query.get("to", "")) else "",
     }
 
 
 def _wanted(console: Console, request: PageRequest) -> Wanted:
-    chosen = _chosen(request)
+    chosen = _chosen(console, request)
     first, last = _day(chosen["from"]), _day(chosen["to"])
 
     def midnight(day: date) -> datetime:
@@ -125,6 +127,7 @@ def _wanted(console: Console, request: PageRequest) -> Wanted:
         payment_type=PaymentType(chosen["type"]) if chosen["type"] else None,
         state=PaymentState(chosen["state"]) if chosen["state"] else None,
         outcome=chosen["outcome"] or None,
+        gateway=chosen["gateway"] or None,
         since=midnight(first) if first else None,
         until=midnight(last + timedelta(days=1)) if last else None,
     )
@@ -135,6 +138,7 @@ def _is_wanted(payment: Payment, wanted: Wanted) -> bool:
         wanted.payment_type in (None, payment.type)
         and wanted.state in (None, payment.state)
         and wanted.outcome in (None, payment.outcome)
+        and wanted.gateway in (None, payment.gateway)
         and (wanted.since is None or payment.created_at >= wanted.since)
         and (wanted.until is None or payment.created_at < wanted.until)
     )

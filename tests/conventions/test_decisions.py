@@ -31,3 +31,9 @@ def test_every_record_is_short_and_whole() -> None:
     assert records
     assert too_long == []
     assert in_parts == []
+
+
+def test_a_number_names_one_record() -> None:
+    numbers = [path.name[:4] for path in RECORDS.glob("[0-9]*.md")]
+
+    assert sorted(set(numbers)) == sorted(numbers)

@@ -11,7 +11,7 @@ from tests.console.journeys import ANA, OPERATIONS, SALES
 from tests.console.test_safety import Client, client_of
 from tests.console.town import STOCK, Town
 
-PLACES = {"kind": "probe", "vin": STOCK[0][0], "day": "2026-11-26", "place": "1",
+PLACES = {"kind": "probe", "vin": STOCK[0][0], "day": "2026-11-26", "place": "1", "dispute": "du_1",
           "gateway": "contract"}  # fmt: skip
 PLACE = re.compile(r"\{(?P<name>\w+)(:(?P<form>\w+))?\}")
 

@@ -181,11 +181,19 @@ async def a_service_is_bought_and_extended(
 
 
 async def a_service_is_subscribed_to(newcomer: Newcomer, eva: Visitor) -> None:
-    """Subscribe with the card that is known, and wait until the service is on."""
+    """Subscribe with the card that was used, and wait until the service is on.
+
+    A gateway that has not saved the card asks for it once more, on its page.
+    """
+    is_on, asked_again = eva.page.locator(".meter"), eva.page.locator("#go-on")
     await eva.go("/subscribe/range-plus")
     await eva.page.locator("#agreed").check()
     await eva.page.locator("main button.first").click()
-    await eva.page.locator(".meter").wait_for()
+    await is_on.or_(asked_again).first.wait_for()
+    if await asked_again.is_visible():
+        await asked_again.click()
+        await eva.pays()
+    await is_on.wait_for()
     await newcomer.picture(eva, "subscription")
 
 

@@ -194,6 +194,7 @@ async def _active(installation: Installation, vin: str) -> Subscription:
         service="range-plus",
         payment_method="pm_ok",
         by_fleet=True,
+        request_key=hashlib.sha256(vin.encode()).digest(),
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await subscriptions.subscription(made.id)).activated_at is None:

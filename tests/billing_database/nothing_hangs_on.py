@@ -19,6 +19,7 @@ _TRIES = "a count that slows guesses, and is forgotten"
 _HEADS = "`./caas verify` compares the history with the heads that are kept elsewhere"
 _PLANNED_AGAIN = "each start of a worker plans it again"
 _EVERY_START = "every start compares it with the files or the settings"
+_REQUEST = "which request made it, for whoever asks again"
 _SCHEDULES = (
     "'bill_month', 'check_invariants', 'reconcile_daily', 'reconcile_hourly', 'issue_documents'"
 )
@@ -70,7 +71,8 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     **_of("vehicle_events", "at", _SHOWN),
     # services and vehicles
     **_of("service_orders", "created_at", _SHOWN),
-    **_of("service_orders", "request_key", "which request made it, for whoever asks again"),
+    **_of("service_orders", "request_key", _REQUEST),
+    **_of("subscriptions", "request_key", _REQUEST),
     **_of("entitlements", "reported_at created_at", _SHOWN),
     **_of("entitlement_terms", "id", _NAME),
     **_of("entitlement_terms", "updated_at", _SHOWN),

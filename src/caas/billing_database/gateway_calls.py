@@ -18,7 +18,14 @@ import asyncpg
 import msgspec
 
 from caas.billing_database.batching import Batcher
-from caas.billing_database.connection import Connection, Database
+from caas.billing_database.connection import (
+    ACQUIRE_TIMEOUT_SECONDS,
+    STATEMENT_TIMEOUT_SECONDS,
+    UNREACHABLE,
+    Connection,
+    Database,
+    cannot_open,
+)
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.rows import columns, read_all
 from caas.errors import CaasError
@@ -160,8 +167,21 @@ async def gateways_of_payments(database: Database) -> list[str]:
 
 
 async def gateways_in(dsn: str) -> list[str]:
-    """Return the gateways that payments name in a database, which may have no schema yet."""
-    connection = await asyncpg.connect(dsn)
+    """Return the gateways that payments name in a database, which may have no schema yet.
+
+    Raises:
+        StartupError: no usable database responds at this address.
+    """
+    try:
+        return await _gateways_in(dsn)
+    except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
+        raise cannot_open(dsn, error) from error
+
+
+async def _gateways_in(dsn: str) -> list[str]:
+    connection = await asyncpg.connect(
+        dsn, timeout=ACQUIRE_TIMEOUT_SECONDS, command_timeout=STATEMENT_TIMEOUT_SECONDS
+    )
     try:
         if await connection.fetchval(HAS_PAYMENTS) is None:
             return []

@@ -177,6 +177,17 @@ class SubscriptionInstallation:
 
         return await self._until(look)
 
+    async def until_settled(self, payment_id: UUID) -> Payment:
+        """Let jobs run and the bank pay until a payment is settled."""
+
+        async def look() -> Payment | None:
+            payment = await self.tables.payments.get(payment_id)
+            if payment.state is PaymentState.CAPTURING:
+                await self.gateway_does("settle")
+            return payment if payment.state is PaymentState.SETTLED else None
+
+        return await self._until(look)
+
     async def until_told(self, subject: str) -> OutgoingMessage:
         """Let jobs run until a letter with this subject was sent."""
 

@@ -106,8 +106,7 @@ class Zenobia:
         for reported in (await self.doors.get(f"/v1/payments?customer={self.id}")).json["data"]:
             payment = await installation.until(UUID(reported["id"]), has_come_to_the_bank)
             if payment.state is PaymentState.CAPTURING:
-                await installation.gateway_does("settle")
-                await installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+                await installation.until_settled(payment.id)
         await installation.rest()
 
 
@@ -224,8 +223,7 @@ async def test_money_on_its_way_stands_in_the_way_until_it_has_arrived(zenobia: 
     installation = zenobia.doors.installation
     await installation.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
     on_its_way = await zenobia.erased(end_open=True)
-    await installation.gateway_does("settle")
-    await installation.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.until_settled(payment_id)
     arrived = await zenobia.erased()
 
     assert kinds(on_its_way) == {"payment"}, on_its_way.body

@@ -34,9 +34,7 @@ async def sold(doors: Doors, amount: int = 1299) -> dict[str, Any]:
         prices=[{"duration_days": 30, "amount": amount}],
     )  # fmt: skip
     payment = await installation.buys()
-    await installation.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
-    await installation.gateway_does("settle")
-    await installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.until_settled(payment.id)
     await installation.platform.issuing.issue_due()
     (document,) = (await doors.get(f"/v1/invoices?subject={payment.subject}")).json["data"]
     return dict(document)

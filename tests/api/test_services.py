@@ -211,8 +211,7 @@ async def test_withdrawing_from_a_settled_service_gives_the_money_back_once(door
     order = (await buys(doors)).json
     installation, payment_id = doors.installation, UUID(order["payment"])
     await installation.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
-    await installation.gateway_does("settle")
-    await installation.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.until_settled(payment_id)
     path = f"/v1/service-orders/{order['id']}/withdrawal"
 
     for _ in range(2):
@@ -392,8 +391,7 @@ async def test_withdrawing_from_what_was_refunded_and_kept_is_a_conflict_that_sa
     order = (await buys(doors)).json
     installation, payment_id = doors.installation, UUID(order["payment"])
     await installation.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
-    await installation.gateway_does("settle")
-    await installation.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.until_settled(payment_id)
     refund = {"amount": 1299, "reason": "goodwill", "term": "keep"}
     kept = await doors.post(f"/v1/payments/{payment_id}/refunds", refund, caller="operators")
     path = f"/v1/service-orders/{order['id']}/withdrawal"

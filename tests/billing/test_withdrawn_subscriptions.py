@@ -84,8 +84,7 @@ async def test_a_month_that_was_charged_goes_back_with_the_vehicle(
     subscription = await installation.active()
     invoice = await installation.billed(subscription)
     charge = await installation.charged(invoice)
-    await installation.gateway_does("settle")
-    await installation.until_paid(charge.id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.until_settled(charge.id)
 
     await installation.subscriptions.end_subscription(subscription.id, with_vehicle=True)
     refunded = await installation.until_paid(charge.id, lambda p: p.state is PaymentState.REFUNDED)
@@ -108,8 +107,7 @@ async def test_a_month_goes_back_when_the_dispute_that_took_it_is_reversed(
     subscription = await installation.active()
     invoice = await installation.billed(subscription)
     charge = await installation.charged(invoice)
-    await installation.gateway_does("settle")
-    charge = await installation.until_paid(charge.id, lambda p: p.state is PaymentState.SETTLED)
+    charge = await installation.until_settled(charge.id)
     word = GatewayDispute(
         id="dp_1", transaction_id=charge.gateway_transaction_id or "",
         amount=charge.amount // part, currency=charge.currency, status=DisputeStatus.OPENED,

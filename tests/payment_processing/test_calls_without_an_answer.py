@@ -48,8 +48,7 @@ async def test_a_case_that_is_opened_late_ends_at_once(owner: Owner) -> None:
         payment.id, lambda it: it.state is PaymentState.CAPTURING
     )
     await owner.installation.rest()
-    await owner.installation.gateway_does("settle")
-    await owner.installation.until(payment.id, lambda it: it.state is PaymentState.SETTLED)
+    await owner.installation.until_settled(payment.id)
 
     await charges.transitions.leave_unknown(stale, "capture", "nobody answered")
     await owner.installation.rest()
@@ -65,8 +64,7 @@ async def test_a_capture_is_unknown_until_it_is_answered(owner: Owner) -> None:
     payment = await owner.pays(await owner.orders(30))
     await owner.installation.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
     await owner.installation.rest()
-    await owner.installation.gateway_does("settle")
-    after = await owner.installation.until(payment.id, lambda it: it.state is PaymentState.SETTLED)
+    after = await owner.installation.until_settled(payment.id)
 
     assert await reported(owner.installation, payment) == ["capture"]
     assert after.outcome == "known"

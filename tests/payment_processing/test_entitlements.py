@@ -61,8 +61,7 @@ class Owner:
 
     async def settled(self, days: int) -> Payment:
         payment = await self.buys(days)
-        await self.installation.gateway_does("settle")
-        return await self.installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+        return await self.installation.until_settled(payment.id)
 
     async def fails_to_buy(self, days: int) -> Payment:
         payment = await self.pays(await self.orders(days))

@@ -158,8 +158,7 @@ async def test_a_refund_that_waits_is_not_sent_while_a_dispute_is_open(
     await ask_back(installation, payment, 1299)
     await reports(installation, payment, OPENED)
 
-    await installation.gateway_does("settle")
-    await installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.until_settled(payment.id)
     await installation.rest()
     [meanwhile] = await refunds_of(installation, payment)
     await reports(installation, payment, WON)
@@ -175,8 +174,7 @@ async def test_of_a_refund_that_a_dispute_overtook_the_rest_is_paid(
     await installation.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
     await ask_back(installation, payment, 1299)
     await reports(installation, payment, OPENED, 800)
-    await installation.gateway_does("settle")
-    await installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+    await installation.until_settled(payment.id)
 
     await reports(installation, payment, LOST, 800)
     await installation.until(payment.id, lambda p: p.refunded_amount > 0)

@@ -58,8 +58,7 @@ async def test_the_payment_settles_when_the_bank_confirms(installation: Installa
     payment = await installation.buys()
     await installation.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
 
-    await installation.gateway_does("settle")
-    settled = await installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+    settled = await installation.until_settled(payment.id)
 
     assert settled.settled_amount == payment.amount
 

@@ -29,7 +29,7 @@ JUNK = (
 )
 TAKES_ANY_TEXT = {
     "--out", "--file", "--export", "--against", "--host", "--note", "--by", "--owner",
-    "--dealership", "--folder", "--history", "--draw",
+    "--dealership", "--folder", "--history", "--draw", "--gateway",
 }  # fmt: skip
 
 

@@ -182,11 +182,12 @@ async def test_a_senders_secret_is_not_good_for_another_sender(quiet_doors: Door
     ("path", "secret", "stored_for"),
     [
         ("/webhooks/gateway", GATEWAY_SECRET, "contract"),
+        ("/webhooks/gateway", OTHER_GATEWAY_SECRET, "other"),
         ("/webhooks/gateway/contract", GATEWAY_SECRET, "contract"),
         ("/webhooks/gateway/other", OTHER_GATEWAY_SECRET, "other"),
     ],
 )
-async def test_each_gateway_has_a_path_and_the_bare_one_is_that_of_new_payments(
+async def test_each_gateway_has_a_path_and_at_the_bare_one_its_signature_tells(
     doors: Doors, path: str, secret: Secret, stored_for: str
 ) -> None:
     assert (await tells(doors, settled(), path=path, secret=secret)).status == 204
@@ -198,7 +199,7 @@ async def test_each_gateway_has_a_path_and_the_bare_one_is_that_of_new_payments(
 @pytest.mark.parametrize(
     ("path", "secret"),
     [
-        ("/webhooks/gateway", OTHER_GATEWAY_SECRET),
+        ("/webhooks/gateway", PARTNER_SECRET),
         ("/webhooks/gateway/other", GATEWAY_SECRET),
         ("/webhooks/gateway/contract", OTHER_GATEWAY_SECRET),
         ("/webhooks/gateway/acme", GATEWAY_SECRET),

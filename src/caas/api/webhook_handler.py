@@ -1,7 +1,8 @@
 """The Webhook Handler (Internal Payment API Endpoints, Caller; Diagram 4, lower half).
 
-Each payment gateway has a path of its own, which ends with its name. The path without a name is
-that of the gateway of new payments (decision 199).
+Each payment gateway has a path of its own, which ends with its name. At the path without a name the
+signature tells which gateway it is: a provider whose endpoint was made before another one took the
+new payments goes on reporting there (decision 199).
 
 A webhook's signature is verified over its raw bytes, card numbers are removed, and the webhook and
 its job are stored before the response is sent (decision 31):
@@ -84,9 +85,15 @@ class WebhookNotTheirsError(CallRefusedError):
 
 
 async def gateway_webhook(api: Api, call: Call) -> Response:
-    """Receive an event of the gateway of new payments: settlements, refunds, disputes."""
-    of_new_payments = next(iter(api.settings.gateways), GATEWAY)
-    return await _take(api, call, _gateway(api, of_new_payments))
+    """Receive an event of the payment gateway that signed it: settlements, refunds, disputes."""
+    of_new_payments, *others = list(api.settings.gateways) or [GATEWAY]
+    try:
+        return await _take(api, call, _gateway(api, of_new_payments))
+    except (WebhookNotTheirsError, WebhookRefusedError):
+        for name in others:
+            with contextlib.suppress(WebhookNotTheirsError, WebhookRefusedError):
+                return await _take(api, call, _gateway(api, name))
+        raise
 
 
 async def named_gateway_webhook(api: Api, call: Call) -> Response:

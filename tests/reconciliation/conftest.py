@@ -2,11 +2,17 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from caas.billing_database.connection import Database
+from caas.reconciliation import ReconciliationSettings
+from caas.reconciliation.runs import Runs
 from caas.rules.settlement_dates import FeeTerms
+from tests.external_systems.stripe_reports import StripeReportsStandIn, stripe_reports
+from tests.external_systems.test_stripe_settlements import gateway_at
 from tests.installation import TIME_SCALE, Installation, quick_gateway, standing
 from tests.reconciliation.office import Office
 
@@ -31,3 +37,21 @@ async def installation(database: Database) -> AsyncIterator[Installation]:
 async def office(installation: Installation) -> Office:
     """The room of Diagram 10 in the installation, over its books and its gateway."""
     return Office(installation, installation.platform.reconciliation)
+
+
+@pytest.fixture
+async def stripe() -> AsyncIterator[StripeReportsStandIn]:
+    """A stand-in for Stripe's Reports API."""
+    async with stripe_reports() as served:
+        yield served
+
+
+@pytest.fixture
+async def runs(office: Office, stripe: StripeReportsStandIn, tmp_path: Path) -> AsyncIterator[Runs]:
+    """Runs over the office's books, with Stripe as the gateway."""
+    gateway = gateway_at(stripe.url)
+    tables = office.installation.platform.tables
+    settings = ReconciliationSettings(zone=ZoneInfo("Europe/Madrid"), folder=tmp_path)
+    alert = office.installation.platform.notifications.alert
+    yield Runs(tables=tables, gateway=gateway, alert=alert, settings=settings)
+    await gateway.close()

@@ -1,10 +1,7 @@
 """Payouts against the lines of the settlement reports, movement by movement."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -13,11 +10,9 @@ from caas.billing_database.job_rows import Job
 from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.http_answers import OutcomeUnknownError, UnknownReason
 from caas.jobs import RetryIn
-from caas.reconciliation import ReconciliationSettings
 from caas.reconciliation.payouts import CHECK_PAYOUTS, LINES_DUE_DAYS, Payouts
 from caas.reconciliation.runs import Runs
-from tests.external_systems.stripe_reports import StripeReportsStandIn, movement, stripe_reports
-from tests.external_systems.test_stripe_settlements import gateway_at
+from tests.external_systems.stripe_reports import StripeReportsStandIn, movement
 from tests.reconciliation.office import Office
 
 NET = 1256
@@ -38,24 +33,6 @@ class Bank:
                 partner="stripe", call="GET /v1/payouts", reason=UnknownReason.TIMED_OUT
             )
         return tuple(self.made.get(day, ()))
-
-
-@pytest.fixture
-async def stripe() -> AsyncIterator[StripeReportsStandIn]:
-    """A stand-in for Stripe's Reports API."""
-    async with stripe_reports() as served:
-        yield served
-
-
-@pytest.fixture
-async def runs(office: Office, stripe: StripeReportsStandIn, tmp_path: Path) -> AsyncIterator[Runs]:
-    """Runs over the office's books, with Stripe as the gateway."""
-    gateway = gateway_at(stripe.url)
-    tables = office.installation.platform.tables
-    settings = ReconciliationSettings(zone=ZoneInfo("Europe/Madrid"), folder=tmp_path)
-    alert = office.installation.platform.notifications.alert
-    yield Runs(tables=tables, gateway=gateway, alert=alert, settings=settings)
-    await gateway.close()
 
 
 async def reported(office: Office, stripe: StripeReportsStandIn, runs: Runs) -> None:

@@ -1,42 +1,18 @@
 """A day of Stripe's, from its Reports API to the verdict: one file, lines known by their ids."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from caas.billing_database.payments import Payment
-from caas.reconciliation import ReconciliationSettings
 from caas.reconciliation.fetching import ReportUnavailableError
 from caas.reconciliation.runs import Runs
 from caas.rules.payment_states import PaymentState
 from tests.external_systems.stripe_reports import (
     StripeReportsStandIn,
     movement,
-    stripe_reports,
 )
-from tests.external_systems.test_stripe_settlements import gateway_at
 from tests.reconciliation.office import Office
-
-
-@pytest.fixture
-async def stripe() -> AsyncIterator[StripeReportsStandIn]:
-    """A stand-in for Stripe's Reports API."""
-    async with stripe_reports() as served:
-        yield served
-
-
-@pytest.fixture
-async def runs(office: Office, stripe: StripeReportsStandIn, tmp_path: Path) -> AsyncIterator[Runs]:
-    """Runs over the office's books, with Stripe as the gateway."""
-    gateway = gateway_at(stripe.url)
-    tables = office.installation.platform.tables
-    settings = ReconciliationSettings(zone=ZoneInfo("Europe/Madrid"), folder=tmp_path)
-    alert = office.installation.platform.notifications.alert
-    yield Runs(tables=tables, gateway=gateway, alert=alert, settings=settings)
-    await gateway.close()
 
 
 def charge(number: int, payment: Payment, office: Office) -> dict[str, str]:

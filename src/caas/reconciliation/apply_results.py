@@ -47,7 +47,7 @@ from caas.rules.payment_states import PaymentEvent, PaymentState, Remark
 from caas.rules.resolutions import reversed_, still_posted, taken
 
 LATE_LINE: Final = "late_settlement_line"
-CHUNK_LINES: Final = 5_000
+CHUNK_LINES: Final = 10_000
 BY: Final = "reconciliation"
 OF_REFUNDS: Final = frozenset({"refund", "refund_reversal"})
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import msgspec
 import pytest
 import uvicorn
 
+from caas import server
 from caas.api.application import build_api
 from caas.api.authentication import parse_api_keys
 from caas.api.settings import ApiSettings, GatewayWebhooks
@@ -140,15 +140,15 @@ class Doors:
 @contextlib.asynccontextmanager
 async def listening(app: Any, **more: Any) -> AsyncIterator[int]:
     """Serve an application on a free port until the block is left."""
-    server = uvicorn.Server(server_config(app, **more))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
-    while not server.started:
+    site = uvicorn.Server(server_config(app, **more))
+    listener = server.listening("127.0.0.1", 0)
+    serving = asyncio.get_running_loop().create_task(site.serve(sockets=[listener]))
+    while not site.started:
         await asyncio.sleep(0.005)
     try:
         yield listener.getsockname()[1]
     finally:
-        server.should_exit = True
+        site.should_exit = True
         await serving
         listener.close()
 

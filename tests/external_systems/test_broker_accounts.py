@@ -209,7 +209,7 @@ async def test_the_command_line_prints_the_address_of_the_account(
 ) -> None:
     machine = Machine(broker.folder.parent)
 
-    ended = await (await machine.starts("vehicle-account", MINE)).ended()
+    ended = await (await machine.starts("vehicle-account", MINE)).ended(stays="mosquitto")
 
     assert ended.status == 0, ended.stated
     car = await client(stack, ended.out.strip())

@@ -9,10 +9,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from caas.billing_database import connection, self_check
+from caas.billing_database import connection
 from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.cli.commands import freeze_long_lived_objects
+from tests import empty_tables
 from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
 from tests.long_first import long_first, rank
 
@@ -72,7 +73,7 @@ async def database(database_dsn: str) -> AsyncIterator[Database]:
     """Open the test's database as the application, and check every law when the test is over."""
     opened = await connection.connect(database_dsn)
     yield opened
-    findings = await self_check.self_check(opened)
+    findings = await empty_tables.findings(opened)
     await opened.close()
     broken = [f"{found.invariant.name}: {found.examples}" for found in findings if found.broken]
     assert not broken, f"laws broken: {broken}"

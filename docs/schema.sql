@@ -435,6 +435,11 @@ CREATE FUNCTION caas.cancel_pending_terms(p_customer uuid, p_vin text, p_because
   select count(*) from over
 $$;
 
+CREATE FUNCTION caas.change_gateway(p_payment uuid, p_gateway text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$ update payments set gateway = p_gateway where id = p_payment $$;
+
 CREATE FUNCTION caas.check_accounts_of_entries() RETURNS trigger
     LANGUAGE plpgsql
     SET enable_hashjoin TO 'off'
@@ -495,6 +500,25 @@ begin
       using errcode = 'check_violation';
   end if;
   return null;
+end $$;
+
+CREATE FUNCTION caas.check_gateway_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if old.state = 'Pending' and new.state = 'Pending' and old.outcome = 'known'
+     and old.gateway_transaction_id is null and old.hosted_page_url is null
+     and exists (select from caas.payment_events e
+                  where e.payment_id = old.id and e.seq = old.version
+                    and to_jsonb(new) - '{gateway,live}'::text[] = to_jsonb(old) - '{gateway,live}'::text[]
+                    and e.event = 'Gateway changed' and e.facts->>'from' = old.gateway
+                    and e.facts->>'to' = new.gateway)
+     and not exists (select from caas.gateway_calls c
+                      where c.payment_id = old.id and c.outcome <> 'not sent') then
+    return new;
+  end if;
+  raise exception 'payment % stays at %: only what % has certainly not received goes to another',
+    old.id, old.gateway, old.gateway using errcode = 'check_violation';
 end $$;
 
 CREATE FUNCTION caas.check_gateway_claim() RETURNS trigger
@@ -5914,7 +5938,7 @@ CREATE TRIGGER changes_as_sold BEFORE UPDATE ON caas.entitlement_terms FOR EACH 
 
 ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER changes_as_sold;
 
-CREATE TRIGGER changes_only_by_transition BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN ((((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id))) AND ((new.payment_method IS NOT NULL) OR (new.return_url IS NOT NULL) OR ((new.state IS DISTINCT FROM old.state) OR (new.came_from IS DISTINCT FROM old.came_from) OR (new.outcome IS DISTINCT FROM old.outcome) OR (new.version IS DISTINCT FROM old.version) OR (new.event_hash IS DISTINCT FROM old.event_hash) OR (new.decline_code IS DISTINCT FROM old.decline_code) OR (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id) OR (new.hosted_page_url IS DISTINCT FROM old.hosted_page_url) OR (new.capture_before IS DISTINCT FROM old.capture_before) OR (new.authorized_amount IS DISTINCT FROM old.authorized_amount) OR (new.captured_amount IS DISTINCT FROM old.captured_amount) OR (new.settled_amount IS DISTINCT FROM old.settled_amount) OR (new.refunded_amount IS DISTINCT FROM old.refunded_amount) OR (new.disputed_amount IS DISTINCT FROM old.disputed_amount) OR (new.updated_at IS DISTINCT FROM old.updated_at))))) EXECUTE FUNCTION caas.refuse_rewrite();
+CREATE TRIGGER changes_only_by_transition BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN (((new.gateway = old.gateway) AND ((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id))) AND ((new.payment_method IS NOT NULL) OR (new.return_url IS NOT NULL) OR ((new.state IS DISTINCT FROM old.state) OR (new.came_from IS DISTINCT FROM old.came_from) OR (new.outcome IS DISTINCT FROM old.outcome) OR (new.version IS DISTINCT FROM old.version) OR (new.event_hash IS DISTINCT FROM old.event_hash) OR (new.decline_code IS DISTINCT FROM old.decline_code) OR (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id) OR (new.hosted_page_url IS DISTINCT FROM old.hosted_page_url) OR (new.capture_before IS DISTINCT FROM old.capture_before) OR (new.authorized_amount IS DISTINCT FROM old.authorized_amount) OR (new.captured_amount IS DISTINCT FROM old.captured_amount) OR (new.settled_amount IS DISTINCT FROM old.settled_amount) OR (new.refunded_amount IS DISTINCT FROM old.refunded_amount) OR (new.disputed_amount IS DISTINCT FROM old.disputed_amount) OR (new.updated_at IS DISTINCT FROM old.updated_at))))) EXECUTE FUNCTION caas.refuse_rewrite();
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER changes_only_by_transition;
 
@@ -6084,6 +6108,10 @@ CREATE TRIGGER is_about_one_thing BEFORE UPDATE ON caas.discrepancies FOR EACH R
 
 ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER is_about_one_thing;
 
+CREATE TRIGGER is_at_one_gateway BEFORE UPDATE OF gateway ON caas.payments FOR EACH ROW EXECUTE FUNCTION caas.check_gateway_change();
+
+ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER is_at_one_gateway;
+
 CREATE TRIGGER is_billed_once BEFORE UPDATE ON caas.usage_records FOR EACH ROW WHEN (((old.invoice IS NOT NULL) OR ((old.subscription IS DISTINCT FROM new.subscription) OR (old.source_id IS DISTINCT FROM new.source_id) OR (old.unit IS DISTINCT FROM new.unit) OR (old.quantity IS DISTINCT FROM new.quantity) OR (old.at IS DISTINCT FROM new.at) OR (old.recorded_at IS DISTINCT FROM new.recorded_at)))) EXECUTE FUNCTION caas.refuse_other_usage();
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER is_billed_once;
@@ -6140,7 +6168,7 @@ CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.orders FOR EACH ROW WHEN (
 
 ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_for_one_thing;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE OF id, type, subject, customer, amount, currency, gateway, created_at ON caas.payments FOR EACH ROW EXECUTE FUNCTION caas.refuse_rewrite();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE OF id, type, subject, customer, amount, currency, created_at ON caas.payments FOR EACH ROW EXECUTE FUNCTION caas.refuse_rewrite();
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER is_for_one_thing;
 
@@ -6783,6 +6811,8 @@ GRANT ALL ON FUNCTION caas.buyer_of(p_customer uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.cancel_pending_terms(p_customer uuid, p_vin text, p_because text) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.change_gateway(p_payment uuid, p_gateway text) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.check_accounts_of_entries() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_assignment() TO caas_app;
@@ -6790,6 +6820,8 @@ GRANT ALL ON FUNCTION caas.check_assignment() TO caas_app;
 GRANT ALL ON FUNCTION caas.check_cancelled_use() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_discrepancy() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_gateway_change() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_gateway_claim() TO caas_app;
 

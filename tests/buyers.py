@@ -17,6 +17,6 @@ AT_HOME: Final = {
 """Billing details, as the API and the forms take them."""
 
 
-async def gives_details(database: Database, customer: UUID) -> None:
+async def gives_details(database: Database, customer: UUID, **elsewhere: str) -> None:
     """Let a customer say what the invoice of a vehicle needs."""
-    await BillingDetailsRows(database).put(customer, checked_details(**AT_HOME))
+    await BillingDetailsRows(database).put(customer, checked_details(**AT_HOME | elsewhere))

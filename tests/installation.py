@@ -116,10 +116,15 @@ class Installation:
         )
 
     async def buys(
-        self, method: str | None = "pm_ok", *, vin: str = VIN, **more: object
+        self,
+        method: str | None = "pm_ok",
+        *,
+        vin: str = VIN,
+        customer: UUID | None = None,
+        **more: object,
     ) -> Payment:
-        """Buy heated seats for a month, as a new customer."""
-        customer = await self.customer()
+        """Buy heated seats for a month, as a new customer unless one is given."""
+        customer = customer or await self.customer()
         offer = await self.platform.service_catalog.service("heated-seats")
         if offer.prices[0]["amount"] > SIMPLIFIED_UP_TO:
             await gives_details(self.platform.tables.database, customer)

@@ -21,6 +21,7 @@ from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
+from caas.payment_processing.gateways import NO_ROUTES, GatewayRoutes
 from caas.platform import build_platform
 from caas.platform_inputs import Partners, PlatformTerms
 from caas.rules.market import Market
@@ -72,8 +73,10 @@ class TwoGateways:
             assert answer.ok, await answer.text()
 
     @asynccontextmanager
-    async def installed(self, *names: str) -> AsyncIterator[Installation]:
-        """Open an installation whose new payments go to the first of these gateways."""
+    async def installed(
+        self, *names: str, routes: GatewayRoutes = NO_ROUTES
+    ) -> AsyncIterator[Installation]:
+        """Open an installation whose new payments go by routes, or to the first gateway."""
         async with AsyncExitStack() as stack:
             link = InProcessVehicleLink(
                 self.fleet, now=app.now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
@@ -86,7 +89,7 @@ class TwoGateways:
                 order_partners=_nobody(stack),
             )  # fmt: skip
             folder = Path(stack.enter_context(TemporaryDirectory()))
-            platform = build_platform(self.database, partners, self._terms(folder))
+            platform = build_platform(self.database, partners, self._terms(folder, routes))
             await platform.vehicle_responses.start(platform.jobs)
             yield Installation(
                 platform, self.contract, self.urls[CONTRACT], self.fleet, letterbox,
@@ -104,7 +107,7 @@ class TwoGateways:
             return StripeGateway(http, customers, now=app.now, return_url="http://caas.example")
         return (SeedContractGateway if name == CONTRACT else TwinGateway)(http)
 
-    def _terms(self, folder: Path) -> PlatformTerms:
+    def _terms(self, folder: Path, routes: GatewayRoutes) -> PlatformTerms:
         return PlatformTerms(
             market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
             time_scale=TimeScale(TIME_SCALE),
@@ -112,6 +115,7 @@ class TwoGateways:
             folder=folder,
             event_secrets=SIGN_IN_KEYS.event_secrets,
             drop_folder=self.drop_folder,
+            gateway_routes=routes,
         )
 
 

@@ -95,11 +95,14 @@ async def opened(
         partners = await _partners(stack, settings, fleet, database)
         await startup_checks.check_database(database, tuple(settings.gateways))
         await startup_checks.check_market(database, settings.market)
+        await startup_checks.check_routes(database, settings.gateway_routes)
         await startup_checks.check_seller(database, settings.market.seller)
         await startup_checks.check_broker(settings)
         for gateway in partners.gateways:
-            await startup_checks.check_gateway(gateway, settings.gateways[gateway.name].address)
-            await startup_checks.check_account(database, gateway)
+            is_needed = gateway is partners.gateway or gateway.name in settings.gateway_routes.names
+            address = settings.gateways[gateway.name].address
+            await startup_checks.check_gateway(gateway, address, is_needed=is_needed)
+            await startup_checks.check_account(database, gateway, is_needed=is_needed)
         platform = build_platform(database, partners, _terms(settings))
         if hears_vehicles:
             await platform.billing.schedule()
@@ -161,6 +164,7 @@ def _terms(settings: Settings) -> PlatformTerms:
             name: it.download for name, it in settings.gateways.items() if it.download is not None
         },
         local_subscribers=settings.local_subscribers,
+        gateway_routes=settings.gateway_routes,
     )
 
 

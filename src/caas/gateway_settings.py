@@ -1,8 +1,9 @@
 """Settings of the payment gateways, fees and settlements, report files, and history heads.
 
-New payments go to `CAAS_GATEWAY`. The gateways of `CAAS_GATEWAYS_KEPT` serve the payments that they
-already have (decision 199). The adapter of each reads its own settings (decision 195): a setting
-`CAAS_GATEWAY_<NAME>_...` is read as `CAAS_GATEWAY_...` of that gateway, and comes before it.
+New payments go to `CAAS_GATEWAY`, or to the gateway of their market (decision 208). The gateways of
+`CAAS_GATEWAYS_KEPT` serve the payments that they already have (decision 199). The adapter of each
+reads its own settings (decision 195): a setting `CAAS_GATEWAY_<NAME>_...` is read as
+`CAAS_GATEWAY_...` of that gateway, and comes before it.
 
 Rules a change must keep: pure, as `settings`; capabilities are declared only where the adapter
 cannot determine them.
@@ -19,6 +20,7 @@ from caas.external_systems import gateway_adapters
 from caas.external_systems.contract_adapter import DECLARING
 from caas.external_systems.gateway_adapters import CONTRACT, ConfiguredGateway
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
+from caas.payment_processing.gateways import GatewayRoutes
 from caas.rules.settlement_dates import (
     FeeTerms,
     FeeTermsError,
@@ -36,6 +38,8 @@ from caas.setting_values import (
 )
 
 KEPT: Final = "CAAS_GATEWAYS_KEPT"
+BY_MARKET: Final = "CAAS_GATEWAYS_BY_MARKET"
+FALLBACK: Final = "CAAS_GATEWAYS_FALLBACK"
 PREFIX: Final = "CAAS_GATEWAY_"
 _SETTING: Final = re.compile(r"CAAS_GATEWAYS?[A-Z0-9_]*")
 
@@ -80,6 +84,37 @@ def settings_of(name: str, environment: Mapping[str, str]) -> dict[str, str]:
         if is_of_new_payments or not it.startswith(PREFIX)
     }  # fmt: skip
     return others | named
+
+
+def gateway_routes(environment: Mapping[str, str]) -> GatewayRoutes:
+    """Return where new payments go, beside the gateway of `CAAS_GATEWAY`.
+
+    Raises:
+        SettingError: a route is malformed, or leads to a gateway that is not configured.
+    """
+    by_market: dict[str, str] = {}
+    for route in filter(None, (it.strip() for it in environment.get(BY_MARKET, "").split(","))):
+        market, _, gateway = (part.strip() for part in route.partition("="))
+        if not market or market in by_market:
+            raise SettingError(
+                f"{BY_MARKET} must name each market once with its gateway, such as "
+                "'ES=stripe,PT=adyen'."
+            )
+        by_market[market] = _routed_to(BY_MARKET, gateway, environment)
+    fallback = environment.get(FALLBACK, "").strip()
+    return GatewayRoutes(
+        by_market, _routed_to(FALLBACK, fallback, environment) if fallback else None
+    )
+
+
+def _routed_to(setting: str, name: str, environment: Mapping[str, str]) -> str:
+    names = gateway_names(environment)
+    if name in names:
+        return name
+    raise SettingError(
+        f"{setting} names the gateway '{name}', which is not configured. Configured are: "
+        f"{', '.join(names)}. Add '{name}' to {KEPT}, with its settings."
+    )
 
 
 def own_prefix(name: str) -> str:

@@ -149,7 +149,9 @@ def build_platform(database: Database, partners: Partners, terms: PlatformTerms)
     base = _Base(
         tables=tables,
         jobs=JobQueue(tables.jobs, tables.cases, terms.time_scale),
-        gateways=Gateways(partners.gateways, observed.gateway_calls),
+        gateways=Gateways(
+            partners.gateways, observed.gateway_calls, routes=terms.gateway_routes
+        ),
         notifications=Notifications(
             tables=tables, channel=partners.channel, zone=terms.market.zone,
             language=terms.market.language, public_url=terms.public_url,

@@ -18,6 +18,7 @@ from caas.external_systems.report_announcements import ReportDownload
 from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
 from caas.order_management.held_deposits import DepositOnForfeiture
+from caas.payment_processing.gateways import NO_ROUTES, GatewayRoutes
 from caas.rules.check_terms import CheckTerms
 from caas.rules.market import Market
 from caas.rules.payment_failures import DunningPolicy
@@ -59,7 +60,7 @@ class PlatformTerms:
     no heads. `polls`: when the gateway is polled for settlements. `local_subscribers`: events may
     be delivered to this machine. `dunning`: when a failed month is charged again; None: the
     default. `deposit_on_forfeiture`: the policy of decision 21. `withdrawn_subscription`: that of
-    decision 141.
+    decision 141. `gateway_routes`: where new payments go (decision 208).
     """
 
     market: Market
@@ -78,6 +79,7 @@ class PlatformTerms:
     deposit_on_forfeiture: DepositOnForfeiture = DepositOnForfeiture.HOLD
     withdrawn_subscription: WithdrawnSubscription = WithdrawnSubscription.FREE
     dunning: DunningPolicy | None = None
+    gateway_routes: GatewayRoutes = NO_ROUTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,13 @@ from caas.gateway_settings import (
     HeadSettings,
     configured_gateways,
     engine_url,
+    gateway_routes,
     head_settings,
     reports_folder,
     settlement_fees,
     settlement_polls,
 )
+from caas.payment_processing.gateways import GatewayRoutes
 from caas.rules.check_terms import CheckTerms, CheckTermsError, read_check_terms
 from caas.rules.market import (
     LOCALES,
@@ -88,6 +90,7 @@ class Settings:
     database_url: str = field(repr=False)
     data_dir: Path
     gateways: Mapping[str, ConfiguredGateway] = field(repr=False)
+    gateway_routes: GatewayRoutes
     mqtt_url: str = field(repr=False)
     vehicle_command_keys: VehicleCommandKeys = field(repr=False)
     factory_url: str
@@ -131,6 +134,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         database_url=read(database_url),
         data_dir=data_dir(environment),
         gateways=read(configured_gateways),
+        gateway_routes=read(gateway_routes),
         mqtt_url=read(_vehicles),
         vehicle_command_keys=read(vehicle_command_keys),
         factory_url=read(_http("CAAS_FACTORY_URL")),

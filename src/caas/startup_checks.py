@@ -35,7 +35,8 @@ from caas.external_systems.http import (
 )
 from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, MqttSession
 from caas.external_systems.payment_gateway import PaymentGateway
-from caas.gateway_settings import KEPT, own_prefix
+from caas.gateway_settings import BY_MARKET, KEPT, own_prefix
+from caas.payment_processing.gateways import GatewayRoutes
 from caas.rules.market import Market, Seller
 from caas.settings import IN_PROCESS_VEHICLES, Settings
 
@@ -135,6 +136,21 @@ async def check_market(database: Database, wanted: Market) -> str:
     return market
 
 
+async def check_routes(database: Database, routes: GatewayRoutes) -> None:
+    """Check that the markets with a gateway of their own are markets.
+
+    Raises:
+        StartupError: one is unknown.
+    """
+    known = {it.code for it in await TaxRates(database).markets()}
+    unknown = [market for market in routes.by_market if market not in known]
+    if unknown:
+        raise StartupError(
+            f"{BY_MARKET} names unknown markets: {', '.join(unknown)}. './caas taxes' lists "
+            "the markets."
+        )
+
+
 async def check_seller(database: Database, seller: Seller) -> None:
     """Check that no other seller uses this seller's document series.
 
@@ -150,22 +166,25 @@ async def check_seller(database: Database, seller: Seller) -> None:
         )
 
 
-async def check_account(database: Database, gateway: PaymentGateway) -> None:
+async def check_account(
+    database: Database, gateway: PaymentGateway, *, is_needed: bool = True
+) -> None:
     """Check that the gateway's account and mode are those of the stored payments.
 
     Raises:
-        StartupError: the credentials are of another account, or of the other mode.
+        StartupError: the credentials are of another account, or of the other mode; or they are
+            refused by a gateway that takes new payments.
     """
     try:
         async with asyncio.timeout(LOOK_SECONDS_MAX):
             account = await gateway.account()
     except (GatewayFailure, TimeoutError) as error:
-        if _what_is_wrong(error) is not None:
+        if is_needed and _what_is_wrong(error) is not None:
             raise StartupError(
                 f"The account of the gateway '{gateway.name}' cannot be read: "
                 f"{_what_is_wrong(error)}"
             ) from error
-        _log.warning("gateway.unavailable_at_start", because=str(error))
+        _log.warning("gateway.unavailable_at_start", gateway=gateway.name, because=str(error))
         return
     if account is None:
         return
@@ -177,11 +196,12 @@ async def check_account(database: Database, gateway: PaymentGateway) -> None:
         )
 
 
-async def check_gateway(gateway: PaymentGateway, address: str) -> None:
+async def check_gateway(gateway: PaymentGateway, address: str, *, is_needed: bool = True) -> None:
     """Query a payment gateway for a transaction that does not exist.
 
     The query uses our reference where possible, because an empty list is an unambiguous response;
-    the wording of an unknown id differs between gateways.
+    the wording of an unknown id differs between gateways. A gateway that takes no new payments does
+    not prevent the start: what it does not answer stays to be done and opens cases.
 
     Raises:
         StartupError: there is no response, no gateway, or it rejects our key.
@@ -191,8 +211,9 @@ async def check_gateway(gateway: PaymentGateway, address: str) -> None:
             await _ask_for_nothing(gateway)
     except (GatewayFailure, TimeoutError) as error:
         because = _what_is_wrong(error)
-        if because is None:
-            _log.warning("gateway.unavailable_at_start", because=str(error))
+        if because is None or not is_needed:
+            because = because or str(error)
+            _log.warning("gateway.unavailable_at_start", gateway=gateway.name, because=because)
             return
         raise StartupError(
             f"The payment gateway '{gateway.name}' at {address} cannot be used: {because}"

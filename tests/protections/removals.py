@@ -14,6 +14,7 @@ GUARDS = "billing_database/test_guards.py::test_the_database_refuses"
 UNKNOWN = "robustness/test_unknown_outcomes.py"
 TWO = "robustness/test_two_of_everything.py"
 PROVIDERS = "payment_processing/test_two_gateways.py"
+ROUTES = "payment_processing/test_gateway_routes.py"
 SEVERAL = "payment_processing/test_several_transactions.py"
 OPEN_WORK = "robustness/test_jobs_survive_trouble.py"
 
@@ -341,6 +342,27 @@ REMOVALS: dict[str, Removal] = {
         without="        return self.named(self.for_new_payments if payment else '')\n",
         shown_by=f"{PROVIDERS}::"
         "test_after_a_change_each_payment_is_settled_and_refunded_where_it_was_made",
+    ),
+    "only who has the job moves a payment": Removal(
+        fault="F-H2",
+        file="payment_processing/gateway_change.py",
+        protection="                raise _TakenOverError\n",
+        without="                pass\n",
+        shown_by=f"{ROUTES}::test_a_payment_that_another_process_may_have_sent_stays",
+    ),
+    "a token goes nowhere else": Removal(
+        fault="F-H2",
+        file="payment_processing/gateways.py",
+        protection="if elsewhere == payment.gateway or payment.payment_method is not None:",
+        without="if elsewhere == payment.gateway:",
+        shown_by=f"{ROUTES}::test_a_token_is_tried_nowhere_else",
+    ),
+    "what may have arrived goes nowhere else": Removal(
+        fault="F-H2",
+        file="payment_processing/gateway_change.py",
+        protection="        if no_answer.maybe_sent or not no_answer.unreached:\n",
+        without="        if no_answer is None:\n",
+        shown_by=f"{ROUTES}::test_a_payment_of_unknown_outcome_stays_where_it_may_be[fault0]",
     ),
     "a report is compared with its gateway's payments": Removal(
         fault="F-H2",

@@ -11,8 +11,13 @@ from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payments
 from caas.billing_database.transitions import PaymentTransitions, transition_of
 from caas.errors import StartupError
+from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.payment_processing.gateways import GatewayRoutes
 from caas.rules.payment_states import PaymentEvent
+from caas_simulators import payment_gateway
 from tests.billing_database.test_transitions import new_payment
+from tests.installation import quick_gateway
 
 
 async def test_a_database_without_a_payment_goes_to_any_gateway(database: Database) -> None:
@@ -54,3 +59,27 @@ async def test_a_payment_at_rest_keeps_its_gateway_too(database: Database) -> No
 
     with pytest.raises(StartupError, match="of which 0 are not at rest"):
         await startup_checks.check_database(database, ("stripe",))
+
+
+async def test_a_market_that_is_none_has_no_gateway(database: Database) -> None:
+    await startup_checks.check_routes(database, GatewayRoutes({"PT": "contract", "ES": "contract"}))
+
+    with pytest.raises(StartupError, match="unknown markets: XX"):
+        await startup_checks.check_routes(database, GatewayRoutes({"XX": "contract"}))
+
+
+async def test_a_gateway_of_old_payments_alone_may_refuse_the_key(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its account is closed; what is asked of it opens cases, and everything else goes on."""
+    async with payment_gateway.running(quick_gateway(1.0)) as (server, _):
+        http = HttpClient(server.url, partner="gateway", api_key=Secret("revoked"))
+        gateway = SeedContractGateway(http)
+
+        with pytest.raises(StartupError, match="rejects our key"):
+            await startup_checks.check_gateway(gateway, server.url)
+        await startup_checks.check_gateway(gateway, server.url, is_needed=False)
+        await startup_checks.check_account(database, gateway, is_needed=False)
+
+        await http.close()
+    assert "gateway.unavailable_at_start" in capsys.readouterr().out

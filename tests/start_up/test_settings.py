@@ -197,6 +197,32 @@ def test_a_wrong_setting_of_a_kept_gateway_is_named(given: dict[str, str], named
         read_settings(RIGHT | OF_STRIPE | {"CAAS_GATEWAYS_KEPT": "stripe"} | given)
 
 
+def test_new_payments_are_routed_by_market_and_have_a_fallback() -> None:
+    routes = read_settings(
+        RIGHT | OF_STRIPE
+        | {"CAAS_GATEWAYS_KEPT": "stripe", "CAAS_GATEWAYS_FALLBACK": "stripe",
+           "CAAS_GATEWAYS_BY_MARKET": " PT = stripe, ES-CN=contract "}
+    ).gateway_routes  # fmt: skip
+
+    assert routes.by_market == {"PT": "stripe", "ES-CN": "contract"}
+    assert routes.fallback == "stripe"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"CAAS_GATEWAYS_FALLBACK": "stripe"}, "CAAS_GATEWAYS_FALLBACK names the gateway 'stripe'"),
+        ({"CAAS_GATEWAYS_BY_MARKET": "PT=adyen"}, "CAAS_GATEWAYS_BY_MARKET names the gateway"),
+        ({"CAAS_GATEWAYS_BY_MARKET": "PT"}, "CAAS_GATEWAYS_BY_MARKET names the gateway ''"),
+        ({"CAAS_GATEWAYS_BY_MARKET": "=contract"}, "must name each market once"),
+        ({"CAAS_GATEWAYS_BY_MARKET": "PT=contract,PT=contract"}, "must name each market once"),
+    ],
+)
+def test_a_route_that_leads_nowhere_is_refused(given: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingError, match=named):
+        read_settings(RIGHT | given)
+
+
 def test_no_secret_shows_when_settings_are_printed() -> None:
     secrets = (API_KEY, WEBHOOK_SECRET, COMMAND_KEY, OUR_KEY, "caas:pw@")
 

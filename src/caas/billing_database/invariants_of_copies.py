@@ -14,6 +14,14 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
         "Calls, refunds, settlement lines and discrepancies of a payment are of its gateway.",
         """select p.id from payments p join gateway_calls c on c.payment_id = p.id
             where within(p.id) and c.gateway <> p.gateway
+              and (c.outcome <> 'not sent' or not exists (
+                    select from payment_events e
+                     where e.payment_id = p.id and e.event = 'Gateway changed'
+                       and e.facts->>'from' = c.gateway))
+           union all
+           select e.payment_id from payment_events e join payments p on p.id = e.payment_id
+            where within(e.payment_id) and e.event = 'Gateway changed'
+              and e.facts->>'to' <> p.gateway
            union all
            select p.id from payments p join refunds r on r.payment_id = p.id
             where within(p.id) and r.gateway <> p.gateway
@@ -32,7 +40,9 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
             where within(p.id) and (
                   e.facts ? 'terms' and e.facts->'terms' <> jsonb_build_object('type', p.type,
                     'subject', p.subject, 'customer', p.customer, 'amount', p.amount,
-                    'currency', p.currency, 'gateway', p.gateway)
+                    'currency', p.currency, 'gateway', coalesce(
+                      (select c.facts->>'from' from payment_events c
+                        where c.payment_id = p.id and c.event = 'Gateway changed'), p.gateway))
                or e.at <> p.created_at)
            union all
            select p.id from payments p

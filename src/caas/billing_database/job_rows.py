@@ -116,6 +116,7 @@ on conflict (kind, subject) do update
        lease_until = null, held_by = null, attempts = 0, payload = o.payload || excluded.payload
 """
 IS_HELD = "select 1 from jobs where kind = $1 and subject = $2 and fence = $3"
+HOLD = f"{IS_HELD} for update"
 RELEASE = """
 update jobs set paused_at = null, attempts = 0, due_at = db_now(), lease_until = null,
        payload = payload || '{"released_after": 0}'
@@ -289,6 +290,10 @@ class JobRows:
     async def is_held(self, kind: str, subject: UUID, *, fence: int) -> bool:
         """Return whether the job still has this fence."""
         return await self._database.fetchrow(IS_HELD, kind, subject, fence) is not None
+
+    async def hold(self, kind: str, subject: UUID, *, fence: int, within: Connection) -> bool:
+        """Return whether the job has this fence, and keep it so until the transaction ends."""
+        return await within.fetchrow(HOLD, kind, subject, fence) is not None
 
     async def end(self, kind: str, subject: UUID, *, within: Connection) -> None:
         """Delete a job that the caller's transaction has completed."""

@@ -147,6 +147,7 @@ READ = (
 )
 ONE = f"{READ} where id = $1"
 BY_TRANSACTION = f"{READ} where gateway = $1 and gateway_transaction_id = $2"
+CHANGE_GATEWAY = "select change_gateway($1, $2)"
 EXISTS = "select 1 from payments where id = $1"
 VOID_REASON = "select reason from resolution_claims where payment_id = $1 and kind = 'void'"
 SEVERAL = f"{READ} where id = any ($1)"
@@ -204,6 +205,10 @@ class Payments:
         if payment is None:
             raise PaymentNotFoundError(f"No payment has the id {payment_id}.")
         return payment
+
+    async def change_gateway(self, payment_id: UUID, gateway: str, *, within: Connection) -> None:
+        """Move a payment that its gateway has not received; its event is in the transaction."""
+        await within.execute(CHANGE_GATEWAY, payment_id, gateway)
 
     async def exists(self, payment_id: UUID) -> bool:
         """Return whether there is a payment with this id."""

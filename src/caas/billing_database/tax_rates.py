@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from importlib import resources
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
@@ -45,6 +46,7 @@ select r.market, r.goods, lower(r.valid) as first_day, upper(r.valid) as next_be
   join tax_rates r on r.market = sale.market and r.goods = $2
    and r.valid @> (db_now() at time zone m.zone)::date
 """
+OF_SALE: Final = "select market_of_sale($1, $2, $3) as market"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,14 @@ class TaxRates:
         """Return the current rate for a customer's services."""
         row = await self._database.fetchrow(OF_CUSTOMER, customer, goods)
         return None if row is None else _rate(row)
+
+    async def market_of_sale(self, sold: str, subject: UUID | None, customer: UUID) -> str | None:
+        """Return the market whose rates a payment of this type has, or None without an address's.
+
+        A vehicle is sold where its dealership is, everything else where the customer lives.
+        """
+        row = await self._database.fetchrow(OF_SALE, sold, subject, customer)
+        return None if row is None else row["market"]
 
     async def without_rate(self, market: str) -> list[str]:
         """Return the kinds of goods without a current rate in a market."""

@@ -24,7 +24,8 @@ from caas.rules.payment_states import PaymentEvent
 CALL_TONES: Final = {"answered": "", "refused": "bad", "not sent": "warn", "unknown": "warn"}
 EVENT_TONES: Final = {
     "Gateway rejection": "bad", "Never sent": "bad", "Operators decide not charged": "warn",
-    "Outcome unknown": "warn", "Bank rejects": "bad", "Bank reverses": "bad",
+    "Gateway changed": "warn", "Outcome unknown": "warn",
+    "Bank rejects": "bad", "Bank reverses": "bad",
     "Capture refused": "bad", "Evidence refused": "bad", "Delivery failed": "bad",
     "Late outcome": "warn", "Dispute opened": "warn", "Dispute lost": "bad", "Loss booked": "bad",
     "Bank confirms": "good", "Delivery confirmed": "good", "Funds reserved": "good",

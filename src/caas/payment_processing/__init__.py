@@ -164,8 +164,11 @@ class PaymentProcessing:
         """
         new = await self._subscriptions.subscribe(
             customer=customer, vin=vin, service=service, payment_method=payment_method,
-            gateway=await self._gateway_for(customer, payment_method), by_fleet=by_fleet,
-            request_key=request_key,
+            gateway=await gateway_for(
+                self._tables, self._charges.gateways, PaymentType.SUBSCRIPTION, subject=None,
+                customer=customer, token=payment_method,
+            ),
+            by_fleet=by_fleet, request_key=request_key,
         )  # fmt: skip
         await self._subscription_payment.verify_payment_method(new.id)
         return await self._subscriptions.subscription(new.id)
@@ -298,10 +301,6 @@ class PaymentProcessing:
             await self.service_withdrawal.send_ended(payment.subject)
         return refund
 
-    async def _gateway_for(self, customer: UUID, token: str | None) -> str:
-        gateways = self._charges.gateways
-        return await gateway_for(self._tables, gateways, customer=customer, token=token)
-
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType
     ) -> Payment | StoredAnswer:
@@ -316,7 +315,10 @@ class PaymentProcessing:
         request = await described(self._tables, request, payment_type)
         accepted = await accept(
             self._tables, request, payment_type,
-            gateway=await self._gateway_for(request.customer, request.payment_method),
+            gateway=await gateway_for(
+                self._tables, self._charges.gateways, payment_type, subject=request.subject,
+                customer=request.customer, token=request.payment_method,
+            ),
             time_scale=self._time_scale, check=check,
         )  # fmt: skip
         if not isinstance(accepted, Accepted):

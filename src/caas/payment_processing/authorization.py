@@ -34,6 +34,7 @@ from caas.payment_processing.gateway_calls import (
     call_with_retry,
     key_of,
 )
+from caas.payment_processing.gateway_change import GatewayChange
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import DEAD, TransactionSelection, is_sibling
 from caas.payment_processing.transitions import ENDED, REFUSES, ChargeTransitions
@@ -89,6 +90,7 @@ class Authorization:
         self._gateways = gateways
         self._transitions = transitions
         self._selection = selection
+        self._gateway_change = GatewayChange(tables, gateways, transitions)
         self._time_scale = time_scale
         self._alert = alert
 
@@ -102,17 +104,11 @@ class Authorization:
     ) -> Payment:
         """Authorize a pending payment at the gateway and apply the answer (Diagrams 2-6)."""
         assert payment.state is PaymentState.PENDING, "only an intent that is committed is sent"
-        described = attempt.description
-        if described is None:
-            described = await self._tables.payments.description(payment.id)
-        request = _request_for(
-            payment, described or f"CaaS {payment.type}", await flow.terms(payment)
-        )
-        key, gateway = (
-            key_of(payment.id, AUTHORIZE, issue=attempt.issue),
-            self._gateways.of(payment),
-        )
+        request = await self._request(payment, flow, attempt)
+        key = key_of(payment.id, AUTHORIZE, issue=attempt.issue)
+        gateway = self._gateways.of(payment)
         in_doubt = attempt.maybe_sent or attempt.issue > 1
+        elsewhere = None if in_doubt else self._gateway_change.fallback_of(payment)
 
         async def doubt(because: str) -> None:
             nonlocal in_doubt, payment
@@ -127,6 +123,7 @@ class Authorization:
             lambda: gateway.initiate(request, key=key),
             time_scale=self._time_scale,
             patience_seconds=patience_seconds,
+            waits_for_connection=elsewhere is None,
             earlier_tries=attempt.earlier_tries,
             maybe_sent=attempt.maybe_sent,
             key_lifetime=KeyLifetime.of(gateway.capabilities),
@@ -134,11 +131,26 @@ class Authorization:
         )
         match answer:
             case NoAnswer():
+                if elsewhere is not None and (
+                    moved := await self._gateway_change.change(
+                        payment, elsewhere, answer, fence=attempt.fence
+                    )
+                ):
+                    return await self.process_payment(
+                        moved, flow, patience_seconds=patience_seconds, attempt=attempt
+                    )
                 return await self._authorization_without_answer(payment, flow, answer, attempt)
             case Refused():
                 return await self._authorization_refused(payment, flow, answer)
             case transaction:
                 return await self._answered(payment, transaction, flow, in_doubt=in_doubt)
+
+    async def _request(self, payment: Payment, flow: Flow, attempt: Attempt) -> TransactionRequest:
+        described = attempt.description
+        if described is None:
+            described = await self._tables.payments.description(payment.id)
+        terms = await flow.terms(payment)
+        return _request_for(payment, described or f"CaaS {payment.type}", terms)
 
     async def _answered(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, in_doubt: bool

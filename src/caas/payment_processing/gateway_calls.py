@@ -73,13 +73,15 @@ class NoAnswer:
     """No usable answer within the caller's patience.
 
     `wait_seconds` is the next wait of the retry table, None when its retries are exhausted;
-    `tries` counts the attempts; with `maybe_sent`, one may have reached the gateway.
+    `tries` counts the attempts; with `maybe_sent`, one may have reached the gateway; with
+    `unreached`, there was no connection for the last one.
     """
 
     tries: int
     wait_seconds: float | None
     maybe_sent: bool
     because: str
+    unreached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,13 @@ async def call_with_retry(
     maybe_sent: bool = False,
     key_lifetime: KeyLifetime = KEY_NEEDS_NO_LIFE,
     on_unknown: Callable[[str], Awaitable[None]] | None = None,
+    waits_for_connection: bool = True,
 ) -> Answer | NoAnswer | Refused:
     """Call until there is an answer, the retries are exhausted, or the patience ends.
 
     An operation that may have been sent is not sent again once the gateway may have forgotten its
-    key. `on_unknown` is awaited with the reason right after each such attempt.
+    key. `on_unknown` is awaited with the reason right after each such attempt. Without
+    `waits_for_connection` it ends as soon as the gateway cannot be reached.
     """
     clock = asyncio.get_running_loop().time
     first_sent = clock()
@@ -145,6 +149,8 @@ async def call_with_retry(
                     await on_unknown(failure.sentence)
                 maybe_sent = True
             no_answer = _no_answer(failure, tries, maybe_sent=maybe_sent)
+        if no_answer.unreached and not (maybe_sent or waits_for_connection):
+            return no_answer
         if maybe_sent and no_answer.wait_seconds is not None:
             age = clock() - first_sent + time_scale.seconds(no_answer.wait_seconds)
             if not key_lifetime.covers(age):
@@ -165,7 +171,8 @@ def _no_answer(
 ) -> NoAnswer:
     asked = failure.retry_after_seconds if isinstance(failure, TooManyRequestsError) else None
     wait = wait_before_retry(failure.kind, retry=tries, retry_after=asked)
-    return NoAnswer(tries, wait, maybe_sent, failure.sentence)
+    unreached = isinstance(failure, NotSentError)
+    return NoAnswer(tries, wait, maybe_sent, failure.sentence, unreached)
 
 
 _log = structlog.get_logger()

@@ -1,13 +1,16 @@
-"""Which payment gateway serves a payment: the one place where it is chosen (decision 199).
+"""Which payment gateway serves a payment: the one place where it is chosen (decisions 199, 208).
 
-A payment names its gateway from its acceptance on. New payments go to the first configured gateway;
-the others serve the payments that they already have.
+A payment names its gateway from its acceptance on. New payments go to the gateway of their market,
+or to the first configured gateway; the others serve the payments that they already have.
 
 Rules a change must keep: a call about a payment goes to the gateway that the payment names; a name
-that is not configured is an error, never the default.
+that is not configured is an error, never the default; only a payment that its gateway has certainly
+not received goes to the fallback, and only one whose token is not the gateway's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.payments import Payment
@@ -22,19 +25,63 @@ class GatewayNotConfiguredError(CaasError):
     code = "gateway_not_configured"
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayRoutes:
+    """Where new payments go: the gateway of each market that has its own, and the fallback.
+
+    A payment goes to the fallback when its gateway has certainly not received it. None: it waits or
+    fails, as its type says.
+    """
+
+    by_market: Mapping[str, str] = field(default_factory=dict)
+    fallback: str | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The gateways that are named."""
+        return frozenset(self.by_market.values()) | ({self.fallback} if self.fallback else set())
+
+
+NO_ROUTES: Final = GatewayRoutes()
+
+
 class Gateways:
     """The configured payment gateways, by name; every call is recorded."""
 
-    def __init__(self, gateways: Sequence[PaymentGateway], calls: GatewayCalls) -> None:
-        """Use these gateways; new payments go to the first."""
+    def __init__(
+        self,
+        gateways: Sequence[PaymentGateway],
+        calls: GatewayCalls,
+        *,
+        routes: GatewayRoutes = NO_ROUTES,
+    ) -> None:
+        """Use these gateways; new payments without a route go to the first."""
         self._by_name = {one.name: AuditedGateway(one, calls) for one in gateways}
         assert len(self._by_name) == len(gateways), "each gateway has a name of its own"
+        assert routes.names <= self._by_name.keys(), "each route leads to a configured gateway"
         self.for_new_payments = gateways[0].name
+        self.routes = routes
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all configured gateways, that of new payments first."""
         return tuple(self._by_name)
+
+    def of_market(self, market: str | None) -> str:
+        """Return the gateway of a market's new payments; None is an address without a market."""
+        if market is None:
+            return self.for_new_payments
+        return self.routes.by_market.get(market, self.for_new_payments)
+
+    def fallback_of(self, payment: Payment) -> str | None:
+        """Return where the payment may go if its gateway has not received it, or None.
+
+        A token is charged where it was issued.
+        """
+        elsewhere = self.routes.fallback
+        if elsewhere == payment.gateway or payment.payment_method is not None:
+            return None
+        return elsewhere
 
     def of(self, payment: Payment) -> PaymentGateway:
         """Return the gateway of a payment.

@@ -27,6 +27,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import DESCRIPTION, Acceptance, NewPayment, Payment, Verdict
 from caas.billing_database.subscriptions import PaymentMethods
 from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.tax_rates import TaxRates
 from caas.errors import ConflictError, UnavailableError
 from caas.notifications import texts
 from caas.payment_processing.gateway_calls import AUTHORIZE, SAFETY_NET_SECONDS
@@ -266,13 +267,28 @@ def _as_accepted(wanted: NewPayment, acceptance: Acceptance) -> Payment:
 
 
 async def gateway_for(
-    tables: BillingDatabase, gateways: Gateways, *, customer: UUID, token: str | None
+    tables: BillingDatabase,
+    gateways: Gateways,
+    payment_type: PaymentType,
+    *,
+    subject: UUID | None,
+    customer: UUID,
+    token: str | None,
 ) -> str:
-    """Return the gateway of a new payment: where the customer has used the token, if anywhere."""
-    if token is None or len(gateways.names) == 1:
+    """Return the gateway of a new payment (decision 208).
+
+    It is where the customer has used the token, otherwise the gateway of the market of the sale.
+    """
+    if len(gateways.names) == 1:
         return gateways.for_new_payments
-    saved_at = await PaymentMethods(tables.database).saved_at(customer, token)
-    return saved_at or gateways.for_new_payments
+    if token is not None:
+        saved_at = await PaymentMethods(tables.database).saved_at(customer, token)
+        if saved_at is not None:
+            return saved_at
+    if not gateways.routes.by_market:
+        return gateways.for_new_payments
+    rates = TaxRates(tables.database)
+    return gateways.of_market(await rates.market_of_sale(payment_type, subject, customer))
 
 
 async def described(tables: BillingDatabase, request: PaymentRequest, what: str) -> PaymentRequest:

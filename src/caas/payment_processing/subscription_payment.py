@@ -149,6 +149,8 @@ class SubscriptionPayment:
             gateway=await gateway_for(
                 self._tables,
                 self._charges.gateways,
+                PaymentType.SUBSCRIPTION,
+                subject=subscription.id,
                 customer=subscription.customer,
                 token=payment_method,
             ),

@@ -90,6 +90,7 @@ class Remark(StrEnum):
     """Events that are recorded and change no state."""
 
     GATEWAY_CALLED = "Gateway called"
+    GATEWAY_CHANGED = "Gateway changed"
     OUTCOME_UNKNOWN = "Outcome unknown"
     CUSTOMER_ACTION_REQUIRED = "Customer action required"
     DELIVERY_CONFIRMED = "Delivery confirmed"

@@ -2142,6 +2142,11 @@ create type transition_step as (
 
 -- Several statements instead of one with a part for each table: a part that has no row costs an
 -- executor and its triggers all the same, and a transition that arrives alone needs few of them.
+create function change_gateway(p_payment uuid, p_gateway text) returns void
+    language sql security definer
+    set search_path to 'caas', 'pg_temp'
+    as $$ update payments set gateway = p_gateway where id = p_payment $$;
+
 create function apply_transitions(p_transitions jsonb)
     returns table (
         i bigint, moved boolean, state text, version integer, claim text, command_id uuid,
@@ -2384,6 +2389,26 @@ begin
     old.id using errcode = 'check_violation';
 end $$;
 
+-- A payment changes its gateway only before the first one has received anything of it.
+create function check_gateway_change() returns trigger
+    language plpgsql
+    as $$
+begin
+  if old.state = 'Pending' and new.state = 'Pending' and old.outcome = 'known'
+     and old.gateway_transaction_id is null and old.hosted_page_url is null
+     and exists (select from caas.payment_events e
+                  where e.payment_id = old.id and e.seq = old.version
+                    and to_jsonb(new) - '{gateway,live}'::text[] = to_jsonb(old) - '{gateway,live}'::text[]
+                    and e.event = 'Gateway changed' and e.facts->>'from' = old.gateway
+                    and e.facts->>'to' = new.gateway)
+     and not exists (select from caas.gateway_calls c
+                      where c.payment_id = old.id and c.outcome <> 'not sent') then
+    return new;
+  end if;
+  raise exception 'payment % stays at %: only what % has certainly not received goes to another',
+    old.id, old.gateway, old.gateway using errcode = 'check_violation';
+end $$;
+
 create function check_new_payments() returns trigger
     language plpgsql
     set enable_hashjoin to 'off'
@@ -2536,7 +2561,8 @@ create trigger begins_as_drawn after insert on payments
     referencing new table as new_rows for each statement execute function check_new_payments();
 create trigger changes_only_by_transition before update on payments
     for each row
-    when ((new.version <> (old.version + 1) or new.came_from is distinct from old.state
+    when (new.gateway = old.gateway
+        and (new.version <> (old.version + 1) or new.came_from is distinct from old.state
            or (old.gateway_transaction_id is not null
                and new.gateway_transaction_id is distinct from old.gateway_transaction_id))
         and (new.payment_method is not null or new.return_url is not null
@@ -2557,8 +2583,10 @@ create trigger changes_only_by_transition before update on payments
                  or new.updated_at is distinct from old.updated_at)))
     execute function refuse_rewrite();
 create trigger is_for_one_thing
-    before update of id, type, subject, customer, amount, currency, gateway, created_at on payments
+    before update of id, type, subject, customer, amount, currency, created_at on payments
     for each row execute function refuse_rewrite();
+create trigger is_at_one_gateway before update of gateway on payments
+    for each row execute function check_gateway_change();
 create trigger transitions_as_drawn after update on payments
     referencing new table as new_rows for each statement
     execute function check_payment_transitions();

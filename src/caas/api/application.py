@@ -3,6 +3,7 @@
 Rule a change must keep: a call is reachable and documented exactly when it is in `OPERATIONS`.
 """
 
+from functools import cache
 from typing import Final
 
 import structlog
@@ -160,7 +161,13 @@ def build_api(platform: Platform, settings: ApiSettings) -> WebApplication[Call]
         verifiers=_verifiers(settings),
         readiness=Readiness(platform.tables.database),
     )
-    return WebApplication(ApiSite(api, (*OPERATIONS, *documentation_operations(OPERATIONS))))
+    return WebApplication(ApiSite(api, _documented_operations()))
+
+
+@cache
+def _documented_operations() -> tuple[Operation, ...]:
+    """Return every operation, with those that document them, which are made once per process."""
+    return (*OPERATIONS, *documentation_operations(OPERATIONS))
 
 
 def is_of_api(path: str) -> bool:

@@ -39,6 +39,7 @@ class Shoppers:
     world: RealWorld
     doors: list[RealProcess]
     chance: random.Random
+    rest_seconds: float = 0.0
     reported: list[Reported] = field(default_factory=list)
     open: bool = True
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -54,6 +55,7 @@ class Shoppers:
         """Buy and reserve, one after the other, until the shop closes."""
         while self.open:
             await (self.buy() if self.chance.random() < 0.75 else self.reserve())
+            await asyncio.sleep(self.rest_seconds)
 
     async def buy(self) -> None:
         """Buy heated seats for one car, once or several times, and perhaps withdraw.

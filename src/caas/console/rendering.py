@@ -8,6 +8,7 @@ nothing is loaded from outside this package.
 """
 
 from datetime import tzinfo
+from functools import cache
 from typing import Final
 
 import segno
@@ -31,7 +32,7 @@ class Renderer:
     """Renders templates."""
 
     def __init__(self, zone: tzinfo) -> None:
-        """Prepare one environment for each language."""
+        """Take the environment of each language; a template is compiled once per process."""
         self._environments = {language: _environment(language, zone) for language in LOCALES}
 
     def render(self, request: PageRequest, template: str, **values: object) -> str:
@@ -59,6 +60,7 @@ def qr_code(address: str, title: str) -> str:
     return drawn
 
 
+@cache
 def _environment(language: str, zone: tzinfo) -> Environment:
     environment = Environment(
         loader=PackageLoader("caas.console"),

@@ -34,6 +34,7 @@ SETTINGS: Final = {
     "bytea_output": "hex",
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "60s",
+    "plan_cache_mode": "force_generic_plan",  # every session would plan each statement five times
     "jit": "off",  # plans are cached and run in milliseconds; JIT compilation takes longer
 }
 PROCESS: Final = "caas.process"

@@ -32,6 +32,7 @@ STATED = ("gateway_transaction_id", "decline_code", "capture_before")
 """Payment columns repeated in the event, because money or a reservation depends on them."""
 
 APPLY = "select * from apply_transitions($1) order by i"
+APPLIED = "select 1 from payment_events where payment_id = $1 and source = $2"
 
 
 class NewJob(msgspec.Struct, frozen=True):
@@ -162,6 +163,10 @@ class PaymentTransitions:
         if transitioned.command is not None:
             self._commanded(transitioned.command)
         return transitioned
+
+    async def is_applied(self, payment_id: UUID, source: str) -> bool:
+        """Return whether a transition from this source was applied to the payment."""
+        return await self._database.fetchrow(APPLIED, payment_id, source) is not None
 
     async def apply_all(
         self, transitions: Sequence[Transition], *, within: Connection

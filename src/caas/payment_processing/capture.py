@@ -45,6 +45,8 @@ from caas.rules.time_scale import TimeScale
 
 GONE: Final = (AlreadyVoidedError, AuthorizationExpiredError)
 ALREADY_FAILED: Final = "already_failed"
+CAPTURED: Final = "captured"
+"""The source of the event that records an accepted capture."""
 
 
 class Capture:
@@ -179,12 +181,18 @@ class Capture:
             return False
         return found is not None and found.status in TAKEN
 
+    async def capture_reported(self, payment: Payment) -> Payment:
+        """Record that the gateway accepted the capture, unless its answer said so already."""
+        if await self._transitions.is_applied(payment, CAPTURED):
+            return payment
+        return await self.capture_accepted(payment)
+
     async def capture_accepted(self, payment: Payment) -> Payment:
         """Record that the gateway accepted the capture; the bank confirms later."""
         transition = transition_of(
             payment,
             Remark.CAPTURE_ACCEPTED,
-            source="captured",
+            source=CAPTURED,
             outcome="known",
             done=(CAPTURE, PROBE),
             next=(NewJob(POLL_SETTLEMENT, self._first_poll_seconds),),

@@ -242,7 +242,7 @@ class Settlement:
     ) -> Applied:
         match transaction.status:
             case TransactionStatus.CAPTURING:
-                return await self._charges.capture.capture_accepted(payment), True
+                return await self._charges.capture.capture_reported(payment), True
             case TransactionStatus.SETTLED | TransactionStatus.REFUNDED:
                 return await self._bank.confirms(payment, transaction.settled_amount, source=source)
             case TransactionStatus.SETTLEMENT_FAILED:

@@ -50,6 +50,10 @@ class ChargeTransitions:
         """Apply a transition with a flow's step; return the payment afterwards."""
         return (await self.try_to_apply(payment, transition, step=step))[0]
 
+    async def is_applied(self, payment: Payment, source: str) -> bool:
+        """Return whether a transition from this source was applied to the payment."""
+        return await self._tables.transitions.is_applied(payment.id, source)
+
     async def try_to_apply(
         self, payment: Payment, transition: Transition, *, step: SideEffects | None = None
     ) -> tuple[Payment, bool]:

@@ -1,5 +1,6 @@
 """What every test may ask for: a real PostgreSQL, a fresh Billing Database, the laws afterwards."""
 
+import compileall
 import os
 import signal
 import tempfile
@@ -17,21 +18,25 @@ from tests import empty_tables
 from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
 from tests.long_first import long_first, rank
 
+SOURCES = Path(__file__).parents[1] / "src"
 SLOW = [hypothesis.HealthCheck.too_slow]
 """What says that the machine is busy, and nothing about what is tested."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let the programs under test hear Ctrl-C, even where a shell started us in the background.
 
     A generated example may take as long as a busy machine takes.
 
     Clones and databases of tests are kept in memory, where there is room: disks of build machines
-    are slow when four write at once.
+    are slow when four write at once. The sources are compiled once, and not again by each worker
+    and each program under test: an environment may keep Python from writing what it has compiled.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("no times", deadline=None, suppress_health_check=SLOW)
     hypothesis.settings.load_profile("no times")
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(SOURCES, quiet=2)
     if in_memory := folder_in_memory():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(in_memory))
 

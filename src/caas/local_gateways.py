@@ -1,7 +1,7 @@
 """Simulated payment gateways of `caas up`: the one of new payments, and those with payments here.
 
-Rule a change must keep: a gateway that has payments in this machine's database is simulated again
-on its own state, whichever gateway new payments go to.
+Rule a change must keep: a gateway that has payments in this machine's database, or that the
+settings name, is simulated on its own state, whichever gateway new payments go to.
 """
 
 import hashlib
@@ -10,8 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from caas.billing_database.gateway_calls import gateways_in
-from caas.external_systems.gateway_adapters import adapter_name
-from caas.gateway_settings import KEPT, own_prefix
+from caas.gateway_settings import KEPT, gateway_names, own_prefix
 from caas.local_secrets import Secrets
 
 SIMULATED_FEES: Final = "14,25,1500"
@@ -58,11 +57,12 @@ def defaults(adapter: str, kept: Secrets) -> dict[str, str]:
 
 
 async def to_keep(environment: Mapping[str, str]) -> list[SimulatedGateway]:
-    """Return the gateways to simulate beside the chosen one: those with payments here.
+    """Return the gateways to simulate beside the chosen one: those with payments here or named.
 
     One with an address is not simulated.
     """
-    names, chosen = await gateways_in(environment["CAAS_DATABASE_URL"]), adapter_name(environment)
+    chosen, *named = gateway_names(environment)
+    names = {*named, *await gateways_in(environment["CAAS_DATABASE_URL"])}
     return [
         it
         for it in SimulatedGateway

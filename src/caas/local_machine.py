@@ -266,10 +266,10 @@ class _Machine:
         self._found["CAAS_GATEWAY_URL"] = await self._start_gateway("gateway", gateway)
 
     async def start_kept_gateways(self) -> None:
-        """Start the simulated gateways that new payments do not go to and that have payments."""
+        """Start the simulated gateways beside that of new payments."""
         for kept in await local_gateways.to_keep(self._found):
             name = kept.adapter
-            self._report(f"Starting the simulated gateway '{name}', which has payments here.")
+            self._report(f"Starting the simulated gateway '{name}' too.")
             url = await self._start_gateway(f"gateway-{name}", kept)
             self._found |= local_gateways.settings_of_kept(kept, url, self._kept, self._found)
 

@@ -17,9 +17,11 @@ CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)
 
 @asynccontextmanager
 async def started() -> AsyncIterator[Browser]:
-    """Start Chromium and close it afterwards."""
+    """Start Chromium and close it afterwards; without a screen, its GPU process only costs time."""
     assert CHROMIUM, "these tests need Chromium: apt install chromium"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield browser
         await browser.close()

@@ -122,15 +122,16 @@ def add(tally: Tally, line: Row, book: Book, *, fresh: bool) -> None:
     own_money = payment is not None and line["currency"] == payment["currency"]
     credited = line["type"] == "settlement" and line["gross"] > 0
     tally.reported |= own_money and (credited or line["type"] == "settlement_failure")
-    if not fresh:
-        return
-    tally.copies_free[line["type"]] += 1
-    if line["standing"] == "seen" and line["counts"] != 1:
+    if fresh:
+        tally.copies_free[line["type"]] += 1
+    elif line["standing"] != "seen":
         return
     if payment is not None and payment["currency"] != line["currency"]:
         return
     family = "refund" if line["type"] == "refund_reversal" else line["type"]
-    tally.transitioned[family] += line["gross"]
+    if family == "settlement" and line["counts"] < 0:
+        family = "debit"
+    tally.transitioned[family] += line["counts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +173,9 @@ class Judge:
             return "amount"
         if self.settled_before >= captured:
             return "duplicate_line"
-        if self.so_far.transitioned["settlement"] > captured:
+        if self.so_far.transitioned["settlement"] > self.due():
             return "amount"
-        if self.in_all.transitioned["settlement"] < captured:
+        if self.in_all.transitioned["settlement"] < self.due():
             return "partial_settlement"
         return self.matched_or_fee_drift()
 
@@ -186,15 +187,17 @@ class Judge:
         return "amount"
 
     def refund_reversal(self) -> str:
-        given_back = -self.so_far.transitioned["refund"]
-        if self.line["gross"] <= 0 or given_back < self.payment["refunds_known"]:
+        given_back, known = -self.so_far.transitioned["refund"], self.payment["refunds_known"]
+        in_all = -self.in_all.transitioned["refund"]
+        if self.line["gross"] <= 0 or (in_all != known and (given_back < known or in_all > known)):
             return "refund_mismatch"
         return self.matched_or_fee_drift()
 
     def refund(self) -> str:
         if self.line["gross"] >= 0:
             return "refund_mismatch"
-        if -self.so_far.transitioned["refund"] > self.payment["refunds_known"]:
+        given_back, known = -self.so_far.transitioned["refund"], self.payment["refunds_known"]
+        if given_back > known and -self.in_all.transitioned["refund"] != known:
             return "refund_mismatch"
         return self.matched_or_fee_drift()
 
@@ -217,7 +220,15 @@ class Judge:
 
     def less_failed(self) -> int:
         return (
-            self.in_all.transitioned["settlement"] + self.in_all.transitioned["settlement_failure"]
+            self.in_all.transitioned["settlement"] + self.in_all.transitioned["debit"]
+            + self.in_all.transitioned["settlement_failure"]
+        )  # fmt: skip
+
+    def due(self) -> int:
+        payment = self.payment
+        for_less = payment["state"] in {"Settled", "Refunding", "Refunded"}
+        return int(
+            min(payment["settled"], payment["captured"]) if for_less else payment["captured"]
         )
 
     def matched_or_fee_drift(self) -> str:
@@ -247,9 +258,11 @@ class Judge:
             case "fee_drift":
                 return abs(int(line["fee"]) - self.fee_agreed())
             case "partial_settlement":
-                return int(self.payment["captured"]) - self.in_all.transitioned["settlement"]
+                return self.due() - self.in_all.transitioned["settlement"]
             case "amount" if line["type"] == "settlement" and line["gross"] > 0:
-                return self.so_far.transitioned["settlement"] - int(self.payment["captured"])
+                return self.so_far.transitioned["settlement"] - self.due()
+            case "amount" if line["type"] == "settlement" and line["gross"] == 0:
+                return self.due() - self.in_all.transitioned["settlement"] or int(whole)
             case "failed_settlement":
                 return abs(line["gross"]) or int(self.payment["captured"])
             case _:

@@ -60,6 +60,8 @@ class Planted:
             "refund_expected_on": None,
         }
         row |= more
+        if row["settled"] == amount and "settled" not in more:
+            row["settled"] = row["captured"]
         self.payments.append(row)
         return row
 
@@ -69,7 +71,6 @@ class Planted:
         row: Row = {
             "rank": len(self.lines) + 1,
             "standing": "new",
-            "counts": 1,
             "report": "00000000-0000-0000-0000-00000000000a",
             "line_no": len(self.lines) + 1,
             "batch_id": "bat_20261119",
@@ -93,6 +94,7 @@ class Planted:
         row |= more
         row.setdefault("fee", fee_of(row["gross"]) if type_ == "settlement" else 0)
         row["net"] = row["gross"] - row["fee"]
+        row.setdefault("counts", row["gross"])
         self.lines.append(row)
         self.expected[row["rank"]] = kind
         return row
@@ -319,8 +321,39 @@ def costs_of_the_provider(day: Planted) -> None:
 
 def refund_that_came_back(day: Planted) -> None:
     payment = day.payment(captured=1299)
-    day.line(payment, "refund_mismatch", "refund", gross=-300)
+    day.line(payment, "matched", "refund", gross=-300)
     day.line(payment, "matched", "refund_reversal", gross=300)
+
+
+def refund_that_came_back_in_part(day: Planted) -> None:
+    payment = day.payment(captured=1299)
+    day.line(payment, "refund_mismatch", "refund", gross=-300)
+    day.line(payment, "refund_mismatch", "refund_reversal", gross=200)
+
+
+def debit_beside_its_settlement(day: Planted) -> None:
+    payment = day.payment("Capturing", captured=1299)
+    for gross, kind in day.chance.choice(
+        [((-1299, "amount"), (1299, "matched")), ((1299, "matched"), (-1299, "amount"))]
+    ):
+        day.line(payment, kind, gross=gross, fee=0 if gross < 0 else 43)
+
+
+def copy_of_a_decided_copy(day: Planted) -> None:
+    payment = day.payment(captured=1299)
+    seen(day, payment, gross=1299, counts=0)
+    seen(day, payment, gross=1299)
+    day.line(payment, "duplicate_line", gross=1299, booked_at="2026-11-01T00:00:00Z")
+
+
+def settled_for_less(day: Planted) -> None:
+    payment = day.payment(captured=1299, settled=500)
+    seen(day, payment, gross=500)
+    day.line(payment, "amount", gross=799)
+
+
+def nothing_settled(day: Planted) -> None:
+    day.line(day.payment("Capturing", captured=1299), "amount", gross=0, fee=0)
 
 
 def refund_that_came_back_unknown(day: Planted) -> None:
@@ -349,14 +382,16 @@ HARMLESS: tuple[Plant, ...] = (
     settled, settled_on_its_due_day, settled_without_reference, settled_in_two_parts,
     settled_the_rest, refunded, disputed_and_known, dispute_won_and_known, failed_and_known,
     reversed_and_known, not_due_yet, taken_and_given_back, costs_of_the_provider,
-    paid_out_in_another_currency,
+    paid_out_in_another_currency, refund_that_came_back,
 )  # fmt: skip
 ERRORS: tuple[Plant, ...] = (
     delayed, missing_at_gateway, chargeback, reversal_of_nothing, partial, failed,
     reversed_and_unknown, missing_in_book, charged_under_another_transaction, too_much, adjusted,
     other_currency, only_a_debit, reported_twice, settled_twice, settled_though_voided,
     named_another_payment, settled_while_pending, settled_after_loss, refunded_by_nobody,
-    refunded_too_much, refund_that_came_back, refund_that_came_back_unknown, refund_never_listed,
+    refunded_too_much, refund_that_came_back_in_part, refund_that_came_back_unknown,
+    refund_never_listed, debit_beside_its_settlement, copy_of_a_decided_copy, settled_for_less,
+    nothing_settled,
     fee_too_high, fee_for_nothing, fee_of_nobody, captured_not_delivered, delivered_not_captured,
 )  # fmt: skip
 

@@ -4,8 +4,9 @@
 -- One text for three engines (DuckDB, PostgreSQL, Spark), so it uses only what the three share:
 -- text and bigint columns, dates as ISO texts, no function but coalesce, cast, abs and the windows.
 -- It is a pure function of its relations:
---   report_lines   the lines to judge ('new', and 'again' for open discrepancies) and those judged
---                  before that still count ('seen'), in the order of `rank`
+--   report_lines   the lines judged before ('seen'), those of open discrepancies ('again') and the
+--                  'new' ones, in the order of `rank`, which is that in which they came; `counts` is
+--                  the money that a line accounts for: its gross, less what a decision explained
 --   book_payments  what the Billing Database knew, at one instant, of the payments concerned
 --   run_terms      one row: the day judged by, and the fees agreed with the gateway
 --   fee_terms      what was agreed for one payment method (or '*') and one type of line
@@ -18,10 +19,9 @@ with identified as (
   select l.rank, l.standing, l.type, l.gross, l.currency,
          coalesce(t.payment_id, r.payment_id) as payment_id,
          coalesce(t.payment_id, r.payment_id, l.transaction_id, l.reference, '') as whose,
-         case when (l.standing <> 'seen' or l.counts = 1)
-               and (coalesce(t.payment_id, r.payment_id) is null
-                    or l.currency = coalesce(t.currency, r.currency))
-              then l.gross else 0 end as weight
+         case when coalesce(t.payment_id, r.payment_id) is null
+                or l.currency = coalesce(t.currency, r.currency)
+              then l.counts else 0 end as weight
     from report_lines l
     left join book_payments t on t.transaction_id = l.transaction_id
     left join book_payments r on r.payment_id = l.reference and t.payment_id is null
@@ -29,7 +29,7 @@ with identified as (
 ), several as (
   select whose from identified group by whose having count(*) > 1
 ), copied as (
-  select i.rank, i.type, i.whose, i.weight,
+  select i.rank, i.standing, i.type, i.whose, i.weight,
          row_number() over (
            partition by l.type, l.transaction_id, l.reference, l.gross, l.fee, l.net, l.currency,
                         l.booked_at, l.batch_id, l.line_id
@@ -38,21 +38,25 @@ with identified as (
     join identified i on i.whose = s.whose
     join report_lines l on l.rank = i.rank
 ), counted as (
-  -- A refund that came back is money of its refund.
-  select c.*, case when copy = 1 then weight else 0 end as moved,
-         case when type = 'refund_reversal' then 'refund' else type end as family
+  -- A refund that came back is money of its refund. A debit settles nothing and takes nothing
+  -- back from what was settled: it is decided by itself. What was judged before counts as it was.
+  select c.*, case when copy = 1 or standing = 'seen' then weight else 0 end as moved,
+         case when type = 'refund_reversal' then 'refund'
+              when type = 'settlement' and weight < 0 then 'debit' else type end as family
     from copied c
 ), summed as (
   -- What the lines of one payment come to, in all and up to each; most payments have one line
   -- and need no adding up.
   select rank, copy,
          sum(moved) over (partition by whose) as moved_in_all,
-         sum(case when type = 'settlement' then moved else 0 end)
+         sum(case when family = 'settlement' then moved else 0 end)
            over (partition by whose) as settled_in_all,
          sum(case when type in ('settlement', 'settlement_failure') then moved else 0 end)
            over (partition by whose) as settled_less_failed,
          sum(case when type = 'chargeback' and copy = 1 then 1 else 0 end)
            over (partition by whose) as chargeback_lines,
+         sum(case when family = 'refund' then moved else 0 end)
+           over (partition by whose) as refunded_in_all,
          sum(moved) over (partition by whose, family order by rank
                           rows between unbounded preceding and current row) as to_here,
          sum(case when copy = 1 then 1 else 0 end)
@@ -64,15 +68,22 @@ with identified as (
          coalesce(s.copy, 1) as copy,
          coalesce(s.moved_in_all, i.weight) as moved_in_all,
          coalesce(s.settled_in_all,
-                  case when l.type = 'settlement' then i.weight else 0 end) as settled_in_all,
+                  case when l.type = 'settlement' and i.weight > 0 then i.weight
+                       else 0 end) as settled_in_all,
          coalesce(s.settled_less_failed,
                   case when l.type in ('settlement', 'settlement_failure') then i.weight
                        else 0 end) as settled_less_failed,
          coalesce(s.chargeback_lines,
                   case when l.type = 'chargeback' then 1 else 0 end) as chargeback_lines,
+         coalesce(s.refunded_in_all,
+                  case when l.type in ('refund', 'refund_reversal') then i.weight
+                       else 0 end) as refunded_in_all,
          coalesce(s.to_here, i.weight) as to_here,
          coalesce(s.lines_to_here, 1) as lines_to_here,
          p.state, p.version, p.currency as book_currency, p.captured, p.settled,
+         -- The bank owes no more for a payment that was settled for less.
+         case when p.state in ('Settled', 'Refunding', 'Refunded') and p.settled < p.captured
+              then p.settled else p.captured end as due,
          p.refunds_known, p.disputes_known, p.disputes_count, p.disputes_back
     from report_lines l
     join identified i on i.rank = l.rank
@@ -143,16 +154,21 @@ with identified as (
              case when state = 'SettlementFailed' and settled_less_failed <> 0 then 'state_conflict'
                   when gross <= 0 then 'amount'
                   when to_here - weight >= captured then 'duplicate_line'
-                  when to_here > captured then 'amount'
-                  when settled_in_all < captured then 'partial_settlement'
+                  when to_here > due then 'amount'
+                  when settled_in_all < due then 'partial_settlement'
                   when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'refund' then
-             case when gross >= 0 or - to_here > refunds_known then 'refund_mismatch'
+             case when gross >= 0
+                    or - to_here > refunds_known and - refunded_in_all <> refunds_known
+                    then 'refund_mismatch'
                   when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'refund_reversal' then
-             case when gross <= 0 or - to_here < refunds_known then 'refund_mismatch'
+             case when gross <= 0
+                    or - refunded_in_all <> refunds_known
+                       and (- to_here < refunds_known or - refunded_in_all > refunds_known)
+                    then 'refund_mismatch'
                   when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'chargeback' then
@@ -224,9 +240,11 @@ select rank, standing, report, line_no, batch_id, line_id, transaction_id, refer
          when 'conversion' then 0
          when 'given_back' then 0
          when 'fee_drift' then abs(kept - fee_agreed)
-         when 'partial_settlement' then captured - settled_in_all
+         when 'partial_settlement' then due - settled_in_all
          when 'amount' then case when type = 'settlement' and gross > 0
-                                 then to_here - captured
+                                 then to_here - due
+                                 when type = 'settlement' and gross = 0 and settled_in_all < due
+                                 then due - settled_in_all
                                  when gross = 0 then abs(fee) else abs(gross) end
          when 'failed_settlement' then case when gross = 0 then captured else abs(gross) end
          else case when gross = 0 then abs(fee) else abs(gross) end

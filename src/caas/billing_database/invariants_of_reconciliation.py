@@ -41,7 +41,10 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                 when 'settlement_failure' then p.state <> 'SettlementFailed'
                 when 'fee' then l.gross <> 0
                 when 'refund' then l.gross >= 0 or not exists (
-                  select from refunds r where r.payment_id = p.id)
+                  select from refunds r where r.payment_id = p.id
+                   union all
+                  select from settlement_lines b
+                   where b.payment_id = p.id and b.type = 'refund_reversal')
                 when 'refund_reversal' then l.gross <= 0
                 when 'chargeback' then l.gross >= 0 or not exists (
                   select from disputes d where d.payment_id = p.id)

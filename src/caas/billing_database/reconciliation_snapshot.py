@@ -141,9 +141,10 @@ l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.
        to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.value_date,
        l.method, null, null, null, null, null, l.payout_fee, l.payout_unit
 """
-# A line stands for money in our ledger when it posts, or when a person's decision took it so.
+# A line accounts for what it left on settled funds: all of it when it posts, and what a decision
+# about it did not explain otherwise. What was refunded by a decision is money of that refund.
 SEEN: Final = f"""
-select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
+select 0, 'seen', case when l.posts then l.gross else coalesce(s.counts, 0) end, {LINE}
   from {{payments}} k
   join lateral (
          select * from settlement_lines where payment_id = k.{{id}}
@@ -154,8 +155,10 @@ select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
   join settlement_reports o on o.id = l.report_id and o.gateway = $1
   left join lateral (
          select d.status = 'resolved' as resolved,
-                d.status = 'resolved' and (d.resolution = 'itself' or d.kind in
-                  ('amount', 'chargeback', 'failed_settlement', 'refund_mismatch')) as counts
+                (select sum(case 'settled_funds' when e.credit then e.amount
+                                 when e.debit then -e.amount end)::bigint
+                   from discrepancy_entries e
+                  where e.discrepancy_id = d.id and e.debit <> 'refunds_payable') as counts
            from discrepancies d
           where not l.posts and d.report_id = l.report_id and d.line_no = l.line_no) s on true
  where l.posts or coalesce(s.resolved, true)
@@ -164,12 +167,12 @@ SEEN_OF_KNOWN: Final = SEEN.format(payments="line_keys", id="payment_id")
 SEEN_OF_COMPARED: Final = SEEN.format(payments="compared_payments", id="id")
 # Lines whose discrepancy is still open are judged again: what they lacked may have come.
 AGAIN: Final = f"""
-select 0, 'again', 1, {LINE}
+select 0, 'again', l.gross, {LINE}
   from {{these}} d
   join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
  where d.status <> 'resolved' and d.gateway = $1 and not l.posts
    and d.kind not in {BOOKED_KINDS}
- order by l.report_id, l.line_no
+ order by l.at, l.report_id, l.line_no
 """
 AGAIN_ALL: Final = AGAIN.format(these="discrepancies")
 # Where many are open, those about a payment that moved since the last run, or is new since then.

@@ -140,13 +140,15 @@ class Workbench(ReportReading):
         )
 
     def take_again(self, path: Path) -> None:
-        """Add more lines that are judged again: behind those seen, and before all others."""
+        """Add more lines that are judged again: behind those seen, and before all others.
+
+        They stay in the order in which they came, or a run without a new line could turn a verdict.
+        """
         self._connection.execute(
-            "insert into report_lines by name from read_csv(?, header = false, auto_detect = false,"
-            f" columns = {_types(REPORT_LINES)}) n anti join report_lines l"
-            " on l.report = n.report and l.line_no = n.line_no"
-            " select n.* replace (- (row_number() over (order by report desc, line_no desc))"
-            " as rank)",
+            "insert into report_lines by name from (from read_csv(?, header = false,"
+            f" auto_detect = false, columns = {_types(REPORT_LINES)})"
+            f" select * replace (row_number() over () - {SEEN_BEFORE} as rank)) n"
+            " anti join report_lines l on l.report = n.report and l.line_no = n.line_no",
             [str(path)],
         )
 
@@ -160,7 +162,7 @@ class Workbench(ReportReading):
         before = int(self._one("from report_lines select coalesce(max(rank), 0)"))
         self._connection.execute(
             "insert into report_lines by name from fresh_lines select *, 'new' as standing,"
-            " 1 as counts, ? as report, ? + line_no as rank",
+            " gross as counts, ? as report, ? + line_no as rank",
             [report, before],
         )
         self._connection.execute("drop view fresh_lines; drop table checked")

@@ -14,7 +14,7 @@ from typing import Final
 from caas.rules import postings
 from caas.rules.discrepancies import BOOKED
 
-RULE_VERSION: Final = "4"
+RULE_VERSION: Final = "5"
 
 Columns = tuple[tuple[str, str], ...]
 
@@ -44,7 +44,8 @@ REPORT_LINES: Final[Columns] = (
     ("payout_fee", "bigint"),
     ("payout_unit", "bigint"),
 )
-"""The lines to classify and earlier lines that still count, in order of `rank`."""
+"""The lines to classify and those of earlier runs, in order of `rank`; `counts` is the money that a
+line accounts for."""
 
 KNOWN_PAYMENTS: Final[Columns] = (
     ("payment_id", "text"),

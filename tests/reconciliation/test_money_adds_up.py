@@ -1,0 +1,209 @@
+"""What lines, decisions and payments move on settled funds adds up, whatever came first.
+
+An accountant decided copies, wrong amounts and debits, and let more lines come. Each time the day
+closed, every invariant held, and money stood on settled funds that nobody would ever look for.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caas.billing_database.discrepancies import Discrepancy
+from caas.billing_database.payments import Payment
+from caas.reconciliation import Reconciled
+from caas.rules.discrepancies import DiscrepancyKind as Kind
+from caas.rules.discrepancies import Resolution
+from caas.rules.payment_states import PaymentState
+from tests.people import COMMAND_LINE
+from tests.reconciliation.office import Office
+from tests.reconciliation.test_provider_files import ADYEN_HEADER
+
+TWICE = [Resolution.WRITE_OFF, Resolution.CORRECT_BY_ENTRY]
+RIGHT, WRONG = {"gross": 1299}, {"gross": 2299, "fee": 57}
+DEBIT = {"gross": -1299, "fee": 0}
+REFUND = {"type": "refund", "gross": -300, "fee": 0, "batch_id": "b"}
+
+
+async def settled(office: Office) -> Payment:
+    """Make a payment that is settled, with its line."""
+    payment = await office.capturing()
+    await next_day(office, payment, RIGHT)
+    return await office.payment(payment)
+
+
+async def next_day(office: Office, payment: Payment, *lines: dict[str, Any]) -> Reconciled:
+    """Let another day's report hold these lines of a payment."""
+    await office.days_pass(1)
+    for line in lines:
+        await office.line(payment, **line)
+    return await office.closed()
+
+
+def columns(amount: int) -> str:
+    """Write an amount as debit and credit."""
+    text = f"{abs(amount) / 100:.2f}"
+    return f",{text}" if amount > 0 else f"{text},"
+
+
+async def by_file(
+    office: Office, folder: Path, payment: Payment, *rows: tuple[str, int]
+) -> Reconciled:
+    """Reconcile another day by a file of Adyen with these rows of a payment."""
+    await office.days_pass(1)
+    begin, batch = "CaaS,CaaSES", f"{office.today:%Y%m%d}"
+    who = f"{payment.gateway_transaction_id},{payment.id},visa"
+    lines = [ADYEN_HEADER]
+    for n, (type_, amount) in enumerate(rows):
+        value = columns(amount)
+        lines.append(
+            f"{begin},{who},{office.today} 11:00:0{n},CET,{type_},mod_{batch}{n},EUR,{value},1,"
+            f"EUR,{value},,,,,visacredit,,{batch},"
+        )
+    carried = columns(-sum(amount for _, amount in rows))
+    lines.append(
+        f"{begin},,,,{office.today} 12:00:00,CET,Balancetransfer,x,,,,,EUR,{carried},,,,,,,{batch},"
+    )
+    path = folder / f"{batch}.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return await office.reconciliation.reconcile(office.today, file=path)
+
+
+async def decided(office: Office, kind: Kind, resolution: Resolution) -> Discrepancy:
+    """Decide the one open discrepancy of a kind."""
+    [found] = await office.found(unresolved=True, kind=kind)
+    return await office.reconciliation.investigation.resolve(
+        found.id, resolution=resolution, note="Seen.", by=COMMAND_LINE
+    )
+
+
+@pytest.mark.parametrize("resolution", TWICE)
+async def test_a_copy_is_a_copy_though_another_was_decided(
+    office: Office, resolution: Resolution
+) -> None:
+    payment = await office.capturing()
+    copy = RIGHT | {"booked_at": f"{office.today}T08:00:00Z", "batch_id": "b"}
+    first = await next_day(office, payment, copy, copy)
+    await decided(office, Kind.DUPLICATE_LINE, resolution)
+
+    second = await next_day(office, payment, copy)
+    third = await next_day(office, payment, RIGHT)
+
+    assert first.run.counts.get("duplicate_line") == 1
+    assert second.run.counts == {"duplicate_line": 1}
+    assert third.run.counts == {"duplicate_line": 1}
+    assert await office.balance("settled_funds") == 0
+
+
+async def test_a_copy_of_a_refund_is_a_copy_though_others_were_decided(office: Office) -> None:
+    payment = await office.installation.settled()
+    await office.closed()
+    await office.refund_order(payment, 300)
+    await office.forget_lines_of("refund")
+    copy = REFUND | {"booked_at": f"{office.today}T08:00:00Z"}
+    await next_day(office, payment, copy, copy)
+    await decided(office, Kind.DUPLICATE_LINE, Resolution.CORRECT_BY_ENTRY)
+    another = copy | {"booked_at": f"{office.today}T09:00:00Z"}
+    assert (await next_day(office, payment, another)).run.counts == {"refund_mismatch": 1}
+    await decided(office, Kind.REFUND_MISMATCH, Resolution.CORRECT_BY_ENTRY)
+
+    for last in (copy, copy | {"booked_at": f"{office.today}T10:00:00Z"}):
+        done = await next_day(office, payment, last)
+        assert done.run.counts.get("matched") is None
+    assert await office.balance("settled_funds") == 0
+
+
+async def test_a_line_keeps_its_verdict_while_nothing_else_happens(office: Office) -> None:
+    payment = await office.capturing()
+    await next_day(office, payment, WRONG)
+    first = await next_day(office, payment, RIGHT)
+
+    again = await office.reconciliation.reconcile(office.today)
+
+    assert first.run.counts == {"duplicate_line": 1}
+    assert again.run.counts == {}
+    assert await office.kinds() == [Kind.AMOUNT, Kind.DUPLICATE_LINE]
+    await decided(office, Kind.AMOUNT, Resolution.CORRECT_BY_ENTRY)
+    await office.reconciliation.reconcile(office.today)
+    await decided(office, Kind.DUPLICATE_LINE, Resolution.CORRECT_BY_ENTRY)
+    assert (await office.payment(payment)).state is PaymentState.SETTLED
+    assert await office.balance("settled_funds") == 0
+    assert await office.balance("unexplained_funds") == -2299
+
+
+@pytest.mark.parametrize("first", ["debit", "settlement"])
+@pytest.mark.parametrize("resolution", [None, Resolution.CORRECT_BY_ENTRY, Resolution.WRITE_OFF])
+async def test_a_debit_takes_nothing_from_what_settles_the_payment(
+    office: Office, first: str, resolution: Resolution | None
+) -> None:
+    payment = await office.capturing()
+    lines = [DEBIT, RIGHT] if first == "debit" else [RIGHT, DEBIT]
+    for line in lines:
+        await next_day(office, payment, line)
+        if resolution is not None and line is DEBIT:
+            await decided(office, Kind.AMOUNT, resolution)
+
+    after = await office.payment(payment)
+    assert (after.state, after.settled_amount) == (PaymentState.SETTLED, 1299)
+    assert await office.kinds() == ([Kind.AMOUNT] if resolution is None else [])
+    assert await office.balance("settled_funds") == 0
+
+
+async def test_a_debit_and_its_settlement_in_one_report_are_in_no_order(office: Office) -> None:
+    for lines in ([DEBIT, RIGHT], [RIGHT, DEBIT]):
+        payment = await office.capturing()
+        done = await next_day(office, payment, *lines)
+        assert (done.run.counts["matched"], done.run.counts["amount"]) == (1, 1)
+        assert (await office.payment(payment)).state is PaymentState.SETTLED
+
+
+async def test_a_payment_settled_twice_with_a_debit_between_them_has_a_copy(
+    office: Office,
+) -> None:
+    payment = await office.capturing()
+    await next_day(office, payment, RIGHT)
+    await next_day(office, payment, DEBIT)
+    await decided(office, Kind.AMOUNT, Resolution.CORRECT_BY_ENTRY)
+
+    done = await next_day(office, payment, RIGHT)
+
+    assert done.run.counts == {"duplicate_line": 1}
+    assert await office.balance("settled_funds") == 0
+
+
+async def test_the_rest_of_a_payment_that_was_settled_for_less_is_not_matched(
+    office: Office,
+) -> None:
+    payment = await office.capturing()
+    await next_day(office, payment, {"gross": 500, "fee": 32})
+    await decided(office, Kind.PARTIAL_SETTLEMENT, Resolution.ACCEPT_LOSS)
+
+    await next_day(office, payment, {"gross": 799, "fee": 36})
+
+    [found] = await office.found(unresolved=True)
+    assert (found.kind, found.amount) == (Kind.AMOUNT, 799)
+    await decided(office, Kind.AMOUNT, Resolution.CORRECT_BY_ENTRY)
+    assert await office.balance("settled_funds") == 0
+    assert await office.balance("unexplained_funds") == -799
+
+
+async def test_a_refund_we_did_not_make_that_came_back_explains_itself(
+    office: Office, tmp_path: Path
+) -> None:
+    payment = await settled(office)
+    await by_file(office, tmp_path, payment, ("Refunded", -300))
+    assert await office.kinds() == [Kind.REFUND_MISMATCH]
+
+    done = await by_file(office, tmp_path, payment, ("RefundedReversed", 300))
+
+    assert done.run.counts["matched"] == 2
+    assert await office.kinds() == []
+    assert await office.balance("settled_funds") == 0
+    assert await office.balance("bank") == 1256
+
+
+async def test_a_line_that_settles_nothing_is_for_the_whole_amount(office: Office) -> None:
+    await next_day(office, await office.capturing(), {"gross": 0, "fee": 0})
+
+    [found] = await office.found(unresolved=True)
+    assert (found.kind, found.amount) == (Kind.AMOUNT, 1299)

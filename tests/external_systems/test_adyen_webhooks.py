@@ -17,6 +17,7 @@ from caas.external_systems.adyen_webhooks import (
     read_event,
     split,
 )
+from caas.external_systems.adyen_wire import ResultCode
 from caas.external_systems.gateway_modifications import GatewayRefusal
 from caas.external_systems.http import Secret
 from caas.external_systems.payment_gateway import (
@@ -30,6 +31,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.external_systems.report_announcements import AnnouncedReport
+from caas.external_systems.unknown_values import GatewayField, unknown_values
 from caas.external_systems.webhook_signatures import (
     WebhookBodyTooLargeError,
     WebhookHeadersError,
@@ -240,24 +242,47 @@ def test_a_demand_to_authenticate_is_a_hint_and_no_decline() -> None:
                                         reason="Authentication required")))) is None  # fmt: skip
 
 
+UNDOCUMENTED = {"success": "false", "reason": "Telepathy failed 4111111111111111"}
+
+
 @pytest.mark.parametrize(
-    "of",
+    ("code", "more", "field"),
     [
-        ("AUTHORISATION", {"success": "false", "reason": "Telepathy failed 4111111111111111"}),
-        ("CAPTURE", {"success": "false", "reason": "Telepathy failed 4111111111111111"}),
-        ("CAPTURE_FAILED", {"reason": "Telepathy failed 4111111111111111"}),
+        ("AUTHORISATION", UNDOCUMENTED, GatewayField.DECLINE_CODE),
+        ("CAPTURE", UNDOCUMENTED, GatewayField.REFUSAL_REASON),
+        ("CAPTURE_FAILED", {**UNDOCUMENTED, "success": "true"}, GatewayField.REFUSAL_REASON),
+        ("TELEPATHY_FAILED", {}, GatewayField.EVENT_TYPE),
     ],
 )
-def test_a_text_that_is_not_documented_is_logged_without_card_numbers(
-    of: tuple[str, Json],
+def test_what_is_not_documented_is_counted_and_logged_without_card_numbers(
+    code: str, more: Json, field: GatewayField
 ) -> None:
+    before = unknown_values()["adyen", field]
     with capture_logs() as logs:
-        parts_of(body_of(item(of[0], **of[1])))
+        parts_of(body_of(item(code, **more)))
 
+    assert unknown_values()["adyen", field] == before + 1
     [line] = logs
-    assert (line["event"], line["object"]) == ("gateway.unknown_word", of[0])
-    assert line["word"].startswith("Telepathy failed")
-    assert "4111111111111111" not in line["word"]
+    assert (line["event"], line["field"]) == ("gateway.unknown_value", field)
+    assert line["value"].casefold().startswith("telepathy")
+    assert "4111111111111111" not in line["value"]
+
+
+@pytest.mark.parametrize("code", ["RECURRING_CONTRACT", "NOTIFICATION_OF_FRAUD", "OFFER_CLOSED"])
+def test_a_documented_event_about_something_else_is_not_counted(code: str) -> None:
+    with capture_logs() as logs:
+        parts_of(body_of(item(code)))
+
+    assert not logs
+
+
+def test_an_unknown_result_of_a_payment_is_counted() -> None:
+    before = unknown_values()["adyen", GatewayField.PAYMENT_STATUS]
+
+    with pytest.raises(ValueError, match="Levitated"):
+        ResultCode("Levitated")
+
+    assert unknown_values()["adyen", GatewayField.PAYMENT_STATUS] == before + 1
 
 
 def test_every_decline_has_a_code_that_the_retry_table_knows() -> None:

@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 
 from caas.external_systems import adyen_requests, adyen_webhooks, adyen_wire
 from caas.external_systems.adyen_errors import accepted, is_not_stored
-from caas.external_systems.adyen_refusals import AUTHENTICATION_REQUIRED
+from caas.external_systems.adyen_refusals import ADYEN, AUTHENTICATION_REQUIRED
 from caas.external_systems.adyen_wire import LINK_PREFIX, LinkStatus
 from caas.external_systems.gateway_adapters import ReportedEvents
 from caas.external_systems.gateway_modifications import AcceptedRequest, Modification
@@ -69,7 +69,7 @@ CURRENCIES_MAX: Final = 10_000
 class AdyenGateway:
     """Adyen's Checkout API, or anything that speaks it."""
 
-    name = "adyen"
+    name = ADYEN
     capabilities = CAPABILITIES
 
     def __init__(

@@ -8,7 +8,7 @@ https://github.com/Adyen/adyen-openapi.
 
 Rules a change must keep:
 - The result and the event's code say what was refused; a text only explains it.
-- A text that is not documented decides nothing. It is logged, without the rest of the item.
+- A text that is not documented decides nothing. It is counted, and logged without its item.
 - A refused capture or cancel does not say what became of the payment: the reports do.
 """
 
@@ -16,15 +16,15 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
 
-import structlog
+from caas.external_systems.unknown_values import GatewayField, count_unknown, show_fields
 
-from caas.rules.card_numbers import scrub
+ADYEN: Final = "adyen"
+show_fields(ADYEN)
 
 GENERIC_DECLINE: Final = "card_declined"
 AUTHENTICATION_REQUIRED: Final = "authentication_required"
 """The bank wants its cardholder: a page takes the place of the payment."""
 UNKNOWN_REFUSAL: Final = "refused_by_adyen"
-LOGGED_CHARS_MAX: Final = 80
 
 _DECLINES: Final = (
     ("2", "Refused", GENERIC_DECLINE),
@@ -78,7 +78,6 @@ _REFUSALS: Final = {
 }
 """Refused captures, cancels and refunds; none says whether the rest was captured or cancelled."""
 _REJECTED: Final = "capture rejected by card scheme because "
-_log = structlog.get_logger()
 Meaning = TypeVar("Meaning", bound=str)
 
 
@@ -100,17 +99,19 @@ _CAPTURE_FAILURES: Final = {
 
 def decline_code(refusal_reason_code: str | None) -> str:
     """Return the code that the retry table knows; a decline that is not documented is generic."""
-    return _BY_CODE.get(refusal_reason_code or "", GENERIC_DECLINE)
+    return _known(
+        _BY_CODE, refusal_reason_code or "", GENERIC_DECLINE, field=GatewayField.DECLINE_CODE
+    )
 
 
 def decline_in(reason: str) -> str:
     """Return the code that the retry table knows, of the text in a webhook."""
-    return _meaning(_BY_TEXT, "AUTHORISATION", reason, GENERIC_DECLINE)
+    return _meaning(_BY_TEXT, reason, GENERIC_DECLINE, field=GatewayField.DECLINE_CODE)
 
 
-def refusal_in(event_code: str, reason: str) -> str:
+def refusal_in(reason: str) -> str:
     """Return why a capture, cancel or refund was refused; none of it decides anything."""
-    return _meaning(_REFUSALS, event_code, reason, UNKNOWN_REFUSAL)
+    return _meaning(_REFUSALS, reason, UNKNOWN_REFUSAL, field=GatewayField.REFUSAL_REASON)
 
 
 def capture_failure_in(reason: str) -> CaptureFailure:
@@ -119,15 +120,20 @@ def capture_failure_in(reason: str) -> CaptureFailure:
     The most common failure is technical, and Adyen captures again by itself within ten days. A text
     that is not documented may be about such a failure, so it counts as no loss.
     """
-    return _meaning(_CAPTURE_FAILURES, "CAPTURE_FAILED", reason, CaptureFailure.UNDECIDED)
+    return _meaning(
+        _CAPTURE_FAILURES, reason, CaptureFailure.UNDECIDED, field=GatewayField.REFUSAL_REASON
+    )
 
 
 def _meaning(
-    known: Mapping[str, Meaning], event_code: str, reason: str, otherwise: Meaning
+    known: Mapping[str, Meaning], reason: str, otherwise: Meaning, *, field: GatewayField
 ) -> Meaning:
-    found = known.get(reason.strip().rstrip(".").casefold())
-    if found is None:
-        _log.warning(
-            "gateway.unknown_word", object=event_code, word=scrub(reason)[:LOGGED_CHARS_MAX]
-        )
-    return found if found is not None else otherwise
+    return _known(known, reason.strip().rstrip(".").casefold(), otherwise, field=field)
+
+
+def _known(
+    known: Mapping[str, Meaning], value: str, otherwise: Meaning, *, field: GatewayField
+) -> Meaning:
+    if value and value not in known:
+        count_unknown(ADYEN, field, value)
+    return known.get(value, otherwise)

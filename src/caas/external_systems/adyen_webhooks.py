@@ -21,6 +21,7 @@ from typing import Annotated, Final
 import msgspec
 
 from caas.external_systems.adyen_refusals import (
+    ADYEN,
     AUTHENTICATION_REQUIRED,
     UNKNOWN_REFUSAL,
     CaptureFailure,
@@ -54,6 +55,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.external_systems.report_announcements import AnnouncedReport
+from caas.external_systems.unknown_values import GatewayField, count_unknown
 from caas.rules.personal_data import reason_code
 
 REPORT_AVAILABLE: Final = "REPORT_AVAILABLE"
@@ -156,6 +158,19 @@ _TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "PREARBITRATION_LOST": ("dispute.lost", ""),
 }
 """The type of an event whose item was successful, and of one that was not."""
+_WITHOUT_EFFECT: Final = frozenset({
+    "ACH_NOTIFICATION_OF_CHANGE", "AUTHORISATION_ADJUSTMENT", "AUTORESCUE", "CANCEL_AUTORESCUE",
+    "CANCEL_OR_REFUND", "DIRECT_DEBIT_NOTICE_OF_CHANGE_NOTIFICATION",
+    "DISPUTE_DEFENSE_PERIOD_ENDED", "INFORMATION_SUPPLIED", "ISSUER_COMMENTS",
+    "ISSUER_RESPONSE_TIMEFRAME_EXPIRED", "MANUAL_REVIEW_ACCEPT", "MANUAL_REVIEW_REJECT",
+    "NOTIFICATION_OF_FRAUD", "OFFER_CLOSED", "ORDER_CLOSED", "ORDER_OPENED", "PAIDOUT_REVERSED",
+    "PAYOUT_DECLINE", "PAYOUT_EXPIRE", "PAYOUT_THIRDPARTY", "POSTPONED_REFUND",
+    "PREARBITRATION_ACCEPTED", "PREARBITRATION_DECLINED", "PREARBITRATION_ISSUER_WITHDRAWN",
+    "PREARBITRATION_OPEN", "RECURRING_CONTRACT", "REFUND_WITH_DATA", "REQUEST_FOR_INFORMATION",
+    "SCHEME_ARBITRATION", "SCHEME_ARBITRATION_LOST", "SCHEME_ARBITRATION_WON",
+    "VOID_PENDING_REFUND",
+})  # fmt: skip
+"""Documented events that change no payment here."""
 CAPTURE_FAILED: Final = "CAPTURE_FAILED"
 _FAILED_CAPTURES: Final = {
     CaptureFailure.FINAL: "transaction.settlement_failed",
@@ -238,6 +253,8 @@ def _type_of(item: NotificationItem, link: str | None, code: str | None) -> str:
     if item.event_code == CAPTURE_FAILED:
         return _FAILED_CAPTURES[capture_failure_in(item.reason or "")]
     done, refused = _TYPES.get(item.event_code, ("", ""))
+    if item.event_code not in _TYPES and item.event_code not in _WITHOUT_EFFECT:
+        count_unknown(ADYEN, GatewayField.EVENT_TYPE, item.event_code)
     if item.event_code == "AUTHORISATION" and not item.done:
         if link is not None:
             return ATTEMPT
@@ -251,7 +268,7 @@ def _code_of(item: NotificationItem) -> str | None:
     if item.event_code == "AUTHORISATION":
         return None if item.done else decline_in(reason)
     if item.event_code in MODIFICATIONS and not item.done:
-        return refusal_in(item.event_code, reason)
+        return refusal_in(reason)
     return (
         reason_code((text_in(item.additional_data, "chargebackReasonCode") or "").strip()) or None
     )

@@ -15,11 +15,12 @@ from typing import Annotated, Final
 
 import msgspec
 
-from caas.external_systems.adyen_refusals import decline_code
+from caas.external_systems.adyen_refusals import ADYEN, decline_code
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     TransactionStatus,
 )
+from caas.external_systems.unknown_values import GatewayField, count_unknown
 
 PspReference = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9]{16}\Z")]
 LinkId = Annotated[str, msgspec.Meta(pattern=r"\APL[A-Z0-9]{1,60}\Z")]
@@ -44,6 +45,10 @@ class ResultCode(StrEnum):
     IDENTIFY_SHOPPER = "IdentifyShopper"
     CHALLENGE_SHOPPER = "ChallengeShopper"
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        count_unknown(ADYEN, GatewayField.PAYMENT_STATUS, str(value))
+
 
 ASKS_SHOPPER: Final = frozenset(
     {ResultCode.REDIRECT_SHOPPER, ResultCode.IDENTIFY_SHOPPER, ResultCode.CHALLENGE_SHOPPER}
@@ -67,6 +72,10 @@ class LinkStatus(StrEnum):
     COMPLETED = "completed"
     PAYMENT_PENDING = "paymentPending"
     EXPIRED = "expired"
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        count_unknown(ADYEN, GatewayField.PAGE_STATUS, str(value))
 
 
 _LINK_STATUS_OF: Final = {

@@ -31,6 +31,7 @@ class GatewayField(StrEnum):
     REFUND_STATUS = "refund_status"
     DISPUTE_STATUS = "dispute_status"
     DECLINE_CODE = "decline_code"
+    REFUSAL_REASON = "refusal_reason"
 
 
 def show_fields(gateway: str) -> None:

@@ -4804,8 +4804,13 @@ CREATE TABLE caas.quarantined_lines (
     kind text DEFAULT 'unreadable'::text NOT NULL,
     line_no bigint,
     line_id text,
+    has_own_id boolean DEFAULT false NOT NULL,
+    batch_id text,
+    transaction_id text,
+    reference text,
+    type text,
     CONSTRAINT quarantined_lines_check CHECK (((released_at IS NULL) = (released_by IS NULL))),
-    CONSTRAINT quarantined_lines_kind_check CHECK ((kind = ANY (ARRAY['unreadable'::text, 'contradicts'::text])))
+    CONSTRAINT quarantined_lines_kind_check CHECK ((kind = ANY (ARRAY['unreadable'::text, 'contradicts'::text, 'repeated'::text])))
 );
 
 CREATE TABLE caas.reconciliation_days (
@@ -4891,13 +4896,16 @@ CREATE VIEW caas.reconciliation_verdicts AS
    FROM (((((caas.reconciliation_days d
      CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (r_1.late_of IS NULL)) AS reports,
             count(*) FILTER (WHERE (r_1.status = 'open'::text)) AS open_reports,
-            count(*) FILTER (WHERE (r_1.line_count > (r_1.lines_stored + ( SELECT count(DISTINCT q_1.line_no) AS count
+            count(*) FILTER (WHERE (r_1.line_count > ((r_1.lines_stored + ( SELECT count(DISTINCT q_1.line_no) AS count
                    FROM caas.quarantined_lines q_1
-                  WHERE ((q_1.report_id = r_1.id) AND (q_1.kind = 'unreadable'::text) AND (q_1.released_by IS DISTINCT FROM 'reconciliation'::text)))))) AS short_reports
+                  WHERE ((q_1.report_id = r_1.id) AND (q_1.kind = 'unreadable'::text) AND (q_1.released_by IS DISTINCT FROM 'reconciliation'::text)))) + ( SELECT count(*) AS count
+                   FROM caas.quarantined_lines q_2
+                  WHERE ((q_2.report_id = r_1.id) AND (q_2.kind = 'repeated'::text) AND (q_2.released_by IS DISTINCT FROM 'reconciliation'::text)))))) AS short_reports
            FROM caas.settlement_reports r_1
           WHERE ((r_1.gateway = d.gateway) AND (r_1.day = d.day))) r)
      CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (q_1.kind = 'unreadable'::text)) AS unreadable,
-            count(*) FILTER (WHERE (q_1.kind <> 'unreadable'::text)) AS contradicting
+            count(*) FILTER (WHERE (q_1.kind = 'contradicts'::text)) AS contradicting,
+            count(*) FILTER (WHERE (q_1.kind = 'repeated'::text)) AS repeated
            FROM (caas.quarantined_lines q_1
              JOIN caas.settlement_reports s ON ((s.id = q_1.report_id)))
           WHERE ((s.gateway = d.gateway) AND (s.day = d.day) AND (q_1.released_at IS NULL))) q)
@@ -4932,6 +4940,10 @@ CREATE VIEW caas.reconciliation_verdicts AS
                 END,
                 CASE
                     WHEN (q.contradicting > 0) THEN ('lines that contradict what is stored: '::text || q.contradicting)
+                    ELSE NULL::text
+                END,
+                CASE
+                    WHEN (q.repeated > 0) THEN ('rows with an identifier that is there twice: '::text || q.repeated)
                     ELSE NULL::text
                 END) AS wrong) c);
 
@@ -6204,7 +6216,7 @@ CREATE CONSTRAINT TRIGGER is_paid_for AFTER UPDATE OF state ON caas.orders DEFER
 
 ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_paid_for;
 
-CREATE TRIGGER is_released_once BEFORE UPDATE ON caas.quarantined_lines FOR EACH ROW WHEN (((old.released_at IS NOT NULL) OR ((old.report_id IS DISTINCT FROM new.report_id) OR (old.place IS DISTINCT FROM new.place) OR (old.reason IS DISTINCT FROM new.reason) OR (old.text IS DISTINCT FROM new.text) OR (old.found_at IS DISTINCT FROM new.found_at)))) EXECUTE FUNCTION caas.refuse_other_report();
+CREATE TRIGGER is_released_once BEFORE UPDATE ON caas.quarantined_lines FOR EACH ROW WHEN (((old.released_at IS NOT NULL) OR ((old.report_id IS DISTINCT FROM new.report_id) OR (old.place IS DISTINCT FROM new.place) OR (old.reason IS DISTINCT FROM new.reason) OR (old.text IS DISTINCT FROM new.text) OR (old.found_at IS DISTINCT FROM new.found_at) OR (old.kind IS DISTINCT FROM new.kind) OR (((((((old.line_no IS DISTINCT FROM new.line_no) OR (old.line_id IS DISTINCT FROM new.line_id)) OR (old.has_own_id IS DISTINCT FROM new.has_own_id)) OR (old.batch_id IS DISTINCT FROM new.batch_id)) OR (old.transaction_id IS DISTINCT FROM new.transaction_id)) OR (old.reference IS DISTINCT FROM new.reference)) OR (old.type IS DISTINCT FROM new.type))))) EXECUTE FUNCTION caas.refuse_other_report();
 
 ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER is_released_once;
 

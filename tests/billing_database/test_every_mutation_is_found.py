@@ -53,6 +53,7 @@ ASKED: Final = (
 BEFORE_THE_WORLD: Final = datetime(2000, 1, 1, tzinfo=UTC)
 WITHOUT_PROOF: Final = {
     "credit_notes_are_paid_back", "disputed_usage_is_not_billed", "ledger_sums_to_zero",
+    "lines_kept_aside_end_by_that_line",
     "one_invoice_per_month", "one_live_payment", "one_transaction_per_payment",
     "pending_terms_have_their_buyer", "refunds_are_explained_once",
     "written_off_invoices_are_not_charged", "applied_webhooks_are_kept",

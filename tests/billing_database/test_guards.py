@@ -58,6 +58,7 @@ CLAIM = (
     " evidence_kind, proves_delivery, claimed_at) values "
 )
 SERVICE = "heated-seats"
+REPORT = new_id()
 HEARD = (
     "insert into caas.delivery_evidence (id, subject, kind, command_id, action, epoch, vin,"
     " service, status, at, signature, verified, refused_because, recorded_at) "
@@ -440,6 +441,14 @@ FOUND = {
         "insert into caas.accounts (id, role, customer, password_hash, created_at,"
         f" password_set_at) values ('{new_id()}', 'customer', '{CUSTOMER}', '$argon2id$x', now(),"
         " now())", "erased_customers_have_nothing_active"),
+    "a line kept aside that was released and never stored": (
+        "insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
+        " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"
+        f" status, received_at, updated_at) values ('{REPORT}', 'g', '2026-01-02', '', 'r', 'file',"
+        " 'stripe', 'closed', now(), now());"
+        " insert into caas.quarantined_lines (report_id, place, line_id, has_own_id, reason, text,"
+        f" found_at, released_at, released_by) values ('{REPORT}', 2, 'txn_1', true, 'x', 'x',"
+        " now(), now(), 'reconciliation')", "lines_kept_aside_end_by_that_line"),
     "an event after the last one": (
         "insert into caas.payment_events select id, version + 1, 'x', state, state, 'x', '{}',"
         f" now(), 'x' from caas.payments where id = '{HELD}'", "state_is_fold_of_events"),

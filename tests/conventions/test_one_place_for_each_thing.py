@@ -14,7 +14,6 @@ SQL = re.compile(
 )
 COMMITTING = {"commit", "rollback"}
 SHARED = {
-    "Aside",
     "Dispute",
     "Refund",
     "Refunds",

@@ -201,9 +201,7 @@ async def test_one_bad_line_is_kept_aside_and_the_rest_goes_on(
         office.today, file=report_file(tmp_path / "bad.csv", lines)
     )
 
-    [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.of().gateway, office.today
-    )
+    [aside] = await office.reconciliation.quarantined(office.today)
     assert (aside.place, reason in aside.reason) == (3, True)
     assert done.run.counts == {"matched": 1}
     assert done.day.verdict == "incomplete"

@@ -99,9 +99,7 @@ async def test_a_line_that_cannot_be_read_is_kept_aside_and_the_rest_goes_on(
 
     done = await office.closed()
 
-    [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.of().gateway, office.today
-    )
+    [aside] = await office.reconciliation.quarantined(office.today)
     assert "gross - fee is not net" in aside.reason
     assert (await office.payment(payment)).state is PaymentState.SETTLED
     assert (done.day.verdict, done.run.counts) == ("incomplete", {"matched": 1})
@@ -112,9 +110,7 @@ async def test_a_person_may_say_why_a_line_need_not_come_again(office: Office) -
         None, type="settlement", gross=100, fee=1, net=100
     )
     await office.closed()
-    [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.of().gateway, office.today
-    )
+    [aside] = await office.reconciliation.quarantined(office.today)
 
     await office.reconciliation.release_quarantined(
         aside.report_id, aside.place, by="Ana", note="The gateway confirms it is void."
@@ -128,9 +124,7 @@ async def test_a_card_number_in_a_line_is_kept_aside_and_shown_nowhere(office: O
 
     await office.closed()
 
-    [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.of().gateway, office.today
-    )
+    [aside] = await office.reconciliation.quarantined(office.today)
     assert "card number" in aside.reason
     assert "4111111111111111" not in aside.text
 
@@ -145,7 +139,5 @@ async def test_a_closed_report_that_changes_is_found_out(office: Office) -> None
     done = await office.reconciliation.reconcile(office.today)
 
     assert done.day.verdict == "incomplete"
-    [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.of().gateway, office.today
-    )
+    [aside] = await office.reconciliation.quarantined(office.today)
     assert "differs from the stored line with its number" in aside.reason

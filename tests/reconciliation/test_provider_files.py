@@ -90,9 +90,7 @@ async def test_more_decimals_than_the_currency_has_are_kept_aside(
 
     await office.reconciliation.reconcile(office.today, file=path)
 
-    [aside] = await office.reconciliation.reports.quarantined(
-        office.reconciliation.of().gateway, office.today
-    )
+    [aside] = await office.reconciliation.quarantined(office.today)
     assert "its gross is no amount of its currency" in aside.reason
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from caas.api.row_answers import answer_from
 from caas.billing_database.discrepancies import AttachedEvidence, Discrepancy, DiscrepancyEvent
+from caas.billing_database.quarantined_lines import QuarantinedRow
 from caas.billing_database.reconciliation_days import ReconciliationDay, ReconciliationRun
 from caas.billing_database.reconciliation_figures import (
     AgeFigure,
@@ -16,7 +17,7 @@ from caas.billing_database.reconciliation_figures import (
     Figures,
     LossFigure,
 )
-from caas.billing_database.settlement_reports import QuarantinedRow, SettlementReport, StoredLine
+from caas.billing_database.settlement_reports import SettlementReport, StoredLine
 from caas.reconciliation.investigation import Investigated
 from caas.reconciliation.reporting import ReconciliationReport, as_data
 from caas.rules.discrepancies import DiscrepancyKind, Resolution

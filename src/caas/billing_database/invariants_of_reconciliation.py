@@ -6,6 +6,7 @@ Rule a change must keep: line classes and their types are those of `classificati
 from typing import Final
 
 from caas.billing_database.discrepancy_statements import BOOKED_KINDS
+from caas.billing_database.quarantined_lines import IS_STORED
 
 RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     (
@@ -80,6 +81,18 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
               where (r.origin = 'file' or r.format <> 'canonical')
                 and (l.posts or l.class in (select class from provider_accounts))) i
             group by i.gateway, i.format, i.identity having count(distinct i.report_id) > 1""",
+    ),
+    (
+        "lines_kept_aside_end_by_that_line",
+        "A line released by reconciliation is stored; a sealed day has no line kept aside.",
+        f"""select q.report_id from quarantined_lines q
+             join settlement_reports r on r.id = q.report_id
+            where within(q.report_id) and q.released_by = 'reconciliation' and not {IS_STORED}
+           union all
+           select q.report_id from quarantined_lines q
+             join settlement_reports r on r.id = q.report_id
+             join reconciliation_days d on d.gateway = r.gateway and d.day = r.day
+            where within(q.report_id) and q.released_at is null and d.sealed_at is not null""",
     ),
     (
         "refunds_are_explained_once",

@@ -1,22 +1,20 @@
 """Settlement reports and their lines as rows: what the gateway said, and what became of each line.
 
 Rules a change must keep: a line is stored once, with its class, in the transaction that does
-what follows from it; a report's own sums move with its lines; what cannot be read is kept aside
-with its reason until that very line comes well formed, or a person says why it may be missing; a
-report changes only when a run applies it.
+what follows from it; a report's own sums move with its lines; a report changes only when a run
+applies it.
 """
 
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.rows import columns, read_all, read_one, row_as
-from caas.errors import NotFoundError
 
 COPY_SECONDS_MAX: Final = 600
 
@@ -75,7 +73,12 @@ select {COLUMNS} from settlement_reports where gateway = $1 and late_of = $2 and
  order by day
 """
 SHARES_BATCH: Final = """
-select exists (select from settlement_lines where report_id = $1 and batch_id = any ($2)) as shares
+select not has_lines and not has_asides
+       or exists (select from settlement_lines where report_id = $1 and batch_id = any ($2))
+       or exists (select from quarantined_lines where report_id = $1
+                     and (batch_id = any ($2) or batch_id is null and not has_lines)) as shares
+  from (select exists (select from settlement_lines where report_id = $1) as has_lines,
+               exists (select from quarantined_lines where report_id = $1) as has_asides) r
 """
 # The digest is of the same text as the workbench's.
 KNOWN: Final = """
@@ -105,66 +108,12 @@ select i.report_id, i.line_no, i.payment_id, db_now()
  where l.payment_id is null
 on conflict do nothing
 """
-# What a person released stays released when it comes again as it was.
-QUARANTINE: Final = """
-insert into quarantined_lines (report_id, place, line_no, line_id, kind, reason, text, found_at)
-select $1, q.place, q.line_no, q.line_id, q.kind, q.reason, q.text, db_now()
-  from unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
-    as q(place, line_no, line_id, kind, reason, text)
- where not exists (
-   select from quarantined_lines k
-    where k.report_id = $1 and k.place = q.place and k.kind = q.kind and k.text = q.text
-      and k.released_by is distinct from 'reconciliation')
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantinedRow:
-    """A line that could not be read, or contradicts what is stored, until it is released."""
-
-    report_id: UUID
-    place: int
-    line_no: int | None
-    kind: str
-    reason: str
-    text: str
-    found_at: datetime
-    released_at: datetime | None
-    released_by: str | None
-    note: str | None
-
-
-QUARANTINED: Final = f"""
-select {columns(QuarantinedRow, "q")}
-  from quarantined_lines q join settlement_reports r on r.id = q.report_id
- where r.gateway = $1 and r.day = $2 order by q.report_id, q.place, q.found_at
-"""
-RELEASE: Final = """
-update quarantined_lines set released_at = db_now(), released_by = $3, note = $4
- where report_id = $1 and place = $2 and released_at is null
-returning place
-"""
-ASIDE: Final = """
-select id, line_no, line_id, kind = 'contradicts' as is_stored from quarantined_lines
- where report_id = any ($1) and released_at is null
-"""
-RELEASE_COME: Final = """
-update quarantined_lines set released_at = db_now(), released_by = 'reconciliation',
-       note = 'The line came as it should.'
- where id = any ($1) and released_at is null
-"""
 LINE: Final = """
 select report_id, line_no, batch_id, line_id, transaction_id, reference, type, gross, fee, net,
        currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts, method,
        commission, markup, scheme_fees, interchange, rate::text, payout_fee
   from settlement_lines where report_id = $1 and line_no = $2
 """
-
-
-class QuarantinedLineNotFoundError(NotFoundError):
-    """No quarantined line stands at this place of this report."""
-
-    code = "quarantined_line_not_found"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,26 +181,6 @@ class StoredLine:
         return 0 if self.fee_agreed is None else kept - self.fee_agreed
 
 
-class Quarantined(NamedTuple):
-    """A line to be kept aside: where it stands, which line it is, what is wrong, and its text."""
-
-    place: int
-    line_no: int | None
-    line_id: str | None
-    kind: str
-    reason: str
-    text: str
-
-
-class Aside(NamedTuple):
-    """A line that is kept aside: its row, and which line of the report it is."""
-
-    row: UUID
-    line_no: int | None
-    line_id: str | None
-    is_stored: bool
-
-
 def late_part(part: str, late_of: date) -> str:
     """Return how a part of a sealed day's report is called on the day that takes it."""
     return f"{part} late of {late_of}".strip()
@@ -298,7 +227,10 @@ class SettlementReports:
         return await read_all(SettlementReport, self._database, LATE_PARTS, gateway, day, parts)
 
     async def shares_batch(self, report_id: UUID, batches: Sequence[str]) -> bool:
-        """Return whether a stored line of the report is of one of these batches."""
+        """Return whether a line of the report, stored or aside, is of one of these batches.
+
+        A report without any line has no batch yet, and neither has what cannot be read of it.
+        """
         row = await self._database.fetchrow(SHARES_BATCH, report_id, list(batches))
         return row is not None and bool(row["shares"])
 
@@ -340,36 +272,6 @@ class SettlementReports:
         """Remember where the next fetch of an open report begins, and behind how many rows."""
         async with self._database.connection() as connection:
             await connection.execute(RESUME_AT, report_id, cursor, rows if cursor else 0)
-
-    async def quarantine(self, report_id: UUID, lines: Sequence[Quarantined]) -> None:
-        """Keep lines aside."""
-        if lines:
-            columns = [list(column) for column in zip(*lines, strict=True)]
-            async with self._database.connection() as connection:
-                await connection.execute(QUARANTINE, report_id, *columns)
-
-    async def aside(self, reports: Sequence[UUID]) -> list[Aside]:
-        """Return the lines of these reports that are kept aside and not released."""
-        return [Aside(*row) for row in await self._database.fetch(ASIDE, list(reports))]
-
-    async def release_come(self, rows: Sequence[UUID]) -> None:
-        """Release what was kept aside of lines that a report has brought well formed."""
-        if rows:
-            async with self._database.connection() as connection:
-                await connection.execute(RELEASE_COME, list(rows))
-
-    async def quarantined(self, gateway: str, day: date) -> list[QuarantinedRow]:
-        """Return what of a day was kept aside, released or not."""
-        return await read_all(QuarantinedRow, self._database, QUARANTINED, gateway, day)
-
-    async def release(self, report_id: UUID, place: int, *, by: str, note: str) -> None:
-        """Release what is kept aside at a place of a report.
-
-        Raises:
-            QuarantinedLineNotFoundError: nothing is.
-        """
-        if not await self._database.fetch(RELEASE, report_id, place, by, note):
-            raise QuarantinedLineNotFoundError(report=str(report_id), place=place)
 
     async def line(
         self, report_id: UUID, line_no: int, *, within: Connection | None = None

@@ -165,7 +165,9 @@ class Workbench(ReportReading):
             " gross as counts, ? as report, ? + line_no as rank",
             [report, before],
         )
-        self._connection.execute("drop view fresh_lines; drop table checked")
+        self._connection.execute(
+            "drop view fresh_lines; drop view placed_lines; drop table checked"
+        )
         return taken
 
     def take_summary(self, path: Path) -> None:

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caas.external_systems.disk_space import is_out_of_space
-from caas.external_systems.reconciliation_workbench_identities import content
+from caas.external_systems.reconciliation_workbench_identities import (
+    SAME,
+    STORED_OTHERWISE,
+    content,
+)
 from caas.external_systems.reconciliation_workbench_totals import ProviderTotals, distinct_names
 from caas.external_systems.report_files import ADYEN, BadReportError, ReportFile, statement
 from caas.external_systems.report_text import quoted
@@ -30,41 +33,27 @@ PART: Final = 1_000_000_000
 FORMULA: Final = re.compile(r"^(?:[=+@\t\r]|-(?![0-9]))")
 ON_LINE: Final = re.compile(r"CSV Error on Line: (\d+)\n(?:Original Line:.*\n)?(.*)")
 CARD_CANDIDATE: Final = r"([0-9][^0-9A-Za-z]?){13}"
+PLACE: Final = r"^\{'place': \d+, 'formula': \w+, "
+IDENTIFIER: Final = "[A-Za-z0-9][!-?A-~]{0,199}"
 UUID_TEXT: Final = r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 
 
-class Aside(Protocol):
-    """A line that was kept aside by an earlier run: its row, and which line of the report it is."""
-
-    @property
-    def row(self) -> UUID:
-        """The row that keeps it."""
-        ...
-
-    @property
-    def line_no(self) -> int | None:
-        """Its number in the report."""
-        ...
-
-    @property
-    def line_id(self) -> str | None:
-        """The id that its provider gives it."""
-        ...
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether it says other than a line that is stored, and so has that line's number."""
-        ...
-
-
 class Unreadable(NamedTuple):
-    """A line that is not well formed: its place in the file, which line it is, and the reason."""
+    """A line that is not taken: its place in the file, the reason, and what identifies it.
+
+    `beside`: the file has a well-formed line with its identifier.
+    """
 
     place: int
     line_no: int | None
     line_id: str | None
     reason: str
     text: str
+    batch_id: str | None
+    transaction_id: str | None
+    reference: str | None
+    type: str | None
+    beside: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +80,10 @@ class ReportReading(ProviderTotals):
         """Read into this database."""
         super().__init__(connection)
 
-    def read(self, report: ReportFile) -> None:
+    def read(self, report: ReportFile, *, paged: bool = False) -> None:
         """Read a report into `fresh_lines`, each line once, and what is not well formed aside.
+
+        A line that pages repeat counts once; one that a file repeats is kept aside.
 
         Raises:
             BadReportError: its structure is broken; the sentence names the line.
@@ -100,13 +91,13 @@ class ReportReading(ProviderTotals):
         import duckdb  # noqa: PLC0415  # slow to import, and only a comparison needs it
 
         try:
-            self._read_whole(report)
+            self._read_whole(report, paged=paged)
         except duckdb.Error as error:
             if is_out_of_space(error):
                 raise
             raise _plain_message(error) from error
 
-    def _read_whole(self, report: ReportFile) -> None:
+    def _read_whole(self, report: ReportFile, *, paged: bool) -> None:
         self._read_raw(report)
         if report.format is ADYEN:
             self._refuse_open_payout()
@@ -116,7 +107,7 @@ class ReportReading(ProviderTotals):
         self._connection.execute(statement("checks"))
         self._refuse_formulas()
         self._connection.execute(statement("lines"))
-        self._refuse_contradictions()
+        self._refuse_contradictions(paged=paged)
         if report.format.lines_have_ids:
             self._once_each()
 
@@ -135,28 +126,36 @@ class ReportReading(ProviderTotals):
         self._connection.execute(statement("lines"))
 
     def batches(self) -> list[str]:
-        """Return the batches the lines belong to."""
+        """Return the batches the lines belong to, those that are kept aside included."""
         rows = self._connection.execute(
-            "from checked select distinct batch_id where reason is null order by all"
+            f"from checked select distinct batch_id where {_is_identifier('batch_id')} order by all"
         ).fetchall()
         return [row[0] for row in rows]
 
     def quarantined(self) -> list[Unreadable]:
-        """Return what is not well formed, in the order of the file; what contradicts is no such."""
-        if not self._one("from checked select count(*) where reason <> 'contradicts'"):
+        """Return what is kept aside, in the order of the file."""
+        if not self._one("from checked select count(*) where reason is not null"):
             return []
+        named = ", ".join(
+            f"if({_is_identifier(f'c.{it}')}, c.{it}, null)"
+            for it in ("batch_id", "transaction_id", "reference", "type")
+        )
         rows = self._connection.execute(
-            "from checked c join raw r using (place) select place, try_cast(c.line_no as bigint),"
-            " c.line_id, reason, left(cast(r as varchar), ?) where reason <> 'contradicts' "
-            "order by place",
-            [QUARANTINED_CHARS_MAX],
+            "with good as materialized (from fresh_lines select line_no, line_id)"
+            " from checked c join raw r using (place) select place, try_cast(c.line_no as bigint),"
+            f" c.line_id, reason, left(regexp_replace(cast(r as varchar), ?, '{{'), ?), {named},"
+            " coalesce(try_cast(c.line_no as bigint) in (from good select line_no)"
+            " or c.line_id in (from good select line_id where line_id is not null), false)"
+            " where reason is not null order by place, c.line_no",
+            [PLACE, QUARANTINED_CHARS_MAX],
         ).fetchall()
         return [Unreadable(*row) for row in rows]
 
     def gaps(self) -> list[int]:
         """Return the first line numbers that are missing; a quarantined line is not missing."""
         highest, lines = self._row(
-            "from checked select coalesce(max(try_cast(line_no as bigint)), 0), count(*)"
+            "from checked select coalesce(max(try_cast(line_no as bigint)), 0),"
+            " count(distinct line_no) + count(*) filter (where line_no is null)"
         )
         if highest <= lines:
             return []
@@ -184,9 +183,11 @@ class ReportReading(ProviderTotals):
         return int(self._one("from raw select count(*)"))
 
     def nets(self) -> dict[str, int]:
-        """Return what the well-formed lines come to, by currency."""
+        """Return what the column of the net comes to, by currency, as far as it can be read."""
         rows = self._connection.execute(
-            "from fresh_lines select currency, cast(sum(net) as bigint) group by currency"
+            "from checked c semi join currencies n on n.code = c.currency"
+            " select currency, cast(sum(cast(net as bigint)) as bigint)"
+            r" where regexp_full_match(net, '-?\d{1,15}') group by currency"
         ).fetchall()
         return dict(rows)
 
@@ -221,25 +222,16 @@ class ReportReading(ProviderTotals):
         ).fetchall()
         return Days([row[0] for row in own], [row[0] for row in payouts]) if own else None
 
-    def come(self, wanted: Iterable[Aside], *, by_id: bool) -> list[UUID]:
-        """Return which of the lines that were kept aside are well formed now."""
-        asides = list(wanted)
-        if not asides:
-            return []
+    def well_formed(self) -> tuple[set[int], set[str]]:
+        """Return the numbers and the ids of the well-formed lines."""
         rows = self._connection.execute("from fresh_lines select line_no, line_id").fetchall()
-        numbers, ids = {row[0] for row in rows}, {row[1] for row in rows}
-        return [
-            aside.row
-            for aside in asides
-            if (aside.line_no in numbers if aside.is_stored or not by_id
-                else aside.line_id is not None and aside.line_id in ids)
-        ]  # fmt: skip
+        return {row[0] for row in rows}, {row[1] for row in rows if row[1] is not None}
 
-    def take_known(self, known: Path, *, by_id: bool) -> int:
+    def take_known(self, known: Path, *, by_id: bool, by_number: bool) -> int:
         """Take the numbers, ids and digests of the stored lines; return how many came again.
 
-        Where a format gives each line an id of its own, a line is known by it and has the number it
-        is stored with, and what is new is numbered behind what is stored.
+        A line is known by the id its format gives it, by its number, or else by all its values; it
+        has the number it is stored with, and what is new is numbered behind what is stored.
         """
         self._connection.execute(
             "create table known_lines as from read_csv(?, header = false, auto_detect = false,"
@@ -247,7 +239,9 @@ class ReportReading(ProviderTotals):
             [str(known)],
         )
         if by_id:
-            self._connection.execute(statement("numbers_by_id"))
+            self._once_each(known=True)
+        if by_id or not by_number:
+            self._number_as_stored(by_id=by_id)
         return int(
             self._one(
                 "from known_lines k semi join (from checked select try_cast(line_no as bigint) as"
@@ -261,34 +255,23 @@ class ReportReading(ProviderTotals):
         A line is identified by its id or its number; where it has neither, by all its values, and
         named by where it stood in its file.
         """
-        if by_id or by_number:
-            name = "coalesce(line_id, 'line ' || line_no)" if by_id else "'line ' || line_no"
-            missing = (
-                "anti join (from checked select try_cast(line_no as bigint) as line_no)"
-                " using (line_no)"
-            )
-        else:
-            name = f"'line ' || (line_no % {PART} + 1)"
-            missing = f"anti join (from fresh_lines l select md5({content('l')}) as digest)"
-            missing += " using (digest)"
+        name = "'line ' || line_no" if by_number else f"'line ' || (line_no % {PART} + 1)"
+        if by_id:
+            name = f"coalesce(nullif(line_id, ''), {name})"
         rows = self._connection.execute(
-            f"from known_lines k {missing} select {name} order by line_no limit ?",
+            "from known_lines k anti join (from checked select try_cast(line_no as bigint)"
+            f" as line_no) using (line_no) select {name} order by line_no limit ?",
             [GAPS_SHOWN_MAX],
         ).fetchall()
         return [row[0] for row in rows]
 
-    def contradicting(self) -> list[int]:
-        """Return the stored lines of which the report says something else now."""
-        rows = self._connection.execute(
-            f"from fresh_lines l join known_lines k using (line_no) select line_no"
-            f" where k.digest <> md5({content('l')}) order by line_no"
-        ).fetchall()
-        numbers = [row[0] for row in rows]
+    def contradicting_aside(self) -> None:
+        """Keep lines aside of which something else is stored."""
         self._connection.execute(
-            "update checked set reason = 'contradicts' where try_cast(line_no as bigint) = any (?)",
-            [numbers],
+            f"update checked set reason = '{STORED_OTHERWISE}' where place in"
+            " (from placed_lines l join known_lines k using (line_no) select place"
+            f" where k.digest <> md5({content('l')})) and reason is null"
         )
-        return numbers
 
     def known(self, numbers: Iterable[int]) -> set[int]:
         """Return which of these line numbers are stored already."""
@@ -344,7 +327,7 @@ class ReportReading(ProviderTotals):
                 line=row[0],
             )
 
-    def _refuse_contradictions(self) -> None:
+    def _refuse_contradictions(self, *, paged: bool) -> None:
         """A line that is there again counts once; one that says something else is an error."""
         lines, numbers = self._row("from fresh_lines select count(*), count(distinct line_no)")
         if lines == numbers:
@@ -355,9 +338,14 @@ class ReportReading(ProviderTotals):
         ).fetchone()
         if row is not None:
             raise BadReportError(f"Line number {row[0]} is there twice and says different things.")
-        self._connection.execute(
-            "delete from checked where reason is null and place not in"
+        again = (
+            "reason is null and place not in"
             " (from checked select min(place) where reason is null group by line_no)"
+        )
+        self._connection.execute(
+            f"delete from checked where {again}"
+            if paged
+            else f"update checked set reason = '{SAME}' where {again}"
         )
 
     def _sums(self, relation: str, condition: str = "") -> Sums:
@@ -377,6 +365,11 @@ class ReportReading(ProviderTotals):
         row = self._connection.execute(query).fetchone()
         assert row is not None, "an aggregate is one row"
         return row[0]
+
+
+def _is_identifier(column: str) -> str:
+    """Return the condition that a text is an identifier, and no e-mail address."""
+    return f"coalesce(regexp_full_match({column}, '{IDENTIFIER}'), false)"
 
 
 def struct_of(columns: Mapping[str, str]) -> str:

@@ -57,6 +57,12 @@ class ReportFormat:
     lines_have_ids: bool = False
     mapping: ReportMapping | None = None
 
+    @property
+    def ids_are_of_the_provider(self) -> bool:
+        """Return whether the ids of lines are given by the provider, and not built from values."""
+        line_id = self.mapping.columns.line_id if self.mapping is not None else None
+        return self.lines_have_ids and (self.mapping is None or len(line_id or ()) == 1)
+
     def statement(self, columns: tuple[str, ...]) -> str:
         """Return the statement that converts a file with these columns to the canonical ones."""
         if self.mapping is not None:

@@ -14,14 +14,14 @@ from zoneinfo import ZoneInfo
 from caas.billing_database.gateway_claims import GatewayClaims
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.job_rows import Job
+from caas.billing_database.quarantined_lines import (
+    QuarantinedLineNotFoundError,
+    QuarantinedRow,
+)
 from caas.billing_database.reconciliation_days import (
     ReconciliationDay,
     ReconciliationDays,
     ReconciliationRun,
-)
-from caas.billing_database.settlement_reports import (
-    QuarantinedLineNotFoundError,
-    QuarantinedRow,
 )
 from caas.billing_database.tables import BillingDatabase
 from caas.dual_control import checked_note
@@ -99,6 +99,7 @@ class Reconciliation:
         self._first = first
         self.discrepancies = first.runs.discrepancies
         self.reports = first.runs.reports
+        self._quarantined = first.runs.quarantined
         self.finance_terms = first.finance_terms
         self.reporting = first.reporting
         self.days: ReconciliationDays = first.runs.days
@@ -290,7 +291,7 @@ class Reconciliation:
 
     async def quarantined(self, day: date, *, gateway: str | None = None) -> list[QuarantinedRow]:
         """Return a day's unreadable lines, including released ones."""
-        return await self.reports.quarantined(self.of(gateway).gateway, day)
+        return await self._quarantined.of_day(self.of(gateway).gateway, day)
 
     async def verdict(self, day: date, *, gateway: str | None = None) -> ReconciliationDay:
         """Compute a day's verdict from the stored data.
@@ -323,7 +324,7 @@ class Reconciliation:
             raise QuarantinedLineNotFoundError
         async with self._tables.database.transaction() as connection:
             await self.days.refuse_sealed(report.gateway, report.day, within=connection)
-        await self.reports.release(report_id, place, by=by, note=checked_note(note))
+        await self._quarantined.release(report_id, place, by=by, note=checked_note(note))
         return await self.days.get(report.gateway, report.day)
 
 

@@ -21,8 +21,8 @@ from uuid import UUID
 
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.line_identities import LineIdentities
+from caas.billing_database.quarantined_lines import COUNTED, Quarantined, QuarantinedLines
 from caas.billing_database.settlement_reports import (
-    Quarantined,
     ReportSummary,
     SettlementReport,
     SettlementReports,
@@ -40,23 +40,12 @@ from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.reconciliation_workbench_reading import Sums
 from caas.external_systems.report_files import BadReportError, ReportFile, ReportFormat
 from caas.reconciliation.file_checks import Expected, Where, check_file
-from caas.reconciliation.known_rows import (
-    leave_out_stored_elsewhere,
-    part_of_day,
-    shrunk,
-)
-from caas.reconciliation.report_pages import (
-    COLUMNS,
-    UNREADABLE,
-    ReportChangedError,
-    ReportPages,
-)
-from caas.rules.card_numbers import contains_card_number, scrub
-from caas.rules.personal_data import masked
+from caas.reconciliation.kept_aside import came_right, identity_of, kept_aside
+from caas.reconciliation.known_rows import leave_out_stored_elsewhere, part_of_day, shrunk
+from caas.reconciliation.report_pages import COLUMNS, ReportChangedError, ReportPages
+from caas.rules.card_numbers import contains_card_number
 
 PAGES_MAX: Final = 1_000_000
-CONTRADICTS: Final = "contradicts"
-STORED_OTHERWISE: Final = "it differs from the stored line with its number"
 
 Answer = TypeVar("Answer")
 Progress = Callable[[str, int, int], None]
@@ -86,7 +75,7 @@ class Fetched:
     @property
     def lines(self) -> int:
         """Return the number of lines: stored, new, and quarantined."""
-        aside = sum(bad.kind == UNREADABLE for bad in self.quarantined)
+        aside = sum(bad.kind in COUNTED for bad in self.quarantined)
         return self.stored.lines + self.new.lines + aside
 
     @property
@@ -104,6 +93,7 @@ class Fetching:
         gateway: PaymentGateway,
         reports: SettlementReports,
         identities: LineIdentities,
+        quarantined: QuarantinedLines,
         progress: Progress,
         formats: tuple[ReportFormat, ...] = (),
     ) -> None:
@@ -112,6 +102,7 @@ class Fetching:
         self._gateway = gateway
         self._reports = reports
         self._identities = identities
+        self._quarantined = quarantined
         self._progress = progress
 
     async def from_gateway(self, where: Where, bench: Workbench) -> Fetched:
@@ -241,13 +232,12 @@ class Fetching:
         if not pages.lines:
             await asyncio.to_thread(bench.read_nothing)
             return
-        await self._read_onto(
-            bench, await asyncio.to_thread(report_files.examine, pages.path, bench.folder)
-        )
+        file = await asyncio.to_thread(report_files.examine, pages.path, bench.folder)
+        await self._read_onto(bench, file, paged=True)
 
-    async def _read_onto(self, bench: Workbench, file: ReportFile) -> None:
+    async def _read_onto(self, bench: Workbench, file: ReportFile, *, paged: bool = False) -> None:
         """Read a file into the workbench and quarantine lines that contain a card number."""
-        await asyncio.to_thread(bench.read, file)
+        await asyncio.to_thread(partial(bench.read, file, paged=paged))
         candidates = await asyncio.to_thread(bench.card_candidates)
         holding = [place for place, text in candidates if contains_card_number(text)]
         if holding:
@@ -263,7 +253,7 @@ class Fetching:
             ids = await asyncio.to_thread(bench.ids)
             part = await part_of_day(self._identities, source, part, ids)
         if not part and not await self._is_day_report(where, batches):
-            part = f"{file.format.name} {_name_of(batches)}"
+            part = f"{file.format.name} {_name_of(file, batches)}"
         return ReportSummary(
             gateway=self._gateway.name,
             day=where.lines_on,
@@ -281,9 +271,7 @@ class Fetching:
     async def _is_day_report(self, where: Where, batches: list[str]) -> bool:
         """Return whether a canonical file is the day's own report, or one of its batches."""
         first = await self._reports.get(_report_id(self._gateway.name, where.day, ""))
-        if first is None or not first.lines_stored:
-            return True
-        return await self._reports.shares_batch(first.id, batches)
+        return first is None or await self._reports.shares_batch(first.id, batches)
 
     async def _compare_with_stored(
         self,
@@ -297,52 +285,36 @@ class Fetching:
 
         For files, whose format is known, also drop lines stored in other reports.
         """
-        by_id = format_ is not None and format_.lines_have_ids
+        identity = identity_of(format_)
+        by_id = identity.by_id
         parts = await self._parts(reported)
         stored = Sums(
             sum(part.lines_stored for part in parts), sum(part.gross_stored for part in parts),
             sum(part.net_stored for part in parts),
         )  # fmt: skip
-        aside = await self._reports.aside([part.id for part in parts])
+        asides = await self._quarantined.aside([part.id for part in parts])
         if stored.lines:
             known = bench.folder / "known.csv"
             await self._reports.known_lines([part.id for part in parts], known)
-            again = await asyncio.to_thread(partial(bench.take_known, known, by_id=by_id))
+            again = await asyncio.to_thread(
+                partial(bench.take_known, known, by_id=by_id, by_number=identity.by_number)
+            )
             if whole and again < stored.lines and (again or not by_id):
                 raise await shrunk(bench, stored.lines - again, format_)
-        contradicting = await asyncio.to_thread(bench.contradicting) if stored.lines else []
-        come = await asyncio.to_thread(partial(bench.come, aside, by_id=by_id))
+            await asyncio.to_thread(bench.contradicting_aside)
+        well_formed = await asyncio.to_thread(bench.well_formed) if asides else (set(), set())
         elsewhere: dict[date, int] = {}
         if format_ is not None:
             own = [reported.id, *(part.id for part in parts)]
             elsewhere = await leave_out_stored_elsewhere(
                 self._identities, reported, own, bench, format_
             )
-        quarantined = await self._unreadable(bench, any_stored=stored.lines > 0)
-        quarantined += [
-            Quarantined(number + 1, number, None, CONTRADICTS, STORED_OTHERWISE, f"line {number}")
-            for number in contradicting
-        ]
+        quarantined = await kept_aside(bench, identity, any_stored=stored.lines > 0)
+        come = came_right(asides, well_formed, quarantined, identity)
         if stored.lines:
             await asyncio.to_thread(bench.forget_known)
         new = await asyncio.to_thread(bench.fresh)
         return Fetched(reported, parts, stored, new, quarantined, come, elsewhere=elsewhere)
-
-    async def _unreadable(self, bench: Workbench, *, any_stored: bool) -> list[Quarantined]:
-        """Return the unreadable lines; one that is already stored is a contradiction."""
-        unreadable = await asyncio.to_thread(bench.quarantined)
-        numbers = [bad.line_no for bad in unreadable if bad.line_no is not None]
-        known: set[int] = set()
-        if any_stored and numbers:
-            known = await asyncio.to_thread(bench.known, numbers)
-        return [
-            Quarantined(
-                bad.place, bad.line_no, bad.line_id,
-                CONTRADICTS if bad.line_no in known else UNREADABLE, bad.reason,
-                masked(scrub(bad.text)),
-            )
-            for bad in unreadable
-        ]  # fmt: skip
 
     async def _parts(self, reported: ReportSummary) -> list[SettlementReport]:
         """Return the reports that hold these lines; for a sealed day, including its late reports.
@@ -368,13 +340,16 @@ def _part_of(file: ReportFile, batches: list[str]) -> tuple[str, str]:
     """Return which part of a day a file is, and its source's name for it."""
     if file.format is report_files.CANONICAL:
         return "", f"file-{file.digest[:16]}"
-    name = f"{file.format.name} {_name_of(batches)}"
+    name = f"{file.format.name} {_name_of(file, batches)}"
     return name, batches[0] if len(batches) == 1 else f"{len(batches)} batches"
 
 
-def _name_of(batches: list[str]) -> str:
+def _name_of(file: ReportFile, batches: list[str]) -> str:
+    """Return what the batches of a file are called together; without any it is that file."""
     if len(batches) == 1:
         return batches[0]
+    if not batches:
+        return file.digest[:16]
     return hashlib.sha256("|".join(batches).encode()).hexdigest()[:16]
 
 

@@ -90,9 +90,16 @@ async def shrunk(bench: Workbench, gone: int, format_: ReportFormat | None) -> B
     )
 
 
-def sentence_of(elsewhere: dict[date, int]) -> str | None:
-    """Describe the lines stored in other reports; None if there are none."""
-    if not elsewhere:
-        return None
-    reported = ", ".join(f"{lines} for {day}" for day, lines in sorted(elsewhere.items()))
-    return f"Lines already stored in another report and not applied again: {reported}."
+def remarks(elsewhere: dict[date, int], not_comparable: int) -> str | None:
+    """Return a run's remarks that no count contains; None if there are none."""
+    noted = []
+    if elsewhere:
+        reported = ", ".join(f"{lines} for {day}" for day, lines in sorted(elsewhere.items()))
+        noted.append(f"Lines already stored in another report and not applied again: {reported}.")
+    if not_comparable:
+        noted.append(
+            f"Not comparable: the fees of {not_comparable} line(s) are in another "
+            "currency than their payments, and no fee is agreed with this provider "
+            "(./caas fees --help)."
+        )
+    return " ".join(noted) or None

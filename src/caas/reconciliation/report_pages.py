@@ -9,12 +9,12 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
-from caas.billing_database.settlement_reports import Quarantined, ReportSummary
+from caas.billing_database.quarantined_lines import UNREADABLE, Quarantined
+from caas.billing_database.settlement_reports import ReportSummary
 from caas.external_systems.payment_gateway import ReportStatus, SettlementLine, SettlementPage
 from caas.external_systems.report_files import BadReportError
 from caas.reconciliation.file_checks import Where
 
-UNREADABLE: Final = "unreadable"
 COLUMNS: Final = (
     "line_no", "batch_id", "line_id", "transaction_id", "reference", "type", "gross", "fee", "net",
     "currency", "booked_at", "value_date",

@@ -24,6 +24,7 @@ import typst
 
 from caas.billing_database.connection import Database
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, DiscrepancyFilter
+from caas.billing_database.quarantined_lines import QuarantinedLines, QuarantinedRow
 from caas.billing_database.reconciliation_days import (
     ReconciliationDay,
     ReconciliationDays,
@@ -35,11 +36,7 @@ from caas.billing_database.reconciliation_figures import (
     figures,
     position,
 )
-from caas.billing_database.settlement_reports import (
-    QuarantinedRow,
-    SettlementReport,
-    SettlementReports,
-)
+from caas.billing_database.settlement_reports import SettlementReport, SettlementReports
 from caas.errors import RefusedError
 from caas.rules.compared_relations import AGREEING
 from caas.rules.money import Money
@@ -109,6 +106,7 @@ class Reporting:
         self._zone = zone
         self._days = days
         self._reports = SettlementReports(database)
+        self._quarantined = QuarantinedLines(database)
         self._discrepancies = Discrepancies(database)
 
     async def report(self, day: date) -> ReconciliationReport:
@@ -148,7 +146,7 @@ class Reporting:
             await self._discrepancies.listed(
                 DiscrepancyFilter(gateway=self._gateway, day=day.day, unresolved=True)
             ),
-            await self._reports.quarantined(self._gateway, day.day),
+            await self._quarantined.of_day(self._gateway, day.day),
         )
 
     async def position(self, since: date, until: date) -> Position:

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from caas.billing_database.discrepancies import Discrepancies
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.line_identities import LineIdentities
+from caas.billing_database.quarantined_lines import QuarantinedLines
 from caas.billing_database.reconciliation_days import (
     DayNotFoundError,
     ReconciliationDay,
@@ -44,7 +45,7 @@ from caas.reconciliation.fetching import Fetched, Fetching, Progress
 from caas.reconciliation.file_checks import Expected, Where
 from caas.reconciliation.finance_terms import FinanceTerms, Preview
 from caas.reconciliation.judged_rows import Run
-from caas.reconciliation.known_rows import sentence_of
+from caas.reconciliation.known_rows import remarks
 from caas.reconciliation.report_pages import ReportChangedError
 from caas.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.reconciliation.throttle import SMALL_LINES_MAX, Throttle, throttled
@@ -115,6 +116,7 @@ class Runs:
         self.days = ReconciliationDays(tables.database, zone=settings.zone.key)
         self.reports = SettlementReports(tables.database)
         self._identities = LineIdentities(tables.database)
+        self.quarantined = QuarantinedLines(tables.database)
         self.discrepancies = Discrepancies(tables.database)
         self.finance_terms = FinanceTerms(
             ReportTerms(tables.database), gateway=gateway.name, zone=settings.zone
@@ -258,6 +260,7 @@ class Runs:
             progress=progress,
             formats=formats,
             identities=self._identities,
+            quarantined=self.quarantined,
         )
         if source.file is None:
             return await fetching.from_gateway(source.where, bench)
@@ -294,7 +297,7 @@ class Runs:
             closing=source.mode == CLOSE,
         )
         applied = await self._result_application.apply(run, bench, progress, throttle)
-        await self.reports.release_come(fetched.come)
+        await self.quarantined.release_come(fetched.come)
         if reported.late_of is None:
             await self.reports.resume_at(report.id, fetched.resume_cursor, rows=fetched.resume_rows)
         await asyncio.to_thread(_forget_old, self._settings.folder / KEPT)
@@ -306,9 +309,7 @@ class Runs:
             input_hash=kept,
             output_hash=applied.output_hash,
             counts=applied.counts,
-            because=_remarks(
-                sentence_of(fetched.elsewhere), await asyncio.to_thread(bench.not_comparable)
-            ),
+            because=remarks(fetched.elsewhere, await asyncio.to_thread(bench.not_comparable)),
         )
 
     async def _take(self, fetched: Fetched, bench: Workbench) -> SettlementReport:
@@ -325,7 +326,8 @@ class Runs:
             reported = replace(reported, line_count=None, gross_total=None, net_total=None)
         await self.days.open_day(reported.gateway, reported.day)
         report = await self.reports.put(reported)
-        await self.reports.quarantine(report.id, fetched.quarantined)
+        parts = [part.id for part in fetched.parts]
+        await self.quarantined.keep(report.id, fetched.quarantined, parts=parts)
         return report
 
     async def _terms(self, source: Source) -> Terms:
@@ -361,17 +363,6 @@ def _forget_old(kept: Path) -> None:
     for folder, at in written.items():
         if at < oldest:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remarks(elsewhere: str | None, not_comparable: int) -> str | None:
-    """Return a run's remarks that no count contains; None if there are none."""
-    fees = (
-        f"Not comparable: the fees of {not_comparable} line(s) are in another "
-        "currency than their payments, and no fee is agreed with this provider "
-        "(./caas fees --help)."
-    )
-    reported = " ".join(it for it in (elsewhere, fees if not_comparable else None) if it)
-    return reported or None
 
 
 def _stop_reason(error: BaseException) -> str:

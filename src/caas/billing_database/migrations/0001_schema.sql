@@ -4201,11 +4201,16 @@ create table quarantined_lines (
     kind text default 'unreadable' not null,
     line_no bigint,
     line_id text,
+    has_own_id boolean default false not null,
+    batch_id text,
+    transaction_id text,
+    reference text,
+    type text,
     constraint quarantined_lines_pkey primary key (id),
     constraint quarantined_lines_report_id_fkey
         foreign key (report_id) references settlement_reports (id),
     constraint quarantined_lines_check check ((released_at is null) = (released_by is null)),
-    constraint quarantined_lines_kind_check check (kind in ('unreadable', 'contradicts'))
+    constraint quarantined_lines_kind_check check (kind in ('unreadable', 'contradicts', 'repeated'))
 );
 
 create index quarantined_lines_of_report on quarantined_lines (report_id, place);
@@ -4737,11 +4742,16 @@ select d.gateway,
             count(*) filter (where r_1.line_count > (r_1.lines_stored + (select count(distinct q_1.line_no) as count
                    from quarantined_lines q_1
                   where (q_1.report_id = r_1.id and q_1.kind = 'unreadable'
-                      and q_1.released_by is distinct from 'reconciliation')))) as short_reports
+                      and q_1.released_by is distinct from 'reconciliation'))
+                + (select count(*) as count
+                   from quarantined_lines q_2
+                  where (q_2.report_id = r_1.id and q_2.kind = 'repeated'
+                      and q_2.released_by is distinct from 'reconciliation')))) as short_reports
            from settlement_reports r_1
           where (r_1.gateway = d.gateway and r_1.day = d.day)) r
      cross join lateral (select count(*) filter (where q_1.kind = 'unreadable') as unreadable,
-            count(*) filter (where q_1.kind <> 'unreadable') as contradicting
+            count(*) filter (where q_1.kind = 'contradicts') as contradicting,
+            count(*) filter (where q_1.kind = 'repeated') as repeated
            from quarantined_lines q_1
              join settlement_reports s on s.id = q_1.report_id
           where (s.gateway = d.gateway and s.day = d.day and q_1.released_at is null)) q
@@ -4778,6 +4788,11 @@ select d.gateway,
                     when q.contradicting > 0
                         then 'lines that contradict what is stored: ' || q.contradicting
                     else null::text
+                end,
+                case
+                    when q.repeated > 0
+                        then 'rows with an identifier that is there twice: ' || q.repeated
+                    else null::text
                 end) as wrong) c;
 
 create trigger append_only before delete or update or truncate on report_mappings
@@ -4812,7 +4827,11 @@ create trigger is_released_once before update on quarantined_lines
     when (old.released_at is not null
         or (old.report_id is distinct from new.report_id or old.place is distinct from new.place
             or old.reason is distinct from new.reason or old.text is distinct from new.text
-            or old.found_at is distinct from new.found_at))
+            or old.found_at is distinct from new.found_at or old.kind is distinct from new.kind
+            or (old.line_no, old.line_id, old.has_own_id, old.batch_id, old.transaction_id,
+                old.reference, old.type)
+               is distinct from (new.line_no, new.line_id, new.has_own_id, new.batch_id,
+                new.transaction_id, new.reference, new.type)))
     execute function refuse_other_report();
 create trigger never_removed before delete or truncate on quarantined_lines
     for each statement execute function refuse_change();

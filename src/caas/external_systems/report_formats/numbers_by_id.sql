@@ -5,4 +5,4 @@ update checked c set line_no = cast(coalesce(
          (from known_lines k select k.line_no where k.line_id = c.line_id),
          try_cast(c.line_no as bigint)
            + (from known_lines select coalesce(max(line_no % 1000000000), 0))) as varchar)
- where c.line_id is not null or c.reason is not null
+ where c.line_id is not null

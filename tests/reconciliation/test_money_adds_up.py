@@ -11,6 +11,7 @@ import pytest
 
 from caas.billing_database.discrepancies import Discrepancy
 from caas.billing_database.payments import Payment
+from caas.payment_processing.disputes import Disputes
 from caas.reconciliation import Reconciled
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
@@ -200,6 +201,54 @@ async def test_a_refund_we_did_not_make_that_came_back_explains_itself(
     assert await office.kinds() == []
     assert await office.balance("settled_funds") == 0
     assert await office.balance("bank") == 1256
+
+
+@pytest.mark.parametrize("resolution", [Resolution.ACCEPT_LOSS, Resolution.CORRECT_BY_ENTRY])
+@pytest.mark.parametrize("back", [300, 200])
+async def test_a_refund_we_did_not_make_that_came_back_can_be_made(
+    office: Office, tmp_path: Path, resolution: Resolution, back: int
+) -> None:
+    payment = await settled(office)
+    await by_file(office, tmp_path, payment, ("Refunded", -300))
+    await decided(office, Kind.REFUND_MISMATCH, resolution)
+    await by_file(office, tmp_path, payment, ("RefundedReversed", back))
+
+    await decided(office, Kind.REFUND_MISMATCH, resolution)
+
+    found = await Disputes(office.installation.platform.tables).of(payment)
+    lost = [(it.state, it.claimed_amount) for it in found]
+    assert lost == ([("reversed", 300)] if back == 300 else [("lost", 100)])
+    assert (await office.payment(payment)).disputed_amount == 300 - back
+    account = "risk_loss:refund_mismatch" if resolution == "accept_loss" else "unexplained_funds"
+    assert await office.balance(account) == 300 - back
+    assert await office.balance("risk_loss:chargeback") == 0
+    assert await office.balance("settled_funds") == 0
+    processing = office.installation.platform.payment_processing
+    refund = await processing.refund_payment(
+        payment.id, amount=999 + back, reason="desistimiento", key="k", requested_by="ops"
+    )
+    assert refund.amount == 999 + back
+
+
+async def test_a_chargeback_that_came_back_is_not_a_refund_that_came_back(
+    office: Office, tmp_path: Path
+) -> None:
+    payment = await settled(office)
+    await by_file(office, tmp_path, payment, ("Refunded", -300), ("Chargeback", -300))
+    for kind in (Kind.REFUND_MISMATCH, Kind.CHARGEBACK):
+        await decided(office, kind, Resolution.ACCEPT_LOSS)
+
+    for row, kind, origin in (
+        ("ChargebackReversed", Kind.CHARGEBACK, "chargeback line"),
+        ("RefundedReversed", Kind.REFUND_MISMATCH, "refund line"),
+    ):
+        await by_file(office, tmp_path, payment, (row, 300))
+        await decided(office, kind, Resolution.ACCEPT_LOSS)
+        found = await Disputes(office.installation.platform.tables).of(payment)
+        assert {it.origin for it in found if it.state == "reversed"} >= {origin}
+    assert await office.balance("settled_funds") == 0
+    assert await office.balance("risk_loss:chargeback") == 0
+    assert await office.balance("risk_loss:refund_mismatch") == 0
 
 
 async def test_a_line_that_settles_nothing_is_for_the_whole_amount(office: Office) -> None:

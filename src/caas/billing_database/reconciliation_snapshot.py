@@ -60,7 +60,7 @@ left join lateral (
          select sum(m.taken) filter (where not m.of_refund)::bigint as known,
                 sum(d.taken - d.amended) filter (where not m.of_refund)::bigint as number,
                 sum(m.back) filter (where not m.of_refund)::bigint as back,
-                sum(m.taken) filter (where m.of_refund)::bigint as refund_lines
+                sum(m.taken - m.back) filter (where m.of_refund)::bigint as refund_lines
            from disputes d join disputed_amounts(p.id, p.currency) m on m.dispute = d.id
           where d.payment_id = p.id) d on true
 """

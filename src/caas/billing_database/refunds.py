@@ -179,16 +179,14 @@ select coalesce(l.taken, 0)::bigint as lines_taken, coalesce(l.back, 0)::bigint 
        coalesce(m.taken, 0)::bigint as taken, coalesce(m.named, 0)::bigint as named,
        coalesce(m.back, 0)::bigint as back
   from (select -sum(least(gross, 0)) as taken, sum(greatest(gross, 0)) as back from (
-          select * from settlement_lines where payment_id = $1
-           union all
-          select s.* from identified_lines i
-            join settlement_lines s on s.report_id = i.report_id and s.line_no = i.line_no
+          select * from settlement_lines where payment_id = $1 union all
+          select s.* from identified_lines i join settlement_lines s using (report_id, line_no)
            where i.payment_id = $1) of_payment
-         where type in ('chargeback', 'chargeback_reversal') and currency = $2
-           and class <> 'duplicate_line') l
+         where currency = $2 and case when $3 then class = 'refund_mismatch' else
+           type in ('chargeback', 'chargeback_reversal') and class <> 'duplicate_line' end) l
  cross join (select sum(taken) as taken, sum(taken) filter (where named) as named,
                     sum(back) as back
-               from disputed_amounts($1, $2) where not of_refund) m
+               from disputed_amounts($1, $2) where of_refund = $3) m
 """
 DISPUTES_OF_PAYMENT: Final = DISPUTE_COLUMNS + " where payment_id = $1 order by opened_at, id"
 
@@ -383,10 +381,10 @@ class Refunds:
         return other
 
     async def lines_and_disputes(
-        self, payment_id: UUID, currency: str, *, within: Connection | None = None
+        self, about: tuple[UUID, str], *, of_refunds: bool = False, within: Connection | None = None
     ) -> LinesAndDisputes:
-        """Return the totals of a payment's lines and disputes in a currency."""
-        row = await (within or self._database).fetchrow(LINES_AND_DISPUTES, payment_id, currency)
+        """Return the totals of lines and disputes about a payment in a currency."""
+        row = await (within or self._database).fetchrow(LINES_AND_DISPUTES, *about, of_refunds)
         assert row is not None, "sums are one row"
         return LinesAndDisputes(*row.values())
 

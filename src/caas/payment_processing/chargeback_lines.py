@@ -1,4 +1,4 @@
-"""Chargebacks in settlement reports: lines without a dispute id, sometimes in parts.
+"""Chargebacks in settlement reports, and refunds that we did not make: lines without a dispute id.
 
 A line names no dispute. Providers that amend a dispute book the difference as another line, or
 reverse the first line and book another; others book each dispute once. So the lines and disputes of
@@ -43,7 +43,7 @@ class ChargebackLines:
         known = await self._disputes.of(payment)
         if any(it.id == reported.id for it in known):
             return True
-        totals = await self._rows.lines_and_disputes(payment.id, line.currency)
+        totals = await self._rows.lines_and_disputes((payment.id, line.currency))
         if totals.unreported > 0:
             return await self._lost(
                 payment, replace(reported, amount=min(reported.amount, totals.unreported)),
@@ -61,15 +61,16 @@ class ChargebackLines:
 
         async def together(connection: Connection) -> int:
             known = await self._rows.disputes_of(payment.id, within=connection)
-            held = [it for it in known if it.state in HELD and it.claimed_currency == line.currency]
-            left = line.gross
-            if line.type in CHARGEBACKS:
-                totals = await self._rows.lines_and_disputes(
-                    payment.id, line.currency, within=connection
-                )
-                left = min(left, totals.reversals_unreported)
-            else:
-                held = [it for it in held if it.claimed_amount == line.gross]
+            of_refunds = line.type not in CHARGEBACKS
+            held = [
+                it for it in known
+                if it.state in HELD and it.claimed_currency == line.currency
+                and (it.origin == REFUND_LINE) == of_refunds
+            ]  # fmt: skip
+            totals = await self._rows.lines_and_disputes(
+                (payment.id, line.currency), of_refunds=of_refunds, within=connection
+            )
+            left = min(line.gross, totals.reversals_unreported)
             for one in sorted(held, key=lambda it: _nearest(it, line)):
                 part = min(one.claimed_amount, left)
                 if part > 0:

@@ -191,7 +191,7 @@ class Disputes:
             if one.gateway_dispute_id or one.origin != CHARGEBACK_LINE or one.state not in HELD:
                 continue
             stated = await self._rows.lines_and_disputes(
-                payment.id, one.claimed_currency, within=connection
+                (payment.id, one.claimed_currency), within=connection
             )
             part = min(one.claimed_amount, stated.reported_twice)
             if part > 0:

@@ -241,7 +241,7 @@ def _unexplained(subject: Subject, resolution: Resolution) -> Plan:
         return Plan(entries=_transfer(postings.SETTLED_FUNDS, account, subject.at_stake))
     if resolution is _R.REFUND_THE_CUSTOMER:
         return Plan(ends=False, actions=(Action.REFUND_AT_GATEWAY,))
-    if subject.kind is _K.REFUND_MISMATCH and subject.gross < 0:
+    if subject.kind is _K.REFUND_MISMATCH and subject.gross:
         return _gone(subject, resolution)
     return Plan(entries=_line(subject) + _not_explained(subject, resolution, subject.gross))
 

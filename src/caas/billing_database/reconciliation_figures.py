@@ -8,12 +8,19 @@ never scans the ledger.
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
+from uuid import UUID
 
 from caas.billing_database.connection import Database
 
 LINES: Final = """
 select l.class, l.currency, count(*) as lines, sum(l.gross)::bigint as gross,
        sum(l.fee)::bigint as fee, sum(l.net)::bigint as net
+  from settlement_lines l join settlement_reports r on r.id = l.report_id
+ where r.gateway = $1 and r.day = $2 group by 1, 2 order by 1, 2
+"""
+REPORTS: Final = """
+select l.report_id, l.currency, count(*) as lines, sum(l.gross)::bigint as gross,
+       sum(l.net)::bigint as net
   from settlement_lines l join settlement_reports r on r.id = l.report_id
  where r.gateway = $1 and r.day = $2 group by 1, 2 order by 1, 2
 """
@@ -80,6 +87,17 @@ class ClassFigure:
     lines: int
     gross: int
     fee: int
+    net: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFigure:
+    """The stored lines of one report and currency, and their totals."""
+
+    report_id: UUID
+    currency: str
+    lines: int
+    gross: int
     net: int
 
 
@@ -152,6 +170,7 @@ class Figures:
     lines: list[ClassFigure]
     of_day: list[DayFigure]
     losses: list[LossFigure]
+    reports: list[ReportFigure]
 
 
 async def figures(
@@ -166,6 +185,7 @@ async def figures(
             [ClassFigure(*row) for row in await connection.fetch(LINES, gateway, day)],
             [DayFigure(*row) for row in await connection.fetch(OF_DAY, gateway, day)],
             [LossFigure(*row) for row in await connection.fetch(LOSSES, *span, gateway)],
+            [ReportFigure(*row) for row in await connection.fetch(REPORTS, gateway, day)],
         )
 
 

@@ -244,8 +244,7 @@ def _tables(report: ReconciliationReport) -> list[Table]:
             "Settlement reports",
             ["part", "report", "origin", "status", "lines reported", "lines stored", "gross", "net",
              "currency", "late lines of"],
-            [[r.part, r.report_ref, r.origin, r.status, r.line_count, r.lines_stored,
-              *_of_report(r, report.figures), r.late_of or ""] for r in report.reports],
+            [row for r in report.reports for row in _rows_of(r, report.figures)],
         ),
         (
             "Lines by class",
@@ -272,13 +271,18 @@ def _seal(day: ReconciliationDay) -> str:
     return f"{day.sealed_by}, {day.sealed_at:%Y-%m-%d %H:%M} UTC" if day.sealed_at else ""
 
 
-def _of_report(report: SettlementReport, found: Figures) -> list[object]:
-    """Return a report's control totals, without amounts if it has several currencies."""
-    currencies = {it.currency for it in found.lines}
-    if len(currencies) != 1:
-        return [report.gross_stored, report.net_stored, "minor units"]
-    [currency] = currencies
-    return [_plain(report.gross_stored, currency), _plain(report.net_stored, currency), currency]
+def _rows_of(report: SettlementReport, found: Figures) -> list[list[object]]:
+    """Return a report with its sums, a row for each currency."""
+    start = [report.part, report.report_ref, report.origin, report.status, report.line_count]
+    late_of = report.late_of or ""
+    rows: list[list[object]] = [
+        [*start, it.lines, _plain(it.gross, it.currency), _plain(it.net, it.currency),
+         it.currency, late_of]
+        for it in found.reports if it.report_id == report.id
+    ]  # fmt: skip
+    for row in rows[1:]:
+        row[: len(start)] = [report.part, "", "", "", ""]
+    return rows or [[*start, report.lines_stored, "", "", "", late_of]]
 
 
 def _found_something(run: ReconciliationRun) -> bool:

@@ -164,7 +164,9 @@ def mapped(mappings: Mapping[str, ReportMapping]) -> tuple[ReportFormat, ...]:
     return tuple(sorted(formats, key=lambda it: (-len(it.needed), it.name)))
 
 
-def examine(path: Path, folder: Path, formats: tuple[ReportFormat, ...] = ()) -> ReportFile:
+def examine(
+    path: Path, folder: Path, formats: tuple[ReportFormat, ...] = (), *, may_be_empty: bool = False
+) -> ReportFile:
     """Check that a file is text, complete, and of a known format.
 
     A file that the reader cannot read directly is copied to the folder.
@@ -180,7 +182,7 @@ def examine(path: Path, folder: Path, formats: tuple[ReportFormat, ...] = ()) ->
     if known.mapping is not None and head.encoding == UTF_8 and _is_utf_8(path):
         encoding = UTF_8
     lines, digest = walk(path, encoding, returns_only=head.returns_only)
-    if lines < at + 2:
+    if lines < at + 2 and not may_be_empty:
         raise BadReportError("There is a header, and no line after it.", line=at + 1)
     if encoding != UTF_8 or head.returns_only:
         path = readable_copy(path, folder / "readable.csv", encoding)

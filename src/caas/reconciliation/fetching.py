@@ -185,13 +185,20 @@ class Fetching:
             BadReportError: the file is unreadable, belongs to another day, lacks lines, or
                 contradicts the stored report.
         """
-        file = await asyncio.to_thread(report_files.examine, path, bench.folder, self._formats)
+        file = await asyncio.to_thread(
+            partial(
+                report_files.examine, path, bench.folder, self._formats,
+                may_be_empty=expected.lines == 0,
+            )
+        )  # fmt: skip
         await self._read_onto(bench, file)
         canonical = file.format is report_files.CANONICAL
         gaps = await asyncio.to_thread(bench.gaps) if canonical else []
         if gaps:
             raise BadReportError(f"Line number {gaps[0]} is missing; the file is incomplete.")
         await asyncio.to_thread(check_file, bench, where, expected)
+        if not file.lines:
+            await self._refuse_if_stored(where, file.format)
         reported = await self._summary_of_file(where, file, bench)
         fetched = await self._compare_with_stored(reported, bench, format_=file.format)
         fetched.reported = replace(reported, line_count=fetched.lines)
@@ -267,6 +274,16 @@ class Fetching:
             net_total=None,
             late_of=where.late_of,
         )
+
+    async def _refuse_if_stored(self, where: Where, format_: ReportFormat) -> None:
+        """Refuse an empty file of a day of which lines in its format are stored."""
+        reports = await self._reports.of_day(self._gateway.name, where.day)
+        stored = sum(it.lines_stored for it in reports if it.format == format_.name)
+        if stored:
+            raise BadReportError(
+                f"The report has shrunk: {stored} stored lines are no longer in it. The stored "
+                "lines remain."
+            )
 
     async def _is_day_report(self, where: Where, batches: list[str]) -> bool:
         """Return whether a canonical file is the day's own report, or one of its batches."""

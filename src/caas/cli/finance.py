@@ -227,7 +227,11 @@ def _millionths(percent: str) -> int:
     try:
         rate = Decimal(percent) * PER_PERCENT
     except InvalidOperation as error:
-        raise FeeRefusedError from error
-    if not rate.is_finite() or rate != int(rate):
-        raise FeeRefusedError
+        raise FeeRefusedError(
+            f"'{percent[:40]}' is no percentage: write it with a point, for example 1.4."
+        ) from error
+    if not rate.is_finite():
+        raise FeeRefusedError(f"'{percent[:40]}' is no percentage.")
+    if rate != int(rate):
+        raise FeeRefusedError(f"'{percent[:40]}' has more than four decimals.")
     return int(rate)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -165,9 +166,7 @@ class FinanceTerms:
         Raises:
             FeeRefusedError: the fee is invalid.
         """
-        sensible = all(0 <= amount <= AMOUNT_MAX for amount in amounts)
-        if not sensible or kind not in KINDS or not _matches(METHOD, method):
-            raise FeeRefusedError
+        _refuse_fee(method, kind, amounts)
         known = {ANY, *(it.name for it in (*report_files.FORMATS, *await self.formats()))}
         if provider not in known:
             raise FeeRefusedError(
@@ -217,6 +216,22 @@ class FinanceTerms:
             [f"line {bad.place}: {bad.reason}" for bad in unreadable[:SHOWN_MAX]],
             len(unreadable),
         )  # fmt: skip
+
+
+def _refuse_fee(method: str, kind: str, amounts: tuple[int, int, int]) -> None:
+    rate, fixed, tolerance = amounts
+    if not 0 <= rate <= AMOUNT_MAX:
+        raise FeeRefusedError(f"{Decimal(rate) / 10_000:f} % is not between 0 and 100 %.")
+    for name, amount in (("fixed part", fixed), ("tolerance", tolerance)):
+        if not 0 <= amount <= AMOUNT_MAX:
+            raise FeeRefusedError(f"The {name} {amount} is not between 0 and {AMOUNT_MAX}.")
+    if kind not in KINDS:
+        raise FeeRefusedError(f"'{kind[:40]}' is no type of line with a fee: {', '.join(KINDS)}.")
+    if not _matches(METHOD, method):
+        raise FeeRefusedError(
+            f"'{method[:40]}' is no payment method: lower-case letters, digits, '-' and '_', or "
+            "'*' for any."
+        )
 
 
 def _matches(pattern: str, text: str) -> bool:

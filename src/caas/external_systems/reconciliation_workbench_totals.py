@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from caas.external_systems.reconciliation_workbench_identities import RowIdentities
 from caas.external_systems.report_files import BadReportError, ReportFile, statement
-from caas.external_systems.report_mappings import ReportMapping
+from caas.external_systems.report_mappings import ReportMapping, is_word
 from caas.external_systems.report_text import literal, quoted
 from caas.rules.money import Money
 
@@ -88,8 +88,8 @@ class ProviderTotals(RowIdentities):
         )
         assert mapping.debit is not None, "totals tell what adds from what takes away"
         assert mapping.fee_credit is not None, "totals tell what adds from what takes away"
-        takes = f"{quoted(mapping.debit[0])} = {literal(mapping.debit[1])}"
-        gives = f"{quoted(mapping.fee_credit[0])} = {literal(mapping.fee_credit[1])}"
+        takes = is_word(*mapping.debit)
+        gives = is_word(*mapping.fee_credit)
         summed = ", ".join(
             f"coalesce(sum(try_cast({amount} as hugeint)) filter (where {which}), 0)"
             for amount, which in (

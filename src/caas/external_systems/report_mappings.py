@@ -74,7 +74,7 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `types` maps each of the provider's words for a line, or its beginning (`T11*`), to a line type;
     `others` is the type of any other word. `described` takes precedence: a column, and the type of
     a row whose column begins with one of these words. `units`: amounts are in major or minor units.
-    `debit` defines the sign of unsigned amounts: a column, and its word that makes an amount
+    `debit` defines the sign of unsigned amounts: a column, and its words that make an amount
     negative. `keep` omits every row whose column does not begin with one of these words.
     `fee_is_negative`: fees have the sign of their effect on the balance. `ragged`: some rows have
     fewer columns than the header. `currency` is that of amounts without one. An id of several
@@ -97,7 +97,7 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     delimiter: Literal[",", ";", "\t", "|"] = ","
     units: Literal["major", "minor"] = "major"
     currency: str | None = None
-    debit: tuple[Text, Text] | None = None
+    debit: tuple[Text, Text | Annotated[list[Text], msgspec.Meta(max_length=20)]] | None = None
     keep: tuple[Text, Annotated[list[Text], msgspec.Meta(max_length=20)]] | None = None
     fee_credit: tuple[Text, Text] | None = None
     fee_is_negative: bool = False
@@ -171,7 +171,8 @@ def _refuse_uncountable(mapping: ReportMapping) -> None:
         raise MappingRefusedError(
             "Rows are counted where `keep` says which they are, and `ragged` that others are there."
         )
-    if mapping.totals and (mapping.units != "minor" or None in {mapping.debit, mapping.fee_credit}):
+    signed = mapping.debit is not None and mapping.fee_credit is not None
+    if mapping.totals and (mapping.units != "minor" or not signed):
         raise MappingRefusedError(
             "Totals are held in minor units, where `debit` and `fee_credit` tell what adds from "
             "what takes away."
@@ -312,10 +313,16 @@ def _amount(
         return f"- ({amount})"
     turned = mapping.fee_credit if is_fee else mapping.debit
     if turned is not None:
-        amount = f"if({quoted(turned[0])} = {literal(turned[1])}, - ({amount}), {amount})"
+        amount = f"if({is_word(*turned)}, - ({amount}), {amount})"
     if mapping.refunds_are_positive and not is_fee:
         amount = f"if(line_type in ('refund', 'chargeback'), - abs({amount}), {amount})"
     return amount
+
+
+def is_word(column: str, words: str | Sequence[str]) -> str:
+    """Return the condition that a column has one of these words."""
+    listed = [words] if isinstance(words, str) else words
+    return f"trim({quoted(column)}) in ({', '.join(literal(word) for word in listed)})"
 
 
 def _transaction_id(columns: Columns) -> str:

@@ -60,7 +60,8 @@ class Head:
         try:
             named = next(csv.reader([self.lines[line]], delimiter=delimiter), [])
         except csv.Error as error:
-            raise BadReportError(f"It is no row of CSV ({error}).", line=line + 1) from error
+            sentence = "It is no row of CSV: it has a line end, or a quote, inside a cell."
+            raise BadReportError(sentence, line=line + 1) from error
         if len(named) > COLUMNS_MAX:
             raise BadReportError(
                 f"There are {len(named)} columns; no report has as many.", line=line + 1

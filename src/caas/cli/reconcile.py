@@ -242,10 +242,13 @@ def list_(  # one option per filter
 
 @discrepancies.command()
 def show(id_: Id, *, as_json: AsJson = False) -> None:
-    """Show a discrepancy: its report line, history, documents, and allowed resolutions."""
+    """Show a discrepancy: its report line, history, documents, and allowed resolutions.
+
+    The gateway is not asked.
+    """
 
     async def operation(reconciliation: Reconciliation) -> None:
-        looked = await reconciliation.investigation.check(id_)
+        looked = await reconciliation.investigation.check(id_, asks_gateway=False)
         print_json(looked) if as_json else typer.echo("\n".join(texts.described(looked)))
 
     reading(operation)

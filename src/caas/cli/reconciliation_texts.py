@@ -40,7 +40,10 @@ def described(looked: Investigated) -> list[str]:
         f"entry       {Money(entry.amount, found.currency)} from {entry.credit} to {entry.debit}"
         for entry in looked.entries
     ]
-    return [*lines, f"allowed     {', '.join(looked.allowed)}"]
+    lines.append(f"allowed     {', '.join(looked.allowed)}")
+    if looked.refund_is_unchecked:
+        lines.append("not checked whether the gateway can still refund: `resolve` asks it")
+    return lines
 
 
 def summary(done: Reconciled) -> list[str]:

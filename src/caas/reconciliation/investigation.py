@@ -70,6 +70,7 @@ class Investigated:
     evidence: list[AttachedEvidence]
     entries: list[Entry]
     allowed: tuple[Resolution, ...]
+    refund_is_unchecked: bool = False
 
 
 class Investigation:
@@ -93,16 +94,20 @@ class Investigation:
         self._days = days
         self._resolution_actions = resolution_actions
 
-    async def check(self, discrepancy_id: UUID) -> Investigated:
+    async def check(self, discrepancy_id: UUID, *, asks_gateway: bool = True) -> Investigated:
         """Return a discrepancy with its line, history, documents and entries.
+
+        Without asking the gateway, it is not known whether a refund is possible.
 
         Raises:
             DiscrepancyNotFoundError: no discrepancy has this id.
         """
         found = await self._discrepancies.get(discrepancy_id)
         allowed = offered(await self._subject(found))
-        if found.status in DECIDABLE:
-            allowed = await self._resolution_actions.refundable.narrowed(found, allowed)
+        refundable = self._resolution_actions.refundable
+        narrows = found.status in DECIDABLE and refundable.narrows(found, allowed)
+        if narrows and asks_gateway:
+            allowed = await refundable.narrowed(found, allowed)
         return Investigated(
             found,
             await self._line_of(found),
@@ -111,6 +116,7 @@ class Investigation:
             await self._discrepancies.evidence(found.id),
             await self._discrepancies.entries(found.id),
             tuple(sorted(allowed)),
+            refund_is_unchecked=narrows and not asks_gateway,
         )
 
     async def assign(self, discrepancy_id: UUID, *, owner: str, by: str) -> Discrepancy:

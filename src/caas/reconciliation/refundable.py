@@ -41,11 +41,15 @@ class Refundable:
         whole = discrepancy.kind is not DiscrepancyKind.AMOUNT
         return (line.gross if whole else discrepancy.amount), line.transaction_id
 
+    def narrows(self, found: Discrepancy, offered: frozenset[Resolution]) -> bool:
+        """Return whether the gateway decides which of these resolutions are possible."""
+        return found.kind in DIRECT and Resolution.REFUND_THE_CUSTOMER in offered
+
     async def narrowed(
         self, found: Discrepancy, offered: frozenset[Resolution]
     ) -> frozenset[Resolution]:
         """Return the resolutions without a refund that the gateway would refuse."""
-        if found.kind not in DIRECT or Resolution.REFUND_THE_CUSTOMER not in offered:
+        if not self.narrows(found, offered):
             return offered
         return offered if await self._is_left(found) else offered - {Resolution.REFUND_THE_CUSTOMER}
 

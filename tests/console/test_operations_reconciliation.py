@@ -231,6 +231,8 @@ async def test_many_discrepancies_claims_and_fees_are_finance_s_in_the_console(
     await expect(one.page.locator("form[action$='/approve']")).to_have_count(0)
     await two.go("/operations/bulk-resolutions")
     await two.page.locator("form[action$='/approve'] button").click()
+    await expect(two.page.get_by_text("Claim from gateway · 1 · ")).to_be_visible()
+    await two.page.locator("#confirm-it").click()
     await expect(two.page.get_by_text("No proposals.")).to_be_visible()
     await one.go("/operations/claims")
     await one.page.locator("#note-1").fill("Sent by mail.")

@@ -107,3 +107,47 @@ async def test_a_fee_that_is_refused_names_its_fault(
     terms = office.reconciliation.finance_terms
     with pytest.raises(FeeRefusedError, match="The tolerance"):
         await terms.keep_fee("*", "settlement", office.today, (1, 0, -1), by="Ana")
+
+
+async def test_a_preview_says_what_there_is(
+    tmp_path: Path,
+    caas: Caas,  # noqa: F811
+) -> None:
+    """It said "None to None", and nothing of a row that is there twice."""
+    path = tmp_path / "seen.csv"
+    path.write_text(stripe(row(1, "topup", "1,0,1"), row(1, "topup", "1,0,1")))
+    twice = await caas("preview", str(path))
+    path.write_text(stripe(row(1, "topup", "1x,0,1")))
+    unread = await caas("preview", str(path))
+
+    assert twice.out.startswith(f"stripe, 2 rows, 1 lines, {DAY}\n")
+    assert "1 lines would be kept aside:\nline 3: its identifier is there twice" in twice.out
+    assert unread.out.startswith("stripe, 1 rows, 0 lines, without a day that can be read\n")
+
+
+async def test_a_broken_header_is_no_sentence_of_a_library(office: Office) -> None:
+    with pytest.raises(BadReportError) as refused:
+        await office.reconciliation.preview_content(b"a\rb,c\n1,2\n")
+
+    assert "new-line character seen" not in refused.value.sentence
+    assert "inside a cell" in refused.value.sentence
+
+
+async def test_showing_a_discrepancy_asks_only_the_database(
+    office: Office,
+    caas: Caas,  # noqa: F811
+) -> None:
+    """It asked the gateway, and warned that the call could not be recorded."""
+    await office.line(transaction_id="txn_alien")
+    await office.closed()
+    [found] = await office.found(unresolved=True)
+    calls = "select count(*) as calls from gateway_calls where operation = 'find'"
+    [before] = await office.installation.database.fetch(calls)
+
+    shown = await caas("discrepancies", "show", str(found.id))
+
+    [after] = await office.installation.database.fetch(calls)
+    assert (shown.status, after["calls"]) == (0, before["calls"])
+    assert "not_recorded" not in shown.out + shown.err
+    assert "refund_the_customer" in shown.out
+    assert "not checked whether the gateway can still refund" in shown.out

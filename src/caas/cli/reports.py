@@ -13,6 +13,7 @@ from caas.cli.commands import AsJson, print_json, print_table
 from caas.cli.reconcile import By, reading, writing
 from caas.external_systems.report_mappings import MappingRefusedError
 from caas.reconciliation import Reconciliation
+from caas.reconciliation.finance_terms import Preview
 from caas.rules.money import Money
 
 mappings = typer.Typer(
@@ -44,11 +45,24 @@ def preview(
         if as_json:
             print_json(seen)
             return
-        typer.echo(f"{seen.format}, {seen.rows} lines, {seen.first_day} to {seen.last_day}")
+        lines = sum(it.lines for it in seen.sums)
+        typer.echo(f"{seen.format}, {seen.rows} rows, {lines} lines, {_span(seen)}")
         print_table([[it.type, str(it.lines), str(Money(it.net, it.currency))] for it in seen.sums])
-        typer.echo("\n".join(seen.unreadable))
+        if seen.unreadable:
+            typer.echo(f"{seen.unreadable_lines} lines would be kept aside:")
+            typer.echo("\n".join(seen.unreadable))
 
     reading(operation)
+
+
+def _span(seen: Preview) -> str:
+    if seen.first_day is None:
+        return "without a day that can be read"
+    return (
+        str(seen.first_day)
+        if seen.first_day == seen.last_day
+        else (f"{seen.first_day} to {seen.last_day}")
+    )
 
 
 @mappings.command(name="list")

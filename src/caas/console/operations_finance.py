@@ -11,7 +11,16 @@ from typing import Final, cast
 from uuid import UUID
 
 from caas.console.context import Console
-from caas.console.form_actions import acted, asks, form_result, has_seen, new_key, once, seen
+from caas.console.form_actions import (
+    acted,
+    asks,
+    form_result,
+    has_seen,
+    is_to_ask,
+    new_key,
+    once,
+    seen,
+)
 from caas.console.formats import AmountNotReadError, amount_typed, read_amount, written
 from caas.console.operations_discrepancies import NoResolutionChosenError
 from caas.console.page_routes import OPERATIONS, PageRoute, get, post
@@ -110,8 +119,17 @@ async def resolve(console: Console, request: PageRequest) -> Response:
 
 
 async def approve(console: Console, request: PageRequest) -> Response:
-    """Approve, as the second person, everything that a rule proposed."""
+    """Approve, as the second person, everything that a rule proposed, once confirmed."""
     me = request.by.actor
+    proposed = await console.platform.reconciliation.bulk.proposed()
+    one = next((it for it in proposed if it.id == request.ids["bulk_id"]), None)
+    if one is not None and is_to_ask(request, one.proposed_account):
+        resolution = console.renderer.translator(request.language).named(
+            "resolution", one.resolution
+        )
+        amount = written(Money(one.amount, one.currency), request.language)
+        name = f"{resolution} · {one.discrepancies} · {amount}"
+        return asks(console, request, "resolve", back=BULK, name=name)
     return await _decided(
         console, request, lambda investigation, it: investigation.approve(it, by=me)
     )

@@ -1602,6 +1602,10 @@ CREATE TABLE caas.tax_rates (
     name text NOT NULL,
     reason text DEFAULT ''::text NOT NULL,
     recorded_at timestamp with time zone NOT NULL,
+    planned daterange,
+    withdrawn_at timestamp with time zone,
+    withdrawn_by text,
+    CONSTRAINT a_withdrawn_rate_is_never_valid CHECK (((isempty(valid) = (withdrawn_at IS NOT NULL)) AND ((withdrawn_at IS NULL) = (withdrawn_by IS NULL)) AND ((withdrawn_at IS NULL) = (planned IS NULL)))),
     CONSTRAINT tax_rates_basis_points_check CHECK (((basis_points = 0) OR ((basis_points >= 50) AND (basis_points <= 10000)))),
     CONSTRAINT tax_rates_category_check CHECK ((category = ANY (ARRAY['S'::text, 'Z'::text, 'E'::text, 'O'::text, 'L'::text, 'M'::text]))),
     CONSTRAINT tax_rates_check CHECK (((category = ANY (ARRAY['S'::text, 'L'::text, 'M'::text])) = (basis_points > 0))),
@@ -1609,7 +1613,7 @@ CREATE TABLE caas.tax_rates (
     CONSTRAINT tax_rates_goods_check CHECK ((goods = ANY (ARRAY['vehicle'::text, 'service'::text, 'subscription'::text]))),
     CONSTRAINT tax_rates_name_check CHECK (((length(name) >= 1) AND (length(name) <= 40))),
     CONSTRAINT tax_rates_reason_check CHECK ((length(reason) <= 200)),
-    CONSTRAINT tax_rates_valid_check CHECK (((NOT isempty(valid)) AND (NOT lower_inf(valid))))
+    CONSTRAINT tax_rates_valid_check CHECK ((NOT lower_inf(valid)))
 );
 
 CREATE FUNCTION caas.fixed_checksum(r caas.tax_rates) RETURNS bigint
@@ -2125,7 +2129,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.subscriptions) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.tax_rates) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.reason, r.recorded_at, r.valid), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.planned, r.reason, r.recorded_at, r.valid, r.withdrawn_at, r.withdrawn_by), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.tax_settings) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2550,16 +2554,22 @@ declare
 begin
   if tg_op = 'INSERT' then
     if lower(new.valid) <= today and exists (
-      select from caas.tax_rates r where r.market = new.market and r.goods = new.goods) then
+      select from caas.tax_rates r
+       where r.market = new.market and r.goods = new.goods and not isempty(r.valid)) then
       raise exception 'a tax rate of % for % begins on a day to come', new.market, new.goods
         using errcode = 'check_violation';
     end if;
     return new;
   end if;
-  if (old.market, old.goods, old.category, old.basis_points, old.name, old.reason)
-     is distinct from (new.market, new.goods, new.category, new.basis_points, new.name, new.reason)
-     or lower(new.valid) <> lower(old.valid) or not upper_inf(old.valid)
-     or upper(new.valid) <= today then
+  if (old.market, old.goods, old.category, old.basis_points, old.name, old.reason, old.recorded_at)
+     is distinct from (new.market, new.goods, new.category, new.basis_points, new.name, new.reason,
+       new.recorded_at)
+     or isempty(old.valid)
+     or (case when isempty(new.valid)
+              then lower(old.valid) <= today or new.planned is distinct from old.valid
+              else lower(new.valid) <> lower(old.valid)
+                or coalesce(upper(old.valid) <= today, false)
+                or coalesce(upper(new.valid) <= today, false) end) then
     raise exception 'the tax rate % of % for % never changes, it ends on a day to come', old.id,
       old.market, old.goods using errcode = 'check_violation';
   end if;
@@ -3438,13 +3448,13 @@ CREATE FUNCTION caas.sum_tax_rates() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.id), 0)), 0), coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.reason, r.recorded_at, r.valid), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.id), 0)), 0), coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.planned, r.reason, r.recorded_at, r.valid, r.withdrawn_at, r.withdrawn_by), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.reason, r.recorded_at, r.valid), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.planned, r.reason, r.recorded_at, r.valid, r.withdrawn_at, r.withdrawn_by), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.id), 0)), 0), -coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.reason, r.recorded_at, r.valid), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.id), 0)), 0), -coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.planned, r.reason, r.recorded_at, r.valid, r.withdrawn_at, r.withdrawn_by), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then

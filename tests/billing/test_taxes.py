@@ -1,6 +1,7 @@
 """Tax rates as data, the market of a sale, and the tax in what is earned (decision 121)."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
@@ -15,6 +16,7 @@ from caas.billing_database.tax_rates import (
     InvalidTaxRateError,
     TaxMarket,
     TaxRate,
+    TaxRateNotFoundError,
     TaxRates,
     UnknownMarketError,
 )
@@ -93,7 +95,7 @@ async def test_a_rate_follows_on_a_day_to_come_and_the_past_never_changes(
     rise = TaxRate(market="PT", goods=Goods.SERVICE, first_day=today + timedelta(days=40),
                    category=TaxCategory.STANDARD, basis_points=2400, name="IVA")  # fmt: skip
 
-    await rates.change(rise)
+    await rates.change(rise, by="olga")
 
     held = await rates.on("PT", Goods.SERVICE, today + timedelta(days=39))
     holds = await rates.on("PT", Goods.SERVICE, today + timedelta(days=40))
@@ -103,15 +105,54 @@ async def test_a_rate_follows_on_a_day_to_come_and_the_past_never_changes(
     for too_early in (today, today - timedelta(days=400), today + timedelta(days=20)):
         with pytest.raises(InvalidTaxRateError, match="a day to come"):
             await rates.change(TaxRate(market="PT", goods=Goods.SERVICE, first_day=too_early,
-                category=TaxCategory.STANDARD, basis_points=100, name="IVA"))  # fmt: skip
+                category=TaxCategory.STANDARD, basis_points=100, name="IVA"),
+                by="olga")  # fmt: skip
     with pytest.raises(UnknownMarketError):
         await rates.change(TaxRate(market="XX", goods=Goods.SERVICE, first_day=rise.first_day,
-            category=TaxCategory.STANDARD, basis_points=100, name="IVA"))  # fmt: skip
+            category=TaxCategory.STANDARD, basis_points=100, name="IVA"), by="olga")  # fmt: skip
     for statement in (
         "update tax_rates set basis_points = 1 where market = 'ES'",
         "update tax_rates set valid = daterange('2012-09-01', '2020-01-01') where market = 'ES'",
         "delete from tax_rates",
         "delete from markets",
+    ):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            await as_owner(database, statement)
+
+
+async def test_a_rate_to_come_is_replaced_or_withdrawn_and_a_begun_one_never_changes(
+    database: Database,
+) -> None:
+    """A mistake in a rate that was to begin in December could not be corrected before it began."""
+    rates, begins = TaxRates(database), business_day() + timedelta(days=40)
+    mistaken = TaxRate(market="PT", goods=Goods.SERVICE, first_day=begins,
+                       category=TaxCategory.STANDARD, basis_points=2450, name="IVA")  # fmt: skip
+    right = replace(mistaken, basis_points=2400)
+
+    assert await rates.change(mistaken, by="olga") is None
+    assert await rates.change(right, by="eva") == 2450
+    assert await rates.on("PT", Goods.SERVICE, begins) == right
+    later = replace(mistaken, first_day=begins + timedelta(days=30))
+    await rates.change(later, by="olga")
+    await rates.withdraw("PT", Goods.SERVICE, begins, by="eva")
+
+    held = await rates.on("PT", Goods.SERVICE, begins)
+    assert held is not None
+    assert (held.basis_points, held.next_begins) == (2300, later.first_day)
+    assert [(it.basis_points, it.first_day, it.withdrawn_by) for it in await rates.withdrawn()] == [
+        (2450, begins, "eva"), (2400, begins, "eva"),
+    ]  # fmt: skip
+    with pytest.raises(TaxRateNotFoundError):
+        await rates.withdraw("PT", Goods.SERVICE, begins, by="eva")
+    with pytest.raises(InvalidTaxRateError, match="has begun"):
+        await rates.withdraw("PT", Goods.SERVICE, held.first_day, by="eva")
+    for statement in (
+        "update tax_rates set valid = 'empty', planned = valid, withdrawn_at = now(),"
+        " withdrawn_by = 'x' where market = 'ES'",
+        "update tax_rates set valid = planned, planned = null, withdrawn_at = null,"
+        " withdrawn_by = null where isempty(valid)",
+        "update tax_rates set basis_points = 100 where lower(valid) > current_date",
+        "update tax_rates set withdrawn_by = 'y' where isempty(valid)",
     ):
         with pytest.raises(asyncpg.IntegrityConstraintViolationError):
             await as_owner(database, statement)
@@ -129,7 +170,7 @@ async def test_a_rate_that_contradicts_itself_is_refused(
                    reason=reason)  # fmt: skip
 
     with pytest.raises(InvalidTaxRateError):
-        await TaxRates(database).change(rate)
+        await TaxRates(database).change(rate, by="olga")
 
 
 async def test_a_market_without_rates_does_not_start(database: Database) -> None:
@@ -186,7 +227,7 @@ async def test_a_market_that_operations_wrote_sells_where_ours_has_no_rates(
         with pytest.raises(NoTaxTableError):
             await customers.buyer(buyer)
         await rates.change(TaxRate(market="ES-ZZ", goods=goods, first_day=date(2020, 1, 1),
-            category=TaxCategory.IPSI, basis_points=1000, name="IPSI"))  # fmt: skip
+            category=TaxCategory.IPSI, basis_points=1000, name="IPSI"), by="olga")  # fmt: skip
 
     rate = await rates.of_customer(buyer, Goods.SERVICE)
 
@@ -270,8 +311,8 @@ async def test_a_month_falls_under_the_rate_of_its_last_day_where_its_customer_i
     await database.fetch(ADDRESS, islander.id, "35001", "ES")
     await TaxRates(database).change(
         TaxRate(market="ES", goods=Goods.SUBSCRIPTION, first_day=date(2032, 2, 16),
-                category=TaxCategory.STANDARD, basis_points=2300, name="IVA")
-    )  # fmt: skip
+                category=TaxCategory.STANDARD, basis_points=2300, name="IVA"),
+        by="olga")  # fmt: skip
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
 
     await installation.billing.run_month(Month.parse("2032-02"))

@@ -157,6 +157,9 @@ MAY_BE_GONE: Final[dict[str, str]] = {
 
 NOT_LIVED: Final[dict[str, str]] = {
     "removals": "needs rows that are months old",
+    "tax_rates.planned": "needs a rate that was withdrawn",
+    "tax_rates.withdrawn_at": "needs a rate that was withdrawn",
+    "tax_rates.withdrawn_by": "needs a rate that was withdrawn",
     "credit_note_decisions": "needs an invoice that two people correct",
     "event_subscriptions.encrypted_secret": "needs a subscription that runs",
     "entitlement_changes.kept": "needs a service that is refunded in full and kept",

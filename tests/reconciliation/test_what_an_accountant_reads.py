@@ -1,5 +1,6 @@
 """What an accountant reads: sums by currency, signs, days without movements, and named faults."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from caas.external_systems.report_files import BadReportError
 from caas.reconciliation.file_checks import Expected
 from caas.reconciliation.finance_terms import FeeRefusedError
 from caas.reconciliation.reporting import as_data, as_text
+from tests.business_day import business_day
 from tests.reconciliation.crowd import HEADER
 from tests.reconciliation.office import Office
 from tests.reconciliation.test_command_line import Caas, caas, installation_rows  # noqa: F401
@@ -151,3 +153,31 @@ async def test_showing_a_discrepancy_asks_only_the_database(
     assert "not_recorded" not in shown.out + shown.err
     assert "refund_the_customer" in shown.out
     assert "not checked whether the gateway can still refund" in shown.out
+
+
+async def test_the_list_of_tax_rates_says_last_days_and_what_was_withdrawn(
+    caas: Caas,  # noqa: F811
+) -> None:
+    """A rate to come could not be corrected; the list said "until" the first day of the next."""
+    begins = business_day() + timedelta(days=20)
+    rate = ("ES-CN", "service", "--from", str(begins))
+    terms = ("--name", "IGIC", "--category", "L", "--by", "Ana")
+
+    first = await caas("taxes", "change", *rate, "--basis-points", "950", *terms)
+    second = await caas("taxes", "change", *rate, "--basis-points", "900", *terms)
+    listed = await caas("taxes", "list", "ES-CN")
+    gone = await caas("taxes", "withdraw", *rate, "--by", "Eva")
+    begun = await caas("taxes", "withdraw", "ES-CN", "service", "--from", "2020-01-01")
+
+    assert first.status == 0
+    assert second.out == (
+        f"service in ES-CN is taxed at 9.00 % from {begins}, instead of 9.50 %.\n"
+    )
+    assert f"to {begins - timedelta(days=1)} " in listed.out
+    assert f"from {begins}  withdrawn" in listed.out
+    assert "9.50 %  by Ana, " in listed.out
+    assert (gone.status, gone.out) == (
+        0, f"The rate of service in ES-CN from {begins} is withdrawn.\n",
+    )  # fmt: skip
+    assert begun.status == 4
+    assert "begins on 2020-01-01" in begun.err or "never changes" in begun.err

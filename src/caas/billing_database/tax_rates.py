@@ -2,14 +2,15 @@
 
 Only unknown markets, and goods without a rate, are added from the file.
 
-Rules a change must keep: a rate in force never changes; another one replaces it on a future date;
+Rules a change must keep: a rate that has begun never changes; another one replaces it on a future
+date; one that has not begun may be withdrawn, and its row says by whom and when;
 every market that sells has a rate for each kind of goods from today on; loading the file never
 changes existing rows.
 """
 
 import tomllib
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from importlib import resources
 from typing import Any, Final
 from uuid import UUID
@@ -28,7 +29,7 @@ RATE_MAX: Final = 10_000
 LISTED: Final = """
 select market, goods, lower(valid) as first_day, upper(valid) as next_begins, category,
        basis_points, name, reason
-  from tax_rates where $1::text is null or market = $1
+  from tax_rates where not isempty(valid) and ($1::text is null or market = $1)
  order by market, goods, lower(valid)
 """
 ON: Final = """
@@ -80,6 +81,24 @@ END: Final = """
 update tax_rates set valid = daterange(lower(valid), $3)
  where market = $1 and goods = $2 and upper_inf(valid) and lower(valid) < $3
 """
+LAST: Final = """
+select lower(valid) as first_day from tax_rates
+ where market = $1 and goods = $2 and not isempty(valid)
+ order by lower(valid) desc limit 1 for update
+"""
+WITHDRAW: Final = """
+update tax_rates set planned = valid, valid = 'empty', withdrawn_at = db_now(), withdrawn_by = $4
+ where market = $1 and goods = $2 and lower(valid) = $3
+returning basis_points, upper(planned) as next_begins
+"""
+GO_ON: Final = """
+update tax_rates set valid = daterange(lower(valid), $4)
+ where market = $1 and goods = $2 and upper(valid) = $3
+"""
+WITHDRAWN: Final = """
+select market, goods, lower(planned) as first_day, basis_points, name, withdrawn_at, withdrawn_by
+  from tax_rates where isempty(valid) and ($1::text is null or market = $1) order by id
+"""
 BEGIN: Final = """
 insert into tax_rates (market, goods, valid, category, basis_points, name, reason, recorded_at)
 values ($1, $2, daterange($3, null), $4, $5, $6, $7, db_now())
@@ -115,6 +134,12 @@ class InvalidTaxRateError(RefusedError):
     code = "invalid_tax_rate"
 
 
+class TaxRateNotFoundError(NotFoundError):
+    """No tax rate begins on this day."""
+
+    code = "tax_rate_not_found"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaxRate:
     """A rate from `first_day` until the next one begins."""
@@ -127,6 +152,19 @@ class TaxRate:
     basis_points: int
     name: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnTaxRate:
+    """A rate that was withdrawn before it began: by whom, and when."""
+
+    market: str
+    goods: str
+    first_day: date
+    basis_points: int
+    name: str
+    withdrawn_at: datetime
+    withdrawn_by: str
 
 
 class TaxRates:
@@ -185,8 +223,14 @@ class TaxRates:
         if row is None:
             raise MarketKnownError(market=market.code)
 
-    async def change(self, rate: TaxRate) -> None:
+    async def withdrawn(self, market: str | None = None) -> list[WithdrawnTaxRate]:
+        """Return the rates of one or all markets that were withdrawn, the earliest first."""
+        return await read_all(WithdrawnTaxRate, self._database, WITHDRAWN, market)
+
+    async def change(self, rate: TaxRate, *, by: str) -> int | None:
         """Add a rate from a future date; the previous one ends then.
+
+        One that was to begin on the same day is withdrawn; its basis points are returned.
 
         Raises:
             UnknownMarketError: no market has this code.
@@ -194,22 +238,51 @@ class TaxRates:
         """
         _check(rate)
         refuse_identifying(rate.name, rate.reason)
+        which = (rate.market, rate.goods, rate.first_day)
 
-        async def follow(connection: Connection) -> None:
-            await connection.execute(END, rate.market, rate.goods, rate.first_day)
+        async def follow(connection: Connection) -> int | None:
+            last = await connection.fetchrow(LAST, rate.market, rate.goods)
+            replaced = None
+            if last is not None and last["first_day"] == rate.first_day:
+                replaced = await connection.fetchrow(WITHDRAW, *which, by)
+            await connection.execute(END, *which)
             await connection.execute(
                 BEGIN, rate.market, rate.goods, rate.first_day, rate.category, rate.basis_points,
                 rate.name, rate.reason,
             )  # fmt: skip
+            return None if replaced is None else int(replaced["basis_points"])
 
         try:
-            await self._database.in_transaction(follow)
+            return await self._database.in_transaction(follow)
         except asyncpg.ForeignKeyViolationError as error:
             raise UnknownMarketError(market=rate.market) from error
         except (asyncpg.CheckViolationError, asyncpg.ExclusionViolationError) as error:
             raise InvalidTaxRateError(
                 f"The rate of {rate.goods} in {rate.market} cannot begin on {rate.first_day}: a "
-                "rate begins on a day to come, after every rate that is written down already."
+                "rate begins on a day to come, and no later one may be written down; withdraw that "
+                "first ('./caas taxes withdraw')."
+            ) from error
+
+    async def withdraw(self, market: str, goods: Goods, first_day: date, *, by: str) -> None:
+        """Withdraw a rate that has not begun; the previous one goes on.
+
+        Raises:
+            TaxRateNotFoundError: no rate begins on this day.
+            InvalidTaxRateError: the rate has begun.
+        """
+
+        async def take_back(connection: Connection) -> None:
+            gone = await connection.fetchrow(WITHDRAW, market, goods, first_day, by)
+            if gone is None:
+                raise TaxRateNotFoundError(f"No rate of {goods} in {market} begins on {first_day}.")
+            await connection.execute(GO_ON, market, goods, first_day, gone["next_begins"])
+
+        try:
+            await self._database.in_transaction(take_back)
+        except asyncpg.CheckViolationError as error:
+            raise InvalidTaxRateError(
+                f"The rate of {goods} in {market} began on {first_day}; a rate that has begun "
+                "never changes."
             ) from error
 
     async def dealership_sells_in(self, dealership: str, market: str) -> None:

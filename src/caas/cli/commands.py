@@ -8,6 +8,7 @@ calls the program by the path that was typed, because `./caas` is not on PATH.
 import asyncio
 import atexit
 import gc
+import getpass
 import os
 import signal
 import sys
@@ -58,6 +59,7 @@ INTERRUPTED: Final = ExitStatus.INTERRUPTED
 
 Result = TypeVar("Result")
 
+By = Annotated[str, typer.Option("--by", default_factory=getpass.getuser, help="Name to record.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")]
 

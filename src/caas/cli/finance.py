@@ -12,9 +12,8 @@ import typer
 
 from caas.billing_database.accounts import Actor
 from caas.billing_database.gateway_claims import GatewayClaim
-from caas.cli.commands import AsJson, parse_day, print_json, print_table
+from caas.cli.commands import AsJson, By, parse_day, print_json, print_table
 from caas.cli.reconcile import (
-    By,
     Gateway,
     Note,
     discrepancies,

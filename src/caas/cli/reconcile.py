@@ -4,7 +4,6 @@ Rules a change must keep: `--by` is a name without an account, so it never appro
 exit status 1.
 """
 
-import getpass
 from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
@@ -22,6 +21,7 @@ from caas.cli.commands import (
     FINDINGS,
     INTERRUPTED,
     AsJson,
+    By,
     Yes,
     ask,
     lower_priority,
@@ -54,7 +54,6 @@ discrepancies = typer.Typer(
 Day = Annotated[
     date, typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="The day.")
 ]
-By = Annotated[str, typer.Option("--by", default_factory=getpass.getuser, help="Name to record.")]
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="The discrepancy.")]
 Note = Annotated[str, typer.Option("--note", help="Why.")]
 Gateway = Annotated[

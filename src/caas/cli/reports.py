@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from caas.cli.commands import AsJson, print_json, print_table
-from caas.cli.reconcile import By, reading, writing
+from caas.cli.commands import AsJson, By, print_json, print_table
+from caas.cli.reconcile import reading, writing
 from caas.external_systems.report_mappings import MappingRefusedError
 from caas.reconciliation import Reconciliation
 from caas.reconciliation.finance_terms import Preview

@@ -1,12 +1,13 @@
-"""Markets and tax rates: `caas taxes list | markets | change | add-market | dealership`.
+"""Markets and tax rates: `caas taxes list | markets | change | withdraw | add-market | dealership`.
 
 The commands use the configured database, or that of the platform running on this machine.
 
-Rule a change must keep: past and current rates never change; only future rates can be added.
+Rule a change must keep: past and current rates never change; only future rates can be added,
+replaced or withdrawn.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -15,7 +16,7 @@ import typer
 from caas import local_machine, process_environment
 from caas.billing_database import connection
 from caas.billing_database.tax_rates import TaxMarket, TaxRate, TaxRates
-from caas.cli.commands import INTERRUPTED, AsJson, run_command
+from caas.cli.commands import INTERRUPTED, AsJson, By, run_command
 from caas.rules.market import Goods, TaxCategory
 from caas.settings import read_market
 
@@ -31,7 +32,7 @@ def list_(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List past, current and future rates."""
+    """List past, current and future rates with their last days, then withdrawn ones."""
 
     async def operation(rates: TaxRates) -> None:
         listed = await rates.listed(market)
@@ -39,10 +40,17 @@ def list_(
             typer.echo(msgspec.json.encode(listed).decode())
             return
         for one in listed:
-            until = f"until {one.next_begins}" if one.next_begins else ""
+            last_day = one.next_begins and one.next_begins - timedelta(days=1)
+            until = f"to {last_day}" if last_day else ""
             typer.echo(
-                f"{one.market:<6}  {one.goods:<12}  from {one.first_day}  {until:<16}  "
+                f"{one.market:<6}  {one.goods:<12}  from {one.first_day}  {until:<13}  "
                 f"{one.name:<8}  {one.category}  {one.basis_points / 100:>5.2f} %  {one.reason}"
+            )
+        for gone in await rates.withdrawn(market):
+            typer.echo(
+                f"{gone.market:<6}  {gone.goods:<12}  from {gone.first_day}  {'withdrawn':<13}  "
+                f"{gone.name:<8}     {gone.basis_points / 100:>5.2f} %  "
+                f"by {gone.withdrawn_by}, {gone.withdrawn_at:%Y-%m-%d %H:%M} UTC"
             )
 
     _reading(operation)
@@ -85,8 +93,12 @@ def change(  # noqa: PLR0913  # the columns of a rate, by name
         ),
     ] = TaxCategory.STANDARD,
     reason: Annotated[str, typer.Option(help="Reason for no tax, required for E and O.")] = "",
+    by: By,
 ) -> None:
-    """Set the tax rate from a future day on; the previous rate ends then."""
+    """Set the tax rate from a future day on; the previous rate ends on the day before.
+
+    A rate that was to begin on that day is replaced.
+    """
     rate = TaxRate(
         market=market,
         goods=goods,
@@ -98,10 +110,32 @@ def change(  # noqa: PLR0913  # the columns of a rate, by name
     )
 
     async def operation(rates: TaxRates) -> None:
-        await rates.change(rate)
+        replaced = await rates.change(rate, by=by)
+        instead = "" if replaced is None else f", instead of {replaced / 100:.2f} %"
         typer.echo(
-            f"{goods} in {market} is taxed at {basis_points / 100:.2f} % from {rate.first_day}."
+            f"{goods} in {market} is taxed at {basis_points / 100:.2f} % from {rate.first_day}"
+            f"{instead}."
         )
+
+    _writing(operation)
+
+
+@taxes.command()
+def withdraw(
+    market: Code,
+    goods: Annotated[Goods, typer.Argument(help="Kind of goods.")],
+    *,
+    first_day: Annotated[
+        datetime,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="First day of the rate."),
+    ],
+    by: By,
+) -> None:
+    """Withdraw a rate that has not begun; the previous rate goes on."""
+
+    async def operation(rates: TaxRates) -> None:
+        await rates.withdraw(market, goods, first_day.date(), by=by)
+        typer.echo(f"The rate of {goods} in {market} from {first_day.date()} is withdrawn.")
 
     _writing(operation)
 

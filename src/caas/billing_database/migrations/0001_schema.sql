@@ -3298,6 +3298,9 @@ create table tax_rates (
     name text not null,
     reason text default '' not null,
     recorded_at timestamptz not null,
+    planned daterange,
+    withdrawn_at timestamptz,
+    withdrawn_by text,
     constraint tax_rates_pkey primary key (id),
     constraint one_rate_a_day exclude using gist (market with =, goods with =, valid with &&),
     constraint tax_rates_market_fkey foreign key (market) references markets (code),
@@ -3309,7 +3312,11 @@ create table tax_rates (
     constraint tax_rates_goods_check check (goods in ('vehicle', 'service', 'subscription')),
     constraint tax_rates_name_check check (length(name) between 1 and 40),
     constraint tax_rates_reason_check check (length(reason) <= 200),
-    constraint tax_rates_valid_check check ((not isempty(valid)) and (not lower_inf(valid)))
+    constraint tax_rates_valid_check check (not lower_inf(valid)),
+    constraint a_withdrawn_rate_is_never_valid
+        check (isempty(valid) = (withdrawn_at is not null)
+            and (withdrawn_at is null) = (withdrawn_by is null)
+            and (withdrawn_at is null) = (planned is null))
 );
 
 -- Default market; one row.
@@ -3735,16 +3742,22 @@ declare
 begin
   if tg_op = 'INSERT' then
     if lower(new.valid) <= today and exists (
-      select from caas.tax_rates r where r.market = new.market and r.goods = new.goods) then
+      select from caas.tax_rates r
+       where r.market = new.market and r.goods = new.goods and not isempty(r.valid)) then
       raise exception 'a tax rate of % for % begins on a day to come', new.market, new.goods
         using errcode = 'check_violation';
     end if;
     return new;
   end if;
-  if (old.market, old.goods, old.category, old.basis_points, old.name, old.reason)
-     is distinct from (new.market, new.goods, new.category, new.basis_points, new.name, new.reason)
-     or lower(new.valid) <> lower(old.valid) or not upper_inf(old.valid)
-     or upper(new.valid) <= today then
+  if (old.market, old.goods, old.category, old.basis_points, old.name, old.reason, old.recorded_at)
+     is distinct from (new.market, new.goods, new.category, new.basis_points, new.name, new.reason,
+       new.recorded_at)
+     or isempty(old.valid)
+     or (case when isempty(new.valid)
+              then lower(old.valid) <= today or new.planned is distinct from old.valid
+              else lower(new.valid) <> lower(old.valid)
+                or coalesce(upper(old.valid) <= today, false)
+                or coalesce(upper(new.valid) <= today, false) end) then
     raise exception 'the tax rate % of % for % never changes, it ends on a day to come', old.id,
       old.market, old.goods using errcode = 'check_violation';
   end if;

@@ -214,6 +214,12 @@ class Office:
                 await self.installation.gateway_does("settle")
                 await asyncio.sleep(0.01)
 
+    def gateway_took(self, payment: Payment, amount: int) -> None:
+        """Let the gateway have taken so much for a payment."""
+        assert payment.gateway_transaction_id is not None
+        taken = self.installation.gateway.store.bookings[payment.gateway_transaction_id].transaction
+        taken.amount = taken.captured_amount = taken.settled_amount = amount
+
     async def unknown(self) -> Payment:
         """Buy something, and lose every answer of the gateway."""
         for operation, action in (

@@ -123,6 +123,7 @@ async def test_too_much_goes_back_to_the_customer(
     line = report.lines[0]
     line.gross, line.net = line.gross + 100, line.net + 100
     report.gross_total, report.net_total = report.gross_total + 100, report.net_total + 100
+    office.gateway_took(payment, 1399)
     await office.closed()
     [found] = await office.found(unresolved=True)
 

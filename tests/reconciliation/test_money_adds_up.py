@@ -13,6 +13,7 @@ from caas.billing_database.discrepancies import Discrepancy
 from caas.billing_database.payments import Payment
 from caas.payment_processing.disputes import Disputes
 from caas.reconciliation import Reconciled
+from caas.reconciliation.validation import ResolutionNotAllowedError
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
@@ -249,6 +250,56 @@ async def test_a_chargeback_that_came_back_is_not_a_refund_that_came_back(
     assert await office.balance("settled_funds") == 0
     assert await office.balance("risk_loss:chargeback") == 0
     assert await office.balance("risk_loss:refund_mismatch") == 0
+
+
+async def too_much(office: Office, *, taken: int) -> Payment:
+    """Let a line say 22.99 of a settled payment of 12.99, of which the gateway took so much."""
+    payment = await office.installation.settled()
+    office.gateway_took(payment, taken)
+    await office.forget_lines_of("settlement")
+    await next_day(office, payment, WRONG)
+    return payment
+
+
+async def test_the_line_of_a_refund_that_a_decision_made_is_matched(office: Office) -> None:
+    payment = await too_much(office, taken=2299)
+    await decided(office, Kind.AMOUNT, Resolution.REFUND_THE_CUSTOMER)
+
+    done = await next_day(office, payment)
+    again = await next_day(office, payment, {"type": "refund", "gross": -1000, "fee": 0})
+
+    assert done.run.counts == {"matched": 1}
+    assert again.run.counts == {"refund_mismatch": 1}
+    assert await office.balance("settled_funds") == 0
+    assert await office.balance("refunds_payable") == 0
+
+
+async def test_a_refund_that_a_decision_made_and_no_line_tells_is_found(office: Office) -> None:
+    await too_much(office, taken=2299)
+    await decided(office, Kind.AMOUNT, Resolution.REFUND_THE_CUSTOMER)
+    await office.forget_lines_of("refund")
+    await office.days_pass(9)
+
+    await office.closed(office.later(-1))
+
+    [found] = await office.found(unresolved=True)
+    assert (found.kind, found.amount) == (Kind.REFUND_MISMATCH, 1000)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_line_alone_does_not_show_that_more_was_taken(
+    office: Office, *, answers: bool
+) -> None:
+    await too_much(office, taken=1299)
+    if not answers:
+        fault = {"match": {"operation": "find"}, "action": {"status": 503}}
+        await office.installation.gateway_does("faults", **fault)
+    [found] = await office.found(unresolved=True)
+    shown = await office.reconciliation.investigation.check(found.id)
+
+    assert Resolution.REFUND_THE_CUSTOMER not in shown.allowed
+    with pytest.raises(ResolutionNotAllowedError):
+        await decided(office, Kind.AMOUNT, Resolution.REFUND_THE_CUSTOMER)
 
 
 async def test_a_line_that_settles_nothing_is_for_the_whole_amount(office: Office) -> None:

@@ -45,6 +45,7 @@ async def paid_too_much(office: Office) -> Payment:
     line = report.lines[0]
     line.gross, line.net = line.gross + 100, line.net + 100
     report.gross_total, report.net_total = report.gross_total + 100, report.net_total + 100
+    office.gateway_took(payment, 1399)
     await office.closed()
     return payment
 

@@ -10,6 +10,13 @@ from caas.rules.discrepancies import BOOKED
 
 BOOKED_KINDS: Final = "({})".format(", ".join(f"'{kind}'" for kind in BOOKED))
 """In SQL, the kinds whose line is posted as reported while the difference stays open."""
+REFUNDED_BY_DECISIONS: Final = """
+(select coalesce(sum(x.amount), 0)::bigint
+                from discrepancies u join discrepancy_entries x on x.discrepancy_id = u.id
+               where u.payment_id = p.id and u.currency = p.currency and u.kind = 'amount'
+                 and x.debit = 'refunds_payable' and x.credit = 'settled_funds')
+"""
+"""In SQL, what decisions refunded of a payment `p` beside its own refunds."""
 COLUMNS: Final = """
 d.id, d.gateway, d.day, d.kind, d.status, d.version, d.owner, d.amount, d.currency, d.payment_id,
        d.report_id, d.line_no, d.due_on, d.missing_from, d.resolution, d.opened_at, d.updated_at,
@@ -142,7 +149,7 @@ select {COLUMNS}, t.line as reported_by, t.class as reported_class
               (array_agg(l.report_id || ':' || l.line_no order by l.booked_at desc))[1] as line,
               (array_agg(l.class order by l.booked_at desc))[1] as class
          from refund_lines_of(d.payment_id, d.currency) l) t
- where {{these}} and {UNLISTED} and p.refunded_amount + t.gross <= 0
+ where {{these}} and {UNLISTED} and p.refunded_amount + t.gross + {REFUNDED_BY_DECISIONS} <= 0
  order by d.id for update of d
 """
 LISTED_OF: Final = LISTED_SINCE.format(these="d.payment_id = any ($1)")

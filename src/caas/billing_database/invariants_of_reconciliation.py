@@ -5,14 +5,14 @@ Rule a change must keep: line classes and their types are those of `classificati
 
 from typing import Final
 
-from caas.billing_database.discrepancy_statements import BOOKED_KINDS
+from caas.billing_database.discrepancy_statements import BOOKED_KINDS, REFUNDED_BY_DECISIONS
 from caas.billing_database.quarantined_lines import IS_STORED
 
 RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "lines_match_their_payment",
         "A posted line matches its payment's gateway, currency, and transaction or reference.",
-        """select l.report_id from settlement_lines l
+        f"""select l.report_id from settlement_lines l
              left join payments p on p.id = l.payment_id and within(p.id)
              left join settlement_reports r on r.id = l.report_id
             where within(l.payment_id) and l.posts and l.payment_id is not null
@@ -41,7 +41,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                 when 'settlement' then l.gross <= 0
                 when 'settlement_failure' then p.state <> 'SettlementFailed'
                 when 'fee' then l.gross <> 0
-                when 'refund' then l.gross >= 0 or not exists (
+                when 'refund' then l.gross >= 0 or {REFUNDED_BY_DECISIONS} = 0 and not exists (
                   select from refunds r where r.payment_id = p.id
                    union all
                   select from settlement_lines b
@@ -97,7 +97,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "refunds_are_explained_once",
         "No refund is posted without a line once lines explain the full refunded amount.",
-        """select d.id from discrepancies d join payments p on p.id = d.payment_id
+        f"""select d.id from discrepancies d join payments p on p.id = d.payment_id
              join (select discrepancy_id,
                           sum(case 'settled_funds' when debit then amount when credit then -amount
                               else 0 end) as booked
@@ -105,7 +105,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                on e.discrepancy_id = d.id
             where within(d.id) and d.kind = 'refund_mismatch' and d.report_id is null
               and e.booked <> 0
-              and p.refunded_amount + (select coalesce(sum(l.gross), 0)
+              and p.refunded_amount + {REFUNDED_BY_DECISIONS} + (select coalesce(sum(l.gross), 0)
                     from refund_lines_of(d.payment_id, d.currency) l) <= 0""",
     ),
     (

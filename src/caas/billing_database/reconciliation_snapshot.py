@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.discrepancy_statements import BOOKED_KINDS
+from caas.billing_database.discrepancy_statements import BOOKED_KINDS, REFUNDED_BY_DECISIONS
 
 EXPORT_SECONDS_MAX: Final = 600
 
@@ -52,10 +52,11 @@ p.id, p.gateway_transaction_id, p.state, p.version, p.currency, p.captured_amoun
               join reconciliation_days y on y.gateway = u.gateway and y.day = u.day
              where u.payment_id = p.id and u.kind = 'refund_mismatch' and u.report_id is null
                and u.resolution <> 'itself' and y.sealed_at is not null) else 0 end
-         + coalesce(d.refund_lines, 0),
-       p.refunded_amount, coalesce(d.known, 0), coalesce(d.number, 0), coalesce(d.back, 0)
+         + coalesce(d.refund_lines, 0) + b.decided,
+       p.refunded_amount + b.decided, coalesce(d.known, 0), coalesce(d.number, 0),
+       coalesce(d.back, 0)
 """
-DISPUTED: Final = """
+DISPUTED: Final = f"""
 left join lateral (
          select sum(m.taken) filter (where not m.of_refund)::bigint as known,
                 sum(d.taken - d.amended) filter (where not m.of_refund)::bigint as number,
@@ -63,6 +64,7 @@ left join lateral (
                 sum(m.taken - m.back) filter (where m.of_refund)::bigint as refund_lines
            from disputes d join disputed_amounts(p.id, p.currency) m on m.dispute = d.id
           where d.payment_id = p.id) d on true
+ cross join lateral {REFUNDED_BY_DECISIONS} b (decided)
 """
 KNOWN: Final = f"""
 select {PAYMENT}, null, null, null, null
@@ -111,6 +113,10 @@ select distinct on (e.payment_id) e.payment_id, w.expected_on
   from late_windows w cross join lateral (
        select payment_id from ledger_entries
         where at >= w.captured_from and at < w.captured_to
+          and debit = 'refunds_payable' and credit = 'settled_funds'
+        union all
+       select payment_id from discrepancy_entries
+        where at >= w.captured_from and at < w.captured_to and payment_id is not null
           and debit = 'refunds_payable' and credit = 'settled_funds'
        offset 0) e
   join payments p on p.id = e.payment_id and p.gateway = $1

@@ -1,7 +1,8 @@
 """Whether the gateway can refund what a discrepancy is about.
 
-Rule a change must keep: without a response in time a refund stays possible; the job that refunds
-asks again.
+Rules a change must keep: what a line reports beyond its payment is refunded only where the gateway
+shows that it took more than the payment, so that the payment's own refunds remain; for a charge
+without a payment, a refund stays possible without a response in time, and the job asks again.
 """
 
 import asyncio
@@ -60,7 +61,11 @@ class Refundable:
             async with asyncio.timeout(LOOKUP_SECONDS_MAX):
                 known = await gateway.find(transaction_id or "")
         except (GatewayFailure, TimeoutError):
-            return True
+            return found.kind is not DiscrepancyKind.AMOUNT
         if known is None:
             return False
-        return max(known.captured_amount, known.settled_amount) - known.refunded_amount >= amount
+        left = max(known.captured_amount, known.settled_amount) - known.refunded_amount
+        if found.kind is DiscrepancyKind.AMOUNT and found.payment_id is not None:
+            payment = await self._tables.payments.get(found.payment_id)
+            left -= payment.captured_amount - payment.refunded_amount
+        return left >= amount

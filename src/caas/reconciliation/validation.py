@@ -92,8 +92,8 @@ def refuse_not_refundable(
     """
     if offered != refundable:
         raise ResolutionNotAllowedError(
-            "The gateway does not know this line's transaction, or has less left of it than would "
-            f"be refunded. This discrepancy ({found.kind}) can be resolved by: "
+            "The gateway does not show that it took this money beside the payment's own, or does "
+            f"not answer. This discrepancy ({found.kind}) can be resolved by: "
             f"{', '.join(sorted(refundable))}."
         )
 

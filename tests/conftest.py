@@ -16,7 +16,7 @@ from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.cli.commands import freeze_long_lived_objects
 from tests import empty_tables
 from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
-from tests.long_first import long_first, rank
+from tests.long_first import long_first, rank, shared_by
 
 SOURCES = Path(__file__).parents[1] / "src"
 SLOW = [hypothesis.HealthCheck.too_slow]
@@ -45,7 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long where several workers share the tests."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1:
-        items[:] = long_first(items, workers=workers, rank_of=lambda item: rank(item.nodeid))
+        items[:] = long_first(
+            items,
+            workers=workers,
+            rank_of=lambda item: rank(item.nodeid),
+            shared_by_of=lambda item: shared_by(item.nodeid),
+        )
 
 
 def pytest_collection_finish() -> None:

@@ -21,7 +21,7 @@ LONGEST_FIRST = (
 SHORT = len(LONGEST_FIRST)
 TOGETHER = (
     "tests/bench/test_goals.py", "tests/demo/test_demo.py", "tests/documents/test_examples.py",
-    "tests/filled/",
+    "tests/filled/", "tests/strangers/test_with_adyen.py", "tests/strangers/test_with_stripe.py",
 )  # fmt: skip
 
 Item = TypeVar("Item")

@@ -1,4 +1,4 @@
-"""A real MQTT broker for one test: its own mosquitto, so that no session of another test shares.
+"""A real MQTT broker for one test, or for a platform that several share: its own mosquitto.
 
 Rules: the program is fetched once per machine and user, never skipped.
 """
@@ -6,6 +6,7 @@ Rules: the program is fetched once per machine and user, never skipped.
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,17 @@ PROGRAMS = Path(tempfile.gettempdir()) / f"caas-test-programs-{os.getuid()}"
 
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[LocalBroker]:
-    """Run a broker of the test's own."""
-    started = await start_local_broker(tmp_path, programs=PROGRAMS)
+    """Run a broker of the test's own, so that no session of another test shares it."""
+    async with broker_in(tmp_path) as started:
+        yield started
+
+
+@asynccontextmanager
+async def broker_in(folder: Path) -> AsyncIterator[LocalBroker]:
+    """Run a broker that keeps its files in a folder."""
+    started = await start_local_broker(folder, programs=PROGRAMS)
     assert isinstance(started, LocalBroker), started.sentence
-    yield started
-    await started.stop()
+    try:
+        yield started
+    finally:
+        await started.stop()

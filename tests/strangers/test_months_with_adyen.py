@@ -8,13 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from tests.strangers.adyen import GOOD, AtAdyen, eventually
-from tests.strangers.adyen import at as at  # noqa: PLC0414  # A fixture.
+from tests.strangers.adyen import alone as alone  # noqa: PLC0414  # A fixture.
 from tests.strangers.fleet import StrangeCar
 from tests.strangers.stories import CATALOG, CONNECTED, FLEET, ORDERS, buys
 from tests.strangers.world import ACCEPTED, CREATED
 
 MADRID = ZoneInfo("Europe/Madrid")
+
+
+@pytest.fixture
+def at(alone: AtAdyen) -> AtAdyen:
+    """Each test moves the clocks and ends months: its platform is its own."""
+    return alone
 
 
 async def subscribed_on_page(at: AtAdyen, holder: str = "Ana") -> tuple[StrangeCar, str]:

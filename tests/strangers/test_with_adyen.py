@@ -11,8 +11,10 @@ from caas_simulators.adyen.webhooks import notification
 from tests.external_systems.conformance.simulated import HMAC_KEY
 from tests.external_systems.test_adyen_webhooks import STOPPED, TECHNICAL
 from tests.strangers.adyen import CHALLENGED, GOOD, AtAdyen, eventually
+from tests.strangers.adyen import alone as alone  # noqa: PLC0414  # A fixture.
 from tests.strangers.adyen import at as at  # noqa: PLC0414  # A fixture.
-from tests.strangers.stories import CATALOG, CONNECTED, ORDERS, PRICE, buys
+from tests.strangers.adyen import shared as shared  # noqa: PLC0414  # A fixture.
+from tests.strangers.stories import CATALOG, CONNECTED, PRICE, buys
 from tests.strangers.world import ACCEPTED, CREATED
 
 
@@ -72,12 +74,12 @@ async def test_a_customer_confirms_at_the_bank(at: AtAdyen) -> None:
     assert car.on == {"seats"}
 
 
-async def test_a_page_that_expires_charges_nobody(at: AtAdyen) -> None:
-    car = await at.world.car()
-    _, bought = await buys(at.world, car.vin, None)
+async def test_a_page_that_expires_charges_nobody(alone: AtAdyen) -> None:
+    car = await alone.world.car()
+    _, bought = await buys(alone.world, car.vin, None)
 
-    await at.control("advance", seconds=86_401)
-    failed = await at.until(bought["payment"], state="Failed")
+    await alone.control("advance", seconds=86_401)
+    failed = await alone.until(bought["payment"], state="Failed")
 
     assert failed["decline_code"] == "abandoned"
     assert car.on == set()
@@ -132,17 +134,18 @@ async def test_a_capture_that_failed_for_a_technical_reason_is_no_loss_yet(at: A
 
 
 async def test_payments_of_another_program_change_nothing(at: AtAdyen) -> None:
+    known = [one["id"] for one in await at.payments()]
+
     await at.control("foreign")
 
-    _, listed = await at.world.call(ORDERS, "GET", "/v1/payments")
-
-    assert listed["data"] == []
+    assert [one["id"] for one in await at.payments()] == known
 
 
 async def test_a_subscription_verifies_the_token_of_an_earlier_page(at: AtAdyen) -> None:
+    known = {one["id"] for one in await at.payments()}
     _, payment = await paid_on_page(at)
     await captured(at, payment)
-    [token] = list(at.adyen.world.store.some("token"))
+    token = at.token_of(payment)
     car = await at.world.car()
     assert (await at.world.call(CATALOG, "PUT", "/v1/services/connected", CONNECTED))[0] == 200
     body = {
@@ -155,16 +158,17 @@ async def test_a_subscription_verifies_the_token_of_an_earlier_page(at: AtAdyen)
     await at.world.until(CATALOG, f"/v1/subscriptions/{made['id']}", state="active")
 
     async def states() -> list[str]:
-        _, listed = await at.world.call(ORDERS, "GET", "/v1/payments")
-        return sorted(one["state"] for one in listed["data"])
+        return sorted(one["state"] for one in await at.payments() if one["id"] not in known)
 
     await eventually(states, lambda found: found == ["Capturing", "Voided"])
 
 
 async def test_a_token_of_another_customer_charges_nobody(at: AtAdyen) -> None:
+    known = {one["id"] for one in await at.payments()}
+    held_before = {one["id"] for one in held(at)}
     _, payment = await paid_on_page(at)
     await captured(at, payment)
-    [token] = list(at.adyen.world.store.some("token"))
+    token = at.token_of(payment)
     car = await at.world.car()
     assert (await at.world.call(CATALOG, "PUT", "/v1/services/connected", CONNECTED))[0] == 200
     body = {
@@ -176,14 +180,17 @@ async def test_a_token_of_another_customer_charges_nobody(at: AtAdyen) -> None:
     assert status in (CREATED, ACCEPTED), made
 
     async def pages() -> list[str]:
-        _, listed = await at.world.call(ORDERS, "GET", "/v1/payments")
-        pending = [one["id"] for one in listed["data"] if one["state"] == "Pending"]
-        return [await at.page_of(one) for one in pending]
+        new = [one for one in await at.payments() if one["id"] not in known]
+        return [await at.page_of(one["id"]) for one in new if one["state"] == "Pending"]
 
     await eventually(pages, lambda found: len(found) == 1 and found[0].startswith(at.url))
-    held = [one for one in at.adyen.world.store.some("payment") if one["state"] != "refused"]
-    assert len(held) == 1
+    assert len([one for one in held(at) if one["id"] not in held_before]) == 1
     assert car.on == set()
+
+
+def held(at: AtAdyen) -> list[Any]:
+    """Return the payments at Adyen that were not refused."""
+    return [one for one in at.adyen.world.store.some("payment") if one["state"] != "refused"]
 
 
 async def test_webhooks_are_believed_as_adyen_signs_them_and_in_no_other_way(at: AtAdyen) -> None:

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from caas.external_systems.local_broker import LocalBroker
 from caas_simulators.stripe.world import StripeSettings
-from tests.databases import as_service
+from tests.databases import as_service, broken_invariants, fresh_database
+from tests.mqtt_broker import broker_in
 from tests.ports import free_port
 from tests.simulators.stripe.stripe_client import KEY, Stripe, stripe_running
 from tests.start_up.conftest import Machine
@@ -38,6 +39,7 @@ class AtStripe:
 
     world: World
     stripe: Stripe
+    dsn: str
 
     async def page_of(self, payment: str) -> str:
         """Return the page of a payment that waits for its customer."""
@@ -49,40 +51,71 @@ class AtStripe:
         """Wait until a payment says this."""
         return await self.world.until("operations", f"/v1/payments/{payment}", **wanted)
 
+    async def listed(self, path: str) -> list[Any]:
+        """Return what Stripe lists there, at most a hundred."""
+        listed = (await self.stripe.get(f"{path}?limit=100")).body
+        assert not listed["has_more"]
+        return list(listed["data"])
 
-@pytest.fixture
-async def at(database_dsn: str, broker: LocalBroker, tmp_path: Path) -> AsyncIterator[AtStripe]:
-    """Both programs with Stripe, and a fleet of strangers; the invariants hold afterwards."""
+
+@asynccontextmanager
+async def at_stripe(server_dsn: str, folder: Path) -> AsyncIterator[AtStripe]:
+    """Run both programs with Stripe, and a fleet of strangers; the invariants hold afterwards."""
     api, nobody = f"http://127.0.0.1:{free_port()}", "http://127.0.0.1:9"
     account = StripeSettings(
         seed=1, webhook_url=f"{api}/webhooks/gateway", webhook_secrets=[ENDPOINT_SECRET]
     )
-    settings = {
-        "CAAS_DATABASE_URL": as_service(database_dsn),
-        "CAAS_GATEWAY": "stripe",
-        "CAAS_GATEWAY_API_KEY": KEY,
-        "CAAS_GATEWAY_WEBHOOK_SECRETS": ENDPOINT_SECRET,
-        "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
-        "CAAS_MQTT_URL": broker.url,
-        "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEYS,
-        **WAYS_IN,
-        "CAAS_FACTORY_URL": nobody,
-        "CAAS_REGISTRATION_URL": nobody,
-        "CAAS_TRANSPORT_URL": nobody,
-        "CAAS_PUBLIC_URL": api,
-        "CAAS_API_KEYS": ",".join(f"{scope}:{scope}:{key_of(scope)}" for scope in SCOPES),
-        "CAAS_TIME_SCALE": "200",
-    }
     async with (
+        fresh_database(server_dsn) as dsn,
+        broker_in(folder) as broker,
         stripe_running(account) as stripe,
         aiohttp.ClientSession() as http,
         fleet.on_the_road(fleet.StrangeFleet(TERSE), broker.fleet_url) as cars,
     ):
-        settings["CAAS_GATEWAY_URL"] = stripe.url
-        async with running(Machine(tmp_path / "data"), api, http, settings):
+        settings = {
+            "CAAS_DATABASE_URL": as_service(dsn),
+            "CAAS_GATEWAY": "stripe",
+            "CAAS_GATEWAY_URL": stripe.url,
+            "CAAS_GATEWAY_API_KEY": KEY,
+            "CAAS_GATEWAY_WEBHOOK_SECRETS": ENDPOINT_SECRET,
+            "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
+            "CAAS_MQTT_URL": broker.url,
+            "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEYS,
+            **WAYS_IN,
+            "CAAS_FACTORY_URL": nobody,
+            "CAAS_REGISTRATION_URL": nobody,
+            "CAAS_TRANSPORT_URL": nobody,
+            "CAAS_PUBLIC_URL": api,
+            "CAAS_API_KEYS": ",".join(f"{scope}:{scope}:{key_of(scope)}" for scope in SCOPES),
+            "CAAS_TIME_SCALE": "200",
+        }
+        async with running(Machine(folder / "data"), api, http, settings):
             world = World(api=api, http=http, fleet=cars)
             await world.publishes_its_keys()
-            yield AtStripe(world, stripe)
+            yield AtStripe(world, stripe, dsn)
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    server_dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[AtStripe]:
+    """Run one platform for the tests that change nothing for others."""
+    async with at_stripe(server_dsn, tmp_path_factory.mktemp("stripe")) as found:
+        yield found
+
+
+@pytest.fixture
+async def at(shared: AtStripe) -> AsyncIterator[AtStripe]:
+    """Lend the shared platform; the invariants hold after each test."""
+    yield shared
+    assert await broken_invariants(shared.dsn) == []
+
+
+@pytest.fixture
+async def alone(server_dsn: str, tmp_path: Path) -> AsyncIterator[AtStripe]:
+    """Run a platform of the test's own, whose Stripe may be at another time."""
+    async with at_stripe(server_dsn, tmp_path) as found:
+        yield found
 
 
 async def test_a_service_is_paid_through_stripe(at: AtStripe) -> None:
@@ -135,12 +168,12 @@ async def test_a_customer_pays_on_the_page_at_the_second_try(at: AtStripe) -> No
     assert paid["amounts"]["captured"] == PRICE
 
 
-async def test_a_page_that_expires_charges_nobody(at: AtStripe) -> None:
-    car = await at.world.car()
-    _, bought = await buys(at.world, car.vin, None)
+async def test_a_page_that_expires_charges_nobody(alone: AtStripe) -> None:
+    car = await alone.world.car()
+    _, bought = await buys(alone.world, car.vin, None)
 
-    await at.stripe.control("advance", seconds=86_401)
-    failed = await at.until(bought["payment"], state="Failed")
+    await alone.stripe.control("advance", seconds=86_401)
+    failed = await alone.until(bought["payment"], state="Failed")
 
     assert failed["decline_code"] == "abandoned"
     assert car.on == set()
@@ -158,14 +191,15 @@ async def subscribes(at: AtStripe, method: str) -> tuple[int, Any]:
 
 
 async def test_a_subscription_saves_the_card_and_holds_nothing(at: AtStripe) -> None:
+    charged, saved = await at.listed("/v1/charges"), await at.listed("/v1/setup_intents")
+
     status, made = await subscribes(at, "pm_card_visa")
     assert status in (CREATED, ACCEPTED), made
-
     await at.world.until(CATALOG, f"/v1/subscriptions/{made['id']}", state="active")
-    charges = (await at.stripe.get("/v1/charges")).body["data"]
-    setups = (await at.stripe.get("/v1/setup_intents")).body["data"]
+    charges = await at.listed("/v1/charges")
+    setups = [one for one in await at.listed("/v1/setup_intents") if one not in saved]
 
-    assert charges == []
+    assert [one["id"] for one in charges] == [one["id"] for one in charged]
     assert [one["status"] for one in setups] == ["succeeded"]
 
 
@@ -176,11 +210,15 @@ async def test_a_card_that_cannot_be_saved_subscribes_nobody(at: AtStripe) -> No
 
 
 async def test_payments_of_another_program_change_nothing(at: AtStripe) -> None:
+    async def payments() -> list[str]:
+        _, listed = await at.world.call(ORDERS, "GET", "/v1/payments?limit=100")
+        return [one["id"] for one in listed["data"]]
+
+    known = await payments()
+
     await at.stripe.control("foreign")
 
-    _, listed = await at.world.call(ORDERS, "GET", "/v1/payments")
-
-    assert listed["data"] == []
+    assert await payments() == known
 
 
 async def test_webhooks_are_believed_as_stripe_signs_them_and_in_no_other_way(

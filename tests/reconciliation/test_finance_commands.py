@@ -107,8 +107,8 @@ async def test_fees_and_mappings_are_kept_shown_tried_and_deleted(
         office.reconciliation.of().gateway, "*", "visa", "settlement", "1.45", "%", "+",
     ]  # fmt: skip
     assert (unread.status, gone.status) == (4, 4)
-    assert tried.out.startswith("tried, 1 lines, 2026-11-01")
-    assert read.out.startswith("acquirer, 1 lines, 2026-11-01")
+    assert tried.out.startswith("tried, 1 rows, 1 lines, 2026-11-01")
+    assert read.out.startswith("acquirer, 1 rows, 1 lines, 2026-11-01")
     assert shown.json["delimiter"] == ";"
     assert deleted.out.strip() == "acquirer: version 2, retired"
     assert (twice.status, "No mapping named 'acquirer' is in use" in twice.err) == (4, True)

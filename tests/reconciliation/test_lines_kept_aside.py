@@ -11,6 +11,7 @@ from caas.reconciliation.file_checks import Expected
 from tests.reconciliation.crowd import HEADER, line_of
 from tests.reconciliation.office import Office
 from tests.reconciliation.test_half_files import paypal
+from tests.reconciliation.test_reports_that_grow import adyen_file, mollie_file
 from tests.reconciliation.test_rows_booked_once import DAY, Operation, row, stripe
 
 TWICE = "rows with an identifier that is there twice: 1"
@@ -160,3 +161,34 @@ async def test_the_net_of_a_file_is_that_of_all_its_rows(office: Office, tmp_pat
     assert (done.run.lines, done.day.because) == (2, TWICE)
     preview = await office.reconciliation.preview_content(stripe(*rows).encode())
     assert preview.unreadable == ["line 3: its identifier is there twice; both rows say the same"]
+
+
+async def test_a_row_without_an_id_is_released_by_the_row_of_its_transaction(
+    investigation: Operation, office: Office
+) -> None:
+    """Adyen's rows have no ids: a row that came right was looked for by its place."""
+    first, second = await office.capturing(), await office.capturing()
+    rows = adyen_file((first, second)).splitlines()
+    unread = [
+        it.replace(f"{DAY} 10", f"{DAY:%d/%m/%Y} 10") if "Settled" in it else it for it in rows
+    ]
+    other = "\n".join([*rows[:1], unread[1], *rows[2:]]) + "\n"
+
+    given = await verdicts_of(investigation, "\n".join(unread) + "\n", 3)
+    assert given == {("incomplete", "lines that could not be read: 2")}
+    one = await investigation.gives(other, DAY)
+    assert (one.run.lines, one.day.because) == (1, "lines that could not be read: 1")
+    assert {len(await office.lines_of(it)) for it in (first,)} == {0}
+    both = await investigation.gives("\n".join(rows) + "\n", DAY)
+
+    assert (both.run.lines, await aside(office)) == (1, [])
+
+
+async def test_a_stored_row_without_an_id_that_is_gone_is_named_by_its_line(
+    investigation: Operation, office: Office
+) -> None:
+    """The sentence had nothing between its brackets."""
+    whole = mollie_file((await office.capturing(),)).splitlines()
+    await investigation.gives("\n".join(whole) + "\n", DAY)
+
+    await investigation.is_refused("\n".join(whole[:2]) + "\n", DAY, r"\(line 3\)")

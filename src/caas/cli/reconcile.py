@@ -73,7 +73,7 @@ def reconcile(
         typer.Option(exists=True, dir_okay=False, help="Read the report from this file."),
     ] = None,
     lines: Annotated[
-        int | None, typer.Option(min=0, help="Expected number of lines after the header.")
+        int | None, typer.Option(min=0, help="Expected lines after the header; 0 for none.")
     ] = None,
     net: Annotated[
         list[str] | None,

@@ -38,6 +38,8 @@ LEASE_SECONDS = 61.0
 QUIET_SECONDS_MAX = 500.0
 BACK_SECONDS = 3600.0
 KILLS_BETWEEN_PASSING_TIME = 2
+KILLS_BETWEEN_ANSWERS = 2
+LOOK_SECONDS = 0.02
 MOVING = """
 select kind, subject, due_at, fence, lease_until from caas.jobs where kind <> all($1)
  order by kind, subject
@@ -121,6 +123,8 @@ async def shopped(
     await shoppers.furnish()
     shopping = asyncio.gather(*(shoppers.shop() for _ in range(SHOPPERS)))
     for number in range(KILLS):
+        if number % KILLS_BETWEEN_ANSWERS == 1:
+            await one_more_answered(shoppers)
         await asyncio.sleep(chance.random() * PAUSE_SECONDS_MAX)  # any moment, not an event
         await chance.choice(deaths)()
         if number % KILLS_BETWEEN_PASSING_TIME == 0:
@@ -133,6 +137,14 @@ async def shopped(
         await asyncio.wait([shopping], timeout=CALM_SECONDS)
     await shopping
     return shoppers.reported
+
+
+async def one_more_answered(shoppers: Shoppers) -> None:
+    """Wait for an answer, so that a slow machine does not only kill what has just started."""
+    before = len(shoppers.reported)
+    async with asyncio.timeout(QUIET_SECONDS_MAX):
+        while len(shoppers.reported) == before:
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def books_agree(world: RealWorld, reported: list[Reported]) -> None:

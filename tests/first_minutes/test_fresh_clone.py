@@ -6,23 +6,47 @@
 import asyncio
 import json
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.first_minutes.checkout import Checkout, Ended
+from tests.first_minutes.checkout import Checkout, Ended, Up, cloned
 
 READING = ("days", "days --json", "discrepancies list", "self-check --full", "verify", "staff list")
 NO_DATABASE_YET = (*READING, "report --date 2026-11-19")
 
 
-async def test_up_comes_up_stops_in_order_and_comes_up_again(checkout: Checkout) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """What a newcomer saw of a platform that came up, stopped, and came up and stopped again."""
+
+    checkout: Checkout
+    page: bytes
+    first: Up
+    second: Up
+    while_up: list[Ended]
+    after: list[Ended]
+
+
+@pytest.fixture(scope="module")
+async def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    """Start the platform of a fresh clone twice, and read its books meanwhile and afterwards."""
+    checkout = cloned(tmp_path_factory.mktemp("visited"))
     async with checkout.up() as first:
         page = await asyncio.to_thread(read, f"{first.url}/health")
     async with checkout.up() as second:
-        pass
+        while_up = [await checkout.runs(f"./caas {words}") for words in READING]
+    after = [await checkout.runs(f"./caas {words}") for words in READING]
+    return Visit(
+        checkout=checkout, page=page, first=first, second=second, while_up=while_up, after=after
+    )
 
-    assert page
+
+def test_up_comes_up_stops_in_order_and_comes_up_again(visit: Visit) -> None:
+    first, second = visit.first, visit.second
+
+    assert visit.page
     assert (first.process.returncode, second.process.returncode) == (0, 0)
     assert "Starting the database" in first.welcome
     assert "created on first start" in first.welcome
@@ -56,23 +80,26 @@ async def test_every_command_finds_the_data_of_the_checkout_wherever_it_is_calle
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Make one clone for commands that refuse, and so leave nothing behind."""
+    return cloned(tmp_path_factory.mktemp("untouched"))
+
+
 async def test_before_there_is_a_database_reading_commands_say_what_makes_one(
-    checkout: Checkout,
+    untouched: Checkout,
 ) -> None:
-    ended = [await checkout.runs(f"./caas {words}") for words in NO_DATABASE_YET]
+    ended = [await untouched.runs(f"./caas {words}") for words in NO_DATABASE_YET]
 
     for words, one in zip(NO_DATABASE_YET, ended, strict=True):
         assert one.status == 3, (words, one)
         assert_one_sentence(one)
     assert "./caas up" in ended[0].err
-    assert not (checkout.data / "postgresql").exists()
+    assert not (untouched.data / "postgresql").exists()
 
 
-async def test_when_the_platform_is_down_its_books_can_still_be_read(checkout: Checkout) -> None:
-    async with checkout.up():
-        while_up = [await checkout.runs(f"./caas {words}") for words in READING]
-
-    after = [await checkout.runs(f"./caas {words}") for words in READING]
+def test_when_the_platform_is_down_its_books_can_still_be_read(visit: Visit) -> None:
+    while_up, after = visit.while_up, visit.after
 
     assert [one.status for one in while_up] == [0] * len(READING), while_up
     assert [one.status for one in after] == [0] * len(READING), after
@@ -82,10 +109,10 @@ async def test_when_the_platform_is_down_its_books_can_still_be_read(checkout: C
 @pytest.mark.parametrize("command", ["serve", "work", "reconcile --date 2026-11-19",
                                      "bill --month 2026-10"])  # fmt: skip
 async def test_what_needs_settings_names_all_of_them_at_once(
-    checkout: Checkout, command: str
+    untouched: Checkout, command: str
 ) -> None:
     """Whoever set one was told of the next, eleven times."""
-    ended = await checkout.runs(f"./caas {command}")
+    ended = await untouched.runs(f"./caas {command}")
 
     assert ended.status == 3
     assert_one_sentence(ended)
@@ -123,10 +150,9 @@ async def test_a_goal_is_measured(checkout: Checkout) -> None:
     assert ended.status == 0, ended.err
 
 
-async def test_a_platform_that_was_killed_is_not_taken_for_one_that_is_up(
-    checkout: Checkout,
-) -> None:
+async def test_a_platform_that_was_killed_is_not_taken_for_one_that_is_up(visit: Visit) -> None:
     """What it had left word of stayed, and every command called a database that was gone."""
+    checkout = visit.checkout
     process = None
     async with checkout.up() as killed:
         process = killed.process

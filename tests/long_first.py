@@ -21,7 +21,8 @@ LONGEST_FIRST = (
 SHORT = len(LONGEST_FIRST)
 TOGETHER = (
     "tests/bench/test_goals.py", "tests/demo/test_demo.py", "tests/documents/test_examples.py",
-    "tests/filled/", "tests/strangers/test_with_adyen.py", "tests/strangers/test_with_stripe.py",
+    "tests/filled/", "tests/first_minutes/test_fresh_clone.py", "tests/start_up/test_up.py",
+    "tests/strangers/test_with_adyen.py", "tests/strangers/test_with_stripe.py",
 )  # fmt: skip
 
 Item = TypeVar("Item")

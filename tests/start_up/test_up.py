@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,27 +34,53 @@ def secrets_of(folder: Path) -> list[str]:
     return found + ([*json.loads(broker.read_text()).values()] if broker.exists() else [])
 
 
-async def test_no_secret_stands_in_the_process_list_nor_in_a_file_of_others(
-    machine: Machine,
-) -> None:
-    """The simulators had keys, webhook secrets and the broker's password as arguments."""
-    program = await is_up(machine)
-    commands = program.running()
-    secrets = secrets_of(machine.folder)
-    logged = (machine.folder / "caas.log").read_text()
-    readable = [
-        path for path in machine.folder.glob("**/*")
-        if path.is_file() and path.stat().st_mode & 0o077 and contains(path, secrets)
-    ]  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A platform that is up, and whether it could be called when it said so."""
+
+    machine: Machine
+    program: Program
+    was_called: bool
+
+
+@pytest.fixture(scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """Start one platform for those who only look at it; nothing of it stays."""
+    machine = Machine(tmp_path_factory.mktemp("up") / "data")
+    port = free_port()
+    program = await machine.starts("up", "--port", str(port))
+    await program.stated(IS_UP)
+    was_called = True
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+    except OSError:
+        was_called = False
+
+    yield Running(machine, program, was_called)
 
     program.process.send_signal(signal.SIGINT)
     ended = await program.ended()
+    assert not ended.left
+
+
+async def test_no_secret_stands_in_the_process_list_nor_in_a_file_of_others(
+    running: Running,
+) -> None:
+    """The simulators had keys, webhook secrets and the broker's password as arguments."""
+    folder = running.machine.folder
+    commands = running.program.running()
+    secrets = secrets_of(folder)
+    logged = (folder / "caas.log").read_text()
+    readable = [
+        path for path in folder.glob("**/*")
+        if path.is_file() and path.stat().st_mode & 0o077 and contains(path, secrets)
+    ]  # fmt: skip
 
     assert len(commands) > 3, "the platform, its simulators and its database run"
     assert [secret for secret in secrets for line in commands if secret in line] == []
     assert [secret for secret in secrets if secret in logged] == []
     assert readable == []
-    assert not ended.left
 
 
 def contains(path: Path, secrets: list[str]) -> bool:
@@ -98,22 +126,16 @@ async def test_stopped_while_it_starts_nothing_stays(
 
 
 async def test_a_second_platform_on_the_same_folder_is_refused_and_the_first_goes_on(
-    machine: Machine,
+    running: Running,
 ) -> None:
-    first = await is_up(machine)
-
-    second = await machine.starts("up", "--port", str(free_port()))
+    second = await running.machine.starts("up", "--port", str(free_port()))
     out, err = await second.process.communicate()
-    still_there = first.process.returncode is None
-    first.process.send_signal(signal.SIGINT)
-    ended = await first.ended()
 
     assert (second.process.returncode, out) == (3, b"")
     assert b"already running" in err
     assert b"CAAS_DATA_DIR" in err
     assert err.count(b"\n") == 1
-    assert still_there
-    assert not ended.left
+    assert running.program.process.returncode is None
 
 
 async def test_a_port_in_use_is_found_before_anything_starts(machine: Machine) -> None:
@@ -202,14 +224,6 @@ async def test_two_platforms_on_one_machine_do_not_meet(machine: Machine, tmp_pa
     assert (one.left, two.left) == ([], [])
 
 
-async def test_when_it_says_that_it_is_up_it_can_be_called(machine: Machine) -> None:
+def test_when_it_says_that_it_is_up_it_can_be_called(running: Running) -> None:
     """It said so before it listened, and a script's first call was refused."""
-    port = free_port()
-    program = await machine.starts("up", "--port", str(port))
-    await program.stated(IS_UP)
-
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.close()
-
-    program.process.send_signal(signal.SIGTERM)
-    assert not (await program.ended()).left
+    assert running.was_called

@@ -5584,6 +5584,8 @@ CREATE INDEX history_leaves_of_head ON caas.history_leaves USING btree (of_table
 
 CREATE INDEX idempotency_keys_in_time ON caas.idempotency_keys USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
 
+CREATE INDEX identified_lines_in_time ON caas.identified_lines USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX identified_lines_of_payment ON caas.identified_lines USING btree (payment_id);
 
 CREATE INDEX invoices_in_time ON caas.invoices USING brin (issued_at) WITH (pages_per_range='32', autosummarize='on');

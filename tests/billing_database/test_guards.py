@@ -441,6 +441,20 @@ FOUND = {
         "insert into caas.accounts (id, role, customer, password_hash, created_at,"
         f" password_set_at) values ('{new_id()}', 'customer', '{CUSTOMER}', '$argon2id$x', now(),"
         " now())", "erased_customers_have_nothing_active"),
+    "a line that its payment does not account for": (
+        "insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
+        " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"
+        f" status, received_at, updated_at) values ('{REPORT}', 'g', '2026-01-02', '', 'r', 'file',"
+        " 'stripe', 'closed', now(), now());"
+        " insert into caas.settlement_lines (report_id, line_no, batch_id, type, gross, fee, net,"
+        " currency, booked_at, value_date, payment_id, class, at_stake, run_id, at)"
+        f" select '{REPORT}', 1, 'b', 'settlement', captured_amount, 0, captured_amount, currency,"
+        " now(), '2026-01-02', id, 'matched', 0, gen_random_uuid(), now() from caas.payments"
+        f" where id = '{TAKEN}'", "lines_move_what_payments_account_for"),
+    "a settled payment that the gateway still owes": (
+        "alter table caas.payments disable trigger all;"
+        f" update caas.payments set state = 'Settled' where id = '{TAKEN}'",
+        "settled_payments_are_due_nothing"),
     "a line kept aside that was released and never stored": (
         "insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
         " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"

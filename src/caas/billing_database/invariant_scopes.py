@@ -52,7 +52,9 @@ select id from (
   union select report_id from settlement_lines where at >= $1
   union select payment_id from settlement_lines where at >= $1
   union select report_id from quarantined_lines where found_at >= $1 or released_at >= $1
+  union select payment_id from identified_lines where at >= $1
   union select discrepancy_id from discrepancy_events where at >= $1
+  union select payment_id from discrepancy_entries where at >= $1
   union select discrepancy_id from gateway_claim_events where at >= $1) t
  where id is not null order by id
 """

@@ -19,6 +19,7 @@ from caas.billing_database.invariants_of_obligations import NOTHING_IS_FORGOTTEN
 from caas.billing_database.invariants_of_reconciliation import RECONCILIATION
 from caas.billing_database.invariants_of_rows import HISTORY_INVARIANTS, ROWS
 from caas.billing_database.invariants_of_sales import SALES
+from caas.billing_database.invariants_of_settled_funds import SETTLED_FUNDS
 from caas.billing_database.invariants_of_usage import USAGE
 from caas.billing_database.schema_catalog import SCHEMA
 from caas.rules.compared_relations import AGREEING
@@ -83,6 +84,7 @@ INVARIANTS: Final = (
             USAGE,
             DELIVERY,
             RECONCILIATION,
+            SETTLED_FUNDS,
             DUAL_CONTROL,
             ACCESS,
             SALES,

@@ -4198,6 +4198,8 @@ create table identified_lines (
         foreign key (report_id, line_no) references settlement_lines (report_id, line_no)
 );
 
+create index identified_lines_in_time on identified_lines using brin (at)
+    with (pages_per_range = 32, autosummarize = on);
 create index identified_lines_of_payment on identified_lines (payment_id);
 
 -- Lines of a report that could not be read or stored, until released.

@@ -1,0 +1,123 @@
+"""Invariants of the clearing accounts: lines and decisions move what payments account for.
+
+A payment brings money onto `settled_funds`, and its lines take it to the bank. What waits for its
+line stands there rightly; what a line took beyond the payment's records is never looked for again.
+So lines are held against the records they are about, each direction by itself: settlements,
+refunds, chargebacks and their reversals.
+
+Rules a change must keep: a line is counted with what it left, as in `classification.sql`; keys are
+the payments', because ids of discrepancies lie in other slices.
+"""
+
+from typing import Final
+
+_WAITS = """exists (select from jobs w where w.subject = p.id
+                                   and w.kind in ('late_settlement_line', 'fit_disputes'))
+               or exists (select from jobs w join discrepancies d on d.id = w.subject
+                           where d.payment_id = p.id and w.kind = 'carry_out_resolution')
+               or exists (select from cases c where c.subject = p.id
+                                       and c.kind = 'dispute_contradiction')"""
+"""In SQL, what is still to be applied to a payment `p`, or was judged not to be believed."""
+
+_DECIDED = """decided as (
+             select d.payment_id, d.kind, d.report_id, d.line_no, e.*
+               from discrepancies d join lateral (
+                 select debit, credit, amount, currency from discrepancy_entries
+                  where discrepancy_id = d.id) e on true
+              where within(d.payment_id)
+              union all
+             select i.payment_id, d.kind, d.report_id, d.line_no, e.*
+               from identified_lines i
+               join discrepancies d on d.report_id = i.report_id and d.line_no = i.line_no
+                and d.payment_id is null
+               join lateral (
+                 select debit, credit, amount, currency from discrepancy_entries
+                  where discrepancy_id = d.id) e on true
+              where within(i.payment_id))"""
+
+SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "lines_move_what_payments_account_for",
+        "Lines and decisions take from settled funds what their payment brought, and no more.",
+        f"""with {_DECIDED},
+           moved (payment_id, currency, family, posted, amount) as (
+             select l.payment_id, l.currency, case
+                      when l.type in ('refund', 'refund_reversal') then 'refund'
+                      when l.type in ('chargeback', 'chargeback_reversal') and l.gross < 0
+                        then 'taken'
+                      when l.type in ('chargeback', 'chargeback_reversal') then 'back'
+                      else 'settlement' end,
+                    case when l.type = 'settlement' then l.gross else 0 end, -l.gross
+               from settlement_lines l where within(l.payment_id) and l.posts
+             union all
+             select d.payment_id, d.currency, case
+                      when coalesce(l.type, d.kind)
+                           in ('refund', 'refund_reversal', 'refund_mismatch') then 'refund'
+                      when l.type in ('chargeback', 'chargeback_reversal') and l.gross < 0
+                        then 'taken'
+                      when l.type in ('chargeback', 'chargeback_reversal') then 'back'
+                      else 'settlement' end, 0,
+                    case when d.debit = 'settled_funds' then d.amount else -d.amount end
+               from decided d
+               left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+              where 'settled_funds' in (d.debit, d.credit) and d.debit <> 'refunds_payable'),
+           by_lines as (
+             select payment_id, currency,
+                    coalesce(sum(amount) filter (where family = 'settlement'), 0) as settlements,
+                    coalesce(sum(amount) filter (where family = 'refund'), 0) as refunds,
+                    coalesce(sum(amount) filter (where family = 'taken'), 0) as taken,
+                    coalesce(sum(amount) filter (where family = 'back'), 0) as back,
+                    coalesce(sum(posted) filter (where posted > 0), 0) as reported,
+                    sum(amount) as amount
+               from moved group by payment_id, currency),
+           by_records as (
+             select payment_id,
+                    coalesce(sum(amount) filter (where debit = 'settled_funds'
+                                                   and credit = 'gateway_receivable'), 0) as came,
+                    coalesce(sum(amount) filter (where credit = 'settled_funds'
+                      and debit in ('risk_loss:settlement_reversed',
+                                    'risk_loss:reversed_after_refund')), 0) as went
+               from ledger_entries where within(payment_id) group by payment_id),
+           by_decisions as (
+             select payment_id, sum(amount) as refunded from decided
+              where kind = 'amount' and debit = 'refunds_payable' and credit = 'settled_funds'
+              group by payment_id)
+           select p.id from by_lines t
+             join payments p on p.id = t.payment_id and p.currency = t.currency and within(p.id)
+             join by_records r on r.payment_id = p.id
+             left join by_decisions b on b.payment_id = p.id
+             cross join lateral (
+               select coalesce(sum(m.taken) filter (where not m.of_refund), 0) as taken,
+                      coalesce(sum(m.back) filter (where not m.of_refund), 0) as back,
+                      coalesce(sum(m.taken - m.back) filter (where m.of_refund), 0) as of_refunds
+                 from disputed_amounts(p.id, p.currency) m
+                where t.refunds <> 0 or t.taken <> 0 or t.back <> 0) d
+             cross join lateral (
+               select coalesce(sum(f.amount), 0) as refunds from refunds f
+                where f.payment_id = p.id and f.state <> 'waiting' and t.refunds <> 0) f
+            where case when p.state in ('Voided', 'Failed') then t.amount <> 0 else
+                  r.came + t.settlements < 0 or t.settlements > r.went
+                  or r.went = 0 and t.reported >= r.came and r.came + t.settlements <> 0
+                  or t.refunds < 0
+                  or t.refunds > f.refunds + d.of_refunds + coalesce(b.refunded, 0)
+                  or t.taken not between 0 and d.taken or -t.back not between 0 and d.back end
+              and not ({_WAITS})""",
+    ),
+    (
+        "settled_payments_are_due_nothing",
+        "The gateway owes nothing for a settled payment without an open discrepancy.",
+        f"""with {_DECIDED}
+           select p.id from (
+             select payment_id, sum(case when debit = 'gateway_receivable' then amount
+                                         else -amount end) as due
+               from (select payment_id, debit, credit, amount from ledger_entries
+                      where within(payment_id)
+                      union all
+                     select payment_id, debit, credit, amount from decided) e
+              where 'gateway_receivable' in (debit, credit) group by payment_id) t
+             join payments p on p.id = t.payment_id and within(p.id)
+            where t.due <> 0 and p.state in ('Settled', 'Refunding', 'Refunded')
+              and not exists (select from discrepancies d
+                               where d.payment_id = p.id and d.status <> 'resolved')""",
+    ),
+)

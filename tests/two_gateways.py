@@ -21,9 +21,9 @@ from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
-from caas.payment_processing.gateways import NO_ROUTES, GatewayRoutes
 from caas.platform import build_platform
 from caas.platform_inputs import Partners, PlatformTerms
+from caas.rules.gateway_routes import NO_ROUTES, GatewayRoutes
 from caas.rules.market import Market
 from caas.rules.time_scale import TimeScale
 from caas_simulators import payment_gateway

@@ -20,7 +20,7 @@ from caas.external_systems import gateway_adapters
 from caas.external_systems.contract_adapter import DECLARING
 from caas.external_systems.gateway_adapters import CONTRACT, ConfiguredGateway
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
-from caas.payment_processing.gateways import GatewayRoutes
+from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.settlement_dates import (
     FeeTerms,
     FeeTermsError,

@@ -18,8 +18,8 @@ from caas.external_systems.report_announcements import ReportDownload
 from caas.history_signing import HeadTerms
 from caas.order_management import OrderPartners
 from caas.order_management.held_deposits import DepositOnForfeiture
-from caas.payment_processing.gateways import NO_ROUTES, GatewayRoutes
 from caas.rules.check_terms import CheckTerms
+from caas.rules.gateway_routes import NO_ROUTES, GatewayRoutes
 from caas.rules.market import Market
 from caas.rules.payment_failures import DunningPolicy
 from caas.rules.retention import RetentionTerms

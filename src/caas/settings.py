@@ -39,8 +39,8 @@ from caas.gateway_settings import (
     settlement_fees,
     settlement_polls,
 )
-from caas.payment_processing.gateways import GatewayRoutes
 from caas.rules.check_terms import CheckTerms, CheckTermsError, read_check_terms
+from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.market import (
     LOCALES,
     SAMPLE_SELLER,

@@ -36,7 +36,7 @@ from caas.external_systems.http import (
 from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, MqttSession
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.gateway_settings import BY_MARKET, KEPT, own_prefix
-from caas.payment_processing.gateways import GatewayRoutes
+from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.market import Market, Seller
 from caas.settings import IN_PROCESS_VEHICLES, Settings
 

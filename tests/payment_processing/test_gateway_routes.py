@@ -13,7 +13,7 @@ from caas.billing_database.payments import Payment, Payments
 from caas.billing_database.transitions import PaymentTransitions, Transition, transition_of
 from caas.external_systems.payment_gateway import GatewayTransaction, TransactionRequest
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
-from caas.payment_processing.gateways import GatewayRoutes
+from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.payment_states import PaymentState, Remark
 from tests.billing_database.test_transitions import new_payment
 from tests.buyers import gives_details

@@ -13,7 +13,7 @@ from caas.billing_database.transitions import PaymentTransitions, transition_of
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
-from caas.payment_processing.gateways import GatewayRoutes
+from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.payment_states import PaymentEvent
 from caas_simulators import payment_gateway
 from tests.billing_database.test_transitions import new_payment

@@ -8,41 +8,20 @@ that is not configured is an error, never the default; only a payment that its g
 not received goes to the fallback, and only one whose token is not the gateway's.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Sequence
 
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.payments import Payment
 from caas.errors import CaasError
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.payment_processing.gateway_calls import AuditedGateway
+from caas.rules.gateway_routes import NO_ROUTES, GatewayRoutes
 
 
 class GatewayNotConfiguredError(CaasError):
     """The payment is at a gateway that this process has no settings of. Nothing was sent."""
 
     code = "gateway_not_configured"
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayRoutes:
-    """Where new payments go: the gateway of each market that has its own, and the fallback.
-
-    A payment goes to the fallback when its gateway has certainly not received it. None: it waits or
-    fails, as its type says.
-    """
-
-    by_market: Mapping[str, str] = field(default_factory=dict)
-    fallback: str | None = None
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The gateways that are named."""
-        return frozenset(self.by_market.values()) | ({self.fallback} if self.fallback else set())
-
-
-NO_ROUTES: Final = GatewayRoutes()
 
 
 class Gateways:

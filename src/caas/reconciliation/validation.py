@@ -9,13 +9,21 @@ from caas.billing_database.discrepancies import Discrepancy
 from caas.dual_control import DecisionPendingError
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.discrepancies import KINDS, Resolution
+from caas.rules.discrepancies import KINDS, DiscrepancyKind, Resolution
 
 DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
 DOCUMENT_TYPES: Final = frozenset(
     {"application/pdf", "image/png", "image/jpeg", "text/plain", "text/csv", "application/json"}
 )
 READABLE: Final = frozenset({"text/plain", "text/csv", "application/json"})
+NOT_KNOWN: Final = (
+    "The gateway does not know this line's transaction, or has less left of it than would be "
+    "refunded."
+)
+NOT_BESIDE_ITS_PAYMENT: Final = (
+    "The gateway does not show that it took this money beside the payment's own, or does not "
+    "answer."
+)
 
 
 class ResolutionNotAllowedError(RefusedError):
@@ -91,9 +99,9 @@ def refuse_not_refundable(
         ResolutionNotAllowedError: the gateway cannot refund the line's transaction.
     """
     if offered != refundable:
+        why = NOT_BESIDE_ITS_PAYMENT if found.kind is DiscrepancyKind.AMOUNT else NOT_KNOWN
         raise ResolutionNotAllowedError(
-            "The gateway does not show that it took this money beside the payment's own, or does "
-            f"not answer. This discrepancy ({found.kind}) can be resolved by: "
+            f"{why} This discrepancy ({found.kind}) can be resolved by: "
             f"{', '.join(sorted(refundable))}."
         )
 

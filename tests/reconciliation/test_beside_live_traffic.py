@@ -88,9 +88,9 @@ async def test_records_without_a_line_are_looked_for_while_a_file_is_read(
         await late(snapshot, windows)
         looked.set()
 
-    def read_meanwhile(bench: Workbench, report: ReportFile) -> None:
+    def read_meanwhile(bench: Workbench, report: ReportFile, *, paged: bool) -> None:
         assert looked.wait(PATIENCE_SECONDS)
-        read(bench, report)
+        read(bench, report, paged=paged)
 
     monkeypatch.setattr(ReconciliationSnapshot, "late", look)
     monkeypatch.setattr(Workbench, "read", read_meanwhile)

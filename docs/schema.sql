@@ -4846,6 +4846,7 @@ CREATE TABLE caas.reconciliation_runs (
     input_hash text,
     output_hash text,
     counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    cleared jsonb DEFAULT '{}'::jsonb NOT NULL,
     because text,
     started_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,

@@ -46,7 +46,11 @@ class DayList(msgspec.Struct, frozen=True):
 
 
 class RunAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison: its inputs, its as-of time and its results; `counts` is by class."""
+    """A comparison: its inputs, its as-of time and its results.
+
+    `counts` is by class; `cleared` is the discrepancies of any day that ended because of it, by
+    kind.
+    """
 
     id: UUID
     gateway: str
@@ -60,6 +64,7 @@ class RunAnswer(msgspec.Struct, frozen=True, kw_only=True):
     input_hash: str | None
     output_hash: str | None
     counts: dict[str, int]
+    cleared: dict[str, int]
     because: str | None
     started_at: datetime
     finished_at: datetime | None

@@ -10,9 +10,9 @@ report never counts as clean; one run at a time per gateway.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -51,7 +51,7 @@ values ($1, $2, $3, $4, 'running', $5, db_now(), $6)
 """
 END: Final = """
 update reconciliation_runs set state = $2, engine = $3, as_of = $4, lines = $5, input_hash = $6,
-       output_hash = $7, counts = $8, because = $9, finished_at = db_now()
+       output_hash = $7, counts = $8, cleared = $9, because = $10, finished_at = db_now()
  where id = $1
 """
 CLOSE: Final = """
@@ -122,7 +122,11 @@ select content, encode(digest, 'hex') as digest from sealed_reports
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationRun:
-    """A comparison: its inputs, its as-of time and its results."""
+    """A comparison: its inputs, its as-of time and its results.
+
+    `counts` are its new lines by class, and what it opened without one, by kind; `cleared` are the
+    open discrepancies of any day that ended because of it, by kind.
+    """
 
     id: UUID
     gateway: str
@@ -135,16 +139,15 @@ class ReconciliationRun:
     lines: int
     input_hash: str | None
     output_hash: str | None
-    counts: dict[str, Any]
+    counts: dict[str, int]
+    cleared: dict[str, int]
     because: str | None
     started_at: datetime
     finished_at: datetime | None
     late_of: date | None
 
 
-RUN: Final = f"""
-select {columns(ReconciliationRun)} from reconciliation_runs
-"""
+RUN: Final = f"select {columns(ReconciliationRun)} from reconciliation_runs"
 ONE_RUN: Final = RUN + " where id = $1"
 RUNS_OF_DAY: Final = RUN + " where gateway = $1 and day = $2 order by started_at desc"
 
@@ -203,7 +206,8 @@ class RunEnd:
     lines: int = 0
     input_hash: str | None = None
     output_hash: str | None = None
-    counts: dict[str, Any] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    cleared: dict[str, int] = field(default_factory=dict)
     because: str | None = None
 
 
@@ -301,7 +305,7 @@ class ReconciliationDays:
         async with self._database.connection() as connection:
             await connection.execute(
                 END, run_id, end.state, end.engine, end.as_of, end.lines, end.input_hash,
-                end.output_hash, end.counts or {}, end.because,
+                end.output_hash, end.counts, end.cleared, end.because,
             )  # fmt: skip
 
     async def compared(self, gateway: str, day: date, run_id: UUID, *, within: Connection) -> None:

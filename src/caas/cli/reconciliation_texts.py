@@ -49,9 +49,12 @@ def described(looked: Investigated) -> list[str]:
 def summary(done: Reconciled) -> list[str]:
     """Return the lines that show the result of a run."""
     counts = sorted(done.run.counts.items())
+    cleared = sorted(done.run.cleared.items())
     return [
         f"{done.day.gateway}: {done.run.lines} new lines, compared by {done.run.engine}",
         *(f"{count:>8}  {name}" for name, count in counts),
+        *(["open discrepancies that ended because of it:"] if cleared else []),
+        *(f"{count:>8}  {name}" for name, count in cleared),
         *_notes(done),
         sentence_of(done.day),
     ]

@@ -19,7 +19,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy, ListedSince, Step
 from caas.billing_database.gateway_claims import brought_by_its_line
 from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.refunds import Refunds
@@ -54,17 +54,33 @@ OF_REFUNDS: Final = frozenset({"refund", "refund_reversal"})
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Counts by class, and the digest of the whole result."""
+    """The result of a run, and its digest.
+
+    `counts` has the run's own lines by class and the discrepancies that it opened without a line;
+    `cleared` has the open discrepancies, of any day, that ended because of it, by kind.
+    """
 
     counts: dict[str, int]
+    cleared: dict[str, int]
     output_hash: str
 
 
 @dataclass(slots=True)
-class _Known:
-    """The state in which this run left a payment that it settles in several steps."""
+class _Done:
+    """What a run, or one transaction of it, did.
+
+    `versions` is the state in which it left a payment that is settled in several steps.
+    """
 
     versions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    opened: Counter[str] = field(default_factory=Counter)
+    cleared: Counter[str] = field(default_factory=Counter)
+
+    def add(self, committed: "_Done") -> None:
+        """Add what a transaction committed."""
+        self.versions |= committed.versions
+        self.opened += committed.opened
+        self.cleared += committed.cleared
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +120,10 @@ class ResultApplication:
         awaited = bench.folder / "awaited.csv"
         await self._discrepancies.awaited(awaited)
         await asyncio.to_thread(bench.set_apart, awaited)
-        counts = Counter(await asyncio.to_thread(bench.classes_of_new))
+        of_lines = Counter(await asyncio.to_thread(bench.classes_of_new))
         chunks = await asyncio.to_thread(bench.chunks, self._chunk_lines)
         total = sum(chunk.sums.lines for chunk in chunks)
-        known = _Known()
+        so_far = _Done()
         with closing(bench.outcome_lines(names(STORED))) as outcome:
             async with throttle.overlapping() as pieces:
                 done = 0
@@ -118,50 +134,50 @@ class ResultApplication:
                     piece = _Piece(
                         chunk.sums, lines, apart, partial(progress, "applied", done, total)
                     )
-                    await pieces.begin(partial(self._one_piece, run, piece, known, throttle))
+                    await pieces.begin(partial(self._one_piece, run, piece, so_far, throttle))
             output_hash = await asyncio.to_thread(outcome.end)
-        counts += await self._apply_remaining(run, bench, known)
-        return Applied(dict(counts), output_hash)
+        await self._apply_remaining(run, bench, so_far)
+        return Applied(dict(of_lines + so_far.opened), dict(so_far.cleared), output_hash)
 
     async def _one_piece(
-        self, run: Run, piece: _Piece, known: _Known, throttle: Throttle, turn: Turn
+        self, run: Run, piece: _Piece, so_far: _Done, throttle: Throttle, turn: Turn
     ) -> None:
         """Store a batch in parallel with the previous one, and wait for that before the rest.
 
         Only the report totals, payments and discrepancies are shared between batches.
         """
 
-        async def together(connection: Connection) -> _Known:
+        async def together(connection: Connection) -> _Done:
             await self._reports.append(throttle.fed(piece.lines), run_id=run.id, within=connection)
             await turn()
             sums = piece.sums
             await self._reports.advance(
                 run.report.id, sums.lines, sums.gross, sums.net, within=connection
             )
-            return await self._follow(run, piece.apart, known, connection)
+            return await self._follow(run, piece.apart, so_far, connection)
 
-        after = await self._tables.database.in_transaction(together)
-        known.versions |= after.versions
+        so_far.add(await self._tables.database.in_transaction(together))
         piece.committed()
 
     async def _follow(
-        self, run: Run, rows: Sequence[Row], known: _Known, connection: Connection
-    ) -> _Known:
+        self, run: Run, rows: Sequence[Row], so_far: _Done, connection: Connection
+    ) -> _Done:
         """Open discrepancies, settle matching payments, and resolve awaited lines."""
         differing = [row for row in rows if row["class"] not in AGREEING]
         await self._discrepancies.open(
             [discrepancy_of(run, row) for row in differing], within=connection
         )
-        after = await self._settle(run, rows, known, connection)
+        done = _Done(await self._settle(run, rows, so_far, connection))
         await self._enqueue_late_lines(
             run, [row for row in differing if is_evidence(row)], connection
         )
-        await self._resolve_awaiting(rows, connection)
-        return after
+        await self._resolve_awaiting(rows, done, connection)
+        return done
 
     async def _settle(
-        self, run: Run, rows: Sequence[Row], known: _Known, connection: Connection
-    ) -> _Known:
+        self, run: Run, rows: Sequence[Row], so_far: _Done, connection: Connection
+    ) -> dict[str, tuple[int, int]]:
+        """Settle matching payments; return those that are settled in part, as they were left."""
         last: dict[str, Row] = {
             row["payment_id"]: row
             for row in rows
@@ -169,7 +185,7 @@ class ResultApplication:
             and row["state"] == PaymentState.CAPTURING and row["settles"] > row["settled"]
         }  # fmt: skip
         settling = list(last.values())
-        transitions = [_transition(run, row, known) for row in settling]
+        transitions = [_transition(run, row, so_far.versions) for row in settling]
         transitioned = await self._tables.transitions.apply_all(transitions, within=connection)
         refused = [
             row for row, it in zip(settling, transitioned, strict=True) if not it.transitioned
@@ -178,13 +194,11 @@ class ResultApplication:
         await self._refunds.wake_all(
             [transition.payment_id for transition in transitions], within=connection
         )
-        return _Known(
-            {
-                row["payment_id"]: (it.version, row["settles"])
-                for row, it in zip(settling, transitioned, strict=True)
-                if it.transitioned and row["settles"] < row["captured"]
-            }
-        )
+        return {
+            row["payment_id"]: (it.version, row["settles"])
+            for row, it in zip(settling, transitioned, strict=True)
+            if it.transitioned and row["settles"] < row["captured"]
+        }
 
     async def _enqueue_late_lines(
         self, run: Run, rows: Iterable[Row], connection: Connection
@@ -207,10 +221,12 @@ class ResultApplication:
         ]
         await self._tables.jobs.add_all(work, within=connection)
 
-    async def _resolve_awaiting(self, rows: Sequence[Row], connection: Connection) -> None:
+    async def _resolve_awaiting(
+        self, rows: Sequence[Row], done: _Done, connection: Connection
+    ) -> None:
         """Resolve late settlements and unlisted refunds whose line has arrived (decision 36)."""
         reported = [row for row in rows if row["class"] in POSTING and row["payment_id"]]
-        await self._end_listed(reported, connection)
+        await self._end_listed(reported, done, connection)
         settles = {UUID(row["payment_id"]): row for row in reported if row["settles"] is not None}
         if not settles:
             return
@@ -218,23 +234,22 @@ class ResultApplication:
             assert waiting.payment_id is not None, "it was found by its payment"
             row = settles[waiting.payment_id]
             if waiting.kind in UNSETTLED or row["settles"] >= row["captured"]:
-                await self._resolves_itself(waiting, (), line_of(row), row["class"], connection)
+                await self._resolves_itself(waiting, (), _reported(row), done, connection)
 
-    async def _end_listed(self, rows: Sequence[Row], connection: Connection) -> None:
+    async def _end_listed(self, rows: Sequence[Row], done: _Done, connection: Connection) -> None:
         """Resolve unlisted refunds of these lines' payments and reverse manual entries."""
         refunded = [UUID(row["payment_id"]) for row in rows if row["type"] in OF_REFUNDS]
         if not refunded:
             return
         for it in await self._discrepancies.listed_since(refunded, within=connection):
-            await self._resolves_itself(it.discrepancy, (), it.line, it.line_class, connection)
+            await self._is_listed(it, done, connection)
 
-    async def _apply_remaining(self, run: Run, bench: Workbench, known: _Known) -> Counter[str]:
+    async def _apply_remaining(self, run: Run, bench: Workbench, so_far: _Done) -> None:
         """Apply the rest: lines compared again, and records without a line."""
         again = await asyncio.to_thread(bench.besides, "again")
         missing_records = await asyncio.to_thread(bench.besides, "book")
-        counts: Counter[str] = Counter()
         for piece in _pieces(again, self._chunk_lines):
-            counts += await self._apply_rejudged(run, piece, known)
+            await self._apply_rejudged(run, piece, so_far)
         for piece in _pieces(missing_records, self._chunk_lines):
             unlisted = [
                 UUID(row["payment_id"])
@@ -245,80 +260,90 @@ class ResultApplication:
                 times = await self._discrepancies.times_listed(unlisted, within=connection)
                 found = [discrepancy_of(run, row, times) for row in piece]
                 opened = await self._discrepancies.open(found, within=connection)
-            counts.update(kind.value for kind in opened)
+            so_far.opened.update(opened)
         if run.closing:
-            await self._close(run)
-        return counts
+            so_far.add(await self._close(run))
 
-    async def _apply_rejudged(self, run: Run, rows: Sequence[Row], known: _Known) -> Counter[str]:
+    async def _apply_rejudged(self, run: Run, rows: Sequence[Row], so_far: _Done) -> None:
         """Apply lines whose missing record now exists, and resolve their discrepancies."""
         agreeing = [row for row in rows if row["class"] in POSTING]
         if not agreeing:
-            return Counter()
+            return
 
-        async def together(connection: Connection) -> tuple[Counter[str], _Known]:
+        async def together(connection: Connection) -> _Done:
             by_line = {(UUID(row["report"]), row["line_no"]): row for row in agreeing}
-            counts: Counter[str] = Counter()
+            done = _Done()
             for open_ in await self._discrepancies.of_lines(list(by_line), within=connection):
                 assert open_.report_id is not None
                 assert open_.line_no is not None
                 row = by_line[open_.report_id, open_.line_no]
                 entries = taken(gross=row["gross"], fee=row["fee"], net=row["net"])
-                await self._resolves_itself(open_, entries, line_of(row), row["class"], connection)
-                counts[row["class"]] += 1
+                await self._resolves_itself(open_, entries, _reported(row), done, connection)
             await self._reports.identify(
                 [(UUID(r["report"]), r["line_no"], UUID(r["payment_id"]))
                  for r in agreeing if r["payment_id"]],
                 within=connection,
             )  # fmt: skip
             still = [row for row in agreeing if row["class"] not in AGREEING]
-            await self._discrepancies.open(
-                [discrepancy_of(run, row) for row in still], within=connection
+            done.opened.update(
+                await self._discrepancies.open(
+                    [discrepancy_of(run, row) for row in still], within=connection
+                )
             )
-            after = await self._settle(run, agreeing, known, connection)
-            await self._end_listed([r for r in agreeing if r["payment_id"]], connection)
-            return counts, after
+            done.versions = await self._settle(run, agreeing, so_far, connection)
+            await self._end_listed([r for r in agreeing if r["payment_id"]], done, connection)
+            return done
 
-        counts, after = await self._tables.database.in_transaction(together)
-        known.versions |= after.versions
-        return counts
+        so_far.add(await self._tables.database.in_transaction(together))
+
+    async def _is_listed(self, it: ListedSince, done: _Done, connection: Connection) -> None:
+        reported = {"line": it.line, "class": it.line_class}
+        await self._resolves_itself(it.discrepancy, (), reported, done, connection)
 
     async def _resolves_itself(
         self,
         discrepancy: Discrepancy,
         entries: tuple[postings.Entry, ...],
-        line: str,
-        line_class: str,
+        reported: dict[str, str],
+        done: _Done,
         connection: Connection,
     ) -> None:
+        """Resolve what the line that `reported` names explains."""
         posted = await self._discrepancies.entries(discrepancy.id, within=connection)
         await self._discrepancies.reject_proposal(discrepancy.id, by=BY, within=connection)
         step = Step(
             event="resolved itself",
             status="resolved",
             by=BY,
-            facts={"line": line, "class": line_class},
+            facts=reported,
             resolution="itself",
             entries=reversed_(still_posted(posted)) + entries,
         )
         await self._discrepancies.step(discrepancy.id, step, within=connection)
-        await brought_by_its_line(discrepancy.id, line, within=connection)
+        await brought_by_its_line(discrepancy.id, reported["line"], within=connection)
+        done.cleared[discrepancy.kind] += 1
 
-    async def _close(self, run: Run) -> None:
+    async def _close(self, run: Run) -> _Done:
         """Record that both directions were compared and which records still lack a line."""
+        done = _Done()
         async with self._tables.database.transaction() as connection:
-            listed = await self._discrepancies.listed_since_of(
+            for it in await self._discrepancies.listed_since_of(
                 run.gateway, run.day, within=connection
-            )
-            for it in listed:
-                await self._resolves_itself(it.discrepancy, (), it.line, it.line_class, connection)
+            ):
+                await self._is_listed(it, done, connection)
             await self._discrepancies.become_missing(run.gateway, run.day, by=BY, within=connection)
             await self._days.compared(run.gateway, run.day, run.id, within=connection)
+        return done
 
 
-def _transition(run: Run, row: Row, known: _Known) -> Transition:
+def _reported(row: Row) -> dict[str, str]:
+    """Return the line that resolves a discrepancy, and its class."""
+    return {"line": line_of(row), "class": row["class"]}
+
+
+def _transition(run: Run, row: Row, versions: dict[str, tuple[int, int]]) -> Transition:
     """Apply "Bank confirms", in full or in part, if the payment is still in the state compared."""
-    version, settled = known.versions.get(row["payment_id"], (row["version"], row["settled"]))
+    version, settled = versions.get(row["payment_id"], (row["version"], row["settled"]))
     whole = row["settles"] >= row["captured"]
     to_state = PaymentState.SETTLED if whole else PaymentState.CAPTURING
     new = row["settles"] - settled

@@ -28,6 +28,7 @@ from caas.external_systems.report_files import BadReportError
 from caas.jobs import Answer, Done, RetryIn
 from caas.payment_processing.flow import Alert
 from caas.reconciliation.finance_terms import Preview
+from caas.reconciliation.reporting import counted
 from caas.reconciliation.runs import Reconciled
 from caas.rules.card_numbers import scrub
 
@@ -156,10 +157,11 @@ class DropFolder:
             await self._refuse(file, f"Unexpected error ({type(error).__name__}).")
             return None
         late = done.run.late_of
-        counts = ", ".join(f"{number} {name}" for name, number in sorted(done.run.counts.items()))
+        counts, cleared = counted(done.run.counts), counted(done.run.cleared)
         sentence = (
             f"{preview.format}, applied for {day}: {done.run.lines} new lines"
             f"{f' ({counts})' if counts else ''}. The day {done.day.day} is {done.day.verdict}."
+            f"{f' Discrepancies that ended because of it: {cleared}.' if cleared else ''}"
             f"{f' {done.run.because}' if done.run.because else ''}"
             f"{f' The day {late} is sealed; new lines are late lines.' if late else ''}"
         )

@@ -235,7 +235,7 @@ def _tables(report: ReconciliationReport) -> list[Table]:
     return [
         (
             "Verdict",
-            ["gateway", "day", "verdict", "because", "matching lines", "lines that agree",
+            ["gateway", "day", "verdict", "because", "sealed by", "matching lines",
              "differing lines", "ties out"],
             [[report.gateway, day.day, day.verdict, day.because or "", day.sealed_by or "",
               report.matched_lines, report.differing_lines, "yes" if report.ties_out else "no"]],
@@ -260,9 +260,11 @@ def _tables(report: ReconciliationReport) -> list[Table]:
         ),
         (
             "Runs",
-            ["run", "mode", "state", "engine", "as of", "rule", "lines", "outcome"],
+            ["run", "mode", "state", "engine", "as of", "rule", "lines", "found", "cleared",
+             "outcome"],
             [[r.id, r.mode, r.state, r.engine or "", r.as_of or "", r.rule_version, r.lines,
-              r.output_hash or r.because or ""] for r in report.runs if _found_something(r)],
+              counted(r.counts), counted(r.cleared), r.output_hash or r.because or ""]
+             for r in report.runs if _found_something(r)],
         ),
     ]  # fmt: skip
 
@@ -287,7 +289,12 @@ def _rows_of(report: SettlementReport, found: Figures) -> list[list[object]]:
 
 def _found_something(run: ReconciliationRun) -> bool:
     """Return whether an hourly run found anything."""
-    return run.lines > 0 or run.mode != "incremental" or run.state != "done"
+    return run.lines > 0 or bool(run.cleared) or run.mode != "incremental" or run.state != "done"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Format counts by class or kind as one text."""
+    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
 
 
 def _tables_of_discrepancies(report: ReconciliationReport) -> list[Table]:

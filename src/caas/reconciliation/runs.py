@@ -309,6 +309,7 @@ class Runs:
             input_hash=kept,
             output_hash=applied.output_hash,
             counts=applied.counts,
+            cleared=applied.cleared,
             because=remarks(fetched.elsewhere, await asyncio.to_thread(bench.not_comparable)),
         )
 

@@ -4230,7 +4230,7 @@ create table quarantined_lines (
 
 create index quarantined_lines_of_report on quarantined_lines (report_id, place);
 
--- Runs of reconciliation, with their input, output and counts.
+-- Runs of reconciliation, with their input, output and counts, and what ended because of them.
 create table reconciliation_runs (
     id uuid not null,
     gateway text not null,
@@ -4244,6 +4244,7 @@ create table reconciliation_runs (
     input_hash text,
     output_hash text,
     counts jsonb default '{}'::jsonb not null,
+    cleared jsonb default '{}'::jsonb not null,
     because text,
     started_at timestamptz not null,
     finished_at timestamptz,

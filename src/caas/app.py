@@ -97,11 +97,11 @@ async def opened(
         await startup_checks.check_market(database, settings.market)
         await startup_checks.check_routes(database, settings.gateway_routes)
         await startup_checks.check_seller(database, settings.market.seller)
-        await startup_checks.check_broker(settings)
+        await startup_checks.check_broker(database, settings.mqtt_url)
         for gateway in partners.gateways:
             is_needed = gateway is partners.gateway or gateway.name in settings.gateway_routes.names
             address = settings.gateways[gateway.name].address
-            await startup_checks.check_gateway(gateway, address, is_needed=is_needed)
+            await startup_checks.check_gateway(database, gateway, address, is_needed=is_needed)
             await startup_checks.check_account(database, gateway, is_needed=is_needed)
         platform = build_platform(database, partners, _terms(settings))
         if hears_vehicles:

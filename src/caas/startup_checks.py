@@ -4,8 +4,8 @@ They are the External Systems of Diagram 1. A wrong address or password fails at
 at the first payment.
 
 Rules a change must keep: every check has a time limit and changes nothing in the external system; a
-temporarily unavailable system does not prevent the start, because pending jobs must run; no message
-contains a password or key.
+system that was used before and is away now does not prevent the start, because everything else must
+go on (decision 240); no message contains a password or key.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from caas.billing_database.gateway_calls import (
     unfinished_payments,
 )
 from caas.billing_database.invoices import InvoiceRows
+from caas.billing_database.ota_commands import has_acknowledgements
 from caas.billing_database.tax_rates import TaxRates
 from caas.errors import StartupError
 from caas.external_systems import mqtt_connection
@@ -33,7 +34,12 @@ from caas.external_systems.http import (
     RefusedByPartnerError,
     UnknownReason,
 )
-from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, MqttSession
+from caas.external_systems.mqtt_packets import (
+    BrokerAddress,
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    MqttSession,
+)
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.gateway_settings import BY_MARKET, KEPT, own_prefix
 from caas.rules.gateway_routes import GatewayRoutes
@@ -47,15 +53,15 @@ NOT_LET_IN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _log = structlog.get_logger()
 
 
-async def check_broker(settings: Settings) -> None:
+async def check_broker(database: Database, mqtt_url: str) -> None:
     """Connect to the vehicles' broker once with a clean session.
 
     Raises:
-        StartupError: it does not respond or rejects the login.
+        StartupError: it rejects the login; or it does not respond, and no vehicle ever answered.
     """
-    if settings.mqtt_url == IN_PROCESS_VEHICLES:
+    if mqtt_url == IN_PROCESS_VEHICLES:
         return
-    address = BrokerAddress.from_url(settings.mqtt_url)
+    address = BrokerAddress.from_url(mqtt_url)
     name = f"caas-start-up-{secrets.token_hex(4)}"
     session = MqttSession(client_id=name, expiry_seconds=0, unhandled_max=1)
     try:
@@ -66,6 +72,9 @@ async def check_broker(settings: Settings) -> None:
         because = (
             error.sentence if isinstance(error, BrokerUnavailableError) else "It does not respond."
         )
+        if not isinstance(error, BrokerRefusedError) and await has_acknowledgements(database):
+            _log.warning("broker.unavailable_at_start", because=because)
+            return
         raise StartupError(
             f"The vehicles' broker at {address!r} cannot be used. {because} Check "
             "CAAS_MQTT_URL, its user and password, and that the broker is running."
@@ -179,13 +188,13 @@ async def check_account(
         async with asyncio.timeout(LOOK_SECONDS_MAX):
             account = await gateway.account()
     except (GatewayFailure, TimeoutError) as error:
-        if is_needed and _what_is_wrong(error) is not None:
-            raise StartupError(
-                f"The account of the gateway '{gateway.name}' cannot be read: "
-                f"{_what_is_wrong(error)}"
-            ) from error
-        _log.warning("gateway.unavailable_at_start", gateway=gateway.name, because=str(error))
-        return
+        because = _what_is_wrong(error)
+        if await _may_start_without(database, gateway, error, is_needed=is_needed):
+            _warn_of(gateway, because or str(error))
+            return
+        raise StartupError(
+            f"The account of the gateway '{gateway.name}' cannot be read: {because}"
+        ) from error
     if account is None:
         return
     kept = await gateway_account(database, gateway.name, account)
@@ -196,12 +205,15 @@ async def check_account(
         )
 
 
-async def check_gateway(gateway: PaymentGateway, address: str, *, is_needed: bool = True) -> None:
+async def check_gateway(
+    database: Database, gateway: PaymentGateway, address: str, *, is_needed: bool = True
+) -> None:
     """Query a payment gateway for a transaction that does not exist.
 
     The query uses our reference where possible, because an empty list is an unambiguous response;
     the wording of an unknown id differs between gateways. A gateway that takes no new payments does
-    not prevent the start: what it does not answer stays to be done and opens cases.
+    not prevent the start: what it does not answer stays to be done and opens cases. Nor does one
+    that cannot be reached and has payments: its address was right before.
 
     Raises:
         StartupError: there is no response, no gateway, or it rejects our key.
@@ -211,13 +223,38 @@ async def check_gateway(gateway: PaymentGateway, address: str, *, is_needed: boo
             await _ask_for_nothing(gateway)
     except (GatewayFailure, TimeoutError) as error:
         because = _what_is_wrong(error)
-        if because is None or not is_needed:
-            because = because or str(error)
-            _log.warning("gateway.unavailable_at_start", gateway=gateway.name, because=because)
+        if await _may_start_without(database, gateway, error, is_needed=is_needed):
+            _warn_of(gateway, because or str(error))
             return
         raise StartupError(
             f"The payment gateway '{gateway.name}' at {address} cannot be used: {because}"
         ) from error
+
+
+async def _may_start_without(
+    database: Database,
+    gateway: PaymentGateway,
+    error: GatewayFailure | TimeoutError,
+    *,
+    is_needed: bool,
+) -> bool:
+    if not is_needed or _what_is_wrong(error) is None:
+        return True
+    return _is_away(error) and gateway.name in await gateways_of_payments(database)
+
+
+def _is_away(error: GatewayFailure | TimeoutError) -> bool:
+    match error:
+        case NotSentError() | TimeoutError():
+            return True
+        case OutcomeUnknownError():
+            return error.reason in {UnknownReason.TIMED_OUT, UnknownReason.CUT}
+        case _:
+            return False
+
+
+def _warn_of(gateway: PaymentGateway, because: str) -> None:
+    _log.warning("gateway.unavailable_at_start", gateway=gateway.name, because=because)
 
 
 async def _ask_for_nothing(gateway: PaymentGateway) -> None:

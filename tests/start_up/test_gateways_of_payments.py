@@ -18,6 +18,7 @@ from caas.rules.payment_states import PaymentEvent
 from caas_simulators import payment_gateway
 from tests.billing_database.test_transitions import new_payment
 from tests.installation import quick_gateway
+from tests.ports import free_port
 
 
 async def test_a_database_without_a_payment_goes_to_any_gateway(database: Database) -> None:
@@ -77,9 +78,50 @@ async def test_a_gateway_of_old_payments_alone_may_refuse_the_key(
         gateway = SeedContractGateway(http)
 
         with pytest.raises(StartupError, match="rejects our key"):
-            await startup_checks.check_gateway(gateway, server.url)
-        await startup_checks.check_gateway(gateway, server.url, is_needed=False)
+            await startup_checks.check_gateway(database, gateway, server.url)
+        await startup_checks.check_gateway(database, gateway, server.url, is_needed=False)
         await startup_checks.check_account(database, gateway, is_needed=False)
 
         await http.close()
     assert "gateway.unavailable_at_start" in capsys.readouterr().out
+
+
+async def test_a_gateway_that_has_payments_and_is_away_does_not_prevent_the_start(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A restart during its outage must not end refunds, reports and pages as well."""
+    await Payments(database).accept(new_payment(gateway="contract"))
+    address = f"http://127.0.0.1:{free_port()}"
+    http = HttpClient(address, partner="gateway", api_key=Secret("right"))
+    gateway = SeedContractGateway(http)
+
+    await startup_checks.check_gateway(database, gateway, address)
+    await startup_checks.check_account(database, gateway)
+
+    await http.close()
+    assert "gateway.unavailable_at_start" in capsys.readouterr().out
+
+
+async def test_a_gateway_that_was_never_reached_prevents_the_start(database: Database) -> None:
+    """Its address may be wrong, and the first customer would find out."""
+    await Payments(database).accept(new_payment(gateway="acme-pay"))
+    address = f"http://127.0.0.1:{free_port()}"
+    http = HttpClient(address, partner="gateway", api_key=Secret("right"))
+
+    with pytest.raises(StartupError, match="no response"):
+        await startup_checks.check_gateway(database, SeedContractGateway(http), address)
+
+    await http.close()
+
+
+async def test_a_key_that_a_gateway_with_payments_rejects_prevents_the_start(
+    database: Database,
+) -> None:
+    await Payments(database).accept(new_payment(gateway="contract"))
+    async with payment_gateway.running(quick_gateway(1.0)) as (server, _):
+        http = HttpClient(server.url, partner="gateway", api_key=Secret("revoked"))
+
+        with pytest.raises(StartupError, match="rejects our key"):
+            await startup_checks.check_gateway(database, SeedContractGateway(http), server.url)
+
+        await http.close()

@@ -110,6 +110,9 @@ ANSWERS: Final = """
 select command_id, status, status_reason, at, signature, recorded_at
   from delivery_evidence where subject = $1 order by recorded_at limit 100
 """
+ACKNOWLEDGED: Final = (
+    "select exists (select from delivery_evidence where verified and epoch is not null)"
+)
 PUBLIC_KEYS: Final = "select vin, public_key from vehicles where vin = any ($1)"
 
 
@@ -150,6 +153,12 @@ async def count_unusable(database: Database, counts: Mapping[tuple[str, str], in
         [reason for _, reason in counts],
         list(counts.values()),
     )
+
+
+async def has_acknowledgements(database: Database) -> bool:
+    """Return whether any vehicle's signed acknowledgement is recorded."""
+    row = await database.fetchrow(ACKNOWLEDGED)
+    return row is not None and bool(row["exists"])
 
 
 class OtaCommands:

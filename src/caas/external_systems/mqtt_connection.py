@@ -24,6 +24,7 @@ import mqtt5
 from caas.external_systems.mqtt_packets import (
     KEEP_ALIVE_SECONDS,
     BrokerAddress,
+    BrokerRefusedError,
     BrokerUnavailableError,
     MqttSession,
     Publication,
@@ -178,14 +179,15 @@ class MqttConnection(asyncio.Protocol):
         """Send CONNECT, resuming our session, and apply the broker's window.
 
         Raises:
-            BrokerUnavailableError: the broker refused us, or did not answer.
+            BrokerRefusedError: the broker refused us.
+            BrokerUnavailableError: it did not answer.
         """
         self._send(connect_packet(address, session))
         answer = await self._answer(self._connected)
         if answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             reason = answer.reason_code.name
             self.abort(f"the broker refused us: {reason}")
-            raise BrokerUnavailableError(f"The broker refused the connection: {reason}.")
+            raise BrokerRefusedError(f"The broker refused the connection: {reason}.")
         for _ in range(min(IN_FLIGHT_MAX, answer.receive_max)):
             self._window.release()
         allowed = answer.server_keep_alive

@@ -30,6 +30,10 @@ class BrokerUnavailableError(UnavailableError):
     code = "broker_unavailable"
 
 
+class BrokerRefusedError(BrokerUnavailableError):
+    """The MQTT broker answered and rejected our connection, such as for its password."""
+
+
 class UnconfirmedPublishError(UnavailableError):
     """The MQTT broker did not confirm a message; it may have taken it all the same."""
 

@@ -4387,7 +4387,7 @@ CREATE TABLE caas.gateway_claims (
     CONSTRAINT gateway_claims_amount_check CHECK ((amount >= 0)),
     CONSTRAINT gateway_claims_check CHECK (((status <> ALL (ARRAY['sent'::text, 'accepted'::text, 'paid'::text])) OR (receipt IS NOT NULL))),
     CONSTRAINT gateway_claims_receipt_check CHECK (((length(receipt) >= 1) AND (length(receipt) <= 200))),
-    CONSTRAINT gateway_claims_status_check CHECK ((status = ANY (ARRAY['filed'::text, 'sent'::text, 'accepted'::text, 'paid'::text, 'refused'::text]))),
+    CONSTRAINT gateway_claims_status_check CHECK ((status = ANY (ARRAY['filed'::text, 'sent'::text, 'accepted'::text, 'paid'::text, 'refused'::text, 'withdrawn'::text]))),
     CONSTRAINT gateway_claims_version_check CHECK ((version > 0)),
     CONSTRAINT is_proposed_by_somebody CHECK ((needs_second = (refusal_by IS NOT NULL))),
     CONSTRAINT proposer_has_proposed CHECK (((refusal_account IS NULL) OR (refusal_by IS NOT NULL))),
@@ -5645,7 +5645,7 @@ CREATE INDEX open_cases ON caas.cases USING btree (opened_at) WHERE (status = 'o
 
 CREATE INDEX open_discrepancies ON caas.discrepancies USING btree (payment_id) WHERE (status <> 'resolved'::text);
 
-CREATE INDEX open_gateway_claims ON caas.gateway_claims USING btree (due_on) WHERE (status <> ALL (ARRAY['paid'::text, 'refused'::text]));
+CREATE INDEX open_gateway_claims ON caas.gateway_claims USING btree (due_on) WHERE (status <> ALL (ARRAY['paid'::text, 'refused'::text, 'withdrawn'::text]));
 
 CREATE INDEX order_events_in_time ON caas.order_events USING brin (at) WITH (pages_per_range='32', autosummarize='on');
 

@@ -7,7 +7,7 @@ import pytest
 
 from caas.billing_database import self_check
 from caas.billing_database.connection import Database
-from caas.billing_database.gateway_claims import ClaimPostedError, LineAwaitedError
+from caas.billing_database.gateway_claims import ClaimEndedError, ClaimPostedError, LineAwaitedError
 from caas.dual_control import ApprovalNeedsAccountError, SamePersonError
 from caas.reconciliation.bulk import (
     BulkRule,
@@ -139,7 +139,30 @@ async def test_reopening_ends_the_claim(office: Office) -> None:
     await office.reconciliation.investigation.reopen(claimed.id, note="Ours after all.", by="Luis")
 
     [claim] = await office.reconciliation.bulk.claims()
-    assert claim.status == "refused"
+    assert claim.status == "withdrawn"
+    assert await office.reconciliation.bulk.claims(open_only=True) == []
+
+
+@pytest.mark.parametrize("status", ENDINGS)
+async def test_a_claim_that_was_withdrawn_awaits_no_line(
+    office: Office, status: ClaimStatus
+) -> None:
+    """It was called refused, and the answer said that a settlement line is still expected."""
+    await office.line(await office.capturing(), fee=50)
+    await office.closed()
+    claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
+    await office.reconciliation.investigation.reopen(claimed.id, note="Ours after all.", by="Luis")
+
+    with pytest.raises(ClaimEndedError) as refused:
+        await office.reconciliation.bulk.claim_step(
+            claimed.id, status, receipt="C-7", note="Came.", by=ANA
+        )
+
+    assert refused.value.sentence == "The claim has ended and cannot change."
+    again = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
+    [claim] = await office.reconciliation.bulk.claims(open_only=True)
+    assert (claim.discrepancy_id, claim.status) == (again.id, "filed")
+    assert await violated_invariants(office.installation.database) == set()
 
 
 async def test_a_paid_claim_moves_to_the_line_that_brings_it(office: Office) -> None:
@@ -229,7 +252,7 @@ async def test_a_claim_given_up_for_a_loss_leaves_nothing_owed(office: Office) -
     await office.resolved(Resolution.ACCEPT_LOSS)
 
     [claim] = await office.reconciliation.bulk.claims()
-    assert claim.status == "refused"
+    assert claim.status == "withdrawn"
     assert await office.balance("gateway_claims") == 0
     assert await office.balance("gateway_receivable") == 0
     assert await office.balance("risk_loss:settlement_failed") == 1299

@@ -1,10 +1,10 @@
 """Claims on the provider: filed by a decision, then settled with a receipt.
 
 The end of a claim is posted (record 153): a paid one to suspense until its line brings the money, a
-refused one to losses.
+refused one to losses. A claim whose decision was taken back, or replaced, is withdrawn.
 
-Rules a change must keep: a claim changes only together with its event, in one statement; paid and
-refused claims are final and leave no balance on the claims account.
+Rules a change must keep: a claim changes only together with its event, in one statement; claims
+that ended leave no balance on the claims account, and only a withdrawn one is filed again.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ from caas.rules.postings import GATEWAY_CLAIMS, UNEXPLAINED_FUNDS, risk_loss
 
 ROWS_MAX: Final = 200
 DUE_DAYS: Final = 10
-ENDED: Final = ("paid", "refused")
+ENDED: Final = ("paid", "refused", "withdrawn")
+IS_OPEN: Final = "status not in ('paid', 'refused', 'withdrawn')"
+"""In SQL, whether a claim has not ended; the index of open claims has this text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,53 +66,57 @@ with claim as (
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, at)
 select discrepancy_id, version, 'filed', $2, $3, updated_at from claim
 """
-STEP: Final = """
+STEP: Final = f"""
 with claim as (
   update gateway_claims set status = $2, version = version + 1, updated_at = db_now(),
          receipt = coalesce($3, receipt), needs_second = false, refusal_by = null,
          refusal_account = null
-   where discrepancy_id = $1 and status not in ('paid', 'refused')
+   where discrepancy_id = $1 and {IS_OPEN}
   returning discrepancy_id, version, receipt, updated_at
 )
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
 select discrepancy_id, version, $2, $4, $5, receipt, updated_at from claim returning seq
 """
-PROPOSE: Final = """
+PROPOSE: Final = f"""
 with claim as (
   update gateway_claims set version = version + 1, updated_at = db_now(), needs_second = true,
          refusal_by = $2, refusal_account = $3
-   where discrepancy_id = $1 and status not in ('paid', 'refused') and not needs_second
+   where discrepancy_id = $1 and {IS_OPEN} and not needs_second
   returning discrepancy_id, version, status, receipt, updated_at
 )
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
 select discrepancy_id, version, status, $2, $4, receipt, updated_at from claim returning seq
 """
-PROPOSED: Final = """
+PROPOSED: Final = f"""
 select discrepancy_id, refusal_account from gateway_claims
- where discrepancy_id = $1 and needs_second and status not in ('paid', 'refused') for update
+ where discrepancy_id = $1 and needs_second and {IS_OPEN} for update
 """
-AGREED: Final = """
+AGREED: Final = f"""
 with claim as (
   update gateway_claims set status = 'refused', version = version + 1, updated_at = db_now(),
          refused_account = $3
-   where discrepancy_id = $1 and needs_second and status not in ('paid', 'refused')
+   where discrepancy_id = $1 and needs_second and {IS_OPEN}
   returning discrepancy_id, version, receipt, updated_at
 )
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
 select discrepancy_id, version, 'refused', $2, $4, receipt, updated_at from claim returning seq
 """
-BROUGHT: Final = """
+BROUGHT: Final = f"""
 with claim as (
   update gateway_claims set status = 'paid', version = version + 1, updated_at = db_now(),
          receipt = coalesce(receipt, $2)
-   where discrepancy_id = $1 and status not in ('paid', 'refused')
+   where discrepancy_id = $1 and {IS_OPEN}
   returning discrepancy_id, version, receipt, updated_at
 )
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
 select discrepancy_id, version, 'paid', 'reconciliation', 'Its line came.', receipt, updated_at
   from claim
 """
-SUBJECT: Final = "select status, kind from discrepancies where id = $1 for share"
+SUBJECT: Final = """
+select d.status, d.kind, c.status as claim
+  from discrepancies d join gateway_claims c on c.discrepancy_id = d.id
+ where d.id = $1 for share of d
+"""
 POST: Final = """
 insert into gateway_claim_entries (discrepancy_id, seq, debit, credit, amount, currency, at)
 select c.discrepancy_id, c.version, case when b.owed > 0 then $2 else $3 end,
@@ -133,7 +139,7 @@ class ClaimNotFoundError(NotFoundError):
 
 
 class ClaimEndedError(ConflictError):
-    """The claim was already paid or refused and cannot change."""
+    """The claim has ended and cannot change."""
 
     code = "claim_ended"
 
@@ -173,14 +179,14 @@ class GatewayClaims:
         await within.execute(FILE, discrepancy_id, by, note, self._zone)
 
     async def end(self, discrepancy_id: UUID, *, by: str, note: str, within: Connection) -> None:
-        """End a claim, if any, because its discrepancy is decided again.
+        """Withdraw a claim, if any, because its discrepancy is decided again.
 
         Raises:
             ClaimPostedError: it has already ended and is posted.
         """
         if await within.fetchrow(IS_POSTED, discrepancy_id) is not None:
             raise ClaimPostedError
-        await within.execute(STEP, discrepancy_id, "refused", None, by, note)
+        await within.execute(STEP, discrepancy_id, "withdrawn", None, by, note)
 
     async def step(
         self, discrepancy_id: UUID, status: str, *, receipt: str | None, by: str, note: str
@@ -242,7 +248,7 @@ class GatewayClaims:
         """Return claims, soonest deadline first."""
         # The index of open claims has no ended ones.
         is_open = open_only or (status is not None and status not in ENDED)
-        given = {"c.status not in ('paid', 'refused')": is_open}
+        given = {f"c.{IS_OPEN}": is_open}
         walk = Walk(
             {"gateway": gateway, "status": status}, key="c.due_on, c.discrepancy_id",
             descending=False,
@@ -279,10 +285,13 @@ async def _kind_of(discrepancy_id: UUID, *, ends: bool, within: Connection) -> s
     """Return the discrepancy kind of a claim.
 
     Raises:
+        ClaimEndedError: it has ended already.
         LineAwaitedError: the claim would end although its line is still expected.
     """
     subject = await within.fetchrow(SUBJECT, discrepancy_id)
     assert subject is not None, "a claim is about a discrepancy"
+    if subject["claim"] in ENDED:
+        raise ClaimEndedError(status=subject["claim"])
     if ends and subject["status"] != "resolved":
         raise LineAwaitedError
     kind: str = subject["kind"]

@@ -145,7 +145,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                     where 'gateway_claims' in (debit, credit) group by 1) b
              full join (select * from gateway_claims where within(discrepancy_id)) c
                on c.discrepancy_id = b.discrepancy_id
-            where case when coalesce(c.status, 'paid') in ('paid', 'refused')
+            where case when coalesce(c.status, 'paid') in ('paid', 'refused', 'withdrawn')
                        then coalesce(b.owed, 0) <> 0 else coalesce(b.owed, 0) <= 0 end""",
     ),
     (

@@ -28,7 +28,7 @@ from caas.rules.money import Money, parse_decimal
 
 PER_PERCENT: Final = 10_000
 
-AnyClaimStatus = Literal["filed", "sent", "accepted", "paid", "refused"]
+AnyClaimStatus = Literal["filed", "sent", "accepted", "paid", "refused", "withdrawn"]
 
 claims = typer.Typer(help="Claims on the provider.", no_args_is_help=True)
 fees = typer.Typer(

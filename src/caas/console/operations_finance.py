@@ -38,6 +38,7 @@ FEES: Final = "/operations/fee-terms"
 STEPS: Final = ("sent", "accepted", "paid", "refused")
 STATUS_KINDS: Final = {
     "filed": "warn", "sent": "busy", "accepted": "busy", "paid": "good", "refused": "bad",
+    "withdrawn": "",
 }  # fmt: skip
 PER_PERCENT: Final = 10_000
 PERCENT: Final = "USD"

@@ -4464,7 +4464,7 @@ create table gateway_claims (
         check (status not in ('sent', 'accepted', 'paid') or receipt is not null),
     constraint gateway_claims_receipt_check check (length(receipt) between 1 and 200),
     constraint gateway_claims_status_check
-        check (status in ('filed', 'sent', 'accepted', 'paid', 'refused')),
+        check (status in ('filed', 'sent', 'accepted', 'paid', 'refused', 'withdrawn')),
     constraint gateway_claims_version_check check (version > 0),
     constraint is_proposed_by_somebody check (needs_second = (refusal_by is not null)),
     constraint proposer_has_proposed check (refusal_account is null or refusal_by is not null),
@@ -4475,7 +4475,7 @@ create index gateway_claims_by_due on gateway_claims (gateway, due_on, discrepan
 create index gateway_claims_of_status on gateway_claims
     (gateway, status, due_on, discrepancy_id);
 create index open_gateway_claims on gateway_claims (due_on)
-    where status not in ('paid', 'refused');
+    where status not in ('paid', 'refused', 'withdrawn');
 
 -- Every change of a claim against the gateway.
 create table gateway_claim_events (

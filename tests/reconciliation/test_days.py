@@ -69,7 +69,7 @@ async def test_a_day_is_not_sealed_before_its_decisions_are_carried_out(
     office: Office, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A parked decision was overlooked: its refund, let go later, could not be written down."""
-    monkeypatch.setattr(Refundable, "_is_left", AsyncMock(return_value=True))
+    monkeypatch.setattr(Refundable, "refusal", AsyncMock(return_value=None))
     await office.line(await office.capturing(), gross=1399)
     await office.closed()
     decided = await office.resolved(Resolution.REFUND_THE_CUSTOMER)

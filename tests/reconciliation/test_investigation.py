@@ -1,5 +1,6 @@
 """Manual investigation: owner, notes, documents, resolutions, two people, reopening (F-C6)."""
 
+import copy
 import hashlib
 from datetime import timedelta
 
@@ -425,3 +426,39 @@ async def test_discrepancies_are_listed_by_what_is_asked(office: Office) -> None
     assert [it.id for it in of_payment] == [it.id for it in partial]
     assert len(everything) == 2
     assert [it.id for it in second_page] == [everything[1].id]
+
+
+async def charged_elsewhere(office: Office) -> Discrepancy:
+    """Let a line report a charge that the gateway has, and that no payment of ours accounts for."""
+    payment = await office.installation.settled()
+    bookings = office.installation.gateway.store.bookings
+    charge = copy.deepcopy(bookings[payment.gateway_transaction_id or ""])
+    charge.transaction.id, charge.transaction.reference = "txn_elsewhere", "another-shop"
+    bookings["txn_elsewhere"] = charge
+    await office.line(transaction_id="txn_elsewhere")
+    await office.closed()
+    [found] = await office.found(unresolved=True)
+    return found
+
+
+@pytest.mark.parametrize("is_off", [False, True])
+async def test_a_charge_without_a_payment_is_refunded_only_while_its_gateway_answers(
+    office: Office, investigation: Investigation, monkeypatch: pytest.MonkeyPatch, *, is_off: bool
+) -> None:
+    """It was offered, and the refund then stood in a job that could not be done."""
+    found = await charged_elsewhere(office)
+    there = await investigation.check(found.id)
+    if is_off:
+        gateways = investigation._resolution_actions.refundable._gateways
+        monkeypatch.setattr(gateways, "_by_name", {})
+    else:
+        fault = {"match": {"operation": "find"}, "action": {"status": 503}}
+        await office.installation.gateway_does("faults", **fault)
+    silent = await investigation.check(found.id)
+
+    assert found.kind is Kind.MISSING_IN_BOOK
+    assert Resolution.REFUND_THE_CUSTOMER in there.allowed
+    assert Resolution.REFUND_THE_CUSTOMER not in silent.allowed
+    why = "is not configured here" if is_off else "no usable answer"
+    with pytest.raises(ResolutionNotAllowedError, match=why):
+        await decided(investigation, found, Resolution.REFUND_THE_CUSTOMER)

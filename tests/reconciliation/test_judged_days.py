@@ -299,7 +299,7 @@ async def test_a_refund_is_offered_only_where_there_is_a_charge_to_give_back(
     )
 
     assert unknown_there == {500: False, 600: False, 700: False}
-    assert await offered() == {500: True, 600: False, 700: False}
+    assert await offered() == {500: False, 600: False, 700: False}
 
 
 async def test_a_file_of_another_day_is_refused(office: Office, tmp_path: Path) -> None:

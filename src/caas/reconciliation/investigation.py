@@ -107,7 +107,7 @@ class Investigation:
         refundable = self._resolution_actions.refundable
         narrows = found.status in DECIDABLE and refundable.narrows(found, allowed)
         if narrows and asks_gateway:
-            allowed = await refundable.narrowed(found, allowed)
+            allowed, _ = await refundable.narrowed(found, allowed)
         return Investigated(
             found,
             await self._line_of(found),
@@ -188,8 +188,8 @@ class Investigation:
         if resolution is Resolution.REFUND_THE_CUSTOMER:
             found = await self._discrepancies.get(discrepancy_id)
             allowed = offered(await self._subject(found))
-            refundable = await self._resolution_actions.refundable.narrowed(found, allowed)
-            refuse_not_refundable(found, allowed, refundable)
+            narrowed, why = await self._resolution_actions.refundable.narrowed(found, allowed)
+            refuse_not_refundable(found, why, narrowed)
 
         async def together(connection: Connection) -> tuple[Action, ...]:
             found = await self._of_open_day(discrepancy_id, connection)

@@ -1,8 +1,8 @@
 """Whether the gateway can refund what a discrepancy is about.
 
-Rules a change must keep: what a line reports beyond its payment is refunded only where the gateway
-shows that it took more than the payment, so that the payment's own refunds remain; for a charge
-without a payment, a refund stays possible without a response in time, and the job asks again.
+Rules a change must keep: a refund is offered only where the gateway shows that it can make it, so
+without a response in time it is not offered; what a line reports beyond its payment is refunded
+only where the gateway took more than the payment, so that the payment's own refunds remain.
 """
 
 import asyncio
@@ -12,12 +12,20 @@ from caas.billing_database.discrepancies import Discrepancy
 from caas.billing_database.settlement_reports import SettlementReports
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.http_answers import GatewayFailure
-from caas.payment_processing.gateways import Gateways
+from caas.payment_processing.gateways import GatewayNotConfiguredError, Gateways
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 
 LOOKUP_SECONDS_MAX: Final = 3.0
 DIRECT: Final = frozenset({DiscrepancyKind.MISSING_IN_BOOK, DiscrepancyKind.AMOUNT})
 """Kinds whose refund goes to the gateway directly, not through a payment of ours."""
+NO_ANSWER: Final = (
+    "The gateway gives no usable answer, so it is not known whether it can refund this."
+)
+NOT_KNOWN: Final = "The gateway does not know this line's transaction."
+LESS_LEFT: Final = "The gateway has less left of this line's transaction than would be refunded."
+NOT_BESIDE_ITS_PAYMENT: Final = (
+    "The gateway does not show that it took this money beside the payment's own."
+)
 
 
 class Refundable:
@@ -48,24 +56,27 @@ class Refundable:
 
     async def narrowed(
         self, found: Discrepancy, offered: frozenset[Resolution]
-    ) -> frozenset[Resolution]:
-        """Return the resolutions without a refund that the gateway would refuse."""
-        if not self.narrows(found, offered):
-            return offered
-        return offered if await self._is_left(found) else offered - {Resolution.REFUND_THE_CUSTOMER}
+    ) -> tuple[frozenset[Resolution], str | None]:
+        """Return the resolutions that are possible at the gateway, and why a refund is not."""
+        why = await self.refusal(found) if self.narrows(found, offered) else None
+        return (offered if why is None else offered - {Resolution.REFUND_THE_CUSTOMER}), why
 
-    async def _is_left(self, found: Discrepancy) -> bool:
+    async def refusal(self, found: Discrepancy) -> str | None:
+        """Return why the gateway cannot refund this now; None if it can."""
         amount, transaction_id = await self.owed(found)
-        gateway = self._gateways.named(found.gateway)
         try:
             async with asyncio.timeout(LOOKUP_SECONDS_MAX):
-                known = await gateway.find(transaction_id or "")
+                known = await self._gateways.named(found.gateway).find(transaction_id or "")
+        except GatewayNotConfiguredError as error:
+            return error.sentence
         except (GatewayFailure, TimeoutError):
-            return found.kind is not DiscrepancyKind.AMOUNT
+            return NO_ANSWER
         if known is None:
-            return False
+            return NOT_KNOWN
         left = max(known.captured_amount, known.settled_amount) - known.refunded_amount
-        if found.kind is DiscrepancyKind.AMOUNT and found.payment_id is not None:
+        if found.kind is not DiscrepancyKind.AMOUNT:
+            return None if left >= amount else LESS_LEFT
+        if found.payment_id is not None:
             payment = await self._tables.payments.get(found.payment_id)
             left -= payment.captured_amount - payment.refunded_amount
-        return left >= amount
+        return None if left >= amount else NOT_BESIDE_ITS_PAYMENT

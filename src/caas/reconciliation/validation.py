@@ -9,21 +9,13 @@ from caas.billing_database.discrepancies import Discrepancy
 from caas.dual_control import DecisionPendingError
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.discrepancies import KINDS, DiscrepancyKind, Resolution
+from caas.rules.discrepancies import KINDS, Resolution
 
 DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
 DOCUMENT_TYPES: Final = frozenset(
     {"application/pdf", "image/png", "image/jpeg", "text/plain", "text/csv", "application/json"}
 )
 READABLE: Final = frozenset({"text/plain", "text/csv", "application/json"})
-NOT_KNOWN: Final = (
-    "The gateway does not know this line's transaction, or has less left of it than would be "
-    "refunded."
-)
-NOT_BESIDE_ITS_PAYMENT: Final = (
-    "The gateway does not show that it took this money beside the payment's own, or does not "
-    "answer."
-)
 
 
 class ResolutionNotAllowedError(RefusedError):
@@ -91,15 +83,14 @@ def refuse_not_offered(
 
 
 def refuse_not_refundable(
-    found: Discrepancy, offered: frozenset[Resolution], refundable: frozenset[Resolution]
+    found: Discrepancy, why: str | None, refundable: frozenset[Resolution]
 ) -> None:
     """Check that a refund that is offered is possible at the gateway.
 
     Raises:
         ResolutionNotAllowedError: the gateway cannot refund the line's transaction.
     """
-    if offered != refundable:
-        why = NOT_BESIDE_ITS_PAYMENT if found.kind is DiscrepancyKind.AMOUNT else NOT_KNOWN
+    if why is not None:
         raise ResolutionNotAllowedError(
             f"{why} This discrepancy ({found.kind}) can be resolved by: "
             f"{', '.join(sorted(refundable))}."

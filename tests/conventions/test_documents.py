@@ -4,11 +4,19 @@ import ast
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer
 from docs import generate
 from docs.generate import MARKED, ROOT, documents
 
+from caas.external_systems.report_mappings import (
+    LEFT_OUT,
+    LINE_TYPES,
+    Columns,
+    ReportMapping,
+    read_mapping,
+)
 from caas_lab.__main__ import program
 from tests.conventions.references import broken_references
 from tests.conventions.sources import Source, source, sources
@@ -159,3 +167,14 @@ def named(kind: ast.expr, constants: dict[str, object]) -> str:
 def read(document: Path) -> str:
     """Return a document's text."""
     return (ROOT / document).read_text("utf-8")
+
+
+def test_the_page_on_mappings_explains_every_key_and_its_example_is_one() -> None:
+    page = (ROOT / "docs/report-mappings.md").read_text()
+    example = re.search(r"```json\n(.*?)```", page, re.DOTALL)
+    keys = {field.name for it in (ReportMapping, Columns) for field in msgspec.structs.fields(it)}
+
+    assert example is not None
+    assert read_mapping(example[1]).columns.line_id == ["Payment ID", "Type"]
+    assert {key for key in keys - {"columns"} if f"`{key}`" not in page} == set()
+    assert {word for word in (*LINE_TYPES, LEFT_OUT) if f"`{word}`" not in page} == set()

@@ -9,6 +9,7 @@ finance keeps a mapping for each.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,10 +40,12 @@ BALANCES = ",".join(['"CR",0'] * 4)
 """What PayPal writes of its balances, between a footer's totals and its number of rows."""
 
 
-async def seen(office: Office, path: Path, *rows: str) -> Preview:
-    """Preview a file of these rows."""
+async def seen(
+    office: Office, path: Path, *rows: str, mapping: dict[str, Any] | None = None
+) -> Preview:
+    """Preview a file of these rows, with a mapping that is not kept."""
     path.write_text("\n".join(rows) + "\n")
-    return await office.reconciliation.preview(path)
+    return await office.reconciliation.preview(path, mapping)
 
 
 def sums(preview: Preview) -> dict[tuple[str, str], tuple[int, int, int, int]]:

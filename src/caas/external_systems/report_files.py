@@ -47,6 +47,10 @@ NO_TRANSACTIONS: Final = (
 )
 
 
+ABSENT: Final = "null::varchar"
+"""What is read of an optional column that a file does not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReportFormat:
     """A format: its identifying columns, its optional ones, and its mapping if it is data."""
@@ -68,10 +72,11 @@ class ReportFormat:
         if self.mapping is not None:
             return self.mapping.statement()
         placed = {
-            place: next((quoted(name) for name in found if name in columns), "null::varchar")
+            place: next((quoted(name) for name in found if name in columns), ABSENT)
             for place, found in self.optional.items()
         }
-        return Template(statement(self.name)).substitute(placed)
+        present = {f"has_{it}": str(name != ABSENT).lower() for it, name in placed.items()}
+        return Template(statement(self.name)).substitute(placed | present)
 
     def read(self, columns: tuple[str, ...]) -> list[str]:
         """Return those of these columns that are read."""

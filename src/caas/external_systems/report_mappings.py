@@ -220,10 +220,27 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
        if(part > 0, rate_of(net_units, paid_factor, gross_units, factor), null) as rate,
        if(part = 0 and converted, coalesce(fee_units, 0), null) as payout_fee,
        if(part = 0 and converted, 1, null) as payout_unit,
-       case when not converted and line_type not in {WITHOUT_GROSS}
+       case when {_is_missing(mapping, "gross")} then 'its gross is missing'
+            when {_is_missing(mapping, "net")} then 'its net is missing'
+            when not converted and line_type not in {WITHOUT_GROSS}
              and gross_units - fee_units <> net_units
             then 'gross - fee is not net' end as refused
 """
+
+
+def _is_missing(mapping: ReportMapping, amount: Literal["gross", "net"]) -> str:
+    """Return the condition that a row lacks an amount that its type needs.
+
+    What the provider keeps may stand in the column of the fee instead of that of the gross.
+    """
+    columns = mapping.columns
+    if amount == "net":
+        return f"is_blank({_text(columns.net)})" if columns.net else "false"
+    missing = f"is_blank({_text(columns.gross)})"
+    if columns.net is None:
+        fee = f"is_blank({_text(columns.fee)})"
+        return f"{missing} and (line_type not in {WITHOUT_GROSS} or {fee})"
+    return f"{missing} and line_type not in {WITHOUT_GROSS}"
 
 
 def _amounts_of(mapping: ReportMapping) -> str:

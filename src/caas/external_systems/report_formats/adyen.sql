@@ -52,7 +52,7 @@ with typed as (
   select *,
          case when line_type in ('fee', 'cost', 'invoice') then 0
               when line_type in ('reserve', 'carried', 'transfer') then net_units
-              when $gross_credit is null and $gross_debit is null
+              when not $has_gross_credit and not $has_gross_debit
                 then net_units + commission + markup + scheme_fees + interchange
               when line_type in ('settlement', 'chargeback_reversal', 'refund_reversal')
                 then credit + debit
@@ -98,5 +98,11 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
          as payout_fee,
        if(part = 0 and converted, unit_in_currency(gross_units, converted_gross), null)
          as payout_unit,
-       null::varchar as refused
+       case when is_blank($gross_credit) and is_blank($gross_debit)
+             and ($has_gross_credit or $has_gross_debit)
+             and line_type in ('settlement', 'refund', 'refund_reversal', 'chargeback',
+                               'chargeback_reversal', 'settlement_failure')
+            then 'its gross is missing'
+            when is_blank("Net Credit (NC)") and is_blank("Net Debit (NC)")
+            then 'its net is missing' end as refused
   from split

@@ -12,6 +12,8 @@ create macro plain(t) as
        when regexp_matches(t, ',[0-9]*[^0-9.,]*$')
        then replace(regexp_replace(t, '[^0-9,-]', '', 'g'), ',', '.')
        else regexp_replace(t, '[^0-9.-]', '', 'g') end;
+-- A cell without an amount is no zero where an amount must stand.
+create macro is_blank(t) as trim(coalesce(t, '')) = '';
 -- An amount that names another currency than its row's is none of its row.
 create macro code_in(t, otherwise) as
   case when regexp_matches(t, '[A-Z]{3}') then regexp_extract(t, '[A-Z]{3}')

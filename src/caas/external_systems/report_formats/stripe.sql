@@ -79,5 +79,9 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
        if(part > 0, rate_of(gross_units, factor, faced, facing_factor), null) as rate,
        if(part = 0 and converted, in_currency(fee_units, faced, gross_units), null) as payout_fee,
        if(part = 0 and converted, unit_in_currency(faced, gross_units), null) as payout_unit,
-       null::varchar as refused
+       case when is_blank(gross) and line_type not in ('fee', 'cost', 'tax')
+            then 'its gross is missing'
+            when is_blank(net) then 'its net is missing'
+            when converted and is_blank($facing_amount)
+            then 'its amount for the customer is missing' end as refused
   from split

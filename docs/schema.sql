@@ -4216,7 +4216,7 @@ CREATE TABLE caas.discrepancy_resolutions (
     CONSTRAINT discrepancy_resolutions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
     CONSTRAINT discrepancy_resolutions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
     CONSTRAINT discrepancy_resolutions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
-    CONSTRAINT discrepancy_resolutions_resolution_check CHECK ((resolution = ANY (ARRAY['accept_loss'::text, 'wait'::text, 'claim_from_gateway'::text, 'refund_the_customer'::text, 'write_off'::text, 'correct_by_entry'::text]))),
+    CONSTRAINT discrepancy_resolutions_resolution_check CHECK ((resolution = ANY (ARRAY['accept_loss'::text, 'wait'::text, 'claim_from_gateway'::text, 'refund_the_customer'::text, 'write_off'::text, 'correct_by_entry'::text, 'reinstate_the_payment'::text]))),
     CONSTRAINT discrepancy_resolutions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'approved'::text, 'rejected'::text])))
 );
 

@@ -451,6 +451,10 @@ FOUND = {
         f" select '{REPORT}', 1, 'b', 'settlement', captured_amount, 0, captured_amount, currency,"
         " now(), '2026-01-02', id, 'matched', 0, gen_random_uuid(), now() from caas.payments"
         f" where id = '{TAKEN}'", "lines_move_what_payments_account_for"),
+    "money that is booked as less of a loss": (
+        "insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
+        " select id, version, 'settled_funds', 'risk_loss:other', 1, currency, now()"
+        f" from caas.payments where id = '{TAKEN}'", "losses_are_not_below_zero"),
     "a settled payment that the gateway still owes": (
         "alter table caas.payments disable trigger all;"
         f" update caas.payments set state = 'Settled' where id = '{TAKEN}'",

@@ -202,17 +202,21 @@ class Judge:
         return self.matched_or_fee_drift()
 
     def chargeback(self) -> str:
-        if self.line["gross"] >= 0:
+        if self.line["gross"] > 0:
+            return "chargeback_reversal"
+        if self.line["gross"] == 0:
             return "chargeback"
         if -self.so_far.transitioned["chargeback"] > self.payment["disputes_known"]:
             return "chargeback"
         return self.matched_or_fee_drift()
 
     def chargeback_reversal(self) -> str:
-        if self.line["gross"] <= 0:
+        if self.line["gross"] < 0:
             return "chargeback"
+        if self.line["gross"] == 0:
+            return "chargeback_reversal"
         if self.so_far.transitioned["chargeback_reversal"] > self.payment["disputes_back"]:
-            return "chargeback"
+            return "chargeback_reversal"
         return self.matched_or_fee_drift()
 
     def fee(self) -> str:

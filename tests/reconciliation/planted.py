@@ -197,7 +197,8 @@ def chargeback(day: Planted) -> None:
 
 
 def reversal_of_nothing(day: Planted) -> None:
-    day.line(day.payment(captured=1299), "chargeback", "chargeback_reversal", gross=1299)
+    payment = day.payment(captured=1299)
+    day.line(payment, "chargeback_reversal", "chargeback_reversal", gross=1299)
 
 
 def partial(day: Planted) -> None:

@@ -23,7 +23,7 @@ from caas.billing_database.reconciliation_days import (
 from caas.jobs import RetryIn
 from caas.reconciliation import INCREMENTAL
 from caas.reconciliation.refundable import Refundable
-from caas.reconciliation.reporting import as_csv, as_data, as_pdf
+from caas.reconciliation.reporting import as_csv, as_data, as_pdf, position_text
 from caas.reconciliation.runs import (
     KEPT,
     KEPT_DAYS_MAX,
@@ -267,14 +267,25 @@ async def test_a_day_s_report_says_the_same_in_its_three_forms(office: Office) -
     assert as_data(report)["ties_out"] is True
 
 
-async def test_losses_are_reported_by_their_cause(office: Office) -> None:
-    await office.line(await office.capturing(), gross=1399, fee=45)
+async def test_what_was_kept_makes_no_loss_smaller(office: Office) -> None:
+    """Where 1.00 too much was kept, and 5.00 were lost, the position had a loss of 4.00."""
+    payment, day = await office.capturing(), office.today
+    await office.line(payment, gross=1399, fee=45)
+    await office.closed()
+    await office.resolved(Resolution.WRITE_OFF)
+    kept = (await office.reconciliation.reporting.report(day)).figures
+    await office.days_pass(1)
+    await office.line(payment, gross=-500, fee=0)
     await office.closed()
     await office.resolved(Resolution.WRITE_OFF)
 
-    report = await office.reconciliation.reporting.report(office.today)
+    found = await office.reconciliation.reporting.position(day, office.today)
 
-    assert [(loss.cause, loss.amount) for loss in report.figures.losses] == [("write_off", -100)]
+    assert [it.amount for it in kept.unallocated_income] == [100]
+    assert kept.losses == []
+    assert [(loss.cause, loss.amount) for loss in found.losses] == [("write_off", 500)]
+    assert [it.amount for it in found.unallocated_income] == [100]
+    assert "Unallocated income" in position_text(found)
 
 
 async def test_no_cell_of_the_report_is_a_formula(office: Office) -> None:

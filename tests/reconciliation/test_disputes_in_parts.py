@@ -16,7 +16,7 @@ from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.payment_processing.disputes import Disputes
-from caas.rules.discrepancies import Resolution
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from tests.databases import over_everything
 from tests.payment_processing.test_money_that_contradicts import START
 from tests.people import COMMAND_LINE
@@ -56,8 +56,10 @@ async def decided(office: Office) -> None:
     await office.reconciliation.reconcile(office.today, mode="incremental")
     found = await office.found(unresolved=True)
     for one in sorted(found, key=lambda it: it.line_no or 0):
+        came_back = one.kind is DiscrepancyKind.CHARGEBACK_REVERSAL
+        resolution = Resolution.REINSTATE_THE_PAYMENT if came_back else Resolution.ACCEPT_LOSS
         await office.reconciliation.investigation.resolve(
-            one.id, resolution=Resolution.ACCEPT_LOSS, note="Seen.", by=COMMAND_LINE
+            one.id, resolution=resolution, note="Seen.", by=COMMAND_LINE
         )
 
 

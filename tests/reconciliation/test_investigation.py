@@ -95,7 +95,7 @@ async def test_an_owner_notes_and_documents_are_steps_with_a_name(
     ("resolution", "account", "balance"),
     [
         (Resolution.CORRECT_BY_ENTRY, "unexplained_funds", -100),
-        (Resolution.WRITE_OFF, "risk_loss:write_off", -100),
+        (Resolution.WRITE_OFF, "unallocated_income", -100),
     ],
 )
 async def test_too_much_is_booked_where_the_decision_says(
@@ -264,7 +264,7 @@ async def test_what_is_resolved_is_not_resolved_again(
     with pytest.raises(DiscrepancyResolvedError):
         await decided(investigation, found, Resolution.WRITE_OFF)
 
-    assert await office.balance("risk_loss:write_off") == -100
+    assert await office.balance("unallocated_income") == -100
 
 
 async def test_a_large_amount_needs_a_second_person(
@@ -276,7 +276,7 @@ async def test_a_large_amount_needs_a_second_person(
     proposed = await investigation.resolve(
         found.id, resolution=Resolution.WRITE_OFF, note="Seen.", by=ana
     )
-    before = await office.balance("risk_loss:write_off")
+    before = await office.balance("unallocated_income")
     with pytest.raises(SamePersonError):
         await investigation.approve(found.id, by=ana)
     with pytest.raises(DecisionPendingError):
@@ -284,7 +284,7 @@ async def test_a_large_amount_needs_a_second_person(
     approved = await investigation.approve(found.id, by=luis)
 
     assert (proposed.status, before, approved.status) == ("proposed", 0, "resolved")
-    assert await office.balance("risk_loss:write_off") == -(100_000 - 1299)
+    assert await office.balance("unallocated_income") == -(100_000 - 1299)
 
 
 async def test_a_proposal_can_be_turned_down(office: Office, investigation: Investigation) -> None:
@@ -294,7 +294,7 @@ async def test_a_proposal_can_be_turned_down(office: Office, investigation: Inve
     open_again = await investigation.reject(found.id, note="Ask them first.", by=COMMAND_LINE)
 
     assert open_again.status == "open"
-    assert await office.balance("risk_loss:write_off") == 0
+    assert await office.balance("unallocated_income") == 0
 
 
 async def test_postgresql_itself_refuses_the_same_person_twice(
@@ -320,13 +320,13 @@ async def test_reopening_takes_the_entries_back_and_leaves_them_in_sight(
     await decided(investigation, found, Resolution.WRITE_OFF)
 
     reopened = await investigation.reopen(found.id, note="It was theirs.", by="Luis")
-    between = await office.balance("risk_loss:write_off")
+    between = await office.balance("unallocated_income")
     await decided(investigation, found, Resolution.CORRECT_BY_ENTRY)
 
     seen = await investigation.check(found.id)
     assert (reopened.status, between) == ("open", 0)
     assert await office.balance("unexplained_funds") == -100
-    assert await office.balance("risk_loss:write_off") == 0
+    assert await office.balance("unallocated_income") == 0
     assert await office.balance("bank") == 1354
     assert len(seen.entries) == 9
     assert len(seen.resolutions) == 2

@@ -215,13 +215,16 @@ async def test_a_refund_we_did_not_make_that_came_back_can_be_made(
     await decided(office, Kind.REFUND_MISMATCH, resolution)
     await by_file(office, tmp_path, payment, ("RefundedReversed", back))
 
+    if resolution is Resolution.ACCEPT_LOSS:
+        resolution = Resolution.REINSTATE_THE_PAYMENT
     await decided(office, Kind.REFUND_MISMATCH, resolution)
 
     found = await Disputes(office.installation.platform.tables).of(payment)
     lost = [(it.state, it.claimed_amount) for it in found]
     assert lost == ([("reversed", 300)] if back == 300 else [("lost", 100)])
     assert (await office.payment(payment)).disputed_amount == 300 - back
-    account = "risk_loss:refund_mismatch" if resolution == "accept_loss" else "unexplained_funds"
+    corrected = resolution is Resolution.CORRECT_BY_ENTRY
+    account = "unexplained_funds" if corrected else "risk_loss:refund_mismatch"
     assert await office.balance(account) == 300 - back
     assert await office.balance("risk_loss:chargeback") == 0
     assert await office.balance("settled_funds") == 0
@@ -241,11 +244,11 @@ async def test_a_chargeback_that_came_back_is_not_a_refund_that_came_back(
         await decided(office, kind, Resolution.ACCEPT_LOSS)
 
     for row, kind, origin in (
-        ("ChargebackReversed", Kind.CHARGEBACK, "chargeback line"),
+        ("ChargebackReversed", Kind.CHARGEBACK_REVERSAL, "chargeback line"),
         ("RefundedReversed", Kind.REFUND_MISMATCH, "refund line"),
     ):
         await by_file(office, tmp_path, payment, (row, 300))
-        await decided(office, kind, Resolution.ACCEPT_LOSS)
+        await decided(office, kind, Resolution.REINSTATE_THE_PAYMENT)
         found = await Disputes(office.installation.platform.tables).of(payment)
         assert {it.origin for it in found if it.state == "reversed"} >= {origin}
     assert await office.balance("settled_funds") == 0

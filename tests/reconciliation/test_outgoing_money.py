@@ -104,7 +104,7 @@ async def test_a_chargeback_that_is_given_back_undoes_its_loss(office: Office) -
     await office.reconciliation.reconcile(office.today, mode="incremental")
     with pytest.raises(NOTHING_LEFT):
         await asks_back(office, payment, 1299)
-    await office.resolved(Resolution.ACCEPT_LOSS)
+    await office.resolved(Resolution.REINSTATE_THE_PAYMENT)
 
     assert (lost, await states(office, payment)) == (
         [("lost", 1299, 0)], [("reversed", 1299, 0)],

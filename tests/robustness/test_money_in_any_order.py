@@ -34,7 +34,7 @@ from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.errors import RefusedError
 from caas.payment_processing.outgoing_money import APPLY_WEBHOOK
 from caas.reconciliation import INCREMENTAL
-from caas.rules.discrepancies import Resolution
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.payment_types import PaymentType
@@ -448,11 +448,14 @@ async def clerk(office: Office) -> int:
         lambda: reconciliation.discrepancies.listed(DiscrepancyFilter(unresolved=True))
     )
     for one in sorted(found, key=lambda it: it.line_no or 0):
+        came_back = one.kind is DiscrepancyKind.CHARGEBACK_REVERSAL
         await office.process.call(
             partial(
                 reconciliation.investigation.resolve,
                 one.id,
-                resolution=Resolution.ACCEPT_LOSS,
+                resolution=(
+                    Resolution.REINSTATE_THE_PAYMENT if came_back else Resolution.ACCEPT_LOSS
+                ),
                 note="Seen.",
                 by=COMMAND_LINE,
             )

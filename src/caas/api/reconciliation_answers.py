@@ -15,6 +15,7 @@ from caas.billing_database.reconciliation_figures import (
     DisputeFigure,
     ExposureFigure,
     Figures,
+    IncomeFigure,
     LossFigure,
 )
 from caas.billing_database.settlement_reports import SettlementReport, StoredLine
@@ -113,7 +114,11 @@ class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Open settlements and the age of discrepancies now; losses and disputes of the period."""
+    """Open settlements and the age of discrepancies now; what the period brought.
+
+    `losses` and `disputes` are what was lost and disputed, `unallocated_income` is money that was
+    kept and that nobody is owed; each is in minor units.
+    """
 
     since: date
     until: date
@@ -121,6 +126,7 @@ class PositionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ageing: list[AgeFigure]
     losses: list[LossFigure]
     disputes: list[DisputeFigure]
+    unallocated_income: list[IncomeFigure]
 
 
 class DiscrepancySummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -172,11 +172,13 @@ with identified as (
                   when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'chargeback' then
-             case when gross >= 0 or - to_here > disputes_known then 'chargeback'
+             case when gross > 0 then 'chargeback_reversal'
+                  when gross = 0 or - to_here > disputes_known then 'chargeback'
                   when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'chargeback_reversal' then
-             case when gross <= 0 or to_here > disputes_back then 'chargeback'
+             case when gross < 0 then 'chargeback'
+                  when gross = 0 or to_here > disputes_back then 'chargeback_reversal'
                   when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when gross <> 0 then 'amount'

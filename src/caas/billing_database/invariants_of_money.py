@@ -103,6 +103,36 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
              where not exists (select from ledger_accounts a where a.name = used.name)""",
     ),
     (
+        "losses_are_not_below_zero",
+        "Losses of a payment, or a line without one, are not below zero: what is kept is income.",
+        """with booked as (
+             select payment_id as of, debit, credit, amount, currency from ledger_entries
+              where within(payment_id)
+             union all
+             select payment_id, debit, credit, amount, currency from discrepancy_entries
+              where within(payment_id)
+             union all
+             select d.payment_id, e.debit, e.credit, e.amount, e.currency
+               from discrepancies d join gateway_claim_entries e on e.discrepancy_id = d.id
+              where within(d.payment_id))
+           select of from booked where 'risk_loss' in (split_part(debit, ':', 1),
+                                                       split_part(credit, ':', 1))
+            group by of, currency
+           having sum(case when debit like 'risk\\_loss:%' then amount else 0 end
+                      - case when credit like 'risk\\_loss:%' then amount else 0 end) < 0
+           union all
+           select d.id from discrepancies d join (
+             select discrepancy_id, debit, credit, amount from discrepancy_entries
+              where within(discrepancy_id)
+             union all
+             select discrepancy_id, debit, credit, amount from gateway_claim_entries
+              where within(discrepancy_id)) e on e.discrepancy_id = d.id
+            where d.payment_id is null and within(d.id)
+            group by d.id
+           having sum(case when e.debit like 'risk\\_loss:%' then e.amount else 0 end
+                      - case when e.credit like 'risk\\_loss:%' then e.amount else 0 end) < 0""",
+    ),
+    (
         "provider_accounts_match_the_rules",
         "Every provider line class posts to the account that the rules assign.",
         f"""with drawn (class, account) as (values {_OF_PROVIDER})

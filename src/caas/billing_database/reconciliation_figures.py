@@ -72,6 +72,15 @@ select cause, currency, sum(amount)::bigint as amount
        (select d.gateway from discrepancies d where d.id = l.discrepancy))
  group by 1, 2 having sum(amount) <> 0 order by 1, 2
 """
+UNALLOCATED: Final = """
+select e.currency, sum(case when 'unallocated_income' = e.credit then e.amount
+                            else -e.amount end)::bigint as amount
+  from discrepancy_entries e join discrepancies d on d.id = e.discrepancy_id
+ where e.at >= $1 and e.at < $2 and 'unallocated_income' in (e.debit, e.credit)
+   and ($3::text is null or d.gateway = $3)
+ group by 1 having sum(case when 'unallocated_income' = e.credit then e.amount
+                            else -e.amount end) <> 0 order by 1
+"""
 DISPUTES: Final = """
 select state, currency, count(*) as disputes, sum(amount)::bigint as amount
   from disputes where updated_at >= $1 and updated_at < $2 group by 1, 2 order by 1, 2
@@ -144,6 +153,14 @@ class LossFigure:
 
 
 @dataclass(frozen=True, slots=True)
+class IncomeFigure:
+    """Money kept in a period that nobody is owed, by currency."""
+
+    currency: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
 class DisputeFigure:
     """Disputes that entered a state in a period, by currency."""
 
@@ -155,12 +172,13 @@ class DisputeFigure:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Current exposure, and losses and disputes in a period."""
+    """Current exposure, and losses, disputes and unallocated income in a period."""
 
     exposure: list[ExposureFigure]
     ageing: list[AgeFigure]
     losses: list[LossFigure]
     disputes: list[DisputeFigure]
+    unallocated_income: list[IncomeFigure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +189,7 @@ class Figures:
     of_day: list[DayFigure]
     losses: list[LossFigure]
     reports: list[ReportFigure]
+    unallocated_income: list[IncomeFigure]
 
 
 async def figures(
@@ -186,6 +205,7 @@ async def figures(
             [DayFigure(*row) for row in await connection.fetch(OF_DAY, gateway, day)],
             [LossFigure(*row) for row in await connection.fetch(LOSSES, *span, gateway)],
             [ReportFigure(*row) for row in await connection.fetch(REPORTS, gateway, day)],
+            [IncomeFigure(*row) for row in await connection.fetch(UNALLOCATED, *span, gateway)],
         )
 
 
@@ -205,6 +225,7 @@ async def position(database: Database, *, span: tuple[datetime, datetime], zone:
             [AgeFigure(*row) for row in await connection.fetch(AGEING, zone)],
             [LossFigure(*row) for row in await connection.fetch(LOSSES, *span, None)],
             [DisputeFigure(*row) for row in await connection.fetch(DISPUTES, *span)],
+            [IncomeFigure(*row) for row in await connection.fetch(UNALLOCATED, *span, None)],
         )
 
 

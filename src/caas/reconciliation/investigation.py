@@ -32,7 +32,6 @@ from caas.billing_database.tables import BillingDatabase
 from caas.reconciliation.resolution_actions import (
     APPLY_RESOLUTION,
     ResolutionActions,
-    subject_of,
 )
 from caas.reconciliation.validation import (
     DiscrepancyResolvedError,
@@ -42,6 +41,7 @@ from caas.reconciliation.validation import (
     refuse_not_offered,
     refuse_not_refundable,
     refuse_undecidable,
+    subject_of,
 )
 from caas.rules.discrepancies import KINDS, Resolution, needs_second_approver
 from caas.rules.money import Money

@@ -259,6 +259,11 @@ def _tables(report: ReconciliationReport) -> list[Table]:
             [[it.cause, _plain(it.amount, it.currency), it.currency] for it in found.losses],
         ),
         (
+            "Unallocated income of the day",
+            ["amount", "currency"],
+            [[_plain(it.amount, it.currency), it.currency] for it in found.unallocated_income],
+        ),
+        (
             "Runs",
             ["run", "mode", "state", "engine", "as of", "rule", "lines", "found", "cleared",
              "outcome"],
@@ -361,6 +366,11 @@ def position_text(found: Position) -> str:
                 "Losses by cause",
                 ["cause", "amount", "currency"],
                 [[it.cause, _plain(it.amount, it.currency), it.currency] for it in found.losses],
+            ),
+            (
+                "Unallocated income: kept, and owed to nobody",
+                ["amount", "currency"],
+                [[_plain(it.amount, it.currency), it.currency] for it in found.unallocated_income],
             ),
             (
                 "Disputes",

@@ -41,10 +41,11 @@ from caas.payment_processing.gateway_calls import (
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.settlement import Settlement
 from caas.reconciliation.refundable import Refundable
+from caas.reconciliation.validation import since_decided
 from caas.rules import postings
-from caas.rules.discrepancies import DiscrepancyKind
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.payment_states import PaymentEvent, PaymentState
-from caas.rules.resolutions import Action, Subject
+from caas.rules.resolutions import Action, reinstated
 from caas.rules.time_scale import TimeScale
 
 APPLY_RESOLUTION: Final = "carry_out_resolution"
@@ -175,14 +176,34 @@ class ResolutionActions:
         return RetryIn(AGAIN_SECONDS, "the payment is not known by its transaction")
 
     async def _reverse_dispute(self, discrepancy: Discrepancy) -> Answer:
-        """Reverse the loss of the dispute, or record the amount as recovered."""
+        """Reverse the loss of the dispute; what no loss explains is unexplained funds."""
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
         of_none = await self._chargeback_lines.book_reversal(payment, line)
         if of_none:
             entries = postings.dispute_reversed(of_none)
             facts = {"reversal": f"{line.report_id}:{line.line_no}", "amount": of_none}
             await self._post_once(discrepancy, entries, facts)
+        if discrepancy.resolution == Resolution.REINSTATE_THE_PAYMENT:
+            await self._keep_losses_above_zero(discrepancy, payment)
         return Done()
+
+    async def _keep_losses_above_zero(self, discrepancy: Discrepancy, payment: Payment) -> None:
+        """Move what came back beyond the loss of the payment to unexplained funds.
+
+        The loss is elsewhere if a claim took it over, or if no dispute was ever recorded.
+        """
+        account = reinstated(discrepancy.kind)
+
+        async def together(connection: Connection) -> None:
+            now = await self._discrepancies.get(discrepancy.id, within=connection)
+            lost = await self._discrepancies.lost(
+                payment.id, account, payment.currency, within=connection
+            )
+            if lost < 0:
+                entry = postings.Entry(account, postings.UNEXPLAINED_FUNDS, -lost)
+                await self._note(now, (entry,), {"unexplained": -lost}, connection)
+
+        await self._tables.database.in_transaction(together)
 
     async def _fail_settlement(self, discrepancy: Discrepancy) -> Answer:
         payment = await self._payment(discrepancy)
@@ -304,24 +325,32 @@ class ResolutionActions:
     async def _post_once(
         self, discrepancy: Discrepancy, entries: tuple[postings.Entry, ...], facts: dict[str, Any]
     ) -> None:
-        """Post entries and an event; the same facts are recorded once."""
+        """Post entries and an event; the same facts are recorded once for each decision."""
 
         async def together(connection: Connection) -> None:
             now = await self._discrepancies.get(discrepancy.id, within=connection)
-            noted = await self._discrepancies.events(now.id, within=connection)
-            if any(event.facts | facts == event.facts for event in noted):
-                return
-            step = Step(
-                event="noted",
-                status=now.status,
-                by="reconciliation",
-                facts=facts,
-                resolution=now.resolution,
-                entries=entries,
-            )
-            await self._discrepancies.step(now.id, step, within=connection)
+            noted = since_decided(await self._discrepancies.events(now.id, within=connection))
+            if not any(event.facts | facts == event.facts for event in noted):
+                await self._note(now, entries, facts, connection)
 
         await self._tables.database.in_transaction(together)
+
+    async def _note(
+        self,
+        now: Discrepancy,
+        entries: tuple[postings.Entry, ...],
+        facts: dict[str, Any],
+        connection: Connection,
+    ) -> None:
+        step = Step(
+            event="noted",
+            status=now.status,
+            by="reconciliation",
+            facts=facts,
+            resolution=now.resolution,
+            entries=entries,
+        )
+        await self._discrepancies.step(now.id, step, within=connection)
 
     async def _notify_payment(
         self, payment: Payment, status: TransactionStatus, settled: int, source: str
@@ -347,42 +376,3 @@ class ResolutionActions:
         line = await self._reports.line(discrepancy.report_id, discrepancy.line_no)
         assert line is not None, "a discrepancy's line is stored before it"
         return line
-
-
-def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | None) -> Subject:
-    """Return the subject of a decision about this discrepancy."""
-    settled = payment is not None and payment.state is not PaymentState.CAPTURING
-    if line is None:
-        return Subject(
-            kind=found.kind,
-            at_stake=found.amount,
-            payment_type=payment.type if payment else None,
-            payment_settled=settled,
-        )
-    known = line.transaction_id or (payment.gateway_transaction_id if payment else None)
-    return Subject(
-        kind=found.kind,
-        at_stake=found.amount,
-        gross=line.gross,
-        fee=line.fee,
-        net=line.net,
-        is_settlement=line.type == "settlement",
-        fee_drift=line.fee_drift,
-        payment_type=payment.type if payment else None,
-        payment_settled=settled,
-        has_transaction=known is not None,
-        is_evidence=payment is not None and _is_evidence(line, payment),
-    )
-
-
-def _is_evidence(line: StoredLine, payment: Payment) -> bool:
-    """Return whether the payment was notified of the line and posts its entries itself.
-
-    A payment whose loss is already posted only records the line; a person corrects the loss.
-    """
-    return (
-        line.type == "settlement"
-        and line.gross > 0
-        and line.reference in {None, str(payment.id)}
-        and payment.state is not PaymentState.SETTLEMENT_FAILED
-    )

@@ -1,15 +1,20 @@
-"""Validates notes, documents and resolutions of discrepancies.
+"""Validates notes, documents and resolutions of discrepancies, and says what a decision is about.
 
 Rule a change must keep: notes and documents contain no card number.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
-from caas.billing_database.discrepancies import Discrepancy
+from caas.billing_database.discrepancies import Discrepancy, DiscrepancyEvent
+from caas.billing_database.payments import Payment
+from caas.billing_database.settlement_reports import StoredLine
 from caas.dual_control import DecisionPendingError
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.discrepancies import KINDS, Resolution
+from caas.rules.payment_states import PaymentState
+from caas.rules.resolutions import Subject
 
 DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
 DOCUMENT_TYPES: Final = frozenset(
@@ -112,3 +117,48 @@ def refuse_document(name: str, media_type: str, content: bytes) -> None:
         or contains_card_number(readable)
     ):
         raise DocumentRefusedError(name=name[:200], media_type=media_type)
+
+
+def since_decided(events: Sequence[DiscrepancyEvent]) -> Sequence[DiscrepancyEvent]:
+    """Return the steps since the decision that stands, with it."""
+    decided = [at for at, event in enumerate(events) if event.event in ("resolved", "approved")]
+    return events[decided[-1] :] if decided else events
+
+
+def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | None) -> Subject:
+    """Return the subject of a decision about this discrepancy."""
+    settled = payment is not None and payment.state is not PaymentState.CAPTURING
+    if line is None:
+        return Subject(
+            kind=found.kind,
+            at_stake=found.amount,
+            payment_type=payment.type if payment else None,
+            payment_settled=settled,
+        )
+    known = line.transaction_id or (payment.gateway_transaction_id if payment else None)
+    return Subject(
+        kind=found.kind,
+        at_stake=found.amount,
+        gross=line.gross,
+        fee=line.fee,
+        net=line.net,
+        is_settlement=line.type == "settlement",
+        fee_drift=line.fee_drift,
+        payment_type=payment.type if payment else None,
+        payment_settled=settled,
+        has_transaction=known is not None,
+        is_evidence=payment is not None and _is_evidence(line, payment),
+    )
+
+
+def _is_evidence(line: StoredLine, payment: Payment) -> bool:
+    """Return whether the payment was notified of the line and posts its entries itself.
+
+    A payment whose loss is already posted only records the line; a person corrects the loss.
+    """
+    return (
+        line.type == "settlement"
+        and line.gross > 0
+        and line.reference in {None, str(payment.id)}
+        and payment.state is not PaymentState.SETTLEMENT_FAILED
+    )

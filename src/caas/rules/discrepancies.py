@@ -37,6 +37,7 @@ class DiscrepancyKind(StrEnum):
     FEE_DRIFT = "fee_drift"
     CAPTURED_NOT_DELIVERED = "captured_not_delivered"
     DELIVERED_NOT_CAPTURED = "delivered_not_captured"
+    CHARGEBACK_REVERSAL = "chargeback_reversal"
 
 
 class Resolution(StrEnum):
@@ -48,14 +49,15 @@ class Resolution(StrEnum):
     REFUND_THE_CUSTOMER = "refund_the_customer"
     WRITE_OFF = "write_off"
     CORRECT_BY_ENTRY = "correct_by_entry"
+    REINSTATE_THE_PAYMENT = "reinstate_the_payment"
 
 
 _K = DiscrepancyKind
 _R = Resolution
 
-_LOSS, _WAIT, _CLAIM, _REFUND, _OFF, _ENTRY = (
+_LOSS, _WAIT, _CLAIM, _REFUND, _OFF, _ENTRY, _REINSTATE = (
     _R.ACCEPT_LOSS, _R.WAIT, _R.CLAIM_FROM_GATEWAY, _R.REFUND_THE_CUSTOMER, _R.WRITE_OFF,
-    _R.CORRECT_BY_ENTRY,
+    _R.CORRECT_BY_ENTRY, _R.REINSTATE_THE_PAYMENT,
 )  # fmt: skip
 
 
@@ -138,7 +140,7 @@ KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
     _K.REFUND_MISMATCH: KindRow(
         when="the line refunds what we did not, or another amount",
         follows="nothing else changes",
-        due_days=2, allowed=frozenset({_ENTRY, _CLAIM, _LOSS, _WAIT}), by_itself=True,
+        due_days=2, allowed=frozenset({_ENTRY, _CLAIM, _LOSS, _WAIT, _REINSTATE}), by_itself=True,
     ),
     _K.FEE_DRIFT: KindRow(
         when="the fee on the line differs from the agreed one",
@@ -154,6 +156,11 @@ KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
         when="a delivered service was never charged",
         follows="nothing until it is decided; it is never charged again",
         due_days=5, allowed=frozenset({_LOSS, _OFF}),
+    ),
+    _K.CHARGEBACK_REVERSAL: KindRow(
+        when="the line returns a chargeback, and no dispute is recorded as won or reversed",
+        follows="the dispute is reversed, and the payment stands again",
+        due_days=3, allowed=frozenset({_REINSTATE, _ENTRY, _WAIT}), by_itself=True,
     ),
 }  # fmt: skip
 """Every kind exactly once, the seed's four first. A delivery is never charged again."""

@@ -7,7 +7,8 @@ hold accounts.
 Amounts here are gross. Revenue accounts hold net amounts: the database moves the tax to
 `OUTPUT_VAT` in the same statement that posts the entry (record 122).
 
-Rules a change must keep: functions are pure; a zero amount posts no entry; each function's opposite
+Rules a change must keep: money kept that nobody is owed is income, never less of a loss (record
+225); functions are pure; a zero amount posts no entry; each function's opposite
 reverses it exactly; `ACCOUNTS` is the complete chart of accounts, and the database accepts entries
 on no other account.
 """
@@ -29,6 +30,7 @@ RESERVATION_HELD = "reservation_held"
 OUTPUT_VAT = "output_vat"
 GATEWAY_CLAIMS = "gateway_claims"
 UNEXPLAINED_FUNDS = "unexplained_funds"
+UNALLOCATED_INCOME = "unallocated_income"
 RISK_LOSS = "risk_loss"
 PROVIDER_COSTS = "provider_costs"
 PROVIDER_TAX = "provider_tax"
@@ -69,7 +71,11 @@ LOSS_CAUSES: Final = frozenset(
         "subscription_declined",
         "write_off",
         OTHER,
-        *(kind.value for kind in DiscrepancyKind),
+        *(
+            kind.value
+            for kind in DiscrepancyKind
+            if kind is not DiscrepancyKind.CHARGEBACK_REVERSAL
+        ),
     }
 )
 """Causes of loss with their own account; any other cause is booked as `other`."""
@@ -116,6 +122,7 @@ ACCOUNTS: Final = frozenset(
         OUTPUT_VAT,
         GATEWAY_CLAIMS,
         UNEXPLAINED_FUNDS,
+        UNALLOCATED_INCOME,
         *OF_PROVIDER.values(),
         *(earned(payment_type) for payment_type in PaymentType),
         *(risk_loss(cause) for cause in LOSS_CAUSES),

@@ -2,15 +2,17 @@
 
 When an unposted line is posted, its net goes to the bank, its fee to gateway fees and its gross
 comes out of settled funds. The part that our records do not explain goes to the account that the
-decision names: a loss, a claim on the gateway, money owed to a customer, or suspense. If the
-payment itself must change, the plan names an action, and the payment's own transition posts its
-entries.
+decision names: a loss, unallocated income, a claim on the gateway, money owed to a customer, or
+suspense. If the payment itself must change, the plan names an action, and the payment's own
+transition posts its entries.
 
 Rules a change must keep:
 
 1. Functions are pure and total over `KINDS`: each kind has a plan for each resolution it allows.
 2. A plan never posts what its action also posts.
-3. Waiting ends only when the line arrives or another decision replaces it.
+3. Money that is kept is income, and never makes a loss smaller, except that of the chargeback or
+   refund which it returns.
+4. Waiting ends only when the line arrives or another decision replaces it.
 """
 
 from collections.abc import Sequence
@@ -81,9 +83,12 @@ def offered(subject: Subject) -> frozenset[Resolution]:
 
     Money received for nothing can only be returned, where there is a charge to refund. A line
     already applied to its payment is posted by the payment and can only be waited for. A fee below
-    the agreed one is final. Nothing is claimed unless the gateway owes it to us.
+    the agreed one is final. Nothing is claimed unless the gateway owes it to us. No loss is
+    accepted of money that did not leave; no payment stands again before its money came back.
     """
     allowed = KINDS[subject.kind].allowed
+    if subject.kind is _K.REFUND_MISMATCH:
+        allowed -= _not_of(subject.gross)
     if _R.CLAIM_FROM_GATEWAY in allowed and claimed(subject) <= 0:
         allowed -= {_R.CLAIM_FROM_GATEWAY}
     if subject.kind is _K.STATE_CONFLICT and subject.is_evidence:
@@ -115,7 +120,7 @@ def plan(subject: Subject, resolution: Resolution) -> Plan:
             return _unsettled(subject, resolution)
         case _K.PARTIAL_SETTLEMENT:
             return _partly_settled(subject, resolution)
-        case _K.CHARGEBACK | _K.FAILED_SETTLEMENT:
+        case _K.CHARGEBACK | _K.CHARGEBACK_REVERSAL | _K.FAILED_SETTLEMENT:
             return _reversed(subject, resolution)
         case _K.SETTLED_THOUGH_VOIDED | _K.CAPTURED_NOT_DELIVERED if (
             resolution is _R.CORRECT_BY_ENTRY
@@ -206,7 +211,8 @@ def _gone(subject: Subject, resolution: Resolution) -> Plan:
     """
     gross = subject.gross or 0
     action = Action.LOSE_DISPUTE if gross < 0 else Action.REVERSE_DISPUTE
-    loss, answers = postings.risk_loss(postings.CHARGEBACK), _account(subject.kind, resolution)
+    loss = postings.risk_loss(postings.CHARGEBACK)
+    answers = _account(subject.kind, resolution, kept=gross > 0)
     taken_over = () if answers == loss else _transfer(answers, loss, -gross)
     return Plan(entries=_line(subject) + taken_over, actions=(action,))
 
@@ -214,14 +220,15 @@ def _gone(subject: Subject, resolution: Resolution) -> Plan:
 def _given_away(subject: Subject, resolution: Resolution) -> Plan:
     assert subject.payment_type is not None, "a delivery belongs to a payment"
     earned = postings.earned(subject.payment_type)
-    return Plan(entries=_transfer(_account(subject.kind, resolution), earned, subject.at_stake))
+    account = _account(subject.kind, resolution, kept=False)
+    return Plan(entries=_transfer(account, earned, subject.at_stake))
 
 
 def _fee(subject: Subject, resolution: Resolution) -> Plan:
     """Book the fee as kept; the part above the agreed terms is claimed, written off or accepted."""
     if resolution is _R.CORRECT_BY_ENTRY:
         return Plan()
-    account = _account(subject.kind, resolution)
+    account = _account(subject.kind, resolution, kept=subject.fee_drift < 0)
     return Plan(entries=_transfer(account, postings.GATEWAY_FEES, subject.fee_drift))
 
 
@@ -237,8 +244,7 @@ def _amount(subject: Subject, resolution: Resolution) -> Plan:
 
 def _unexplained(subject: Subject, resolution: Resolution) -> Plan:
     if subject.gross is None:
-        account = _account(subject.kind, resolution)
-        return Plan(entries=_transfer(postings.SETTLED_FUNDS, account, subject.at_stake))
+        return Plan(entries=_not_explained(subject, resolution, subject.at_stake))
     if resolution is _R.REFUND_THE_CUSTOMER:
         return Plan(ends=False, actions=(Action.REFUND_AT_GATEWAY,))
     if subject.kind is _K.REFUND_MISMATCH and subject.gross:
@@ -251,11 +257,30 @@ def _line(subject: Subject) -> tuple[Entry, ...]:
 
 
 def _not_explained(subject: Subject, resolution: Resolution, amount: int) -> tuple[Entry, ...]:
-    return _transfer(postings.SETTLED_FUNDS, _account(subject.kind, resolution), amount)
+    account = _account(subject.kind, resolution, kept=amount > 0)
+    return _transfer(postings.SETTLED_FUNDS, account, amount)
 
 
-def _account(kind: DiscrepancyKind, resolution: Resolution) -> str:
+def reinstated(kind: DiscrepancyKind) -> str:
+    """Return the account of the loss that the money of a reinstated payment takes back."""
+    of_refund = kind is _K.REFUND_MISMATCH
+    return postings.risk_loss(kind.value if of_refund else postings.CHARGEBACK)
+
+
+def _not_of(gross: int | None) -> frozenset[Resolution]:
+    """Return what cannot be decided about a refund that we did not make, or that has no line."""
+    if gross is None:
+        return frozenset({_R.ACCEPT_LOSS, _R.REINSTATE_THE_PAYMENT})
+    return frozenset({_R.ACCEPT_LOSS if gross > 0 else _R.REINSTATE_THE_PAYMENT})
+
+
+def _account(kind: DiscrepancyKind, resolution: Resolution, *, kept: bool) -> str:
+    """Return the account of what is not explained: `kept` by us, or lost."""
     match resolution:
+        case _R.ACCEPT_LOSS | _R.WRITE_OFF if kept:
+            return postings.UNALLOCATED_INCOME
+        case _R.REINSTATE_THE_PAYMENT:
+            return reinstated(kind)
         case _R.ACCEPT_LOSS:
             return postings.risk_loss(kind.value)
         case _R.WRITE_OFF:

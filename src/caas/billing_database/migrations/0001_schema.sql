@@ -4402,7 +4402,7 @@ create table discrepancy_resolutions (
     constraint discrepancy_resolutions_note_check check (length(note) between 1 and 1000),
     constraint discrepancy_resolutions_resolution_check
         check (resolution in ('accept_loss', 'wait', 'claim_from_gateway', 'refund_the_customer',
-            'write_off', 'correct_by_entry')),
+            'write_off', 'correct_by_entry', 'reinstate_the_payment')),
     constraint discrepancy_resolutions_state_check
         check (state in ('proposed', 'approved', 'rejected'))
 );
@@ -5317,6 +5317,7 @@ insert into ledger_accounts values
     ('output_vat'),
     ('refunds_payable'),
     ('reservation_held'),
+    ('unallocated_income'),
     ('risk_loss:already_failed'),
     ('risk_loss:already_voided'),
     ('risk_loss:amount'),

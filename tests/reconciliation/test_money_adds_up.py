@@ -13,7 +13,11 @@ from caas.billing_database.discrepancies import Discrepancy
 from caas.billing_database.payments import Payment
 from caas.payment_processing.disputes import Disputes
 from caas.reconciliation import Reconciled
-from caas.reconciliation.validation import ResolutionNotAllowedError
+from caas.reconciliation.validation import (
+    RefundMadeError,
+    RefundOnItsWayError,
+    ResolutionNotAllowedError,
+)
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
@@ -311,3 +315,59 @@ async def test_a_line_that_settles_nothing_is_for_the_whole_amount(office: Offic
 
     [found] = await office.found(unresolved=True)
     assert (found.kind, found.amount) == (Kind.AMOUNT, 1299)
+
+
+async def test_a_decision_whose_refund_was_made_is_not_reopened(office: Office) -> None:
+    """Reopened, it gave up its entries and not its refund, whose line then explained nothing."""
+    await too_much(office, taken=2299)
+    refunded = await decided(office, Kind.AMOUNT, Resolution.REFUND_THE_CUSTOMER)
+
+    with pytest.raises(RefundMadeError):
+        await office.reconciliation.investigation.reopen(refunded.id, note="No.", by="Luis")
+
+
+async def test_a_refund_that_may_be_on_its_way_is_not_decided_otherwise(office: Office) -> None:
+    payment = await too_much(office, taken=2299)
+    await office.installation.gateway_does(
+        "faults", match={"operation": "refund"}, action={"drop_connection_after": True}
+    )
+    refunded = await decided(office, Kind.AMOUNT, Resolution.REFUND_THE_CUSTOMER)
+
+    with pytest.raises(RefundOnItsWayError):
+        await office.reconciliation.investigation.reopen(refunded.id, note="No.", by="Luis")
+    assert len(await office.refunds_at_gateway(payment)) == 1
+
+
+@pytest.mark.parametrize("resolution", [Resolution.ACCEPT_LOSS, Resolution.WRITE_OFF])
+async def test_the_rest_of_a_part_is_lost_where_a_webhook_settled_the_payment(
+    office: Office, resolution: Resolution
+) -> None:
+    """The decision booked nothing, and the rest stood on settled funds of a closed day."""
+    payment = await office.installation.settled()
+    await office.forget_lines_of("settlement")
+    part = {"gross": 500, "fee": 32}
+    await next_day(office, payment, part)
+
+    await decided(office, Kind.PARTIAL_SETTLEMENT, resolution)
+
+    cause = "write_off" if resolution is Resolution.WRITE_OFF else "partial_settlement"
+    assert await office.balance(f"risk_loss:{cause}") == 799
+    assert await office.balance("settled_funds") == 0
+    await next_day(office, payment, {"gross": 799, "fee": 36})
+    assert await office.kinds() == [Kind.DUPLICATE_LINE]
+    await decided(office, Kind.DUPLICATE_LINE, Resolution.CORRECT_BY_ENTRY)
+    assert await office.balance("settled_funds") == 0
+
+
+async def test_the_rest_of_a_part_is_claimed_from_where_it_stands(office: Office) -> None:
+    payment = await office.installation.settled()
+    await office.forget_lines_of("settlement")
+    await next_day(office, payment, {"gross": 500, "fee": 32})
+    await decided(office, Kind.PARTIAL_SETTLEMENT, Resolution.CLAIM_FROM_GATEWAY)
+    claimed = [await office.balance(it) for it in ("gateway_claims", "settled_funds")]
+
+    await next_day(office, payment, {"gross": 799, "fee": 36})
+
+    assert (claimed, await office.kinds()) == ([799, 0], [])
+    for account in ("gateway_claims", "settled_funds", "gateway_receivable"):
+        assert await office.balance(account) == 0

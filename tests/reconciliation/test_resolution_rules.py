@@ -122,6 +122,8 @@ def test_what_a_decision_books(
     ("subject", "refused", "allowed"),
     [
         (about(K.AMOUNT), set(), {R.REFUND_THE_CUSTOMER}),
+        (about(K.MISSING_AT_GATEWAY, gross=None, payment_lost=True), {R.CLAIM_FROM_GATEWAY},
+         {R.ACCEPT_LOSS}),
         (about(K.AMOUNT, gross=-5, fee=0, net=-5), {R.REFUND_THE_CUSTOMER}, {R.WRITE_OFF}),
         (about(K.MISSING_IN_BOOK, has_transaction=False), {R.REFUND_THE_CUSTOMER}, {R.WAIT}),
         (about(K.SETTLED_THOUGH_VOIDED), {R.CORRECT_BY_ENTRY}, {R.REFUND_THE_CUSTOMER}),

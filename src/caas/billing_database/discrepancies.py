@@ -271,14 +271,6 @@ class Discrepancies:
         rows = await (within or self._database).fetch(sql.ENTRIES, discrepancy_id)
         return [Entry(*row) for row in rows]
 
-    async def lost(
-        self, payment_id: UUID, account: str, currency: str, *, within: Connection
-    ) -> int:
-        """Return the balance of a payment's loss account, in minor units."""
-        row = await within.fetchrow(sql.LOST, payment_id, account, currency)
-        assert row is not None, "a sum is one row"
-        return int(row["lost"])
-
     async def propose(
         self, discrepancy: Discrepancy, proposed: ProposedResolution, *, within: Connection
     ) -> None:

@@ -79,17 +79,6 @@ select d.id, $2, d.payment_id, e.debit, e.credit, e.amount, d.currency, db_now()
 ENTRIES: Final = """
 select debit, credit, amount from discrepancy_entries where discrepancy_id = $1 order by id
 """
-LOST: Final = """
-select coalesce(sum(case when debit = $2 then amount else -amount end), 0)::bigint as lost
-  from (select debit, credit, amount, currency from ledger_entries where payment_id = $1
-         union all
-        select e.debit, e.credit, e.amount, e.currency from discrepancies d
-          join discrepancy_entries e on e.discrepancy_id = d.id where d.payment_id = $1
-         union all
-        select e.debit, e.credit, e.amount, e.currency from discrepancies d
-          join gateway_claim_entries e on e.discrepancy_id = d.id where d.payment_id = $1) e
- where $2 in (debit, credit) and currency = $3
-"""
 PROPOSE: Final = """
 insert into discrepancy_resolutions (id, discrepancy_id, resolution, note, amount, currency,
     needs_second_approver, state, proposed_by, proposed_account, proposed_at, bulk_id)

@@ -97,7 +97,9 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
                 where f.payment_id = p.id and f.state <> 'waiting' and t.refunds <> 0) f
             where case when p.state in ('Voided', 'Failed') then t.amount <> 0 else
                   r.came + t.settlements < 0 or t.settlements > r.went
-                  or r.went = 0 and t.reported >= r.came and r.came + t.settlements <> 0
+                  or r.went = 0 and r.came + t.settlements <> 0 and (t.reported >= r.came
+                    or t.reported > 0 and not exists (select from discrepancies o
+                                where o.payment_id = p.id and o.status <> 'resolved'))
                   or t.refunds < 0
                   or t.refunds > f.refunds + d.of_refunds + coalesce(b.refunded, 0)
                   or t.taken not between 0 and d.taken or -t.back not between 0 and d.back end

@@ -147,10 +147,13 @@ l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.
        to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.value_date,
        l.method, null, null, null, null, null, l.payout_fee, l.payout_unit
 """
-# A line accounts for what it left on settled funds: all of it when it posts, and what a decision
-# about it did not explain otherwise. What was refunded by a decision is money of that refund.
+# A line accounts for what it left on settled funds: all of it when it posts, what a decision about
+# it did not explain otherwise, and the rest of a part that a decision gave up. What was refunded by
+# a decision is money of that refund.
 SEEN: Final = f"""
-select 0, 'seen', case when l.posts then l.gross else coalesce(s.counts, 0) end, {LINE}
+select 0, 'seen', case when l.posts then l.gross else 0 end
+                  + case when l.posts and not s.resolved then 0 else coalesce(s.counts, 0) end,
+       {LINE}
   from {{payments}} k
   join lateral (
          select * from settlement_lines where payment_id = k.{{id}}
@@ -166,7 +169,8 @@ select 0, 'seen', case when l.posts then l.gross else coalesce(s.counts, 0) end,
                    from discrepancy_entries e
                   where e.discrepancy_id = d.id and e.debit <> 'refunds_payable') as counts
            from discrepancies d
-          where not l.posts and d.report_id = l.report_id and d.line_no = l.line_no) s on true
+          where (not l.posts or l.class = 'partial_settlement')
+            and d.report_id = l.report_id and d.line_no = l.line_no) s on true
  where l.posts or coalesce(s.resolved, true)
 """
 SEEN_OF_KNOWN: Final = SEEN.format(payments="line_keys", id="payment_id")

@@ -40,6 +40,7 @@ from caas.reconciliation.validation import (
     refuse_document,
     refuse_not_offered,
     refuse_not_refundable,
+    refuse_refunded,
     refuse_undecidable,
     subject_of,
 )
@@ -248,13 +249,13 @@ class Investigation:
         return await self._discrepancies.get(discrepancy_id)
 
     async def reopen(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
-        """Reopen a resolved discrepancy and reverse its entries.
+        """Reopen a resolved discrepancy, reverse its entries, and drop its pending changes.
 
-        Changes already applied to a payment remain and must be undone there; pending ones are
-        dropped.
+        Changes already applied to a payment remain and must be undone there.
 
         Raises:
             NotResolvedError: it is not resolved.
+            RefundMadeError, RefundOnItsWayError: the gateway refunded it, or may have.
         """
         text = await self._checked(discrepancy_id, note)
 
@@ -262,6 +263,7 @@ class Investigation:
             found = await self._of_open_day(discrepancy_id, connection)
             if found.status != "resolved":
                 raise NotResolvedError(status=found.status)
+            await refuse_refunded(found, within=connection)
             posted = await self._discrepancies.entries(found.id, within=connection)
             await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=connection)
             await self._claims.end(found.id, by=by, note=text, within=connection)
@@ -302,6 +304,8 @@ class Investigation:
         """Post the entries of a decision in its transaction; return the remaining actions."""
         subject = await self._subject(found, within=within)
         refuse_not_offered(found, proposed.resolution, offered(subject))
+        await refuse_refunded(found, within=within)
+        await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=within)
         decided = plan(subject, proposed.resolution)
         posted = still_posted(await self._discrepancies.entries(found.id, within=within))
         if posted:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from caas.billing_database import decided_money
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
 from caas.billing_database.job_rows import RELEASED_AFTER, Job
@@ -41,11 +42,11 @@ from caas.payment_processing.gateway_calls import (
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.settlement import Settlement
 from caas.reconciliation.refundable import Refundable
-from caas.reconciliation.validation import since_decided
+from caas.reconciliation.validation import SETTLED, since_decided
 from caas.rules import postings
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.payment_states import PaymentEvent, PaymentState
-from caas.rules.resolutions import Action, reinstated
+from caas.rules.resolutions import WRITTEN_OFF, Action, reinstated
 from caas.rules.time_scale import TimeScale
 
 APPLY_RESOLUTION: Final = "carry_out_resolution"
@@ -188,15 +189,12 @@ class ResolutionActions:
         return Done()
 
     async def _keep_losses_above_zero(self, discrepancy: Discrepancy, payment: Payment) -> None:
-        """Move what came back beyond the loss of the payment to unexplained funds.
-
-        The loss is elsewhere if a claim took it over, or if no dispute was ever recorded.
-        """
+        """Move what came back beyond the payment's loss, or its claim's, to unexplained funds."""
         account = reinstated(discrepancy.kind)
 
         async def together(connection: Connection) -> None:
             now = await self._discrepancies.get(discrepancy.id, within=connection)
-            lost = await self._discrepancies.lost(
+            lost = await decided_money.lost(
                 payment.id, account, payment.currency, within=connection
             )
             if lost < 0:
@@ -218,8 +216,8 @@ class ResolutionActions:
         """Settle the payment for the amount the bank paid; the rest is a loss."""
         payment = await self._payment(discrepancy)
         if payment.state is not PaymentState.CAPTURING:
-            return Done()
-        cause = "write_off" if discrepancy.resolution == "write_off" else discrepancy.kind.value
+            return await self._lose_what_is_due(discrepancy, payment)
+        cause = _cause(discrepancy)
         lost = payment.captured_amount - payment.settled_amount
         transition = transition_of(
             payment,
@@ -240,6 +238,25 @@ class ResolutionActions:
         if await self._tables.database.in_transaction(together):
             return Done()
         return RetryIn(AGAIN_SECONDS, "the payment changed concurrently")
+
+    async def _lose_what_is_due(self, discrepancy: Discrepancy, payment: Payment) -> Answer:
+        """Book the loss of what a payment settled in full lacks in the report."""
+        if payment.state not in SETTLED or payment.settled_amount < payment.captured_amount:
+            return Done()
+
+        async def together(connection: Connection) -> None:
+            now = await self._discrepancies.get(discrepancy.id, within=connection)
+            lacking = await decided_money.not_brought(
+                payment.id, payment.currency, payment.captured_amount, within=connection
+            )
+            lost = min(now.amount, lacking)
+            if lost > 0:
+                account = postings.risk_loss(_cause(now))
+                entry = postings.Entry(account, postings.SETTLED_FUNDS, lost)
+                await self._note(now, (entry,), {"lost": lost}, connection)
+
+        await self._tables.database.in_transaction(together)
+        return Done()
 
     async def _settle_what_is_due(self, discrepancy: Discrepancy) -> Answer:
         payment = await self._payment(discrepancy)
@@ -376,3 +393,8 @@ class ResolutionActions:
         line = await self._reports.line(discrepancy.report_id, discrepancy.line_no)
         assert line is not None, "a discrepancy's line is stored before it"
         return line
+
+
+def _cause(discrepancy: Discrepancy) -> str:
+    """Return the cause of the loss that a decision accepts."""
+    return WRITTEN_OFF if discrepancy.resolution == WRITTEN_OFF else discrepancy.kind.value

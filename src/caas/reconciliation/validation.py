@@ -6,6 +6,8 @@ Rule a change must keep: notes and documents contain no card number.
 from collections.abc import Sequence
 from typing import Final
 
+from caas.billing_database.connection import Connection
+from caas.billing_database.decided_money import refund_of
 from caas.billing_database.discrepancies import Discrepancy, DiscrepancyEvent
 from caas.billing_database.payments import Payment
 from caas.billing_database.settlement_reports import StoredLine
@@ -20,6 +22,7 @@ DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
 DOCUMENT_TYPES: Final = frozenset(
     {"application/pdf", "image/png", "image/jpeg", "text/plain", "text/csv", "application/json"}
 )
+SETTLED: Final = frozenset({PaymentState.SETTLED, PaymentState.REFUNDING, PaymentState.REFUNDED})
 READABLE: Final = frozenset({"text/plain", "text/csv", "application/json"})
 
 
@@ -39,6 +42,18 @@ class NotResolvedError(ConflictError):
     """Only a resolved discrepancy can be reopened."""
 
     code = "not_resolved"
+
+
+class RefundMadeError(ConflictError):
+    """The gateway refunded what this decision gave back, so the decision stands."""
+
+    code = "refund_made"
+
+
+class RefundOnItsWayError(ConflictError):
+    """The gateway may be making the refund of this decision. Try again once its job has ended."""
+
+    code = "refund_on_its_way"
 
 
 class DocumentRefusedError(RefusedError):
@@ -102,6 +117,23 @@ def refuse_not_refundable(
         )
 
 
+async def refuse_refunded(found: Discrepancy, *, within: Connection) -> None:
+    """Check that the decision which stands did not refund anything.
+
+    A refund that the gateway refused, or that a person looked up, is a paused job.
+
+    Raises:
+        RefundMadeError, RefundOnItsWayError: it did, or it may have.
+    """
+    if found.resolution != Resolution.REFUND_THE_CUSTOMER:
+        return
+    made, on_its_way = await refund_of(found.id, within=within)
+    if made:
+        raise RefundMadeError(discrepancy=str(found.id))
+    if on_its_way:
+        raise RefundOnItsWayError(discrepancy=str(found.id))
+
+
 def refuse_document(name: str, media_type: str, content: bytes) -> None:
     """Check the type, size and content of a document.
 
@@ -127,13 +159,15 @@ def since_decided(events: Sequence[DiscrepancyEvent]) -> Sequence[DiscrepancyEve
 
 def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | None) -> Subject:
     """Return the subject of a decision about this discrepancy."""
-    settled = payment is not None and payment.state is not PaymentState.CAPTURING
+    settled = payment is not None and payment.state in SETTLED
+    lost = payment is not None and payment.state is PaymentState.SETTLEMENT_FAILED
     if line is None:
         return Subject(
             kind=found.kind,
             at_stake=found.amount,
             payment_type=payment.type if payment else None,
             payment_settled=settled,
+            payment_lost=lost,
         )
     known = line.transaction_id or (payment.gateway_transaction_id if payment else None)
     return Subject(
@@ -146,6 +180,7 @@ def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | N
         fee_drift=line.fee_drift,
         payment_type=payment.type if payment else None,
         payment_settled=settled,
+        payment_lost=lost,
         has_transaction=known is not None,
         is_evidence=payment is not None and _is_evidence(line, payment),
     )

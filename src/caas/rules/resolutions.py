@@ -50,7 +50,8 @@ class Action(StrEnum):
 class Subject:
     """The amounts a decision concerns: those of its line (zero without one) and of its payment.
 
-    A line is evidence when it was already applied to its payment, which posts it.
+    A line is evidence when it was already applied to its payment, which posts it. A payment is lost
+    when it booked the loss of what is due.
     """
 
     kind: DiscrepancyKind
@@ -62,6 +63,7 @@ class Subject:
     fee_drift: int = 0
     payment_type: PaymentType | None = None
     payment_settled: bool = False
+    payment_lost: bool = False
     has_transaction: bool = True
     is_evidence: bool = False
 
@@ -178,16 +180,21 @@ def still_posted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 def _unsettled(subject: Subject, resolution: Resolution) -> Plan:
     if resolution is _R.CLAIM_FROM_GATEWAY:
-        owed = postings.SETTLED_FUNDS if subject.payment_settled else postings.GATEWAY_RECEIVABLE
-        return Plan(entries=_transfer(GATEWAY_CLAIMS, owed, subject.at_stake), ends=False)
+        return _due_is_claimed(subject)
     return Plan(actions=(Action.FAIL_SETTLEMENT,))
 
 
 def _partly_settled(subject: Subject, resolution: Resolution) -> Plan:
     if resolution is _R.CLAIM_FROM_GATEWAY:
-        entries = _transfer(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
-        return Plan(entries=entries, ends=False)
+        return _due_is_claimed(subject)
     return Plan(actions=(Action.SETTLE_FOR_LESS,))
+
+
+def _due_is_claimed(subject: Subject) -> Plan:
+    """Claim what is due from where it stands: a payment that is settled has it already."""
+    owed = postings.SETTLED_FUNDS if subject.payment_settled else postings.GATEWAY_RECEIVABLE
+    amount = 0 if subject.payment_lost else subject.at_stake
+    return Plan(entries=_transfer(GATEWAY_CLAIMS, owed, amount), ends=False)
 
 
 def _reversed(subject: Subject, resolution: Resolution) -> Plan:

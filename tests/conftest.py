@@ -3,6 +3,7 @@
 import compileall
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,9 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
     A generated example may take as long as a busy machine takes.
 
     Clones and databases of tests are kept in memory, where there is room: disks of build machines
-    are slow when four write at once. The sources are compiled once, and not again by each worker
-    and each program under test: an environment may keep Python from writing what it has compiled.
+    are slow when four write at once. The sources are compiled once, and packages and tests by who
+    imports them first, even where an environment keeps Python from writing what it has compiled:
+    each worker and each of hundreds of programs under test would compile them again.
     """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("no times", deadline=None, suppress_health_check=SLOW)
     hypothesis.settings.load_profile("no times")

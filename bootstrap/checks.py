@@ -28,6 +28,7 @@ CHECKS: Final = {
     "spelling": ["codespell"],
     "fast-tests": [sys.executable, "-m", "pytest", "-q", "tests/rules", "tests/conventions"],
 }
+WITHOUT_TESTS: Final = "--without-tests"
 
 
 def main(names: list[str]) -> int:
@@ -35,18 +36,27 @@ def main(names: list[str]) -> int:
     if names[:1] in (["-h"], ["--help"]):
         sys.stdout.write(
             f"Usage: ./caas check [NAME ...]\n\nAll checks, or: {', '.join(CHECKS)}.\n"
+            f"{WITHOUT_TESTS}: all but fast-tests, where ./caas test runs them too.\n"
         )
         return 0
+    names = chosen(names)
     unknown = sorted(set(names) - set(CHECKS))
     if unknown:
         sys.stderr.write(f"Unknown check: {', '.join(unknown)}. Checks: {', '.join(CHECKS)}.\n")
         return 2
     started = time.monotonic()
-    running = [(name, *start(CHECKS[name])) for name in names or CHECKS]
+    running = [(name, *start(CHECKS[name])) for name in names]
     failed = [name for name, process, output in running if not passes(name, process, output)]
     verdict = f"failed: {', '.join(failed)}" if failed else "all passed"
     sys.stdout.write(f"{len(running)} checks, {verdict}, {time.monotonic() - started:.0f} s\n")
     return 1 if failed else 0
+
+
+def chosen(names: list[str]) -> list[str]:
+    """Return the checks that are meant: those named, or all, or all that are no tests."""
+    if names == [WITHOUT_TESTS]:
+        return [name for name in CHECKS if name != "fast-tests"]
+    return names or list(CHECKS)
 
 
 def start(command: list[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:

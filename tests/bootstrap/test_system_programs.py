@@ -80,3 +80,33 @@ def test_a_distribution_without_the_browser_that_has_no_screen_gets_the_whole_on
         ("chromium-headless-shell", "mosquitto"),
         ("chromium", "mosquitto"),
     ]
+
+
+def test_a_browser_with_a_screen_is_replaced_where_programs_can_be_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each window of the whole browser took a second of CPU, in each of a hundred tests."""
+    there = {"chromium", "mosquitto", "pgbouncer", "promtool", "zsh", "fish"}
+    installed: list[str] = []
+    monkeypatch.setattr(system_programs, "_found", there.__contains__)
+    monkeypatch.setattr(system_programs, "can_install", lambda: True)
+    monkeypatch.setattr(system_programs, "install", installed.extend)
+
+    system_programs.ensure([], note=lambda _: None)
+    there.add("chromium-headless-shell")
+    system_programs.ensure([], note=lambda _: None)
+
+    assert installed == ["chromium-headless-shell"]
+
+
+def test_a_browser_with_a_screen_serves_where_nothing_can_be_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"google-chrome", "mosquitto", "pgbouncer", "promtool", "zsh", "fish"}
+    notes: list[str] = []
+    monkeypatch.setattr(system_programs, "_found", there.__contains__)
+    monkeypatch.setattr(system_programs, "can_install", lambda: False)
+
+    system_programs.ensure([], note=notes.append)
+
+    assert notes == []

@@ -109,16 +109,20 @@ async def lived(report: Callable[[str], None]) -> StoredWorld:
 
 
 async def stored_tables(dsn: str) -> dict[str, StoredTable]:
-    """Return every table of a database with its rows; generated columns are left out."""
+    """Return every table of a database with its rows; generated columns are left out.
+
+    All as of one moment: background work writes on, and rows must not lack those they refer to.
+    """
     owner = await asyncpg.connect(dsn, server_settings={"search_path": "caas,public"})
     try:
-        types: dict[str, dict[str, str]] = {}
-        for row in await owner.fetch(TABLES):
-            types.setdefault(row["name"], {})[row["column"]] = row["type"]
-        return {
-            name: StoredTable(name, columns, await _rows(owner, name, columns))
-            for name, columns in types.items()
-        }
+        async with owner.transaction(isolation="repeatable_read", readonly=True):
+            types: dict[str, dict[str, str]] = {}
+            for row in await owner.fetch(TABLES):
+                types.setdefault(row["name"], {})[row["column"]] = row["type"]
+            return {
+                name: StoredTable(name, columns, await _rows(owner, name, columns))
+                for name, columns in types.items()
+            }
     finally:
         await owner.close()
 

@@ -274,17 +274,21 @@ async def test_a_process_that_wakes_after_its_payment_ended_gives_back_what_it_g
     """The answer of a sleeping process was the only one who knew of the hold, and was dropped."""
     sleeper, other = await world.process(), await world.process()
     request = await heated_seats(world, other)
-    await world.gateway_fault({"operation": "initiate", "times": 1}, latency_ms=500)
+    await world.gateway_fault({"operation": "initiate", "times": 1}, latency_ms=3_000)
 
     sleeper.spawn(pays(sleeper, request))  # type: ignore[arg-type]
-    await asyncio.sleep(0.2)  # the request waits in the gateway
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (await world.gateway("GET", "ledger"))["calls"]:
+            await asyncio.sleep(0.01)  # until the request waits in the gateway
     await sleeper.freeze(PATIENCE_SECONDS)
     await world.gateway_fault({"operation": "initiate"}, status=422, code="closed_for_today")
     await world.pass_time(SAFETY_NET)
     await other.call(other.platform.jobs.run_due)
     await world.pass_time(SAFETY_NET)
     await other.call(other.platform.jobs.run_due)
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (await world.gateway("GET", "ledger"))["transactions"]:
+            await asyncio.sleep(0.01)  # until the gateway has done what it was asked
     failed = await world.owner.fetchval("select state from caas.payments")
     sleeper.thaw()
     await sleeper.idle(0.3)

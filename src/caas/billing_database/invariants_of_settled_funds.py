@@ -106,6 +106,19 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
               and not ({_WAITS})""",
     ),
     (
+        "disputes_in_another_currency_are_found",
+        "A lost dispute in another currency than its payment has a discrepancy once a day closed.",
+        """select p.id from payments p join disputes x on x.payment_id = p.id
+            where within(p.id) and x.state = 'lost' and x.claimed_currency <> x.currency
+              and x.amount > 0
+              and exists (select from reconciliation_days y where y.gateway = p.gateway
+                             and y.closed_at > x.updated_at + interval '10 minutes')
+              and not exists (select from discrepancies d
+                                join discrepancy_events e on e.discrepancy_id = d.id and e.seq = 1
+                               where d.payment_id = p.id and d.kind = 'currency'
+                                 and e.facts->>'dispute' = x.id)""",
+    ),
+    (
         "settled_payments_are_due_nothing",
         "The gateway owes nothing for a settled payment without an open discrepancy.",
         f"""with {_DECIDED}

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database import foreign_disputes
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, ListedSince, Step
 from caas.billing_database.gateway_claims import brought_by_its_line
@@ -37,6 +38,7 @@ from caas.reconciliation.judged_rows import (
     discrepancy_of,
     is_evidence,
     line_of,
+    of_foreign_dispute,
     source_of,
 )
 from caas.reconciliation.throttle import Throttle, Turn
@@ -331,6 +333,15 @@ class ResultApplication:
                 run.gateway, run.day, within=connection
             ):
                 await self._is_listed(it, done, connection)
+            for found, dispute in await foreign_disputes.returned(run.gateway, within=connection):
+                reported = {"line": f"dispute {dispute}", "class": found.kind.value}
+                await self._resolves_itself(found, (), reported, done, connection)
+            foreign = await foreign_disputes.lost(run.gateway, within=connection)
+            done.opened.update(
+                await self._discrepancies.open(
+                    [of_foreign_dispute(run, it) for it in foreign], within=connection
+                )
+            )
             await self._discrepancies.become_missing(run.gateway, run.day, by=BY, within=connection)
             await self._days.compared(run.gateway, run.day, run.id, within=connection)
         return done

@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.discrepancies import NewDiscrepancy
+from caas.billing_database.foreign_disputes import ForeignDispute
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.settlement_reports import SettlementReport
 from caas.rules.discrepancies import DiscrepancyKind, due_days
@@ -88,6 +89,29 @@ def discrepancy_of(
         due_on=max(run.day, run.today) + timedelta(days=due_days(kind, money)),
         missing_from=_date(row.get("missing_from")),
         facts=_facts(row),
+    )
+
+
+def of_foreign_dispute(run: Run, dispute: ForeignDispute) -> NewDiscrepancy:
+    """Return the discrepancy of a lost dispute whose line is in another currency."""
+    kind = DiscrepancyKind.CURRENCY
+    money = Money(dispute.amount, dispute.currency)
+    return NewDiscrepancy(
+        id=derived_id("discrepancy", "dispute", dispute.payment_id, dispute.id, dispute.taken),
+        gateway=run.gateway,
+        day=run.day,
+        kind=kind,
+        amount=dispute.amount,
+        currency=dispute.currency,
+        payment_id=dispute.payment_id,
+        report_id=None,
+        line_no=None,
+        due_on=max(run.day, run.today) + timedelta(days=due_days(kind, money)),
+        missing_from=None,
+        facts={
+            "dispute": dispute.id,
+            "claimed": [dispute.claimed_amount, dispute.claimed_currency],
+        },
     )
 
 

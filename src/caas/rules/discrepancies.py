@@ -118,7 +118,7 @@ KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
         due_days=3, allowed=frozenset({_ENTRY, _CLAIM, _REFUND, _OFF}),
     ),
     _K.CURRENCY: KindRow(
-        when="the line's currency differs",
+        when="the line's currency, or that of a lost dispute, differs from the payment's",
         follows="nothing else changes",
         due_days=2, allowed=frozenset({_CLAIM, _ENTRY}),
     ),

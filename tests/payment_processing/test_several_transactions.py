@@ -285,22 +285,30 @@ async def test_what_a_payment_lives_by_is_never_undone(installation: Installatio
     assert (await stated(installation, booking)).status is S.AUTHORIZED
 
 
-async def test_what_another_payment_lives_by_is_never_undone(installation: Installation) -> None:
-    """A line with our reference and another's transaction would have voided the other's hold."""
-    payment = await declined(installation)
-    installation.fleet.add(await installation.car("WVWZZZ1JZXW000002"), Manner(Behaviour.SILENT))
-    other = await installation.buys(vin="WVWZZZ1JZXW000002")
-    other = await installation.until(other.id, lambda p: p.state is P.AUTHORIZED)
-    assert other.gateway_transaction_id is not None
+async def test_what_another_payment_lives_by_is_never_undone(database: Database) -> None:
+    """A line with our reference and another's transaction would have voided the other's hold.
 
-    await installation.platform.payment_processing._charges.transitions.record_late_outcome(
-        payment, other.gateway_transaction_id
-    )
-    await until_undone(installation)
+    Time passes as it does, for the other's own hold is voided when its vehicle is silent for long.
+    """
+    async with standing(database, scale=1.0) as installation:
+        await installation.car()
+        await installation.offer_heated_seats()
+        payment = await declined(installation)
+        installation.fleet.add(
+            await installation.car("WVWZZZ1JZXW000002"), Manner(Behaviour.SILENT)
+        )
+        other = await installation.buys(vin="WVWZZZ1JZXW000002")
+        other = await installation.until(other.id, lambda p: p.state is P.AUTHORIZED)
+        assert other.gateway_transaction_id is not None
 
-    booking = installation.gateway.store.booking(other.gateway_transaction_id)
-    assert (await stated(installation, booking)).status is S.AUTHORIZED
-    assert "gateway_contradiction" in await cases_of(installation)
+        await installation.platform.payment_processing._charges.transitions.record_late_outcome(
+            payment, other.gateway_transaction_id
+        )
+        await until_undone(installation)
+
+        booking = installation.gateway.store.booking(other.gateway_transaction_id)
+        assert (await stated(installation, booking)).status is S.AUTHORIZED
+        assert "gateway_contradiction" in await cases_of(installation)
 
 
 async def test_money_of_a_sibling_that_is_disputed_is_not_refunded_as_well(

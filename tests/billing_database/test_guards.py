@@ -445,6 +445,13 @@ FOUND = {
         "insert into caas.gateway_calls (id, gateway, operation, payment_id, outcome, summary,"
         f" took_ms, asked_at) values ('{new_id()}', 'other', 'capture', '{TAKEN}', 'answered', 'x',"
         " 1, now())", "payments_stay_at_their_gateway"),
+    "a payment called unsent that had arrived": (
+        "alter table caas.payment_events disable trigger all;"
+        f" update caas.payment_events set event = 'Never sent' where payment_id = '{TAKEN}'"
+        " and seq = 3; insert into caas.gateway_calls (id, gateway, operation, payment_id, outcome,"
+        " summary, took_ms, asked_at) select gen_random_uuid(), gateway, 'initiate', id, 'unknown',"
+        f" 'x', 1, '2020-01-01' from caas.payments where id = '{TAKEN}'",
+        "unsent_payments_had_not_arrived"),
     "a refunded term that lasts": (
         "insert into caas.refunds (id, payment_id, gateway, amount, currency, reason, requested_by,"
         " state, created_at, updated_at) select gen_random_uuid(), id, gateway, amount, currency,"

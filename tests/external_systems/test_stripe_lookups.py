@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -36,15 +37,13 @@ class Interrupted(HttpClient):
 
     cut = False
 
-    async def send(
-        self, method: str, target: str, *, body: bytes | None = None, key: str | None = None
-    ) -> HttpAnswer:
+    async def send(self, method: str, target: str, **more: Any) -> HttpAnswer:
         if (method, target) == ("POST", SESSIONS) and not self.cut:
             self.cut = True
             raise OutcomeUnknownError(
                 partner="stripe", call="POST", reason=UnknownReason.STILL_RUNNING, detail="cut"
             )
-        return await super().send(method, target, body=body, key=key)
+        return await super().send(method, target, **more)
 
 
 async def test_a_month_that_nobody_confirms_is_abandoned_and_no_decline(
@@ -65,10 +64,8 @@ class PaidMeanwhile(HttpClient):
     lists = 0
     pay: Callable[[], Awaitable[object]]
 
-    async def send(
-        self, method: str, target: str, *, body: bytes | None = None, key: str | None = None
-    ) -> HttpAnswer:
-        answer = await super().send(method, target, body=body, key=key)
+    async def send(self, method: str, target: str, **more: Any) -> HttpAnswer:
+        answer = await super().send(method, target, **more)
         if method == "GET" and "customer=" in target:
             self.lists += 1
             if self.lists == 1:

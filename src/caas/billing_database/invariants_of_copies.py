@@ -34,6 +34,18 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
             where within(p.id) and d.gateway <> p.gateway""",
     ),
     (
+        "unsent_payments_had_not_arrived",
+        "A payment that failed as never sent had not arrived, or was looked up and not found.",
+        """select e.payment_id from payment_events e
+             join gateway_calls c on c.payment_id = e.payment_id and c.operation = 'initiate'
+              and c.outcome in ('answered', 'unknown') and c.asked_at < e.at
+            where within(e.payment_id) and e.event = 'Never sent'
+              and not exists (
+                select from gateway_calls f
+                 where f.payment_id = e.payment_id and f.operation = 'find by reference'
+                   and f.outcome = 'answered' and f.asked_at >= c.asked_at)""",
+    ),
+    (
         "payments_are_as_accepted",
         "A payment equals what its first event records.",
         """select p.id from payments p join payment_events e on e.payment_id = p.id and e.seq = 1

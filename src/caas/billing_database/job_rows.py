@@ -115,6 +115,16 @@ on conflict (kind, subject) do update
    set due_at = excluded.due_at, last_error = excluded.last_error, fence = o.fence + 1,
        lease_until = null, held_by = null, attempts = 0, payload = o.payload || excluded.payload
 """
+POSTPONE_OWN = """
+insert into jobs as o (kind, subject, due_at, last_error, payload, created_at, held_by)
+select $1, $2, db_now() + make_interval(secs => $3), $4, $5, db_now(), null
+ where exists (select from payments where id = $2 and version = $7)
+on conflict (kind, subject) do update
+   set due_at = excluded.due_at, last_error = excluded.last_error, fence = o.fence + 1,
+       lease_until = null, held_by = null, attempts = 0, payload = o.payload || excluded.payload
+ where o.fence = $6
+returning kind
+"""
 IS_HELD = "select 1 from jobs where kind = $1 and subject = $2 and fence = $3"
 HOLD = f"{IS_HELD} for update"
 RELEASE = """
@@ -153,6 +163,15 @@ class Claimed:
 
     jobs: tuple[Job, ...]
     next_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """When a job is due again, in seconds from now, why so late, and what it needs to know then."""
+
+    due_in: float
+    because: str
+    payload: dict[str, Any]
 
 
 class JobRows:
@@ -286,6 +305,32 @@ class JobRows:
     ) -> None:
         """Set when a job that the caller runs itself becomes due, claimed or not."""
         await self._database.fetch(POSTPONE, kind, subject, due_in, because, payload or {})
+
+    async def postpone_own(
+        self,
+        kind: str,
+        payment_id: UUID,
+        delay: Delay,
+        *,
+        fence: int,
+        version: int,
+    ) -> bool:
+        """Set when a payment's job becomes due, unless another process has taken it over.
+
+        That is so if the job has another fence than ours, or the payment another version than the
+        one that was worked on.
+        """
+        row = await self._database.fetchrow(
+            POSTPONE_OWN,
+            kind,
+            payment_id,
+            delay.due_in,
+            delay.because,
+            delay.payload,
+            fence,
+            version,
+        )
+        return row is not None
 
     async def is_held(self, kind: str, subject: UUID, *, fence: int) -> bool:
         """Return whether the job still has this fence."""

@@ -32,6 +32,7 @@ from caas.external_systems.http_answers import (
     RefusedByPartnerError,
     TooManyRequestsError,
     UnknownReason,
+    note_write,
 )
 from caas.external_systems.http_connection import Connection, UnusableAnswer, Writable
 
@@ -158,15 +159,34 @@ class HttpClient:
         self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
     async def send(
-        self, method: str, target: str, *, body: bytes | None = None, key: str | None = None
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes | None = None,
+        key: str | None = None,
+        prepares: bool = False,
     ) -> HttpAnswer:
         """Send a request and return the complete response, whatever its status.
+
+        A request that `prepares` changes nothing about a payment: the operation that it belongs to
+        may still count as not sent.
 
         Raises:
             NotSentError: no connection could be made.
             OutcomeUnknownError: it was sent, and no complete response arrived within the limits.
         """
-        return await self._exchanged(f"{method} {target}", body=body, key=key)
+        call, status = f"{method} {target}", None
+        try:
+            answer = await self._exchanged(call, body=body, key=key)
+            status = answer.status
+        except NotSentError:
+            prepares = True
+            raise
+        finally:
+            if not prepares:
+                note_write(call, status)
+        return answer
 
     async def download(
         self, target: str, path: Path, *, bytes_max: int | None = None

@@ -10,6 +10,9 @@ Rules a change must keep:
 - Failures contain no headers or keys, and only a short scrubbed excerpt of a body.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -48,14 +51,40 @@ class UnknownReason(StrEnum):
     MISMATCH = "mismatch"
     STILL_RUNNING = "still running"
     UNEXPECTED = "unexpected"
+    INTERRUPTED = "interrupted"
 
 
 KIND_OF_REASON: Final = {
     UnknownReason.TIMED_OUT: GatewayErrorKind.NETWORK_TIMEOUT,
     UnknownReason.CUT: GatewayErrorKind.NETWORK_TIMEOUT,
     UnknownReason.STILL_RUNNING: GatewayErrorKind.NETWORK_TIMEOUT,
+    UnknownReason.INTERRUPTED: GatewayErrorKind.NETWORK_TIMEOUT,
     UnknownReason.SERVER_ERROR: GatewayErrorKind.GATEWAY_5XX_ERROR,
 }
+
+
+WITHOUT_EFFECT: Final = frozenset({400, 401, 403, 404, 405, 422, 429})
+"""Statuses of a request that changed nothing. A declined charge (402) has made a transaction."""
+
+_WRITES: ContextVar[list[str] | None] = ContextVar("writes", default=None)
+
+
+@contextmanager
+def noted_writes() -> Iterator[list[str]]:
+    """Collect the requests of the block that an external system may have acted upon."""
+    before, writes = _WRITES.get(), list[str]()
+    _WRITES.set(writes)
+    try:
+        yield writes
+    finally:
+        _WRITES.set(before)  # a token cannot be used where a dead task is cleaned up
+
+
+def note_write(call: str, status: int | None) -> None:
+    """Note a request that was sent, and its status if it was answered."""
+    writes = _WRITES.get()
+    if writes is not None and not call.startswith("GET ") and status not in WITHOUT_EFFECT:
+        writes.append(call)
 
 
 class GatewayFailure(CaasError):  # noqa: N818 - the family's name; its members end in Error

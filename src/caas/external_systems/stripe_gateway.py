@@ -259,7 +259,7 @@ class StripeGateway:
             return known
         fields = [("metadata[reference]", customer_reference)]
         key = f"customer:{customer_reference}"
-        answer = accepted(await self._http.post("/v1/customers", fields, key=key))
+        answer = accepted(await self._http.post("/v1/customers", fields, key=key, prepares=True))
         made = decoded(answer, stripe_wire.NAMED_DECODER)
         return await self._customers.keep(customer_reference, made.id)
 

@@ -73,12 +73,14 @@ class StripeHttp:
         await self._take_place()
         return await self.client.send("GET", f"{target}?{urlencode(fields)}" if fields else target)
 
-    async def post(self, target: str, fields: Fields, *, key: str) -> HttpAnswer:
-        """Write something, once under this key."""
+    async def post(
+        self, target: str, fields: Fields, *, key: str, prepares: bool = False
+    ) -> HttpAnswer:
+        """Write something, once under this key; what `prepares` is about no payment."""
         assert key, "a write without a key could be done twice"
         await self._take_place()
         body = urlencode(fields).encode("ascii")
-        return await self.client.send("POST", target, body=body, key=key)
+        return await self.client.send("POST", target, body=body, key=key, prepares=prepares)
 
     async def delete(self, target: str) -> HttpAnswer:
         """Delete something; repeating it has no second effect."""

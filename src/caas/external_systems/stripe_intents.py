@@ -101,15 +101,30 @@ class StripeIntents:
         self, request: TransactionRequest, customer: str, answer: HttpAnswer,
         replaced: GatewayTransaction, *, key: str,
     ) -> GatewayTransaction:  # fmt: skip
-        """Open a page first and end the intent afterwards: its end alone would be a decline."""
-        page = await self._pages.open(request, customer, key=f"{key}:page")
+        """Open a page first and end the intent afterwards: its end alone would be a decline.
+
+        Without a page the intent is ended too: nothing waits behind a payment that failed.
+        """
+        try:
+            page = await self._pages.open(request, customer, key=f"{key}:page")
+        except RefusedByPartnerError:
+            await self._end_unpaid(answer, replaced)
+            raise
+        await self._end_unpaid(answer, replaced)
+        return page
+
+    async def _end_unpaid(self, answer: HttpAnswer, replaced: GatewayTransaction) -> None:
+        """End an intent that a page replaces.
+
+        Raises:
+            OutcomeUnknownError: it was paid meanwhile.
+        """
         try:
             await self._end(replaced.id)
         except RefusedByPartnerError:
             now = await self._found(replaced.id)
             if now is None or now.status not in OVER:
                 raise answer.unknown(UnknownReason.MISMATCH, "paid beside its page") from None
-        return page
 
     async def _declined(
         self, request: TransactionRequest, customer: str, answer: HttpAnswer, *, key: str
@@ -148,8 +163,7 @@ class StripeIntents:
         ours = [
             it
             for it in every
-            if it.metadata.get("reference") == reference
-            and (has_page or not it.only_wants_cardholder)
+            if it.metadata.get("reference") == reference and (has_page or not self._needs_page(it))
         ]
         found = [(it, await self._ended(it, self._transaction_of(it))) for it in ours]
         return [
@@ -255,6 +269,16 @@ class StripeIntents:
         if not abandoned:
             return transaction
         return replace(transaction, status=TransactionStatus.VOIDED, hosted_page_url=None)
+
+    def _needs_page(self, intent: Intent) -> bool:
+        """Return whether a direct intent waits for its cardholder, who has no page yet."""
+        if intent.is_of_page or self._is_abandoned(intent):
+            return False
+        if intent.only_wants_cardholder:
+            return True
+        transaction = self._transaction_of(intent)
+        waits = transaction.status is TransactionStatus.REQUIRES_ACTION
+        return waits and transaction.hosted_page_url is None
 
     def _is_abandoned(self, intent: Intent) -> bool:
         """Return whether an intent without a page waits for longer than a page would be open."""

@@ -141,7 +141,7 @@ class Authorization:
                     )
                 return await self._authorization_without_answer(payment, flow, answer, attempt)
             case Refused():
-                return await self._authorization_refused(payment, flow, answer)
+                return await self._authorization_refused(payment, flow, answer, attempt)
             case transaction:
                 return await self._answered(payment, transaction, flow, in_doubt=in_doubt)
 
@@ -308,15 +308,20 @@ class Authorization:
     async def _authorization_without_answer(
         self, payment: Payment, flow: Flow, no_answer: NoAnswer, attempt: Attempt
     ) -> Payment:
-        if no_answer.wait_seconds is not None or no_answer.maybe_sent or not _may_fail(payment):
-            return await self._transitions.reschedule(payment, AUTHORIZE, no_answer)
+        in_doubt = no_answer.maybe_sent or payment.outcome == "unknown"
+        if no_answer.wait_seconds is not None:
+            return await self._transitions.reschedule_authorization(
+                payment, no_answer, fence=attempt.fence
+            )
+        if in_doubt or not _may_fail(payment):
+            return await self._transitions.leave_unknown(payment, AUTHORIZE, no_answer.because)
         if not await self._tables.jobs.is_held(AUTHORIZE, payment.id, fence=attempt.fence):
             return await self._transitions.leave_unknown(payment, AUTHORIZE, no_answer.because)
         await self._alert("gateway_unreachable", payment.id, no_answer.because)
         return await self.fail(payment, BeyondEvent.NEVER_SENT, flow, NEVER_REACHED)
 
     async def _authorization_refused(
-        self, payment: Payment, flow: Flow, refused: Refused
+        self, payment: Payment, flow: Flow, refused: Refused, attempt: Attempt
     ) -> Payment:
         """Fail a payment that the gateway refuses to process; no card was declined."""
         if refused.maybe_done:
@@ -325,7 +330,10 @@ class Authorization:
             because = f"{refused.error.sentence} Nothing was charged, and it is not sent again."
             await self._alert(AMOUNT_REFUSED, payment.id, because)
         elif not _may_fail(payment):
-            return await self._transitions.retry_refused(payment, AUTHORIZE, refused)
+            await self._alert(REFUSES, payment.id, refused.error.sentence)
+            return await self._transitions.reschedule_authorization(
+                payment, refused, fence=attempt.fence
+            )
         else:
             await self._alert(REFUSES, payment.id, refused.error.sentence)
         return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)

@@ -36,6 +36,8 @@ from caas.external_systems.http_answers import (
     OutcomeUnknownError,
     RefusedByPartnerError,
     TooManyRequestsError,
+    UnknownReason,
+    noted_writes,
 )
 from caas.external_systems.payment_gateway import (
     Capabilities,
@@ -311,7 +313,7 @@ class AuditedGateway:
         began, outcome, summary = clock(), "answered", ""
         try:
             try:
-                answer = await call()
+                answer = await _as_a_whole(call)
             finally:
                 _note_waited(clock() - began)
         except GatewayFailure as failure:
@@ -339,8 +341,28 @@ class AuditedGateway:
                          payment_id=str(call.payment_id), because=error.code)  # fmt: skip
 
 
+async def _as_a_whole(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Call an operation of several requests: it was not sent only if none of them was.
+
+    Raises:
+        OutcomeUnknownError: a request was not sent or was turned away after another had arrived.
+    """
+    with noted_writes() as writes:
+        try:
+            return await call()
+        except (NotSentError, TooManyRequestsError) as failure:
+            if not writes:
+                raise
+            raise OutcomeUnknownError(
+                partner=failure.partner,
+                call=failure.call,
+                reason=UnknownReason.INTERRUPTED,
+                detail=f"{writes[-1]} had arrived before",
+            ) from failure
+
+
 def _outcome_of(failure: GatewayFailure) -> str:
-    if isinstance(failure, RefusedByPartnerError):
+    if isinstance(failure, RefusedByPartnerError | TooManyRequestsError):
         return "refused"
     return "not sent" if isinstance(failure, NotSentError) else "unknown"
 

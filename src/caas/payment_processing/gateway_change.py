@@ -16,8 +16,8 @@ from caas.payment_processing.transitions import ChargeTransitions
 from caas.rules.payment_states import Remark
 
 
-class _TakenOverError(Exception):
-    """Another process has the job of this payment: it may have sent it."""
+class _MustStayError(Exception):
+    """Another process has the payment's job and may have sent it, or a call of it has arrived."""
 
 
 class GatewayChange:
@@ -60,12 +60,12 @@ class GatewayChange:
             held = await self._tables.jobs.hold(
                 AUTHORIZE, payment.id, fence=fence, within=connection
             )
-            if not held:
-                raise _TakenOverError
+            if not held or await self._tables.payments.has_arrived(payment.id, within=connection):
+                raise _MustStayError
             await self._tables.payments.change_gateway(payment.id, gateway, within=connection)
             return structs.replace(after, gateway=gateway)
 
         try:
             return await self._tables.database.in_transaction(together)
-        except _TakenOverError:
+        except _MustStayError:
             return None

@@ -15,12 +15,13 @@ import msgspec
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
+from caas.billing_database.job_rows import Delay
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, Transition, TransitionResult, transition_of
 from caas.external_systems.gateway_modifications import AcceptedRequest
 from caas.payment_processing.flow import Alert, SideEffects
-from caas.payment_processing.gateway_calls import COMPENSATE, PROBE, NoAnswer, Refused
+from caas.payment_processing.gateway_calls import AUTHORIZE, COMPENSATE, PROBE, NoAnswer, Refused
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.time_scale import TimeScale
 
@@ -195,10 +196,31 @@ class ChargeTransitions:
             **changes,
         )
 
+    async def reschedule_authorization(
+        self, payment: Payment, no_answer: NoAnswer | Refused, *, fence: int
+    ) -> Payment:
+        """Send a payment again later, unless another process has it by now.
+
+        `fence` is that of the job under which it was sent. A process that was frozen meanwhile does
+        not know what the other one has sent.
+        """
+        if isinstance(no_answer, Refused):
+            wait, because = REFUSED_SECONDS, no_answer.error.sentence
+            payload = {"tries": 0, "maybe_sent": no_answer.maybe_done}
+        else:
+            assert no_answer.wait_seconds is not None, "what is not sent again is left unknown"
+            wait, because = no_answer.wait_seconds, no_answer.because
+            payload = {"tries": no_answer.tries, "maybe_sent": no_answer.maybe_sent}
+        delay = Delay(self._time_scale.seconds(wait), because, payload)
+        is_ours = await self._tables.jobs.postpone_own(
+            AUTHORIZE, payment.id, delay, fence=fence, version=payment.version
+        )
+        return payment if is_ours else await self._tables.payments.get(payment.id)
+
     async def reschedule(
         self, payment: Payment, operation: str, no_answer: NoAnswer, *, issue: int = 1
     ) -> Payment:
-        """Reschedule the operation, or record that its outcome is unknown."""
+        """Reschedule a capture or void, or record that its outcome is unknown."""
         if no_answer.wait_seconds is None:
             return await self.leave_unknown(payment, operation, no_answer.because, issue=issue)
         await self._tables.jobs.postpone(

@@ -125,7 +125,11 @@ class UnknownOutcomes:
 
     async def _attempt(self, job: Job, payment: Payment) -> Attempt:
         """Return the earlier attempts; a job that was claimed before may have been sent."""
-        maybe_sent = job.attempts > 1 or bool(job.payload.get("maybe_sent", True))
+        maybe_sent = (
+            job.attempts > 1
+            or payment.outcome == UNKNOWN
+            or bool(job.payload.get("maybe_sent", True))
+        )
         return Attempt(
             earlier_tries=int(job.payload.get("tries", 0)),
             maybe_sent=maybe_sent,

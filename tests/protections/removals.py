@@ -15,6 +15,7 @@ UNKNOWN = "robustness/test_unknown_outcomes.py"
 TWO = "robustness/test_two_of_everything.py"
 PROVIDERS = "payment_processing/test_two_gateways.py"
 ROUTES = "payment_processing/test_gateway_routes.py"
+CUT = "payment_processing/test_operations_that_were_cut.py"
 SEVERAL = "payment_processing/test_several_transactions.py"
 OPEN_WORK = "robustness/test_jobs_survive_trouble.py"
 
@@ -346,9 +347,23 @@ REMOVALS: dict[str, Removal] = {
     "only who has the job moves a payment": Removal(
         fault="F-H2",
         file="payment_processing/gateway_change.py",
-        protection="                raise _TakenOverError\n",
+        protection="                raise _MustStayError\n",
         without="                pass\n",
         shown_by=f"{ROUTES}::test_a_payment_that_another_process_may_have_sent_stays",
+    ),
+    "an operation is unsent only as a whole": Removal(
+        fault="F-G4",
+        file="payment_processing/gateway_calls.py",
+        protection="            if not writes:\n",
+        without="            if writes is not None:\n",
+        shown_by=f"{CUT}::test_a_page_that_was_made_and_not_read_is_in_doubt",
+    ),
+    "a process puts back only what nobody has worked on": Removal(
+        fault="F-G11",
+        file="billing_database/job_rows.py",
+        protection=" where exists (select from payments where id = $2 and version = $7)\n",
+        without=" where $7::bigint is not null\n",
+        shown_by=f"{CUT}::test_a_process_that_was_frozen_puts_nothing_back_to_unsent",
     ),
     "a token goes nowhere else": Removal(
         fault="F-H2",

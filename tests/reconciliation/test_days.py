@@ -5,7 +5,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from unittest.mock import AsyncMock
 from zoneinfo import ZoneInfo
 
@@ -29,7 +29,7 @@ from caas.reconciliation.runs import (
     KEPT_DAYS_MAX,
     NotReplayableError,
 )
-from caas.reconciliation.schedule import seconds_to_closing
+from caas.reconciliation.schedule import Schedule, seconds_to_closing
 from caas.rules.compared_relations import RULE_VERSION
 from caas.rules.discrepancies import Resolution
 from tests.installation import PATIENCE_SECONDS
@@ -161,6 +161,29 @@ async def test_the_hour_takes_in_the_running_day(office: Office) -> None:
     assert isinstance(answer, RetryIn)
     assert await office.balance("bank") == 1256
     assert (await office.reconciliation.verdict(office.today)).verdict == "in progress"
+
+
+async def test_a_gateway_that_reports_batches_has_no_days_before_its_first_payment(
+    office: Office,
+) -> None:
+    """A gateway kept for later had an incomplete day every day, the first before the database."""
+    asked: list[date] = []
+
+    async def reconcile(day: date, _mode: str) -> None:
+        asked.append(day)
+
+    def schedule(gateway: str) -> Schedule:
+        return Schedule(
+            tables=office.installation.platform.tables, days=office.reconciliation.days,
+            gateway=gateway, zone=MADRID, reconcile=reconcile, reports_daily=False,
+        )  # fmt: skip
+
+    await office.capturing()
+    for run in (schedule("adyen").hourly, schedule("adyen").daily):
+        assert isinstance(await run(job()), RetryIn)
+    assert asked == []
+    await schedule("contract").hourly(job())
+    assert asked == [office.today]
 
 
 async def test_a_silent_gateway_is_asked_again_and_nobody_is_alerted(office: Office) -> None:

@@ -43,6 +43,7 @@ class GatewayReconciliation:
             gateway=gateway.name,
             zone=settings.zone,
             reconcile=lambda day, mode: self.runs.reconcile(day, mode=mode),
+            reports_daily=gateway.capabilities.settlement_by_day,
         )
         self.drop_folder = DropFolder(
             settings.drop_folder,

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from caas.billing_database.gateway_calls import gateways_of_payments
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.job_rows import Job
 from caas.billing_database.reconciliation_days import (
@@ -53,13 +54,19 @@ class Schedule:
         gateway: str,
         zone: ZoneInfo,
         reconcile: ReconcileDay,
+        reports_daily: bool = True,
     ) -> None:
-        """Reconcile this gateway's days in this time zone."""
+        """Reconcile this gateway's days in this time zone.
+
+        A gateway that does not report every day has no days to close before its first payment or
+        file: nothing would ever come for them.
+        """
         self._tables = tables
         self._days = days
         self._gateway = gateway
         self._zone = zone
         self._reconcile = reconcile
+        self._reports_daily = reports_daily
         self.subject = derived_id("reconciliation", gateway)
 
     async def begin(self) -> None:
@@ -70,6 +77,8 @@ class Schedule:
 
     async def hourly(self, _job: Job) -> Answer:
         """Reconcile the current day as far as its report has grown."""
+        if not await self._is_used():
+            return RetryIn(HOUR_SECONDS, begins_anew=True)
         today, _ = await self._days.today()
         return await self._try(today, INCREMENTAL) or RetryIn(HOUR_SECONDS, begins_anew=True)
 
@@ -77,12 +86,19 @@ class Schedule:
         """Close every past day that is not complete."""
         today, now = await self._days.today()
         reschedule = None
-        for day in await self._due(today):
+        for day in await self._due(today) if await self._is_used() else []:
             reschedule = await self._try(day, CLOSE) or reschedule
             if reschedule is not None and reschedule.due_in == BUSY_SECONDS:
                 break  # closing a newer day first would miss lines in the older day's report
         next_night = seconds_to_closing(today, now, self._zone)
         return reschedule or RetryIn(next_night, begins_anew=True)
+
+    async def _is_used(self) -> bool:
+        return (
+            self._reports_daily
+            or await self._days.first(self._gateway) is not None
+            or self._gateway in await gateways_of_payments(self._tables.database)
+        )
 
     async def _due(self, today: date) -> list[date]:
         """Return the past days that are not complete, oldest first; at least yesterday."""

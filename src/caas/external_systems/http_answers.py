@@ -143,6 +143,18 @@ class OutcomeUnknownError(GatewayFailure):
         self.detail = detail
 
 
+class PartlyDoneError(GatewayFailure):
+    """A part of the operation was done; the same request under the same key completes it."""
+
+    code = "partly_done"
+    kind = GatewayErrorKind.NETWORK_TIMEOUT
+
+    def __init__(self, *, partner: str, call: str, found: str) -> None:
+        """Store what was found of it."""
+        sentence = f"{partner} has {found}, which is incomplete. Send the request again."
+        super().__init__(sentence, partner=partner, call=call, found=found)
+
+
 class TooManyRequestsError(GatewayFailure):
     """The external system turned the request away for now; send it again when it says."""
 

@@ -324,7 +324,7 @@ class PaymentGateway(Protocol):
     async def find_by_reference(
         self, reference: str, *, customer_reference: str
     ) -> tuple[GatewayTransaction, ...]:
-        """Return each transaction of our reference: none is proof of absence, two are a case."""
+        """Return each of our reference, or raise PartlyDoneError; none is proof of absence."""
         ...
 
     async def capture(

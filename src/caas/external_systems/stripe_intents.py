@@ -21,6 +21,7 @@ from urllib.parse import quote
 from caas.external_systems import stripe_wire
 from caas.external_systems.http_answers import (
     HttpAnswer,
+    PartlyDoneError,
     RefusedByPartnerError,
     UnknownReason,
     decoded,
@@ -151,8 +152,11 @@ class StripeIntents:
         """Return the intents of a payment; those that failed are ended first.
 
         Where the payment has a page, a direct intent counts only if it may hold money: the page
-        has taken the place of the others. One that still needs its page is left out: the request
-        is repeated under its key, and opens the page.
+        has taken the place of the others.
+
+        Raises:
+            PartlyDoneError: there is only an intent that still needs its page: the request is
+                repeated under its key, and opens the page.
         """
         listed = [("customer", customer), *made_since(reference)]
         charges = await self._http.all_of(
@@ -160,11 +164,12 @@ class StripeIntents:
         )
         setups = await self._http.all_of(SETUPS, listed, stripe_wire.SETUP_LIST_DECODER)
         every: list[Intent] = [*charges, *setups]
-        ours = [
-            it
-            for it in every
-            if it.metadata.get("reference") == reference and (has_page or not self._needs_page(it))
-        ]
+        ours = [it for it in every if it.metadata.get("reference") == reference]
+        waiting = [] if has_page else [it for it in ours if self._needs_page(it)]
+        if waiting and len(waiting) == len(ours):
+            call = f"GET {INTENTS}"
+            raise PartlyDoneError(partner=self._http.client.partner, call=call, found=ours[0].id)
+        ours = [it for it in ours if it not in waiting]
         found = [(it, await self._ended(it, self._transaction_of(it))) for it in ours]
         return [
             transaction

@@ -17,7 +17,11 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import transition_of
 from caas.errors import ConflictError
-from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.http_answers import (
+    GatewayFailure,
+    PartlyDoneError,
+    RefusedByPartnerError,
+)
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     TransactionStatus,
@@ -112,7 +116,7 @@ class UnknownOutcomes:
             return await self._send_blind(payment, flow, attempt)
         try:
             transaction = await self._charges.selection.look_up(payment)
-        except RefusedByPartnerError:
+        except (RefusedByPartnerError, PartlyDoneError):
             return await self._send_blind(payment, flow, attempt)
         except GatewayFailure as failure:
             await self._charges.transitions.leave_unknown(payment, AUTHORIZE, failure.sentence)
@@ -200,7 +204,7 @@ class UnknownOutcomes:
             return await self._resolve_blind(job, payment, flow)
         try:
             transaction = await self._charges.selection.look_up(payment)
-        except RefusedByPartnerError:
+        except (RefusedByPartnerError, PartlyDoneError):
             return await self._resolve_blind(job, payment, flow)
         except GatewayFailure as failure:
             return _again(job, failure.sentence)

@@ -23,7 +23,7 @@ from tests.conventions.sources import Source, source, sources
 
 DOCUMENTS = [path.relative_to(ROOT) for path in documents()]
 OF_THE_SCRIPT = {"test", "check", "setup", "run", "help"}
-COMMAND = re.compile(r"\./caas ([a-z][a-z-]*)")
+COMMAND = re.compile(r"\./caas ([a-z][a-z-]*)(?:\s+([a-z-]+))?")
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 FAULT = re.compile(r"\bF-[A-Z][0-9]+\b")
 SETTING = re.compile(r"CAAS_[A-Z_]+[A-Z]")
@@ -63,10 +63,19 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_every_command_that_is_shown_exists(document: Path) -> None:
-    group = typer.main.get_command(program)
-    known = OF_THE_SCRIPT | set(getattr(group, "commands", {}))
+    assert unknown_commands(read(document)) == set()
 
-    assert {*COMMAND.findall(read(document))} <= known
+
+def test_every_command_that_a_message_names_exists() -> None:
+    """A person types it as it stands there: `taxes` alone shows its help and no markets."""
+    texts = [(file.path, text) for file in sources("src") for text in file.strings()]
+    texts += [
+        (str(path.relative_to(ROOT)), path.read_text("utf-8"))
+        for kind in ("*.toml", "*.html")
+        for path in (ROOT / "src").rglob(kind)
+    ]
+
+    assert {(where, it) for where, text in texts for it in unknown_commands(text)} == set()
 
 
 def test_every_setting_is_described_and_every_one_described_is_read() -> None:
@@ -101,6 +110,18 @@ def test_every_fault_that_is_cited_stands_in_the_list() -> None:
     }
 
     assert unlisted == set()
+
+
+def unknown_commands(text: str) -> set[str]:
+    """Return what a text shows as a command and is none: a group needs one of its commands."""
+    known = getattr(typer.main.get_command(program), "commands", {})
+
+    def exists(name: str, under: str) -> bool:
+        of_group = getattr(known.get(name), "commands", None)
+        return name in known and (of_group is None or under in of_group or under.startswith("--"))
+
+    shown = {(name, under) for name, under in COMMAND.findall(text) if name not in OF_THE_SCRIPT}
+    return {f"{name} {under}".strip() for name, under in shown if not exists(name, under)}
 
 
 def leads_somewhere(document: Path, target: str, anchor: str) -> bool:

@@ -1,4 +1,4 @@
-"""Conformance of gateways and fleets: one set of cases, for `./caas conform` and for our tests.
+"""Conformance of gateways and fleets: one set of cases, for the command and for our tests.
 
 Decisions 196 and 197. A third party installs the package and runs the command against its adapter,
 its server, or its vehicles.

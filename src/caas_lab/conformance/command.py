@@ -1,4 +1,4 @@
-"""`./caas conform`: whether a gateway or a fleet does what the platform needs of it.
+"""The command `conform`: whether a gateway or a fleet does what the platform needs of it.
 
 Rule a change must keep: the exit status is 0 only if every case passed or is excused.
 """

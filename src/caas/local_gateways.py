@@ -77,9 +77,9 @@ def settings_of_kept(
 ) -> dict[str, str]:
     """Return the settings with which the platform keeps a simulated gateway."""
     begin = own_prefix(gateway.adapter)
-    names = [environment.get(KEPT, ""), gateway.adapter]
+    named = [name.strip() for name in environment.get(KEPT, "").split(",")]
     return {
-        KEPT: ",".join(filter(None, names)),
+        KEPT: ",".join(dict.fromkeys(filter(None, [*named, gateway.adapter]))),
         f"{begin}URL": url,
         f"{begin}API_KEY": kept.gateway_api_key,
         f"{begin}WEBHOOK_SECRETS": webhook_secret(kept, gateway.adapter),

@@ -1,10 +1,13 @@
 """Which gateways `./caas up` simulates beside the one of new payments."""
 
+from pathlib import Path
+
 import pytest
 
-from caas import local_gateways
+from caas import local_gateways, local_secrets
 from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payments
+from caas.gateway_settings import KEPT
 from caas.local_gateways import SimulatedGateway
 from tests.billing_database.test_transitions import new_payment
 
@@ -27,3 +30,20 @@ async def test_those_with_payments_and_those_that_the_settings_name(
     kept = await local_gateways.to_keep({"CAAS_DATABASE_URL": database.dsn, **settings})
 
     assert kept == simulated
+
+
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [
+        ({}, "stripe"),
+        ({KEPT: "stripe"}, "stripe"),
+        ({KEPT: "adyen, stripe"}, "adyen,stripe"),
+        ({KEPT: "adyen"}, "adyen,stripe"),
+    ],
+)
+def test_a_kept_gateway_is_named_once(tmp_path: Path, named: dict[str, str], kept: str) -> None:
+    settings = local_gateways.settings_of_kept(
+        SimulatedGateway.STRIPE, "http://127.0.0.1:1", local_secrets.kept(tmp_path), named
+    )
+
+    assert settings[KEPT] == kept

@@ -42,6 +42,7 @@ from caas.platform_inputs import Partners, PlatformTerms
 from caas.process_environment import reading_database
 from caas.rules.time_scale import TimeScale
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
+from caas.startup_checks import CheckedGateway, role_of
 
 _log = structlog.get_logger()
 
@@ -99,10 +100,14 @@ async def opened(
         await startup_checks.check_seller(database, settings.market.seller)
         await startup_checks.check_broker(database, settings.mqtt_url)
         for gateway in partners.gateways:
-            is_needed = gateway is partners.gateway or gateway.name in settings.gateway_routes.names
-            address = settings.gateways[gateway.name].address
-            await startup_checks.check_gateway(database, gateway, address, is_needed=is_needed)
-            await startup_checks.check_account(database, gateway, is_needed=is_needed)
+            checked = CheckedGateway(
+                gateway=gateway,
+                address=settings.gateways[gateway.name].address,
+                role=role_of(gateway.name, partners.gateway.name, settings.gateway_routes),
+                names=settings.gateway_names[gateway.name],
+            )
+            await startup_checks.check_gateway(database, checked)
+            await startup_checks.check_account(database, checked)
         platform = build_platform(database, partners, _terms(settings))
         if hears_vehicles:
             await platform.billing.schedule()

@@ -41,6 +41,8 @@ KEPT: Final = "CAAS_GATEWAYS_KEPT"
 BY_MARKET: Final = "CAAS_GATEWAYS_BY_MARKET"
 FALLBACK: Final = "CAAS_GATEWAYS_FALLBACK"
 PREFIX: Final = "CAAS_GATEWAY_"
+URL: Final = "CAAS_GATEWAY_URL"
+API_KEY: Final = "CAAS_GATEWAY_API_KEY"
 _SETTING: Final = re.compile(r"CAAS_GATEWAYS?[A-Z0-9_]*")
 
 
@@ -95,10 +97,10 @@ def gateway_routes(environment: Mapping[str, str]) -> GatewayRoutes:
     by_market: dict[str, str] = {}
     for route in filter(None, (it.strip() for it in environment.get(BY_MARKET, "").split(","))):
         market, _, gateway = (part.strip() for part in route.partition("="))
-        if not market or market in by_market:
+        if not market or not gateway or "=" in gateway or market in by_market:
             raise SettingError(
                 f"{BY_MARKET} must name each market once with its gateway, such as "
-                "'ES=stripe,PT=adyen'."
+                f"'ES=stripe,PT=adyen', not '{environment[BY_MARKET]}'."
             )
         by_market[market] = _routed_to(BY_MARKET, gateway, environment)
     fallback = environment.get(FALLBACK, "").strip()
@@ -115,6 +117,28 @@ def _routed_to(setting: str, name: str, environment: Mapping[str, str]) -> str:
         f"{setting} names the gateway '{name}', which is not configured. Configured are: "
         f"{', '.join(names)}. Add '{name}' to {KEPT}, with its settings."
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessNames:
+    """The settings from which a gateway has its address and its key, for messages."""
+
+    url: str = URL
+    api_key: str = API_KEY
+
+
+ACCESS_NAMES: Final = AccessNames()
+
+
+def access_names(environment: Mapping[str, str]) -> Mapping[str, AccessNames]:
+    """Return for each gateway the settings that it reads: its own come before those of all."""
+    return {
+        name: AccessNames(
+            url=_name_read(URL, name, environment),
+            api_key=_name_read(API_KEY, name, environment),
+        )
+        for name in gateway_names(environment)
+    }
 
 
 def own_prefix(name: str) -> str:
@@ -147,6 +171,14 @@ def _with_own_names(problem: SettingError, name: str) -> SettingError:
     if isinstance(problem, NotSetError):
         return NotSetError(_own_name(problem.name, name))
     return SettingError(_SETTING.sub(lambda it: _own_name(it[0], name), problem.sentence))
+
+
+def _name_read(setting: str, name: str, environment: Mapping[str, str]) -> str:
+    """Return the name under which one gateway's `setting` is given."""
+    own = _own_name(setting, name)
+    if name == gateway_adapters.adapter_name(environment) and not environment.get(own):
+        return setting
+    return own
 
 
 def _own_name(setting: str, name: str) -> str:

@@ -30,7 +30,9 @@ from caas.external_systems.secret_settings import secret_in, webhook_secrets_in
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
 from caas.external_systems.webhook_signatures import WebhookVerifier
 from caas.gateway_settings import (
+    AccessNames,
     HeadSettings,
+    access_names,
     configured_gateways,
     engine_url,
     gateway_routes,
@@ -90,6 +92,7 @@ class Settings:
     database_url: str = field(repr=False)
     data_dir: Path
     gateways: Mapping[str, ConfiguredGateway] = field(repr=False)
+    gateway_names: Mapping[str, AccessNames]
     gateway_routes: GatewayRoutes
     mqtt_url: str = field(repr=False)
     vehicle_command_keys: VehicleCommandKeys = field(repr=False)
@@ -134,6 +137,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         database_url=read(database_url),
         data_dir=data_dir(environment),
         gateways=read(configured_gateways),
+        gateway_names=access_names(environment),
         gateway_routes=read(gateway_routes),
         mqtt_url=read(_vehicles),
         vehicle_command_keys=read(vehicle_command_keys),

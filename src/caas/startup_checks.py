@@ -11,8 +11,10 @@ go on (decision 240); no message contains a password or key.
 import asyncio
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 
@@ -41,7 +43,7 @@ from caas.external_systems.mqtt_packets import (
     MqttSession,
 )
 from caas.external_systems.payment_gateway import PaymentGateway
-from caas.gateway_settings import BY_MARKET, KEPT, own_prefix
+from caas.gateway_settings import ACCESS_NAMES, BY_MARKET, KEPT, AccessNames, own_prefix
 from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.market import Market, Seller
 from caas.settings import IN_PROCESS_VEHICLES, Settings
@@ -51,6 +53,31 @@ NO_TRANSACTION: Final = "caas-start-up"
 NOT_LET_IN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 _log = structlog.get_logger()
+
+
+class Role(StrEnum):
+    """What a gateway is needed for."""
+
+    NEW_PAYMENTS = "new payments"
+    FALLBACK = "fallback"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedGateway:
+    """A gateway as a start checks it; `names` are the settings that messages point to."""
+
+    gateway: PaymentGateway
+    address: str
+    role: Role = Role.NEW_PAYMENTS
+    names: AccessNames = ACCESS_NAMES
+
+
+def role_of(gateway: str, of_new_payments: str, routes: GatewayRoutes) -> Role:
+    """Return what a gateway is needed for; the fallback may be a market's own as well."""
+    if gateway == of_new_payments or gateway in routes.by_market.values():
+        return Role.NEW_PAYMENTS
+    return Role.FALLBACK if gateway == routes.fallback else Role.KEPT
 
 
 async def check_broker(database: Database, mqtt_url: str) -> None:
@@ -155,8 +182,8 @@ async def check_routes(database: Database, routes: GatewayRoutes) -> None:
     unknown = [market for market in routes.by_market if market not in known]
     if unknown:
         raise StartupError(
-            f"{BY_MARKET} names unknown markets: {', '.join(unknown)}. './caas taxes' lists "
-            "the markets."
+            f"{BY_MARKET} names unknown markets: {', '.join(unknown)}. './caas taxes "
+            "markets' lists the markets."
         )
 
 
@@ -175,21 +202,20 @@ async def check_seller(database: Database, seller: Seller) -> None:
         )
 
 
-async def check_account(
-    database: Database, gateway: PaymentGateway, *, is_needed: bool = True
-) -> None:
+async def check_account(database: Database, checked: CheckedGateway) -> None:
     """Check that the gateway's account and mode are those of the stored payments.
 
     Raises:
         StartupError: the credentials are of another account, or of the other mode; or they are
             refused by a gateway that takes new payments.
     """
+    gateway = checked.gateway
     try:
         async with asyncio.timeout(LOOK_SECONDS_MAX):
             account = await gateway.account()
     except (GatewayFailure, TimeoutError) as error:
-        because = _what_is_wrong(error)
-        if await _may_start_without(database, gateway, error, is_needed=is_needed):
+        because = _what_is_wrong(error, checked.names)
+        if because is None or await _may_start_without(database, checked, error):
             _warn_of(gateway, because or str(error))
             return
         raise StartupError(
@@ -205,42 +231,44 @@ async def check_account(
         )
 
 
-async def check_gateway(
-    database: Database, gateway: PaymentGateway, address: str, *, is_needed: bool = True
-) -> None:
+async def check_gateway(database: Database, checked: CheckedGateway) -> None:
     """Query a payment gateway for a transaction that does not exist.
 
     The query uses our reference where possible, because an empty list is an unambiguous response;
-    the wording of an unknown id differs between gateways. A gateway that takes no new payments does
-    not prevent the start: what it does not answer stays to be done and opens cases. Nor does one
-    that cannot be reached and has payments: its address was right before.
+    the wording of an unknown id differs between gateways. What a kept gateway does not answer stays
+    to be done and opens cases, so it never prevents the start. The others do not when they cannot
+    be reached and have payments, because their address was right before; the fallback not even
+    then, because only the outage of another gateway needs it.
 
     Raises:
         StartupError: there is no response, no gateway, or it rejects our key.
     """
     try:
         async with asyncio.timeout(LOOK_SECONDS_MAX):
-            await _ask_for_nothing(gateway)
+            await _ask_for_nothing(checked.gateway)
     except (GatewayFailure, TimeoutError) as error:
-        because = _what_is_wrong(error)
-        if await _may_start_without(database, gateway, error, is_needed=is_needed):
-            _warn_of(gateway, because or str(error))
+        because = _what_is_wrong(error, checked.names)
+        if because is None or await _may_start_without(database, checked, error):
+            _warn_of(checked.gateway, because or str(error))
             return
         raise StartupError(
-            f"The payment gateway '{gateway.name}' at {address} cannot be used: {because}"
+            f"The payment gateway '{checked.gateway.name}' at {checked.address} cannot be used: "
+            f"{because}"
         ) from error
 
 
 async def _may_start_without(
-    database: Database,
-    gateway: PaymentGateway,
-    error: GatewayFailure | TimeoutError,
-    *,
-    is_needed: bool,
+    database: Database, checked: CheckedGateway, error: GatewayFailure | TimeoutError
 ) -> bool:
-    if not is_needed or _what_is_wrong(error) is None:
-        return True
-    return _is_away(error) and gateway.name in await gateways_of_payments(database)
+    match checked.role:
+        case Role.KEPT:
+            return True
+        case Role.FALLBACK:
+            return _is_away(error)
+        case Role.NEW_PAYMENTS:
+            used = await gateways_of_payments(database)
+            return _is_away(error) and checked.gateway.name in used
+    assert_never(checked.role)
 
 
 def _is_away(error: GatewayFailure | TimeoutError) -> bool:
@@ -271,26 +299,24 @@ async def _ask_for_nothing(gateway: PaymentGateway) -> None:
             raise
 
 
-def _what_is_wrong(error: GatewayFailure | TimeoutError) -> str | None:
+def _what_is_wrong(error: GatewayFailure | TimeoutError, names: AccessNames) -> str | None:
     """Return the problem and its fix; None if the gateway is only temporarily unavailable."""
     match error:
         case NotSentError():
             return (
-                f"no response ({error.cause}). Check CAAS_GATEWAY_URL, the network, "
+                f"no response ({error.cause}). Check {names.url}, the network, "
                 "and that it is running."
             )
         case RefusedByPartnerError() if error.status in NOT_LET_IN:
-            return f"it rejects our key (status {error.status}). Check CAAS_GATEWAY_API_KEY."
+            return f"it rejects our key (status {error.status}). Check {names.api_key}."
         case RefusedByPartnerError():
-            return (
-                f"it does not support our requests (status {error.status}). Check CAAS_GATEWAY_URL."
-            )
+            return f"it does not support our requests (status {error.status}). Check {names.url}."
         case OutcomeUnknownError() if error.reason is not UnknownReason.SERVER_ERROR:
-            return f"it is not a payment gateway ({error.reason}). Check CAAS_GATEWAY_URL."
+            return f"it is not a payment gateway ({error.reason}). Check {names.url}."
         case TimeoutError():
             return (
                 f"no response within {LOOK_SECONDS_MAX:.0f} s. Check "
-                "CAAS_GATEWAY_URL and that it is running."
+                f"{names.url} and that it is running."
             )
         case _:
             return None

@@ -13,12 +13,17 @@ from caas.billing_database.transitions import PaymentTransitions, transition_of
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.gateway_settings import access_names
 from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.payment_states import PaymentEvent
+from caas.startup_checks import CheckedGateway, Role, role_of
 from caas_simulators import payment_gateway
 from tests.billing_database.test_transitions import new_payment
 from tests.installation import quick_gateway
 from tests.ports import free_port
+from tests.start_up.conftest import answering
+from tests.start_up.test_what_the_platform_needs import HTTP_404
+from tests.two_gateways import TwinGateway
 
 
 async def test_a_database_without_a_payment_goes_to_any_gateway(database: Database) -> None:
@@ -78,9 +83,12 @@ async def test_a_gateway_of_old_payments_alone_may_refuse_the_key(
         gateway = SeedContractGateway(http)
 
         with pytest.raises(StartupError, match="rejects our key"):
-            await startup_checks.check_gateway(database, gateway, server.url)
-        await startup_checks.check_gateway(database, gateway, server.url, is_needed=False)
-        await startup_checks.check_account(database, gateway, is_needed=False)
+            await startup_checks.check_gateway(
+                database, CheckedGateway(gateway=gateway, address="x")
+            )
+        kept = CheckedGateway(gateway=gateway, address="x", role=Role.KEPT)
+        await startup_checks.check_gateway(database, kept)
+        await startup_checks.check_account(database, kept)
 
         await http.close()
     assert "gateway.unavailable_at_start" in capsys.readouterr().out
@@ -93,10 +101,10 @@ async def test_a_gateway_that_has_payments_and_is_away_does_not_prevent_the_star
     await Payments(database).accept(new_payment(gateway="contract"))
     address = f"http://127.0.0.1:{free_port()}"
     http = HttpClient(address, partner="gateway", api_key=Secret("right"))
-    gateway = SeedContractGateway(http)
+    checked = CheckedGateway(gateway=SeedContractGateway(http), address=address)
 
-    await startup_checks.check_gateway(database, gateway, address)
-    await startup_checks.check_account(database, gateway)
+    await startup_checks.check_gateway(database, checked)
+    await startup_checks.check_account(database, checked)
 
     await http.close()
     assert "gateway.unavailable_at_start" in capsys.readouterr().out
@@ -109,19 +117,94 @@ async def test_a_gateway_that_was_never_reached_prevents_the_start(database: Dat
     http = HttpClient(address, partner="gateway", api_key=Secret("right"))
 
     with pytest.raises(StartupError, match="no response"):
-        await startup_checks.check_gateway(database, SeedContractGateway(http), address)
+        await startup_checks.check_gateway(
+            database, CheckedGateway(gateway=SeedContractGateway(http), address=address)
+        )
 
     await http.close()
 
 
+@pytest.mark.parametrize("role", [Role.NEW_PAYMENTS, Role.FALLBACK])
 async def test_a_key_that_a_gateway_with_payments_rejects_prevents_the_start(
-    database: Database,
+    database: Database, role: Role
 ) -> None:
     await Payments(database).accept(new_payment(gateway="contract"))
     async with payment_gateway.running(quick_gateway(1.0)) as (server, _):
         http = HttpClient(server.url, partner="gateway", api_key=Secret("revoked"))
 
         with pytest.raises(StartupError, match="rejects our key"):
-            await startup_checks.check_gateway(database, SeedContractGateway(http), server.url)
+            await startup_checks.check_gateway(
+                database, CheckedGateway(gateway=SeedContractGateway(http), address="x", role=role)
+            )
 
         await http.close()
+
+
+async def test_a_fallback_that_is_away_never_prevents_the_start(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A standby is there for an outage; it must not make starts more fragile."""
+    address = f"http://127.0.0.1:{free_port()}"
+    http = HttpClient(address, partner="gateway", api_key=Secret("right"))
+    standby = CheckedGateway(gateway=SeedContractGateway(http), address=address, role=Role.FALLBACK)
+
+    await startup_checks.check_gateway(database, standby)
+    await startup_checks.check_account(database, standby)
+
+    await http.close()
+    assert "gateway.unavailable_at_start" in capsys.readouterr().out
+
+
+async def test_what_answers_in_place_of_the_fallback_prevents_the_start(
+    database: Database,
+) -> None:
+    """Waiting does not mend a wrong address."""
+    async with answering(HTTP_404) as port:
+        http = HttpClient(f"http://127.0.0.1:{port}", partner="gateway", api_key=Secret("right"))
+        standby = CheckedGateway(gateway=SeedContractGateway(http), address="x", role=Role.FALLBACK)
+
+        with pytest.raises(StartupError, match="is not a payment gateway"):
+            await startup_checks.check_gateway(database, standby)
+
+        await http.close()
+
+
+def test_the_fallback_that_is_a_markets_own_gateway_too_is_needed() -> None:
+    routes = GatewayRoutes({"PT": "stripe"}, fallback="stripe")
+    standby = GatewayRoutes({"PT": "adyen"}, fallback="stripe")
+
+    assert role_of("stripe", "contract", routes) is Role.NEW_PAYMENTS
+    assert role_of("stripe", "contract", standby) is Role.FALLBACK
+    assert role_of("twin", "contract", standby) is Role.KEPT
+    assert role_of("contract", "contract", standby) is Role.NEW_PAYMENTS
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "key"),
+    [
+        ({"CAAS_GATEWAY": "contract", "CAAS_GATEWAYS_KEPT": "stripe"},
+         "CAAS_GATEWAY_STRIPE_URL", "CAAS_GATEWAY_STRIPE_API_KEY"),
+        ({"CAAS_GATEWAY": "stripe"}, "CAAS_GATEWAY_URL", "CAAS_GATEWAY_API_KEY"),
+        ({"CAAS_GATEWAY": "stripe", "CAAS_GATEWAY_STRIPE_URL": "x"},
+         "CAAS_GATEWAY_STRIPE_URL", "CAAS_GATEWAY_API_KEY"),
+    ],
+)  # fmt: skip
+async def test_a_start_names_the_setting_that_the_gateway_reads(
+    database: Database, environment: dict[str, str], url: str, key: str
+) -> None:
+    names = access_names(environment)["stripe"]
+    address = f"http://127.0.0.1:{free_port()}"
+    away = HttpClient(address, partner="gateway", api_key=Secret("right"))
+    with pytest.raises(StartupError, match=f"Check {url}, the network"):
+        await startup_checks.check_gateway(
+            database, CheckedGateway(gateway=TwinGateway(away), address=address, names=names)
+        )
+    await away.close()
+
+    async with payment_gateway.running(quick_gateway(1.0)) as (server, _):
+        refused = HttpClient(server.url, partner="gateway", api_key=Secret("revoked"))
+        with pytest.raises(StartupError, match=rf"Check {key}\."):
+            await startup_checks.check_gateway(
+                database, CheckedGateway(gateway=TwinGateway(refused), address="x", names=names)
+            )
+        await refused.close()

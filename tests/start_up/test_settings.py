@@ -213,7 +213,9 @@ def test_new_payments_are_routed_by_market_and_have_a_fallback() -> None:
     [
         ({"CAAS_GATEWAYS_FALLBACK": "stripe"}, "CAAS_GATEWAYS_FALLBACK names the gateway 'stripe'"),
         ({"CAAS_GATEWAYS_BY_MARKET": "PT=adyen"}, "CAAS_GATEWAYS_BY_MARKET names the gateway"),
-        ({"CAAS_GATEWAYS_BY_MARKET": "PT"}, "CAAS_GATEWAYS_BY_MARKET names the gateway ''"),
+        ({"CAAS_GATEWAYS_BY_MARKET": "PT"}, "must name .* 'ES=stripe,PT=adyen', not 'PT'"),
+        ({"CAAS_GATEWAYS_BY_MARKET": "PT="}, "must name .* 'ES=stripe,PT=adyen', not 'PT='"),
+        ({"CAAS_GATEWAYS_BY_MARKET": "PT=stripe=adyen"}, "must name .* not 'PT=stripe=adyen'"),
         ({"CAAS_GATEWAYS_BY_MARKET": "=contract"}, "must name each market once"),
         ({"CAAS_GATEWAYS_BY_MARKET": "PT=contract,PT=contract"}, "must name each market once"),
     ],

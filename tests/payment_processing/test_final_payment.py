@@ -219,6 +219,32 @@ async def test_a_final_payment_that_the_gateway_does_not_charge_fails_and_keeps_
     assert (await showroom.pay_rest(order)).state is PaymentState.CAPTURING
 
 
+@pytest.mark.parametrize("method", ["pm_ok", None])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, "unauthorized"), (422, "unsupported_currency"), (422, "currency_not_supported")],
+)
+async def test_a_final_payment_that_our_settings_prevent_has_two_ways_out(
+    showroom: Showroom, method: str | None, status: int, code: str
+) -> None:
+    """It is no decline: the customer may pay again once it is mended, or withdraw."""
+    order = await showroom.ready()
+    refused = {"status": status, "code": code}
+    await showroom.world.gateway(
+        "POST", "faults", {"match": {"operation": "initiate", "times": 2}, "action": refused}
+    )
+
+    payment = await showroom.pay_rest(order, method)
+    again = await showroom.pay_rest(order, method)
+
+    assert (payment.state, again.state) == (PaymentState.FAILED, PaymentState.FAILED)
+    assert again.id != payment.id
+    assert await showroom.tables.cases.listed(subject=payment.id)
+    assert (await showroom.orders.orders.get(order.id)).state is OrderState.READY
+    withdrawn = await showroom.orders.withdrawal.withdraw(order.id)
+    assert withdrawn.state is OrderState.WITHDRAWN
+
+
 @pytest.mark.parametrize("policy", list(DepositOnForfeiture))
 async def test_the_deposit_of_a_lost_reservation_follows_the_policy(
     database: Database, policy: DepositOnForfeiture

@@ -20,6 +20,7 @@ from caas.external_systems.payment_gateway import (
     CaptureMode,
     ChargeTerms,
     GatewayTransaction,
+    Initiator,
     TransactionRequest,
     TransactionStatus,
 )
@@ -42,6 +43,7 @@ from caas.rules import postings
 from caas.rules.payment_failures import (
     AMOUNT_REFUSALS,
     NotSentConsequence,
+    code_of_refusal,
     not_sent_consequence,
 )
 from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
@@ -323,20 +325,24 @@ class Authorization:
     async def _authorization_refused(
         self, payment: Payment, flow: Flow, refused: Refused, attempt: Attempt
     ) -> Payment:
-        """Fail a payment that the gateway refuses to process; no card was declined."""
+        """Fail a payment that the gateway refuses to process; no card was declined.
+
+        A charge that we start ourselves is sent again later. A customer is told, and may pay again.
+        """
         if refused.maybe_done:
             return await self._transitions.leave_unknown(payment, AUTHORIZE, refused.error.sentence)
         if refused.error.refusal in AMOUNT_REFUSALS:
             because = f"{refused.error.sentence} Nothing was charged, and it is not sent again."
             await self._alert(AMOUNT_REFUSED, payment.id, because)
-        elif not _may_fail(payment):
+        elif (await flow.terms(payment)).initiator is Initiator.MERCHANT:
             await self._alert(REFUSES, payment.id, refused.error.sentence)
             return await self._transitions.reschedule_authorization(
                 payment, refused, fence=attempt.fence
             )
         else:
             await self._alert(REFUSES, payment.id, refused.error.sentence)
-        return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)
+        code = code_of_refusal(refused.error.refusal)
+        return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, code)
 
 
 def _chosen_at(payment: Payment) -> int | None:

@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from caas.rules.payment_types import PaymentType
+from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
 
 
 class Consequence(StrEnum):
@@ -74,11 +75,22 @@ def not_sent_consequence(payment_type: PaymentType) -> NotSentConsequence:
     assert_never(payment_type)
 
 
-AMOUNT_REFUSALS: Final = frozenset({"amount_too_small", "amount_too_large"})
-"""Refusals of an amount below the gateway's minimum or above its maximum.
+AMOUNT_REFUSALS: Final = frozenset({"amount_too_small", "amount_too_large", "unsupported_currency"})
+"""Refusals of an amount below the gateway's minimum or above its maximum, or of its currency.
 
 The payment fails at once, whatever its type; nobody declined it, so nothing is lost by it.
 """
+
+GATEWAY_REFUSED: Final = "gateway_refused"
+"""The code of a payment that was refused with a word that elsewhere means a decline."""
+
+
+def code_of_refusal(refusal: str) -> str:
+    """Return the code of a payment that the gateway refused to process, which is no decline."""
+    if decline_kind(refusal) is GatewayErrorKind.UNRECOGNISED:
+        return refusal
+    return GATEWAY_REFUSED
+
 
 DAYS_MAX: Final = 60
 RETRIES_MAX: Final = 8

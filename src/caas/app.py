@@ -95,8 +95,9 @@ async def opened(
             startup_checks.check_login(database, settings)
         partners = await _partners(stack, settings, fleet, database)
         await startup_checks.check_database(database, tuple(settings.gateways))
-        await startup_checks.check_market(database, settings.market)
-        await startup_checks.check_routes(database, settings.gateway_routes)
+        home = await startup_checks.check_market(database, settings.market)
+        amounts = {name: it.capabilities.amounts for name, it in settings.gateways.items()}
+        await startup_checks.check_routes(database, settings.gateway_routes, amounts, home=home)
         await startup_checks.check_seller(database, settings.market.seller)
         await startup_checks.check_broker(database, settings.mqtt_url)
         for gateway in partners.gateways:

@@ -10,7 +10,7 @@ go on (decision 240); no message contains a password or key.
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -29,6 +29,7 @@ from caas.billing_database.ota_commands import has_acknowledgements
 from caas.billing_database.tax_rates import TaxRates
 from caas.errors import StartupError
 from caas.external_systems import mqtt_connection
+from caas.external_systems.gateway_amounts import TakenAmounts
 from caas.external_systems.http import (
     GatewayFailure,
     NotSentError,
@@ -172,19 +173,31 @@ async def check_market(database: Database, wanted: Market) -> str:
     return market
 
 
-async def check_routes(database: Database, routes: GatewayRoutes) -> None:
-    """Check that the markets with a gateway of their own are markets.
+async def check_routes(
+    database: Database, routes: GatewayRoutes, amounts: Mapping[str, TakenAmounts], *, home: str
+) -> None:
+    """Check that markets with a gateway of their own are markets, and that it takes their currency.
+
+    `amounts` is what each gateway takes, that of new payments first; it serves the market `home`
+    unless a route does.
 
     Raises:
-        StartupError: one is unknown.
+        StartupError: a market is unknown, or its gateway does not take its currency.
     """
-    known = {it.code for it in await TaxRates(database).markets()}
+    markets = await TaxRates(database).markets()
+    known = {it.code: it.currency for it in markets}
     unknown = [market for market in routes.by_market if market not in known]
     if unknown:
         raise StartupError(
             f"{BY_MARKET} names unknown markets: {', '.join(unknown)}. './caas taxes "
             "markets' lists the markets."
         )
+    for market, gateway in ({home: next(iter(amounts))} | dict(routes.by_market)).items():
+        if not amounts[gateway].take_currency(known[market]):
+            raise StartupError(
+                f"The payments of the market {market} go to the gateway '{gateway}', which does "
+                f"not take its currency, {known[market]}. Name a gateway that does in {BY_MARKET}."
+            )
 
 
 async def check_seller(database: Database, seller: Seller) -> None:

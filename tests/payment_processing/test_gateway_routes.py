@@ -18,7 +18,7 @@ from caas.rules.payment_states import PaymentState, Remark
 from tests.billing_database.test_transitions import new_payment
 from tests.buyers import gives_details
 from tests.installation import Installation
-from tests.two_gateways import CONTRACT, TWIN, TwoGateways, two_gateways
+from tests.two_gateways import CONTRACT, STRIPE, TWIN, TwoGateways, two_gateways
 
 OTHER_VIN = "WVWZZZ1JZXW000002"
 NOWHERE = "http://127.0.0.1:9"
@@ -126,6 +126,73 @@ async def test_what_no_gateway_receives_fails_at_the_last(at: TwoGateways) -> No
 
         assert (payment.gateway, payment.state) == (TWIN, PaymentState.FAILED)
         assert len(await changes(installation, payment)) == 1
+
+
+async def offers(installation: Installation, amount: int, currency: str) -> None:
+    """Put the service on offer at this price."""
+    await installation.platform.service_catalog.put_service(
+        code="heated-seats", name="Heated seats", kind="one_time", currency=currency,
+        prices=[{"duration_days": 30, "amount": amount}],
+    )  # fmt: skip
+
+
+NOT_FOR_STRIPE = [(12_990, "KWD"), (150_000_000, "EUR"), (49, "EUR")]
+
+
+@pytest.mark.parametrize(("amount", "currency"), NOT_FOR_STRIPE)
+async def test_a_payment_that_the_fallback_cannot_take_is_tried_again_where_it_is(
+    at: TwoGateways, amount: int, currency: str
+) -> None:
+    at.urls[CONTRACT] = NOWHERE
+    routes = GatewayRoutes(fallback=STRIPE)
+    async with at.installed(CONTRACT, STRIPE, routes=routes) as installation:
+        await installation.car()
+        await offers(installation, amount, currency)
+
+        payment = await installation.buys(None)
+
+        assert (payment.gateway, payment.decline_code) == (CONTRACT, "gateway_unreachable")
+        assert await calls(installation, payment) == [(CONTRACT, "not sent")] * 4
+        assert not await changes(installation, payment)
+
+
+@pytest.mark.parametrize(("amount", "currency"), NOT_FOR_STRIPE)
+@pytest.mark.parametrize(
+    ("names", "routes"),
+    [
+        ((CONTRACT, STRIPE), GatewayRoutes({"PT": STRIPE})),
+        ((STRIPE, CONTRACT), GatewayRoutes(fallback=CONTRACT)),
+    ],
+    ids=["by market", "to the fallback"],
+)
+async def test_a_new_payment_goes_to_a_gateway_that_can_take_it(
+    at: TwoGateways, amount: int, currency: str, names: tuple[str, str], routes: GatewayRoutes
+) -> None:
+    async with at.installed(*names, routes=routes) as installation:
+        await installation.car()
+        await offers(installation, amount, currency)
+        customer = await installation.customer()
+        await gives_details(at.database, customer, **IN_PORTUGAL)
+
+        payment = await installation.buys(None, customer=customer)
+
+        assert (payment.gateway, payment.state) == (CONTRACT, PaymentState.PENDING)
+        assert payment.hosted_page_url is not None
+
+
+async def test_a_payment_that_no_gateway_takes_fails_where_its_market_goes(at: TwoGateways) -> None:
+    async with at.installed(STRIPE) as installation:
+        await installation.car()
+        await offers(installation, 12_990, "KWD")
+
+        payment = await installation.buys(None)
+        [case] = await installation.platform.tables.cases.listed(subject=payment.id)
+
+        assert (payment.state, payment.decline_code) == (
+            PaymentState.FAILED,
+            "unsupported_currency",
+        )
+        assert case.kind == "amount_refused"
 
 
 async def test_a_token_is_tried_nowhere_else(at: TwoGateways) -> None:

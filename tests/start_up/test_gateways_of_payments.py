@@ -11,8 +11,10 @@ from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payments
 from caas.billing_database.transitions import PaymentTransitions, transition_of
 from caas.errors import StartupError
+from caas.external_systems.gateway_amounts import ANY_AMOUNT
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.external_systems.stripe_gateway import AMOUNTS
 from caas.gateway_settings import access_names
 from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.payment_states import PaymentEvent
@@ -68,10 +70,32 @@ async def test_a_payment_at_rest_keeps_its_gateway_too(database: Database) -> No
 
 
 async def test_a_market_that_is_none_has_no_gateway(database: Database) -> None:
-    await startup_checks.check_routes(database, GatewayRoutes({"PT": "contract", "ES": "contract"}))
+    both = GatewayRoutes({"PT": "contract", "ES": "contract"})
+    await startup_checks.check_routes(database, both, {"contract": ANY_AMOUNT}, home="ES")
 
     with pytest.raises(StartupError, match="unknown markets: XX"):
-        await startup_checks.check_routes(database, GatewayRoutes({"XX": "contract"}))
+        await startup_checks.check_routes(
+            database, GatewayRoutes({"XX": "contract"}), {"contract": ANY_AMOUNT}, home="ES"
+        )
+
+
+@pytest.mark.parametrize(
+    ("names", "routes", "home"),
+    [
+        (["contract", "stripe"], GatewayRoutes({"KW": "stripe"}), "ES"),
+        (["stripe", "contract"], GatewayRoutes({"PT": "contract"}), "KW"),
+    ],
+)
+async def test_a_market_has_no_gateway_that_does_not_take_its_currency(
+    database: Database, names: list[str], routes: GatewayRoutes, home: str
+) -> None:
+    amounts = {name: {"contract": ANY_AMOUNT, "stripe": AMOUNTS}[name] for name in names}
+
+    with pytest.raises(StartupError, match=r"market KW go to .* 'stripe', .* its currency, KWD"):
+        await startup_checks.check_routes(database, routes, amounts, home=home)
+
+    in_contract = GatewayRoutes({"KW": "contract"})
+    await startup_checks.check_routes(database, in_contract, amounts, home=home)
 
 
 async def test_a_gateway_of_old_payments_alone_may_refuse_the_key(

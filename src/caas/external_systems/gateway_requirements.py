@@ -1,12 +1,14 @@
 """What a payment type needs of a payment gateway (decision 1).
 
-Rule a change must keep: a gateway that cannot do a payment type safely does not start.
+Rules a change must keep: a gateway that cannot do a payment type safely does not start; what a
+gateway takes is asked here and nowhere else (decision 250).
 """
 
 from datetime import timedelta
 from typing import Final, assert_never
 
 from caas.external_systems.payment_gateway import Capabilities
+from caas.rules.money import Money
 from caas.rules.payment_types import PaymentType
 
 # A write that was cut is repeated or looked up within a day: shorter memories than this do not
@@ -26,6 +28,11 @@ def why_unsafe(capabilities: Capabilities) -> str:
         for reason in _reasons(payment_type, capabilities):
             types.setdefault(reason, []).append(payment_type)
     return "; ".join(f"{', '.join(of)} payment: {reason}" for reason, of in types.items())
+
+
+def can_take(capabilities: Capabilities, payment_type: PaymentType, money: Money) -> bool:
+    """Return whether a gateway does payments of this type, and charges this amount."""
+    return not _reasons(payment_type, capabilities) and capabilities.amounts.take(money)
 
 
 def _reasons(payment_type: PaymentType, capabilities: Capabilities) -> list[str]:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from caas.external_systems.gateway_amounts import ANY_AMOUNT, TakenAmounts
 from caas.external_systems.gateway_modifications import AcceptedRequest, GatewayRefusal
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.report_announcements import AnnouncedReport
@@ -128,7 +129,7 @@ class Capabilities:
     `hosted_page`: it takes cards on a page of its own. `merchant_initiated`: it saves a method and
     charges it when no customer is present. Without `lookup_by_id` a transaction is known by what
     was reported of it, and without `settlement_by_day` reports are of batches, and come as files.
-    `dated_webhooks`: a webhook's signature covers its time.
+    `dated_webhooks`: a webhook's signature covers its time. `amounts`: what it charges.
     """
 
     separate_capture: bool
@@ -144,6 +145,7 @@ class Capabilities:
     lookup_by_id: bool = True
     settlement_by_day: bool = True
     dated_webhooks: bool = True
+    amounts: TakenAmounts = ANY_AMOUNT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,10 +392,6 @@ def mismatches(
 ) -> list[str]:
     """Tell where a transaction differs from the payment it should be of (decision 32)."""
     asked = {"reference": reference, "amount": amount, "currency": currency}
-    reported = {
-        "reference": transaction.reference,
-        "amount": transaction.amount,
-        "currency": transaction.currency,
-    }
+    reported = {name: getattr(transaction, name) for name in asked}
     differing = [name for name, value in asked.items() if value != reported[name]]
     return [f"{name} {reported[name]!r}, not {asked[name]!r}" for name in differing]

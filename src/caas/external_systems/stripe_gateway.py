@@ -27,6 +27,7 @@ from caas.external_systems import (
     stripe_wire,
 )
 from caas.external_systems.gateway_adapters import CustomerDirectory
+from caas.external_systems.gateway_amounts import TakenAmounts
 from caas.external_systems.gateway_evidence import DisputeResponse, EvidenceTerms
 from caas.external_systems.gateway_fraud_warnings import FraudWarning
 from caas.external_systems.gateway_payouts import GatewayPayout
@@ -56,6 +57,19 @@ from caas.external_systems.stripe_payouts import StripePayouts
 from caas.external_systems.stripe_settlements import WAITS_SECONDS, StripeReports
 from caas.external_systems.stripe_vocabulary import STRIPE, SessionStatus
 
+CURRENCIES: Final = frozenset(
+    {"AUD", "BRL", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP"}
+    | {"JPY", "MXN", "NOK", "NZD", "PLN", "RON", "SEK", "USD"}
+)
+AMOUNTS: Final = TakenAmounts(
+    currencies=CURRENCIES,
+    smallest={
+        **dict.fromkeys(CURRENCIES, 50), "CZK": 1500, "DKK": 250, "GBP": 30, "MXN": 1000,
+        "NOK": 300, "PLN": 200, "RON": 200, "SEK": 300,
+    },
+    largest=99_999_999,
+)  # fmt: skip
+"""What Stripe documents: the minimum of each currency, and at most eight digits."""
 CAPABILITIES: Final = Capabilities(
     separate_capture=True,
     void=True,
@@ -65,10 +79,7 @@ CAPABILITIES: Final = Capabilities(
     lookup_of_refunds=True,
     idempotency_key_lifetime=timedelta(hours=24),
     authorization_lifetime=timedelta(days=4),
-)
-CURRENCIES: Final = frozenset(
-    {"AUD", "BRL", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP"}
-    | {"JPY", "MXN", "NOK", "NZD", "PLN", "RON", "SEK", "USD"}
+    amounts=AMOUNTS,
 )
 OPEN: Final = frozenset({TransactionStatus.REQUIRES_ACTION, TransactionStatus.PENDING})
 DEFAULT_RETURN_URL: Final = "https://stripe.com"
@@ -103,7 +114,7 @@ class StripeGateway:
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
         """Ask for the funds, or for a page; a decline is a transaction with status failed."""
-        if request.currency not in CURRENCIES:
+        if not AMOUNTS.take_currency(request.currency):
             self._refuse("POST", "unsupported_currency", f"{request.currency} is not taken.")
         customer = await self._customer_of(request.customer_reference)
         if request.payment_method is None:

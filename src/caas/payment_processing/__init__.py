@@ -49,6 +49,7 @@ from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.payment_processing.void import CaptureWonError
 from caas.rules.durations import Durations
+from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType, sells_a_term
 from caas.rules.time_scale import TimeScale
@@ -166,7 +167,7 @@ class PaymentProcessing:
             customer=customer, vin=vin, service=service, payment_method=payment_method,
             gateway=await gateway_for(
                 self._tables, self._charges.gateways, PaymentType.SUBSCRIPTION, subject=None,
-                customer=customer, token=payment_method,
+                customer=customer, token=payment_method, money=None,
             ),
             by_fleet=by_fleet, request_key=request_key,
         )  # fmt: skip
@@ -318,6 +319,7 @@ class PaymentProcessing:
             gateway=await gateway_for(
                 self._tables, self._charges.gateways, payment_type, subject=request.subject,
                 customer=request.customer, token=request.payment_method,
+                money=Money(request.amount, request.currency),
             ),
             time_scale=self._time_scale, check=check,
         )  # fmt: skip

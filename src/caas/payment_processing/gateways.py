@@ -3,7 +3,8 @@
 A payment names its gateway from its acceptance on. New payments go to the gateway of their market,
 or to the first configured gateway; the others serve the payments that they already have.
 
-Rules a change must keep: a call about a payment goes to the gateway that the payment names; a name
+Rules a change must keep: no payment is sent to a gateway that cannot take it if another may have
+it; a call about a payment goes to the gateway that the payment names; a name
 that is not configured is an error, never the default; only a payment that its gateway has certainly
 not received goes to the fallback, and only one whose token is not the gateway's.
 """
@@ -13,9 +14,12 @@ from collections.abc import Sequence
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.payments import Payment
 from caas.errors import CaasError
+from caas.external_systems import gateway_requirements
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.payment_processing.gateway_calls import AuditedGateway
 from caas.rules.gateway_routes import NO_ROUTES, GatewayRoutes
+from caas.rules.money import Money
+from caas.rules.payment_types import PaymentType
 
 
 class GatewayNotConfiguredError(CaasError):
@@ -46,21 +50,34 @@ class Gateways:
         """The names of all configured gateways, that of new payments first."""
         return tuple(self._by_name)
 
-    def of_market(self, market: str | None) -> str:
-        """Return the gateway of a market's new payments; None is an address without a market."""
-        if market is None:
-            return self.for_new_payments
-        return self.routes.by_market.get(market, self.for_new_payments)
+    def of_market(self, market: str | None, payment_type: PaymentType, money: Money | None) -> str:
+        """Return the gateway of a new payment in a market; None is an address without a market.
+
+        A market's own gateway that cannot take `money` is passed over for the next that can: that
+        of all other markets, then the fallback. None: only the market decides.
+        """
+        own = self.for_new_payments
+        if market is not None:
+            own = self.routes.by_market.get(market, own)
+        if money is None:
+            return own
+        names = filter(None, (own, self.for_new_payments, self.routes.fallback))
+        return next((it for it in names if self.can_take(it, payment_type, money)), own)
+
+    def can_take(self, name: str, payment_type: PaymentType, money: Money) -> bool:
+        """Return whether a gateway takes a payment of this type and amount (decision 250)."""
+        return gateway_requirements.can_take(self.named(name).capabilities, payment_type, money)
 
     def fallback_of(self, payment: Payment) -> str | None:
         """Return where the payment may go if its gateway has not received it, or None.
 
-        A token is charged where it was issued.
+        A token is charged where it was issued, and a payment stays where nobody else can take it.
         """
         elsewhere = self.routes.fallback
-        if elsewhere == payment.gateway or payment.payment_method is not None:
+        if elsewhere in {None, payment.gateway} or payment.payment_method is not None:
             return None
-        return elsewhere
+        money = Money(payment.amount, payment.currency)
+        return elsewhere if self.can_take(elsewhere, payment.type, money) else None
 
     def of(self, payment: Payment) -> PaymentGateway:
         """Return the gateway of a payment.

@@ -274,10 +274,12 @@ async def gateway_for(
     subject: UUID | None,
     customer: UUID,
     token: str | None,
+    money: Money | None,
 ) -> str:
-    """Return the gateway of a new payment (decision 208).
+    """Return the gateway of a new payment (decisions 208, 250).
 
-    It is where the customer has used the token, otherwise the gateway of the market of the sale.
+    It is where the customer has used the token, otherwise the gateway of the market of the sale. A
+    payment without a token goes to one that can take `money`; None: the amount is not known.
     """
     if len(gateways.names) == 1:
         return gateways.for_new_payments
@@ -285,10 +287,11 @@ async def gateway_for(
         saved_at = await PaymentMethods(tables.database).saved_at(customer, token)
         if saved_at is not None:
             return saved_at
-    if not gateways.routes.by_market:
-        return gateways.for_new_payments
-    rates = TaxRates(tables.database)
-    return gateways.of_market(await rates.market_of_sale(payment_type, subject, customer))
+    market = None
+    if gateways.routes.by_market:
+        rates = TaxRates(tables.database)
+        market = await rates.market_of_sale(payment_type, subject, customer)
+    return gateways.of_market(market, payment_type, money if token is None else None)
 
 
 async def described(tables: BillingDatabase, request: PaymentRequest, what: str) -> PaymentRequest:

@@ -44,6 +44,7 @@ from caas.payment_processing.initiation import (
     gateway_for,
 )
 from caas.payment_processing.subscription_failure import SubscriptionFailure, invoice_facts
+from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import EvidenceKind, PaymentType
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
@@ -153,6 +154,7 @@ class SubscriptionPayment:
                 subject=subscription.id,
                 customer=subscription.customer,
                 token=payment_method,
+                money=Money(VERIFICATION_AMOUNT, subscription.currency),
             ),
             time_scale=self._time_scale,
             check=check,

@@ -227,6 +227,23 @@ async def test_the_final_payment_is_what_is_left_and_can_be_made_once(doors: Doo
     assert (answer.json["type"], answer.json["amount"]) == ("final", order["rest"]["amount"])
 
 
+async def test_respond_async_is_answered_before_the_gateway_is_called(doors: Doors) -> None:
+    prefer = {"Prefer": "respond-async"}
+    body = {"customer": await customer(doors), "vin": VIN, "dealership": "Madrid",
+            "deposit": EUR_500, "payment_method": "pm_ok"}  # fmt: skip
+
+    ordered = await doors.post("/v1/orders", body, caller="orders", headers=prefer)
+    begun = len(doors.installation.gateway.store.bookings)
+    await until(doors, ordered.json["id"], OrderState.READY)
+    path = f"/v1/orders/{ordered.json['id']}/final-payment"
+    final = await doors.post(path, {"payment_method": "pm_ok"}, caller="orders", headers=prefer)
+
+    assert (ordered.status, ordered.json["payments"][0]["state"], begun) == (202, "Pending", 0)
+    assert (final.status, final.json["state"]) == (202, "Pending")
+    for answer in (ordered, final):
+        assert answer.headers["preference-applied"] == "respond-async"
+
+
 async def test_a_declined_final_payment_loses_the_reservation(doors: Doors) -> None:
     order = (await orders(doors)).json
     await until(doors, order["id"], OrderState.READY)

@@ -22,24 +22,31 @@ MASSAGE = {
 PATIENCE_SECONDS = 120.0
 
 
+def preferring(prefer: object) -> dict[str, str]:
+    """Return the headers of a call that may have a preference."""
+    return {"Prefer": str(prefer)} if prefer else {}
+
+
 async def buys(doors: Doors, **more: object) -> Reply:
     """Buy heated seats for the installation's car."""
+    headers = preferring(more.pop("prefer", None))
     body = {
         "customer": str(await doors.installation.customer()), "vin": VIN, "service": "heated-seats",
         "duration_days": 30, "payment_method": "pm_ok", **more,
     }  # fmt: skip
-    return await doors.post("/v1/service-orders", body, caller="fleet")
+    return await doors.post("/v1/service-orders", body, caller="fleet", headers=headers)
 
 
 async def subscribes(doors: Doors, **more: object) -> Reply:
     """Subscribe to live traffic in the installation's car."""
+    headers = preferring(more.pop("prefer", None))
     put = await doors.call("PUT", "/v1/services/traffic", json=TRAFFIC, caller="services")
     assert put.status == 200, put.body
     body = {
         "customer": str(await doors.installation.customer()), "vin": VIN, "service": "traffic",
         "payment_method": "pm_ok", **more,
     }  # fmt: skip
-    return await doors.post("/v1/subscriptions", body, caller="fleet")
+    return await doors.post("/v1/subscriptions", body, caller="fleet", headers=headers)
 
 
 async def until_active(doors: Doors, path: str) -> None:
@@ -117,6 +124,34 @@ async def test_buying_answers_with_the_service_order_and_its_payment(doors: Door
     assert [payment["id"] for payment in order["payments"]] == [order["payment"]]
     listed = await doors.get(f"/v1/service-orders?vin={VIN}", caller="services")
     assert [found["id"] for found in listed.json["data"]] == [order["id"]]
+
+
+async def test_respond_async_is_answered_before_the_gateway_is_called(doors: Doors) -> None:
+    """A gateway that is slow or away keeps no caller waiting."""
+    ordered = await buys(doors, prefer="respond-async")
+
+    assert (ordered.status, ordered.json["payments"][0]["state"]) == (202, "Pending")
+    assert ordered.headers["preference-applied"] == "respond-async"
+    assert not doors.installation.gateway.store.bookings
+    await doors.installation.platform.jobs.run_due()
+    assert (await doors.get(ordered.headers["location"])).json["payments"][0]["state"] != "Pending"
+
+
+async def test_respond_async_lets_a_worker_verify_a_subscription(doors: Doors) -> None:
+    begun = await subscribes(doors, prefer="respond-async")
+
+    assert (begun.status, begun.json["state"]) == (202, "verifying payment method")
+    assert begun.headers["preference-applied"] == "respond-async"
+    assert not doors.installation.gateway.store.bookings
+    path = begun.headers["location"]
+    await until_active(doors, path)
+
+    other = await doors.post(
+        f"{path}/payment-method", {"payment_method": "pm_ok_2"}, caller="fleet",
+        headers={"Prefer": "respond-async"},
+    )  # fmt: skip
+    assert (other.status, other.json["state"]) == (202, "Pending")
+    assert other.headers["preference-applied"] == "respond-async"
 
 
 async def test_a_declined_purchase_is_402_and_cancels_the_order(doors: Doors) -> None:

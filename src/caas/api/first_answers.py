@@ -37,6 +37,8 @@ FIRST_ANSWERS: Final = {
     CREATED: PaymentAnswer, ACCEPTED: PaymentAnswer, DECLINED: Problem, NOT_FOUND: Problem,
 }  # fmt: skip
 
+RESPOND_ASYNC: Final = b"respond-async"
+PREFERENCE_APPLIED: Final[RawHeader] = (b"preference-applied", RESPOND_ASYNC)
 VERSION_ACCEPTED: Final = 2
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 
@@ -48,8 +50,19 @@ class PaidWith(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     return_url: ReturnUrl | None = None
 
 
-async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHeader) -> Response:
+def prefers_async(call: Call) -> bool:
+    """Return whether the caller wants its answer as soon as the payment is stored."""
+    return RESPOND_ASYNC in call.headers.get(b"prefer", b"").lower()
+
+
+def applied(call: Call) -> tuple[RawHeader, ...]:
+    """Return the header that says that the preference was followed, if there was one."""
+    return (PREFERENCE_APPLIED,) if prefers_async(call) else ()
+
+
+async def first_answer(api: Api, call: Call, payment: Payment) -> Response:
     """Return the response for this payment."""
+    headers = applied(call)
     if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
         return _answer(call, payment, accepted_answer(payment), *headers)
     events = await api.platform.tables.payments.timeline(payment.id)
@@ -68,8 +81,8 @@ async def purchase_answer(
     content, path = await reported(payment)
     location = (b"location", path.encode())
     if payment.state in OPEN:
-        return json_response(ACCEPTED, content, location, RETRY_AFTER)
-    return json_response(CREATED, content, location)
+        return json_response(ACCEPTED, content, location, RETRY_AFTER, *applied(call))
+    return json_response(CREATED, content, location, *applied(call))
 
 
 def _answer(call: Call, payment: Payment, content: PaymentAnswer, *headers: RawHeader) -> Response:

@@ -59,8 +59,8 @@ _PLACES: Final[Mapping[str, dict[str, Any]]] = {
 _DESCRIPTION: Final = """
 What CaaS subsystems call (Internal Payment API), and the subsystems around it. Money is `amount`
 in minor units with `currency`; times are RFC 3339 in UTC; errors are `application/problem+json`.
-Send `Authorization: Bearer <key>`, and an `Idempotency-Key` with every POST. The seed's four
-initiate calls accept `Prefer: respond-async`: they return 202 as soon as the payment is stored.
+Send `Authorization: Bearer <key>`, and an `Idempotency-Key` with every POST. Calls that
+make a payment accept `Prefer: respond-async`: they return 202 as soon as the payment is stored.
 """.strip()
 
 Schema = dict[str, Any]
@@ -150,7 +150,7 @@ def _parameters(operation: Operation) -> list[Schema]:
         parameters += _query_parameters(operation.query.parameters)
     if operation.is_idempotent_post:
         parameters.append(_IDEMPOTENCY_KEY)
-    if operation.id.startswith("initiate"):
+    if operation.pays:
         parameters.append(_PREFER)
     if operation.tag == WEBHOOK_TAG:
         parameters += _SIGNATURE_HEADERS

@@ -31,7 +31,7 @@ class Operation:
 
     `also` lists media types in which a client can request the response as a file. Keys restricted
     to a customer or dealership may make the call only if it is `narrowed`: it checks ownership or
-    its content is public.
+    its content is public. One that `pays` makes a payment and can answer before its outcome.
     """
 
     id: str
@@ -48,6 +48,7 @@ class Operation:
     body_bytes_max: int = BODY_BYTES_MAX
     needs_key: bool = True
     narrowed: bool = False
+    pays: bool = False
 
     @property
     def summary(self) -> str:

@@ -22,7 +22,13 @@ from caas.api.bodies import (
     refuse_personal_data,
 )
 from caas.api.context import Api
-from caas.api.first_answers import FIRST_ANSWERS, PaidWith, first_answer, purchase_answer
+from caas.api.first_answers import (
+    FIRST_ANSWERS,
+    PaidWith,
+    first_answer,
+    prefers_async,
+    purchase_answer,
+)
 from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.ownership import (
@@ -181,6 +187,7 @@ async def create_order(api: Api, call: Call) -> Response:
             subject=made.id, customer=made.customer, amount=deposit.amount,
             currency=deposit.currency, payment_method=body.payment_method,
             return_url=body.return_url, caller_key=request.payment_key,
+            respond_async=prefers_async(call),
         )  # fmt: skip
 
     async def order() -> Response:
@@ -208,6 +215,7 @@ async def pay_final(api: Api, call: Call) -> Response:
             subject=order.id, customer=order.customer, amount=order.rest.amount,
             currency=order.rest.currency, payment_method=body.payment_method,
             return_url=body.return_url, caller_key=request.payment_key,
+            respond_async=prefers_async(call),
         )  # fmt: skip
 
     async def pay() -> Response:
@@ -269,13 +277,13 @@ _READERS: Final = frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS})
 
 ORDER_OPERATIONS: Final = (
     Operation(
-        id="createOrder", narrowed=True,
+        id="createOrder", pays=True, narrowed=True,
         tag=TAG, method="POST", path="/v1/orders", scopes=_SELLERS, body=NEW,
         answers={**FIRST_ANSWERS, 201: OrderAnswer, 202: OrderAnswer, 404: Problem},
         handle=create_order,
     ),
     Operation(
-        id="payFinal", narrowed=True,
+        id="payFinal", pays=True, narrowed=True,
         tag=TAG, method="POST", path=f"{_PATH}/final-payment", scopes=_SELLERS,
         body=FINAL, answers={**FIRST_ANSWERS, 404: Problem}, handle=pay_final,
     ),

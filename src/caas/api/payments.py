@@ -14,7 +14,7 @@ from typing import Final
 from caas.api.authentication import Call
 from caas.api.bodies import BodyOf, QueryOf, refuse_named_token
 from caas.api.context import Api
-from caas.api.first_answers import FIRST_ANSWERS, first_answer
+from caas.api.first_answers import FIRST_ANSWERS, first_answer, prefers_async
 from caas.api.idempotency import keyed, replayed
 from caas.api.operation import Operation
 from caas.api.ownership import (
@@ -52,11 +52,9 @@ from caas.payment_processing.initiation import LivePaymentError
 from caas.rules.money import payment_amount
 from caas.rules.payment_types import PaymentType
 from caas.rules.scopes import Scope
-from caas.web.response import RawHeader, Response, json_response
+from caas.web.response import Response, json_response
 
 TAG: Final = "payments"
-RESPOND_ASYNC: Final = b"respond-async"
-PREFERENCE_APPLIED: Final[RawHeader] = (b"preference-applied", RESPOND_ASYNC)
 
 
 INITIATE: Final = BodyOf(InitiateBody)
@@ -138,7 +136,7 @@ async def _initiate(
     initiate: Callable[[PaymentRequest], Awaitable[Payment | StoredAnswer]],
 ) -> Response:
     body = INITIATE.read(call.body)
-    respond_async = RESPOND_ASYNC in call.headers.get(b"prefer", b"").lower()
+    respond_async = prefers_async(call)
     caller, key, digest = keyed(call, body, more=b"async" if respond_async else b"")
     request = PaymentRequest(
         subject=body.subject,
@@ -162,9 +160,8 @@ async def _initiate(
         raise
     if isinstance(payment, StoredAnswer):
         return replayed(payment)
-    applied = (PREFERENCE_APPLIED,) if respond_async else ()
     try:
-        answer = await first_answer(api, call, payment, *applied)
+        answer = await first_answer(api, call, payment)
     except UnavailableError:
         api.platform.tables.keys.give_up(caller, hashed(key), payment.id)
         raise
@@ -176,24 +173,25 @@ _DONE: Final = {200: PaymentAnswer, 404: Problem, 409: Problem}
 
 PAYMENT_OPERATIONS: Final = (
     Operation(
-        id="initiateReservationPayment", narrowed=True,
+        id="initiateReservationPayment", pays=True, narrowed=True,
         tag=TAG, method="POST", path="/v1/payments/reservation",
         scopes=frozenset({Scope.ORDER_MANAGEMENT}), body=INITIATE, answers=FIRST_ANSWERS,
         handle=initiate_reservation_payment,
     ),
     Operation(
-        id="initiateFinalPayment", narrowed=True, tag=TAG, method="POST", path="/v1/payments/final",
+        id="initiateFinalPayment", pays=True, narrowed=True,
+        tag=TAG, method="POST", path="/v1/payments/final",
         scopes=frozenset({Scope.ORDER_MANAGEMENT}), body=INITIATE, answers=FIRST_ANSWERS,
         handle=initiate_final_payment,
     ),
     Operation(
-        id="initiateServicePayment", narrowed=True,
+        id="initiateServicePayment", pays=True, narrowed=True,
         tag=TAG, method="POST", path="/v1/payments/service",
         scopes=frozenset({Scope.SERVICE_CATALOG}), body=INITIATE, answers=FIRST_ANSWERS,
         handle=initiate_service_payment,
     ),
     Operation(
-        id="initiateSubscriptionPayment", narrowed=True, tag=TAG, method="POST",
+        id="initiateSubscriptionPayment", pays=True, narrowed=True, tag=TAG, method="POST",
         path="/v1/payments/subscription", scopes=frozenset({Scope.BILLING}), body=INITIATE,
         answers=FIRST_ANSWERS, handle=initiate_subscription_payment,
     ),

@@ -13,7 +13,7 @@ import msgspec
 from caas.api.authentication import Call
 from caas.api.bodies import NOTHING, PAGE_ROWS, BodyOf, Limit, QueryOf, refuse_named_token
 from caas.api.context import Api
-from caas.api.first_answers import FIRST_ANSWERS, PaidWith, purchase_answer
+from caas.api.first_answers import FIRST_ANSWERS, PaidWith, prefers_async, purchase_answer
 from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
@@ -185,6 +185,7 @@ async def create_service_order(api: Api, call: Call) -> Response:
             subject=order.id, customer=order.customer, amount=order.amount,
             currency=order.currency, payment_method=body.payment_method,
             return_url=body.return_url, caller_key=request.payment_key,
+            respond_async=prefers_async(call),
         )  # fmt: skip
 
     async def buy() -> Response:
@@ -260,7 +261,7 @@ SERVICE_OPERATIONS: Final = (
         answers={200: ServiceList}, handle=list_services,
     ),
     Operation(
-        id="createServiceOrder", narrowed=True,
+        id="createServiceOrder", pays=True, narrowed=True,
         tag=TAG, method="POST", path="/v1/service-orders", body=NEW,
         scopes=_SELLERS, handle=create_service_order,
         answers={

@@ -19,6 +19,7 @@ from caas.api.bodies import (
     refuse_personal_data,
 )
 from caas.api.context import Api
+from caas.api.first_answers import applied, prefers_async
 from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed, refuse_other_customer
@@ -93,15 +94,15 @@ async def subscribe(api: Api, call: Call) -> Response:
         subscription = await api.platform.payment_processing.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
             payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
-            request_key=request.order_key,
+            request_key=request.order_key, respond_async=prefers_async(call),
         )  # fmt: skip
         if subscription.state is SubscriptionState.REFUSED:
             raise PaymentMethodRefusedError
         to_response = subscription_answer(subscription)
         location = (b"location", to_response.links["self"].encode())
         if subscription.state is SubscriptionState.VERIFYING:
-            return json_response(202, to_response, location, RETRY_AFTER)
-        return json_response(201, to_response, location)
+            return json_response(202, to_response, location, RETRY_AFTER, *applied(call))
+        return json_response(201, to_response, location, *applied(call))
 
     return await once(api.platform.tables.keys, call, body, begin)
 
@@ -114,10 +115,11 @@ async def change_payment_method(api: Api, call: Call) -> Response:
         subscription = await own_subscription(api.platform, call.by, call.ids["subscription_id"])
         await refuse_named_token(api.platform, subscription.customer, body.payment_method)
         verifying = await api.platform.payment_processing.change_payment_method(
-            subscription.id, payment_method=body.payment_method
+            subscription.id, payment_method=body.payment_method, respond_async=prefers_async(call)
         )
         to_response = payment_summary(verifying)
-        return json_response(202, to_response, (b"location", to_response.links.itself.encode()))
+        location = (b"location", to_response.links.itself.encode())
+        return json_response(202, to_response, location, *applied(call))
 
     return await once(api.platform.tables.keys, call, body, change)
 
@@ -164,7 +166,7 @@ _PATH: Final = "/v1/subscriptions/{subscription_id:uuid}"
 
 SUBSCRIPTION_OPERATIONS: Final = (
     Operation(
-        id="subscribe", narrowed=True, tag=TAG, method="POST", path="/v1/subscriptions",
+        id="subscribe", pays=True, narrowed=True, tag=TAG, method="POST", path="/v1/subscriptions",
         scopes=_SELLERS, body=NEW, handle=subscribe,
         answers={
             201: SubscriptionAnswer, 202: SubscriptionAnswer, 402: Problem, 404: Problem,
@@ -176,7 +178,7 @@ SUBSCRIPTION_OPERATIONS: Final = (
         answers={200: SubscriptionAnswer, 404: Problem}, handle=end_subscription,
     ),
     Operation(
-        id="changePaymentMethod", narrowed=True,
+        id="changePaymentMethod", pays=True, narrowed=True,
         tag=TAG, method="POST", path=f"{_PATH}/payment-method",
         scopes=_SELLERS, body=OTHER_METHOD, handle=change_payment_method,
         answers={202: PaymentSummary, 404: Problem, 409: Problem},

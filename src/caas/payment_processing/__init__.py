@@ -156,12 +156,12 @@ class PaymentProcessing:
 
     async def subscribe(
         self, *, customer: UUID, vin: str, service: str, payment_method: str,
-        by_fleet: bool = False, request_key: bytes | None = None,
+        by_fleet: bool = False, request_key: bytes | None = None, respond_async: bool = False,
     ) -> Subscription:  # fmt: skip
         """Subscribe to a monthly service, its payment method verified at once (Diagram 6).
 
-        It is active once the vehicle acknowledges. The refusals are those of
-        `Subscriptions.subscribe`.
+        It is active once the vehicle acknowledges. With `respond_async` a worker verifies it. The
+        refusals are those of `Subscriptions.subscribe`.
         """
         new = await self._subscriptions.subscribe(
             customer=customer, vin=vin, service=service, payment_method=payment_method,
@@ -171,11 +171,14 @@ class PaymentProcessing:
             ),
             by_fleet=by_fleet, request_key=request_key,
         )  # fmt: skip
-        await self._subscription_payment.verify_payment_method(new.id)
+        if respond_async:
+            await self._subscription_payment.verify_later(new.id)
+        else:
+            await self._subscription_payment.verify_payment_method(new.id)
         return await self._subscriptions.subscription(new.id)
 
     async def change_payment_method(
-        self, subscription_id: UUID, *, payment_method: str | None
+        self, subscription_id: UUID, *, payment_method: str | None, respond_async: bool = False
     ) -> Payment:
         """Verify another payment method, and charge it from then on.
 
@@ -186,7 +189,9 @@ class PaymentProcessing:
         subscription = await self._subscriptions.check_payment_method_change(
             subscription_id, payment_method
         )
-        return await self._subscription_payment.verify_another(subscription, payment_method)
+        return await self._subscription_payment.verify_another(
+            subscription, payment_method, respond_async=respond_async
+        )
 
     async def void_payment(self, payment_id: UUID, reason: str) -> Payment:
         """Void a payment before its capture; voiding it again changes nothing.

@@ -115,20 +115,27 @@ class SubscriptionPayment:
         with suppress(SubscriptionEndedError):
             await self._verify(subscription, subscription.payment_method, event)
 
+    async def verify_later(self, subscription_id: UUID) -> None:
+        """Let a worker verify a new subscription's payment method."""
+        await self._tables.jobs.postpone(VERIFY_PAYMENT_METHOD, subscription_id, due_in=0.0)
+
     async def verify_another(
-        self, subscription: Subscription, payment_method: str | None
+        self, subscription: Subscription, payment_method: str | None, *, respond_async: bool = False
     ) -> Payment:
         """Hold a small amount on another payment method, or on one typed at the gateway.
+
+        With `respond_async` a worker does.
 
         Raises:
             SubscriptionEndedError: it has ended meanwhile.
         """
         event = SubscriptionEvent.PAYMENT_METHOD_CHANGED
-        return await self._verify(subscription, payment_method, event)
+        return await self._verify(subscription, payment_method, event, respond_async=respond_async)
 
     async def _verify(
-        self, subscription: Subscription, payment_method: str | None, event: SubscriptionEvent
-    ) -> Payment:
+        self, subscription: Subscription, payment_method: str | None, event: SubscriptionEvent,
+        *, respond_async: bool = False,
+    ) -> Payment:  # fmt: skip
         """Hold the amount if the subscription can still take `event` when the payment begins."""
 
         async def check(request: PaymentRequest, *, within: Connection) -> None:
@@ -141,6 +148,7 @@ class SubscriptionPayment:
             currency=subscription.currency,
             payment_method=payment_method,
             return_url=self._page(f"returned/{subscription.id}"),
+            respond_async=respond_async,
         )
         request = await described(self._tables, request, METHOD)
         accepted = await accept(
@@ -160,7 +168,7 @@ class SubscriptionPayment:
             check=check,
         )
         assert isinstance(accepted, Accepted), "only a caller with a key gets a stored answer"
-        if not accepted.fresh:
+        if not accepted.fresh or respond_async:
             return accepted.payment
         return await self._charges.authorization.process_payment(
             accepted.payment, self, patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,

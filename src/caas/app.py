@@ -100,15 +100,7 @@ async def opened(
         await startup_checks.check_routes(database, settings.gateway_routes, amounts, home=home)
         await startup_checks.check_seller(database, settings.market.seller)
         await startup_checks.check_broker(database, settings.mqtt_url)
-        for gateway in partners.gateways:
-            checked = CheckedGateway(
-                gateway=gateway,
-                address=settings.gateways[gateway.name].address,
-                role=role_of(gateway.name, partners.gateway.name, settings.gateway_routes),
-                names=settings.gateway_names[gateway.name],
-            )
-            await startup_checks.check_gateway(database, checked)
-            await startup_checks.check_account(database, checked)
+        await _check_gateways(database, partners, settings)
         platform = build_platform(database, partners, _terms(settings))
         if hears_vehicles:
             await platform.billing.schedule()
@@ -140,6 +132,18 @@ async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
         settings = read_settings({**unused, **{name: it for name, it in known.items() if it}})
         partners = await _partners(stack, settings, None, database)
         yield build_platform(database, partners, _terms(settings))
+
+
+async def _check_gateways(database: Database, partners: Partners, settings: Settings) -> None:
+    for gateway in partners.gateways:
+        checked = CheckedGateway(
+            gateway=gateway,
+            address=settings.gateways[gateway.name].address,
+            role=role_of(gateway.name, partners.gateway.name, settings.gateway_routes),
+            names=settings.gateway_names[gateway.name],
+        )
+        await startup_checks.check_gateway(database, checked)
+        await startup_checks.check_account(database, checked)
 
 
 def _unused_of_gateways(environment: Mapping[str, str]) -> dict[str, str]:

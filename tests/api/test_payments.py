@@ -70,6 +70,24 @@ async def test_a_decline_is_a_problem_with_the_payment_inside(doors: Doors) -> N
     assert "insufficient funds" in problem["detail"]
 
 
+@pytest.mark.parametrize("status", [401, 422])
+@pytest.mark.parametrize("code", ["invalid_request_error", "unsupported_currency", "declined"])
+async def test_a_payment_that_our_settings_prevent_is_not_called_declined(
+    doors: Doors, status: int, code: str
+) -> None:
+    refused = {"status": status, "code": code}
+    await doors.installation.gateway_does("faults", action=refused, match={"operation": "initiate"})
+
+    problem = (await pays(doors)).json
+
+    assert (problem["status"], problem["code"]) == (402, "payment_not_made")
+    assert problem["title"] == "Payment not made"
+    assert problem["detail"] == (
+        "The payment could not be made. No card was declined, and nothing was charged. Try later."
+    )
+    assert problem["payment"]["state"] == "Failed"
+
+
 async def test_respond_async_answers_202_as_soon_as_the_payment_is_durable(doors: Doors) -> None:
     answer = await pays(doors, prefer="respond-async")
 

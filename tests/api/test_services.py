@@ -296,6 +296,18 @@ async def test_a_refused_payment_method_is_402_and_activates_nothing(doors: Door
     assert (answer.status, answer.json["code"]) == (402, "payment_method_refused"), answer.body
 
 
+async def test_a_method_that_our_settings_keep_from_being_verified_is_not_called_refused(
+    doors: Doors,
+) -> None:
+    await doors.installation.gateway_does(
+        "faults", action={"status": 401, "code": "unauthorized"}, match={"operation": "initiate"}
+    )
+
+    answer = await subscribes(doors)
+
+    assert (answer.status, answer.json["code"]) == (402, "payment_not_made")
+
+
 async def test_a_running_subscription_takes_another_payment_method(doors: Doors) -> None:
     path = (await subscribes(doors)).headers["location"]
     await until_active(doors, path)

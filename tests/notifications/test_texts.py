@@ -114,7 +114,7 @@ def test_a_decline_is_told_in_words_and_an_unknown_code_is_not_repeated() -> Non
     unknown = texts.words("reservation_lost", odd, language="en", zone=MADRID).text
 
     assert "no hay fondos suficientes" in known
-    assert "the payment could not be completed" in unknown
+    assert "the amount could not be charged" in unknown
     assert "weird_9000" not in unknown
 
 
@@ -131,3 +131,15 @@ def test_facts_are_text_never_a_template_of_their_own() -> None:
     stated = texts.words("alert", facts, language="en", zone=MADRID)
 
     assert stated.text == "{{ 7 * 7 }} <b>"
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+@pytest.mark.parametrize("code", ["unsupported_currency", "invalid_request_error", "unauthorized"])
+def test_what_our_settings_prevent_is_not_blamed_on_the_card(language: str, code: str) -> None:
+    facts = {"order": "o", "amount": 1, "currency": "EUR", "decline_code": code}
+
+    text = texts.words("reservation_failed", facts, language=language, zone=UTC).text
+
+    blamed = {"en": "the card is not the cause", "es": "la causa no es la tarjeta"}[language]
+    assert blamed in " ".join(text.split())
+    assert code.replace("_", " ") not in text

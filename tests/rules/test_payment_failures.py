@@ -5,10 +5,13 @@ from typing import cast
 import pytest
 
 from caas.rules.payment_failures import (
+    GATEWAY_REFUSED,
     Consequence,
     NotSentConsequence,
+    code_of_refusal,
     consequence_of_failure,
     not_sent_consequence,
+    reason_for_customers,
 )
 from caas.rules.payment_types import PaymentType
 
@@ -59,3 +62,17 @@ def test_a_payment_type_without_a_leaf_is_a_bug_and_not_a_default() -> None:
         consequence_of_failure(gift, ota_already_activated=True)
     with pytest.raises(AssertionError):
         not_sent_consequence(gift)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("card_declined", "card_declined"), ("51", "insufficient_funds"),
+        ("abandoned", "unrecognised"), ("decided_not_charged", "unrecognised"),
+        (None, "unrecognised"), ("", "unrecognised"),
+        ("unsupported_currency", "no_decline"), ("gateway_unreachable", "no_decline"),
+        (GATEWAY_REFUSED, "no_decline"), (code_of_refusal("declined"), "no_decline"),
+    ],
+)  # fmt: skip
+def test_only_a_decline_is_called_one(code: str | None, reason: str) -> None:
+    assert reason_for_customers(code) == reason

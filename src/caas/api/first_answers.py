@@ -4,7 +4,7 @@
 |---|---|
 | authorized or further | 201 |
 | still open: in progress, unknown, or waiting for the customer on the hosted page | 202 |
-| failed | 402, a problem that contains the payment |
+| failed | 402, a problem that contains the payment and says whether it was declined |
 
 Rules a change must keep: a purchase returns the order its payment belongs to; an unknown outcome is
 202 and never an error, because a caller that sees an error charges again.
@@ -22,11 +22,12 @@ from caas.api.payment_answers import (
     accepted_answer,
     payment_answer,
 )
-from caas.api.problems import PaymentDeclinedError, Problem
+from caas.api.problems import PaymentDeclinedError, PaymentNotMadeError, Problem
 from caas.api.texts import PaymentMethod, ReturnUrl
 from caas.billing_database.payments import Payment
+from caas.rules.payment_failures import is_no_decline
 from caas.rules.payment_states import PaymentState
-from caas.web.problems import RETRY_AFTER, problem_of, problem_response
+from caas.web.problems import RETRY_AFTER, CallRefusedError, problem_of, problem_response
 from caas.web.response import RawHeader, Response, json_response
 
 CREATED: Final = 201
@@ -95,7 +96,9 @@ def _answer(call: Call, payment: Payment, content: PaymentAnswer, *headers: RawH
 
 
 def _declined(call: Call, payment: Payment, content: PaymentAnswer) -> Problem:
-    why = (payment.decline_code or "no reason given").replace("_", " ")
-    error = PaymentDeclinedError(f"The payment was not made ({why}). Nothing was charged.")
+    error: CallRefusedError = PaymentNotMadeError()
+    if not is_no_decline(payment.decline_code):
+        why = (payment.decline_code or "no reason given").replace("_", " ")
+        error = PaymentDeclinedError(f"The payment was not made ({why}). Nothing was charged.")
     details = problem_of(error, request_id=call.request_id)
     return Problem(**msgspec.structs.asdict(details), payment=content)

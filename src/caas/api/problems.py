@@ -59,3 +59,10 @@ class PaymentDeclinedError(CallRefusedError):
 
     code = "payment_declined"
     http_status = 402
+
+
+class PaymentNotMadeError(CallRefusedError):
+    """The payment could not be made. No card was declined, and nothing was charged. Try later."""
+
+    code = "payment_not_made"
+    http_status = 402

@@ -24,7 +24,7 @@ from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed, refuse_other_customer
 from caas.api.payment_answers import PaymentSummary, payment_summary
-from caas.api.problems import Problem
+from caas.api.problems import PaymentNotMadeError, Problem
 from caas.api.row_answers import answer_from, page_of
 from caas.api.service_answers import SubscriptionAnswer, SubscriptionPage, subscription_answer
 from caas.api.texts import (
@@ -37,6 +37,7 @@ from caas.api.texts import (
     UnitQuantity,
     Vin,
 )
+from caas.rules.payment_failures import is_no_decline
 from caas.rules.scopes import Scope
 from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog.usage import DisputeOutcome, NotCounted
@@ -97,6 +98,9 @@ async def subscribe(api: Api, call: Call) -> Response:
             request_key=request.order_key, respond_async=prefers_async(call),
         )  # fmt: skip
         if subscription.state is SubscriptionState.REFUSED:
+            verified = await api.platform.tables.payments.listed(subject=subscription.id)
+            if any(is_no_decline(payment.decline_code) for payment in verified):
+                raise PaymentNotMadeError
             raise PaymentMethodRefusedError
         to_response = subscription_answer(subscription)
         location = (b"location", to_response.links["self"].encode())

@@ -14,12 +14,11 @@ from typing import Final
 
 from caas.billing_database.payments import Payment
 from caas.rules.money import Money
+from caas.rules.payment_failures import ABANDONED, is_no_decline, reason_for_customers
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
-from caas.rules.retry_strategy import decline_kind
 
 KNOWN: Final = "known"
-ABANDONED: Final = "abandoned"
 
 
 class Situation(StrEnum):
@@ -33,6 +32,7 @@ class Situation(StrEnum):
     SETTLED = "settled"
     DECLINED = "declined"
     ABANDONED = "abandoned"
+    NOT_MADE = "not_made"
     VOIDED = "voided"
     NOT_COLLECTED = "not_collected"
     REFUNDING = "refunding"
@@ -41,7 +41,7 @@ class Situation(StrEnum):
 
 PAID: Final = frozenset({Situation.HELD, Situation.CHARGED, Situation.SETTLED, Situation.REFUNDING})
 UNDER_WAY: Final = frozenset({Situation.AT_GATEWAY, Situation.PROCESSING, Situation.UNKNOWN})
-NOT_PAID: Final = frozenset({Situation.DECLINED, Situation.ABANDONED})
+NOT_PAID: Final = frozenset({Situation.DECLINED, Situation.ABANDONED, Situation.NOT_MADE})
 
 _OF_STATE: Final = {
     PaymentState.INITIATED: Situation.PROCESSING,
@@ -57,21 +57,22 @@ _OF_STATE: Final = {
 }
 _KINDS: Final = {
     Situation.HELD: "busy", Situation.CHARGED: "good", Situation.SETTLED: "good",
-    Situation.DECLINED: "bad", Situation.NOT_COLLECTED: "warn", Situation.UNKNOWN: "warn",
+    Situation.DECLINED: "bad", Situation.NOT_MADE: "bad", Situation.NOT_COLLECTED: "warn",
+    Situation.UNKNOWN: "warn",
     Situation.AT_GATEWAY: "busy", Situation.PROCESSING: "busy", Situation.REFUNDING: "busy",
 }  # fmt: skip
 
 
 AT_REST: Final = frozenset(
     {Situation.SETTLED, Situation.VOIDED, Situation.DECLINED, Situation.ABANDONED,
-     Situation.NOT_COLLECTED, Situation.REFUNDED}
+     Situation.NOT_MADE, Situation.NOT_COLLECTED, Situation.REFUNDED}
 )  # fmt: skip
 """Situations that do not change by themselves, or not while the page is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentView:
-    """A payment as pages show it; `reason` is a row of the Retry Strategy table."""
+    """A payment as pages show it; `reason` is the key of its text."""
 
     payment: Payment
     situation: Situation
@@ -106,7 +107,7 @@ def view_of(payment: Payment, *, verifies: bool = False) -> PaymentView:
         situation=situation,
         amount=Money(payment.amount, payment.currency),
         refunded=Money(payment.refunded_amount, payment.currency),
-        reason=decline_kind(payment.decline_code).name.lower(),
+        reason=reason_for_customers(payment.decline_code),
         hosted_page_url=payment.hosted_page_url if waiting else None,
         verifies=verifies,
     )
@@ -125,6 +126,8 @@ def _situation(payment: Payment) -> Situation:
         return Situation.AT_GATEWAY
     if payment.state is PaymentState.FAILED and payment.decline_code == ABANDONED:
         return Situation.ABANDONED
+    if payment.state is PaymentState.FAILED and is_no_decline(payment.decline_code):
+        return Situation.NOT_MADE
     return _OF_STATE[payment.state]
 
 

@@ -24,7 +24,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from caas.rules.market import LOCALES
 from caas.rules.mes_vencido import Month
 from caas.rules.money import exponent
-from caas.rules.retry_strategy import decline_kind
+from caas.rules.payment_failures import reason_for_customers
 
 NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 OF_A_PAYMENT: Final = frozenset({"amount", "currency"})
@@ -182,12 +182,10 @@ def _environment(language: str) -> Environment:
         _instant(at).astimezone(zone), "long", locale=locale
     )
     environment.filters["month"] = lambda key: _month(key, locale)
-    environment.filters["reason"] = lambda code: _texts(language)["decline"][_row(code)]
+    environment.filters["reason"] = lambda code: _texts(language)["decline"][
+        reason_for_customers(code)
+    ]
     return environment
-
-
-def _row(code: str) -> str:
-    return decline_kind(code).name.lower()
 
 
 def _instant(at: str | datetime) -> datetime:

@@ -41,6 +41,7 @@ from caas.payment_processing.transaction_selection import DEAD, TransactionSelec
 from caas.payment_processing.transitions import ENDED, REFUSES, ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_failures import (
+    ABANDONED,
     AMOUNT_REFUSALS,
     NotSentConsequence,
     code_of_refusal,
@@ -54,7 +55,6 @@ HOSTED_PAGE_PROBE_SECONDS: Final = 30.0
 LOOKS_MAX: Final = 5
 NEVER_REACHED: Final = "gateway_unreachable"
 AMOUNT_REFUSED: Final = "amount_refused"
-ABANDONED: Final = "abandoned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

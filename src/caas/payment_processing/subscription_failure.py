@@ -23,10 +23,10 @@ from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import transition_of
 from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
-from caas.payment_processing.authorization import ABANDONED
 from caas.payment_processing.gateway_calls import AUTHORIZE
 from caas.rules import postings
 from caas.rules.payment_failures import (
+    ABANDONED,
     AMOUNT_REFUSALS,
     Cancel,
     ChargeAgain,

@@ -39,7 +39,7 @@ from caas.payment_processing.gateway_calls import (
 )
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import OPEN_STILL, TAKEN, differences
-from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
+from caas.rules.payment_failures import NOT_CHARGED, NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
 from caas.rules.time_scale import TimeScale
 
@@ -52,7 +52,6 @@ RETRIES_MAX: Final = 3
 """Attempts of the retry table used up by an unknown outcome: look up before any other."""
 
 UNKNOWN: Final = "unknown"
-NOT_CHARGED: Final = "decided_not_charged"
 ABSENT: Final = "absent:"
 RELEASED: Final = frozenset({TransactionStatus.VOIDED, TransactionStatus.FAILED})
 

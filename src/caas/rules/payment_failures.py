@@ -81,6 +81,11 @@ AMOUNT_REFUSALS: Final = frozenset({"amount_too_small", "amount_too_large", "uns
 The payment fails at once, whatever its type; nobody declined it, so nothing is lost by it.
 """
 
+ABANDONED: Final = "abandoned"
+"""The code of a payment whose page was left, or has expired."""
+NOT_CHARGED: Final = "decided_not_charged"
+"""The code of a payment whose unknown outcome was decided: nothing was charged, for any reason."""
+NO_DECLINE: Final = "no_decline"
 GATEWAY_REFUSED: Final = "gateway_refused"
 """The code of a payment that was refused with a word that elsewhere means a decline."""
 
@@ -90,6 +95,20 @@ def code_of_refusal(refusal: str) -> str:
     if decline_kind(refusal) is GatewayErrorKind.UNRECOGNISED:
         return refusal
     return GATEWAY_REFUSED
+
+
+def is_no_decline(code: str | None) -> bool:
+    """Return whether a payment with this code failed for a reason that is not the customer's.
+
+    Then no card was declined: it could not be charged, and nothing was taken.
+    """
+    is_known = code in {ABANDONED, NOT_CHARGED}
+    return bool(code) and not is_known and decline_kind(code) is GatewayErrorKind.UNRECOGNISED
+
+
+def reason_for_customers(code: str | None) -> str:
+    """Return the key of the text that tells a customer why a payment failed."""
+    return NO_DECLINE if is_no_decline(code) else decline_kind(code).name.lower()
 
 
 DAYS_MAX: Final = 60

@@ -42,7 +42,7 @@ from caas.platform_inputs import Partners, PlatformTerms
 from caas.process_environment import reading_database
 from caas.rules.time_scale import TimeScale
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
-from caas.startup_checks import CheckedGateway, role_of
+from caas.startup_checks import CheckedGateway, use_of
 
 _log = structlog.get_logger()
 
@@ -139,7 +139,7 @@ async def _check_gateways(database: Database, partners: Partners, settings: Sett
         checked = CheckedGateway(
             gateway=gateway,
             address=settings.gateways[gateway.name].address,
-            role=role_of(gateway.name, partners.gateway.name, settings.gateway_routes),
+            use=use_of(gateway.name, partners.gateway.name, settings.gateway_routes),
             names=settings.gateway_names[gateway.name],
         )
         await startup_checks.check_gateway(database, checked)

@@ -56,7 +56,7 @@ NOT_LET_IN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _log = structlog.get_logger()
 
 
-class Role(StrEnum):
+class GatewayUse(StrEnum):
     """What a gateway is needed for."""
 
     NEW_PAYMENTS = "new payments"
@@ -70,15 +70,15 @@ class CheckedGateway:
 
     gateway: PaymentGateway
     address: str
-    role: Role = Role.NEW_PAYMENTS
+    use: GatewayUse = GatewayUse.NEW_PAYMENTS
     names: AccessNames = ACCESS_NAMES
 
 
-def role_of(gateway: str, of_new_payments: str, routes: GatewayRoutes) -> Role:
+def use_of(gateway: str, of_new_payments: str, routes: GatewayRoutes) -> GatewayUse:
     """Return what a gateway is needed for; the fallback may be a market's own as well."""
     if gateway == of_new_payments or gateway in routes.by_market.values():
-        return Role.NEW_PAYMENTS
-    return Role.FALLBACK if gateway == routes.fallback else Role.KEPT
+        return GatewayUse.NEW_PAYMENTS
+    return GatewayUse.FALLBACK if gateway == routes.fallback else GatewayUse.KEPT
 
 
 async def check_broker(database: Database, mqtt_url: str) -> None:
@@ -273,15 +273,15 @@ async def check_gateway(database: Database, checked: CheckedGateway) -> None:
 async def _may_start_without(
     database: Database, checked: CheckedGateway, error: GatewayFailure | TimeoutError
 ) -> bool:
-    match checked.role:
-        case Role.KEPT:
+    match checked.use:
+        case GatewayUse.KEPT:
             return True
-        case Role.FALLBACK:
+        case GatewayUse.FALLBACK:
             return _is_away(error)
-        case Role.NEW_PAYMENTS:
+        case GatewayUse.NEW_PAYMENTS:
             used = await gateways_of_payments(database)
             return _is_away(error) and checked.gateway.name in used
-    assert_never(checked.role)
+    assert_never(checked.use)
 
 
 def _is_away(error: GatewayFailure | TimeoutError) -> bool:

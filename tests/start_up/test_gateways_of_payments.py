@@ -18,7 +18,7 @@ from caas.external_systems.stripe_gateway import AMOUNTS
 from caas.gateway_settings import access_names
 from caas.rules.gateway_routes import GatewayRoutes
 from caas.rules.payment_states import PaymentEvent
-from caas.startup_checks import CheckedGateway, Role, role_of
+from caas.startup_checks import CheckedGateway, GatewayUse, use_of
 from caas_simulators import payment_gateway
 from tests.billing_database.test_transitions import new_payment
 from tests.installation import quick_gateway
@@ -110,7 +110,7 @@ async def test_a_gateway_of_old_payments_alone_may_refuse_the_key(
             await startup_checks.check_gateway(
                 database, CheckedGateway(gateway=gateway, address="x")
             )
-        kept = CheckedGateway(gateway=gateway, address="x", role=Role.KEPT)
+        kept = CheckedGateway(gateway=gateway, address="x", use=GatewayUse.KEPT)
         await startup_checks.check_gateway(database, kept)
         await startup_checks.check_account(database, kept)
 
@@ -148,9 +148,9 @@ async def test_a_gateway_that_was_never_reached_prevents_the_start(database: Dat
     await http.close()
 
 
-@pytest.mark.parametrize("role", [Role.NEW_PAYMENTS, Role.FALLBACK])
+@pytest.mark.parametrize("use", [GatewayUse.NEW_PAYMENTS, GatewayUse.FALLBACK])
 async def test_a_key_that_a_gateway_with_payments_rejects_prevents_the_start(
-    database: Database, role: Role
+    database: Database, use: GatewayUse
 ) -> None:
     await Payments(database).accept(new_payment(gateway="contract"))
     async with payment_gateway.running(quick_gateway(1.0)) as (server, _):
@@ -158,7 +158,7 @@ async def test_a_key_that_a_gateway_with_payments_rejects_prevents_the_start(
 
         with pytest.raises(StartupError, match="rejects our key"):
             await startup_checks.check_gateway(
-                database, CheckedGateway(gateway=SeedContractGateway(http), address="x", role=role)
+                database, CheckedGateway(gateway=SeedContractGateway(http), address="x", use=use)
             )
 
         await http.close()
@@ -170,7 +170,9 @@ async def test_a_fallback_that_is_away_never_prevents_the_start(
     """A standby is there for an outage; it must not make starts more fragile."""
     address = f"http://127.0.0.1:{free_port()}"
     http = HttpClient(address, partner="gateway", api_key=Secret("right"))
-    standby = CheckedGateway(gateway=SeedContractGateway(http), address=address, role=Role.FALLBACK)
+    standby = CheckedGateway(
+        gateway=SeedContractGateway(http), address=address, use=GatewayUse.FALLBACK
+    )
 
     await startup_checks.check_gateway(database, standby)
     await startup_checks.check_account(database, standby)
@@ -185,7 +187,9 @@ async def test_what_answers_in_place_of_the_fallback_prevents_the_start(
     """Waiting does not mend a wrong address."""
     async with answering(HTTP_404) as port:
         http = HttpClient(f"http://127.0.0.1:{port}", partner="gateway", api_key=Secret("right"))
-        standby = CheckedGateway(gateway=SeedContractGateway(http), address="x", role=Role.FALLBACK)
+        standby = CheckedGateway(
+            gateway=SeedContractGateway(http), address="x", use=GatewayUse.FALLBACK
+        )
 
         with pytest.raises(StartupError, match="is not a payment gateway"):
             await startup_checks.check_gateway(database, standby)
@@ -197,10 +201,10 @@ def test_the_fallback_that_is_a_markets_own_gateway_too_is_needed() -> None:
     routes = GatewayRoutes({"PT": "stripe"}, fallback="stripe")
     standby = GatewayRoutes({"PT": "adyen"}, fallback="stripe")
 
-    assert role_of("stripe", "contract", routes) is Role.NEW_PAYMENTS
-    assert role_of("stripe", "contract", standby) is Role.FALLBACK
-    assert role_of("twin", "contract", standby) is Role.KEPT
-    assert role_of("contract", "contract", standby) is Role.NEW_PAYMENTS
+    assert use_of("stripe", "contract", routes) is GatewayUse.NEW_PAYMENTS
+    assert use_of("stripe", "contract", standby) is GatewayUse.FALLBACK
+    assert use_of("twin", "contract", standby) is GatewayUse.KEPT
+    assert use_of("contract", "contract", standby) is GatewayUse.NEW_PAYMENTS
 
 
 @pytest.mark.parametrize(

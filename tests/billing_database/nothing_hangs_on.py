@@ -107,6 +107,9 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     **_of("settlement_lines", "at", _SHOWN),
     **_of("reconciliation_days", "closed_at", _SHOWN),
     **_of("reconciliation_runs", "state rule_version engine as_of lines because", _WORKERS),
+    **_of(
+        "reconciliation_runs", "counts", "its lines and discrepancies are there, with their kinds"
+    ),
     **_of("reconciliation_runs", "cleared", "its discrepancies say that they ended by themselves"),
     **_of("reconciliation_runs", "input_hash output_hash", "a replay compares them"),
     **_of("reconciliation_runs", "started_at finished_at", _SHOWN),

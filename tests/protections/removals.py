@@ -360,7 +360,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "a process puts back only what nobody has worked on": Removal(
         fault="F-G11",
-        file="billing_database/job_rows.py",
+        file="billing_database/postponed_jobs.py",
         protection=" where exists (select from payments where id = $2 and version = $7)\n",
         without=" where $7::bigint is not null\n",
         shown_by=f"{CUT}::test_a_process_that_was_frozen_puts_nothing_back_to_unsent",

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.postponed_jobs import PostponedJobs
 from caas.billing_database.unknown_claims import UnknownClaims
 from caas.errors import ConflictError, UnavailableError
 
@@ -108,23 +109,6 @@ update jobs o
 HASTENED_ROWS_MAX = 1000
 HASTENED_PER_SECOND = 50.0
 END = "delete from jobs where kind = $1 and subject = $2"
-POSTPONE = """
-insert into jobs as o (kind, subject, due_at, last_error, payload, created_at, held_by)
-values ($1, $2, db_now() + make_interval(secs => $3), $4, $5, db_now(), null)
-on conflict (kind, subject) do update
-   set due_at = excluded.due_at, last_error = excluded.last_error, fence = o.fence + 1,
-       lease_until = null, held_by = null, attempts = 0, payload = o.payload || excluded.payload
-"""
-POSTPONE_OWN = """
-insert into jobs as o (kind, subject, due_at, last_error, payload, created_at, held_by)
-select $1, $2, db_now() + make_interval(secs => $3), $4, $5, db_now(), null
- where exists (select from payments where id = $2 and version = $7)
-on conflict (kind, subject) do update
-   set due_at = excluded.due_at, last_error = excluded.last_error, fence = o.fence + 1,
-       lease_until = null, held_by = null, attempts = 0, payload = o.payload || excluded.payload
- where o.fence = $6
-returning kind
-"""
 IS_HELD = "select 1 from jobs where kind = $1 and subject = $2 and fence = $3"
 HOLD = f"{IS_HELD} for update"
 RELEASE = """
@@ -165,21 +149,12 @@ class Claimed:
     next_in: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
-    """When a job is due again, in seconds from now, why so late, and what it needs to know then."""
-
-    due_in: float
-    because: str
-    payload: dict[str, Any]
-
-
-class JobRows:
+class JobRows(PostponedJobs):
     """The table of jobs."""
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
-        self._database = database
+        super().__init__(database)
         self._lost: UnknownClaims[UUID] = UnknownClaims(database, self._unclaim)
         self._left: UnknownClaims[tuple[str, UUID, int]] = UnknownClaims(database, self._leave)
 
@@ -293,44 +268,6 @@ class JobRows:
         if row is None:
             raise NotPausedError(kind=kind, subject=str(subject))
         return bool(row["others"])
-
-    async def postpone(
-        self,
-        kind: str,
-        subject: UUID,
-        *,
-        due_in: float,
-        because: str | None = None,
-        payload: dict[str, Any] | None = None,
-    ) -> None:
-        """Set when a job that the caller runs itself becomes due, claimed or not."""
-        await self._database.fetch(POSTPONE, kind, subject, due_in, because, payload or {})
-
-    async def postpone_own(
-        self,
-        kind: str,
-        payment_id: UUID,
-        delay: Delay,
-        *,
-        fence: int,
-        version: int,
-    ) -> bool:
-        """Set when a payment's job becomes due, unless another process has taken it over.
-
-        That is so if the job has another fence than ours, or the payment another version than the
-        one that was worked on.
-        """
-        row = await self._database.fetchrow(
-            POSTPONE_OWN,
-            kind,
-            payment_id,
-            delay.due_in,
-            delay.because,
-            delay.payload,
-            fence,
-            version,
-        )
-        return row is not None
 
     async def is_held(self, kind: str, subject: UUID, *, fence: int) -> bool:
         """Return whether the job still has this fence."""

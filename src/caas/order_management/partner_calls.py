@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
+from caas.billing_database.postponed_jobs import Delay
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.order_partner import REFUSALS, UNEXPLAINED
 from caas.jobs import Answer, Pause, RetryIn
@@ -90,10 +91,8 @@ async def alert_and_pause(
 async def reschedule(order_tables: OrderTables, kind: str, order_id: UUID, answer: Answer) -> None:
     """Enqueue a retry of what the first attempt, made outside a job, left undone."""
     if isinstance(answer, RetryIn):
-        wait = order_tables.time_scale.seconds(answer.due_in)
-        await order_tables.billing.jobs.postpone(
-            kind, order_id, due_in=wait, because=answer.because
-        )
+        delay = Delay(order_tables.time_scale.seconds(answer.due_in), answer.because, {})
+        await order_tables.billing.jobs.postpone_first(kind, order_id, delay)
 
 
 def _may_be_our_own(refusal: RefusedByPartnerError, attempt: int) -> bool:

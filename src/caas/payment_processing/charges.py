@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from caas.billing_database.payments import Payment
+from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.gateway_modifications import GatewayRefusal, Modification
 from caas.external_systems.http_answers import RefusedByPartnerError
@@ -52,20 +52,19 @@ class Charges:
     void: Void
 
     async def refused_later(
-        self, payment: Payment, refusal: GatewayRefusal, accepted: Sequence[str]
+        self, payment: Payment, refusal: GatewayRefusal, accepted: Sequence[TimelineEvent]
     ) -> None:
         """Apply the refusal of a capture or void as if it had been the answer (decision 198).
 
-        `accepted` are the sources of what the gateway accepted: what is refused for a reason that
-        decides nothing is sent again under the next key.
+        `accepted` are the events that record what the gateway accepted: what is refused for a
+        reason that decides nothing is sent again under the next key.
         """
         kind = LATER_REFUSALS.get(refusal.refusal, RefusedByPartnerError)
         error = kind(
             partner="The payment gateway", call=f"{refusal.operation} {refusal.transaction_id}",
             status=HTTPStatus.CONFLICT, refusal=refusal.refusal, problem="It was accepted first.",
         )  # fmt: skip
-        begin = f"{ACCEPTED}{refusal.operation}:"
-        issue = 1 + sum(source.startswith(begin) for source in accepted)
+        issue = 1 + _issue_of(refusal, accepted)
         answer = Refused(error, maybe_done=False)
         match refusal.operation, payment.state:
             case Modification.CAPTURE, PaymentState.CAPTURING:
@@ -74,6 +73,19 @@ class Charges:
                 await self.void.void_answered(payment, answer, issue=issue)
             case _:
                 pass
+
+
+def _issue_of(refusal: GatewayRefusal, accepted: Sequence[TimelineEvent]) -> int:
+    """Return under which issue of the key the refused request was sent.
+
+    A refusal may come before the acceptance is recorded: then it is of the request after those.
+    """
+    begin = f"{ACCEPTED}{refusal.operation}:"
+    of_operation = [event for event in accepted if event.source.startswith(begin)]
+    for place, event in enumerate(of_operation, start=1):
+        if event.source == f"{begin}{refusal.id}":
+            return int(str(event.facts.get("issue", place)))
+    return len(of_operation) + 1
 
 
 def charges_through(

@@ -16,6 +16,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import RefundDecision, RefundWish, refund_decisions
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.job_rows import Job
+from caas.billing_database.postponed_jobs import Delay
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import RefusedError
 from caas.jobs import Answer, Done, JobQueue, RetryIn
@@ -199,8 +200,8 @@ class RefundOperations:
     async def _at_once(self, decision_id: UUID) -> None:
         answer = await self._carry_out(decision_id)
         if isinstance(answer, RetryIn):
-            due_in = self._time_scale.seconds(answer.due_in)
-            await self._tables.jobs.postpone(APPLY_RESOLUTION, decision_id, due_in=due_in)
+            delay = Delay(self._time_scale.seconds(answer.due_in), answer.because, {})
+            await self._tables.jobs.postpone_first(APPLY_RESOLUTION, decision_id, delay)
             return
         async with self._tables.database.connection() as connection:
             await self._tables.jobs.end(APPLY_RESOLUTION, decision_id, within=connection)

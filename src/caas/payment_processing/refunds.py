@@ -17,6 +17,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
+from caas.billing_database.postponed_jobs import Delay
 from caas.billing_database.refunds import Refund, UnknownRefund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.tables import BillingDatabase
@@ -159,12 +160,8 @@ class Refunds:
         if isinstance(answer, RetryIn) and (await self._known(refund_id)).outcome == "unknown":
             answer = await self.advance(refund_id)
         if isinstance(answer, RetryIn):
-            await self._tables.jobs.postpone(
-                REFUND,
-                refund_id,
-                due_in=self._time_scale.seconds(answer.due_in),
-                because=answer.because,
-            )
+            delay = Delay(self._time_scale.seconds(answer.due_in), answer.because, {})
+            await self._tables.jobs.postpone_first(REFUND, refund_id, delay)
 
     async def advance(self, refund_id: UUID) -> Answer:
         """Do the next step for the refund's state; repeating it is harmless."""

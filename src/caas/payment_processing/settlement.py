@@ -18,7 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.job_rows import Job
-from caas.billing_database.payments import Payment, PaymentNotFoundError
+from caas.billing_database.payments import Payment, PaymentNotFoundError, TimelineEvent
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.webhook_inbox import InboxRow
 from caas.errors import ConflictError
@@ -314,10 +314,10 @@ class Settlement:
             await self._charges.refused_later(payment, refusal, await self._accepted(payment))
         return Done()
 
-    async def _accepted(self, payment: Payment) -> list[str]:
-        """Return the sources of the events that record what the gateway accepted."""
+    async def _accepted(self, payment: Payment) -> list[TimelineEvent]:
+        """Return the events that record what the gateway accepted."""
         events = await self._tables.payments.timeline(payment.id)
-        return [event.source for event in events if event.source.startswith(ACCEPTED)]
+        return [event for event in events if event.source.startswith(ACCEPTED)]
 
     async def _or_compensated(
         self,

@@ -15,8 +15,8 @@ import msgspec
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
-from caas.billing_database.job_rows import Delay
 from caas.billing_database.payments import Payment
+from caas.billing_database.postponed_jobs import Delay
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, Transition, TransitionResult, transition_of
 from caas.external_systems.gateway_modifications import AcceptedRequest
@@ -94,7 +94,12 @@ class ChargeTransitions:
         transaction_id: str | None = None,
         issue: int = 1,
     ) -> Payment:
-        """Record that an operation's outcome is unknown; from now on it is looked up."""
+        """Record that an operation's outcome is unknown; from now on it is looked up.
+
+        If a later issue of its key is due, that one will tell.
+        """
+        if await self._tables.jobs.has_later_issue(operation, payment.id, issue=issue):
+            return await self._tables.payments.get(payment.id)
         await self._alert(OUTCOME_UNKNOWN, payment.id, because)
         first_probe = self._time_scale.seconds(FIRST_PROBE_SECONDS)
         if payment.outcome == "unknown" and transaction_id is None:
@@ -128,8 +133,8 @@ class ChargeTransitions:
         self, payment: Payment, operation: str, due_in: float, issue: int
     ) -> None:
         """Replace the operation's job by lookups; the unknown outcome is already recorded."""
-        asked = {"operation": operation, "issue": issue}
-        await self._tables.jobs.postpone(PROBE, payment.id, due_in=due_in, payload=asked)
+        delay = Delay(due_in, None, {"operation": operation})
+        await self._tables.jobs.postpone_issue(PROBE, payment.id, delay, issue=issue)
         async with self._tables.database.connection() as connection:
             await self._tables.jobs.end(operation, payment.id, within=connection)
 
@@ -223,13 +228,12 @@ class ChargeTransitions:
         """Reschedule a capture or void, or record that its outcome is unknown."""
         if no_answer.wait_seconds is None:
             return await self.leave_unknown(payment, operation, no_answer.because, issue=issue)
-        await self._tables.jobs.postpone(
-            operation,
-            payment.id,
-            due_in=self._time_scale.seconds(no_answer.wait_seconds),
-            because=no_answer.because,
-            payload={"tries": no_answer.tries, "maybe_sent": no_answer.maybe_sent},
+        delay = Delay(
+            self._time_scale.seconds(no_answer.wait_seconds),
+            no_answer.because,
+            {"tries": no_answer.tries, "maybe_sent": no_answer.maybe_sent},
         )
+        await self._tables.jobs.postpone_issue(operation, payment.id, delay, issue=issue)
         return payment
 
     async def await_report(
@@ -248,17 +252,16 @@ class ChargeTransitions:
                 Remark.GATEWAY_CALLED,
                 source=f"{ACCEPTED}{operation}:{accepted.id}",
                 outcome="known",
-                facts={"operation": operation, "accepted_as": accepted.id},
+                facts={"operation": operation, "accepted_as": accepted.id, "issue": issue},
                 done=(PROBE,),
             )
             payment = (await self.apply_with(payment, transition))[0]
-        await self._tables.jobs.postpone(
-            operation,
-            payment.id,
-            due_in=self._time_scale.seconds(REPORT_SECONDS[looks]),
-            because="the gateway accepted it, and has not reported its outcome",
-            payload={"looks": looks + 1, "issue": issue},
+        delay = Delay(
+            self._time_scale.seconds(REPORT_SECONDS[looks]),
+            "the gateway accepted it, and has not reported its outcome",
+            {"looks": looks + 1},
         )
+        await self._tables.jobs.postpone_issue(operation, payment.id, delay, issue=issue)
         return payment
 
     async def retry_refused(
@@ -266,13 +269,12 @@ class ChargeTransitions:
     ) -> Payment:
         """Alert operations that the gateway refuses an operation, and keep retrying it."""
         await self._alert(REFUSES, payment.id, refused.error.sentence)
-        await self._tables.jobs.postpone(
-            operation,
-            payment.id,
-            due_in=self._time_scale.seconds(REFUSED_SECONDS),
-            because=refused.error.sentence,
-            payload={"tries": 0, "maybe_sent": refused.maybe_done, "issue": issue, "looks": 0},
+        delay = Delay(
+            self._time_scale.seconds(REFUSED_SECONDS),
+            refused.error.sentence,
+            {"tries": 0, "maybe_sent": refused.maybe_done, "looks": 0},
         )
+        await self._tables.jobs.postpone_issue(operation, payment.id, delay, issue=issue)
         return payment
 
     async def _close_case(self, payment: Payment, after: Payment) -> None:

@@ -17,6 +17,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
 from caas.billing_database.job_rows import RELEASED_AFTER, Job
 from caas.billing_database.payments import Payment
+from caas.billing_database.postponed_jobs import Delay
 from caas.billing_database.refunds import Refunds
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.billing_database.tables import BillingDatabase
@@ -140,13 +141,8 @@ class ResolutionActions:
             async with self._tables.database.transaction() as connection:
                 await self._tables.jobs.end(APPLY_RESOLUTION, discrepancy_id, within=connection)
         if isinstance(answer, RetryIn) and answer.payload:
-            await self._tables.jobs.postpone(
-                APPLY_RESOLUTION,
-                discrepancy_id,
-                due_in=self._time_scale.seconds(answer.due_in),
-                because=answer.because,
-                payload=answer.payload,
-            )
+            delay = Delay(self._time_scale.seconds(answer.due_in), answer.because, answer.payload)
+            await self._tables.jobs.postpone_first(APPLY_RESOLUTION, discrepancy_id, delay)
 
     async def _apply_resolution(self, job: Job) -> Answer:
         actions = [Action(name) for name in job.payload["actions"]]

@@ -50,8 +50,9 @@ async def _silent_after_doing_it(run: ScenarioRun) -> None:
 
     checks.expect_state(run, payment, "Capturing")
     checks.expect_money(run, payment, captured=HEATED_SEATS_PRICE)
-    run.expect("calls to authorize", 2, await _calls(run, "initiate", bought.payment))
-    run.expect("calls to capture", 1, await _calls(run, "capture", bought.payment))
+    for operation, what in (("initiate", "authorizations"), ("capture", "captures")):
+        keys = await _keys(run, operation, bought.payment)
+        run.expect(f"keys under which {what} were asked for", 1, len(keys))
     await checks.expect_no_second_transaction(run, bought.payment)
     await checks.expect_charges(run, bought.payment, 1)
 
@@ -79,14 +80,17 @@ async def _not_there(run: ScenarioRun) -> None:
     await checks.expect_notification(run, ana, "Service payment not completed")
 
 
-async def _calls(run: ScenarioRun, operation: str, payment_id: str) -> int:
-    """Count the calls of an operation that the gateway got for a payment."""
+async def _keys(run: ScenarioRun, operation: str, payment_id: str) -> set[str]:
+    """Return the keys of the calls of an operation that the gateway got for a payment.
+
+    How often one is repeated depends on how fast this machine is.
+    """
     data = await run.testbed.gateway.ledger(payment_id)
-    return sum(
-        int(call["count"])
+    return {
+        call["key"]
         for call in data["calls"]
         if call["operation"] == operation and call["key"].startswith(payment_id)
-    )
+    }
 
 
 async def _lookups(run: ScenarioRun) -> int:

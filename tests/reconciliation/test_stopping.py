@@ -1,5 +1,7 @@
 """Fault F-C2: stopped at any line and started again, a run ends as if it had never stopped."""
 
+import asyncio
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +15,11 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.reconciliation_days import AlreadyReconcilingError
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems import reconciliation_workbench as workbench
+from caas.external_systems.reconciliation_workbench import Workbench
 from caas.reconciliation.apply_results import ResultApplication
 from caas.reconciliation.runs import NotReplayableError
 from caas.reconciliation.throttle import Throttle
+from tests.installation import PATIENCE_SECONDS
 from tests.reconciliation.crowd import crowd, line_of, report_file
 from tests.reconciliation.office import Office
 
@@ -148,6 +152,37 @@ async def test_what_a_run_compared_is_kept_before_it_applies_anything(
     [run_id] = [row[0] for row in await office.installation.database.fetch(RUNS)]
 
     assert await office.reconciliation.replay(run_id)
+
+
+async def test_a_run_that_is_stopped_while_it_computes_ends_in_order(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB refused to close beside the computation, and the process ended with its error."""
+    began, ended = threading.Event(), threading.Event()
+
+    def counted(bench: Workbench, _relation: str = "report_lines") -> int:
+        began.set()
+        try:
+            return int(bench._one("from range(10000000) a, range(10000000) b select count(*)"))
+        finally:
+            ended.set()
+
+    await a_day(office, tmp_path / "day.csv")
+    running = office.reconciliation.of().runs._running()
+    monkeypatch.setattr(Workbench, "count", counted)
+    run = asyncio.create_task(
+        office.reconciliation.reconcile(office.today, file=tmp_path / "day.csv")
+    )
+    assert await asyncio.to_thread(began.wait, PATIENCE_SECONDS), run
+
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+    assert await asyncio.to_thread(ended.wait, PATIENCE_SECONDS)
+    assert [*running.iterdir()] == []
+    [stopped] = await office.installation.database.fetch("select state from reconciliation_runs")
+    assert stopped["state"] == "stopped"
 
 
 async def test_what_was_kept_in_part_cannot_be_judged_again(

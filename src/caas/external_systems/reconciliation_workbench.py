@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from caas.external_systems.reconciliation_outcome_lines import OutcomeLines
+from caas.external_systems.reconciliation_workbench_closing import close
 from caas.external_systems.reconciliation_workbench_reading import (
     UUID_TEXT,
     ReportReading,
@@ -90,8 +91,11 @@ class Workbench(ReportReading):
         self._fill("zones", "code text, minutes integer", list(ZONES.items()))
 
     def close(self) -> None:
-        """Give up the database; its folder is the caller's to remove."""
-        self._connection.close()
+        """Give up the database; its folder is the caller's to remove.
+
+        A computation whose caller was stopped is interrupted, and waited for.
+        """
+        close(self._connection)
 
     # -- the relations of the comparison -----------------------------------------------------
 

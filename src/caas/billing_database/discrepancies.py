@@ -382,6 +382,10 @@ class Discrepancies:
         reports, numbers = (list(column) for column in zip(*lines, strict=True))
         return await read_all(Discrepancy, within, sql.OF_LINES, reports, numbers)
 
+    async def was_reopened(self, discrepancy_id: UUID, *, within: Connection) -> bool:
+        """Return whether a person has reopened a discrepancy: then a person ends it."""
+        return bool(await within.fetchval(sql.WAS_REOPENED, discrepancy_id))
+
     async def become_missing(self, gateway: str, day: date, *, by: str, within: Connection) -> None:
         """Change delayed settlements that are missing as of this day to missing."""
         await within.execute(sql.BECAME_MISSING, gateway, day, by)

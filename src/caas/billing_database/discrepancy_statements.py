@@ -171,6 +171,9 @@ select {COLUMNS} from discrepancies d
  where d.status <> 'resolved' and d.kind not in {BOOKED_KINDS}
  order by d.id for update of d
 """
+WAS_REOPENED: Final = """
+select exists (select from discrepancy_events where discrepancy_id = $1 and event = 'reopened')
+"""
 BECAME_MISSING: Final = """
 with late as (
   select id from discrepancies

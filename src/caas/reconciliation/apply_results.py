@@ -14,9 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from typing import Final
 from uuid import UUID
+
+from msgspec import structs
 
 from caas.billing_database import foreign_disputes
 from caas.billing_database.connection import Connection
@@ -52,6 +55,11 @@ LATE_LINE: Final = "late_settlement_line"
 CHUNK_LINES: Final = 10_000
 BY: Final = "reconciliation"
 OF_REFUNDS: Final = frozenset({"refund", "refund_reversal"})
+DECIDED_ON_PAYMENT: Final = frozenset({
+    DiscrepancyKind.CHARGEBACK, DiscrepancyKind.CHARGEBACK_REVERSAL,
+    DiscrepancyKind.REFUND_MISMATCH, DiscrepancyKind.FAILED_SETTLEMENT,
+})  # fmt: skip
+"""Kinds whose decision is recorded on the payment: reopened, it is no evidence of its own line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,26 +282,34 @@ class ResultApplication:
 
         async def together(connection: Connection) -> _Done:
             by_line = {(UUID(row["report"]), row["line_no"]): row for row in agreeing}
+            days = dict[tuple[UUID, int], date]()
             done = _Done()
             for open_ in await self._discrepancies.of_lines(list(by_line), within=connection):
                 assert open_.report_id is not None
                 assert open_.line_no is not None
-                row = by_line[open_.report_id, open_.line_no]
+                line = open_.report_id, open_.line_no
+                if open_.kind in DECIDED_ON_PAYMENT and await self._discrepancies.was_reopened(
+                    open_.id, within=connection
+                ):
+                    del by_line[line]
+                    continue
+                row, days[line] = by_line[line], open_.day
                 entries = taken(gross=row["gross"], fee=row["fee"], net=row["net"])
                 await self._resolves_itself(open_, entries, _reported(row), done, connection)
+            agreed = list(by_line.values())
             await self._reports.identify(
                 [(UUID(r["report"]), r["line_no"], UUID(r["payment_id"]))
-                 for r in agreeing if r["payment_id"]],
+                 for r in agreed if r["payment_id"]],
                 within=connection,
             )  # fmt: skip
-            still = [row for row in agreeing if row["class"] not in AGREEING]
-            done.opened.update(
-                await self._discrepancies.open(
-                    [discrepancy_of(run, row) for row in still], within=connection
-                )
-            )
-            done.versions = await self._settle(run, agreeing, so_far, connection)
-            await self._end_listed([r for r in agreeing if r["payment_id"]], done, connection)
+            still = [
+                structs.replace(discrepancy_of(run, row), day=days.get(line, run.day))
+                for line, row in by_line.items()
+                if row["class"] not in AGREEING
+            ]
+            await self._discrepancies.open(still, within=connection)  # not of this run's lines
+            done.versions = await self._settle(run, agreed, so_far, connection)
+            await self._end_listed([r for r in agreed if r["payment_id"]], done, connection)
             return done
 
         so_far.add(await self._tables.database.in_transaction(together))

@@ -13,13 +13,16 @@ from caas.billing_database.discrepancies import DiscrepancyFilter
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
+from caas.external_systems.report_files import BadReportError
 from caas.jobs import RetryIn
 from caas.reconciliation import Expected, GatewayNotNamedError, GatewayNotReconciledError
 from caas.reconciliation.drop_folder import DROPPED
 from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_states import PaymentState
 from tests.installation import VIN, Installation
-from tests.two_gateways import CONTRACT, TWIN, TwoGateways, two_gateways
+from tests.reconciliation.test_report_formats import STRIPE as STRIPE_HEADER
+from tests.reconciliation.test_report_formats import stripe
+from tests.two_gateways import CONTRACT, STRIPE, TWIN, TwoGateways, two_gateways
 
 OTHER_VIN = "WVWZZZ1JZXW000002"
 HEADER = (
@@ -152,6 +155,23 @@ async def test_an_uploaded_report_names_its_gateway_where_there_are_several(
 
         assert done.run.counts == {"matched": 1}
         assert (await both.platform.tables.payments.get(new.id)).state is PaymentState.SETTLED
+
+
+async def test_a_report_of_another_gateway_is_refused_by_name(at: TwoGateways) -> None:
+    """Its costs and transfers were booked a second time, and its lines belonged to no payment."""
+    rows = f"{STRIPE_HEADER}\n{stripe(1, 'network_cost', '-0.50,0.00,-0.50')}\n"
+    async with at.installed(CONTRACT, TWIN, STRIPE) as several:
+        reconciliation = several.platform.reconciliation
+
+        with pytest.raises(BadReportError, match=r"a report of 'stripe'.*--gateway stripe"):
+            await reconciliation.reconcile_content(
+                today(at), rows.encode(), gateway=CONTRACT, expected=Expected()
+            )
+        done = await reconciliation.reconcile_content(
+            today(at), rows.encode(), gateway=STRIPE, expected=Expected()
+        )
+
+    assert done.run.counts == {"provider_cost": 1}
 
 
 async def test_a_file_beside_the_folders_of_several_gateways_is_refused(

@@ -91,15 +91,20 @@ class Fetching:
         self,
         *,
         gateway: PaymentGateway,
+        others: frozenset[str],
         reports: SettlementReports,
         identities: LineIdentities,
         quarantined: QuarantinedLines,
         progress: Progress,
         formats: tuple[ReportFormat, ...] = (),
     ) -> None:
-        """Fetch from this gateway, or from files in these formats and the built-in ones."""
+        """Fetch from this gateway, or from files in these formats and the built-in ones.
+
+        A file in the format of one of the `others` is refused.
+        """
         self._formats = formats
         self._gateway = gateway
+        self._others = others
         self._reports = reports
         self._identities = identities
         self._quarantined = quarantined
@@ -191,6 +196,8 @@ class Fetching:
                 may_be_empty=expected.lines == 0,
             )
         )  # fmt: skip
+        if (its := file.format.name) in self._others:
+            raise BadReportError(f"It is a report of '{its}'. Reconcile it with --gateway {its}.")
         await self._read_onto(bench, file)
         canonical = file.format is report_files.CANONICAL
         gaps = await asyncio.to_thread(bench.gaps) if canonical else []

@@ -73,6 +73,7 @@ def settings_of(
     return replace(
         settings,
         fees=settings.fees if name == gateways.for_new_payments else None,
+        other_gateways=frozenset(gateways.names) - {name},
         drop_folder=drop_folder_of(name, gateways.names, settings.drop_folder),
     )
 

@@ -68,13 +68,14 @@ class NotReplayableError(RefusedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconciliationSettings:
-    """Settings of this machine: time zone, folder, agreed fees, engine."""
+    """Settings of this machine: time zone, folder, agreed fees, engine, and other gateways."""
 
     zone: ZoneInfo
     folder: Path
     fees: FeeTerms | None = None
     engine: ReconciliationEngine | None = None
     drop_folder: Path | None = None
+    other_gateways: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +257,7 @@ class Runs:
         formats = await self.finance_terms.formats() if source.file is not None else ()
         fetching = Fetching(
             gateway=self._gateway,
+            others=self._settings.other_gateways,
             reports=self.reports,
             progress=progress,
             formats=formats,

@@ -271,6 +271,10 @@ class Discrepancies:
         rows = await (within or self._database).fetch(sql.ENTRIES, discrepancy_id)
         return [Entry(*row) for row in rows]
 
+    async def posted(self, discrepancy_id: UUID, *, within: Connection) -> list[Entry]:
+        """Return all entries of a discrepancy, after those its decision posted with a payment."""
+        return [Entry(*row) for row in await within.fetch(sql.POSTED, discrepancy_id)]
+
     async def propose(
         self, discrepancy: Discrepancy, proposed: ProposedResolution, *, within: Connection
     ) -> None:

@@ -79,6 +79,17 @@ select d.id, $2, d.payment_id, e.debit, e.credit, e.amount, d.currency, db_now()
 ENTRIES: Final = """
 select debit, credit, amount from discrepancy_entries where discrepancy_id = $1 order by id
 """
+POSTED: Final = """
+select debit, credit, amount from (
+  select 1 as part, l.id, l.debit, l.credit, l.amount
+    from discrepancies d
+    join payment_events e on e.payment_id = d.payment_id and e.source = 'decision:' || d.id
+    join ledger_entries l on l.payment_id = e.payment_id and l.seq = e.seq
+   where d.id = $1
+  union all
+  select 2, id, debit, credit, amount from discrepancy_entries where discrepancy_id = $1) posted
+ order by part, id
+"""
 PROPOSE: Final = """
 insert into discrepancy_resolutions (id, discrepancy_id, resolution, note, amount, currency,
     needs_second_approver, state, proposed_by, proposed_account, proposed_at, bulk_id)

@@ -309,7 +309,7 @@ class ResultApplication:
             ]
             await self._discrepancies.open(still, within=connection)  # not of this run's lines
             done.versions = await self._settle(run, agreed, so_far, connection)
-            await self._end_listed([r for r in agreed if r["payment_id"]], done, connection)
+            await self._resolve_awaiting(agreed, done, connection)
             return done
 
         so_far.add(await self._tables.database.in_transaction(together))
@@ -327,7 +327,7 @@ class ResultApplication:
         connection: Connection,
     ) -> None:
         """Resolve what the line that `reported` names explains."""
-        posted = await self._discrepancies.entries(discrepancy.id, within=connection)
+        posted = await self._discrepancies.posted(discrepancy.id, within=connection)
         await self._discrepancies.reject_proposal(discrepancy.id, by=BY, within=connection)
         step = Step(
             event="resolved itself",

@@ -33,6 +33,7 @@ from caas.reconciliation.resolution_actions import (
     APPLY_RESOLUTION,
     ResolutionActions,
 )
+from caas.reconciliation.taking_back import taken_back
 from caas.reconciliation.validation import (
     DiscrepancyResolvedError,
     DocumentNotFoundError,
@@ -251,7 +252,7 @@ class Investigation:
     async def reopen(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
         """Reopen a resolved discrepancy, reverse its entries, and drop its pending changes.
 
-        Changes already applied to a payment remain and must be undone there.
+        Other changes already applied to a payment remain and must be undone there.
 
         Raises:
             NotResolvedError: it is not resolved.
@@ -264,12 +265,11 @@ class Investigation:
             if found.status != "resolved":
                 raise NotResolvedError(status=found.status)
             await refuse_refunded(found, within=connection)
-            posted = await self._discrepancies.entries(found.id, within=connection)
             await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=connection)
             await self._claims.end(found.id, by=by, note=text, within=connection)
             step = Step(
                 event="reopened", status="open", by=by, facts={"note": text},
-                entries=reversed_(still_posted(posted)),
+                entries=await taken_back(self._tables, self._discrepancies, found, connection),
             )  # fmt: skip
             await self._discrepancies.step(found.id, step, within=connection)
 
@@ -307,7 +307,7 @@ class Investigation:
         await refuse_refunded(found, within=within)
         await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=within)
         decided = plan(subject, proposed.resolution)
-        posted = still_posted(await self._discrepancies.entries(found.id, within=within))
+        posted = still_posted(await self._discrepancies.posted(found.id, within=within))
         if posted:
             await self._claims.end(found.id, by=by.name, note=proposed.note, within=within)
         step = Step(

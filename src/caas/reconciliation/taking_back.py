@@ -1,0 +1,50 @@
+"""Takes back what a decision posted, when its discrepancy is reopened.
+
+A decision that settles a payment for less posts its loss with the payment's own transition. That
+entry stays; the discrepancy posts its reverse, and the payment waits for the rest on settled funds,
+as does one that a webhook settled before its line came (decision 225).
+
+Rules a change must keep: a loss is taken back once; a payment that lost its settlement since then
+keeps its loss, because nothing more of it will come.
+"""
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy
+from caas.billing_database.refunds import LOCK_PAYMENT
+from caas.billing_database.tables import BillingDatabase
+from caas.billing_database.transitions import transition_of
+from caas.reconciliation.validation import SETTLED
+from caas.rules import postings
+from caas.rules.payment_states import Remark
+from caas.rules.postings import Entry
+from caas.rules.resolutions import reversed_, still_posted
+
+
+async def taken_back(
+    tables: BillingDatabase,
+    discrepancies: Discrepancies,
+    found: Discrepancy,
+    within: Connection,
+) -> tuple[Entry, ...]:
+    """Let the payment wait for the loss that is taken back; return the entries that reverse all."""
+    posted = still_posted(await discrepancies.posted(found.id, within=within))
+    lost = sum(it.amount for it in posted if it.credit == postings.GATEWAY_RECEIVABLE
+               and it.debit.startswith(postings.RISK_LOSS))  # fmt: skip
+    if not lost or found.payment_id is None:
+        return reversed_(posted)
+    await within.execute(LOCK_PAYMENT, found.payment_id)
+    payment = await tables.payments.get(found.payment_id, within=within)
+    if payment.state not in SETTLED:
+        return reversed_(still_posted(await discrepancies.entries(found.id, within=within)))
+    transition = transition_of(
+        payment,
+        Remark.PARTIALLY_SETTLED,
+        source=f"reopened:{found.id}",
+        if_version=payment.version,
+        facts={"discrepancy": str(found.id), "taken_back": lost},
+        settled=lost,
+        entries=postings.settled(lost),
+    )
+    applied = await tables.transitions.apply(transition, within=within)
+    assert applied.transitioned, "a locked payment is as it was read"
+    return reversed_(posted)

@@ -173,12 +173,17 @@ select d.payment_id from disputes d join payments p on p.id = d.payment_id
  where (d.id = $2 or d.gateway_dispute_id = $2) and p.id <> $1
    and p.gateway = (select gateway from payments where id = $1)
 """
-# Amounts that banks took and returned of a payment, by report lines and by disputes.
+# What banks took and returned, by disputes and lines (back: what lines left on settled funds).
 LINES_AND_DISPUTES: Final = """
 select coalesce(l.taken, 0)::bigint as lines_taken, coalesce(l.back, 0)::bigint as lines_back,
        coalesce(m.taken, 0)::bigint as taken, coalesce(m.named, 0)::bigint as named,
        coalesce(m.back, 0)::bigint as back
-  from (select -sum(least(gross, 0)) as taken, sum(greatest(gross, 0)) as back from (
+  from (select -sum(least(gross, 0)) as taken, sum(posts::int * gross + (
+            select coalesce(sum(case 'settled_funds' when e.credit then e.amount
+                                     when e.debit then -e.amount end), 0)
+              from discrepancies d join discrepancy_entries e on e.discrepancy_id = d.id
+             where (d.report_id, d.line_no) = (of_payment.report_id, of_payment.line_no)
+          )) filter (where gross > 0) as back from (
           select * from settlement_lines where payment_id = $1 union all
           select s.* from identified_lines i join settlement_lines s using (report_id, line_no)
            where i.payment_id = $1) of_payment

@@ -9,7 +9,8 @@ Rules a change must keep: in any order, the booked total is the larger of the li
 disputes' totals; a line that is applied twice counts once.
 """
 
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from caas.billing_database.connection import Connection
@@ -25,6 +26,14 @@ from caas.payment_processing.disputes import CHARGEBACK_LINE, Disputes
 
 REFUND_LINE: Final = "refund line"
 CHARGEBACKS: Final = frozenset({"chargeback", "chargeback_reversal"})
+
+
+@dataclass(frozen=True, slots=True)
+class CameBack:
+    """What a line returned: the part that belongs to no dispute, and the excess of disputes."""
+
+    of_none: int
+    excess: int
 
 
 class ChargebackLines:
@@ -56,34 +65,53 @@ class ChargebackLines:
             payment, replace(reported, id=alike[0].id), alike[0].origin
         )
 
-    async def book_reversal(self, payment: Payment, line: StoredLine) -> int:
-        """Reverse the losses that a line returns; return the part that belongs to no dispute."""
+    async def excess_of(self, payment: Payment, line: StoredLine) -> int:
+        """Return what the dispute of a line took beyond what the payment received."""
+        dispute_id = _as_dispute(payment, line).id
+        return sum(it.excess for it in await self._disputes.of(payment) if it.id == dispute_id)
 
-        async def together(connection: Connection) -> int:
-            known = await self._rows.disputes_of(payment.id, within=connection)
-            of_refunds = line.type not in CHARGEBACKS
-            held = [
-                it for it in known
-                if it.state in HELD and it.claimed_currency == line.currency
-                and (it.origin == REFUND_LINE) == of_refunds
-            ]  # fmt: skip
+    async def book_reversal(
+        self,
+        payment: Payment,
+        line: StoredLine,
+        booked: Callable[[CameBack, Connection], Awaitable[None]],
+    ) -> None:
+        """Reverse the losses that a line returns; `booked` is told of it in the same commit."""
+
+        async def together(connection: Connection) -> CameBack:
+            held = await self._held(payment, line, connection)
             totals = await self._rows.lines_and_disputes(
-                (payment.id, line.currency), of_refunds=of_refunds, within=connection
-            )
+                (payment.id, line.currency), of_refunds=line.type not in CHARGEBACKS,
+                within=connection,
+            )  # fmt: skip
             left = min(line.gross, totals.reversals_unreported)
             for one in sorted(held, key=lambda it: _nearest(it, line)):
                 part = min(one.claimed_amount, left)
                 if part > 0:
                     await self._comes_back(payment, one, part, connection)
                     left -= part
+            still = await self._held(payment, line, connection)
+            excess = sum(it.excess for it in held) - sum(it.excess for it in still)
             await self._disputes.fit_again(payment.id, within=connection)
-            return left
+            return CameBack(left, max(excess, 0))
 
-        async def watched(connection: Connection) -> int:
+        async def watched(connection: Connection) -> None:
             async with self._disputes.cancelled_sales.watched(payment.id, within=connection):
-                return await together(connection)
+                back = await together(connection)
+            await booked(back, connection)
 
-        return await self._tables.database.in_transaction(watched)
+        await self._tables.database.in_transaction(watched)
+
+    async def _held(
+        self, payment: Payment, line: StoredLine, connection: Connection
+    ) -> list[Dispute]:
+        """Return the disputes, of the line's family, whose money banks hold."""
+        of_refunds = line.type not in CHARGEBACKS
+        return [
+            it for it in await self._rows.disputes_of(payment.id, within=connection)
+            if it.state in HELD and it.claimed_currency == line.currency
+            and (it.origin == REFUND_LINE) == of_refunds
+        ]  # fmt: skip
 
     async def _comes_back(
         self, payment: Payment, one: Dispute, part: int, connection: Connection

@@ -123,7 +123,7 @@ class Disputes:
     ) -> None:
         """Apply a report about a dispute. The payment is locked."""
         payment = await self._tables.payments.get(payment_id, within=connection)
-        claimed = await self._believed(payment, reported, connection)
+        claimed = await self._believed(payment, reported, origin, connection)
         known = await self._rows.claim_dispute(
             payment.id, reported.id, claimed, by_gateway=origin == GATEWAY, within=connection
         )
@@ -164,16 +164,17 @@ class Disputes:
             await self._rows.wake(payment.id, within=connection)
 
     async def _believed(
-        self, payment: Payment, reported: GatewayDispute, connection: Connection
+        self, payment: Payment, reported: GatewayDispute, origin: str, connection: Connection
     ) -> tuple[int, str]:
         """Return the claim to book, limited to a plausible multiple of the payment.
 
         Exchange rates change an amount slightly. A far larger one is not booked as a loss; a person
-        reviews it.
+        reviews it. A person decided a line, whose money left: it is booked in full.
         """
         currency = reported.currency or payment.currency
         in_ours = currency == payment.currency
-        most = payment.amount * PLAUSIBLE_TIMES if in_ours else AMOUNT_MAX
+        told = in_ours and origin == GATEWAY
+        most = payment.amount * PLAUSIBLE_TIMES if told else AMOUNT_MAX
         if reported.amount <= most:
             return reported.amount, currency
         booked = payment.amount if in_ours else AMOUNT_MAX

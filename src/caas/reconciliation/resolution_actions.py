@@ -9,12 +9,12 @@ call is idempotent; a refund's idempotency key is derived from the discrepancy.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from caas.billing_database import decided_money
 from caas.billing_database.connection import Connection
-from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy
 from caas.billing_database.job_rows import RELEASED_AFTER, Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.postponed_jobs import Delay
@@ -42,12 +42,14 @@ from caas.payment_processing.gateway_calls import (
 )
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.settlement import Settlement
+from caas.reconciliation.decision_notes import DecisionNotes
+from caas.reconciliation.dispute_actions import DisputeActions
 from caas.reconciliation.refundable import Refundable
-from caas.reconciliation.validation import SETTLED, since_decided
+from caas.reconciliation.validation import SETTLED
 from caas.rules import postings
-from caas.rules.discrepancies import DiscrepancyKind, Resolution
+from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_states import PaymentEvent, PaymentState
-from caas.rules.resolutions import WRITTEN_OFF, Action, reinstated
+from caas.rules.resolutions import WRITTEN_OFF, Action
 from caas.rules.time_scale import TimeScale
 
 APPLY_RESOLUTION: Final = "carry_out_resolution"
@@ -104,7 +106,8 @@ class ResolutionActions:
         self._gateways = gateways
         self.refundable = Refundable(tables, reports, gateways)
         self._settlement = settlement
-        self._chargeback_lines = chargeback_lines
+        self._notes = DecisionNotes(discrepancies)
+        self._disputes = DisputeActions(tables, discrepancies, chargeback_lines)
         self._charges = charges
         self._void = void
         self._time_scale = time_scale
@@ -168,36 +171,14 @@ class ResolutionActions:
 
     async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        if await self._chargeback_lines.book_chargeback(payment, line):
+        if await self._disputes.lose(discrepancy, payment, line):
             return Done()
         return RetryIn(AGAIN_SECONDS, "the payment is not known by its transaction")
 
     async def _reverse_dispute(self, discrepancy: Discrepancy) -> Answer:
-        """Reverse the loss of the dispute; what no loss explains is unexplained funds."""
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        of_none = await self._chargeback_lines.book_reversal(payment, line)
-        if of_none:
-            entries = postings.dispute_reversed(of_none)
-            facts = {"reversal": f"{line.report_id}:{line.line_no}", "amount": of_none}
-            await self._post_once(discrepancy, entries, facts)
-        if discrepancy.resolution == Resolution.REINSTATE_THE_PAYMENT:
-            await self._keep_losses_above_zero(discrepancy, payment)
+        await self._disputes.reverse(discrepancy, payment, line)
         return Done()
-
-    async def _keep_losses_above_zero(self, discrepancy: Discrepancy, payment: Payment) -> None:
-        """Move what came back beyond the payment's loss, or its claim's, to unexplained funds."""
-        account = reinstated(discrepancy.kind)
-
-        async def together(connection: Connection) -> None:
-            now = await self._discrepancies.get(discrepancy.id, within=connection)
-            lost = await decided_money.lost(
-                payment.id, account, payment.currency, within=connection
-            )
-            if lost < 0:
-                entry = postings.Entry(account, postings.UNEXPLAINED_FUNDS, -lost)
-                await self._note(now, (entry,), {"unexplained": -lost}, connection)
-
-        await self._tables.database.in_transaction(together)
 
     async def _fail_settlement(self, discrepancy: Discrepancy) -> Answer:
         payment = await self._payment(discrepancy)
@@ -249,7 +230,7 @@ class ResolutionActions:
             if lost > 0:
                 account = postings.risk_loss(_cause(now))
                 entry = postings.Entry(account, postings.SETTLED_FUNDS, lost)
-                await self._note(now, (entry,), {"lost": lost}, connection)
+                await self._notes.note(now, (entry,), {"lost": lost}, connection)
 
         await self._tables.database.in_transaction(together)
         return Done()
@@ -333,37 +314,12 @@ class ResolutionActions:
     async def _refunded(self, discrepancy: Discrepancy, refund_id: str, amount: int) -> None:
         owed = discrepancy.kind is DiscrepancyKind.AMOUNT
         entries = postings.refund_succeeded(amount) if owed else ()
-        await self._post_once(discrepancy, entries, {"refund": refund_id, "amount": amount})
-
-    async def _post_once(
-        self, discrepancy: Discrepancy, entries: tuple[postings.Entry, ...], facts: dict[str, Any]
-    ) -> None:
-        """Post entries and an event; the same facts are recorded once for each decision."""
+        facts = {"refund": refund_id, "amount": amount}
 
         async def together(connection: Connection) -> None:
-            now = await self._discrepancies.get(discrepancy.id, within=connection)
-            noted = since_decided(await self._discrepancies.events(now.id, within=connection))
-            if not any(event.facts | facts == event.facts for event in noted):
-                await self._note(now, entries, facts, connection)
+            await self._notes.post_once(discrepancy, entries, facts, connection)
 
         await self._tables.database.in_transaction(together)
-
-    async def _note(
-        self,
-        now: Discrepancy,
-        entries: tuple[postings.Entry, ...],
-        facts: dict[str, Any],
-        connection: Connection,
-    ) -> None:
-        step = Step(
-            event="noted",
-            status=now.status,
-            by="reconciliation",
-            facts=facts,
-            resolution=now.resolution,
-            entries=entries,
-        )
-        await self._discrepancies.step(now.id, step, within=connection)
 
     async def _notify_payment(
         self, payment: Payment, status: TransactionStatus, settled: int, source: str

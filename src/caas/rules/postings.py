@@ -233,6 +233,11 @@ def dispute_counted(amount: int, *, lost: bool) -> tuple[Entry, ...]:
     return _transfer(account, risk_loss(DISPUTE_EXCESS), amount)
 
 
+def moved(source: str, target: str, amount: int) -> tuple[Entry, ...]:
+    """A loss is moved from one account to another; within one account nothing moves."""
+    return () if source == target else _transfer(target, source, amount)
+
+
 def deposit_held(amount: int) -> tuple[Entry, ...]:
     """The deposit of a lost reservation is held until a person decides (decision 21)."""
     return _transfer(earned(PaymentType.RESERVATION), RESERVATION_HELD, amount)

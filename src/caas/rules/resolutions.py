@@ -214,7 +214,8 @@ def _reversed(subject: Subject, resolution: Resolution) -> Plan:
 def _gone(subject: Subject, resolution: Resolution) -> Plan:
     """Book money that left or returned to a payment as the payment's own loss first.
 
-    The payment then records the loss; a claim takes the loss over.
+    The payment then records the loss; a claim takes the loss over. The action moves what exceeds
+    the payment, which is a loss of its own.
     """
     gross = subject.gross or 0
     action = Action.LOSE_DISPUTE if gross < 0 else Action.REVERSE_DISPUTE

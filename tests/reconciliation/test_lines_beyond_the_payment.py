@@ -9,10 +9,12 @@ from uuid import UUID
 
 import pytest
 
+from caas.billing_database.invariants import INVARIANTS
 from caas.billing_database.payments import Payment
-from caas.payment_processing.disputes import Disputes
+from caas.payment_processing.disputes import CONTRADICTION, Disputes
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
+from tests.databases import over_everything
 from tests.people import COMMAND_LINE
 from tests.reconciliation.office import Office
 from tests.reconciliation.test_chargebacks_that_came_back import BACK, TAKEN, balances, broken
@@ -130,3 +132,24 @@ async def test_a_reversal_that_is_not_decided_reverses_nothing(office: Office) -
         await investigation.resolve(first.id, resolution=REINSTATE, note="Seen.", by=COMMAND_LINE)
         assert await balances(office, *ACCOUNTS) == [0] * len(ACCOUNTS)
         await investigation.reopen(first.id, note="Look.", by="Luis")
+
+
+async def test_a_contradiction_hides_nothing_that_only_lines_told(office: Office) -> None:
+    payment = await taken(office, "chargeback", ACCEPT)
+    database, cases = office.installation.database, office.installation.platform.tables.cases
+    [law] = [it for it in INVARIANTS if it.name == "lines_move_what_payments_account_for"]
+
+    async def looked() -> None:
+        async with database.transaction() as connection:
+            await cases.open(CONTRADICTION, payment.id, "Not believed.", within=connection)
+            await connection.execute(
+                "insert into discrepancy_entries (discrepancy_id, payment_id, debit, credit,"
+                " amount, currency, at) select id, payment_id, 'settled_funds',"
+                " 'unexplained_funds', 1, currency, now() from discrepancies where payment_id = $1",
+                payment.id,
+            )
+            seen = await connection.fetch(over_everything(law.query))
+            raise AssertionError("is seen" if seen else "is hidden")
+
+    with pytest.raises(AssertionError, match="is seen"):
+        await looked()

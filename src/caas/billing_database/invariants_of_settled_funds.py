@@ -16,8 +16,13 @@ _WAITS = """exists (select from jobs w where w.subject = p.id
                or exists (select from jobs w join discrepancies d on d.id = w.subject
                            where d.payment_id = p.id and w.kind = 'carry_out_resolution')
                or exists (select from cases c where c.subject = p.id
-                                       and c.kind = 'dispute_contradiction')"""
-"""In SQL, what is still to be applied to a payment `p`, or was judged not to be believed."""
+                                       and c.kind = 'dispute_contradiction')
+                  and (select coalesce(bool_or(x.origin = 'gateway'), true)
+                         from disputes x where x.payment_id = p.id)"""
+"""In SQL, what is still to be applied to a payment `p`, or was not believed.
+
+Disputes that only lines told are believed: a person decided them.
+"""
 
 _DECIDED = """decided as (
              select d.payment_id, d.kind, d.report_id, d.line_no, e.*

@@ -173,8 +173,8 @@ class Disputes:
         """
         currency = reported.currency or payment.currency
         in_ours = currency == payment.currency
-        told = in_ours and origin == GATEWAY
-        most = payment.amount * PLAUSIBLE_TIMES if told else AMOUNT_MAX
+        from_gateway = in_ours and origin == GATEWAY
+        most = payment.amount * PLAUSIBLE_TIMES if from_gateway else AMOUNT_MAX
         if reported.amount <= most:
             return reported.amount, currency
         booked = payment.amount if in_ours else AMOUNT_MAX

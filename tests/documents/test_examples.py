@@ -21,7 +21,7 @@ from tests.first_minutes.checkout import ADDRESS, PATH, Checkout, cloned
 WITH_EXAMPLES = ("README.md", "docs/contributing/tour.md", "docs/integrating.md")
 WITH_CONSOLES = (
     "README.md", "docs/operations.md", "docs/auditing.md", "docs/gateway-adapters.md",
-    "docs/vehicles.md",
+    "docs/report-mappings.md", "docs/vehicles.md",
 )  # fmt: skip
 EXAMPLE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -34,6 +34,7 @@ ELSEWHERE = {
     "./caas up": "the platform of these tests",
     " ID": "tests/reconciliation/test_command_line.py",
     "--date": "tests/reconciliation/test_command_line.py",
+    "acquirer": "tests/reconciliation/test_finance_commands.py",
     "--against": "tests/start_up/test_history_commands.py",
 }
 UP_SECONDS_MAX = 120.0

@@ -368,8 +368,8 @@ REMOVALS: dict[str, Removal] = {
     "a token goes nowhere else": Removal(
         fault="F-H2",
         file="payment_processing/gateways.py",
-        protection="if elsewhere == payment.gateway or payment.payment_method is not None:",
-        without="if elsewhere == payment.gateway:",
+        protection="{None, payment.gateway} or payment.payment_method is not None:",
+        without="{None, payment.gateway}:",
         shown_by=f"{ROUTES}::test_a_token_is_tried_nowhere_else",
     ),
     "what may have arrived goes nowhere else": Removal(

@@ -1,7 +1,7 @@
 """What a run says that it found, and what else ended because of it.
 
 A run that found one line said two: it also counted a line of another day, whose discrepancy ended
-because of it. Whoever added up the runs of a month counted such lines twice.
+because of it. A sum over the runs of a month counted such lines twice.
 """
 
 import csv

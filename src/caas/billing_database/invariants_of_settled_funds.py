@@ -21,7 +21,7 @@ _WAITS = """exists (select from jobs w where w.subject = p.id
                          from disputes x where x.payment_id = p.id)"""
 """In SQL, what is still to be applied to a payment `p`, or was not believed.
 
-Disputes that only lines told are believed: a person decided them.
+Disputes reported by lines alone are believed: a person decided them.
 """
 
 _DECIDED = """decided as (

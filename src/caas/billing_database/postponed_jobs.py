@@ -2,7 +2,7 @@
 
 Rules a change must keep: a step is run by a process that may have been frozen since it began; it
 sets nothing back that another process, a report or a settlement has set meanwhile (decision 260).
-A job belongs to the process that wrote or claimed it, until somebody postpones or wakes it.
+A job belongs to the process that wrote or claimed it, until it is postponed or woken.
 """
 
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class PostponedJobs:
         because: str | None = None,
         payload: dict[str, Any] | None = None,
     ) -> None:
-        """Set when a job becomes due, whoever has it: what runs it meanwhile sets nothing."""
+        """Set when a job becomes due; a process that runs it meanwhile then sets nothing."""
         await self._database.fetch(POSTPONE, kind, subject, due_in, because, payload or {})
 
     async def postpone_first(self, kind: str, subject: UUID, delay: Delay) -> None:

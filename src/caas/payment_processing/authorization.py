@@ -327,7 +327,8 @@ class Authorization:
     ) -> Payment:
         """Fail a payment that the gateway refuses to process; no card was declined.
 
-        A charge that we start ourselves is sent again later. A customer is told, and may pay again.
+        A charge that we start ourselves is sent again later. A customer is notified and may pay
+        again.
         """
         if refused.maybe_done:
             return await self._transitions.leave_unknown(payment, AUTHORIZE, refused.error.sentence)

@@ -76,7 +76,7 @@ class ChargebackLines:
         line: StoredLine,
         booked: Callable[[CameBack, Connection], Awaitable[None]],
     ) -> None:
-        """Reverse the losses that a line returns; `booked` is told of it in the same commit."""
+        """Reverse the losses that a line returns; `booked` is called in the same commit."""
 
         async def together(connection: Connection) -> CameBack:
             held = await self._held(payment, line, connection)

@@ -71,7 +71,7 @@ class Gateways:
     def fallback_of(self, payment: Payment) -> str | None:
         """Return where the payment may go if its gateway has not received it, or None.
 
-        A token is charged where it was issued, and a payment stays where nobody else can take it.
+        A token is charged where it was issued. A payment stays where no other gateway can take it.
         """
         elsewhere = self.routes.fallback
         if elsewhere in {None, payment.gateway} or payment.payment_method is not None:

@@ -4,7 +4,7 @@ A plan moves the whole amount of a line from or to the loss of its chargeback. T
 only what the payment received there; the excess is a loss of its own. So the action moves the
 excess to where the decision puts it.
 
-Rule a change must keep: a decision that is made again after a reopening leaves the same books.
+Rule a change must keep: a decision that is made again after a reopening leaves the same balances.
 """
 
 from typing import Final

@@ -18,9 +18,10 @@ from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.self_check import self_check
 from caas.dual_control import (
+    AlreadyApprovedError,
+    AlreadyRejectedError,
     ApprovalNeedsAccountError,
     ApproverNotValidError,
-    NothingProposedError,
     SamePersonError,
 )
 from caas.rules.scopes import Scope
@@ -166,15 +167,24 @@ async def test_two_who_approve_at_once_decide_once(investigation: Operation) -> 
     )
 
     assert answers.count(None) == 1
-    assert [type(answer) for answer in answers if answer] == [NothingProposedError]
+    assert [type(answer) for answer in answers if answer] == [AlreadyApprovedError]
+
+
+async def test_whoever_approves_later_reads_who_approved_and_when(
+    investigation: Operation,
+) -> None:
+    await investigation.approves(investigation.bea)
+
+    with pytest.raises(AlreadyApprovedError, match=r"already approved by bea at 20\d\d-"):
+        await investigation.approves(investigation.bea)
 
 
 async def test_what_was_rejected_is_not_approved_any_more(investigation: Operation) -> None:
     await investigation.rejects(COMMAND_LINE)
 
-    with pytest.raises(NothingProposedError):
+    with pytest.raises(AlreadyRejectedError):
         await investigation.approves(investigation.bea)
-    with pytest.raises(NothingProposedError):
+    with pytest.raises(AlreadyRejectedError):
         await investigation.rejects(investigation.ana)
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from caas.billing_database.accounts import Actor, may_approve
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.decisions import LastDecision
 from caas.billing_database.free_text import refuse_identifying, refuse_personal_data
 from caas.errors import ConflictError, RefusedError
 from caas.rules.card_numbers import contains_card_number
@@ -38,6 +39,18 @@ class NothingProposedError(ConflictError):
     """There is no proposal to decide."""
 
     code = "nothing_proposed"
+
+
+class AlreadyApprovedError(NothingProposedError):
+    """The proposal has been approved already."""
+
+    code = "already_approved"
+
+
+class AlreadyRejectedError(NothingProposedError):
+    """The proposal has been rejected or withdrawn already."""
+
+    code = "already_rejected"
 
 
 class SamePersonError(ConflictError):
@@ -89,6 +102,9 @@ class Proposals(Protocol[Proposed_co]):
     ) -> bool:
         """Record the decision; return False if it was already decided."""
 
+    async def last_decision(self, subject: UUID, *, within: Connection) -> LastDecision | None:
+        """Return how the last proposal about a subject ended; None if none has."""
+
 
 def checked_note(text: str) -> str:
     """Return a validated note without surrounding blanks.
@@ -123,7 +139,8 @@ async def approve(
 
     Raises:
         ApprovalNeedsAccountError: the approver has no account.
-        NothingProposedError: there is no proposal, or it was just decided.
+        NothingProposedError: there is no proposal.
+        AlreadyApprovedError, AlreadyRejectedError: it was decided before, by whom the error says.
         SamePersonError: the proposer cannot approve.
         ApproverNotValidError: the account or its key is not valid now.
     """
@@ -135,7 +152,7 @@ async def approve(
     if not await may_approve(by, within=within):
         raise ApproverNotValidError
     if not await proposals.decide(proposal.id, approved=True, by=by, within=within):
-        raise NothingProposedError
+        raise decided_already(await proposals.last_decision(subject, within=within))
     return proposal
 
 
@@ -145,12 +162,29 @@ async def reject(
     """Reject the pending proposal, one's own or another person's; return it.
 
     Raises:
-        NothingProposedError: there is no proposal, or it was just decided.
+        NothingProposedError: there is no proposal.
+        AlreadyApprovedError, AlreadyRejectedError: it was decided before, by whom the error says.
     """
     proposal = await _waiting(proposals, subject, within)
     if not await proposals.decide(proposal.id, approved=False, by=by, within=within):
-        raise NothingProposedError
+        raise decided_already(await proposals.last_decision(subject, within=within))
     return proposal
+
+
+def decided_already(last: LastDecision | None) -> NothingProposedError:
+    """Return the error that says by whom and when a proposal was decided, or that there is none."""
+    if last is None:
+        return NothingProposedError()
+    done, error = (
+        ("approved", AlreadyApprovedError) if last.approved else ("rejected", AlreadyRejectedError)
+    )
+    by = f" by {last.by}" if last.by else ""
+    return error(
+        f"The proposal was already {done}{by} at {last.at:%Y-%m-%d %H:%M:%S} UTC. "
+        "No changes were made.",
+        by=last.by,
+        at=last.at,
+    )
 
 
 async def withdraw(
@@ -173,5 +207,5 @@ async def _waiting(
 ) -> Proposed_co:
     proposal = await proposals.proposed(subject, within=within)
     if proposal is None:
-        raise NothingProposedError
+        raise decided_already(await proposals.last_decision(subject, within=within))
     return proposal

@@ -220,7 +220,7 @@ async def test_many_discrepancies_claims_and_fees_are_finance_s_in_the_console(
     """A rule above the limit is proposed by one and agreed to by another; its claim is followed."""
     await wrong_settlement(town, -STRANGER)
     one = await engineer(town, chromium, ENGLISH, **DESK)
-    two = await engineer(town, chromium, ENGLISH, SECOND, **DESK)
+    two, third = [await engineer(town, chromium, ENGLISH, SECOND, **DESK) for _ in range(2)]
 
     await one.go("/operations/bulk-resolutions")
     await one.page.locator("#kind").select_option("missing_in_book")
@@ -230,10 +230,15 @@ async def test_many_discrepancies_claims_and_fees_are_finance_s_in_the_console(
     await expect(one.page.get_by_text("Proposed: 1")).to_be_visible()
     await expect(one.page.locator("form[action$='/approve']")).to_have_count(0)
     await two.go("/operations/bulk-resolutions")
+    await third.go("/operations/bulk-resolutions")
+    await third.page.locator("form[action$='/approve'] button").click()
     await two.page.locator("form[action$='/approve'] button").click()
     await expect(two.page.get_by_text("Claim from gateway · 1 · ")).to_be_visible()
     await two.page.locator("#confirm-it").click()
     await expect(two.page.get_by_text("No proposals.")).to_be_visible()
+    await third.page.locator("#confirm-it").click()
+    await expect(third.page.get_by_role("heading", name="Already approved")).to_be_visible()
+    await expect(third.page.get_by_text(f"Approved by {SECOND}")).to_be_visible()
     await one.go("/operations/claims")
     await one.page.locator("#note-1").fill("Sent by mail.")
     await one.page.get_by_role("button", name="Update").click()

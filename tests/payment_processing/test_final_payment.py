@@ -10,12 +10,16 @@ import pytest
 from caas.billing_database.cases import CaseNeedsDecisionError
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
-from caas.dual_control import DecisionPendingError, NothingProposedError, SamePersonError
+from caas.dual_control import (
+    AlreadyApprovedError,
+    DecisionPendingError,
+    NothingProposedError,
+    SamePersonError,
+)
 from caas.order_management.fulfilment import ReservationLostError, VehicleNotReadyError
 from caas.order_management.held_deposits import (
     DepositDecision,
     DepositOnForfeiture,
-    NoHeldDepositError,
 )
 from caas.order_management.reservation import NotDueError, NotTheSumDueError
 from caas.rules.market import tax_in
@@ -305,7 +309,7 @@ async def test_two_people_give_a_held_deposit_back(showroom: Showroom) -> None:
         await investigation.agree(payment, by=await employed(showroom.database, "carla"))
     await investigation.agree(payment, by=await employed(showroom.database, "luis"))
     await showroom.jobs.run_due()
-    with pytest.raises(NoHeldDepositError):
+    with pytest.raises(AlreadyApprovedError, match="by luis at"):
         await investigation.agree(payment, by=await employed(showroom.database, "luis"))
 
     refunds = await showroom.database.fetch("select amount from refunds")

@@ -192,7 +192,8 @@ async def test_above_the_limit_another_account_must_agree(office: Office, doors:
     assert (settings.status, settings.json["code"]) == (403, "approval_needs_account")
     assert "console" in settings.json["detail"]
     assert rejected.json["status"] == "open"
-    assert (after.status, after.json["code"]) == (409, "nothing_proposed")
+    assert (after.status, after.json["code"]) == (409, "already_rejected")
+    assert "already rejected by admin at 20" in after.json["detail"]
     assert approved.json["status"] == "resolved"
     assert [it["decided_by"] for it in approved.json["resolutions"]] == [CHIEF, "luis"]
     assert [it["decided_account"] for it in approved.json["resolutions"]] == [
@@ -203,6 +204,31 @@ async def test_above_the_limit_another_account_must_agree(office: Office, doors:
 def bearer(key: str) -> dict[str, str]:
     """Return the header that sends a key."""
     return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("step", ["approval", "rejection"])
+async def test_a_rule_is_decided_once(office: Office, doors: Doors, step: str) -> None:
+    """A second approval answered 200 and that it had approved nothing."""
+    await office.line(transaction_id="txn_alien", gross=LARGE)
+    await closed(office, doors)
+    database = office.installation.database
+    ana, luis = [await employed(database, login) for login in ("ana", "luis")]
+    luiss = (await key_of(database, luis, "luis", Scope.OPERATIONS, activated_by=ana)).key
+    rule = {"kind": "missing_in_book", "currency": "EUR", "resolution": "correct_by_entry"}
+    made = await doors.post(f"{ROOT}/bulk-resolutions", rule | {"note": "Theirs."}, caller=CLERK)
+    path, body = f"{ROOT}/bulk-resolutions/{made.json['id']}", {"note": "No."}
+    bodies: dict[str, dict[str, str]] = {"approval": {}, "rejection": body}
+
+    first = await doors.post(f"{path}/{step}", bodies[step], headers=bearer(luiss))
+    later = [await doors.post(f"{path}/{it}", bodies[it], headers=bearer(luiss)) for it in bodies]
+    path = f"{ROOT}/bulk-resolutions/{NOBODYS_ID}"
+    nobody = [await doors.post(f"{path}/{it}", bodies[it], headers=bearer(luiss)) for it in bodies]
+
+    done = "approved" if step == "approval" else "rejected"
+    assert (first.status, first.json[done]) == (200, 1)
+    assert [(it.status, it.json["code"]) for it in later] == [(409, f"already_{done}")] * 2
+    assert all(f"already {done} by luis at 20" in it.json["detail"] for it in later)
+    assert [(it.status, it.json["code"]) for it in nobody] == [(404, "bulk_not_found")] * 2
 
 
 async def test_a_day_is_sealed_when_nothing_is_open_and_stays_as_it_is(
@@ -345,6 +371,6 @@ async def test_a_rule_and_a_claim_of_nothing_are_told_over_http(doors: Doors) ->
     claims = await doors.get(f"{ROOT}/claims?open=true", caller=CLERK)
     no_claim = await doors.post(f"{ROOT}/claims/{NOBODYS_ID}/steps", step, caller=CLERK)
 
-    assert (ruled.json["met"], approved.json["approved"], claims.json["data"]) == (0, 0, [])
-    assert (waiting.json["data"], rejected.json["rejected"]) == ([], 0)
+    assert (ruled.json["met"], waiting.json["data"], claims.json["data"]) == (0, [], [])
+    assert [it.json["code"] for it in (approved, rejected)] == ["bulk_not_found"] * 2
     assert (no_claim.status, no_claim.json["code"]) == (404, "claim_not_found")

@@ -19,7 +19,7 @@ from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
 from caas.api.reconciliation_answers import ROOT
 from caas.api.row_answers import answer_from
 from caas.api.texts import Currency, Note
-from caas.billing_database.discrepancies import ProposedBulk
+from caas.billing_database.bulk_proposals import ProposedBulk
 from caas.billing_database.gateway_claims import GatewayClaim
 from caas.reconciliation.bulk import RECEIPT_CHARS_MAX, BulkRule
 from caas.rules.discrepancies import DiscrepancyKind, Resolution

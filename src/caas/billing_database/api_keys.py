@@ -11,8 +11,9 @@ from uuid import UUID
 
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.decisions import LastDecision
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.rows import columns
+from caas.billing_database.rows import columns, read_one
 from caas.errors import NotFoundError, StartupError
 from caas.rules.scopes import Scope
 
@@ -52,6 +53,12 @@ class ApiKey:
 ONE: Final = f"""
 select {columns(ApiKey)}
   from api_keys where id = $1 and activated_at is null and revoked_at is null for update
+"""
+LAST: Final = """
+select k.revoked_at is null as approved, case when k.revoked_at is null then a.login end as by,
+       coalesce(k.revoked_at, k.activated_at) as at
+  from api_keys k left join accounts a on a.id = k.activated_account
+ where k.id = $1 and coalesce(k.revoked_at, k.activated_at) is not null
 """
 LISTED: Final = f"""
 select {columns(ApiKey)}
@@ -146,6 +153,10 @@ class ApiKeys:
         if approved:
             return await within.fetchrow(ACTIVATE, proposal_id, by.account) is not None
         return await within.fetchrow(REVOKE_ONE, proposal_id) is not None
+
+    async def last_decision(self, key_id: UUID, *, within: Connection) -> LastDecision | None:
+        """Return by whom a key was activated, or when it was revoked; None if it waits."""
+        return await read_one(LastDecision, within, LAST, key_id)
 
     async def put(
         self,

@@ -29,6 +29,10 @@ DECIDE: Final = """
 update {table} set state = $2, decided_by = $3, decided_account = $4, decided_at = db_now()
  where id = $1 and state = 'proposed' returning id
 """
+LAST: Final = """
+select state = 'agreed' as approved, decided_by as by, decided_at as at
+  from {table} where {subject} = $1 and state <> 'proposed' order by decided_at desc limit 1
+"""
 FOLLOW_POLICY: Final = """
 insert into deposit_decisions (id, payment_id, decision, note, needs_second, state, proposed_by,
                                proposed_at, decided_by, decided_at, by_policy)
@@ -112,6 +116,15 @@ class CreditNoteProposal:
     proposed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class LastDecision:
+    """How a proposal ended: by whom, where known, and when."""
+
+    approved: bool
+    by: str | None
+    at: datetime
+
+
 Decided = TypeVar(
     "Decided", bound=OutcomeDecision | DepositProposal | RefundDecision | CreditNoteProposal
 )
@@ -132,6 +145,7 @@ class Decisions(Generic[Decided]):
         self._one = f"{read}id = $1"
         self._of = f"{read}{subject} = $1 order by proposed_at"
         self._waiting = f"{read}{subject} = $1 and state = 'proposed'"
+        self._last = LAST.format(table=table, subject=subject)
         self._write = WRITE.format(
             table=table, terms=", ".join(placed), values=", ".join(placed.values())
         )
@@ -150,6 +164,10 @@ class Decisions(Generic[Decided]):
     async def proposed(self, subject: UUID, *, within: Connection | None = None) -> Decided | None:
         """Return the proposal that awaits a second person, or None."""
         return await read_one(self._row, within or self.database, self._waiting, subject)
+
+    async def last_decision(self, subject: UUID, *, within: Connection) -> LastDecision | None:
+        """Return how the last proposal about a subject ended, or None."""
+        return await read_one(LastDecision, within, self._last, subject)
 
     async def write(
         self,

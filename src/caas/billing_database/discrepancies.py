@@ -17,15 +17,15 @@ import msgspec
 from caas.billing_database import discrepancy_statements as sql
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.decisions import LastDecision
 from caas.billing_database.filters import Walk, composed
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, row_as
+from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.postings import Entry
 
 COPY_SECONDS_MAX: Final = 600
-PROPOSED_BULKS_MAX: Final = 50
 
 RESOLVED: Final = "resolved"
 
@@ -164,22 +164,6 @@ class DiscrepancyFilter:
     unresolved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedBulk:
-    """A rule's pending proposals: their number and totals."""
-
-    id: UUID
-    kind: str
-    resolution: str
-    currency: str
-    discrepancies: int
-    amount: int
-    note: str
-    proposed_by: str
-    proposed_account: UUID | None
-    proposed_at: datetime
-
-
 class Discrepancies:
     """The tables of discrepancies."""
 
@@ -301,16 +285,11 @@ class Discrepancies:
             ProposedResolution, within or self._database, sql.RESOLUTIONS, discrepancy_id
         )
 
-    async def proposed_bulks(self, gateway: str) -> list[ProposedBulk]:
-        """Return rules' proposals that await a second person, oldest first."""
-        return await read_all(
-            ProposedBulk, self._database, sql.PROPOSED_BULKS, gateway, PROPOSED_BULKS_MAX
-        )
-
-    async def proposed_in_bulk(self, bulk_id: UUID) -> list[UUID]:
-        """Return the discrepancies with a pending proposal of one rule."""
-        rows = await self._database.fetch(sql.PROPOSED_IN_BULK, bulk_id)
-        return [row["discrepancy_id"] for row in rows]
+    async def last_decision(
+        self, discrepancy_id: UUID, *, within: Connection
+    ) -> LastDecision | None:
+        """Return how the last proposal about a discrepancy ended, or None."""
+        return await read_one(LastDecision, within, sql.LAST_DECISION, discrepancy_id)
 
     async def proposed(
         self, discrepancy_id: UUID, *, within: Connection

@@ -95,19 +95,6 @@ insert into discrepancy_resolutions (id, discrepancy_id, resolution, note, amoun
     needs_second_approver, state, proposed_by, proposed_account, proposed_at, bulk_id)
 values ($1, $2, $3, $4, $5, $6, $7, 'proposed', $8, $9, db_now(), $10)
 """
-PROPOSED_BULKS: Final = """
-select r.bulk_id as id, min(d.kind) as kind, min(r.resolution) as resolution,
-       min(r.currency) as currency, count(*)::integer as discrepancies,
-       sum(r.amount)::bigint as amount, min(r.note) as note, min(r.proposed_by) as proposed_by,
-       min(r.proposed_account::text)::uuid as proposed_account, min(r.proposed_at) as proposed_at
-  from discrepancy_resolutions r join discrepancies d on d.id = r.discrepancy_id
- where r.state = 'proposed' and r.bulk_id is not null and d.gateway = $1
- group by r.bulk_id order by min(r.proposed_at) limit $2
-"""
-PROPOSED_IN_BULK: Final = """
-select discrepancy_id from discrepancy_resolutions where bulk_id = $1 and state = 'proposed'
- order by discrepancy_id
-"""
 DECIDE: Final = """
 update discrepancy_resolutions set state = $2, decided_by = $3, decided_account = $4,
        decided_at = db_now()
@@ -118,6 +105,11 @@ select id, discrepancy_id, resolution, note, amount, currency, needs_second_appr
        proposed_by, proposed_account, proposed_at, decided_by, decided_account, decided_at,
        bulk_id
   from discrepancy_resolutions where discrepancy_id = $1 order by proposed_at
+"""
+LAST_DECISION: Final = """
+select state = 'approved' as approved, decided_by as by, decided_at as at
+  from discrepancy_resolutions where discrepancy_id = $1 and state <> 'proposed'
+ order by decided_at desc limit 1
 """
 ATTACH: Final = """
 insert into discrepancy_evidence (id, discrepancy_id, name, media_type, content, digest,

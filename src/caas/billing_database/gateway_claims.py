@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.decisions import LastDecision
 from caas.billing_database.filters import Walk, composed
-from caas.billing_database.rows import columns, row_as
+from caas.billing_database.rows import columns, read_one, row_as
 from caas.errors import ConflictError, NotFoundError
 from caas.rules.postings import GATEWAY_CLAIMS, UNEXPLAINED_FUNDS, risk_loss
 
@@ -111,6 +112,10 @@ with claim as (
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
 select discrepancy_id, version, 'paid', 'reconciliation', 'Its line came.', receipt, updated_at
   from claim
+"""
+LAST_REFUSAL: Final = """
+select true as approved, by, at from gateway_claim_events
+ where discrepancy_id = $1 and status = 'refused' order by seq desc limit 1
 """
 SUBJECT: Final = """
 select d.status, d.kind, c.status as claim
@@ -279,6 +284,10 @@ class Refusals:
             return False
         await within.execute(POST, proposal_id, risk_loss(kind), GATEWAY_CLAIMS)
         return True
+
+    async def last_decision(self, subject: UUID, *, within: Connection) -> LastDecision | None:
+        """Return by whom a claim was recorded as refused, or None."""
+        return await read_one(LastDecision, within, LAST_REFUSAL, subject)
 
 
 async def _kind_of(discrepancy_id: UUID, *, ends: bool, within: Connection) -> str:

@@ -10,7 +10,9 @@ not shown again here.
 import math
 
 from caas.console.context import Console
+from caas.console.formats import filters
 from caas.console.request import PageRequest
+from caas.dual_control import AlreadyApprovedError, AlreadyRejectedError
 from caas.errors import CaasError, UnavailableError
 from caas.web.problems import CLOSE, CallRefusedError
 from caas.web.response import FAILURES_FROM, Response, html
@@ -23,6 +25,10 @@ def message_of(console: Console, request: PageRequest, error: CaasError) -> tupl
     if not t.knows(f"error.{key}.title"):
         key = _kind(error)
     wait = _wait_seconds(error)
+    if isinstance(error, AlreadyApprovedError | AlreadyRejectedError):
+        at = filters(request.language, console.settings.zone)["moment"](error.facts["at"])
+        by = error.facts["by"] or t("error.another_person")
+        return t(f"error.{key}.title"), t(f"error.{key}.text", by=by, at=at)
     facts = {"minutes": math.ceil(wait / 60)} if wait is not None else {}
     return t(f"error.{key}.title"), t(f"error.{key}.text", **facts)
 

@@ -29,6 +29,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.console.context import Console
 from caas.console.request import PageRequest
+from caas.dual_control import AlreadyApprovedError, AlreadyRejectedError
 from caas.errors import RefusedError
 from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
@@ -120,7 +121,12 @@ def _replayed(stored: StoredAnswer) -> Response:
 async def acted(
     console: Console, request: PageRequest, path: str, act: Callable[[], Awaitable[object]]
 ) -> Response:
-    """Execute a form's action and redirect to `path`, which shows a rejected form again."""
+    """Execute a form's action and redirect to `path`, which shows a rejected form again.
+
+    Raises:
+        KeyReusedError, InFlightError: as `once` has it.
+        AlreadyApprovedError, AlreadyRejectedError: its page says who decided, and when.
+    """
 
     async def work() -> str:
         await act()
@@ -128,7 +134,7 @@ async def acted(
 
     try:
         return await once(console, request, work)
-    except (KeyReusedError, InFlightError):
+    except (KeyReusedError, InFlightError, AlreadyApprovedError, AlreadyRejectedError):
         raise
     except RefusedError as refusal:
         return refused(path, refusal.code)

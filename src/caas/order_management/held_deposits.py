@@ -86,13 +86,19 @@ class HeldDeposits:
         Raises:
             NoHeldDepositError: none awaits a decision.
         """
+        held = await self._found(payment_id)
+        if held is None:
+            raise NoHeldDepositError(payment_id=str(payment_id))
+        return held
+
+    async def _found(self, payment_id: UUID) -> HeldDeposit | None:
         for case in await self._tables.billing.cases.listed(subject=payment_id):
             if case.kind == DEPOSIT_HELD and await self._tables.billing.payments.exists(payment_id):
                 payment = await self._tables.billing.payments.get(payment_id)
                 order = await self._tables.orders.get(payment.subject)
                 proposal = await self._decisions.proposed(payment_id)
                 return HeldDeposit(payment, order, case, proposal)
-        raise NoHeldDepositError(payment_id=str(payment_id))
+        return None
 
     async def decide(
         self, payment_id: UUID, decision: DepositDecision, *, note: str, by: Actor
@@ -130,12 +136,14 @@ class HeldDeposits:
             NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
             ApproverNotValidError: see dual control.
         """
-        held = await self.of(payment_id)
+        held = await self._found(payment_id)
 
         async def together(connection: Connection) -> None:
             proposal = await dual_control.approve(
                 self._decisions, payment_id, by=by, within=connection
             )
+            if held is None:
+                raise NoHeldDepositError(payment_id=str(payment_id))
             decision = DepositDecision(proposal.decision)
             await self._apply_resolution(held, decision, by=by, within=connection)
 

@@ -11,6 +11,7 @@ from typing import Any, Never
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from caas.billing_database.bulk_proposals import BulkProposals
 from caas.billing_database.gateway_claims import GatewayClaims
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.job_rows import Job
@@ -132,6 +133,7 @@ class Reconciliation:
         self.bulk = Bulk(
             discrepancies=self.discrepancies,
             investigation=self.investigation,
+            proposals=BulkProposals(self._tables.database),
             claims=claims,
             gateways=self.gateways,
         )

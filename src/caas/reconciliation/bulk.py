@@ -5,7 +5,8 @@ large amount does not avoid the second approver.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, Literal
@@ -13,18 +14,18 @@ from uuid import UUID
 
 from caas import dual_control
 from caas.billing_database.accounts import Actor
+from caas.billing_database.bulk_proposals import BulkProposals, ProposedBulk
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import (
     Discrepancies,
     Discrepancy,
     DiscrepancyFilter,
-    ProposedBulk,
 )
 from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
-from caas.dual_control import checked_note
-from caas.errors import RefusedError
+from caas.dual_control import NothingProposedError, checked_note, decided_already
+from caas.errors import NotFoundError, RefusedError
 from caas.reconciliation.investigation import DECIDABLE, InBulk, Investigation
 from caas.reconciliation.validation import ResolutionNotAllowedError
 from caas.rules.card_numbers import contains_card_number
@@ -40,6 +41,12 @@ class RuleTooWideError(RefusedError):
     """The rule matches more than 1000 discrepancies. Add a day, a kind or a smaller amount."""
 
     code = "rule_too_wide"
+
+
+class BulkNotFoundError(NotFoundError):
+    """No bulk resolution with proposals has this id."""
+
+    code = "bulk_not_found"
 
 
 class ReceiptRefusedError(RefusedError):
@@ -86,12 +93,14 @@ class Bulk:
         *,
         discrepancies: Discrepancies,
         investigation: Investigation,
+        proposals: BulkProposals,
         claims: GatewayClaims,
         gateways: Sequence[str],
     ) -> None:
         """Use these gateways' discrepancies and claims."""
         self._discrepancies = discrepancies
         self._investigation = investigation
+        self._proposals = proposals
         self._claims = claims
         self._gateways = gateways
 
@@ -124,25 +133,44 @@ class Bulk:
 
         Raises:
             SamePersonError: the proposer cannot approve.
+            BulkNotFoundError: nothing was proposed under this id.
+            AlreadyApprovedError, AlreadyRejectedError: it was decided before.
         """
-        proposed = await self._discrepancies.proposed_in_bulk(bulk_id)
-        for discrepancy_id in proposed:
-            await self._investigation.approve(discrepancy_id, by=by)
-        return len(proposed)
+
+        async def approve(discrepancy_id: UUID) -> object:
+            return await self._investigation.approve(discrepancy_id, by=by)
+
+        return await self._decide_each(bulk_id, approve)
 
     async def reject(self, bulk_id: UUID, *, note: str, by: Actor) -> int:
-        """Reject a proposed bulk resolution; return the number of discrepancies reopened."""
+        """Reject a proposed bulk resolution; return the number of discrepancies reopened.
+
+        Raises:
+            BulkNotFoundError: nothing was proposed under this id.
+            AlreadyApprovedError, AlreadyRejectedError: it was decided before.
+        """
         text = checked_note(note)
-        proposed = await self._discrepancies.proposed_in_bulk(bulk_id)
-        for discrepancy_id in proposed:
-            await self._investigation.reject(discrepancy_id, note=text, by=by)
-        return len(proposed)
+
+        async def reject(discrepancy_id: UUID) -> object:
+            return await self._investigation.reject(discrepancy_id, note=text, by=by)
+
+        return await self._decide_each(bulk_id, reject)
+
+    async def _decide_each(self, bulk_id: UUID, decide: Callable[[UUID], Awaitable[object]]) -> int:
+        """Decide what is still proposed, beside another person who may be doing so as well."""
+        decided = 0
+        for discrepancy_id in await self._proposals.proposed_in(bulk_id):
+            with suppress(NothingProposedError):
+                await decide(discrepancy_id)
+                decided += 1
+        if not decided:
+            last = await self._proposals.last_decision(bulk_id)
+            raise BulkNotFoundError if last is None else decided_already(last)
+        return decided
 
     async def proposed(self) -> list[ProposedBulk]:
         """Return bulk resolutions awaiting approval, oldest first."""
-        found = [
-            it for name in self._gateways for it in await self._discrepancies.proposed_bulks(name)
-        ]
+        found = [it for name in self._gateways for it in await self._proposals.waiting(name)]
         return sorted(found, key=lambda it: it.proposed_at)
 
     async def claims(

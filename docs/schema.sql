@@ -1553,7 +1553,7 @@ CREATE TABLE caas.subscriptions (
     currency text NOT NULL,
     monthly_fee bigint NOT NULL,
     metered jsonb DEFAULT '[]'::jsonb NOT NULL,
-    payment_method text NOT NULL,
+    payment_method text,
     gateway text NOT NULL,
     state text DEFAULT 'verifying payment method'::text NOT NULL,
     event text DEFAULT 'Subscribe to Monthly Service'::text NOT NULL,
@@ -1584,7 +1584,8 @@ END) STORED,
     CONSTRAINT subscriptions_check3 CHECK (((cancelled_at IS NULL) = (cancelled_because IS NULL))),
     CONSTRAINT subscriptions_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT subscriptions_monthly_fee_check CHECK (((monthly_fee >= 0) AND (monthly_fee <= '10000000000000'::bigint))),
-    CONSTRAINT subscriptions_payment_method_check CHECK (((length(payment_method) >= 1) AND (length(payment_method) <= 200)))
+    CONSTRAINT subscriptions_payment_method_check CHECK (((length(payment_method) >= 1) AND (length(payment_method) <= 200))),
+    CONSTRAINT subscriptions_payment_method_needed CHECK (((payment_method IS NOT NULL) OR (state = ANY (ARRAY['verifying payment method'::text, 'payment method refused'::text, 'cancelled'::text]))))
 )
 WITH (fillfactor='80');
 
@@ -6265,7 +6266,7 @@ CREATE TRIGGER keeps_its_creator BEFORE UPDATE ON caas.customers FOR EACH ROW WH
 
 ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER keeps_its_creator;
 
-CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR (old.request_key IS DISTINCT FROM new.request_key) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))) OR ((old.gateway <> new.gateway) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version))))) EXECUTE FUNCTION caas.refuse_other_subscription();
+CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer) OR (old.vin IS DISTINCT FROM new.vin) OR (old.service IS DISTINCT FROM new.service) OR (old.currency IS DISTINCT FROM new.currency) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee) OR (old.metered IS DISTINCT FROM new.metered) OR (old.created_at IS DISTINCT FROM new.created_at) OR (old.request_key IS DISTINCT FROM new.request_key) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method IS NOT NULL) AND (new.payment_method IS NULL)) OR ((old.payment_method IS DISTINCT FROM new.payment_method) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))) OR ((old.gateway <> new.gateway) AND ((new.event <> ALL (ARRAY['Payment method changed'::text, 'Payment method verified'::text])) OR (new.version = old.version))))) EXECUTE FUNCTION caas.refuse_other_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
 

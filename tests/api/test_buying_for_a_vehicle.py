@@ -12,7 +12,7 @@ from caas.billing_database.vehicles import VehicleNotTheirsError
 from caas.payment_processing import PaymentRequest
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors
-from tests.api.test_erasing import pay_on
+from tests.api.planting import pay_on
 from tests.api.test_returns import RETURN, bought, withdrawn
 from tests.installation import PATIENCE_SECONDS, VIN
 from tests.locks import holding

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-import aiohttp
 import asyncpg
 import msgspec
 import pytest
@@ -19,7 +18,7 @@ from caas.external_systems.local_outbox import LocalOutbox
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply, standing_open
-from tests.api.planting import as_owner
+from tests.api.planting import as_owner, pay_on
 from tests.api.test_orders import until
 from tests.api.test_payments import count
 from tests.api.test_services import TRAFFIC, until_active
@@ -132,16 +131,6 @@ def kinds(answer: Reply) -> set[str]:
     if answer.status == 202:
         return {one["kind"] for one in answer.json["open"]}
     return {re.sub(r" \S+$", "", one["at"]) for one in answer.json.get("errors", [])}
-
-
-async def pay_on(page: str) -> None:
-    """Type a good card into the gateway's own page."""
-    form = {"action": "pay", "number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(page, data=form, allow_redirects=False) as answer,
-    ):
-        assert answer.status < 400, await answer.text()
 
 
 async def delivered(zenobia: Zenobia, **more: str) -> str:

@@ -6,8 +6,7 @@ from caas.billing_database.self_check import self_check
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply
-from tests.api.planting import found_after
-from tests.api.test_erasing import pay_on
+from tests.api.planting import found_after, pay_on
 from tests.api.test_orders import orders, until
 from tests.installation import VIN
 

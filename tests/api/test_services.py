@@ -8,7 +8,7 @@ import pytest
 from caas.billing_database.idempotency import IdempotencyKeys
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply
-from tests.api.planting import found_after
+from tests.api.planting import found_after, pay_on
 from tests.installation import VIN
 
 TRAFFIC = {
@@ -306,6 +306,21 @@ async def test_a_method_that_our_settings_keep_from_being_verified_is_not_called
     answer = await subscribes(doors)
 
     assert (answer.status, answer.json["code"]) == (402, "payment_not_made")
+
+
+async def test_without_a_payment_method_the_answer_names_the_page_to_enter_one_on(
+    doors: Doors,
+) -> None:
+    answer = await subscribes(doors, payment_method=None)
+    path = answer.headers["location"]
+
+    await pay_on(answer.json["verification"]["hosted_page_url"])
+    await until_active(doors, path)
+    active = (await doors.get(path)).json
+
+    assert (answer.status, answer.json["state"]) == (202, "verifying payment method")
+    assert active["verification"]["amounts"]["captured"] == 0
+    assert "payment_method" not in active
 
 
 async def test_a_running_subscription_takes_another_payment_method(doors: Doors) -> None:

@@ -176,3 +176,50 @@ async def test_an_invoice_is_nobody_elses(town: Town, ana: Visitor, chromium: Br
         answer = await eva.page.goto(town.url + path)
         assert answer is not None
         assert answer.status == 404
+
+
+async def asks_with_a_new_card(ana: Visitor) -> None:
+    """Choose a card that is not known yet, and go to the gateway's page."""
+    await ana.go("/subscribe/range-plus")
+    await ana.page.locator("input[value=new]").check()
+    await ana.page.locator("#agreed").check()
+    await ana.page.locator("main button.first").click()
+
+
+async def test_a_customer_subscribes_with_a_card_that_is_typed_at_the_gateway(
+    town: Town, ana: Visitor
+) -> None:
+    await asks_with_a_new_card(ana)
+
+    await ana.pays(ASKING_CARD, confirm=True)
+    await ana.page.wait_for_url("**/subscriptions/*")
+
+    await expect(ana.page.locator(".badge.good").first).to_be_visible()
+    (subscription,) = await town.platform.subscriptions.subscriptions()
+    assert subscription.payment_method == "pm_3ds"
+    assert ana.complaints == []
+
+
+async def test_a_card_that_was_not_typed_starts_no_subscription_and_says_so(
+    town: Town, ana: Visitor
+) -> None:
+    await asks_with_a_new_card(ana)
+
+    await ana.page.get_by_role("button", name=ana.tongue.leave).click()
+
+    await expect(ana.page.get_by_text("Medio de pago rechazado").first).to_be_visible()
+    (subscription,) = await town.platform.subscriptions.subscriptions()
+    assert subscription.state is SubscriptionState.REFUSED
+    await expect(ana.page.locator("#again")).to_be_visible()
+
+
+async def test_a_page_left_open_is_gone_on_with_from_another_tab(town: Town, ana: Visitor) -> None:
+    await asks_with_a_new_card(ana)
+    await expect(ana.page.get_by_label(ana.tongue.card)).to_be_visible()
+
+    await ana.go("/subscribe/range-plus")
+    await ana.page.locator("#go-on").click()
+    await ana.pays()
+
+    await expect(ana.page.locator(".badge.good").first).to_be_visible()
+    assert len(await town.platform.subscriptions.subscriptions()) == 1

@@ -47,6 +47,7 @@ class Newcomer:
     up: Up
     chromium: Browser
     picture: Picture = no_picture
+    card: str = GOOD_CARD
     reads_letters: Visitor | None = None
 
     @property
@@ -94,17 +95,20 @@ async def test_a_browser_alone_leads_from_a_reservation_to_the_invoice(
     assert [who.complaints for who in people] == [[], [], []]
 
 
-async def test_a_deposit_is_paid_on_the_page_of_the_simulated_adyen(checkout: Checkout) -> None:
+async def test_a_card_typed_at_the_simulated_adyen_starts_a_subscription(
+    checkout: Checkout,
+) -> None:
     async with (
         checkout.up("./caas up --gateway adyen-fake") as up, browser.started() as chromium,
     ):  # fmt: skip
-        newcomer = Newcomer(up, chromium)
+        newcomer = Newcomer(up, chromium, card=CARD_AT_ADYEN)
         sales = await newcomer.signed_in("Autos Sol", ENGLISH, DESK)
         operations = await newcomer.signed_in("operations", ENGLISH, DESK)
-        await a_car_is_reserved(newcomer, sales, card=CARD_AT_ADYEN)
-        await the_world_goes_on(newcomer, operations, "finish", TO_BE_BUILT, "has finished {vin}")
+        newcomer.reads_letters = operations
+        eva = await a_car_is_delivered(newcomer, sales, operations)
+        await a_service_is_subscribed_to(newcomer, eva, method="new")
 
-    assert sales.complaints == operations.complaints == []
+    assert sales.complaints == operations.complaints == eva.complaints == []
 
 
 async def whole_story(newcomer: Newcomer) -> list[Visitor]:
@@ -112,6 +116,16 @@ async def whole_story(newcomer: Newcomer) -> list[Visitor]:
     sales = await newcomer.signed_in("Autos Sol", ENGLISH, DESK)
     operations = await newcomer.signed_in("operations", ENGLISH, DESK)
     newcomer.reads_letters = operations
+    eva = await a_car_is_delivered(newcomer, sales, operations)
+    await a_service_is_bought_and_extended(newcomer, eva, operations)
+    await a_service_is_subscribed_to(newcomer, eva)
+    await a_month_passes(newcomer, operations)
+    await the_invoice_is_there(newcomer, eva)
+    return [sales, operations, eva]
+
+
+async def a_car_is_delivered(newcomer: Newcomer, sales: Visitor, operations: Visitor) -> Visitor:
+    """Reserve a car, have it built, paid and delivered; return its owner."""
     order = await a_car_is_reserved(newcomer, sales)
     await the_world_goes_on(newcomer, operations, "finish", TO_BE_BUILT, "has finished {vin}")
     eva = await newcomer.somebody(SPANISH, PHONE)
@@ -122,21 +136,17 @@ async def whole_story(newcomer: Newcomer) -> list[Visitor]:
     )
     await seen(eva, f"/car/{order}", "a[href='/services']")
     await newcomer.picture(eva, "car-delivered")
-    await a_service_is_bought_and_extended(newcomer, eva, operations)
-    await a_service_is_subscribed_to(newcomer, eva)
-    await a_month_passes(newcomer, operations)
-    await the_invoice_is_there(newcomer, eva)
-    return [sales, operations, eva]
+    return eva
 
 
-async def a_car_is_reserved(newcomer: Newcomer, sales: Visitor, *, card: str = GOOD_CARD) -> UUID:
+async def a_car_is_reserved(newcomer: Newcomer, sales: Visitor) -> UUID:
     """Reserve a car that has to be built, for a new customer, and pay the deposit."""
     order = await sales.reserves(TO_BE_BUILT, email=EVA, name="Eva Gil")
     await newcomer.picture(sales, "order-to-pay")
     await sales.page.get_by_text(sales.tongue.pay_here).click()
     await sales.page.get_by_label(sales.tongue.card).wait_for()
     await newcomer.picture(sales, "gateway")
-    await sales.pays(card)
+    await sales.pays(newcomer.card)
     await sales.page.wait_for_url(f"**/intranet/orders/{order}")
     return order
 
@@ -159,7 +169,7 @@ async def the_rest_is_paid(newcomer: Newcomer, eva: Visitor, order: UUID) -> Non
     await newcomer.picture(eva, "car-ready")
     await eva.goes_to_pay_the_rest(order)
     await newcomer.picture(eva, "gateway-phone")
-    await eva.pays()
+    await eva.pays(newcomer.card)
 
 
 async def a_service_is_bought_and_extended(
@@ -180,19 +190,28 @@ async def a_service_is_bought_and_extended(
     assert ends[0] != ends[1]
 
 
-async def a_service_is_subscribed_to(newcomer: Newcomer, eva: Visitor) -> None:
-    """Subscribe with the card that was used, and wait until the service is on.
+async def a_service_is_subscribed_to(
+    newcomer: Newcomer, eva: Visitor, *, method: str | None = None
+) -> None:
+    """Subscribe with the card that was used, or a `new` one, and wait until the service is on.
 
     A gateway that has not saved the card asks for it once more, on its page.
     """
     is_on, asked_again = eva.page.locator(".meter"), eva.page.locator("#go-on")
+    is_typed = eva.page.get_by_label(eva.tongue.card)
     await eva.go("/subscribe/range-plus")
+    if method:
+        await eva.page.locator(f"input[value={method}]").check()
+    await newcomer.picture(eva, "subscribe")
     await eva.page.locator("#agreed").check()
     await eva.page.locator("main button.first").click()
-    await is_on.or_(asked_again).first.wait_for()
+    await is_on.or_(asked_again).or_(is_typed).first.wait_for()
     if await asked_again.is_visible():
         await asked_again.click()
-        await eva.pays()
+        await is_typed.wait_for()
+    if await is_typed.is_visible():
+        await newcomer.picture(eva, "gateway-of-a-new-card")
+        await eva.pays(newcomer.card)
     await is_on.wait_for()
     await newcomer.picture(eva, "subscription")
 

@@ -201,18 +201,21 @@ async def test_a_refund_that_another_gateway_reports_holds_no_refund_back(at: Tw
 
 async def subscribed(installation: Installation) -> Subscription:
     """Subscribe, and wait for the vehicle's word."""
-    processing, subscriptions = (
-        installation.platform.payment_processing, installation.platform.subscriptions,
-    )  # fmt: skip
-    made = await processing.subscribe(
+    made = await installation.platform.payment_processing.subscribe(
         customer=await installation.customer(), vin=VIN, service="range-plus",
         payment_method="pm_ok", by_fleet=True,
     )  # fmt: skip
+    return await until_active(installation, made.id)
+
+
+async def until_active(installation: Installation, subscription: UUID) -> Subscription:
+    """Let jobs run until the vehicle has confirmed a subscription."""
+    subscriptions = installation.platform.subscriptions
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await subscriptions.subscription(made.id)).activated_at is None:
+        while (await subscriptions.subscription(subscription)).activated_at is None:
             await installation.platform.jobs.run_due()
             await asyncio.sleep(0.005)
-    return await subscriptions.subscription(made.id)
+    return await subscriptions.subscription(subscription)
 
 
 async def charged_month(installation: Installation, subscription: Subscription) -> Payment:
@@ -268,3 +271,29 @@ async def test_a_method_used_before_is_verified_again_where_it_is_saved(at: TwoG
         )
 
         assert verifying.gateway == CONTRACT
+
+
+async def test_a_card_typed_at_stripe_starts_a_subscription_there(at: TwoGateways) -> None:
+    async with at.installed(STRIPE) as platform_at:
+        platform, vin = platform_at.platform, await platform_at.car()
+        await platform.service_catalog.put_service(
+            code="range-plus", name="Range plus", kind="subscription", currency="EUR",
+            monthly_fee=2990,
+        )  # fmt: skip
+        made = await platform.payment_processing.subscribe(
+            customer=await platform_at.customer(), vin=vin, service="range-plus",
+            payment_method=None, by_fleet=True,
+        )  # fmt: skip
+        (page,) = await platform.tables.payments.listed(subject=made.id)
+        assert page.hosted_page_url is not None
+
+        await at.stripe.page(
+            page.hosted_page_url, action="pay", number="4242424242424242", expiry="12/39", cvc="123"
+        )
+        await platform.payment_processing.customer_returned(page.id)
+        active = await until_active(platform_at, made.id)
+        charged = await charged_month(platform_at, active)
+
+        assert (made.payment_method, active.gateway) == (None, STRIPE)
+        assert active.payment_method == charged.payment_method
+        assert charged.captured_amount > 0

@@ -91,7 +91,12 @@ class ServiceOrderPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription (mes vencido)."""
+    """A subscription (mes vencido).
+
+    `verification` is the newest payment that verifies a payment method for it. While its
+    `hosted_page_url` is set, the customer enters or confirms the payment method there. Lists do not
+    include it.
+    """
 
     id: UUID
     state: SubscriptionState
@@ -106,6 +111,7 @@ class SubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cancelled_at: datetime | None
     cancelled_because: str | None
     created_at: datetime
+    verification: PaymentSummary | None
     links: dict[str, str]
 
 
@@ -144,7 +150,16 @@ def service_order_path(order_id: UUID) -> str:
     return f"/v1/service-orders/{order_id}"
 
 
-def subscription_answer(subscription: Subscription) -> SubscriptionAnswer:
-    """Return a subscription without its payment method."""
-    links = {"self": f"/v1/subscriptions/{subscription.id}"}
-    return answer_from(SubscriptionAnswer, subscription, links=links)
+def subscription_answer(
+    subscription: Subscription, payments: Sequence[Payment] = ()
+) -> SubscriptionAnswer:
+    """Return a subscription without its payment method; its newest payment comes first."""
+    return answer_from(
+        SubscriptionAnswer,
+        subscription,
+        verification=payment_summary(payments[0]) if payments else None,
+        links={
+            "self": f"/v1/subscriptions/{subscription.id}",
+            "payments": f"/v1/payments?subject={subscription.id}",
+        },
+    )

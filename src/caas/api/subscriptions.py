@@ -37,6 +37,7 @@ from caas.api.texts import (
     UnitQuantity,
     Vin,
 )
+from caas.billing_database.subscriptions import Subscription
 from caas.rules.payment_failures import is_no_decline
 from caas.rules.scopes import Scope
 from caas.rules.subscription_states import SubscriptionState
@@ -48,12 +49,15 @@ TAG: Final = "subscriptions"
 
 
 class SubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The service, the vehicle and the payment method to charge at month end."""
+    """The service, the vehicle and the payment method to charge at month end.
+
+    Without a payment method the customer enters one on the hosted page of the `verification`.
+    """
 
     customer: UUID
     vin: Vin
     service: ServiceCode
-    payment_method: PaymentMethod
+    payment_method: PaymentMethod | None = None
 
 
 class PaymentMethodBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,12 +101,12 @@ async def subscribe(api: Api, call: Call) -> Response:
             payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
             request_key=request.order_key, respond_async=prefers_async(call),
         )  # fmt: skip
+        verified = await api.platform.tables.payments.listed(subject=subscription.id)
         if subscription.state is SubscriptionState.REFUSED:
-            verified = await api.platform.tables.payments.listed(subject=subscription.id)
             if any(is_no_decline(payment.decline_code) for payment in verified):
                 raise PaymentNotMadeError
             raise PaymentMethodRefusedError
-        to_response = subscription_answer(subscription)
+        to_response = subscription_answer(subscription, verified)
         location = (b"location", to_response.links["self"].encode())
         if subscription.state is SubscriptionState.VERIFYING:
             return json_response(202, to_response, location, RETRY_AFTER, *applied(call))
@@ -133,13 +137,13 @@ async def end_subscription(api: Api, call: Call) -> Response:
     subscription_id = call.ids["subscription_id"]
     await own_subscription(api.platform, call.by, subscription_id)
     ended = await api.platform.subscriptions.end_subscription(subscription_id)
-    return json_response(200, subscription_answer(ended))
+    return await _one(api, ended)
 
 
 async def get_subscription(api: Api, call: Call) -> Response:
     """Return a subscription."""
     subscription = await own_subscription(api.platform, call.by, call.ids["subscription_id"])
-    return json_response(200, subscription_answer(subscription))
+    return await _one(api, subscription)
 
 
 async def list_subscriptions(api: Api, call: Call) -> Response:
@@ -156,6 +160,11 @@ async def list_subscriptions(api: Api, call: Call) -> Response:
     shown, more = page_of(page, query.limit)
     to_response = [subscription_answer(subscription) for subscription in shown]
     return json_response(200, SubscriptionPage(data=to_response, next_cursor=more))
+
+
+async def _one(api: Api, subscription: Subscription) -> Response:
+    verified = await api.platform.tables.payments.listed(subject=subscription.id)
+    return json_response(200, subscription_answer(subscription, verified))
 
 
 def _refuse_others(call: Call, customer: UUID) -> None:

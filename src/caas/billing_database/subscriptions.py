@@ -66,7 +66,10 @@ class SubscriptionNotFoundError(NotFoundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSubscription:
-    """A subscription to add, with its current terms; `gateway` has its payment method."""
+    """A subscription to add, with its current terms; `gateway` has its payment method.
+
+    Without a payment method the customer enters one at the gateway.
+    """
 
     id: UUID
     customer: UUID
@@ -75,14 +78,17 @@ class NewSubscription:
     currency: str
     monthly_fee: int
     metered: list[dict[str, Any]]
-    payment_method: str
+    payment_method: str | None
     gateway: str
     request_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A subscription; money in minor units of `currency`. `gateway` has its payment method."""
+    """A subscription; money in minor units of `currency`. `gateway` has its payment method.
+
+    It has none until the customer has entered one at the gateway (decision 242).
+    """
 
     id: UUID
     customer: UUID
@@ -91,7 +97,7 @@ class Subscription:
     currency: str
     monthly_fee: int
     metered: list[dict[str, Any]]
-    payment_method: str
+    payment_method: str | None
     gateway: str
     state: SubscriptionState
     activated_at: datetime | None

@@ -1,9 +1,9 @@
 """Subscriptions (Diagram 6): subscribe, view usage and next charge, change payment method, end.
 
-A subscription is charged after each month (mes vencido) to a payment method that the customer has
-used before; the customer selects it here and consents to it. To change it (decision 70), the
-customer selects another one used before, or enters a card at the gateway; either is verified with a
-small hold before anything is charged to it.
+A subscription is charged after each month (mes vencido) to a payment method that the customer
+selects and consents to: one used before, or a card entered at the gateway (decision 242). It can be
+changed in the same way (decision 70). Either is verified with a small hold before anything is
+charged to it.
 
 Rules a change must keep: a token never reaches the browser, and a payment method is identified by
 the payment it was used for; the consequence of a failed charge is shown before subscribing; ending
@@ -38,6 +38,7 @@ from caas.service_catalog import SUBSCRIPTION
 from caas.web.response import Response, nothing_new, see_other
 
 REFUSED: Final = 422
+NEW: Final = "new"
 OPEN: Final = "open"
 KINDS: Final = {
     SubscriptionState.ACTIVE: "good",
@@ -115,20 +116,18 @@ async def subscribe(console: Console, request: PageRequest) -> Response:
     """Subscribe with the chosen payment method."""
     offer = await _offered(console, request)
     vin = request.form.get("vin", "")
-    chosen = [
-        method.token
-        for method in await used_methods(console, request)
-        if str(method.payment_id) == request.form.get("method")
-    ]
-    if not chosen or not await owns(console, request, vin) or request.form.get("agreed") != "yes":
+    chosen = request.form.get("method", "")
+    tokens = {str(one.payment_id): one.token for one in await used_methods(console, request)}
+    known = chosen == NEW or chosen in tokens
+    if not known or not await owns(console, request, vin) or request.form.get("agreed") != "yes":
         return await _form_page(console, request, offer, vin=vin, nothing_chosen=True)
 
     async def work() -> str:
         subscription = await console.platform.payment_processing.subscribe(
-            customer=request.customer, vin=vin, service=offer.code, payment_method=chosen[0],
-            request_key=keyed(request).order_key,
+            customer=request.customer, vin=vin, service=offer.code,
+            payment_method=tokens.get(chosen), request_key=keyed(request).order_key,
         )  # fmt: skip
-        return f"/subscriptions/{subscription.id}"
+        return await _next_page(console, subscription)
 
     try:
         return await once(console, request, work)
@@ -136,6 +135,15 @@ async def subscribe(console: Console, request: PageRequest) -> Response:
         return see_other(f"{BILLING_DETAILS}?refused={refusal.code}")
     except IN_THE_WAY as refusal:
         return see_other(f"/subscribe/{offer.code}?vin={vin}&refused={refusal.code}")
+
+
+async def _next_page(console: Console, subscription: Subscription) -> str:
+    """Return the path to the gateway's page if the customer enters the payment method there."""
+    path = f"/subscriptions/{subscription.id}"
+    if subscription.payment_method is not None:
+        return path
+    verifying = await payments_of(console, subscription.id)
+    return f"/pay/{verifying[0].id}" if verifying else path
 
 
 async def subscription(console: Console, request: PageRequest) -> Response:
@@ -276,9 +284,6 @@ CUSTOMER_SUBSCRIPTION_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(f"{_ONE}/end", end_form, CUSTOMERS),
     post(f"{_ONE}/end", end, CUSTOMERS),
 )
-
-
-NEW: Final = "new"
 
 
 async def payment_method_form(console: Console, request: PageRequest) -> Response:

@@ -173,8 +173,11 @@ def _shortest(service: Service) -> int | None:
 async def _at_gateway(console: Console, terms: list[Term], customer: UUID) -> UUID | None:
     """Return the payment of a pending purchase that the customer can continue at the gateway."""
     for term in terms:
-        if term.status == "pending" and term.service_order and term.customer == customer:
-            paying = last_of(await payments_of(console, term.service_order), PaymentType.SERVICE)
+        sold, paid_by = term.service_order, PaymentType.SERVICE
+        if term.subscription is not None:
+            sold, paid_by = term.subscription, PaymentType.SUBSCRIPTION
+        if term.status == "pending" and sold and term.customer == customer:
+            paying = last_of(await payments_of(console, sold), paid_by)
             if paying is not None and paying.situation is Situation.AT_GATEWAY:
                 return paying.payment.id
     return None

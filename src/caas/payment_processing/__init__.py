@@ -155,13 +155,14 @@ class PaymentProcessing:
         return await self._initiate(request, PaymentType.SUBSCRIPTION)
 
     async def subscribe(
-        self, *, customer: UUID, vin: str, service: str, payment_method: str,
+        self, *, customer: UUID, vin: str, service: str, payment_method: str | None,
         by_fleet: bool = False, request_key: bytes | None = None, respond_async: bool = False,
     ) -> Subscription:  # fmt: skip
         """Subscribe to a monthly service, its payment method verified at once (Diagram 6).
 
-        It is active once the vehicle acknowledges. With `respond_async` a worker verifies it. The
-        refusals are those of `Subscriptions.subscribe`.
+        It is active once the vehicle acknowledges. Without a payment method the customer enters
+        one on the page of the payment that verifies it. With `respond_async` a worker verifies it.
+        The refusals are those of `Subscriptions.subscribe`.
         """
         new = await self._subscriptions.subscribe(
             customer=customer, vin=vin, service=service, payment_method=payment_method,

@@ -98,14 +98,15 @@ class Subscriptions:
         customer: UUID,
         vin: str,
         service: str,
-        payment_method: str,
+        payment_method: str | None,
         gateway: str,
         by_fleet: bool = False,
         request_key: bytes | None = None,
     ) -> Subscription:
         """Record a subscription to a monthly service, and start verifying its payment method.
 
-        A repeated request returns the subscription it created.
+        Without a payment method the customer enters one on the gateway's page (decision 242). A
+        repeated request returns the subscription it created.
 
         Raises:
             CustomerNotFoundError: no such customer; CustomerErasedError: the customer was erased.
@@ -114,11 +115,11 @@ class Subscriptions:
             ServiceNotFoundError: no service has this code.
             NotSoldLikeThisError: the service is not sold as a subscription, or not on offer.
             BillingDetailsRequiredError: the buyer's details for the invoices are incomplete.
-            InvalidPaymentMethodError: the token is missing, or is a card number.
+            InvalidPaymentMethodError: the token is blank, or is a card number.
             AlreadySubscribedError: the vehicle already has this subscription.
             PurchasePendingError: a purchase of the service for the vehicle is in progress.
         """
-        if _is_no_token(payment_method):
+        if payment_method is not None and _is_no_token(payment_method):
             raise InvalidPaymentMethodError
         await self._customers.buyer(customer)
         await check_eligible(self._tables.database, customer=customer, vin=vin, by_fleet=by_fleet)
@@ -272,11 +273,14 @@ class Subscriptions:
     ) -> None:
         """Order the activation, or charge this method from now on; an ended one stays ended.
 
-        `verifying` is the payment that held the funds: the method is at its gateway.
+        `verifying` is the payment that held the funds: the method is at its gateway. Without a
+        token no month could be charged, so nothing is activated.
         """
         subscription_id, payment_id = verifying.subject, verifying.id
         before = await self._rows.locked(subscription_id, within=within)
-        if before.state is SubscriptionState.VERIFYING:
+        if before.state is SubscriptionState.VERIFYING and token is None:
+            await self._refuse(before, payment_id, within)
+        elif before.state is SubscriptionState.VERIFYING:
             event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
             activating = await self._rows.transition(
                 before, event, within=within, payment_id=payment_id, payment_method=token,
@@ -297,6 +301,9 @@ class Subscriptions:
         if before.state is not SubscriptionState.VERIFYING:
             await self._notify_unchanged(before, payment_id, within)
             return
+        await self._refuse(before, payment_id, within)
+
+    async def _refuse(self, before: Subscription, payment_id: UUID, within: Connection) -> None:
         event = SubscriptionEvent.PAYMENT_METHOD_REFUSED
         refused = await self._rows.transition(before, event, within=within, payment_id=payment_id)
         assert refused is not None, "what is being verified can be refused"
@@ -361,7 +368,7 @@ class Subscriptions:
         return await self._rows.transition(before, event, within=within, payment_id=payment_id)
 
     async def _on_these_terms(
-        self, customer: UUID, vin: str, service: str, *, payment_method: str, gateway: str
+        self, customer: UUID, vin: str, service: str, *, payment_method: str | None, gateway: str
     ) -> NewSubscription:
         offer = await self._catalog.service(service)
         if offer.kind != SUBSCRIPTION or offer.monthly_fee is None or not offer.offered:

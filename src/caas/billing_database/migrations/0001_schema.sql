@@ -1195,7 +1195,7 @@ create table subscriptions (
     currency text not null,
     monthly_fee bigint not null,
     metered jsonb default '[]'::jsonb not null,
-    payment_method text not null,
+    payment_method text,
     gateway text not null,
     state text default 'verifying payment method' not null,
     event text default 'Subscribe to Monthly Service' not null,
@@ -1233,7 +1233,10 @@ create table subscriptions (
     constraint subscriptions_currency_check check (currency ~ '^[A-Z]{3}$'),
     constraint subscriptions_monthly_fee_check
         check (monthly_fee between 0 and '10000000000000'::bigint),
-    constraint subscriptions_payment_method_check check (length(payment_method) between 1 and 200)
+    constraint subscriptions_payment_method_check check (length(payment_method) between 1 and 200),
+    constraint subscriptions_payment_method_needed
+        check (payment_method is not null
+            or state in ('verifying payment method', 'payment method refused', 'cancelled'))
 ) with (fillfactor = 80);
 
 create unique index one_live_subscription_per_service on subscriptions (vin, service)
@@ -1780,7 +1783,8 @@ create trigger keeps_its_terms before update on subscriptions
         or (old.deactivated_at is not null
             and new.deactivated_at is distinct from old.deactivated_at)
         or (old.cancelled_at is not null and new.cancelled_at is distinct from old.cancelled_at)
-        or (old.payment_method <> new.payment_method
+        or (old.payment_method is not null and new.payment_method is null)
+        or (old.payment_method is distinct from new.payment_method
             and (new.event not in ('Payment method changed', 'Payment method verified')
                  or new.version = old.version)
             and (new.payment_method <> 'erased'

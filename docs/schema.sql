@@ -1289,6 +1289,7 @@ CREATE FUNCTION caas.fixed_checksum(r caas.deposit_decisions) RETURNS bigint
     AS $$select hash_record_extended(row(r.by_policy, r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)::bigint$$;
 
 CREATE TABLE caas.disputes (
+    gateway text NOT NULL,
     id text NOT NULL,
     payment_id uuid NOT NULL,
     amount bigint NOT NULL,
@@ -1323,7 +1324,7 @@ END) STORED NOT NULL,
 
 CREATE FUNCTION caas.fixed_checksum(r caas.disputes) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.claimed_currency, r.currency, r.gateway, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)::bigint$$;
 
 CREATE TABLE caas.event_subscriptions (
     id uuid NOT NULL,
@@ -3149,13 +3150,13 @@ CREATE FUNCTION caas.sum_disputes() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.gateway, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
     select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), -coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.gateway, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), -coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.reported_at, r.state, r.steps, r.taken, r.updated_at), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -5218,10 +5219,10 @@ ALTER TABLE ONLY caas.discrepancy_resolutions
     ADD CONSTRAINT discrepancy_resolutions_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.disputes
-    ADD CONSTRAINT disputes_gateway_dispute_id_key UNIQUE (gateway_dispute_id);
+    ADD CONSTRAINT disputes_gateway_gateway_dispute_id_key UNIQUE (gateway, gateway_dispute_id);
 
 ALTER TABLE ONLY caas.disputes
-    ADD CONSTRAINT disputes_pkey PRIMARY KEY (id);
+    ADD CONSTRAINT disputes_pkey PRIMARY KEY (gateway, id);
 
 ALTER TABLE ONLY caas.document_buyers
     ADD CONSTRAINT document_buyers_pkey PRIMARY KEY (invoice);
@@ -6186,7 +6187,7 @@ CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.reconciliation_runs FOR EA
 
 ALTER TABLE caas.reconciliation_runs ENABLE ALWAYS TRIGGER is_finished_once;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.claimed_currency IS DISTINCT FROM old.claimed_currency) OR (new.currency IS DISTINCT FROM old.currency) OR (new.reason IS DISTINCT FROM old.reason) OR (new.origin IS DISTINCT FROM old.origin) OR (new.opened_at IS DISTINCT FROM old.opened_at) OR ((new.claimed_amount <> old.claimed_amount) AND ((old.state <> ALL (ARRAY['won'::text, 'reversed'::text])) OR (new.amended <> (old.amended + 1)))) OR ((old.gateway_dispute_id IS NOT NULL) AND (new.gateway_dispute_id IS DISTINCT FROM old.gateway_dispute_id)))) EXECUTE FUNCTION caas.refuse_other_refund();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.gateway IS DISTINCT FROM old.gateway) OR (new.claimed_currency IS DISTINCT FROM old.claimed_currency) OR (new.currency IS DISTINCT FROM old.currency) OR (new.reason IS DISTINCT FROM old.reason) OR (new.origin IS DISTINCT FROM old.origin) OR (new.opened_at IS DISTINCT FROM old.opened_at) OR ((new.claimed_amount <> old.claimed_amount) AND ((old.state <> ALL (ARRAY['won'::text, 'reversed'::text])) OR (new.amended <> (old.amended + 1)))) OR ((old.gateway_dispute_id IS NOT NULL) AND (new.gateway_dispute_id IS DISTINCT FROM old.gateway_dispute_id)))) EXECUTE FUNCTION caas.refuse_other_refund();
 
 ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER is_for_one_thing;
 

@@ -12,6 +12,7 @@ import aiohttp
 from caas import app
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_calls import GatewayCustomers
+from caas.billing_database.payments import Payment
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient, Secret
@@ -63,6 +64,16 @@ class TwoGateways:
             await self.stripe.control("settle")
         else:
             await self.gateway_does(name, "settle")
+
+    async def pays(self, payment: Payment) -> None:
+        """Type a good card into the page of a gateway of the contract."""
+        form = {"action": "pay", "number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
+        assert payment.hosted_page_url is not None
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(payment.hosted_page_url, data=form, allow_redirects=False) as answer,
+        ):
+            assert answer.ok, await answer.text()
 
     async def gateway_does(self, name: str, what: str, **body: object) -> None:
         """Say something to the control plane of a gateway of the contract."""

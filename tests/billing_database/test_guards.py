@@ -50,7 +50,7 @@ REFUND = (
     " state, created_at, updated_at) values "
 )
 DISPUTE = (
-    "insert into caas.disputes (id, payment_id, amount, currency, claimed_amount,"
+    "insert into caas.disputes (gateway, id, payment_id, amount, currency, claimed_amount,"
     " claimed_currency, state, reason, opened_at, updated_at) values "
 )
 SOLD = "insert into caas.service_orders "
@@ -181,12 +181,14 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
         f"{REFUND} ('{new_id()}', '{TAKEN}', 'contract', 1, 'JPY', 'x', 'me', 'waiting', now(),"
         " now())", FOREIGN),
     "a dispute in another currency": (
-        f"{DISPUTE} ('d', '{TAKEN}', 1, 'JPY', 1, 'JPY', 'opened', 'x', now(), now())", FOREIGN),
+        f"{DISPUTE} ('contract', 'd', '{TAKEN}', 1, 'JPY', 1, 'JPY', 'opened', 'x', now(),"
+        " now())", FOREIGN),
     "a dispute that counts more than was received": (
-        f"{DISPUTE} ('d', '{TAKEN}', {AMOUNT + 1}, 'EUR', {AMOUNT + 1}, 'EUR', 'opened', 'x',"
-        " now(), now())", CHECK),
+        f"{DISPUTE} ('contract', 'd', '{TAKEN}', {AMOUNT + 1}, 'EUR', {AMOUNT + 1}, 'EUR',"
+        " 'opened', 'x', now(), now())", CHECK),
     "a dispute that counts more than it claims": (
-        f"{DISPUTE} ('d', '{TAKEN}', 2, 'EUR', 1, 'EUR', 'opened', 'x', now(), now())", CHECK),
+        f"{DISPUTE} ('contract', 'd', '{TAKEN}', 2, 'EUR', 1, 'EUR', 'opened', 'x', now(),"
+        " now())", CHECK),
     "more settled than captured": (
         f"update caas.payments set settled_amount = captured_amount + 1 where id = '{TAKEN}'",
         CHECK),

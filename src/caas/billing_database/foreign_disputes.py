@@ -17,15 +17,15 @@ from caas.billing_database.rows import read_all, row_as
 
 LOST: Final = """
 select x.id, x.payment_id, x.amount, x.currency, x.claimed_amount, x.claimed_currency, x.taken
-  from disputes x join payments p on p.id = x.payment_id
- where x.state = 'lost' and x.claimed_currency <> x.currency and x.amount > 0 and p.gateway = $1
+  from disputes x
+ where x.state = 'lost' and x.claimed_currency <> x.currency and x.amount > 0 and x.gateway = $1
  order by x.id
 """
 RETURNED: Final = f"""
 select {COLUMNS}, x.id as dispute
   from discrepancies d
   join discrepancy_events e on e.discrepancy_id = d.id and e.seq = 1
-  join disputes x on x.id = e.facts->>'dispute' and x.state <> 'lost'
+  join disputes x on x.gateway = d.gateway and x.id = e.facts->>'dispute' and x.state <> 'lost'
  where d.gateway = $1 and d.kind = 'currency' and d.report_id is null and d.payment_id is not null
    and (d.status <> 'resolved' or d.resolution <> 'itself' and not exists (
      select from reconciliation_days y

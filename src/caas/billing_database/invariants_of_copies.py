@@ -11,7 +11,7 @@ from typing import Final
 COPIES: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "payments_stay_at_their_gateway",
-        "Calls, refunds, settlement lines and discrepancies of a payment are of its gateway.",
+        "Calls, refunds, disputes, report lines and discrepancies of a payment are of its gateway.",
         """select p.id from payments p join gateway_calls c on c.payment_id = p.id
             where within(p.id) and c.gateway <> p.gateway
               and (c.outcome <> 'not sent' or not exists (
@@ -25,6 +25,9 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
            union all
            select p.id from payments p join refunds r on r.payment_id = p.id
             where within(p.id) and r.gateway <> p.gateway
+           union all
+           select p.id from payments p join disputes d on d.payment_id = p.id
+            where within(p.id) and d.gateway <> p.gateway
            union all
            select p.id from payments p join settlement_lines l on l.payment_id = p.id
              join settlement_reports r on r.id = l.report_id

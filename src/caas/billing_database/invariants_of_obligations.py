@@ -23,7 +23,8 @@ class Obligation:
 
 
 # Disputes reported by the gateway, with every payment that each names.
-_DISPUTES_REPORTED: Final = """select n.id, named_object(n.body) as dispute, p.id as payment
+_DISPUTES_REPORTED: Final = """select n.id, n.gateway, named_object(n.body) as dispute,
+       p.id as payment
   from webhook_inbox n cross join lateral (
        select coalesce(n.body->'data'->'object'->>'payment_intent',
                        n.body->'data'->>'transaction_id') as transaction,
@@ -219,8 +220,8 @@ OBLIGATIONS: Final = (
     Obligation(
         "record a dispute reported by the gateway", ("apply_webhook",),
         f"""select t.id, t.payment from ({_DISPUTES_REPORTED}) t
-             where not exists (select from disputes d
-                                where t.dispute in (d.id, d.gateway_dispute_id))
+             where not exists (select from disputes d where d.gateway = t.gateway
+                                  and t.dispute in (d.id, d.gateway_dispute_id))
                and not exists (select from cases c where c.subject = t.payment and c.kind in
                      ('dispute_contradiction', 'late_outcome', 'late_outcome_not_undone',
                       'duplicate_transaction'))

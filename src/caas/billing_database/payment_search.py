@@ -39,7 +39,8 @@ union (select payment_id from discrepancies where id = $1 and payment_id is not 
 BY_TEXT: Final = """
 select id from payments where gateway in (select gateways_of_payments())
     and gateway_transaction_id = $1
-union (select payment_id from disputes where id = $1)
+union (select payment_id from disputes
+        where gateway in (select gateways_of_payments()) and id = $1)
 union (select payment_id from refunds
         where gateway in (select gateways_of_payments()) and gateway_refund_id = $1)
 union (select p.id from orders o join payments p on p.subject = o.id

@@ -106,29 +106,29 @@ NEXT_ISSUE: Final = """
 update refunds set issue = issue + 1, updated_at = db_now() where id = $1
 """
 ADD_DISPUTE: Final = """
-insert into disputes (id, payment_id, amount, currency, claimed_amount, claimed_currency, state,
-    reason, origin, gateway_dispute_id, opened_at, updated_at)
-values ($1, $2, 0, $3, $4, $5, 'opened', $6, $7, case when $7 = 'gateway' then $1 end, db_now(),
-    db_now())
+insert into disputes (gateway, id, payment_id, amount, currency, claimed_amount, claimed_currency,
+    state, reason, origin, gateway_dispute_id, opened_at, updated_at)
+select gateway, $1, $2, 0, $3, $4, $5, 'opened', $6, $7, case $7 when 'gateway' then $1 end,
+       db_now(), db_now() from payments where id = $2
 """
 STEP_DISPUTE: Final = """
-update disputes set state = $2, amount = $3, taken = $4, back = $5, steps = steps + 1,
+update disputes set state = $3, amount = $4, taken = $5, back = $6, steps = steps + 1,
        updated_at = db_now()
- where id = $1
+ where payment_id = $1 and id = $2
 """
 AMEND_DISPUTE: Final = """
-update disputes set claimed_amount = $2, amount = 0, amended = amended + 1, updated_at = db_now()
- where id = $1
+update disputes set claimed_amount = $3, amount = 0, amended = amended + 1, updated_at = db_now()
+ where payment_id = $1 and id = $2
 """
 REPORT_DISPUTE: Final = """
-update disputes set reported_at = $2, gateway_dispute_id = coalesce(gateway_dispute_id, $3)
- where id = $1
+update disputes set reported_at = $3, gateway_dispute_id = coalesce(gateway_dispute_id, $4)
+ where payment_id = $1 and id = $2
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A chargeback; `id` is the gateway's, or derived from a report line.
+    """A chargeback; `id` is the gateway's, unique there, or derived from a report line.
 
     `claimed_amount` is what the bank took; `amount` is the part that was received and not refunded;
     `excess` is the rest.
@@ -169,9 +169,9 @@ CLAIM_DISPUTE: Final = (
 """
 )
 DISPUTE_OF_ANOTHER: Final = """
-select d.payment_id from disputes d join payments p on p.id = d.payment_id
- where (d.id = $2 or d.gateway_dispute_id = $2) and p.id <> $1
-   and p.gateway = (select gateway from payments where id = $1)
+select d.payment_id from disputes d
+ where (d.id = $2 or d.gateway_dispute_id = $2) and d.payment_id <> $1
+   and d.gateway = (select gateway from payments where id = $1)
 """
 # What banks took and returned, by disputes and lines (back: what lines left on settled funds).
 LINES_AND_DISPUTES: Final = """
@@ -348,21 +348,20 @@ class Refunds:
             dispute.claimed_currency, dispute.reason, dispute.origin,
         )  # fmt: skip
 
-    async def step_dispute(self, dispute: Dispute, *, within: Connection) -> None:
+    async def step_dispute(self, of: Dispute, *, within: Connection) -> None:
         """Set a dispute's state, its counted amount, and how often it was taken and returned."""
-        await within.execute(
-            STEP_DISPUTE, dispute.id, dispute.state, dispute.amount, dispute.taken, dispute.back
-        )
+        counts = (of.amount, of.taken, of.back)
+        await within.execute(STEP_DISPUTE, of.payment_id, of.id, of.state, *counts)
 
-    async def amend_dispute(self, dispute_id: str, claimed: int, *, within: Connection) -> None:
+    async def amend_dispute(self, dispute: Dispute, claimed: int, *, within: Connection) -> None:
         """Change the amount of a dispute that holds nothing."""
-        await within.execute(AMEND_DISPUTE, dispute_id, claimed)
+        await within.execute(AMEND_DISPUTE, dispute.payment_id, dispute.id, claimed)
 
     async def report_dispute(
-        self, dispute_id: str, at: datetime | None, gateway_id: str | None, *, within: Connection
+        self, of: Dispute, at: datetime | None, gateway_id: str | None, *, within: Connection
     ) -> None:
         """Store the time of the last applied report, and the gateway's id."""
-        await within.execute(REPORT_DISPUTE, dispute_id, at, gateway_id)
+        await within.execute(REPORT_DISPUTE, of.payment_id, of.id, at, gateway_id)
 
     async def claim_dispute(
         self,

@@ -212,12 +212,12 @@ def _found(row: Row | None, subscription_id: UUID) -> Subscription:
 METHODS_MAX: Final = 5
 
 OF_CUSTOMER: Final = """
-select token, payment_id, type, used_at from (
-  select distinct on (e.facts->>'payment_method') e.facts->>'payment_method' as token,
-         p.id as payment_id, p.type, e.at as used_at
+select token, gateway, payment_id, type, used_at from (
+  select distinct on (p.gateway, e.facts->>'payment_method') e.facts->>'payment_method' as token,
+         p.gateway, p.id as payment_id, p.type, e.at as used_at
     from payments p join payment_events e on e.payment_id = p.id
    where p.customer = $1 and e.event = 'Funds reserved' and e.facts ? 'payment_method'
-   order by e.facts->>'payment_method', e.at desc) last_use
+   order by p.gateway, e.facts->>'payment_method', e.at desc) last_use
  order by used_at desc limit $2
 """
 
@@ -236,9 +236,10 @@ select facts->>'payment_method' from payment_events
 
 @dataclass(frozen=True, slots=True)
 class UsedMethod:
-    """A token with an authorization, and its last payment."""
+    """A token of a gateway with an authorization, and its last payment."""
 
     token: str
+    gateway: str
     payment_id: UUID
     type: PaymentType
     used_at: datetime
@@ -257,7 +258,7 @@ class PaymentMethods:
         return [UsedMethod(**{**row, "type": PaymentType(row["type"])}) for row in rows]
 
     async def saved_at(self, customer: UUID, token: str) -> str | None:
-        """Return the gateway at which a customer has used a token, or None."""
+        """Return the gateway at which a customer has last used a token, or None."""
         row = await self._database.fetchrow(SAVED_AT, customer, token)
         return None if row is None else str(row["gateway"])
 

@@ -117,15 +117,17 @@ async def subscribe(console: Console, request: PageRequest) -> Response:
     offer = await _offered(console, request)
     vin = request.form.get("vin", "")
     chosen = request.form.get("method", "")
-    tokens = {str(one.payment_id): one.token for one in await used_methods(console, request)}
-    known = chosen == NEW or chosen in tokens
+    methods = {str(one.payment_id): one for one in await used_methods(console, request)}
+    method = methods.get(chosen)
+    known = chosen == NEW or method is not None
     if not known or not await owns(console, request, vin) or request.form.get("agreed") != "yes":
         return await _form_page(console, request, offer, vin=vin, nothing_chosen=True)
 
     async def work() -> str:
         subscription = await console.platform.payment_processing.subscribe(
             customer=request.customer, vin=vin, service=offer.code,
-            payment_method=tokens.get(chosen), request_key=keyed(request).order_key,
+            payment_method=method.token if method else None,
+            saved_at=method.gateway if method else None, request_key=keyed(request).order_key,
         )  # fmt: skip
         return await _next_page(console, subscription)
 
@@ -298,13 +300,16 @@ async def change_payment_method(console: Console, request: PageRequest) -> Respo
     """Request verification of the chosen method; redirect to the gateway if it requires that."""
     view = await own_subscription(console, request)
     chosen = request.form.get("method", "")
-    tokens = {str(one.payment_id): one.token for one in await _others(console, request, view)}
-    if chosen != NEW and chosen not in tokens:
+    methods = {str(one.payment_id): one for one in await _others(console, request, view)}
+    method = methods.get(chosen)
+    if chosen != NEW and method is None:
         return await _method_page(console, request, view, nothing_chosen=True)
 
     async def work() -> str:
         payment = await console.platform.payment_processing.change_payment_method(
-            view.subscription.id, payment_method=tokens.get(chosen)
+            view.subscription.id,
+            payment_method=method.token if method else None,
+            saved_at=method.gateway if method else None,
         )
         return f"/pay/{payment.id}"
 
@@ -315,8 +320,9 @@ async def _others(
     console: Console, request: PageRequest, view: SubscriptionView
 ) -> list[UsedMethod]:
     """Return the customer's payment methods except the current one."""
+    current = (view.subscription.gateway, view.subscription.payment_method)
     used = await used_methods(console, request)
-    return [method for method in used if method.token != view.subscription.payment_method]
+    return [method for method in used if (method.gateway, method.token) != current]
 
 
 async def _method_page(

@@ -156,17 +156,19 @@ class PaymentProcessing:
 
     async def subscribe(
         self, *, customer: UUID, vin: str, service: str, payment_method: str | None,
-        by_fleet: bool = False, request_key: bytes | None = None, respond_async: bool = False,
+        saved_at: str | None = None, by_fleet: bool = False, request_key: bytes | None = None,
+        respond_async: bool = False,
     ) -> Subscription:  # fmt: skip
         """Subscribe to a monthly service, its payment method verified at once (Diagram 6).
 
         It is active once the vehicle acknowledges. Without a payment method the customer enters
-        one on the page of the payment that verifies it. With `respond_async` a worker verifies it.
-        The refusals are those of `Subscriptions.subscribe`.
+        one on the page of the payment that verifies it. `saved_at` is the gateway of the payment
+        method; None: where the customer has last used it. With `respond_async` a worker verifies
+        it. The refusals are those of `Subscriptions.subscribe`.
         """
         new = await self._subscriptions.subscribe(
             customer=customer, vin=vin, service=service, payment_method=payment_method,
-            gateway=await gateway_for(
+            gateway=saved_at or await gateway_for(
                 self._tables, self._charges.gateways, PaymentType.SUBSCRIPTION, subject=None,
                 customer=customer, token=payment_method, money=None,
             ),
@@ -179,19 +181,20 @@ class PaymentProcessing:
         return await self._subscriptions.subscription(new.id)
 
     async def change_payment_method(
-        self, subscription_id: UUID, *, payment_method: str | None, respond_async: bool = False
-    ) -> Payment:
+        self, subscription_id: UUID, *, payment_method: str | None, saved_at: str | None = None,
+        respond_async: bool = False,
+    ) -> Payment:  # fmt: skip
         """Verify another payment method, and charge it from then on.
 
         Returns the payment that verifies it. Without a token the customer types a card at the
-        gateway, on that payment's page. The refusals are those of
-        `Subscriptions.check_payment_method_change`.
+        gateway, on that payment's page. `saved_at` is as in `subscribe`, and the refusals are those
+        of `Subscriptions.check_payment_method_change`.
         """
         subscription = await self._subscriptions.check_payment_method_change(
             subscription_id, payment_method
         )
         return await self._subscription_payment.verify_another(
-            subscription, payment_method, respond_async=respond_async
+            subscription, payment_method, saved_at=saved_at, respond_async=respond_async
         )
 
     async def void_payment(self, payment_id: UUID, reason: str) -> Payment:

@@ -143,7 +143,7 @@ class Disputes:
         gateway_id = reported.id if origin == GATEWAY else None
         if not steps:
             if known is not None and known.gateway_dispute_id is None:
-                await self._rows.report_dispute(known.id, at, gateway_id, within=connection)
+                await self._rows.report_dispute(known, at, gateway_id, within=connection)
             return
         if known is None:
             known = _new(payment, reported, claimed, origin)
@@ -154,7 +154,7 @@ class Disputes:
                 )
         for remark in steps:
             known = await self.step(payment, known, remark, connection)
-        await self._rows.report_dispute(known.id, at, gateway_id, within=connection)
+        await self._rows.report_dispute(known, at, gateway_id, within=connection)
         if gateway_id is not None:
             known = await self._taken_over(payment, known, connection)
         await self._report_excess(payment, known, connection)
@@ -232,12 +232,12 @@ class Disputes:
         """Return what is held, and take the amount the bank states now."""
         lost = known.state == "lost"
         known = await self.step(payment, known, coming_back(known), connection, instead=instead)
-        await self._rows.amend_dispute(known.id, claimed, within=connection)
+        await self._rows.amend_dispute(known, claimed, within=connection)
         known = replace(known, claimed_amount=claimed)
         known = await self.step(payment, known, Remark.DISPUTE_OPENED, connection)
         if lost:
             known = await self.step(payment, known, Remark.DISPUTE_LOST, connection)
-        await self._rows.report_dispute(known.id, at, None, within=connection)
+        await self._rows.report_dispute(known, at, None, within=connection)
         await self._report_excess(payment, known, connection)
         await self.fit_again(payment.id, within=connection)
         return await self._again(known, connection)

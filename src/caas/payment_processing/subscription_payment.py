@@ -113,28 +113,33 @@ class SubscriptionPayment:
             return
         event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
         with suppress(SubscriptionEndedError):
-            await self._verify(subscription, subscription.payment_method, event)
+            await self._verify(
+                subscription, subscription.payment_method, event, saved_at=subscription.gateway
+            )
 
     async def verify_later(self, subscription_id: UUID) -> None:
         """Let a worker verify a new subscription's payment method."""
         await self._tables.jobs.postpone(VERIFY_PAYMENT_METHOD, subscription_id, due_in=0.0)
 
     async def verify_another(
-        self, subscription: Subscription, payment_method: str | None, *, respond_async: bool = False
-    ) -> Payment:
+        self, subscription: Subscription, payment_method: str | None, *, saved_at: str | None,
+        respond_async: bool = False,
+    ) -> Payment:  # fmt: skip
         """Hold a small amount on another payment method, or on one typed at the gateway.
 
-        With `respond_async` a worker does.
+        `saved_at` is the gateway of the method, if it is known. With `respond_async` a worker does.
 
         Raises:
             SubscriptionEndedError: it has ended meanwhile.
         """
         event = SubscriptionEvent.PAYMENT_METHOD_CHANGED
-        return await self._verify(subscription, payment_method, event, respond_async=respond_async)
+        return await self._verify(
+            subscription, payment_method, event, saved_at=saved_at, respond_async=respond_async
+        )
 
     async def _verify(
         self, subscription: Subscription, payment_method: str | None, event: SubscriptionEvent,
-        *, respond_async: bool = False,
+        *, saved_at: str | None, respond_async: bool = False,
     ) -> Payment:  # fmt: skip
         """Hold the amount if the subscription can still take `event` when the payment begins."""
 
@@ -155,15 +160,7 @@ class SubscriptionPayment:
             self._tables,
             request,
             PaymentType.SUBSCRIPTION,
-            gateway=await gateway_for(
-                self._tables,
-                self._charges.gateways,
-                PaymentType.SUBSCRIPTION,
-                subject=subscription.id,
-                customer=subscription.customer,
-                token=payment_method,
-                money=Money(VERIFICATION_AMOUNT, subscription.currency),
-            ),
+            gateway=await self._gateway_of(subscription, payment_method, saved_at),
             time_scale=self._time_scale,
             check=check,
         )
@@ -173,6 +170,18 @@ class SubscriptionPayment:
         return await self._charges.authorization.process_payment(
             accepted.payment, self, patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
             attempt=Attempt(description=request.description or ""),
+        )  # fmt: skip
+
+    async def _gateway_of(
+        self, subscription: Subscription, token: str | None, saved_at: str | None
+    ) -> str:
+        """Return where a method is verified: at its gateway, or at that of a new payment."""
+        if token is not None and saved_at is not None:
+            return saved_at
+        return await gateway_for(
+            self._tables, self._charges.gateways, PaymentType.SUBSCRIPTION,
+            subject=subscription.id, customer=subscription.customer, token=token,
+            money=Money(VERIFICATION_AMOUNT, subscription.currency),
         )  # fmt: skip
 
     async def charge_mes_vencido(

@@ -2773,6 +2773,7 @@ create index refund_decisions_of_payment on refund_decisions (payment_id);
 
 -- Chargebacks and their state.
 create table disputes (
+    gateway text not null,
     id text not null,
     payment_id uuid not null,
     amount bigint not null,
@@ -2795,8 +2796,8 @@ create table disputes (
             else 0::bigint
         end) stored not null,
     amended integer default 0 not null,
-    constraint disputes_pkey primary key (id),
-    constraint disputes_gateway_dispute_id_key unique (gateway_dispute_id),
+    constraint disputes_pkey primary key (gateway, id),
+    constraint disputes_gateway_gateway_dispute_id_key unique (gateway, gateway_dispute_id),
     constraint disputes_payment_id_fkey foreign key (payment_id) references payments (id),
     constraint counts_no_more_than_claimed
         check (claimed_currency <> currency or amount <= claimed_amount),
@@ -3027,6 +3028,7 @@ create trigger two_people_decide before insert or update on refund_decisions
 create trigger is_for_one_thing before update on disputes
     for each row
     when (new.id is distinct from old.id or new.payment_id is distinct from old.payment_id
+        or new.gateway is distinct from old.gateway
         or new.claimed_currency is distinct from old.claimed_currency
         or new.currency is distinct from old.currency or new.reason is distinct from old.reason
         or new.origin is distinct from old.origin or new.opened_at is distinct from old.opened_at
@@ -5525,7 +5527,7 @@ select keep_checksum('dealership_markets', '{}');
 select keep_checksum('deposit_decisions',
     '{by_policy,decision,id,needs_second,note,payment_id,proposed_account,proposed_at,proposed_by}');
 select keep_checksum('disputes',
-    '{claimed_currency,currency,id,opened_at,origin,payment_id,reason}');
+    '{claimed_currency,currency,gateway,id,opened_at,origin,payment_id,reason}');
 select keep_checksum('event_subscriptions', '{created_at,created_by,id,types,url}');
 select keep_checksum('gateway_calls',
     '{amount,asked_at,gateway,id,key,operation,outcome,payment_id,summary,took_ms,transaction_id}', true);

@@ -21,6 +21,10 @@ class NotPlayed:
         """Fail."""
         raise AssertionError(payment)
 
+    async def is_withdrawn(self, payment: Payment) -> Never:
+        """Fail."""
+        raise AssertionError(payment)
+
     async def on_authorized(self, payment: Payment) -> Never:
         """Fail."""
         raise AssertionError(payment)

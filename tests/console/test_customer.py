@@ -130,6 +130,25 @@ async def test_while_the_outcome_is_unknown_the_car_is_held(town: Town, chromium
     assert (await town.platform.order_management.orders.get(order)).state is OrderState.READY
 
 
+async def test_a_withdrawal_is_taken_while_the_outcome_is_unknown(
+    town: Town, chromium: Browser
+) -> None:
+    ana, order = await customer_with(town, chromium)
+    await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
+    await ana.go(f"/car/{order}/final-payment")
+    await ana.page.locator("#understood").check()
+    await ana.page.locator("main button.first").click()
+    await expect(ana.page.get_by_text("Su coche está reservado para usted")).to_be_visible()
+
+    await ana.page.locator(f"a[href='/car/{order}/withdrawal']").click()
+    await expect(ana.page.get_by_text("Su desistimiento cuenta desde ahora")).to_be_visible()
+    await ana.page.locator("main button.danger").click()
+
+    await expect(ana.page.get_by_role("heading", name="Desistimiento recibido")).to_be_visible()
+    await expect(ana.page.get_by_text("No se cobra nada más")).to_be_visible()
+    assert (await town.platform.order_management.orders.get(order)).state is OrderState.READY
+
+
 async def test_two_tabs_pay_once(town: Town, chromium: Browser) -> None:
     ana, order = await customer_with(town, chromium)
     second = await ana.context.new_page()

@@ -11,7 +11,6 @@ from caas.billing_database.orders import Order
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.order_management.withdrawal import (
     CannotWithdrawError,
-    FinalPaymentOpenError,
     NotDeliveredError,
     NotWithdrawnError,
 )
@@ -104,19 +103,6 @@ async def test_a_payment_that_is_authorized_after_the_withdrawal_is_voided(
     assert voided.captured_amount == 0
     assert (await showroom.orders.orders.get(order.id)).state is OrderState.WITHDRAWN
     assert (await showroom.reported(order.customer))[-1] == "reservation_not_possible"
-
-
-async def test_nobody_withdraws_while_the_final_payment_is_not_known(showroom: Showroom) -> None:
-    """Decision 19: an unknown outcome holds the vehicle."""
-    order = await showroom.ready()
-    await showroom.world.gateway_fault({"operation": "initiate"}, hang_after_apply=3)
-    payment = await showroom.pay_rest(order)
-    assert payment.state is PaymentState.PENDING
-
-    with pytest.raises(FinalPaymentOpenError):
-        await showroom.orders.withdrawal.withdraw(order.id)
-
-    assert (await showroom.orders.vehicles.get(order.vin or "")).state is VehicleState.READY
 
 
 async def test_a_lost_reservation_cannot_be_withdrawn(showroom: Showroom) -> None:

@@ -29,7 +29,7 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleState
 from tests.people import employed
-from tests.showroom import DEPOSIT, PRICE, Showroom, opened, simulated_world
+from tests.showroom import DEALERSHIP, DEPOSIT, PRICE, Showroom, opened, simulated_world
 
 NET_DEPOSIT = DEPOSIT.amount - tax_in(DEPOSIT.amount, 2100)
 
@@ -101,6 +101,7 @@ async def test_a_declined_final_payment_loses_the_reservation_at_once(showroom: 
     assert vehicle.in_stock_since is not None
     assert await showroom.orders.vehicles.assignments(vin=vin) == []
     assert (await showroom.reported(order.customer))[-1] == "reservation_lost"
+    assert (await showroom.reported(DEALERSHIP, "dealership"))[-1] == "reservation_lost"
     assert (await showroom.world.partners("GET", "ledger"))["registrations"] == []
 
 
@@ -200,6 +201,7 @@ async def test_a_page_that_was_left_takes_no_vehicle_away(showroom: Showroom) ->
 
     left = await showroom.tables.payments.get(payment.id)
     assert payment.hosted_page_url is not None
+    assert "final_payment_not_made" not in await showroom.reported(order.customer)
     assert left.state is PaymentState.FAILED
     assert (await showroom.orders.orders.get(order.id)).state is OrderState.READY
     assert (await showroom.pay_rest(order)).state is PaymentState.CAPTURING
@@ -244,6 +246,9 @@ async def test_a_final_payment_that_our_settings_prevent_has_two_ways_out(
     assert (payment.state, again.state) == (PaymentState.FAILED, PaymentState.FAILED)
     assert again.id != payment.id
     assert await showroom.tables.cases.listed(subject=payment.id)
+    for reader, audience in ((order.customer, "customer"), (DEALERSHIP, "dealership")):
+        told = await showroom.reported(reader, audience)
+        assert told.count("final_payment_not_made") == 2
     assert (await showroom.orders.orders.get(order.id)).state is OrderState.READY
     withdrawn = await showroom.orders.withdrawal.withdraw(order.id)
     assert withdrawn.state is OrderState.WITHDRAWN

@@ -64,10 +64,14 @@ class OrderEventAnswer(
 
 
 class OrderSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """An order; `vin` is null until its vehicle is built."""
+    """An order; `vin` is null until its vehicle is built.
+
+    `withdrawal_requested`: it is withdrawn once the outcome of its final payment is known.
+    """
 
     id: UUID
     state: OrderState
+    withdrawal_requested: bool
     customer: UUID
     dealership: str
     model: str
@@ -227,14 +231,19 @@ async def pay_final(api: Api, call: Call) -> Response:
 
 
 async def withdraw_from_order(api: Api, call: Call) -> Response:
-    """Withdraw from an order (desistimiento). It frees the vehicle and refunds all payments."""
+    """Withdraw from an order (desistimiento). It frees the vehicle and refunds all payments.
+
+    While the outcome of the final payment is not known, the answer is 202: the withdrawal is
+    carried out once it is. A held amount is released then.
+    """
     body = NOTHING.read(call.body)
     order_id = call.ids["order_id"]
 
     async def withdraw() -> Response:
         await own_order(api.platform, call.by, order_id)
-        await api.platform.order_management.withdrawal.withdraw(order_id)
-        return json_response(200, await _to_response(api, order_id))
+        order = await api.platform.order_management.withdrawal.withdraw(order_id)
+        status = 202 if order.withdrawal_requested else 200
+        return json_response(status, await _to_response(api, order_id))
 
     return await once(api.platform.tables.keys, call, body, withdraw)
 
@@ -289,8 +298,8 @@ ORDER_OPERATIONS: Final = (
     ),
     Operation(
         id="withdrawFromOrder", narrowed=True, tag=TAG, method="POST", path=f"{_PATH}/withdrawal",
-        scopes=_READERS, body=NOTHING, answers={200: OrderAnswer, 404: Problem},
-        handle=withdraw_from_order,
+        scopes=_READERS, body=NOTHING,
+        answers={200: OrderAnswer, 202: OrderAnswer, 404: Problem}, handle=withdraw_from_order,
     ),
     Operation(
         id="getOrder", narrowed=True, tag=TAG, method="GET", path=_PATH, scopes=_READERS,

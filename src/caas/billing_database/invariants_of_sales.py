@@ -60,6 +60,18 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
            having count(*) > 1""",
     ),
     (
+        "requested_withdrawals_wait_for_a_payment",
+        "A withdrawal that was requested waits only while a final payment is open (decision 244).",
+        """select o.id from orders o
+            where within(o.id) and o.event = 'Withdrawal requested' and not exists (
+             select from payments p where p.subject = o.id and p.type = 'final'
+                and p.state in ('Initiated', 'Pending'))
+           union all
+           select e.order_id from order_events e join orders o on o.id = e.order_id
+            where within(e.order_id) and e.event = 'Withdrawal requested'
+              and o.event <> 'Withdrawal requested' and o.state <> 'withdrawn'""",
+    ),
+    (
         "months_are_charged_to_verified_methods",
         "A subscription is charged to its most recently verified payment method, at its gateway.",
         """with verified as (

@@ -24,7 +24,7 @@ from caas.rules.order_states import OrderEvent, OrderState, next_state
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order; `vin` is null until its vehicle is built."""
+    """An order; `vin` is null until its vehicle is built, `event` is its last transition's."""
 
     id: UUID
     customer: UUID
@@ -34,6 +34,7 @@ class Order:
     deposit: Money
     price: Money
     state: OrderState
+    event: str
     version: int
     factory_order_id: str | None
     plate: str | None
@@ -49,6 +50,11 @@ class Order:
     def rest(self) -> Money:
         """The final payment: the price less the deposit."""
         return self.price - self.deposit
+
+    @property
+    def withdrawal_requested(self) -> bool:
+        """Whether it is withdrawn once the outcome of its final payment is known."""
+        return self.event == OrderEvent.WITHDRAWAL_REQUESTED
 
 
 ORDER_COLUMNS: Final = columns(

@@ -144,8 +144,7 @@ async def _page(
         view=view,
         order=view.order,
         services=services,
-        may_withdraw=console.platform.order_management.withdrawal.may_withdraw(view.order)
-        and not view.is_being_paid,
+        may_withdraw=console.platform.order_management.withdrawal.may_withdraw(view.order),
         withdrawal_ends=console.platform.order_management.withdrawal.withdrawal_ends(view.order),
     )
 

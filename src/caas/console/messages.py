@@ -25,12 +25,13 @@ OF_AN_ORDER: Final = frozenset(
     {
         "reservation_complete", "factory_refused", "vehicle_ready",
         "payment_confirmed", "reservation_lost", "delivery_scheduled", "vehicle_delivered",
-        "order_withdrawn", "vehicle_returned",
+        "withdrawal_received", "order_withdrawn", "vehicle_returned",
     }
 )  # fmt: skip
 OF_A_PAYMENT: Final = frozenset(
     {
         "reservation_failed",
+        "final_payment_not_made",
         "reservation_not_possible",
         "subscription_payment_to_confirm",
         "subscription_payment_retried",

@@ -111,7 +111,8 @@ async def payments_of(console: Console, subject: UUID) -> list[Payment]:
 
 def steps_of(order: Order, timeline: list[OrderTransition]) -> list[OrderStep]:
     """Return the steps of an order, with the times of those done."""
-    reached = {transitioned.to_state: transitioned.at for transitioned in timeline}
+    moved = [one for one in timeline if one.from_state != one.to_state]
+    reached = {transitioned.to_state: transitioned.at for transitioned in moved}
     way = [state for state in WAY if state in reached or not _is_skipped(state, reached)]
     steps: list[OrderStep] = []
     for place, state in enumerate(way):

@@ -43,8 +43,10 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "vehicle_ready": OF_AN_ORDER | {"vin"},
     "payment_confirmed": OF_AN_ORDER,
     "reservation_lost": OF_AN_ORDER | {"decline_code"},
+    "final_payment_not_made": OF_AN_ORDER | {"decline_code"},
     "delivery_scheduled": frozenset({"order", "vin", "scheduled_for"}),
     "vehicle_delivered": frozenset({"order", "vin"}),
+    "withdrawal_received": frozenset({"order"}),
     "order_withdrawn": frozenset({"order"}),
     "vehicle_returned": frozenset({"order", "vin"}),
     # Diagrams 4 and 8

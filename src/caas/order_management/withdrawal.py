@@ -1,10 +1,13 @@
 """Desistimiento: the customer withdraws from an order (Key States, "Refunded").
 
 Until the legal period after delivery ends, a customer may withdraw: the vehicle returns to stock
-and all payments are refunded.
+and all payments are refunded. While the outcome of the final payment is not known, the withdrawal
+is requested, and carried out in the commit that records the outcome, whatever that is (decision
+244).
 
-Rules a change must keep: no withdrawal while the outcome of the final payment is unknown (decision
-19); a delivered vehicle returns to stock only when it has been returned; a lost reservation is no
+Rules a change must keep: no vehicle is released while the outcome of the final payment is unknown
+(decision 19); a requested withdrawal is carried out before anything else follows from the outcome;
+a delivered vehicle returns to stock only when it has been returned; a lost reservation is no
 withdrawal.
 """
 
@@ -40,12 +43,6 @@ class CannotWithdrawError(ConflictError):
     code = "cannot_withdraw"
 
 
-class FinalPaymentOpenError(ConflictError):
-    """The outcome of the final payment is not known yet. Withdraw when it is."""
-
-    code = "final_payment_open"
-
-
 class NotDeliveredError(ConflictError):
     """The vehicle was not delivered, so it cannot be returned."""
 
@@ -72,7 +69,10 @@ class Withdrawal:
         self._window_seconds = order_tables.time_scale.seconds(window_seconds)
 
     def may_withdraw(self, order: Order) -> bool:
-        """Return whether the order's state and age allow withdrawal."""
+        """Return whether the order's state and age allow withdrawal, and none is requested."""
+        return self._is_in_time(order) and not order.withdrawal_requested
+
+    def _is_in_time(self, order: Order) -> bool:
         in_time = (order.delivered_seconds_ago or 0.0) <= self._window_seconds
         return can(order.state, OrderEvent.DESISTIMIENTO) and in_time
 
@@ -83,24 +83,42 @@ class Withdrawal:
         return order.delivered_at + timedelta(seconds=self._window_seconds)
 
     async def withdraw(self, order_id: UUID) -> Order:
-        """Withdraw from an order; idempotent.
+        """Withdraw from an order, or request it until the final payment's outcome is known.
+
+        Repeating it changes nothing.
 
         Raises:
             OrderNotFoundError: no order has this id.
             CannotWithdrawError: the order has ended, or the period is over.
-            FinalPaymentOpenError: the outcome of the final payment is unknown; retry later.
         """
 
         async def end(connection: Connection) -> Order:
             order = await self._tables.orders.get_locked(order_id, within=connection)
-            if order.state is OrderState.WITHDRAWN:
+            if order.state is OrderState.WITHDRAWN or order.withdrawal_requested:
                 return order
-            await self._check(order, within=connection)
+            self._check(order)
+            if await self._is_being_paid(order, within=connection):
+                return await self._request(order, within=connection)
             return await self._end(order, within=connection)
 
         order = await self._tables.billing.database.in_transaction(end)
         self._tables.queue.wake()
         return order
+
+    async def is_requested(self, order_id: UUID) -> bool:
+        """Return whether an order is withdrawn once its final payment's outcome is known."""
+        return (await self._tables.orders.get(order_id)).withdrawal_requested
+
+    async def carry_out_requested(self, order_id: UUID, *, within: Connection) -> bool:
+        """Withdraw from the order if that was requested; return whether it was.
+
+        It is called in the commit that records the outcome of the final payment.
+        """
+        order = await self._tables.orders.locked(order_id, within=within)
+        if order is None or not order.withdrawal_requested:
+            return False
+        await self._end(order, within=within)
+        return True
 
     async def vehicle_returned(self, vin: str) -> Vehicle:
         """Return a withdrawn order's vehicle to stock; notify customer and dealership.
@@ -155,14 +173,22 @@ class Withdrawal:
             within=within,
         )
 
-    async def _check(self, order: Order, *, within: Connection) -> None:
+    def _check(self, order: Order) -> None:
         if not can(order.state, OrderEvent.DESISTIMIENTO):
             raise CannotWithdrawError(f"The order {order.id} is {order.state} and has ended.")
-        if not self.may_withdraw(order):
+        if not self._is_in_time(order):
             raise CannotWithdrawError(f"The withdrawal period of the order {order.id} is over.")
+
+    async def _is_being_paid(self, order: Order, *, within: Connection) -> bool:
         finals = await self._tables.payments_of(order, PaymentType.FINAL, within=within)
-        if any(payment.state in OPEN for payment in finals):
-            raise FinalPaymentOpenError(order=str(order.id))
+        return any(payment.state in OPEN for payment in finals)
+
+    async def _request(self, order: Order, *, within: Connection) -> Order:
+        event = OrderEvent.WITHDRAWAL_REQUESTED
+        order = await self._tables.orders.transition(order, event, within=within)
+        await self._tables.notify_customer(order, "withdrawal_received", within=within)
+        await self._tables.notify_dealership(order, "withdrawal_received", within=within)
+        return order
 
     async def _end(self, order: Order, *, within: Connection) -> Order:
         before = order.state

@@ -315,7 +315,7 @@ class Authorization:
             return await self._transitions.reschedule_authorization(
                 payment, no_answer, fence=attempt.fence
             )
-        if in_doubt or not _may_fail(payment):
+        if in_doubt or not await may_fail(payment, flow):
             return await self._transitions.leave_unknown(payment, AUTHORIZE, no_answer.because)
         if not await self._tables.jobs.is_held(AUTHORIZE, payment.id, fence=attempt.fence):
             return await self._transitions.leave_unknown(payment, AUTHORIZE, no_answer.because)
@@ -363,9 +363,10 @@ def _own_id(transaction: GatewayTransaction) -> str | None:
     return None if transaction.is_page else transaction.id
 
 
-def _may_fail(payment: Payment) -> bool:
+async def may_fail(payment: Payment, flow: Flow) -> bool:
     """Return whether a payment known not to be charged may fail without a decline."""
-    return not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
+    fails = not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
+    return fails or await flow.is_withdrawn(payment)
 
 
 def _request_for(payment: Payment, description: str, terms: ChargeTerms) -> TransactionRequest:

@@ -49,7 +49,7 @@ class SideEffects:
 class Flow(Protocol):
     """One payment type's diagram: everything in which the types differ.
 
-    Seven methods follow a payment; `register` registers their jobs.
+    Eight methods follow a payment; `register` registers their jobs.
     """
 
     async def check_due(self, request: PaymentRequest) -> Check | None:
@@ -62,6 +62,9 @@ class Flow(Protocol):
 
     async def terms(self, payment: Payment) -> ChargeTerms:
         """Return who starts this charge, how often it may be tried, and what for."""
+
+    async def is_withdrawn(self, payment: Payment) -> bool:
+        """Return whether its customer has withdrawn meanwhile: it is not sent (again) then."""
 
     async def on_authorized(self, payment: Payment) -> SideEffects:
         """Return what is committed with Funds reserved."""

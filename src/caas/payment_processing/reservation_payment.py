@@ -79,6 +79,10 @@ class ReservationPayment:
         """Return that the customer is present, and may try another card."""
         return BY_CUSTOMER
 
+    async def is_withdrawn(self, payment: Payment) -> bool:  # noqa: ARG002 - as Flow has it
+        """Return False: a withdrawal ends or voids the payment itself."""
+        return False
+
     async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Send no notification: the waiting dealership gets the page in the response."""
         return SideEffects()

@@ -225,6 +225,10 @@ class SubscriptionPayment:
             return ChargeTerms(initiator=Initiator.MERCHANT)
         return ChargeTerms(saves_method=True)
 
+    async def is_withdrawn(self, payment: Payment) -> bool:  # noqa: ARG002 - as Flow has it
+        """Return False: a withdrawal ends or voids the payment itself."""
+        return False
+
     async def on_requires_action(self, payment: Payment) -> SideEffects:
         """Notify a customer who is not present; one who changes a payment method is on the page."""
         if payment.payment_method is None:

@@ -27,7 +27,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.jobs import Answer, Done, JobQueue, RetryIn
-from caas.payment_processing.authorization import NEVER_REACHED, Attempt
+from caas.payment_processing.authorization import NEVER_REACHED, Attempt, may_fail
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Flow, Flows
 from caas.payment_processing.gateway_calls import (
@@ -39,7 +39,7 @@ from caas.payment_processing.gateway_calls import (
 )
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import OPEN_STILL, TAKEN, differences
-from caas.rules.payment_failures import NOT_CHARGED, NotSentConsequence, not_sent_consequence
+from caas.rules.payment_failures import NOT_CHARGED
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
 from caas.rules.time_scale import TimeScale
 
@@ -110,7 +110,7 @@ class UnknownOutcomes:
             return Done()
         attempt = await self._attempt(job, payment)
         if not attempt.maybe_sent:
-            return await self._send(payment, flow, attempt)
+            return await self._send_first(payment, flow, attempt)
         if not self._can_look_up(payment):
             return await self._send_blind(payment, flow, attempt)
         try:
@@ -142,6 +142,15 @@ class UnknownOutcomes:
 
     async def _send(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
         await self._charges.authorization.process_payment(payment, flow, attempt=attempt)
+        return Done()
+
+    async def _send_first(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
+        """Send what was never sent, unless its customer has withdrawn meanwhile."""
+        if not await flow.is_withdrawn(payment):
+            return await self._send(payment, flow, attempt)
+        if await self._tables.jobs.is_held(AUTHORIZE, payment.id, fence=attempt.fence):
+            event = BeyondEvent.NEVER_SENT
+            await self._charges.authorization.fail(payment, event, flow, NEVER_REACHED)
         return Done()
 
     async def _send_blind(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
@@ -258,7 +267,7 @@ class UnknownOutcomes:
         False if the payment changed meanwhile.
         """
         flow = self._flows.of(payment.type)
-        if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:
+        if await may_fail(payment, flow):
             code = NEVER_REACHED if event is BeyondEvent.NEVER_SENT else NOT_CHARGED
             after = await self._charges.authorization.fail(
                 payment, event, flow, code, None, **facts

@@ -9,6 +9,9 @@ paid, and registration, transport and delivery follow. Four terminal states are 
 reservation failed, the final payment was declined and the reservation is lost, the factory refused,
 or the customer withdrew (desistimiento).
 
+A customer who withdraws while the outcome of the final payment is unknown has requested it: the
+order stays ready until the outcome is known, and is withdrawn then.
+
 `TRANSITIONS` holds the arrows of the two diagrams; `BEYOND` holds further arrows, each event with
 its decision in `DECISIONS`. A failed reservation payment does not end the order: a new payment can
 still reserve it (decision 12). A lost reservation is final: the final payment has no grace period
@@ -59,6 +62,7 @@ class OrderEvent(StrEnum):
     VEHICLE_TAKEN = "Vehicle taken"
     FACTORY_REFUSES_ORDER = "Factory refuses order"
     DELIVERY_COMPLETED = "Delivery completed"
+    WITHDRAWAL_REQUESTED = "Withdrawal requested"
     DESISTIMIENTO = "Desistimiento"
 
 
@@ -94,7 +98,7 @@ BEYOND: Final[dict[OrderState, dict[OrderEvent, OrderState]]] = {
         _E.DESISTIMIENTO: _S.WITHDRAWN,
     },
     _S.FACTORY_ORDER_PLACED: {_E.DESISTIMIENTO: _S.WITHDRAWN},
-    _S.READY: {_E.DESISTIMIENTO: _S.WITHDRAWN},
+    _S.READY: {_E.WITHDRAWAL_REQUESTED: _S.READY, _E.DESISTIMIENTO: _S.WITHDRAWN},
     _S.FULLY_PAID: {_E.DESISTIMIENTO: _S.WITHDRAWN},
     _S.REGISTERED: {_E.DESISTIMIENTO: _S.WITHDRAWN},
     _S.DELIVERY_SCHEDULED: {
@@ -116,6 +120,7 @@ DECISIONS: Final[dict[OrderEvent, tuple[int, ...]]] = {
     _E.VEHICLE_READY: (19,),
     _E.FACTORY_REFUSES_ORDER: (22,),
     _E.DELIVERY_COMPLETED: (23,),
+    _E.WITHDRAWAL_REQUESTED: (244,),
     _E.DESISTIMIENTO: (5,),
 }
 

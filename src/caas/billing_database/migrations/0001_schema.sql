@@ -5371,6 +5371,7 @@ insert into order_transitions values
     ('reserved', 'Factory refuses order', 'factory refused'),
     ('reserved', 'Desistimiento', 'withdrawn'),
     ('factory order placed', 'Desistimiento', 'withdrawn'),
+    ('ready', 'Withdrawal requested', 'ready'),
     ('ready', 'Desistimiento', 'withdrawn'),
     ('fully paid', 'Desistimiento', 'withdrawn'),
     ('registered', 'Desistimiento', 'withdrawn'),

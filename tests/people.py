@@ -2,8 +2,10 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from caas.billing_database.accounts import Accounts, Actor, Role, StaffMember
 from caas.billing_database.api_keys import ApiKeys

@@ -11,6 +11,8 @@ from enum import StrEnum
 from ipaddress import ip_network
 from typing import Final
 
+import msgspec
+
 from caas.console.sign_in_keys import SignInKeyError, SignInKeys
 from caas.errors import StartupError
 from caas.external_systems.http import Secret
@@ -25,8 +27,7 @@ class SecondFactorPolicy(StrEnum):
     OPTIONAL = "optional"
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
+class Partner(msgspec.Struct, frozen=True):
     """Names of a partner's settings."""
 
     url: str

@@ -11,9 +11,10 @@ identify the customer, and none is issued after the erasure.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing.issuing import Issuing
 from caas.billing_database import erasure_rows
@@ -33,16 +34,14 @@ BEING_SENT_SECONDS: Final = 60.0
 ENDED_ON_REQUEST: Final = frozenset({OpenKind.SUBSCRIPTION, OpenKind.UNPAID_ORDER, OpenKind.PAGE})
 
 
-@dataclass(frozen=True, slots=True)
-class Erasing:
+class Erasing(msgspec.Struct, frozen=True):
     """Progress of an erasure: done when nothing is pending; `began` if something was ended."""
 
     open: Sequence[OpenThing]
     began: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """Documents kept by law with their buyer, and evidence that was not inspected."""
 
     documents: Sequence[KeptDocument]

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from caas.external_systems import gateway_adapters
 from caas.external_systems.contract_adapter import DECLARING
 from caas.external_systems.gateway_adapters import CONTRACT, ConfiguredGateway
@@ -119,8 +121,7 @@ def _routed_to(setting: str, name: str, environment: Mapping[str, str]) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessNames:
+class AccessNames(msgspec.Struct, frozen=True, kw_only=True):
     """The settings from which a gateway has its address and its key, for messages."""
 
     url: str = URL

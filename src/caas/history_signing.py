@@ -4,8 +4,9 @@ Rules a change must keep: every head is sent to every place until each has it; a
 does not delay the others; a differing copy raises an alert.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas.billing_database import history_heads
 from caas.billing_database.connection import Connection
@@ -31,8 +32,7 @@ TRY_AGAIN_SECONDS: Final = 300.0
 AWAY: Final = (UnavailableError, NotSentError, OutcomeUnknownError, MessageNotDeliveredError)
 
 
-@dataclass(frozen=True, slots=True)
-class HeadTerms:
+class HeadTerms(msgspec.Struct, frozen=True):
     """The keys that sign heads (Ed25519, the first one signs), and where copies are stored."""
 
     keys: VehicleCommandKeys

@@ -11,12 +11,12 @@ one alert with a case until the case is closed, and so does one that was not che
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 
 from caas.billing_database import connection, invariant_scopes, self_check
 from caas.billing_database.connection import DatabaseUnavailableError
@@ -51,8 +51,7 @@ FULLY_CHECKED_WITHIN: Final = timedelta(days=2)
 ONCE_A_ROW_AGAIN_AFTER: Final = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(msgspec.Struct, frozen=True):
     """A full check that goes on in the next run: the last part read, and what was found so far.
 
     `until` is the next mark when it began.

@@ -12,10 +12,10 @@ loses them when they expire, and a dead one within seconds (decision 111).
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from caas.billing_database.batching import Batcher
@@ -49,13 +49,11 @@ NO_ANSWER: Final = (UnavailableError, NotSentError, OutcomeUnknownError, TooMany
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The job is complete."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryIn:
+class RetryIn(msgspec.Struct, frozen=True):
     """Run again in `due_in` real seconds; this is not a failure.
 
     A recurring job that completed starts over: its attempts are reset.
@@ -67,8 +65,7 @@ class RetryIn:
     begins_anew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """Pause the job and open a case."""
 
     because: str

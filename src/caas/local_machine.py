@@ -14,9 +14,10 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from caas import local_gateways, local_secrets
 from caas.access_settings import FACTORY, REGISTRATION, TRANSPORT
@@ -56,8 +57,7 @@ LOCK_SECONDS_MAX: Final = 1.0  # a status check holds the lock for a moment
 LOCK_PAUSE_SECONDS: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalWorld:
+class LocalWorld(msgspec.Struct, frozen=True, kw_only=True):
     """The environment to run with, and the simulators' addresses.
 
     `owner_dsn` is the owner's address of our own database; only the owner may change its schema.

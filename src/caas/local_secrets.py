@@ -7,9 +7,11 @@ import base64
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
+from msgspec.structs import asdict, replace
 
 from caas.errors import StartupError
 from caas.external_systems.vehicle_command_keys import PRIVATE_KEY_BYTES
@@ -24,8 +26,7 @@ MADE_LATER: Final = ("vehicle_command_key", "head_key", "sign_in_key", "partner_
 """Secrets that folders of older versions lack."""
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(msgspec.Struct, frozen=True):
     """The stored secrets."""
 
     gateway_api_key: str

@@ -8,7 +8,7 @@ gateway call about a payment is recorded; what a configured gateway cannot do sa
 startup (decision 1).
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from caas.access_links import AccessLinks
 from caas.billing import Billing
@@ -63,8 +63,7 @@ from caas.service_catalog.subscriptions import Subscriptions
 from caas.service_catalog.usage import Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that the API, the console and the processes use."""
 
     tables: BillingDatabase
@@ -93,8 +92,7 @@ class Platform:
     event_delivery: EventDelivery
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
+class _Base(msgspec.Struct, frozen=True, kw_only=True):
     """What every layer uses."""
 
     tables: BillingDatabase
@@ -104,8 +102,7 @@ class _Base:
     terms: PlatformTerms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sales:
+class _Sales(msgspec.Struct, frozen=True, kw_only=True):
     """The layer of Order Management and the Service Catalog, and the parts just below it."""
 
     ota: OtaActivationEngine
@@ -115,8 +112,7 @@ class _Sales:
     subscriptions: Subscriptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Flows:
+class _Flows(msgspec.Struct, frozen=True, kw_only=True):
     """The four flows, and the charges they share."""
 
     charges: Charges
@@ -125,8 +121,7 @@ class _Flows:
     by_type: Flows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Payments:
+class _Payments(msgspec.Struct, frozen=True, kw_only=True):
     """The layer of Payment Processing, as the layers above it use it."""
 
     processing: PaymentProcessing

@@ -5,8 +5,9 @@ settings.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.external_systems.encryption_at_rest import EncryptionAtRest
@@ -28,8 +29,7 @@ from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import WithdrawnSubscription
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partners:
+class Partners(msgspec.Struct, frozen=True, kw_only=True):
     """The clients of the External Systems of Diagram 1.
 
     New payments go to `gateway`; `kept_gateways` serve the payments that they already have.
@@ -49,8 +49,7 @@ class Partners:
         return (self.gateway, *self.kept_gateways)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformTerms:
+class PlatformTerms(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's terms: market, time scale, and the public address of its links.
 
     `folder`: working folder for settlement reports. `drop_folder`: where staff put report files;
@@ -70,11 +69,11 @@ class PlatformTerms:
     event_secrets: EncryptionAtRest
     fees: FeeTerms | None = None
     heads: HeadTerms | None = None
-    checks: CheckTerms = field(default_factory=CheckTerms)
-    retention: RetentionTerms = field(default_factory=RetentionTerms)
-    polls: PollTerms = field(default_factory=PollTerms)
+    checks: CheckTerms = msgspec.field(default_factory=CheckTerms)
+    retention: RetentionTerms = msgspec.field(default_factory=RetentionTerms)
+    polls: PollTerms = msgspec.field(default_factory=PollTerms)
     drop_folder: Path | None = None
-    report_downloads: Mapping[str, ReportDownload] = field(default_factory=dict)
+    report_downloads: Mapping[str, ReportDownload] = msgspec.field(default_factory=dict)
     local_subscribers: bool = False
     deposit_on_forfeiture: DepositOnForfeiture = DepositOnForfeiture.HOLD
     withdrawn_subscription: WithdrawnSubscription = WithdrawnSubscription.FREE
@@ -82,8 +81,7 @@ class PlatformTerms:
     gateway_routes: GatewayRoutes = NO_ROUTES
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True):
     """Counters of gateway calls and vehicle commands, for the metrics."""
 
     gateway_calls: GatewayCalls

@@ -14,7 +14,6 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -44,8 +43,7 @@ from caas.web.http_protocol import server_config
 from caas.web.problems import MEDIA_TYPE, NotReadyError, problem_of
 
 
-@dataclass(frozen=True, slots=True)
-class Simulated:
+class Simulated(msgspec.Struct, frozen=True):
     """What is simulated: control planes by name, the calendar, and the outbox."""
 
     controls: Mapping[str, str]

@@ -11,11 +11,11 @@ go on (decision 240); no message contains a password or key.
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Final, assert_never
 
+import msgspec
 import structlog
 
 from caas.billing_database.connection import Database
@@ -64,8 +64,7 @@ class GatewayUse(StrEnum):
     KEPT = "kept"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedGateway:
+class CheckedGateway(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway as a start checks it; `names` are the settings that messages point to."""
 
     gateway: PaymentGateway

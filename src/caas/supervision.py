@@ -15,9 +15,10 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from caas.errors import StartupError
 
@@ -31,14 +32,13 @@ ADDRESS: Final = re.compile(r"http://[^\s\"]+")
 Report = Callable[[str], None]
 
 
-@dataclass(slots=True, kw_only=True)
-class Part:
+class Part(msgspec.Struct, kw_only=True):
     """A supervised process: a liveness check and a restart function."""
 
     name: str
     is_running: Callable[[], bool]
     start_again: Callable[[], Awaitable[None]]
-    deaths: deque[float] = field(default_factory=deque)
+    deaths: deque[float] = msgspec.field(default_factory=deque)
 
 
 class Supervisor:

@@ -7,12 +7,12 @@ starter, and nothing else; it ends at SIGTERM or SIGINT.
 """
 
 import argparse
-import dataclasses
 import gc
 import json
 import sys
 from pathlib import Path
 
+import msgspec
 import uvloop
 
 from caas_simulators import order_partners, payment_gateway
@@ -90,7 +90,7 @@ def gateway_settings(options: argparse.Namespace) -> GatewaySettings:
     """Return the settings of a gateway from the command line."""
     terms = {
         field.name: getattr(options, field.name)
-        for field in dataclasses.fields(Terms)
+        for field in msgspec.structs.fields(Terms)
         if getattr(options, field.name) is not None
     }
     return GatewaySettings(
@@ -179,7 +179,7 @@ def _add_gateway(gateway: argparse.ArgumentParser) -> None:
     gateway.add_argument("--zone", default=REPORTING_ZONE, help="time zone of the report's days")
     gateway.add_argument("--webhook-url", help="where webhooks go")
     gateway.add_argument("--webhook-type", action="append", default=[], help="wanted type")
-    for field in dataclasses.fields(Terms):
+    for field in msgspec.structs.fields(Terms):
         kind = int if isinstance(field.default, int) else float
         gateway.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
 

@@ -11,7 +11,6 @@ so that a restart loses no fault.
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -131,8 +130,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     acted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
+class Occasion(msgspec.Struct, frozen=True):
     """A request or webhook to which a fault may apply."""
 
     operation: str

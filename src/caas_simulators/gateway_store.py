@@ -6,7 +6,6 @@ ids come from the seed; only idempotency keys are ever deleted.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -24,8 +23,7 @@ DAY = 86_400.0
 _ENCODER = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway's terms of business, in simulated seconds.
 
     With `modification_seconds`, captures and voids are accepted first and decided so much later.

@@ -6,7 +6,6 @@ the journal restores the ledger, and what was still due becomes due again.
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,7 @@ from caas_simulators.webhook_sender import Target, WebhookSender
 OPERATIONS = frozenset({"initiate", "capture", "void", "refund", "find", "settlements"})
 
 
-@dataclass(slots=True, kw_only=True)
-class GatewaySettings:
+class GatewaySettings(msgspec.Struct, kw_only=True):
     """Settings of a gateway; without a seed, ids never repeat."""
 
     api_keys: frozenset[str] = frozenset({"sk_simulated"})
@@ -46,8 +44,8 @@ class GatewaySettings:
     seed: int | None = None
     time_scale: float = 1.0
     zone: str = REPORTING_ZONE
-    terms: Terms = field(default_factory=Terms)
-    webhooks: Target = field(default_factory=Target)
+    terms: Terms = msgspec.field(default_factory=Terms)
+    webhooks: Target = msgspec.field(default_factory=Target)
     state_file: Path | None = None
     control: bool = True
 

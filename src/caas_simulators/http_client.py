@@ -11,12 +11,12 @@ response is limited.
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
+import msgspec
 
 ANSWER_BYTES_MAX = 1024 * 1024
 KEPT_SECONDS_MAX = 3.0
@@ -28,8 +28,7 @@ class NoAnswerError(Exception):
     """The post was not answered in full."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A URL's address, and its request headers."""
 
     host: str
@@ -38,8 +37,7 @@ class Address:
     head: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """The response to a request."""
 
     status: int

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import parse_qsl, unquote
@@ -35,8 +34,7 @@ _STATUS_LINES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A response: a status, a body and its type, and further headers."""
 
     status: int
@@ -45,8 +43,7 @@ class Answer:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """A received request, and its connection."""
 
     method: str
@@ -107,13 +104,12 @@ def rendered(answer: Answer, *, keep_alive: bool = True) -> bytes:
     return b"".join(parts)
 
 
-@dataclass(slots=True)
-class _Parts:
+class _Parts(msgspec.Struct):
     """A partly read request."""
 
     url: bytes = b""
-    headers: dict[bytes, bytes] = field(default_factory=dict)
-    body: bytearray = field(default_factory=bytearray)
+    headers: dict[bytes, bytes] = msgspec.field(default_factory=dict)
+    body: bytearray = msgspec.field(default_factory=bytearray)
 
 
 class Connection(asyncio.Protocol):
@@ -246,8 +242,7 @@ class Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_later(REFUSED_SECONDS_MAX, self.transport.abort)
 
 
-@dataclass(slots=True)
-class Server:
+class Server(msgspec.Struct):
     """A listening server and its address."""
 
     url: str

@@ -11,7 +11,6 @@ records.
 import asyncio
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -42,8 +41,7 @@ OPERATIONS = frozenset({"orders", "registrations", "deliveries", "find"})
 DAY = 86_400.0
 
 
-@dataclass(slots=True, kw_only=True)
-class PartnerSettings:
+class PartnerSettings(msgspec.Struct, kw_only=True):
     """Settings of the partners; durations are in simulated seconds."""
 
     seed: int | None = None
@@ -51,8 +49,8 @@ class PartnerSettings:
     build_seconds: float = 30 * DAY
     delivery_seconds: float = 3 * DAY
     key_lifetime_seconds: float = DAY
-    factory_webhooks: Target = field(default_factory=Target)
-    transport_webhooks: Target = field(default_factory=Target)
+    factory_webhooks: Target = msgspec.field(default_factory=Target)
+    transport_webhooks: Target = msgspec.field(default_factory=Target)
     tokens: frozenset[str] = frozenset({"sk_simulated"})
     fleet_url: str | None = None
     state_file: Path | None = None

@@ -11,7 +11,6 @@ before it is sent; a call without a scripted fault is answered without waiting.
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -51,8 +50,7 @@ PARTS_OF_A_COLLECTION = 2
 PARTS_OF_A_THING = 3
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """A call of the gateway's API: its operation, subject and key."""
 
     operation: str

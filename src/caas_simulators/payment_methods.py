@@ -7,11 +7,10 @@ Rules a change must keep: a token is public (tests and demonstrations depend on 
 token is declined as invalid card data, never accepted.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentMethod:
+class PaymentMethod(msgspec.Struct, frozen=True):
     """The result of a transaction with this method."""
 
     token: str

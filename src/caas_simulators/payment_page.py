@@ -12,11 +12,11 @@ readers.
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 from babel.numbers import format_currency, get_currency_precision
 from jinja2 import Environment, StrictUndefined
 
@@ -48,8 +48,7 @@ STEP_OF_STATUS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """The content of a page: its step, and the fields to correct."""
 
     step: str

@@ -11,7 +11,6 @@ received) have a gross of zero.
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import msgspec
@@ -47,13 +46,12 @@ class SettlementPage(msgspec.Struct, kw_only=True):
     next_cursor: str | None
 
 
-@dataclass(slots=True)
-class Report:
+class Report(msgspec.Struct):
     """The lines of one day."""
 
     date: str
     closed: bool = False
-    lines: list[SettlementLine] = field(default_factory=list)
+    lines: list[SettlementLine] = msgspec.field(default_factory=list)
     gross_total: int = 0
     net_total: int = 0
 

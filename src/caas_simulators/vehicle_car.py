@@ -6,7 +6,6 @@ and `Behaviour` is the only list of ways in which a car can misbehave.
 
 import hashlib
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -100,8 +99,7 @@ class Answer(msgspec.Struct, frozen=True):
     signature: str = ""
 
 
-@dataclass(slots=True)
-class Service:
+class Service(msgspec.Struct):
     """The real state of one service in one car."""
 
     epoch: int = -1
@@ -113,17 +111,16 @@ class Service:
     deactivations: int = 0
 
 
-@dataclass(slots=True)
-class Car:
+class Car(msgspec.Struct):
     """A car: its manner, its applied commands, and those queued while asleep."""
 
     vin: str
     manner: Manner
     commands: int = 0
     expired: int = 0
-    services: dict[str, Service] = field(default_factory=dict)
-    applied: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
-    asleep: "deque[tuple[float, bytes]]" = field(default_factory=deque)
+    services: dict[str, Service] = msgspec.field(default_factory=dict)
+    applied: "OrderedDict[str, str]" = msgspec.field(default_factory=OrderedDict)
+    asleep: "deque[tuple[float, bytes]]" = msgspec.field(default_factory=deque)
     key: Ed25519PrivateKey | None = None
     foreign_key: Ed25519PrivateKey | None = None
 

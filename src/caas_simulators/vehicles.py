@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -29,8 +28,7 @@ from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.vehicle_memory import FleetMemory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VehicleSettings:
+class VehicleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The cars, and the addresses at which they are reached."""
 
     mqtt_url: str | None = None
@@ -43,11 +41,10 @@ class VehicleSettings:
     reports_in_progress: bool = True
     takes_in_strangers: bool = False
     state_file: Path | None = None
-    command_keys: Mapping[str, bytes] = field(default_factory=dict)
+    command_keys: Mapping[str, bytes] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Vehicles:
+class Vehicles(msgspec.Struct):
     """A running fleet and the address of its control plane."""
 
     fleet: Fleet

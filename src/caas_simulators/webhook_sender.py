@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
@@ -32,17 +31,15 @@ SENT_LOG_MAX = 10_000
 REORDER_HOLD_SECONDS_MAX = 2.0
 
 
-@dataclass(slots=True)
-class Target:
+class Target(msgspec.Struct):
     """The webhooks' URL, signing secrets, and wanted types (none: all)."""
 
     url: str | None = None
-    secrets: list[str] = field(default_factory=list)
-    types: list[str] = field(default_factory=list)
+    secrets: list[str] = msgspec.field(default_factory=list)
+    types: list[str] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """An event being delivered, and the result of each attempt."""
 
     event: Event
@@ -50,8 +47,8 @@ class Delivery:
     action: Action = NO_ACTION
     body: bytes = b""
     state: str = "waiting"
-    answers: list[str] = field(default_factory=list)
-    attempted: asyncio.Event = field(default_factory=asyncio.Event)
+    answers: list[str] = msgspec.field(default_factory=list)
+    attempted: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
 
 class WebhookSender:

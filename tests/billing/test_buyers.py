@@ -1,10 +1,10 @@
 """A full invoice names its buyer: asked for before a vehicle is paid, waited for otherwise."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing.buyers import checked_details
 from caas.billing.invoice_document import document_of

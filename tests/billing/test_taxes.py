@@ -1,11 +1,11 @@
 """Tax rates as data, the market of a sale, and the tax in what is earned (decision 121)."""
 
 import random
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from caas import startup_checks
 from caas.billing_database import self_check

@@ -4,13 +4,13 @@ The rules are the specification, and the statement that bills a month is its fas
 """
 
 import random
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from caas.billing import Billing
 from caas.billing_database import self_check

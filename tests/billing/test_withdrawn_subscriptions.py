@@ -1,10 +1,10 @@
 """Subscriptions that their customers withdraw from: not billed, and what was charged goes back."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Database
 from caas.billing_database.invariants import INVARIANTS

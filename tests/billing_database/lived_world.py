@@ -7,12 +7,12 @@ rows, and most kinds of work are waiting.
 import asyncio
 import hashlib
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
+from msgspec.structs import replace
 
 from caas import app
 from caas.billing.buyers import checked_details

@@ -7,11 +7,11 @@ send the same request again was then told for a minute that the first was still 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import TypeVar
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database import connection, idempotency, tables
 from caas.billing_database.connection import Database, DatabaseUnavailableError

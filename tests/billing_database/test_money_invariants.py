@@ -5,10 +5,9 @@ figure is changed by plain SQL, its guards asleep, and the laws are asked. What 
 back, so that each contradiction stands alone.
 """
 
-from dataclasses import replace
-
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database import connection
 from caas.billing_database.invariants import INVARIANTS

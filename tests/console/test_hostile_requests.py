@@ -1,10 +1,10 @@
 """F-W8 and F-T1 at the pages: what the API refuses of a message is refused of a form and a file."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 from yarl import URL
 
 from caas.console.application import build_console

@@ -1,11 +1,11 @@
 """One-time services in a browser (Diagrams 4 and 8): active in the car, or not charged."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 from playwright.async_api import Browser, expect
 
 from caas.billing_database.services import ServiceOrder

@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,8 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import aiohttp
+import msgspec
+from msgspec.structs import replace
 
 from caas import app
 from caas.billing_database.accounts import Role
@@ -98,8 +100,7 @@ class Letterbox:
         """Nothing is held open."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Town:
+class Town(msgspec.Struct, frozen=True, kw_only=True):
     """The platform on its socket, and the strings of the world around it."""
 
     url: str

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from caas.external_systems.adyen_gateway import AdyenGateway
 from caas.external_systems.gateway_modifications import AcceptedRequest

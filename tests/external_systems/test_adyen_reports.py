@@ -1,10 +1,10 @@
 """Adyen's settlement details reports are downloaded from the configured host, and from no other."""
 
 from base64 import b64encode
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from caas.external_systems import adyen_reports
 from caas.external_systems.adyen_adapter import ADYEN_ADAPTER

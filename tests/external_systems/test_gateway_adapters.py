@@ -15,7 +15,7 @@ from tests.start_up.test_settings import RIGHT
 
 ROOT = Path(__file__).parents[2]
 ADAPTER = """
-from dataclasses import replace
+from msgspec.structs import replace
 from caas.external_systems.contract_adapter import CONTRACT_ADAPTER
 from caas.external_systems.gateway_adapters import GatewayAdapter, read_access
 from caas.external_systems.webhook_signatures import WebhookVerifier

@@ -5,12 +5,12 @@ import email
 import email.policy
 import json
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from msgspec.structs import replace
 
 from caas.errors import StartupError
 from caas.external_systems.apprise_channel import AppriseChannel

@@ -1,9 +1,9 @@
 """Which gateways may be used for which payment types, and whose transaction it is."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from caas.external_systems.gateway_requirements import why_unsafe
 from caas.external_systems.payment_gateway import (
@@ -52,7 +52,7 @@ def test_the_seed_contract_is_safe_for_every_payment_type() -> None:
 def test_what_a_gateway_lacks_makes_exactly_these_types_unsafe(
     lacking: dict[str, object], unsafe: set[str]
 ) -> None:
-    reported = why_unsafe(replace(CAPABILITIES, **lacking))  # type: ignore[arg-type]
+    reported = why_unsafe(replace(CAPABILITIES, **lacking))
 
     assert types_in(reported) == unsafe
 
@@ -106,7 +106,7 @@ def test_a_transaction_is_compared_with_its_payment(
         currency="EUR",
     )
 
-    reported = replace(transaction, **facts)  # type: ignore[arg-type]
+    reported = replace(transaction, **facts)
 
     assert mismatches(reported, reference="pay-1", amount=100, currency="EUR") == different
 
@@ -125,4 +125,4 @@ def test_a_request_that_no_gateway_should_see_cannot_be_made(facts: dict[str, ob
     )
 
     with pytest.raises(AssertionError):
-        replace(request, **facts)  # type: ignore[arg-type]
+        replace(request, **facts)

@@ -1,11 +1,11 @@
 """What the Stripe adapter sends, and what it makes of Stripe's answers."""
 
 from collections.abc import Awaitable
-from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 import pytest
+from msgspec.structs import replace
 
 from caas.external_systems.gateway_requirements import why_unsafe
 from caas.external_systems.http import (

@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from caas.app import now
 from caas.external_systems.gateway_adapters import GatewayContext, adapter

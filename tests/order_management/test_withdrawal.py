@@ -1,9 +1,9 @@
 """Desistimiento: a customer withdraws from an order, at every place of its way."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Database
 from caas.billing_database.invariants_of_obligations import NOTHING_IS_FORGOTTEN

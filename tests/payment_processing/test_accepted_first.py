@@ -5,11 +5,11 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import aiohttp
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id

@@ -6,11 +6,11 @@ note that nobody read: the refund went out as well.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute, Refund, Refunds

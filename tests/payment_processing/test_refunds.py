@@ -1,9 +1,9 @@
 """Refunds and disputes: money given back, never more than was received."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund, Refunds

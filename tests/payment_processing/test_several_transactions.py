@@ -5,9 +5,9 @@ Fault F-H1. `tests/strangers/test_a_gateway_without_keys.py` lives it among real
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payment

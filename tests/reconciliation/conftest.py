@@ -1,11 +1,11 @@
 """What the tests of reconciliation share: an installation with a gateway."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Database
 from caas.reconciliation import ReconciliationSettings

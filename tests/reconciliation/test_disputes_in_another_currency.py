@@ -3,7 +3,7 @@
 What it took stood on settled funds of the payment's currency, and nothing ever looked for it.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from caas.billing_database import self_check
 from caas.billing_database.payments import Payment

@@ -1,9 +1,10 @@
 """Payouts against the lines of the settlement reports, movement by movement."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.job_rows import Job

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from caas.platform import Platform
 from tests.robustness.living_world import LivingWorld, Process
 from tests.robustness.mortal_process import DeadError, Place
@@ -20,8 +22,7 @@ QUIET_SECONDS = 0.004
 IN_FLIGHT_SECONDS = 61.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class Story(msgspec.Struct, frozen=True, kw_only=True):
     """What a process is to live through, and what the world looks like when all is done.
 
     `cases` are those that the story leaves for a person even when nobody dies.

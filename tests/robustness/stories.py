@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from caas.billing_database.idempotency import hashed
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.platform import Platform
@@ -276,12 +278,7 @@ def final(name: str, method: str, ends: Ends, cases: frozenset[str] = frozenset(
         await until_quiet(world, process)
         rest = order.rest
         request = request_for(order.id, order.customer, rest, method)
-        return PaymentRequest(
-            **{
-                **{name: getattr(request, name) for name in request.__slots__},
-                "caller_key": CallerKey("caller", hashed("final"), hashed("request")),
-            }
-        )
+        return replace(request, caller_key=CallerKey("caller", hashed("final"), hashed("request")))
 
     return Story(name=name, prepare=prepare, live=pays_rest, ends=ends, cases=cases)
 

@@ -8,13 +8,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.idempotency import InFlightError, KeyReusedError, hashed
 from caas.billing_database.identifiers import new_id

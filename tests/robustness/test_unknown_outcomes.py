@@ -1,11 +1,12 @@
 """What the gateway did and did not say: exactly one charge or none, and never a wrong Failed."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from caas.external_systems.http import HttpLimits
 from caas.external_systems.payment_gateway import GatewayTransaction, PaymentGateway

@@ -1,10 +1,10 @@
 """Whose commands a simulated car does: those that a key of the platform signed, and no others."""
 
 import base64
-import dataclasses
 import json
 
 import aiohttp
+import msgspec
 import pytest
 
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
@@ -90,7 +90,7 @@ async def test_both_keys_are_believed_while_one_follows_the_other(
 ) -> None:
     platform = Platform(vehicles.fleet)
     rotating = VehicleCommandKeys([NEXT, base64.b64decode(COMMAND_KEY)])
-    published = {"data": [dataclasses.asdict(key) for key in rotating.public]}
+    published = {"data": [msgspec.structs.asdict(key) for key in rotating.public]}
     only_next = {"data": published["data"][:1]}
 
     async with http.put("/_control/command-keys", json=published) as answer:

@@ -38,6 +38,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from caas.api.problems import ScopeMissingError, UnauthenticatedError
 from caas.billing_database.accounts import Actor
 from caas.billing_database.api_keys import ApiKey, ApiKeys
@@ -117,8 +119,7 @@ REMEMBERED_KEYS_MAX: Final = 10_000
 _BEARER: Final = re.compile(rb"[Bb]earer +([!-~]{%d,%d})" % (KEY_CHARS_MIN, KEY_CHARS_MAX))
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """The authenticated caller; a customer or dealership restricts it to that one."""
 
     name: str
@@ -241,7 +242,6 @@ def _is_same(key: ApiKey | None, digest: bytes) -> bool:
     return key is not None and hmac.compare_digest(key.key_hash, digest)
 
 
-@dataclass(slots=True)
 class Call(Request):
     """A request to the API; admission fills in the caller."""
 

@@ -4,7 +4,7 @@ The API makes no decisions: each operation checks the caller and the request, an
 subsystem.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from caas.api.authentication import Authentication
 from caas.api.metrics import Metrics
@@ -14,8 +14,7 @@ from caas.external_systems.webhook_signatures import Verifier
 from caas.platform import Platform
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
+class Api(msgspec.Struct, frozen=True, kw_only=True):
     """The dependencies of the API's operations."""
 
     platform: Platform

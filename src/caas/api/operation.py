@@ -9,8 +9,9 @@ operations.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from caas.api.authentication import Call
 from caas.api.bodies import BodyOf, QueryOf
@@ -25,8 +26,7 @@ ANY_KEY: Final[frozenset[str]] = frozenset()
 JSON: Final = "application/json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One operation; `answers` maps its status codes to the struct of the response.
 
     `also` lists media types in which a client can request the response as a file. Keys restricted

@@ -1,10 +1,10 @@
 """Settings of the API: keys, webhook secrets, rate limits and the clock."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from caas.api.authentication import ConfiguredKey
@@ -29,8 +29,7 @@ class Identified(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayWebhooks:
+class GatewayWebhooks(msgspec.Struct, frozen=True):
     """How the webhooks of one gateway are verified, read and split, as its adapter does it."""
 
     verifier: Verifier
@@ -38,8 +37,7 @@ class GatewayWebhooks:
     split: Callable[[bytes], tuple[bytes, ...]] = whole
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiSettings:
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Keys, webhook secrets (newest first), the clock and the metrics registry.
 
     `gateways` are those that may send webhooks, by name, that of new payments first. `now` is the
@@ -52,13 +50,13 @@ class ApiSettings:
 
     now: Callable[[], datetime]
     api_keys: Sequence[ConfiguredKey] = ()
-    gateways: Mapping[str, GatewayWebhooks] = field(default_factory=dict)
+    gateways: Mapping[str, GatewayWebhooks] = msgspec.field(default_factory=dict)
     factory_webhook_secrets: Sequence[Secret] = ()
     transport_webhook_secrets: Sequence[Secret] = ()
-    on_webhook: Callable[[], None] = field(default=lambda: None)
+    on_webhook: Callable[[], None] = msgspec.field(default=lambda: None)
     vehicle_command_keys: Sequence[PublicCommandKey] = ()
     key_limit: RateLimit = DEFAULT_KEY_LIMIT
     address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
     degraded: Callable[[], list[str]] = list
     before_metrics: Callable[[], Awaitable[None]] = _at_once
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    registry: CollectorRegistry = msgspec.field(default_factory=CollectorRegistry)

@@ -23,7 +23,6 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -111,8 +110,7 @@ async def transport_webhook(api: Api, call: Call) -> Response:
     return await _take(api, call, _partner(api, TRANSPORT))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sender:
+class _Sender(msgspec.Struct, frozen=True, kw_only=True):
     """Who sends webhooks, and how they are verified, read and split."""
 
     name: str

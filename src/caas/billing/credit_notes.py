@@ -10,9 +10,10 @@ promised refund and their effects are one commit; a credit note promises only wh
 promise; the refund job of a withdrawn subscription ends when no invoice of it has a remainder.
 """
 
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas import dual_control
 from caas.billing.drafts import REASON_CHARS_MAX, credit_note
@@ -63,8 +64,7 @@ class InvalidReasonError(RefusedError):
     code = "invalid_reason"
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
+class Correction(msgspec.Struct, frozen=True):
     """Result of a correction: a credit note, or a proposal that awaits approval.
 
     `replacement` is the document that replaces the corrected one, if it was issued again.
@@ -75,8 +75,7 @@ class Correction:
     proposal: CreditNoteProposal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _CreditRequest:
+class _CreditRequest(msgspec.Struct, frozen=True):
     """The amount to credit, and whether an unpaid service continues."""
 
     reason: str

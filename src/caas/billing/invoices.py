@@ -6,10 +6,11 @@ an invoice never exceed it; the refund is the one promised in the credit note's 
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Protocol
 from uuid import UUID
+
+import msgspec
 
 from caas.billing.credit_notes import (
     REFUND_CREDIT_NOTE,
@@ -45,8 +46,7 @@ class PromiseRefund(Protocol):
         """Refund a settled payment, now or when possible; idempotent by key."""
 
 
-@dataclass(frozen=True, slots=True)
-class InvoiceFile:
+class InvoiceFile(msgspec.Struct, frozen=True):
     """A document as a file: PDF/A-3 with embedded EN 16931 data, or the data alone."""
 
     name: str

@@ -3,10 +3,11 @@
 Rule a change must keep: a letterhead is complete or absent.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from caas.billing_database.invoices import ADVANCE, CREDIT_NOTE, INVOICE, SERVICE, VEHICLE
 from caas.rules.market import Market
@@ -22,8 +23,7 @@ SERIES_OF: Final = {
 """Prefix of the series of each kind of document, before the year."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letterhead:
+class Letterhead(msgspec.Struct, frozen=True, kw_only=True):
     """The seller's name, VAT id and address, and how its invoices are dated, numbered and paid.
 
     `series` prefixes the series of an additional seller in this database, such as `N-`.

@@ -18,6 +18,8 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.customers import digest
 from caas.billing_database.identifiers import new_id
@@ -128,8 +130,7 @@ select c.id from customers c
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StaffMember:
+class StaffMember(msgspec.Struct, frozen=True):
     """A staff account."""
 
     login: str
@@ -138,8 +139,7 @@ class StaffMember:
     disabled_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LinkHolder:
+class LinkHolder(msgspec.Struct, frozen=True):
     """The owner of a valid access link and the order it was sent for; both are null for staff."""
 
     customer: UUID | None
@@ -150,8 +150,7 @@ class LinkHolder:
     dealership: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OtherAccount:
+class OtherAccount(msgspec.Struct, frozen=True):
     """Another account of the same person."""
 
     id: UUID
@@ -159,8 +158,7 @@ class OtherAccount:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reachable:
+class Reachable(msgspec.Struct, frozen=True):
     """A customer who paid a reservation, and their last order."""
 
     customer: UUID
@@ -271,8 +269,7 @@ select id from api_keys
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(msgspec.Struct, frozen=True):
     """The actor's display name, account and API key."""
 
     name: str

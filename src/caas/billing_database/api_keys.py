@@ -4,10 +4,11 @@ Rules a change must keep: only digests are stored and compared; a revoked key st
 it is still configured; a key always belongs to the account that created it.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
@@ -29,8 +30,7 @@ select k.id, key_hash, name, scopes, k.customer, k.dealership, account, activate
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """An API key as stored; only the caller has the key itself."""
 
     id: UUID

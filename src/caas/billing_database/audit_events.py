@@ -6,11 +6,12 @@ contains ids, never names; of an IP address only the network is stored.
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.filters import Walk, composed
@@ -69,16 +70,14 @@ class Outsider(StrEnum):
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """A known id: a staff login or a key name; customers are not named."""
 
     kind: str
     name: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
+class AuditEvent(msgspec.Struct, frozen=True):
     """An audit event; `subject` is the id of a key, an account, a customer or a payment."""
 
     id: UUID

@@ -9,12 +9,12 @@ position commit together; subscriptions already invoiced for the month are skipp
 stopped and repeated at any point.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
@@ -192,8 +192,7 @@ update billing_runs set charged_series = coalesce($2, charged_series),
 """
 
 
-@dataclass(frozen=True, slots=True)
-class BillingRun:
+class BillingRun(msgspec.Struct, frozen=True):
     """The progress of a month's run: `seen` of `subscriptions` are calculated."""
 
     month: str
@@ -225,8 +224,7 @@ class Batch(NamedTuple):
     invoiced: list[UUID]
 
 
-@dataclass(frozen=True, slots=True)
-class BillingTerms:
+class BillingTerms(msgspec.Struct, frozen=True):
     """Values shared by all invoices of a run."""
 
     month: Month
@@ -236,8 +234,7 @@ class BillingTerms:
     seller: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class MonthCharge:
+class MonthCharge(msgspec.Struct, frozen=True):
     """A month's invoice to charge."""
 
     invoice: UUID

@@ -1,9 +1,10 @@
 """What rules proposed for many discrepancies at once, and how it was decided (decision 35)."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Database
 from caas.billing_database.decisions import LastDecision
@@ -31,8 +32,7 @@ select state = 'approved' as approved, decided_by as by, decided_at as at
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedBulk:
+class ProposedBulk(msgspec.Struct, frozen=True):
     """A rule's pending proposals: their number and totals."""
 
     id: UUID

@@ -6,10 +6,11 @@ records how. A subject has at most one open case per kind; opening it again chan
 Rule a change must keep: otherwise a person closes a case and records the decision.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.filters import Walk, composed
@@ -26,8 +27,7 @@ on conflict (kind, subject) where status = 'open' do nothing returning id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """One case, open or resolved."""
 
     id: UUID

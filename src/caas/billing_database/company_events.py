@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.filters import composed
 from caas.billing_database.rows import columns, read_all, row_as
@@ -57,8 +59,7 @@ class EventIdRefusedError(RefusedError):
     code = "event_id_refused"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EventPosition:
+class EventPosition(msgspec.Struct, frozen=True, order=True):
     """A reader's position: after an event, or after a point in time."""
 
     at: datetime
@@ -73,8 +74,7 @@ class EventPosition:
         return f"{micros}_{self.source}_{self.subject}_{self.seq}" if self.source else str(micros)
 
 
-@dataclass(frozen=True, slots=True)
-class CompanyEvent:
+class CompanyEvent(msgspec.Struct, frozen=True):
     """A domain event with ids, states and its owner."""
 
     position: EventPosition
@@ -87,8 +87,7 @@ class CompanyEvent:
     dealership: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(msgspec.Struct, frozen=True):
     """A page of events, oldest first; `more` says whether further events exist already."""
 
     events: list[CompanyEvent]

@@ -10,10 +10,11 @@ stored; it works once and expires.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
@@ -27,8 +28,7 @@ returning id, name, email, language, created_at, erased_at
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(msgspec.Struct, frozen=True):
     """A customer; `name` and `email` are null after erasure.
 
     `untaxed_address` is the country and postcode of an address without tax rates.
@@ -77,8 +77,7 @@ class NoTaxTableError(ConflictError):
     code = "no_tax_table"
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(msgspec.Struct, frozen=True):
     """The customer and the order of a used access link."""
 
     customer: UUID
@@ -167,8 +166,7 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class BillingDetails:
+class BillingDetails(msgspec.Struct, frozen=True):
     """The customer data that the law requires on a full invoice."""
 
     name: str
@@ -226,8 +224,7 @@ def buyer_unknown(customer: UUID, missing: Sequence[str]) -> BillingDetailsRequi
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewBillingDetails:
+class NewBillingDetails(msgspec.Struct, frozen=True, kw_only=True):
     """Billing details from a request; `name` defaults to the customer's."""
 
     name: str | None

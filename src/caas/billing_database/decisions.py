@@ -7,10 +7,12 @@ Rules a change must keep: a subject has at most one pending proposal; the databa
 person in both roles where two are required; a decision is immutable.
 """
 
-from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import fields
 
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database
@@ -46,8 +48,7 @@ LIFE: Final = frozenset(
 """The columns common to all decisions."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeDecision:
+class OutcomeDecision(msgspec.Struct, frozen=True):
     """A decision that a payment was not charged."""
 
     id: UUID
@@ -62,8 +63,7 @@ class OutcomeDecision:
     decided_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class DepositProposal:
+class DepositProposal(msgspec.Struct, frozen=True):
     """A decision about a held deposit."""
 
     id: UUID
@@ -76,8 +76,7 @@ class DepositProposal:
     proposed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RefundWish:
+class RefundWish(msgspec.Struct, frozen=True):
     """The amount to refund in minor units, the reason, and what happens to a running service."""
 
     amount: int
@@ -85,8 +84,7 @@ class RefundWish:
     term: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RefundDecision:
+class RefundDecision(msgspec.Struct, frozen=True):
     """A proposed or decided refund."""
 
     id: UUID
@@ -102,8 +100,7 @@ class RefundDecision:
     proposed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class CreditNoteProposal:
+class CreditNoteProposal(msgspec.Struct, frozen=True):
     """A proposed credit note."""
 
     id: UUID
@@ -116,8 +113,7 @@ class CreditNoteProposal:
     proposed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LastDecision:
+class LastDecision(msgspec.Struct, frozen=True):
     """How a proposal ended: by whom, where known, and when."""
 
     approved: bool

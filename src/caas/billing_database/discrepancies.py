@@ -6,7 +6,6 @@ edited.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -53,8 +52,7 @@ class NewDiscrepancy(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Discrepancy:
+class Discrepancy(msgspec.Struct, frozen=True):
     """A discrepancy; `amount` is the amount at stake in minor units of `currency`."""
 
     id: UUID
@@ -77,8 +75,7 @@ class Discrepancy:
     age_days: int
 
 
-@dataclass(frozen=True, slots=True)
-class ListedSince:
+class ListedSince(msgspec.Struct, frozen=True):
     """An overdue refund, and the later line that reports it."""
 
     discrepancy: Discrepancy
@@ -86,8 +83,7 @@ class ListedSince:
     line_class: str
 
 
-@dataclass(frozen=True, slots=True)
-class DiscrepancyEvent:
+class DiscrepancyEvent(msgspec.Struct, frozen=True):
     """One step of an investigation."""
 
     seq: int
@@ -98,8 +94,7 @@ class DiscrepancyEvent:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedResolution:
+class ProposedResolution(msgspec.Struct, frozen=True):
     """A proposed resolution and its decision."""
 
     id: UUID
@@ -119,8 +114,7 @@ class ProposedResolution:
     bulk_id: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AttachedEvidence:
+class AttachedEvidence(msgspec.Struct, frozen=True):
     """An attached document."""
 
     id: UUID
@@ -132,8 +126,7 @@ class AttachedEvidence:
     attached_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step: its event, the resulting status and further changes.
 
     `entries` are posted with it; `decision` is the resolution that requires them.
@@ -151,8 +144,7 @@ class Step:
     decision: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiscrepancyFilter:
+class DiscrepancyFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Filters for discrepancies; None means any."""
 
     gateway: str | None = None

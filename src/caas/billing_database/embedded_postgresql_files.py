@@ -21,9 +21,10 @@ import stat
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
+
+import msgspec
 
 from caas.errors import StartupError
 
@@ -65,8 +66,7 @@ class UnusableDataFolderError(StartupError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Postmaster:
+class Postmaster(msgspec.Struct, frozen=True):
     """The contents of a server's pid file."""
 
     pid: int

@@ -6,10 +6,11 @@ subscriptions before entitlements.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.filters import composed
@@ -83,8 +84,7 @@ select t.starts_at, (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class TermChange:
+class TermChange(msgspec.Struct, frozen=True):
     """How and why a paid term changed later; None if another payment caused it."""
 
     state: str
@@ -139,8 +139,7 @@ class OrderUsedError(ConflictError):
     code = "service_order_used"
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """A sold term of a service in a vehicle; `ends_at` is None if open-ended.
 
     `status` is the state; granted terms are running, scheduled or expired.
@@ -159,8 +158,7 @@ class Term:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderTerm:
+class OrderTerm(msgspec.Struct, frozen=True):
     """The term of a service order; `lasts` while any of it is left.
 
     `claimed_because` is why its payment was captured or voided, `sold_at` when.
@@ -180,16 +178,14 @@ class OrderTerm:
     sold_seconds_ago: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class BillingWindow:
+class BillingWindow(msgspec.Struct, frozen=True):
     """The start of a subscription's billing, and the last day billed for earlier terms."""
 
     starts_at: datetime | None
     billed_through: date | None
 
 
-@dataclass(frozen=True, slots=True)
-class SyncState:
+class SyncState(msgspec.Struct, frozen=True):
     """The desired state of a service, the state last confirmed, and the last command.
 
     `desired_until` and `reported_until` are None if open-ended or off.

@@ -4,11 +4,12 @@ Rules a change must keep: anything that can still charge, refund or reach the cu
 open; clearing is one database function, `clear_customer`; retained data is listed.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.invoices import full_number
@@ -145,8 +146,7 @@ class OpenKind(StrEnum):
     DISCREPANCY = "discrepancy"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenThing:
+class OpenThing(msgspec.Struct, frozen=True):
     """An open item of the customer; `id` is a VIN or a gateway id for some kinds."""
 
     kind: OpenKind
@@ -154,8 +154,7 @@ class OpenThing:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeptDocument:
+class KeptDocument(msgspec.Struct, frozen=True):
     """A document that keeps these buyer fields until the end of a date."""
 
     id: UUID

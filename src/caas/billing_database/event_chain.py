@@ -12,7 +12,6 @@ line by line, and their summary is checked against their content.
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -58,8 +57,7 @@ class ChainLine(msgspec.Struct, frozen=True):
     leaf: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenLink:
+class BrokenLink(msgspec.Struct, frozen=True):
     """The place and reason of a broken payment chain."""
 
     payment_id: str

@@ -9,15 +9,15 @@ Rule a change must keep: text of a caller never becomes part of a statement, onl
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 GIVEN: Final = "{given}"
 ORDER: Final = "{order}"
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(msgspec.Struct, frozen=True):
     """The index that a list is read along: columns with one value each, then the list's key.
 
     A list in the order of all its columns can be read along no other index. Columns without a value

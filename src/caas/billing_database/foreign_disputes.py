@@ -6,9 +6,10 @@ takes the money from `settled_funds`: its line is in the dispute's. A discrepanc
 Rule a change must keep: a dispute has one discrepancy each time it was taken.
 """
 
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancy
@@ -34,8 +35,7 @@ select {COLUMNS}, x.id as dispute
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignDispute:
+class ForeignDispute(msgspec.Struct, frozen=True):
     """A lost dispute; amounts in minor units, `amount` in the payment's currency."""
 
     id: str

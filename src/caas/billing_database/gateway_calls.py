@@ -9,7 +9,6 @@ Customer first stored for a customer stays, because payments are looked up under
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -51,8 +50,7 @@ select id, gateway, operation, payment_id, transaction_id, key, amount, outcome,
 """
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayCallRecord:
+class GatewayCallRecord(msgspec.Struct, frozen=True):
     """A logged gateway call."""
 
     gateway: str

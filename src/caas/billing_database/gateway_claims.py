@@ -7,11 +7,12 @@ Rules a change must keep: a claim changes only together with its event, in one s
 that ended leave no balance on the claims account, and only a withdrawn one is filed again.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection, Database, Row
@@ -28,8 +29,7 @@ IS_OPEN: Final = "status not in ('paid', 'refused', 'withdrawn')"
 """In SQL, whether a claim has not ended; the index of open claims has this text."""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayClaim:
+class GatewayClaim(msgspec.Struct, frozen=True):
     """A claim; `amount` is the claimed amount in minor units.
 
     `refusal_by` proposed to record it as refused; it becomes a loss once a second person approves.

@@ -9,10 +9,10 @@ server's messages are logged; read-only sessions are closed, because a new one m
 """
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
+import msgspec
 import structlog
 
 HEARTBEAT_SECONDS_MAX: Final = 1.5
@@ -49,8 +49,7 @@ def in_words(error: BaseException) -> str:
     return "it reports an error; see the log"
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(msgspec.Struct, frozen=True):
     """The result of a check: `because` is the reason, None if healthy."""
 
     answers: bool

@@ -8,8 +8,9 @@ Rules a change must keep: every difference is reported as precisely as possible;
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.event_chain import EVENTS_TABLE, ChainLine, Export
@@ -48,8 +49,7 @@ select coalesce(l.key, p.key) as key, l.digest, l.columns, p.texts, p.too_late, 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """A row, or a table if the key is empty, and what is wrong with it."""
 
     table: str

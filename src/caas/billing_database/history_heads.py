@@ -12,9 +12,10 @@ the last one, not on the size of the history.
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.rules.signed_heads import GrowingTree, SignedHead, TableHead, body_of, leaf_digest
@@ -23,8 +24,7 @@ SLACK_HOURS: Final = 24
 """How long after its time a row may still appear: longer than any transaction or report run."""
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryTable:
+class HistoryTable(msgspec.Struct, frozen=True):
     """A table of the history.
 
     `at` is the time column, or None to scan all rows. `columns` are those that never change, None
@@ -99,8 +99,7 @@ select a.attname as name, format_type(a.atttypid, null) as type
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column and the SQL expression for its text."""
 
     name: str
@@ -180,8 +179,7 @@ COUNTED_SINCE: Final = """l.head >= (
    where h.made_at >= s.at - interval '1 day')"""
 
 
-@dataclass(frozen=True, slots=True)
-class KeptHead:
+class KeptHead(msgspec.Struct, frozen=True):
     """A stored head and its age."""
 
     signed: SignedHead

@@ -11,9 +11,10 @@ ago; giving up a key names the attempt that took it.
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
@@ -85,8 +86,7 @@ class InFlightError(RefusedError):
     http_status = 409
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredAnswer(msgspec.Struct, frozen=True):
     """The stored response of the first request with this key."""
 
     status: int

@@ -16,10 +16,11 @@ or a slice reports what is no violation; a key is a uuid, or a VIN in a column n
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection
 
@@ -93,8 +94,7 @@ union select vin from invoices where id = any ($1) and vin is not null
 UNTIL: Final = "select events_are_whole_until() as until"
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(msgspec.Struct, frozen=True):
     """All rows with ids in a range; vehicles are few and come with the first range."""
 
     first: UUID
@@ -107,16 +107,14 @@ class Slice:
         return str(self.first)
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
+class Touched(msgspec.Struct, frozen=True):
     """The rows that belong to these ids and vehicles."""
 
     ids: Sequence[UUID]
     vins: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Pages:
+class Pages(msgspec.Struct, frozen=True):
     """A few pages of a table, with the query for its text columns; the last have no end."""
 
     of_table: str
@@ -130,8 +128,7 @@ class Pages:
         return f"{self.of_table} {self.first}"
 
 
-@dataclass(frozen=True, slots=True)
-class Everything:
+class Everything(msgspec.Struct, frozen=True):
     """All rows, in one statement."""
 
     key: str = "everything"

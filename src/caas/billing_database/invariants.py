@@ -5,8 +5,9 @@ weakened to make a state pass: fix the state. Constraints and triggers reject vi
 invariants find those that occurred while a trigger was disabled.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas.billing_database import erasure_rows, schema_catalog
 from caas.billing_database.invariant_scopes import EVERYTHING, scoped
@@ -26,8 +27,7 @@ from caas.rules.compared_relations import AGREEING
 from caas.rules.order_states import VEHICLE_OF
 
 
-@dataclass(frozen=True, slots=True)
-class Invariant:
+class Invariant(msgspec.Struct, frozen=True):
     """What must hold, and the query that returns the rows that violate it.
 
     The text names the keys by which it can be restricted (`invariant_scopes`).

@@ -9,12 +9,12 @@ Rule a change must keep: a new kind of job belongs to an obligation or to `HINTS
 why losing it is harmless.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Obligation:
+
+class Obligation(msgspec.Struct, frozen=True):
     """An outstanding task: the query for (job subject, case subject), and the kinds of jobs."""
 
     name: str

@@ -8,11 +8,11 @@ invoice is never charged; the covered amount is derived from the payment's event
 separately.
 """
 
-import dataclasses
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.filters import composed
@@ -82,8 +82,7 @@ class InvoiceNotFoundError(NotFoundError):
     code = "invoice_not_found"
 
 
-@dataclass(frozen=True, slots=True)
-class Invoice:
+class Invoice(msgspec.Struct, frozen=True):
     """An invoice or credit note with its status; amounts in minor units of `currency`.
 
     `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "gross"}`, as in `ChargeLine`;
@@ -146,16 +145,14 @@ class Invoice:
         return full_number(self.series, self.number)
 
 
-@dataclass(frozen=True, slots=True)
-class FailedCharges:
+class FailedCharges(msgspec.Struct, frozen=True):
     """The number of declined charges of an invoice, and of expired confirmation requests."""
 
     declined: int
     abandoned: int
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """The part of an invoice not yet credited, in minor units; `next` numbers the next note."""
 
     net: int
@@ -272,7 +269,7 @@ class InvoiceRows:
 
 
 def _invoice(row: Row) -> Invoice:
-    return Invoice(**{field.name: row[field.name] for field in dataclasses.fields(Invoice)})
+    return Invoice(**{field.name: row[field.name] for field in msgspec.structs.fields(Invoice)})
 
 
 # A credit note that gives money back, not one that a refund was made before; its payment, and the
@@ -306,8 +303,7 @@ OF_PAYMENT: Final = f"{STANDING} where n.payment_id = $1 order by n.id"
 OF_NOTE: Final = f"{STANDING} where n.id = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class StandingNote:
+class StandingNote(msgspec.Struct, frozen=True):
     """A credit note to pay out; amounts in minor units of its payment's currency.
 
     `covered` is what a bank took back or never paid and so is not refunded; `times` counts how

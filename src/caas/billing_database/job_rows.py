@@ -16,9 +16,10 @@ Rules a change must keep:
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
@@ -130,8 +131,7 @@ class NotPausedError(ConflictError):
     code = "not_parked"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A job held by one worker until its lease ends."""
 
     kind: str
@@ -141,8 +141,7 @@ class Job:
     fence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """Claimed jobs, and the seconds until the next one is due; None if more are due or none is."""
 
     jobs: tuple[Job, ...]

@@ -6,7 +6,6 @@ sent.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -39,8 +38,7 @@ select inserted.id is not null from w left join inserted on inserted.id = w.id o
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(msgspec.Struct, frozen=True):
     """A notification; its text is rendered from `template` and `facts`."""
 
     id: UUID

@@ -10,11 +10,12 @@ to `FIGURES_SECONDS_MAX` by a statement timeout.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.filters import composed
@@ -70,8 +71,7 @@ select case when a.age <= 1 then 1 when a.age <= 3 then 3 when a.age <= 7 then 7
 """
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCases:
+class OpenCases(msgspec.Struct, frozen=True):
     """The number of open cases of a kind, and the oldest."""
 
     kind: str
@@ -79,8 +79,7 @@ class OpenCases:
     oldest: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class JobsOfKind:
+class JobsOfKind(msgspec.Struct, frozen=True):
     """The number of jobs of a kind, and how many are paused."""
 
     kind: str
@@ -91,8 +90,7 @@ class JobsOfKind:
     oldest: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """A job; `due_in` is in seconds, negative when overdue."""
 
     kind: str
@@ -106,8 +104,7 @@ class Piece:
     under_way: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownOutcome:
+class UnknownOutcome(msgspec.Struct, frozen=True):
     """A payment with an unknown outcome, and when it is queried next."""
 
     payment: Payment
@@ -118,8 +115,7 @@ class UnknownOutcome:
     proposed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AgedDiscrepancies:
+class AgedDiscrepancies(msgspec.Struct, frozen=True):
     """Unresolved discrepancies up to this age in days (31: older), in one currency."""
 
     days: int
@@ -189,8 +185,7 @@ COUNTED_MAX: Final = 10_000
 """What is counted up to; a dealership with more sees this number."""
 
 
-@dataclass(frozen=True, slots=True)
-class DealershipCounts:
+class DealershipCounts(msgspec.Struct, frozen=True):
     """The number of orders by state, and of vehicles that can be reserved."""
 
     orders: dict[OrderState, int]

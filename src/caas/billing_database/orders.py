@@ -9,10 +9,11 @@ separately. If a refund ended a term, only disputes that held money at that time
 disputes were kept by a person's decision.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.filters import Walk, composed
@@ -22,8 +23,7 @@ from caas.rules.money import Money
 from caas.rules.order_states import OrderEvent, OrderState, next_state
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """An order; `vin` is null until its vehicle is built, `event` is its last transition's."""
 
     id: UUID
@@ -87,8 +87,7 @@ update orders set factory_order_id = $2 where id = $1 and factory_order_id is nu
 """
 
 
-@dataclass(frozen=True, slots=True)
-class OrderTransition:
+class OrderTransition(msgspec.Struct, frozen=True):
     """A transition in an order's history."""
 
     version: int
@@ -110,8 +109,7 @@ class OrderNotFoundError(NotFoundError):
     code = "order_not_found"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewOrder:
+class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
     """A new order at the current price."""
 
     id: UUID
@@ -123,8 +121,7 @@ class NewOrder:
     price: Money
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learnt:
+class Learnt(msgspec.Struct, frozen=True, kw_only=True):
     """Data that a transition adds to the order."""
 
     vin: str | None = None
@@ -291,8 +288,7 @@ select w.subject as id from jobs w
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Undone:
+class Undone(msgspec.Struct, frozen=True):
     """Why a payment is refunded, and the subscription whose month it paid for.
 
     If `only` lists disputes, money from other disputes is kept by decision.

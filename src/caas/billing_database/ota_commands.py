@@ -7,11 +7,12 @@ returned on commit, and is used once.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
@@ -19,8 +20,7 @@ from caas.billing_database.identifiers import new_id, random_id
 from caas.billing_database.rows import columns, read_one, row_as
 
 
-@dataclass(frozen=True, slots=True)
-class OtaCommand:
+class OtaCommand(msgspec.Struct, frozen=True):
     """A command and the state it requests."""
 
     command_id: UUID
@@ -116,8 +116,7 @@ ACKNOWLEDGED: Final = (
 PUBLIC_KEYS: Final = "select vin, public_key from vehicles where vin = any ($1)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandAnswer:
+class CommandAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A signed message from a vehicle."""
 
     subject: UUID
@@ -131,8 +130,7 @@ class CommandAnswer:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedAnswer:
+class RefusedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An invalid acknowledgement: its digest and no content.
 
     `vin` comes from the topic and is stored only for a known vehicle. The command is one of ours.

@@ -3,10 +3,11 @@
 Rule a change must keep: read-only; every query uses an index and has a limit.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Database, Row
 from caas.billing_database.rows import row_as
@@ -80,8 +81,7 @@ select kind, subject, due_at, attempts, last_error, paused_at, created_at,
 """
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingJob:
+class WaitingJob(msgspec.Struct, frozen=True):
     """A job of a payment; `due_in` is in seconds, negative when overdue."""
 
     kind: str
@@ -94,8 +94,7 @@ class WaitingJob:
     due_in: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentAuditTrail:
+class PaymentAuditTrail(msgspec.Struct, frozen=True, kw_only=True):
     """The rows about a payment by table, with column names."""
 
     entries: list[dict[str, Any]]

@@ -8,10 +8,11 @@ Rules a change must keep: every branch uses an index and has a limit; nothing is
 address.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Database
 from caas.billing_database.filters import composed
@@ -71,8 +72,7 @@ OF_DEALERSHIP: Final = """case when p.type in ('reservation', 'final') then
     (select o.dealership from orders o where o.id = p.subject) = $ end"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Filters for payments; None means any. Times are half open: [since, until)."""
 
     subject: UUID | None = None
@@ -87,8 +87,7 @@ class Wanted:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A page of payments, newest first, and the id where the next page starts, or None."""
 
     payments: list[Payment]

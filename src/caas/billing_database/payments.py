@@ -6,7 +6,6 @@ idempotency key and its next job; reads never lock.
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -115,8 +114,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     unmoved_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineEvent:
+class TimelineEvent(msgspec.Struct, frozen=True):
     """An event of a payment."""
 
     seq: int

@@ -5,9 +5,10 @@ sets nothing back that another process, a report or a settlement has set meanwhi
 A job belongs to the process that wrote or claimed it, until it is postponed or woken.
 """
 
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Database
 
@@ -45,8 +46,7 @@ select 1 from jobs
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
+class Delay(msgspec.Struct, frozen=True):
     """When a job is due again, in seconds from now, why so late, and what it needs to know then."""
 
     due_in: float

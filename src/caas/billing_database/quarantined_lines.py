@@ -6,10 +6,11 @@ comes as it was.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Database
 from caas.billing_database.rows import columns, read_all
@@ -60,8 +61,7 @@ select $1, q.place, q.line_no, q.line_id, q.kind, q.reason, q.text, q.has_own_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantinedRow:
+class QuarantinedRow(msgspec.Struct, frozen=True):
     """A line that could not be read, or contradicts what is stored, until it is released."""
 
     report_id: UUID

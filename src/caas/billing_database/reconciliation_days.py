@@ -10,12 +10,13 @@ report never counts as clean; one run at a time per gateway.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
+from msgspec.structs import replace
 
 from caas.billing_database.connection import (
     ACQUIRE_TIMEOUT_SECONDS,
@@ -120,8 +121,7 @@ select content, encode(digest, 'hex') as digest from sealed_reports
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ReconciliationRun:
+class ReconciliationRun(msgspec.Struct, frozen=True):
     """A comparison: its inputs, its as-of time and its results.
 
     `counts` are its new lines by class, and what it opened without one, by kind; `cleared` are the
@@ -182,8 +182,7 @@ class DayNotClosedError(ConflictError):
     code = "day_not_closed"
 
 
-@dataclass(frozen=True, slots=True)
-class ReconciliationDay:
+class ReconciliationDay(msgspec.Struct, frozen=True):
     """A day's status and its seal."""
 
     gateway: str
@@ -196,8 +195,7 @@ class ReconciliationDay:
     sealed_by: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEnd:
+class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a run."""
 
     state: str
@@ -206,8 +204,8 @@ class RunEnd:
     lines: int = 0
     input_hash: str | None = None
     output_hash: str | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    cleared: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+    cleared: dict[str, int] = msgspec.field(default_factory=dict)
     because: str | None = None
 
 

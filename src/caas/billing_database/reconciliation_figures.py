@@ -5,10 +5,11 @@ is found through the jobs and cases of payments (invariant `obligations_have_a_j
 never scans the ledger.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Database
 
@@ -87,8 +88,7 @@ select state, currency, count(*) as disputes, sum(amount)::bigint as amount
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ClassFigure:
+class ClassFigure(msgspec.Struct, frozen=True):
     """The lines of one class and currency, and their totals."""
 
     line_class: str
@@ -99,8 +99,7 @@ class ClassFigure:
     net: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReportFigure:
+class ReportFigure(msgspec.Struct, frozen=True):
     """The stored lines of one report and currency, and their totals."""
 
     report_id: UUID
@@ -110,8 +109,7 @@ class ReportFigure:
     net: int
 
 
-@dataclass(frozen=True, slots=True)
-class AgeFigure:
+class AgeFigure(msgspec.Struct, frozen=True):
     """Unresolved discrepancies of one kind, currency and age in days."""
 
     kind: str
@@ -122,8 +120,7 @@ class AgeFigure:
     overdue: int
 
 
-@dataclass(frozen=True, slots=True)
-class DayFigure:
+class DayFigure(msgspec.Struct, frozen=True):
     """A day's discrepancies of one kind, status and currency."""
 
     kind: str
@@ -133,8 +130,7 @@ class DayFigure:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExposureFigure:
+class ExposureFigure(msgspec.Struct, frozen=True):
     """Delivered and unsettled amounts, by payment type and currency."""
 
     payment_type: str
@@ -143,8 +139,7 @@ class ExposureFigure:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class LossFigure:
+class LossFigure(msgspec.Struct, frozen=True):
     """Losses in a period, by cause and currency."""
 
     cause: str
@@ -152,16 +147,14 @@ class LossFigure:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class IncomeFigure:
+class IncomeFigure(msgspec.Struct, frozen=True):
     """Money kept in a period that nobody is owed, by currency."""
 
     currency: str
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class DisputeFigure:
+class DisputeFigure(msgspec.Struct, frozen=True):
     """Disputes that entered a state in a period, by currency."""
 
     state: str
@@ -170,8 +163,7 @@ class DisputeFigure:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """Current exposure, and losses, disputes and unallocated income in a period."""
 
     exposure: list[ExposureFigure]
@@ -181,8 +173,7 @@ class Position:
     unallocated_income: list[IncomeFigure]
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True):
     """All figures of the report."""
 
     lines: list[ClassFigure]

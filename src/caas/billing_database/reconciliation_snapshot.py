@@ -11,10 +11,11 @@ comes out once in each file; nothing is written but temporary tables.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.discrepancy_statements import BOOKED_KINDS, REFUNDED_BY_DECISIONS
@@ -225,8 +226,7 @@ AGAIN_ALL_MAX: Final = 5_000
 SINCE_MARGIN: Final = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class LateWindow:
+class LateWindow(msgspec.Struct, frozen=True):
     """A span of captures whose settlement was expected on one day, by one payment method."""
 
     method: str

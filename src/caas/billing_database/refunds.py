@@ -6,10 +6,11 @@ them; `obstacle_to_refund` in the schema defines what blocks a refund.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.rows import columns, read_all, read_one
@@ -44,8 +45,7 @@ on conflict (id) do nothing
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Refund:
+class Refund(msgspec.Struct, frozen=True):
     """A refund; `amount` in minor units of `currency`."""
 
     id: UUID
@@ -126,8 +126,7 @@ update disputes set reported_at = $3, gateway_dispute_id = coalesce(gateway_disp
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Dispute:
+class Dispute(msgspec.Struct, frozen=True):
     """A chargeback; `id` is the gateway's, unique there, or derived from a report line.
 
     `claimed_amount` is what the bank took; `amount` is the part that was received and not refunded;
@@ -196,8 +195,7 @@ select coalesce(l.taken, 0)::bigint as lines_taken, coalesce(l.back, 0)::bigint 
 DISPUTES_OF_PAYMENT: Final = DISPUTE_COLUMNS + " where payment_id = $1 order by opened_at, id"
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownRefund:
+class UnknownRefund(msgspec.Struct, frozen=True):
     """A sent refund with an unknown outcome, and since when."""
 
     id: UUID
@@ -206,8 +204,7 @@ class UnknownRefund:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LinesAndDisputes:
+class LinesAndDisputes(msgspec.Struct, frozen=True):
     """What banks took and returned, by report lines and by disputes."""
 
     lines_taken: int

@@ -11,9 +11,10 @@ ids of listed history tables are UUIDv7.
 
 import asyncio
 import math
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.rows import read_all
@@ -43,8 +44,7 @@ select c.relname as name, greatest(c.reltuples, 0)::bigint as rows,
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTable:
+class StoredTable(msgspec.Struct, frozen=True):
     """What a table holds.
 
     `kept_days` is None where no policy removes rows, `removes` is what goes next, and

@@ -4,9 +4,10 @@ Rules a change must keep: nothing is overwritten; mappings have versions, fees h
 each records its author and time.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
+
+import msgspec
 
 from caas.billing_database.connection import Database
 from caas.billing_database.rows import columns, read_all, row_as
@@ -15,8 +16,7 @@ MAPPINGS_MAX: Final = 100
 FEE_TERMS_MAX: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class KeptMapping:
+class KeptMapping(msgspec.Struct, frozen=True):
     """The newest version of a mapping; a retired one is no longer used."""
 
     name: str
@@ -50,8 +50,7 @@ select distinct on (provider, method, kind) provider, method, kind, valid_from, 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FeeTerm:
+class FeeTerm(msgspec.Struct, frozen=True):
     """The agreed fee of a line type, by provider and payment method ('*' is any other)."""
 
     provider: str

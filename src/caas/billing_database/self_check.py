@@ -11,12 +11,13 @@ broken is checked over everything next time.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 import asyncpg
+import msgspec
+from msgspec.structs import replace
 
 from caas.billing_database import invariant_scopes, stored_card_numbers
 from caas.billing_database.connection import (
@@ -58,8 +59,7 @@ class CheckState(StrEnum):
     NOT_CHECKED = "not checked"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """The number of rows that violate an invariant and the first of them, or why it is unknown."""
 
     invariant: Invariant
@@ -68,14 +68,13 @@ class Finding:
     unfinished_because: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class InvariantCheck:
+class InvariantCheck(msgspec.Struct, eq=False):
     """One invariant that is being checked, and what was found before it was interrupted."""
 
     invariant: Invariant
     before: int = 0
     examples: tuple[str, ...] = ()
-    found: dict[str, None] = field(default_factory=dict)
+    found: dict[str, None] = msgspec.field(default_factory=dict)
     unfinished_because: str | None = None
 
     def finding(self) -> Finding:
@@ -85,8 +84,7 @@ class InvariantCheck:
         return Finding(self.invariant, broken, examples, self.unfinished_because)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckLimits:
+class CheckLimits(msgspec.Struct, frozen=True):
     """The time limit of a statement, and the rest after it as a multiple of the time it took."""
 
     statement_seconds_max: float = STATEMENT_TIMEOUT_SECONDS
@@ -264,8 +262,7 @@ update invariant_checks
 """
 
 
-@dataclass(frozen=True, slots=True)
-class KeptCheck:
+class KeptCheck(msgspec.Struct, frozen=True):
     """A kept result: `checked_at` of the last finished check, `fully_checked_at` of everything.
 
     `tried_at` is the time of the last attempt, and `checked_through` the mark for the next one;
@@ -286,8 +283,7 @@ class KeptCheck:
 KEPT: Final = f"select {columns(KeptCheck)} from invariant_checks"
 
 
-@dataclass(frozen=True, slots=True)
-class InvariantResult:
+class InvariantResult(msgspec.Struct, frozen=True):
     """An invariant and its last check."""
 
     name: str

@@ -6,13 +6,13 @@ Rules a change must keep: a service order never changes, its state is that of it
 without a name are omitted and shown by id.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Database
@@ -34,8 +34,7 @@ on conflict (code) do update set name = excluded.name, kind = excluded.kind,
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(msgspec.Struct, frozen=True):
     """A service of the catalogue; money in minor units of `currency`.
 
     `names` maps languages to names that differ from `name`.
@@ -51,7 +50,7 @@ class Service:
     monthly_fee: int | None
     metered: list[dict[str, Any]]
     offered: bool = True
-    names: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = msgspec.field(default_factory=dict)
     repeat_purchase: str = "extend"
 
     def named(self, language: str) -> str:
@@ -74,8 +73,7 @@ CAN_BE_REACHED = "select 1 from vehicles where vin = $1 and public_key is not nu
 ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceOrder:
+class ServiceOrder(msgspec.Struct, frozen=True):
     """A one-time service ordered for a vehicle, and its state."""
 
     id: UUID
@@ -106,8 +104,7 @@ select {columns(ServiceOrder, begins_at=BEGINS_AT)} from service_order_states
 ORDER = ORDER_COLUMNS + " where id = $1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedService:
+class WantedService(msgspec.Struct, frozen=True, kw_only=True):
     """The content and price of a service order, which never change."""
 
     id: UUID
@@ -197,8 +194,8 @@ class Services:
         assert row is not None, "the function answers with one row"
         if row["obstacle"] is not None:
             raise obstacle(row, vin=order.vin, service=order.service)
-        stored = dataclasses.replace(order, id=row["id"], amount=row["amount"])
-        return ServiceOrder(**dataclasses.asdict(stored), created_at=row["created_at"])
+        stored = msgspec.structs.replace(order, id=row["id"], amount=row["amount"])
+        return ServiceOrder(**msgspec.structs.asdict(stored), created_at=row["created_at"])
 
     async def wanted(self, order_id: UUID) -> WantedService | None:
         """Return the content of a service order without its state (cheaper), or None."""
@@ -246,8 +243,7 @@ select c.language, coalesce(o.model, s.names->>c.language, s.name) as name, w.du
 _ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(msgspec.Struct, frozen=True):
     """The object of a payment: a vehicle model, or a service and its duration."""
 
     language: str

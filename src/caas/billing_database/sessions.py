@@ -19,6 +19,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from caas.billing_database.accounts import Actor, Role
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.customers import digest
@@ -76,8 +78,7 @@ returning counted_for, times
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """A signed-in browser; `name` is a login or the customer's name.
 
     `also` are further accounts with the same e-mail address and password; `second_factor` says that
@@ -201,8 +202,7 @@ update sign_in_attempts set failures = greatest(failures - 1, 1), free_at = db_n
 FORGET: Final = "delete from sign_in_attempts where counted_for = any ($1)"
 
 
-@dataclass(frozen=True, slots=True)
-class CountedFor:
+class CountedFor(msgspec.Struct, frozen=True):
     """The key that an attempt is counted for, and its throttling."""
 
     who: str
@@ -214,8 +214,7 @@ class CountedFor:
         return hashlib.sha256(self.who.encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True):
     """A counted attempt: the wait before it, and the wait after it if it fails."""
 
     wait_seconds: float
@@ -315,8 +314,7 @@ class SecondFactor:
     codes_left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Colleague:
+class Colleague(msgspec.Struct, frozen=True):
     """A staff account, and since when it has a second factor."""
 
     id: UUID

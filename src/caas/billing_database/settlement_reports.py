@@ -6,11 +6,12 @@ applies it.
 """
 
 from collections.abc import AsyncIterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import derived_id
@@ -30,8 +31,7 @@ STORED: Final = (
 """What is stored of a line, in the order its file has it; run and time follow from the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettlementReport:
+class SettlementReport(msgspec.Struct, frozen=True):
     """A report as it stands, with what of it is stored."""
 
     id: UUID
@@ -116,8 +116,7 @@ select report_id, line_no, batch_id, line_id, transaction_id, reference, type, g
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportSummary:
+class ReportSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What a source says of a report; totals are None where it gives none."""
 
     gateway: str
@@ -144,8 +143,7 @@ class ReportSummary:
         return self.part if self.late_of is None else late_part(self.part, self.late_of)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredLine:
+class StoredLine(msgspec.Struct, frozen=True):
     """A line with its class, as it was judged first."""
 
     report_id: UUID

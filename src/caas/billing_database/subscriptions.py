@@ -8,10 +8,11 @@ read; tokens are never displayed, only when and for what they were used; a custo
 own.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.filters import Walk, composed
@@ -64,8 +65,7 @@ class SubscriptionNotFoundError(NotFoundError):
     code = "subscription_not_found"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSubscription:
+class NewSubscription(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription to add, with its current terms; `gateway` has its payment method.
 
     Without a payment method the customer enters one at the gateway.
@@ -83,8 +83,7 @@ class NewSubscription:
     request_key: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(msgspec.Struct, frozen=True):
     """A subscription; money in minor units of `currency`. `gateway` has its payment method.
 
     It has none until the customer has entered one at the gateway (decision 242).
@@ -234,8 +233,7 @@ select facts->>'payment_method' from payment_events
 """
 
 
-@dataclass(frozen=True, slots=True)
-class UsedMethod:
+class UsedMethod(msgspec.Struct, frozen=True):
     """A token of a gateway with an authorization, and its last payment."""
 
     token: str

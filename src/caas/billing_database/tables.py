@@ -1,6 +1,6 @@
 """The table objects of one Billing Database."""
 
-from dataclasses import dataclass
+import msgspec
 
 from caas.billing_database.cases import Cases
 from caas.billing_database.connection import Database
@@ -13,8 +13,7 @@ from caas.billing_database.transitions import PaymentTransitions
 from caas.billing_database.webhook_inbox import WebhookInbox
 
 
-@dataclass(frozen=True, slots=True)
-class BillingDatabase:
+class BillingDatabase(msgspec.Struct, frozen=True):
     """All table objects, shared so that concurrent writes are batched."""
 
     database: Database

@@ -9,13 +9,13 @@ changes existing rows.
 """
 
 import tomllib
-from dataclasses import dataclass
 from datetime import date, datetime
 from importlib import resources
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.free_text import refuse_identifying
@@ -50,8 +50,7 @@ select r.market, r.goods, lower(r.valid) as first_day, upper(r.valid) as next_be
 OF_SALE: Final = "select market_of_sale($1, $2, $3) as market"
 
 
-@dataclass(frozen=True, slots=True)
-class TaxMarket:
+class TaxMarket(msgspec.Struct, frozen=True):
     """A market; `postcodes` are prefixes, empty for the whole country.
 
     `buyer_tax_id`: a full invoice includes the buyer's tax id.
@@ -140,8 +139,7 @@ class TaxRateNotFoundError(NotFoundError):
     code = "tax_rate_not_found"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaxRate:
+class TaxRate(msgspec.Struct, frozen=True, kw_only=True):
     """A rate from `first_day` until the next one begins."""
 
     market: str
@@ -154,8 +152,7 @@ class TaxRate:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WithdrawnTaxRate:
+class WithdrawnTaxRate(msgspec.Struct, frozen=True):
     """A rate that was withdrawn before it began: by whom, and when."""
 
     market: str

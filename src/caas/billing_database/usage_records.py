@@ -4,10 +4,11 @@ Rules a change must keep: a source id counts once; billed usage never changes; c
 disputing usage blocks billing batches until the transaction ends.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.filters import composed
@@ -27,8 +28,7 @@ returning source_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(msgspec.Struct, frozen=True):
     """Units used at a point in time; `invoice` is the one that bills them, if any.
 
     A cancelling record has the negative quantity and the cancelled id in `cancels`.
@@ -78,8 +78,7 @@ update usage_disputes set outcome = $2, ended_by = $3, ended_at = db_now()
 """
 
 
-@dataclass(frozen=True, slots=True)
-class UsageDispute:
+class UsageDispute(msgspec.Struct, frozen=True):
     """A usage dispute; while it is open, the usage is not billed."""
 
     id: UUID

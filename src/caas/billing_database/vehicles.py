@@ -6,10 +6,11 @@ a vehicle and which customers a dealership may see is one database function each
 callers get the same answer.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.filters import Walk, composed
@@ -47,8 +48,7 @@ returning vin
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Vehicle:
+class Vehicle(msgspec.Struct, frozen=True):
     """A vehicle; `finished` once the factory reported it ready."""
 
     vin: str
@@ -92,8 +92,7 @@ update vehicles set in_stock_since = db_now()
 """
 
 
-@dataclass(frozen=True, slots=True)
-class VehicleTransition:
+class VehicleTransition(msgspec.Struct, frozen=True):
     """A transition in a vehicle's history, and its order."""
 
     version: int
@@ -118,8 +117,7 @@ update vehicle_assignments set active = false, until = db_now(), ended_because =
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """A vehicle's holder, until `until` if it has ended."""
 
     vin: str
@@ -146,8 +144,7 @@ class VehicleNotFoundError(NotFoundError):
     code = "vehicle_not_found"
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(msgspec.Struct, frozen=True):
     """A model and what it costs when it is built to order."""
 
     model: str
@@ -155,8 +152,7 @@ class Model:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewVehicle:
+class NewVehicle(msgspec.Struct, frozen=True, kw_only=True):
     """A vehicle to add or update; omitted fields keep their values."""
 
     vin: str

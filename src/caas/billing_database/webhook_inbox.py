@@ -9,12 +9,12 @@ and its job commit together.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.cases import Cases
@@ -103,8 +103,7 @@ class Storing(StrEnum):
     CONTRADICTION = "contradiction"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     """A verified webhook: `body` is JSON without card numbers, `body_hash` covers the raw bytes."""
 
     gateway: str
@@ -114,16 +113,14 @@ class Incoming:
     job_kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """The result, and the id of the event's row."""
 
     storing: Storing
     id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class InboxRow:
+class InboxRow(msgspec.Struct, frozen=True):
     """A stored webhook with its JSON body."""
 
     id: UUID

@@ -5,8 +5,9 @@ before any data is read for the page; a form is accepted only from our own site 
 form token; a file is read only where the route takes one.
 """
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from caas.billing_database.accounts import Accounts, Role
 from caas.billing_database.sessions import SecondFactors, Sessions

@@ -10,8 +10,9 @@ drawn; the diagram shows nothing that the timeline below it does not state as te
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.payments import TimelineEvent
 from caas.rules.payment_states import BEYOND_DIAGRAM_9, DIAGRAM_9, PaymentState
@@ -20,8 +21,7 @@ WIDTH: Final = 100.0
 WIDTH_MIN: Final = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(msgspec.Struct, frozen=True):
     """A bar: name, value as text, width in percent and colour."""
 
     name: str
@@ -31,8 +31,7 @@ class Bar:
     path: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Datum:
+class Datum(msgspec.Struct, frozen=True):
     """A value to draw."""
 
     name: str
@@ -77,8 +76,7 @@ APART: Final = 14
 """The distance between two arrows that connect the same two states."""
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(msgspec.Struct, frozen=True):
     """A state's position; `mark` is `here`, `passed` or empty."""
 
     state: PaymentState
@@ -87,8 +85,7 @@ class Box:
     mark: str
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnArrow:
+class DrawnArrow(msgspec.Struct, frozen=True):
     """An arrow's position."""
 
     x1: float
@@ -99,8 +96,7 @@ class DrawnArrow:
     passed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StateDiagram:
+class StateDiagram(msgspec.Struct, frozen=True):
     """Diagram 9 as positioned boxes and arrows."""
 
     boxes: list[Box]

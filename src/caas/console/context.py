@@ -5,7 +5,7 @@ Pages make no decisions: they call the same functions of the same subsystems as 
 Rule a change must keep: a page reaches a subsystem through the platform and never builds one.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.sessions import SecondFactors
@@ -21,8 +21,7 @@ from caas.platform import Platform
 from caas.web.response import OK, Response, html
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Console:
+class Console(msgspec.Struct, frozen=True, kw_only=True):
     """The dependencies of the pages.
 
     `simulators` is set if partners are simulated, `calendar` if time is simulated too, and

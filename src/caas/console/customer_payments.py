@@ -14,10 +14,11 @@ gateway before it offers another payment, reveals nothing about the payment, bec
 open to everyone, and redirects to the payment's subject after `LOOKS_MAX` attempts.
 """
 
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, assert_never
 from uuid import UUID
+
+import msgspec
 
 from caas.billing.document_xml import labels
 from caas.billing.reissues import is_reissuable
@@ -40,13 +41,12 @@ from caas.web.response import NO_STORE, OK, Response, nothing_new, see_other
 BUYER_FIELDS: Final = ("name", "street", "postcode", "city", "country", "tax_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Subjects:
+class Subjects(msgspec.Struct, frozen=True):
     """The names of a customer's purchases, and the subscription of each invoice."""
 
-    names: dict[UUID, str] = field(default_factory=dict)
+    names: dict[UUID, str] = msgspec.field(default_factory=dict)
     subscriptions: frozenset[UUID] = frozenset()
-    subscription_of_invoice: dict[UUID, UUID] = field(default_factory=dict)
+    subscription_of_invoice: dict[UUID, UUID] = msgspec.field(default_factory=dict)
 
     def view(self, payment: Payment) -> PaymentView:
         """Return the payment's view, also for one that only verified a payment method."""

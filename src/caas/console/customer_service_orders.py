@@ -6,9 +6,10 @@ only Payment Processing decides whether it is possible.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.entitlements import OrderTerm, Term
 from caas.billing_database.orders import Order
@@ -40,8 +41,7 @@ KINDS: Final = {"active": "good", "activating": "busy", "cancelled": "bad",
                 "activation failed": "", "expired": "", "withdrawn": "", "ended": ""}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceOrderView:
+class ServiceOrderView(msgspec.Struct, frozen=True):
     """A service order as pages show it; `withdrawal` is set if the customer may see it."""
 
     order: ServiceOrder

@@ -4,8 +4,9 @@ Rules a change must keep: services are sold only for a vehicle that was delivere
 the price is the catalogue's; a running service is extended and never offered as new.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.customers import BillingDetailsRequiredError, NoTaxTableError
 from caas.billing_database.orders import Order
@@ -39,8 +40,7 @@ OVER: Final = frozenset({"expired", "withdrawn", "ended", "activation failed", "
 PAST_SHOWN: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """A service of the catalogue and its state in each of the customer's vehicles."""
 
     service: Service
@@ -57,8 +57,7 @@ class Offer:
         return next((one for one in self.standings if one.standing is Standing.EXTENDS), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """The customer's vehicles, the selected one, and a service in it."""
 
     cars: list[Order]

@@ -10,10 +10,11 @@ the payment it was used for; the consequence of a failed charge is shown before 
 takes effect at once; the page reports a changed payment method only after the change.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.customers import BillingDetailsRequiredError, NoTaxTableError
 from caas.billing_database.invoices import Invoice, InvoiceRows
@@ -49,8 +50,7 @@ KINDS: Final = {
 MOVING: Final = frozenset({SubscriptionState.VERIFYING, SubscriptionState.ACTIVATING})
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionView:
+class SubscriptionView(msgspec.Struct, frozen=True):
     """A subscription as pages show it.
 
     `check` is the last verification of a payment method for it, `to_confirm` a month's invoice that

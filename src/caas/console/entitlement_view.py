@@ -6,11 +6,12 @@ Rules a change must keep: the view derives from terms, never from orders; terms 
 are neither named nor linked; the page rejects a purchase for the same reasons as the database.
 """
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.entitlements import (
     AlreadyRunningError,
@@ -51,8 +52,7 @@ class Standing(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class EntitlementView:
+class EntitlementView(msgspec.Struct, frozen=True):
     """A service in a vehicle as `customer` sees it; `terms` are its current and future terms.
 
     `at_gateway` is the payment of the customer's pending purchase while it can be continued, `days`
@@ -63,7 +63,7 @@ class EntitlementView:
     service: str
     name: str
     customer: UUID
-    terms: list[Term] = field(default_factory=list)
+    terms: list[Term] = msgspec.field(default_factory=list)
     repeat_purchase: str = ""
     at_gateway: UUID | None = None
     days: int | None = None
@@ -183,8 +183,7 @@ async def _at_gateway(console: Console, terms: list[Term], customer: UUID) -> UU
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class VehicleService:
+class VehicleService(msgspec.Struct, frozen=True):
     """A service of a vehicle as staff see it: what was sold, target state, reported state."""
 
     name: str

@@ -18,7 +18,6 @@ as the action.
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -140,8 +139,7 @@ async def acted(
         return refused(path, refusal.code)
 
 
-@dataclass(frozen=True, slots=True)
-class After:
+class After(msgspec.Struct, frozen=True):
     """The result of the previous form: done, or the error code of its rejection."""
 
     done: bool

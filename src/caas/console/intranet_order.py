@@ -9,9 +9,10 @@ the buyer only of customers that their dealership knows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.accounts import Role
 from caas.billing_database.customers import Customer
@@ -41,8 +42,7 @@ from caas.web.response import Response, nothing_new, see_other
 CREDENTIALS: Final = "access_credentials"
 
 
-@dataclass(frozen=True, slots=True)
-class SalesView:
+class SalesView(msgspec.Struct, frozen=True):
     """An order as sales see it; `customer` is None if the dealership does not know them."""
 
     view: OrderView

@@ -9,9 +9,9 @@ back before it takes effect.
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import structlog
 
 from caas.billing.buyers import checked_details
@@ -45,8 +45,7 @@ _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class ReservationForm:
+class ReservationForm(msgspec.Struct):
     """The input of the form and its errors."""
 
     name: str = ""
@@ -54,8 +53,8 @@ class ReservationForm:
     language: str = "es"
     deposit: str = ""
     deposit_money: Money | None = None
-    buyer: dict[str, str] = field(default_factory=dict)
-    wrong: set[str] = field(default_factory=set)
+    buyer: dict[str, str] = msgspec.field(default_factory=dict)
+    wrong: set[str] = msgspec.field(default_factory=set)
     confirmed: bool = True
 
 

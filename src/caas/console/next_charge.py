@@ -7,9 +7,10 @@ current month that no invoice has billed.
 """
 
 from collections import Counter
-from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.entitlements import BillingWindow
 from caas.billing_database.subscriptions import Subscription
@@ -29,8 +30,7 @@ from caas.rules.money import Money
 PAGES_READ_MAX: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class RunningMonth:
+class RunningMonth(msgspec.Struct, frozen=True):
     """The current month: usage, estimated charge and date of the charge."""
 
     first_day: date

@@ -6,9 +6,10 @@ polling every few seconds stays cheap; amounts of different currencies are never
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+
+import msgspec
 
 from caas.billing_database import operations_counts, reconciliation_figures, self_check
 from caas.billing_database.operations_counts import (
@@ -45,8 +46,7 @@ LOSS_DAYS: Final = 30
 CASES_SHOWN: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(msgspec.Struct, frozen=True):
     """The counts of the page."""
 
     cases: list[OpenCases]

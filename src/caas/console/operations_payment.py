@@ -4,9 +4,10 @@ Rules a change must keep: the page shows what the subsystems recorded; actions g
 payment's public functions; the live fragment is not polled for a payment that is final.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.decisions import OutcomeDecision
 from caas.billing_database.entitlements import OrderTerm, TermChange
@@ -28,8 +29,7 @@ from caas.rules.payment_states import AT_REST, PaymentState
 from caas.web.response import Response, nothing_new
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentTrail:
+class PaymentTrail(msgspec.Struct, frozen=True):
     """The data of the page."""
 
     status: PaymentStatus

@@ -5,9 +5,10 @@ back before it takes effect; Payment Processing decides whether a second person 
 what may be refunded.
 """
 
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.decisions import RefundDecision, RefundWish
 from caas.billing_database.entitlements import OrderTerm
@@ -34,8 +35,7 @@ class RefundReasonError(RefusedError):
     code = "refund_reason_missing"
 
 
-@dataclass(frozen=True, slots=True)
-class RefundOffer:
+class RefundOffer(msgspec.Struct, frozen=True):
     """The refund options of a page: the remaining amount, the proposal, and the decision to take.
 
     While the outcome of a refund is `unknown`, no other refund is offered.

@@ -9,8 +9,9 @@ can reset their own second factor, here or in the database; a reset ends every s
 account, and the next sign-in sets up a new one.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas import dual_control
 from caas.billing_database import self_check
@@ -144,8 +145,7 @@ async def check_now(console: Console, request: PageRequest) -> Response:
     return await acted(console, request, "/operations/system", act)
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseTime:
+class ResponseTime(msgspec.Struct, frozen=True):
     """How long something took in this process; a time is None above the last bucket."""
 
     name: str

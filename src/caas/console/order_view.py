@@ -6,10 +6,11 @@ Rules a change must keep: every order state has a text for sales and one for cus
 that ended early shows where; nothing is recomputed that a subsystem provides.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.orders import Order, OrderTransition
 from caas.billing_database.payments import Payment
@@ -45,8 +46,7 @@ KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OrderStep:
+class OrderStep(msgspec.Struct, frozen=True):
     """A step of the purchase: `done`, `now`, `lost` or still ahead."""
 
     name: str
@@ -54,8 +54,7 @@ class OrderStep:
     at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderView:
+class OrderView(msgspec.Struct, frozen=True):
     """An order as pages show it."""
 
     order: Order

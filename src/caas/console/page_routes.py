@@ -7,8 +7,9 @@ role gets an error page; the page itself checks who owns the object.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.accounts import Role
 from caas.console.context import Console
@@ -45,8 +46,7 @@ class NothingHereError(NotFoundError):
     code = "nothing_here"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageRoute:
+class PageRoute(msgspec.Struct, frozen=True, kw_only=True):
     """The route of a page or of a form action."""
 
     method: str

@@ -7,9 +7,10 @@ currency.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from caas.billing_database.decisions import OutcomeDecision
 from caas.billing_database.gateway_calls import GatewayCallRecord
@@ -34,8 +35,7 @@ EVENT_TONES: Final = {
 DRAWN: Final = frozenset(event.value for event in PaymentEvent)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the timeline; `lines` are ledger entries, `facts` names and values."""
 
     at: datetime
@@ -44,13 +44,12 @@ class Moment:
     detail: str = ""
     tone: str = ""
     money: str = ""
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    lines: list[tuple[str, str, str]] = field(default_factory=list)
+    facts: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    lines: list[tuple[str, str, str]] = msgspec.field(default_factory=list)
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineSource:
+class TimelineSource(msgspec.Struct, frozen=True):
     """The records that the timeline shows."""
 
     status: PaymentStatus

@@ -8,9 +8,10 @@ gateway's page is offered only while the payment waits for it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.payments import Payment
 from caas.rules.money import Money
@@ -70,8 +71,7 @@ AT_REST: Final = frozenset(
 """Situations that do not change by themselves, or not while the page is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentView:
+class PaymentView(msgspec.Struct, frozen=True):
     """A payment as pages show it; `reason` is the key of its text."""
 
     payment: Payment

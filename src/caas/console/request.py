@@ -9,10 +9,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.sessions import Session
 from caas.web.forms import Upload
@@ -28,23 +29,22 @@ LANGUAGE_SECONDS: Final = 365 * 24 * 3600
 _ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-@dataclass(slots=True)
 class PageRequest(Request):
     """A browser request, completed step by step while it is handled."""
 
-    cookies: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    cookies: Mapping[str, str] = msgspec.field(default_factory=dict)
+    query: Mapping[str, str] = msgspec.field(default_factory=dict)
     language: str = ""
     token: str = ""
     session: Session | None = None
     awaiting: Session | None = None
     had_session: bool = False
-    form: Mapping[str, str] = field(default_factory=dict)
-    refused_form: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = msgspec.field(default_factory=dict)
+    refused_form: Mapping[str, str] = msgspec.field(default_factory=dict)
     refused_at: str = ""
     upload: Upload | None = None
     unread: int = 0
-    set_cookies: list[RawHeader] = field(default_factory=list)
+    set_cookies: list[RawHeader] = msgspec.field(default_factory=list)
 
     def show_again(self, path: str, query: Mapping[str, str]) -> None:
         """Become a GET request for the page of a rejected form, which shows the input again."""

@@ -12,9 +12,9 @@ differ.
 import base64
 import os
 import re
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import pyotp
 
 from caas.billing_database.accounts import Account, Role
@@ -40,8 +40,7 @@ _CODE: Final = re.compile("[0-9]{6}")
 _RECOVERY_CODE: Final = re.compile("[a-z2-7]{16}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Challenge:
+class _Challenge(msgspec.Struct, frozen=True):
     """The account that must enter or set up a second factor, and its session."""
 
     session: Session

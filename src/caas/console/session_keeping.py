@@ -17,9 +17,10 @@ the login that signed in on it; the cookie does not contain the login and is val
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.accounts import Account, Role
 from caas.billing_database.sessions import Session, Sessions
@@ -32,8 +33,7 @@ HOUR: Final = 3600
 DAY: Final = 24 * HOUR
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """The duration of a session: without use, and at most."""
 
     idle_seconds: int

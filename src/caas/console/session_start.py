@@ -5,10 +5,11 @@ requests it, and the device is not remembered.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database import operations_counts
 from caas.billing_database.accounts import Account, Role
@@ -20,8 +21,7 @@ from caas.web.response import Response, is_own_path, see_other
 SECOND_FACTOR_PATH: Final = "/second-factor"
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """The account with the correct password, the typed login, and the person's other accounts."""
 
     account: Account

@@ -3,15 +3,15 @@
 Rule a change must keep: every default is safe.
 """
 
-from dataclasses import dataclass
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from caas.console.sign_in_keys import SignInKeys
 from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, RateLimit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsoleSettings:
+class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The public address, the market's time zone and the default language.
 
     `address_limit` is the rate limit of one address without a session. `sign_in_keys` protect

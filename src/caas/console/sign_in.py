@@ -15,10 +15,11 @@ person only if one password opens both.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database import operations_counts
 from caas.billing_database.accounts import Account, LinkHolder, Role
@@ -49,8 +50,7 @@ class TooManyTriesError(CaasError):
         super().__init__(retry_after_seconds=max(math.ceil(wait_seconds), 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(msgspec.Struct, frozen=True):
     """An attempt in progress; it counts as failed until `was_right`."""
 
     console: Console

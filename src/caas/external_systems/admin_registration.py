@@ -4,16 +4,16 @@ Rules a change must keep: one registration per order, keyed by order id and oper
 never affects the payment: registration is retried by a job (decision 23).
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from caas.external_systems import order_partner
 from caas.external_systems.http import HttpClient
 from caas.external_systems.order_partner import PartnerAnswer, Plate, Utc
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatriculationRequest:
+class MatriculationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The vehicle to register and its customer's pseudonymous id."""
 
     order_id: str
@@ -21,8 +21,7 @@ class MatriculationRequest:
     customer_reference: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matriculation:
+class Matriculation(msgspec.Struct, frozen=True, kw_only=True):
     """The plate and the time of registration."""
 
     plate: str

@@ -13,11 +13,12 @@ Rules a change must keep:
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NoReturn
+
+from msgspec.structs import replace
 
 from caas.external_systems import adyen_requests, adyen_webhooks, adyen_wire
 from caas.external_systems.adyen_errors import accepted, is_not_stored

@@ -11,11 +11,12 @@ Rules a change must keep:
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.http_answers import NotSentError, failure_of
@@ -30,8 +31,7 @@ SETTLEMENT_REPORT: Final = re.compile(r"settlement_detail_report[A-Za-z0-9_-]{0,
 PARTNER: Final = "Adyen's reports"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportUser:
+class ReportUser(msgspec.Struct, frozen=True, kw_only=True):
     """Who downloads reports, and from where."""
 
     url: str

@@ -14,11 +14,11 @@ Rules a change must keep:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from caas.external_systems.adyen_refusals import (
     ADYEN,

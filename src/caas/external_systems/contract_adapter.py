@@ -8,9 +8,10 @@ Rule a change must keep: an invalid declaration is an error, never the default.
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from caas.external_systems.gateway_adapters import (
     PARTNER,

@@ -5,7 +5,6 @@ refusal is `RefusedByPartnerError`, handled as in decision 22.
 """
 
 import base64
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -18,8 +17,7 @@ from caas.rules.vehicle_signatures import has_low_order
 VEHICLE_READY = "vehicle.ready"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactoryOrder:
+class FactoryOrder(msgspec.Struct, frozen=True, kw_only=True):
     """The vehicle to build; without a VIN the factory assigns one."""
 
     order_id: str
@@ -28,16 +26,14 @@ class FactoryOrder:
     dealership: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactoryOrderConfirmation:
+class FactoryOrderConfirmation(msgspec.Struct, frozen=True, kw_only=True):
     """The factory's order id, and the VIN if known."""
 
     factory_order_id: str
     vin: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VehicleReady:
+class VehicleReady(msgspec.Struct, frozen=True, kw_only=True):
     """The factory's notice that a vehicle is built, with the vehicle's public key."""
 
     event_id: str

@@ -8,10 +8,11 @@ another package's; an adapter reads its own settings and reports every problem a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Protocol
+
+import msgspec
 
 from caas.errors import StartupError
 from caas.external_systems.http import Secret
@@ -63,8 +64,7 @@ class ReportedEvents(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayContext:
+class GatewayContext(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter may need of the platform.
 
     Its customers' ids at the gateway, what the gateway has reported, the address that pages lead
@@ -82,8 +82,7 @@ def whole(body: bytes) -> tuple[bytes, ...]:
     return (body,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfiguredGateway:
+class ConfiguredGateway(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway whose settings are read; `address` is where it is, for messages.
 
     `split` returns the events in a verified webhook, each as it is stored and given to
@@ -100,8 +99,7 @@ class ConfiguredGateway:
     download: ReportDownload | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayAdapter:
+class GatewayAdapter(msgspec.Struct, frozen=True, kw_only=True):
     """What an entry point of `caas.gateways` names.
 
     `configure` reads the adapter's settings from the environment and raises `SettingError`.
@@ -110,7 +108,7 @@ class GatewayAdapter:
     """
 
     configure: Callable[[Mapping[str, str]], ConfiguredGateway]
-    unused: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class UnknownGatewayError(SettingError):
@@ -119,8 +117,7 @@ class UnknownGatewayError(SettingError):
     code = "unknown_gateway"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayAccess:
+class GatewayAccess(msgspec.Struct, frozen=True, kw_only=True):
     """The settings that most adapters need."""
 
     url: str

@@ -7,21 +7,20 @@ Rules a change must keep: a bank is sent evidence once; of what is sent, only a 
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvidenceFile:
+
+class EvidenceFile(msgspec.Struct, frozen=True, kw_only=True):
     """A document: PDF, PNG or JPEG."""
 
     media_type: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisputeResponse:
+class DisputeResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What speaks against a dispute: a text, a document, or both."""
 
     text: str
@@ -36,8 +35,7 @@ class DisputeResponse:
         return hashlib.sha256(digests).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvidenceTerms:
+class EvidenceTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a gateway still takes evidence about a dispute, until when, and if it has any."""
 
     is_taken: bool

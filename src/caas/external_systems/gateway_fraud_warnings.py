@@ -5,13 +5,13 @@ comes days before the chargeback that a refund would prevent. A gateway that lis
 offers `FraudWarningGateway`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FraudWarning:
+
+class FraudWarning(msgspec.Struct, frozen=True, kw_only=True):
     """A warning about a transaction; `reason` is a code of the card scheme or the gateway."""
 
     id: str

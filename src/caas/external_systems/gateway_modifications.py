@@ -6,8 +6,9 @@ Rules a change must keep: accepted is not done: only a report or a lookup shows 
 refusal that is reported later means what the same refusal means as an answer.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class Modification(StrEnum):
@@ -17,15 +18,13 @@ class Modification(StrEnum):
     VOID = "void"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedRequest:
+class AcceptedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway has taken the request up, under an id of its own; its outcome is reported."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayRefusal:
+class GatewayRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """The report that an accepted request was refused, and nothing was done; `refusal` says why.
 
     `id` is that of `AcceptedRequest`. The codes `already_voided`, `already_captured`,

@@ -4,13 +4,13 @@ Seed: Diagram 10; what a gateway pays out is what its settlement reports have. A
 its payouts offers `PayoutGateway`; the others are reconciled by their reports alone.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Protocol, runtime_checkable
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayPayout:
+
+class GatewayPayout(msgspec.Struct, frozen=True, kw_only=True):
     """A payout, with the net amount of each movement in it by the id of its report line.
 
     `movements` is None where the gateway does not say what a payout consists of.

@@ -17,11 +17,12 @@ import os
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from caas.errors import StartupError
 from caas.external_systems.http_answers import (
@@ -84,8 +85,7 @@ class Secret:
         raise TypeError("A secret cannot be pickled.")
 
 
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
+class HttpLimits(msgspec.Struct, frozen=True):
     """Limits of the connection to one external system."""
 
     total_seconds: float = 10.0

@@ -13,7 +13,6 @@ Rules a change must keep:
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Final, TypeVar
@@ -196,8 +195,7 @@ class ProblemBody(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class HttpAnswer(msgspec.Struct, frozen=True):
     """A complete response of any status, not yet validated."""
 
     partner: str

@@ -26,7 +26,6 @@ import os
 import secrets
 import signal
 import socket
-from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_SH
 from pathlib import Path
 from typing import Final
@@ -78,8 +77,7 @@ class _Running(msgspec.Struct):
     pid: int
 
 
-@dataclass(slots=True)
-class LocalBroker:
+class LocalBroker(msgspec.Struct):
     """Our use of the folder's broker; `url` holds the platform's password."""
 
     url: str

@@ -15,12 +15,13 @@ import asyncio
 import os
 import re
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from caas.external_systems.notification_channel import MessageNotDeliveredError, OutgoingMessage
 
@@ -141,8 +142,7 @@ MOMENT: Final = "%Y%m%dT%H%M%S.%f"
 NAME: Final = re.compile(r"\d{8}T\d{6}\.\d{6}-[A-Za-z0-9_-]{1,100}")
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(msgspec.Struct, frozen=True):
     """A message of the outbox: time, recipient, text and attachments."""
 
     name: str

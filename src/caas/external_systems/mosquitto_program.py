@@ -13,9 +13,10 @@ Rules a change must keep:
 import asyncio
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 DOWNLOAD_SECONDS_MAX: Final = 60.0
 UPDATE_SECONDS_MAX: Final = 60.0
@@ -31,16 +32,14 @@ PROGRAM_FOLDERS: Final = (
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """A runnable mosquitto, and the environment in which it finds its libraries."""
 
     path: Path
     environment: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class NoBroker:
+class NoBroker(msgspec.Struct, frozen=True):
     """Why there is no broker, in one sentence."""
 
     sentence: str

@@ -10,11 +10,11 @@ Rules a change must keep:
 - Pure: no socket, no clock.
 """
 
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import mqtt5
+import msgspec
 
 from caas.errors import StartupError, UnavailableError
 
@@ -40,8 +40,7 @@ class UnconfirmedPublishError(UnavailableError):
     code = "unconfirmed_publish"
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
+class BrokerAddress(msgspec.Struct, frozen=True):
     """The broker's address and our login."""
 
     host: str
@@ -73,8 +72,7 @@ class BrokerAddress:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttSession:
+class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
     """Our client id, and how long the broker keeps messages while we are disconnected."""
 
     client_id: str
@@ -83,8 +81,7 @@ class MqttSession:
     clean_start: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """A message to publish at least once, with the properties of a command."""
 
     topic: str

@@ -12,9 +12,10 @@ Rules a change must keep:
   recognisable.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+import msgspec
 
 from caas.errors import CaasError
 
@@ -26,8 +27,7 @@ class MessageNotDeliveredError(CaasError):
     http_status = 503
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """A file that goes with a message, such as an invoice."""
 
     name: str
@@ -35,8 +35,7 @@ class Attachment:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutgoingMessage:
+class OutgoingMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message to a customer, a dealership or operations; `id` is the same at every attempt."""
 
     id: str

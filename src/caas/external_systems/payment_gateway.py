@@ -11,11 +11,12 @@ Rules a change must keep:
 - Money is minor units and an ISO 4217 currency; times are aware UTC.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
+
+import msgspec
 
 from caas.external_systems.gateway_amounts import ANY_AMOUNT, TakenAmounts
 from caas.external_systems.gateway_modifications import AcceptedRequest, GatewayRefusal
@@ -106,8 +107,7 @@ class Initiator(StrEnum):
     MERCHANT = "merchant"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChargeTerms:
+class ChargeTerms(msgspec.Struct, frozen=True, kw_only=True):
     """How a charge is made.
 
     `single_attempt`: the first decline ends it, on a hosted page too. `saves_method`: nothing will
@@ -122,8 +122,7 @@ class ChargeTerms:
 BY_CUSTOMER: Final = ChargeTerms()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a gateway can do; `idempotency_key_lifetime` None means that it ignores keys.
 
     `hosted_page`: it takes cards on a page of its own. `merchant_initiated`: it saves a method and
@@ -148,8 +147,7 @@ class Capabilities:
     amounts: TakenAmounts = ANY_AMOUNT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionRequest:
+class TransactionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What we ask the gateway to initiate; `reference` is the payment's id."""
 
     reference: str
@@ -169,8 +167,7 @@ class TransactionRequest:
         assert self.reference, "a payment without reference could never be looked up"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayTransaction:
+class GatewayTransaction(msgspec.Struct, frozen=True, kw_only=True):
     """A transaction as the gateway reported it, decoded and compared.
 
     `payment_method` is the gateway's token of what the customer has paid with, where it names one.
@@ -193,15 +190,13 @@ class GatewayTransaction:
     is_page: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayHint:
+class GatewayHint(msgspec.Struct, frozen=True, kw_only=True):
     """Something happened to a payment; only a lookup shows what it means."""
 
     reference: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayRefund:
+class GatewayRefund(msgspec.Struct, frozen=True, kw_only=True):
     """A refund as the gateway reported it; `reference` is empty where it names no payment."""
 
     id: str
@@ -211,8 +206,7 @@ class GatewayRefund:
     reference: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayDispute:
+class GatewayDispute(msgspec.Struct, frozen=True, kw_only=True):
     """A chargeback as the gateway reported it; where it names no currency, it is the payment's.
 
     `reference` is empty where it names no payment.
@@ -233,8 +227,7 @@ Subject = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayEvent:
+class GatewayEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook's content: one thing that happened to one object, in no guaranteed order."""
 
     id: str
@@ -243,8 +236,7 @@ class GatewayEvent:
     subject: Subject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlementLine:
+class SettlementLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a settlement report (decision 33); amounts are signed minor units."""
 
     line_no: int
@@ -260,8 +252,7 @@ class SettlementLine:
     value_date: date
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantinedLine:
+class QuarantinedLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line that could not be read; it does not stop its page."""
 
     position: int
@@ -269,8 +260,7 @@ class QuarantinedLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlementPage:
+class SettlementPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of a day's settlement report, with the totals of the whole report."""
 
     report_id: str
@@ -290,8 +280,7 @@ class SettlementsNotReadyError(GatewayFailure):
     code = "settlements_not_ready"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlementFile:
+class SettlementFile(msgspec.Struct, frozen=True, kw_only=True):
     """A day's report that was written to a file: its name and format, and whether it is whole."""
 
     report_id: str

@@ -10,9 +10,10 @@ leaves in the order of `rank`, in the same bytes each time.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from caas.external_systems.reconciliation_outcome_lines import OutcomeLines
 from caas.external_systems.reconciliation_workbench_closing import close
@@ -53,8 +54,7 @@ ZONES: Final[Mapping[str, int]] = {
 PARTS: Final = (("", 0), (":out", 1), (":in", 2))
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """A piece of the new lines, from one line number to another; how many were set apart."""
 
     first: int

@@ -6,10 +6,11 @@ names the line; what is there twice counts once, and what contradicts itself is 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
 
 from caas.external_systems.disk_space import is_out_of_space
 from caas.external_systems.reconciliation_workbench_identities import (
@@ -56,16 +57,14 @@ class Unreadable(NamedTuple):
     beside: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Days:
+class Days(msgspec.Struct, frozen=True):
     """The days that a file's rows are of, and those of the payouts they stand in."""
 
     own: list[date]
     of_payouts: list[date]
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(msgspec.Struct, frozen=True):
     """How many lines there are, and what they come to in minor units of whatever currency."""
 
     lines: int

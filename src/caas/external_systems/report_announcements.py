@@ -4,12 +4,12 @@ Rule a change must keep: what a webhook names is no address to follow: the adapt
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnnouncedReport:
+
+class AnnouncedReport(msgspec.Struct, frozen=True, kw_only=True):
     """A report that can be downloaded: the name of its file, and the address that was given."""
 
     name: str

@@ -10,11 +10,12 @@ are.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Final
+
+import msgspec
 
 from caas.external_systems.report_mappings import ReportMapping
 from caas.external_systems.report_text import (
@@ -51,13 +52,12 @@ ABSENT: Final = "null::varchar"
 """What is read of an optional column that a file does not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportFormat:
+class ReportFormat(msgspec.Struct, frozen=True):
     """A format: its identifying columns, its optional ones, and its mapping if it is data."""
 
     name: str
     needed: frozenset[str]
-    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    optional: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     lines_have_ids: bool = False
     mapping: ReportMapping | None = None
 
@@ -84,8 +84,7 @@ class ReportFormat:
         return [column for column in columns if column in known]
 
 
-@dataclass(frozen=True, slots=True)
-class ReportFile:
+class ReportFile(msgspec.Struct, frozen=True):
     """A readable file: its format, encoding, columns, and size."""
 
     path: Path

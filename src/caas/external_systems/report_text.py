@@ -9,9 +9,10 @@ import codecs
 import csv
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from caas.errors import RefusedError
 
@@ -47,8 +48,7 @@ class BadReportError(RefusedError):
         super().__init__(f"{where}{sentence} Nothing was applied.", line=line)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The first lines of a file, and its encoding."""
 
     lines: tuple[str, ...]

@@ -8,7 +8,6 @@ so that a page sends no body of its own; an unavailable simulator is reported as
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -78,16 +77,14 @@ class SimulatorAwayError(RefusedError):
     code = "simulator_away"
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """The partners' open work: cars to build and to deliver, newest first."""
 
-    orders: list[dict[str, Any]] = field(default_factory=list)
-    deliveries: list[dict[str, Any]] = field(default_factory=list)
+    orders: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    deliveries: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedCar:
+class SimulatedCar(msgspec.Struct, frozen=True):
     """A car, its behaviour, and the services that are really active in it."""
 
     vin: str
@@ -96,8 +93,7 @@ class SimulatedCar:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptedFault:
+class ScriptedFault(msgspec.Struct, frozen=True):
     """A scripted fault; `times` None: until it is deleted."""
 
     match: dict[str, Any]

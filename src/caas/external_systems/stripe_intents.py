@@ -12,11 +12,12 @@ Rules a change must keep:
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from caas.external_systems import stripe_wire
 from caas.external_systems.http_answers import (

@@ -15,7 +15,6 @@ Rules a change must keep:
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -82,8 +81,7 @@ _TYPE_DECODER: Final = msgspec.json.Decoder(ReportType)
 _RUN_DECODER: Final = msgspec.json.Decoder(ReportRun)
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(msgspec.Struct, frozen=True):
     """The part of a day (UTC) for which a report can be had."""
 
     begin: datetime

@@ -4,7 +4,6 @@ Rules a change must keep: one delivery per order, keyed by order id and operatio
 affects the payment: scheduling is retried by a job (decision 23).
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -16,8 +15,7 @@ from caas.external_systems.order_partner import Id, PartnerAnswer, Utc, Vin
 DELIVERY_COMPLETED = "delivery.completed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryRequest:
+class DeliveryRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The vehicle to deliver, and its destination."""
 
     order_id: str
@@ -25,16 +23,14 @@ class DeliveryRequest:
     destination: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduledDelivery:
+class ScheduledDelivery(msgspec.Struct, frozen=True, kw_only=True):
     """The transport's id of the delivery, and its date."""
 
     delivery_id: str
     scheduled_for: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryCompleted:
+class DeliveryCompleted(msgspec.Struct, frozen=True, kw_only=True):
     """The transport's notice that a vehicle was delivered to its customer."""
 
     event_id: str

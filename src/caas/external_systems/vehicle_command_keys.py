@@ -11,9 +11,9 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Self
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from caas.errors import StartupError
@@ -33,16 +33,14 @@ class VehicleCommandKeyError(StartupError):
     code = "vehicle_command_key"
 
 
-@dataclass(frozen=True, slots=True)
-class PublicCommandKey:
+class PublicCommandKey(msgspec.Struct, frozen=True):
     """The public half of a command key, for vehicles; `public_key` is base64."""
 
     key_id: str
     public_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class CommandSignature:
+class CommandSignature(msgspec.Struct, frozen=True):
     """A signature in base64, and the id of its key."""
 
     signature: str

@@ -18,7 +18,6 @@ Rules a change must keep:
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -79,8 +78,7 @@ class AcknowledgementStatus(StrEnum):
     REJECTED = "REJECTED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VehicleCommand:
+class VehicleCommand(msgspec.Struct, frozen=True, kw_only=True):
     """A command to one vehicle, applied once, with its deadline."""
 
     command_id: str
@@ -100,8 +98,7 @@ class VehicleCommand:
                 raise UnaddressableCommandError(sentence, field=field)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledgement:
+class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     """A vehicle's answer to a command; `at_text` is the instant as it was signed."""
 
     vin: str

@@ -25,10 +25,11 @@ import hmac
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
+
+import msgspec
 
 from caas.errors import CaasError, StartupError
 from caas.external_systems.http import Secret
@@ -79,8 +80,7 @@ class WebhookSignatureError(WebhookRefusedError):
     code = "webhook_signature"
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedWebhook:
+class VerifiedWebhook(msgspec.Struct, frozen=True):
     """The signed values other than the body: the message's id and the time of signing."""
 
     id: str

@@ -8,12 +8,13 @@ sent, in the reader's language; an erased customer receives nothing; delivery is
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import msgspec
 import structlog
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
@@ -57,8 +58,7 @@ class Address(NamedTuple):
     language: str
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """An inbox entry, rendered in its reader's language."""
 
     id: UUID
@@ -72,8 +72,7 @@ class Message:
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Alerted:
+class Alerted(msgspec.Struct, frozen=True):
     """The subject of an alert."""
 
     kind: str

@@ -9,7 +9,6 @@ Rules a change must keep: every template has a text in every language; a missing
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
@@ -17,6 +16,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency
 from jinja2 import Environment, StrictUndefined, Template
@@ -84,8 +84,7 @@ class MissingFactError(ValueError):
     """A fact that the template's text uses is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """Title and text of a notification in one language."""
 
     title: str

@@ -10,8 +10,9 @@ here: a refund is a job for the layer above.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
@@ -44,8 +45,7 @@ from caas.rules.vehicle_signatures import has_low_order
 __all__ = ["DepositOnForfeiture", "OrderManagement", "OrderPartners", "OrderTerms"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderPartners:
+class OrderPartners(msgspec.Struct, frozen=True, kw_only=True):
     """The external systems of an order."""
 
     factory: Factory
@@ -53,8 +53,7 @@ class OrderPartners:
     transport_system: TransportSystem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderTerms:
+class OrderTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Terms of vehicle sales; `access_url` builds the link of an access token.
 
     `reservation_deposit_on_forfeiture` is the policy of decision 21.

@@ -11,10 +11,11 @@ the policy decides about the deposit and every outcome is recorded; a deposit is
 decision, its ledger entries and the closing of the case are one transaction.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas import dual_control
 from caas.billing_database.accounts import Actor
@@ -52,8 +53,7 @@ class NoHeldDepositError(ConflictError):
     code = "no_held_deposit"
 
 
-@dataclass(frozen=True, slots=True)
-class HeldDeposit:
+class HeldDeposit(msgspec.Struct, frozen=True):
     """A held deposit, whether it needs a second approver, and the proposal if there is one."""
 
     payment: Payment

@@ -8,9 +8,10 @@ Rules a change must keep: `release` is the only way to end an assignment; a noti
 in the transaction it reports; a refund job is added in the commit that makes the refund necessary.
 """
 
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
@@ -29,8 +30,7 @@ CUSTOMER: Final = "customer"
 DEALERSHIP: Final = "dealership"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderTables:
+class OrderTables(msgspec.Struct, frozen=True, kw_only=True):
     """The tables of a vehicle purchase, the notifications, and the job queue."""
 
     billing: BillingDatabase

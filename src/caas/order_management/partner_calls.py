@@ -8,9 +8,10 @@ refusal by the partner counts as one; this module never sleeps.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.postponed_jobs import Delay
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
@@ -25,23 +26,20 @@ CONFLICT: Final = 409
 Reported = TypeVar("Reported")
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed(Generic[Reported]):
+class Confirmed(msgspec.Struct, Generic[Reported], frozen=True):
     """The partner did it; `copies` is how many times, if looked up."""
 
     confirmed: Reported
     copies: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class PartnerRejection:
+class PartnerRejection(msgspec.Struct, frozen=True):
     """The partner refused; retrying will not help."""
 
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class NoPartnerResponse:
+class NoPartnerResponse(msgspec.Struct, frozen=True):
     """The partner was unreachable or its response unusable."""
 
     because: str

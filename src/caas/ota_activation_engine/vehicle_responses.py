@@ -10,11 +10,11 @@ again, and the customer is not charged for it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
+from msgspec.structs import replace
 
 from caas.billing_database.entitlements import SyncState
 from caas.billing_database.free_text import without_person

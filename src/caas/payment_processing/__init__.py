@@ -8,9 +8,10 @@ the console initiate, void and refund payments only through them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
@@ -64,8 +65,7 @@ class NotAuthorizedYetError(ConflictError):
     code = "not_authorized_yet"
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentStatus:
+class PaymentStatus(msgspec.Struct, frozen=True):
     """A payment with everything that happened to it."""
 
     payment: Payment

@@ -9,8 +9,9 @@ unrecognised decline code decides nothing; a payment follows the transaction it 
 reports of any other transaction go to compensation.
 """
 
-from dataclasses import dataclass
 from typing import Final, assert_never
+
+import msgspec
 
 from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
@@ -57,8 +58,7 @@ NEVER_REACHED: Final = "gateway_unreachable"
 AMOUNT_REFUSED: Final = "amount_refused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The facts before an attempt: earlier tries, the issue of the key, the job's fence.
 
     `fence` is that of the job that makes the attempt; 0 is the process that accepted the payment.

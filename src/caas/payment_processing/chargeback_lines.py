@@ -10,8 +10,10 @@ disputes' totals; a line that is applied twice counts once.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
@@ -28,8 +30,7 @@ REFUND_LINE: Final = "refund line"
 CHARGEBACKS: Final = frozenset({"chargeback", "chargeback_reversal"})
 
 
-@dataclass(frozen=True, slots=True)
-class CameBack:
+class CameBack(msgspec.Struct, frozen=True):
     """What a line returned: the part that belongs to no dispute, and the excess of disputes."""
 
     of_none: int

@@ -9,9 +9,10 @@ up; a capture is claimed with its evidence before the gateway is asked for it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.tables import BillingDatabase
@@ -40,8 +41,7 @@ LATER_REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charges:
+class Charges(msgspec.Struct, frozen=True, kw_only=True):
     """The parts through which flows charge the gateways."""
 
     gateways: Gateways

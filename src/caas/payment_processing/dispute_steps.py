@@ -4,9 +4,11 @@ Rules a change must keep: this module does no I/O; a report older than the last 
 nothing; the amounts of a step are its entries.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from caas.billing_database.refunds import Dispute
 from caas.external_systems.payment_gateway import DisputeStatus
@@ -42,8 +44,7 @@ STATE_AFTER: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DisputeStep:
+class DisputeStep(msgspec.Struct, frozen=True):
     """The effect of one remark: the dispute after it, the change in the loss, and its entries."""
 
     after: Dispute

@@ -10,10 +10,11 @@ money calls `fit_again` in the same commit, and steps of disputes are taken insi
 `cancelled_sales.watched`.
 """
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.job_rows import Job

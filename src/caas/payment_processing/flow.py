@@ -9,9 +9,10 @@ all; `advance` starts from the payment's state, so that it may run twice, late, 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
@@ -31,8 +32,7 @@ class Alert(Protocol):
         """Raise the alert, in the caller's transaction when one is given."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SideEffects:
+class SideEffects(msgspec.Struct, frozen=True, kw_only=True):
     """What a flow commits together with a transition.
 
     `also` runs in the same transaction, after the transition, with the payment after it; it may
@@ -42,7 +42,7 @@ class SideEffects:
     next: tuple[NewJob, ...] = ()
     done: tuple[str, ...] = ()
     command: Command | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
     also: Callable[[Connection, Payment], Awaitable[None]] | None = None
 
 
@@ -89,8 +89,7 @@ class Flow(Protocol):
         """Register the handlers of this flow's jobs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flows:
+class Flows(msgspec.Struct, frozen=True, kw_only=True):
     """The flow of each payment type."""
 
     reservation: Flow

@@ -14,17 +14,16 @@ Rules a change must keep:
 """
 
 import asyncio
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import date
 from itertools import count
 from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from caas.billing_database.gateway_calls import GatewayCall, GatewayCalls
@@ -70,8 +69,7 @@ NO_PATIENCE: Final = 0.0
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(msgspec.Struct, frozen=True):
     """No usable answer within the caller's patience.
 
     `wait_seconds` is the next wait of the retry table, None when its retries are exhausted;
@@ -86,16 +84,14 @@ class NoAnswer:
     unreached: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A definite refusal; with `maybe_done`, an earlier attempt may have succeeded."""
 
     error: RefusedByPartnerError
     maybe_done: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KeyLifetime:
+class KeyLifetime(msgspec.Struct, frozen=True):
     """How long a gateway honours a key, in seconds; None if it ignores keys."""
 
     seconds: float | None
@@ -156,7 +152,7 @@ async def call_with_retry(
         if maybe_sent and no_answer.wait_seconds is not None:
             age = clock() - first_sent + time_scale.seconds(no_answer.wait_seconds)
             if not key_lifetime.covers(age):
-                return dataclasses.replace(no_answer, wait_seconds=None)
+                return msgspec.structs.replace(no_answer, wait_seconds=None)
         patience_seconds -= clock() - started
         if no_answer.wait_seconds is None or no_answer.wait_seconds > patience_seconds:
             return no_answer

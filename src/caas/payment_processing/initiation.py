@@ -10,10 +10,10 @@ and a different request for the same thing is refused with an error that names i
 """
 
 import asyncio
-import dataclasses
-from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database import services
 from caas.billing_database.connection import Connection
@@ -47,8 +47,7 @@ class LivePaymentError(ConflictError):
     code = "live_payment"
 
 
-@dataclass(frozen=True, slots=True)
-class CallerKey:
+class CallerKey(msgspec.Struct, frozen=True):
     """The caller, its Idempotency-Key's digest, and the digest of its request."""
 
     caller: str
@@ -56,8 +55,7 @@ class CallerKey:
     request_hash: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentRequest:
+class PaymentRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller wants charged; `amount` in minor units of `currency`.
 
     Without a payment method the customer pays on the gateway's hosted page, which shows the
@@ -83,8 +81,7 @@ class Check(Protocol):
         """Check, in the transaction that would accept the payment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """A payment, and whether this call created it."""
 
     payment: Payment
@@ -304,4 +301,4 @@ async def described(tables: BillingDatabase, request: PaymentRequest, what: str)
     if found is None or found.name is None:
         return request
     stated = texts.bought(what, language=found.language, name=found.name, days=found.days or 0)
-    return dataclasses.replace(request, description=stated)
+    return msgspec.structs.replace(request, description=stated)

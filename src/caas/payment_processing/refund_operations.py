@@ -6,9 +6,10 @@ decision, or a credit note, and the work that carries it out are one commit, and
 """
 
 from collections.abc import Awaitable
-from dataclasses import asdict
 from typing import Final, Protocol
 from uuid import UUID
+
+from msgspec.structs import asdict
 
 from caas import dual_control
 from caas.billing_database.accounts import Actor

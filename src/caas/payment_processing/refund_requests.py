@@ -6,9 +6,10 @@ under the next key; beside a refund of unknown outcome no other is recorded, a p
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
@@ -116,8 +117,7 @@ def refuse_too_large(payment: Payment, amount: int, given_back: int) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(msgspec.Struct, frozen=True):
     """A requested refund; an `amount` of None is all that is left."""
 
     payment_id: UUID

@@ -8,10 +8,11 @@ what is left of the payment under its lock, never the caller's; no service stays
 refund without a recorded decision, no matter who requests the refund.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.entitlements import OrderTerm, Term
@@ -69,8 +70,7 @@ class TermDecisionRequiredError(RefusedError):
     code = "term_decision_required"
 
 
-@dataclass(frozen=True, slots=True)
-class WithdrawalPeriod:
+class WithdrawalPeriod(msgspec.Struct, frozen=True):
     """Whether a customer may withdraw now, and until when; None before the service is sold."""
 
     is_open: bool

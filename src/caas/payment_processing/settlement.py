@@ -12,10 +12,11 @@ another gateway than the payment's changes nothing (decision 199).
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment, PaymentNotFoundError, TimelineEvent
@@ -69,8 +70,7 @@ class NothingCapturedError(ConflictError):
     code = "nothing_captured"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlementNotice:
+class SettlementNotice(msgspec.Struct, frozen=True, kw_only=True):
     """The bank's report on one payment; `settled_amount` is the total so far, in minor units."""
 
     settlement_id: str

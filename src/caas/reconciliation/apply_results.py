@@ -13,12 +13,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from msgspec import structs
 
 from caas.billing_database import foreign_disputes
@@ -62,8 +62,7 @@ DECIDED_ON_PAYMENT: Final = frozenset({
 """Kinds whose decision is recorded on the payment: reopened, it is no evidence of its own line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """The result of a run, and its digest.
 
     `counts` has the run's own lines by class and the discrepancies that it opened without a line;
@@ -75,16 +74,15 @@ class Applied:
     output_hash: str
 
 
-@dataclass(slots=True)
-class _Done:
+class _Done(msgspec.Struct):
     """What a run, or one transaction of it, did.
 
     `versions` is the state in which it left a payment that is settled in several steps.
     """
 
-    versions: dict[str, tuple[int, int]] = field(default_factory=dict)
-    opened: Counter[str] = field(default_factory=Counter)
-    cleared: Counter[str] = field(default_factory=Counter)
+    versions: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    opened: Counter[str] = msgspec.field(default_factory=Counter)
+    cleared: Counter[str] = msgspec.field(default_factory=Counter)
 
     def add(self, committed: "_Done") -> None:
         """Add what a transaction committed."""
@@ -93,8 +91,7 @@ class _Done:
         self.cleared += committed.cleared
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(msgspec.Struct, frozen=True):
     """The lines of one commit, those that need more than storing, and the payments to notify."""
 
     sums: Sums

@@ -7,10 +7,11 @@ large amount does not avoid the second approver.
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, Literal
 from uuid import UUID
+
+import msgspec
 
 from caas import dual_control
 from caas.billing_database.accounts import Actor
@@ -55,8 +56,7 @@ class ReceiptRefusedError(RefusedError):
     code = "receipt_refused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkRule:
+class BulkRule(msgspec.Struct, frozen=True, kw_only=True):
     """Which discrepancies to resolve: kind, currency, day, and maximum amount."""
 
     kind: DiscrepancyKind
@@ -73,8 +73,7 @@ class BulkRule:
         )
 
 
-@dataclass(slots=True)
-class BulkDone:
+class BulkDone(msgspec.Struct):
     """Result of a bulk resolution."""
 
     id: UUID
@@ -82,7 +81,7 @@ class BulkDone:
     amount: int
     currency: str
     needs_second_approver: bool
-    by_status: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    by_status: dict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
 
 
 class Bulk:

@@ -12,12 +12,14 @@ the report's, or nothing is applied.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec.structs import asdict
 
 from caas.billing_database.classification import PostgresqlEngine, classification
 from caas.billing_database.connection import Database
@@ -54,8 +56,7 @@ class NotOurReportError(BadReportError):
     code = "not_our_report"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Comparison parameters: the day, the agreed fees, and how far back deliveries are checked."""
 
     day: date
@@ -66,16 +67,14 @@ class Terms:
     last_run_as_of: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadReport:
+class ReadReport(msgspec.Struct, frozen=True):
     """A report on the workbench: its id, and the fees agreed with its provider."""
 
     id: str
     fees_by_method: Sequence[FeeTerm]
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(msgspec.Struct, frozen=True):
     """What was compared: the snapshot time and the engine."""
 
     as_of: datetime

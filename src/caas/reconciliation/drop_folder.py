@@ -11,12 +11,12 @@ import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from caas.billing_database.identifiers import derived_id
@@ -48,8 +48,7 @@ NAMED_DAY: Final = re.compile(r"(?<!\d)(\d{4}-\d\d-\d\d)(?!\d)")
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class DroppedFile:
+class DroppedFile(msgspec.Struct, frozen=True):
     """A file in the drop folder."""
 
     path: Path

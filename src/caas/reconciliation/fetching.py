@@ -12,12 +12,14 @@ import asyncio
 import csv
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.line_identities import LineIdentities
@@ -58,8 +60,7 @@ class ReportUnavailableError(UnavailableError):
     code = "settlement_report_unavailable"
 
 
-@dataclass(slots=True)
-class Fetched:
+class Fetched(msgspec.Struct):
     """A report on the workbench: its source, its new lines, and its unreadable lines."""
 
     reported: ReportSummary
@@ -70,7 +71,7 @@ class Fetched:
     come: list[UUID]
     resume_cursor: str | None = None
     resume_rows: int = 0
-    elsewhere: dict[date, int] = field(default_factory=dict)
+    elsewhere: dict[date, int] = msgspec.field(default_factory=dict)
 
     @property
     def lines(self) -> int:

@@ -6,9 +6,10 @@ given by the user reveal them.
 Rule a change must keep: a file that does not fit is refused with both values, and not applied.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from caas.errors import RefusedError
 from caas.external_systems.reconciliation_workbench import Workbench
@@ -23,8 +24,7 @@ class NetWithoutCurrencyError(RefusedError):
     code = "net_without_currency"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """What the user expects of a file: its number of rows, and its net by currency."""
 
     lines: int | None = None
@@ -37,8 +37,7 @@ class Expected:
                 raise NetWithoutCurrencyError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
+class Where(msgspec.Struct, frozen=True, kw_only=True):
     """Whose report is read, and which day takes its lines if the day is sealed."""
 
     day: date

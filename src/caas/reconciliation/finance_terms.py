@@ -7,7 +7,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -47,8 +46,7 @@ class MappingNotFoundError(NotFoundError):
     code = "mapping_not_found"
 
 
-@dataclass(frozen=True, slots=True)
-class PreviewedSum:
+class PreviewedSum(msgspec.Struct, frozen=True):
     """Lines of one type and currency, and their total in minor units."""
 
     type: str
@@ -59,8 +57,7 @@ class PreviewedSum:
     net: int
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(msgspec.Struct, frozen=True):
     """How a file is read: format, dates, sums, and unreadable lines."""
 
     format: str

@@ -7,10 +7,11 @@ Rules a change must keep: rows are never edited; every step is an event with an 
 documents contain no card number.
 """
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas import dual_control
 from caas.billing_database.accounts import Actor
@@ -53,16 +54,14 @@ from caas.rules.resolutions import Action, Subject, offered, plan, reversed_, st
 DECIDABLE: Final = frozenset({"open", "waiting"})
 
 
-@dataclass(frozen=True, slots=True)
-class InBulk:
+class InBulk(msgspec.Struct, frozen=True):
     """The bulk resolution that a decision belongs to."""
 
     id: UUID
     needs_second_approver: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Investigated:
+class Investigated(msgspec.Struct, frozen=True):
     """A discrepancy with its line, history, documents and entries."""
 
     discrepancy: Discrepancy

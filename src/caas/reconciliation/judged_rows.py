@@ -4,11 +4,12 @@ Rule a change must keep: a discrepancy's id is derived only from what it is abou
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.discrepancies import NewDiscrepancy
 from caas.billing_database.foreign_disputes import ForeignDispute
@@ -32,8 +33,7 @@ EVIDENCE: Final = frozenset(
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The run being applied: its report, day and gateway."""
 
     id: UUID

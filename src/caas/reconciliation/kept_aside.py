@@ -7,9 +7,10 @@ has to keep aside is not released, whatever else the file has.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.quarantined_lines import (
     CONTRADICTS,
@@ -34,8 +35,7 @@ FROM_PAGES: Final = None
 """The format of a report that was fetched page by page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """What identifies the lines of a format: an id of its own, an id, a number, or its values."""
 
     has_own_id: bool

@@ -5,8 +5,9 @@ and each day has a verdict for each gateway (decision 199).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.tables import BillingDatabase

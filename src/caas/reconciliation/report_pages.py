@@ -4,10 +4,11 @@ Rules a change must keep: a page of another report, or changed totals of a close
 error; malformed lines are quarantined with a reason.
 """
 
-from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from caas.billing_database.quarantined_lines import UNREADABLE, Quarantined
 from caas.billing_database.settlement_reports import ReportSummary
@@ -27,14 +28,13 @@ class ReportChangedError(BadReportError):
     code = "report_moved"
 
 
-@dataclass(slots=True)
-class ReportPages:
+class ReportPages(msgspec.Struct):
     """State of a fetch: lines written, lines quarantined, and the next cursor."""
 
     path: Path
     lines: int = 0
     rows: int = 0
-    quarantined: list[Quarantined] = field(default_factory=list)
+    quarantined: list[Quarantined] = msgspec.field(default_factory=list)
     last: SettlementPage | None = None
     cursor_sent: str | None = None
     rows_before: int = 0

@@ -14,12 +14,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import msgspec
 import typst
 
 from caas.billing_database.connection import Database
@@ -57,8 +57,7 @@ class DayOutOfReachError(RefusedError):
     code = "day_out_of_reach"
 
 
-@dataclass(frozen=True, slots=True)
-class ReconciliationReport:
+class ReconciliationReport(msgspec.Struct, frozen=True):
     """A day's report, with the first page of its open discrepancies."""
 
     gateway: str
@@ -385,7 +384,7 @@ def position_text(found: Position) -> str:
 def as_data(report: ReconciliationReport) -> dict[str, Any]:
     """Return a report as plain values for JSON."""
     return {
-        **asdict(report),
+        **msgspec.to_builtins(report),
         "matched_lines": report.matched_lines,
         "differing_lines": report.differing_lines,
         "ties_out": report.ties_out,

@@ -8,9 +8,10 @@ call is idempotent; a refund's idempotency key is derived from the discrepancy.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database import decided_money
 from caas.billing_database.connection import Connection
@@ -65,8 +66,7 @@ TO_ASK_A_PERSON: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
+class Earlier(msgspec.Struct, frozen=True):
     """Whether an earlier attempt may have reached the gateway, and the attempt number.
 
     A job that a person resumed after checking the gateway counts as not sent.

@@ -10,13 +10,15 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec.structs import replace
 
 from caas.billing_database.discrepancies import Discrepancies
 from caas.billing_database.identifiers import derived_id, new_id
@@ -66,8 +68,7 @@ class NotReplayableError(RefusedError):
     code = "not_replayable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconciliationSettings:
+class ReconciliationSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of this machine: time zone, folder, agreed fees, engine, and other gateways."""
 
     zone: ZoneInfo
@@ -78,16 +79,14 @@ class ReconciliationSettings:
     other_gateways: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciled:
+class Reconciled(msgspec.Struct, frozen=True):
     """Result of a run, and the verdict of its day."""
 
     run: ReconciliationRun
     day: ReconciliationDay
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """The source of a run's report, and the run's mode."""
 
     where: Where

@@ -9,10 +9,11 @@ whatever ends a subscription orders its deactivation in the same commit; an unkn
 nothing (decision 25).
 """
 
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers

@@ -6,11 +6,11 @@ sender is authenticated.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, parse_options_header
@@ -42,8 +42,7 @@ class ForeignFormError(RefusedError):
     http_status = 403
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(msgspec.Struct, frozen=True):
     """An uploaded file."""
 
     name: str

@@ -7,8 +7,9 @@ headers.
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from caas.web.card_refusal import holds_one, may_hold_one
 
@@ -18,8 +19,7 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 Scope = dict[str, Any]
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """A request, completed step by step while it is handled."""
 
     scope: Scope
@@ -29,7 +29,7 @@ class Request:
     request_id: str
     body: bytes = b""
     route: str = UNMATCHED
-    ids: dict[str, Any] = field(default_factory=dict)
+    ids: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def address(self) -> str:

@@ -7,10 +7,10 @@ request.
 """
 
 import re
-from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 RawHeader = tuple[bytes, bytes]
 
@@ -28,8 +28,7 @@ _OWN_PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~-][A-Za-z0-9._~/-]*)?(?:\?[A-Za
 encode: Final = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """A response: status, body and headers."""
 
     status: int

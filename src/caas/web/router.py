@@ -8,9 +8,9 @@ Rule a change must keep: a path has one spelling; nothing is normalised or redir
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+import msgspec
 from starlette.convertors import Convertor, StringConvertor, register_url_convertor
 from starlette.routing import compile_path
 
@@ -43,8 +43,7 @@ class Routable(Protocol):
 Route = TypeVar("Route", bound=Routable)
 
 
-@dataclass(frozen=True, slots=True)
-class Match(Generic[Route]):
+class Match(msgspec.Struct, Generic[Route], frozen=True):
     """The routes at a path; `route` is None if the method is not supported."""
 
     route: Route | None
@@ -58,8 +57,7 @@ class Match(Generic[Route]):
         return ", ".join(sorted({*self.routes, OPTIONS})).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pattern(Generic[Route]):
+class _Pattern(msgspec.Struct, Generic[Route], frozen=True):
     regex: re.Pattern[str]
     convertors: dict[str, Convertor[Any]]
     template: str

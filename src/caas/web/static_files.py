@@ -6,10 +6,11 @@ content.
 
 import gzip
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from typing import Final
+
+import msgspec
 
 from caas.web.request import Request
 from caas.web.response import OK, RawHeader, Response
@@ -30,8 +31,7 @@ COMPRESSED: Final = frozenset({"css", "js", "svg"})
 _NOT_FOUND: Final = 404
 
 
-@dataclass(frozen=True, slots=True)
-class StaticFile:
+class StaticFile(msgspec.Struct, frozen=True):
     """A static file with its plain and compressed content."""
 
     media_type: bytes

@@ -9,10 +9,11 @@ Rule a change must keep: SQL and Python give a copy the same ids, because signat
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas.billing_database.payments import DIGEST_CHARS
 from caas_lab.bench.stored_world import StoredTable, StoredWorld
@@ -58,8 +59,7 @@ _DAY_MS, _EARLIEST_MS, _LATEST_MS = (
 _SPREAD_MS: Final = _LATEST_MS - _EARLIEST_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(msgspec.Struct, frozen=True):
     """When each copy happened: on which day, and how much later on it.
 
     Purchases of past days end before now. What belongs to a subscription stays in its month, which
@@ -132,15 +132,14 @@ s as materialized (
         return int(self.morning / timedelta(milliseconds=1))
 
 
-@dataclass(slots=True)
-class Ids:
+class Ids(msgspec.Struct):
     """Every id of the world, and what it becomes in a copy."""
 
     others: Mapping[str, str]
     of_day: frozenset[str]
     of_month: frozenset[str]
     pattern: re.Pattern[str]
-    places: dict[str, int] = field(default_factory=dict)
+    places: dict[str, int] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, tables: Mapping[str, StoredTable]) -> "Ids":

@@ -7,9 +7,10 @@ import base64
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from caas import app
 from caas.billing_database import connection
@@ -66,8 +67,7 @@ select r.obstacle
 """
 
 
-@dataclass(slots=True)
-class PlatformFixture:
+class PlatformFixture(msgspec.Struct):
     """A platform, and orders to pay for."""
 
     database: Database

@@ -10,10 +10,10 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from caas.billing_database import migrations
 from caas.billing_database.embedded_postgresql import program
@@ -24,8 +24,7 @@ CLIENTS: Final = (8, 16)
 _RATE: Final = re.compile(r"tps = ([0-9.]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Yardstick:
+class Yardstick(msgspec.Struct, frozen=True):
     """TPC-B on one database."""
 
     dsn: str
@@ -61,8 +60,7 @@ class Yardstick:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class BenchServer:
+class BenchServer(msgspec.Struct, frozen=True):
     """A PostgreSQL server with the yardstick prepared; `quick` asks for small sizes."""
 
     dsn: str
@@ -77,13 +75,12 @@ class BenchServer:
         return ours
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(msgspec.Struct, frozen=True):
     """One round: their figure, ours, and CPU microseconds for each piece by process."""
 
     theirs: float
     ours: float
-    cpu: Mapping[str, float] = field(default_factory=dict)
+    cpu: Mapping[str, float] = msgspec.field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -95,8 +92,7 @@ Measure = Callable[[int], Awaitable[Measurement]]
 """Measures both figures once, each for this many seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(msgspec.Struct, frozen=True):
     """What is measured, against what, and the ratio to reach."""
 
     what: str

@@ -15,11 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, cast
 from urllib.parse import urlsplit
+
+import msgspec
+from msgspec.structs import asdict
 
 CONNECTIONS: Final = 64
 PERCENTILES: Final = 100
@@ -29,8 +31,7 @@ _LENGTH: Final = b"content-length:"
 _HEAD_ENDS: Final = b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(msgspec.Struct, frozen=True):
     """How long each answer took, the total time, and the CPU of the load generator."""
 
     took: list[float]
@@ -102,15 +103,14 @@ async def send(
     return Calls(**json.loads(printed))
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(msgspec.Struct):
     """What all connections share."""
 
     requests: Iterator[bytes]
     status: bytes
     until: float
     every: float
-    took: list[float] = field(default_factory=list)
+    took: list[float] = msgspec.field(default_factory=list)
 
 
 class _Caller(asyncio.Protocol):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from caas.rules.vehicle_signatures import SignedMessage
@@ -49,8 +50,7 @@ _TIME: Final = re.compile(r"(?<=\")\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|\+00:00)(?=\")")
 _ISO: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(msgspec.Struct, frozen=True):
     """A signed acknowledgement of the world, and its place in the signatures of a copy."""
 
     place: int

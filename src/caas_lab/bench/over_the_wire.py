@@ -17,12 +17,12 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import aiohttp
+import msgspec
 
 from caas import local_machine, process_environment
 from caas.local_machine import LocalWorld
@@ -43,8 +43,7 @@ select count(*) from payments where state in ('Initiated', 'Pending', 'Authorize
 SETTLED: Final = "select count(*) from payments where state = 'Settled'"
 
 
-@dataclass(frozen=True, slots=True)
-class RunningPlatform:
+class RunningPlatform(msgspec.Struct, frozen=True):
     """A platform that is up with its simulators, and the fixture its orders come from."""
 
     url: str

@@ -8,7 +8,6 @@ import base64
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC
 from typing import Final
 from uuid import UUID
@@ -39,8 +38,7 @@ STORED: Final = 204
 START_LOOKS_SECONDS: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class ServedApi:
+class ServedApi(msgspec.Struct, frozen=True):
     """A platform's API at an address, with a caller's key and the gateway's webhook secret."""
 
     url: str

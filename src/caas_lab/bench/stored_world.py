@@ -11,11 +11,11 @@ import asyncio
 import base64
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from caas import process_environment
 from caas.billing_database.cases import Cases
@@ -80,8 +80,7 @@ select c.relname as name, a.attname as column, format_type(a.atttypid, a.atttypm
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTable:
+class StoredTable(msgspec.Struct, frozen=True):
     """A table with its columns, their types, and its rows as text."""
 
     name: str
@@ -89,8 +88,7 @@ class StoredTable:
     rows: list[dict[str, str | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredWorld:
+class StoredWorld(msgspec.Struct, frozen=True):
     """All tables, and how far the clock was ahead while the purchases were made, and at the end."""
 
     tables: dict[str, StoredTable]

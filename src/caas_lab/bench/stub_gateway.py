@@ -4,10 +4,11 @@ Rule a change must keep: it answers at once and remembers its answers.
 """
 
 import itertools
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from caas.external_systems.payment_gateway import (
     Capabilities,

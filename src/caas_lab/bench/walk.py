@@ -11,7 +11,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import EnumMeta
 from html.parser import HTMLParser
@@ -69,8 +68,7 @@ NAMED_OTHERWISE: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class WalkStep:
+class WalkStep(msgspec.Struct, frozen=True):
     """One request: whose, to which route, with which filters, and how it was answered."""
 
     visitor: str
@@ -81,14 +79,13 @@ class WalkStep:
     seconds: float
 
 
-@dataclass(slots=True)
-class Walk:
+class Walk(msgspec.Struct):
     """The requests to a site."""
 
     site: Site
     session: aiohttp.ClientSession
-    samples: dict[str, list[str]] = field(default_factory=dict)
-    steps: list[WalkStep] = field(default_factory=list)
+    samples: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    steps: list[WalkStep] = msgspec.field(default_factory=list)
 
     async def everywhere(self) -> list[WalkStep]:
         """Make every request, one after the other."""

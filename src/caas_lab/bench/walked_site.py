@@ -7,12 +7,12 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from caas import app
@@ -49,8 +49,7 @@ union (select customer from service_orders limit 2)
 DEALERSHIP: Final = "select dealership from orders limit 1"
 
 
-@dataclass(frozen=True, slots=True)
-class Visitor:
+class Visitor(msgspec.Struct, frozen=True):
     """A reader: an API key, or the session of a browser."""
 
     name: str
@@ -66,8 +65,7 @@ class Visitor:
         return {"cookie": f"{SESSION}={self.session}"}
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """An address, the database behind it, and its visitors."""
 
     url: str

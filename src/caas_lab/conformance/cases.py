@@ -9,9 +9,10 @@ by nothing else; what could not be tried has not passed.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from caas.errors import CaasError
 from caas.rules.card_numbers import scrub
@@ -37,8 +38,7 @@ class Verdict(StrEnum):
     NOT_TRIED = "not tried"
 
 
-@dataclass(frozen=True, slots=True)
-class Case(Generic[Subject]):
+class Case(msgspec.Struct, Generic[Subject], frozen=True):
     """A case; `needs` are the capabilities without which it is excused."""
 
     run: Callable[[Subject], Awaitable[None]]
@@ -55,8 +55,7 @@ class Case(Generic[Subject]):
         return (self.run.__doc__ or "").partition("\n\n")[0].replace("\n    ", " ")
 
 
-@dataclass(frozen=True, slots=True)
-class CaseResult:
+class CaseResult(msgspec.Struct, frozen=True):
     """What came of a case, with the reason unless it passed."""
 
     name: str
@@ -65,8 +64,7 @@ class CaseResult:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConformanceReport:
+class ConformanceReport(msgspec.Struct, frozen=True, kw_only=True):
     """The results of a run, what they are about, and what its adapter declares."""
 
     about: str

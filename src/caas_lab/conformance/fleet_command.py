@@ -1,10 +1,10 @@
 """`./caas conform fleet`: connects to the broker as the platform does, and runs the cases."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import typer
 
 from caas import process_environment
@@ -24,8 +24,7 @@ SECONDS_MAX: Final = 60.0
 """How long an answer of a vehicle is waited for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetTerms:
+class FleetTerms(msgspec.Struct, frozen=True, kw_only=True):
     """What is run: a broker, the vehicles behind it, and the keys that they trust."""
 
     url: str

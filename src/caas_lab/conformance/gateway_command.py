@@ -3,9 +3,9 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import typer
 
 from caas import process_environment
@@ -21,8 +21,7 @@ from caas_lab.conformance.methods_file import SHIPPED, MethodsFile, read_methods
 from caas_lab.conformance.printing import conclude, print_cases, reporter, selected
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The options that say which gateway is tested, and with what."""
 
     adapter: str | None

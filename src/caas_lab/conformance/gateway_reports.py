@@ -3,7 +3,7 @@
 Rule a change must keep: what cannot be read was not reported; the cases find out what is missing.
 """
 
-from dataclasses import dataclass, field
+import msgspec
 
 from caas.external_systems.gateway_adapters import ConfiguredGateway
 from caas.external_systems.payment_gateway import GatewayEvent, GatewayHint, GatewayTransaction
@@ -11,11 +11,10 @@ from caas.external_systems.report_announcements import AnnouncedReport
 from caas_lab.conformance.webhook_receiver import ReceivedWebhook, WebhookReceiver
 
 
-@dataclass
-class Customers:
+class Customers(msgspec.Struct):
     """A directory of customers in memory."""
 
-    ids: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = msgspec.field(default_factory=dict)
 
     async def find(self, customer_reference: str) -> str | None:
         """Return the gateway's id of a customer."""
@@ -26,8 +25,7 @@ class Customers:
         return self.ids.setdefault(customer_reference, gateway_customer)
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """What the gateway has reported: the webhooks that have come and verify, split into events."""
 
     configured: ConfiguredGateway

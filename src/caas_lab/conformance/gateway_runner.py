@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
+from msgspec.structs import asdict
 
 from caas.app import now
 from caas.errors import StartupError
@@ -36,8 +38,7 @@ SECONDS_MAX: Final = 60.0
 """How long a webhook, and a state that the sandbox brings about, are waited for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayTerms:
+class GatewayTerms(msgspec.Struct, frozen=True, kw_only=True):
     """What is run: an adapter with its settings and methods, and where webhooks come in."""
 
     adapter: GatewayAdapter

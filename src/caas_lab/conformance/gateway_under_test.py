@@ -8,8 +8,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas.external_systems.gateway_adapters import (
     ConfiguredGateway,
@@ -50,8 +51,7 @@ NO_METHOD: Final = "the gateway's page"
 Ask = Callable[[str], Awaitable[GatewayTransaction | AcceptedRequest]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """How a capture or void is sent: by which gateway, under which key; None for a new one.
 
     `since` is the number of webhooks that had come before its first attempt.
@@ -65,8 +65,7 @@ class Call:
 FIRST: Final = Call()
 
 
-@dataclass(slots=True, kw_only=True)
-class GatewayUnderTest:
+class GatewayUnderTest(msgspec.Struct, kw_only=True):
     """A connected gateway, its test methods, and the webhooks that have come of it."""
 
     adapter: GatewayAdapter

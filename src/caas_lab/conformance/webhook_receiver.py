@@ -6,8 +6,9 @@ Rule a change must keep: a webhook is answered before anything is done with it.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from caas_lab.conformance.cases import NotConformingError
 from caas_simulators.http_server import Answer, Request, listening
@@ -15,8 +16,7 @@ from caas_simulators.http_server import Answer, Request, listening
 WEBHOOKS_MAX: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedWebhook:
+class ReceivedWebhook(msgspec.Struct, frozen=True):
     """A webhook: its bytes, and its headers by their name in lower case."""
 
     body: bytes

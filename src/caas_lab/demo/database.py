@@ -6,13 +6,13 @@ demonstration's own database is moved.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from caas.billing_database import self_check
 from caas.billing_database.connection import ACQUIRE_TIMEOUT_SECONDS, Database, connect
@@ -48,16 +48,14 @@ select coalesce(sum(times), 0)::bigint from refused_acknowledgements where subje
 """
 
 
-@dataclass(frozen=True, slots=True)
-class AuditTrail:
+class AuditTrail(msgspec.Struct, frozen=True):
     """What the platform recorded about one payment, and the gateway calls about it."""
 
     record: PaymentAuditTrail
     calls: list[GatewayCallRecord]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedPayment:
+class RecordedPayment(msgspec.Struct, frozen=True):
     """A payment as recorded, to compare it with the gateway's own ledger."""
 
     id: UUID
@@ -72,8 +70,7 @@ class RecordedPayment:
     currency: str
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedService:
+class RecordedService(msgspec.Struct, frozen=True):
     """The last command to a vehicle about a service, and whether it was confirmed."""
 
     vin: str

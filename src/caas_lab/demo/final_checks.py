@@ -10,7 +10,6 @@ payment or the vehicle; only errors that the platform did not expect count.
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +27,7 @@ UNEXPECTED: Final = frozenset({"jobs.failed", "api.failed", "console.failed"})
 SHOWN_MAX: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """One figure as each party reports it, and the differences in detail."""
 
     what: str

@@ -4,9 +4,10 @@ Rules a change must keep: an action adds its arrow before it calls the platform;
 returned unchanged, and a refusal is no error here.
 """
 
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
+
+import msgspec
 
 from caas.billing_database.identifiers import new_id
 from caas_lab.demo.http_client import Reply, UnexpectedAnswerError, require_success
@@ -41,8 +42,7 @@ CARDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Purchase:
+class Purchase(msgspec.Struct, frozen=True):
     """An order or service order, its payment, and the platform's answer."""
 
     order: str
@@ -55,8 +55,7 @@ class Purchase:
         return self.reply.status
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(msgspec.Struct, frozen=True):
     """A customer of the platform."""
 
     run: ScenarioRun
@@ -106,8 +105,7 @@ class Customer:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Dealership:
+class Dealership(msgspec.Struct, frozen=True):
     """A dealership, which sells vehicles."""
 
     run: ScenarioRun

@@ -5,7 +5,6 @@ Idempotency-Key; an answer is read to its end.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -21,8 +20,7 @@ class UnexpectedAnswerError(Exception):
     """A call was answered in a way that the scenario does not expect."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer: its status, and its body as JSON (empty when it is none)."""
 
     status: int

@@ -9,10 +9,11 @@ have the names that the specification uses.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from caas.billing_database.gateway_calls import GatewayCallRecord
 from caas.billing_database.payment_audit_trail import PaymentAuditTrail

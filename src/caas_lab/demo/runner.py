@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from rich.text import Text
 
 from caas.errors import NotFoundError
@@ -43,8 +43,7 @@ class NoSuchScenarioError(NotFoundError):
     code = "no_such_scenario"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Which scenarios to run, on which platform; `quiet` prints nothing."""
 
     short: bool = False

@@ -5,10 +5,11 @@ check the verdict.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
+
+import msgspec
 
 PAYMENT_PROCESSING: Final = "Payment Processing"
 PAYMENT_GATEWAY: Final = "Payment Gateway"
@@ -32,8 +33,7 @@ class Need(StrEnum):
     CLOCK = "a platform clock that can be moved"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A flow or failure of the specification; `rule` is where the specification defines it."""
 
     name: str
@@ -46,8 +46,7 @@ class Scenario:
     is_slow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Arrow:
+class Arrow(msgspec.Struct, frozen=True):
     """One message: when, from whom to whom, what, and what it changed."""
 
     at: datetime
@@ -57,8 +56,7 @@ class Arrow:
     changes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(msgspec.Struct, frozen=True):
     """What the specification expects at the end, and what was seen."""
 
     what: str
@@ -71,18 +69,17 @@ class Expectation:
         return self.expected == self.seen
 
 
-@dataclass(slots=True)
-class ScenarioResult:
+class ScenarioResult(msgspec.Struct):
     """What a run of a scenario showed."""
 
     scenario: Scenario
     began_at: datetime
     scale: float
-    arrows: list[Arrow] = field(default_factory=list)
-    expectations: list[Expectation] = field(default_factory=list)
+    arrows: list[Arrow] = msgspec.field(default_factory=list)
+    expectations: list[Expectation] = msgspec.field(default_factory=list)
     money: str = ""
     broke_off: str = ""
-    clock_moves: list[tuple[datetime, timedelta]] = field(default_factory=list)
+    clock_moves: list[tuple[datetime, timedelta]] = msgspec.field(default_factory=list)
 
     @property
     def ok(self) -> bool:

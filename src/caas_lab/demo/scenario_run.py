@@ -6,9 +6,10 @@ expectation after it shows what was seen; what a scenario watches is narrated in
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+
+import msgspec
 
 from caas.rules.money import Money
 from caas_lab.demo.http_client import require_success
@@ -22,16 +23,15 @@ ANY: Final = "operations"
 Payment = dict[str, Any]
 
 
-@dataclass(slots=True)
-class ScenarioRun:
+class ScenarioRun(msgspec.Struct):
     """One run of a scenario; `names` holds who is notified about a subject, by audience."""
 
     testbed: Testbed
     result: ScenarioResult
-    payments: list[str] = field(default_factory=list)
-    orders: list[str] = field(default_factory=list)
-    names: dict[str, dict[str, str]] = field(default_factory=dict)
-    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    payments: list[str] = msgspec.field(default_factory=list)
+    orders: list[str] = msgspec.field(default_factory=list)
+    names: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    waiting: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     def step(self, who: str, whom: str, what: str, *changes: str) -> None:
         """Add an arrow for what a participant does now."""

@@ -4,9 +4,9 @@ Rules a change must keep: the exit status follows from what is printed here and 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -16,23 +16,21 @@ from caas_lab.demo.printing import INDENT, Printer, mark
 from caas_lab.demo.scenario import Arrow, ScenarioResult
 
 
-@dataclass(frozen=True, slots=True)
-class IntegrityCheck:
+class IntegrityCheck(msgspec.Struct, frozen=True):
     """An integrity check of the whole database, and how many rows violate it."""
 
     sentence: str
     broken: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoResult:
+class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     """The results of all scenarios, and of the checks at the end."""
 
     scale: float
-    results: list[ScenarioResult] = field(default_factory=list)
-    checks: list[IntegrityCheck] = field(default_factory=list)
-    comparisons: list[Comparison] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    results: list[ScenarioResult] = msgspec.field(default_factory=list)
+    checks: list[IntegrityCheck] = msgspec.field(default_factory=list)
+    comparisons: list[Comparison] = msgspec.field(default_factory=list)
+    errors: list[str] = msgspec.field(default_factory=list)
 
     @property
     def ok(self) -> bool:

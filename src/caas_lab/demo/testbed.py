@@ -4,11 +4,11 @@ Rule a change must keep: what only a platform of our own has is None on another 
 that needs it lists it in `needs`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import aiohttp
+import msgspec
 
 from caas import app
 from caas_lab.demo import database
@@ -18,8 +18,7 @@ from caas_lab.demo.relay import Relay
 from caas_lab.demo.scenario import Need
 
 
-@dataclass(slots=True, kw_only=True)
-class Testbed:
+class Testbed(msgspec.Struct, kw_only=True):
     """Everything a scenario may use; `clock_ahead` is how far the platform's clock was moved."""
 
     platform: HttpClient

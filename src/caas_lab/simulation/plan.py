@@ -6,9 +6,10 @@ every drawn method, behaviour and fault can be determined once the faults are cl
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
+
+import msgspec
 
 TOGETHER: Final = 5
 FAULTS_MAX: Final = 3
@@ -40,8 +41,7 @@ class Afterwards(StrEnum):
     END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """A fault at the gateway or at the partners, and how often it occurs."""
 
     where: str
@@ -55,8 +55,7 @@ class Fault:
         return f"{self.where} {self.operation} {self.action}={self.value} x{self.times}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class Story(msgspec.Struct, frozen=True, kw_only=True):
     """One customer's actions; `twice` sends every request two times concurrently."""
 
     kind: Kind
@@ -74,16 +73,14 @@ class Story:
         return ", ".join(data + (["twice"] if self.twice else []))
 
 
-@dataclass(frozen=True, slots=True)
-class Wave:
+class Wave(msgspec.Struct, frozen=True):
     """Stories that run at the same time, and the faults meanwhile."""
 
     stories: tuple[Story, ...]
     faults: tuple[Fault, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """A whole simulation."""
 
     seed: int

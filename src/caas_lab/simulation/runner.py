@@ -6,8 +6,9 @@ Rule a change must keep: any finding makes the outcome unclean.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from caas.rules.mes_vencido import Month
 from caas.settings import data_dir
@@ -21,13 +22,12 @@ MADRID = ZoneInfo("Europe/Madrid")
 AFTER_MIDNIGHT_SECONDS = 60
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """What was run and what was found; `payments` by type and state."""
 
     plan: Plan
-    payments: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
+    payments: Counter[str] = msgspec.field(default_factory=Counter)
+    findings: list[str] = msgspec.field(default_factory=list)
 
     @property
     def clean(self) -> bool:

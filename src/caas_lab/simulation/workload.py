@@ -6,9 +6,10 @@ a limited time, and the verdict waits for the rest.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
+
+import msgspec
 
 from caas.billing_database.identifiers import new_id
 from caas_lab.demo.http_client import Reply
@@ -37,14 +38,13 @@ ENDED: Final = frozenset({"Capturing", "Settled", "Voided", "Failed", "Settlemen
 TAKEN: Final = frozenset({"Capturing", "Settled"})
 
 
-@dataclass(slots=True)
-class Workload:
+class Workload(msgspec.Struct):
     """Stories on one testbed, and what they found."""
 
     testbed: Testbed
-    cars: list[str] = field(default_factory=list)
-    resold: list[tuple[str, str]] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
+    cars: list[str] = msgspec.field(default_factory=list)
+    resold: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    findings: list[str] = msgspec.field(default_factory=list)
 
     async def run(self, story: Story) -> None:
         """Run one story."""

@@ -1,7 +1,8 @@
 """Adyen's documented test cards and the results that a card holder's name asks for."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 OK: Final = frozenset(
     {"4111111111111111", "4111111145551142", "5555444433331111", "370000000000002",
@@ -13,8 +14,7 @@ ENCRYPTED: Final = "test_"
 """Before a value that stands for an encrypted one in the test environment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What becomes of a payment: its result code, and why it was refused."""
 
     result: str

@@ -7,10 +7,10 @@ again for a week; what was refused is not stored; the same key with another requ
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from caas_simulators.adyen import links, modifications, pages, payments, reports
 from caas_simulators.adyen.control import Control

@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from caas_simulators.simulated_time import Agenda, Clock
 from caas_simulators.stripe.store import Store
@@ -18,8 +19,7 @@ CLOCK: Final = "clock"
 FILE: Final = "adyen.sqlite"
 
 
-@dataclass(slots=True, kw_only=True)
-class AdyenSettings:
+class AdyenSettings(msgspec.Struct, kw_only=True):
     """What the simulator is started with; without a folder nothing outlives it.
 
     A modification is decided `modification_seconds` after it was received, in simulated time.
@@ -33,7 +33,7 @@ class AdyenSettings:
     seed: int | None = None
     time_scale: float = 1.0
     webhook_url: str | None = None
-    hmac_keys: list[str] = field(default_factory=list)
+    hmac_keys: list[str] = msgspec.field(default_factory=list)
     report_user: str = "report@Company.CaaSSimulated"
     report_password: str = "report-simulated"  # noqa: S105  # of a simulator
     modification_seconds: float = 5.0

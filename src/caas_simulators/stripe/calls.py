@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from caas_simulators.stripe import (
     charges,
@@ -25,8 +26,7 @@ Do = Callable[[World, str, Json], Any]
 OPERATIONS: Final = frozenset({"initiate", "capture", "void", "refund", "find", "settlements"})
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call: its parameters and what it does with the id in its path."""
 
     form: Form

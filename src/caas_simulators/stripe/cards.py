@@ -1,7 +1,8 @@
 """Stripe's documented test cards: by number, by a PaymentMethod's token, and what each does."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 ALWAYS: Final = "always"
 UNLESS_SET_UP: Final = "unless_set_up"
@@ -16,8 +17,7 @@ MESSAGES: Final = {
 DECLINED: Final = "Your card was declined."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class Card(msgspec.Struct, frozen=True, kw_only=True):
     """A test card and what becomes of payments with it.
 
     `code` and `decline_code` are those of its declines. `authentication` says when the cardholder

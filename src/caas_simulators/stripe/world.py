@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from caas_simulators.simulated_time import Agenda, Clock
 from caas_simulators.stripe.refusals import Json
@@ -18,8 +19,7 @@ REQUESTS_A_SECOND: Final = 25.0
 CLOCK: Final = "clock"
 
 
-@dataclass(slots=True, kw_only=True)
-class StripeSettings:
+class StripeSettings(msgspec.Struct, kw_only=True):
     """What the simulator is started with; without a folder nothing outlives it."""
 
     api_keys: tuple[str, ...] = ("sk_test_simulated",)
@@ -30,7 +30,7 @@ class StripeSettings:
     seed: int | None = None
     time_scale: float = 1.0
     webhook_url: str | None = None
-    webhook_secrets: list[str] = field(default_factory=list)
+    webhook_secrets: list[str] = msgspec.field(default_factory=list)
     requests_a_second: float = REQUESTS_A_SECOND
     control: bool = True
 

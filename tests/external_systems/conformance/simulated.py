@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from caas.external_systems.gateway_adapters import adapter
 from caas_lab.conformance.gateway_runner import GatewayTerms

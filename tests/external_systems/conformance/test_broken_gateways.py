@@ -2,12 +2,12 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from caas.external_systems.contract_adapter import CONTRACT_ADAPTER
 from caas.external_systems.gateway_adapters import (

@@ -3,9 +3,8 @@
 One of them accepts captures and voids first, and decides them later.
 """
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from caas_lab.conformance.cases import Verdict
 from caas_lab.conformance.gateway_runner import GATEWAY_CASES, run_gateway_cases

@@ -5,9 +5,10 @@ acknowledgement counts only if it is signed and answers the command.
 """
 
 import asyncio
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+
+import msgspec
 
 from caas_lab.demo import checks, fixtures
 from caas_lab.demo.fixtures import HEATED_SEATS_PRICE
@@ -169,8 +170,7 @@ async def _race(run: ScenarioRun) -> None:
     run.expect("races that ended charged and delivered, or neither", RACES, together)
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(msgspec.Struct, frozen=True):
     """The end of one race."""
 
     answer: str

@@ -7,9 +7,10 @@ decline ends a subscription; the expected invoice amount is computed here indepe
 """
 
 import calendar
-from dataclasses import dataclass
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from caas.billing_database.identifiers import new_id
 from caas.rules.mes_vencido import Month
@@ -30,8 +31,7 @@ BILLING: Final = "Billing Subsystem"
 EVERYTHING: Final = frozenset({Need.CONTROL_PLANES, Need.FAST_TIME, Need.CLOCK})
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribed:
+class Subscribed(msgspec.Struct, frozen=True):
     """An active subscription with usage, and the expected amount of its month."""
 
     customer: Customer

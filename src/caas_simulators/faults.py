@@ -79,7 +79,9 @@ class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     probability: float | None = None
 
 
-class Action(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Action(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """What goes wrong; `ACTION_FIELDS` describes each field."""
 
     latency_ms: int = 0

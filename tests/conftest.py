@@ -1,4 +1,4 @@
-"""What every test may ask for: a real PostgreSQL, a fresh Billing Database, the laws afterwards."""
+"""What every test may ask for: a real PostgreSQL, a fresh Billing Database, the invariants afterwards."""
 
 import compileall
 import os
@@ -16,7 +16,13 @@ from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.cli.commands import freeze_long_lived_objects
 from tests import empty_tables
-from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
+from tests.databases import (
+    SERVER_SETTINGS,
+    describe_types_once,
+    folder_in_memory,
+    fresh_database,
+    make_template,
+)
 from tests.long_first import long_first, rank, shared_by
 
 SOURCES = Path(__file__).parents[1] / "src"
@@ -71,6 +77,7 @@ async def server_dsn() -> AsyncIterator[str]:
         server = EmbeddedPostgresql(settings=SERVER_SETTINGS)
         dsn = await server.start(Path(folder))
         await make_template(dsn)
+        describe_types_once()
         yield dsn
         await server.stop()
 
@@ -84,10 +91,14 @@ async def database_dsn(server_dsn: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def database(database_dsn: str) -> AsyncIterator[Database]:
-    """Open the test's database as the application, and check every law when the test is over."""
+    """Open the test's database as the application, and check every invariant when the test is over."""
     opened = await connection.connect(database_dsn)
     yield opened
     findings = await empty_tables.findings(opened)
     await opened.close()
-    broken = [f"{found.invariant.name}: {found.examples}" for found in findings if found.broken]
-    assert not broken, f"laws broken: {broken}"
+    broken = [
+        f"{found.invariant.name}: {found.unfinished_because or found.examples}"
+        for found in findings
+        if found.broken or found.unfinished_because
+    ]
+    assert not broken, f"broken invariants: {broken}"

@@ -9,6 +9,7 @@ Rule a change must keep: a new kind of job belongs to an obligation or to `HINTS
 why losing it is harmless.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -294,15 +295,22 @@ def _owed(obligation: Obligation) -> str:
     )
 
 
-NOTHING_IS_FORGOTTEN: Final = (
-    "obligations_have_a_job",
-    "Every outstanding obligation has a job or an open case.",
-    # A pending vehicle return is no reason for a pending refund.
-    f"""with owed (what, kinds, job, about) as ({" union all ".join(map(_owed, OBLIGATIONS))})
+def forgotten(obligations: Iterable[Obligation]) -> str:
+    """Return the query for what these obligations owe without a job or an open case.
+
+    A pending vehicle return is no reason for a pending refund.
+    """
+    return f"""with owed (what, kinds, job, about) as ({" union all ".join(map(_owed, obligations))})
     select o.what || ' ' || o.job from owed o
      where within(o.job) and not exists (select from jobs w where w.subject = o.job
                           and w.kind = any (o.kinds) and w.paused_at is null)
        and not exists (select from cases c
                         where c.status = 'open' and c.subject in (o.job, o.about)
-                          and c.kind <> 'withdrawn_after_registration')""",
+                          and c.kind <> 'withdrawn_after_registration')"""
+
+
+NOTHING_IS_FORGOTTEN: Final = (
+    "obligations_have_a_job",
+    "Every outstanding obligation has a job or an open case.",
+    forgotten(OBLIGATIONS),
 )

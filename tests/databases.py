@@ -28,7 +28,7 @@ TEMPLATE: Final = "caas_template"
 COPY: Final = f"caas_{os.getpid()}_"
 _numbers = itertools.count(1)
 _types: dict[tuple[int, ...], Any] = {}
-_introspect = asyncpg.Connection._introspect_types  # noqa: SLF001 - asyncpg asks anew for each connection
+_introspect = asyncpg.Connection._introspect_types
 
 
 def folder_in_memory() -> Path | None:
@@ -72,14 +72,14 @@ def describe_types_once() -> None:
     async def introspect(
         session: asyncpg.Connection, types: Iterable[int], timeout: float | None
     ) -> Any:
-        if not session._params.database.startswith(COPY):  # noqa: SLF001
+        if not session._params.database.startswith(COPY):
             return await _introspect(session, types, timeout)
         key = tuple(sorted(types))
         if key not in _types:
             _types[key] = await _introspect(session, key, timeout)
         return _types[key]
 
-    asyncpg.Connection._introspect_types = introspect  # noqa: SLF001
+    asyncpg.Connection._introspect_types = introspect
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What every test may ask for: a real PostgreSQL, a fresh Billing Database, the invariants afterwards."""
+"""What every test may ask for: a real PostgreSQL, an empty Billing Database, checked afterwards."""
 
 import compileall
 import os
@@ -91,7 +91,7 @@ async def database_dsn(server_dsn: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def database(database_dsn: str) -> AsyncIterator[Database]:
-    """Open the test's database as the application, and check every invariant when the test is over."""
+    """Open the test's database as the application; check every invariant after the test."""
     opened = await connection.connect(database_dsn)
     yield opened
     findings = await empty_tables.findings(opened)

@@ -70,13 +70,13 @@ def describe_types_once() -> None:
     """
 
     async def introspect(
-        session: asyncpg.Connection, types: Iterable[int], timeout: float | None
+        session: asyncpg.Connection, types: Iterable[int], seconds_max: float | None
     ) -> Any:
         if not session._params.database.startswith(COPY):
-            return await _introspect(session, types, timeout)
+            return await _introspect(session, types, seconds_max)
         key = tuple(sorted(types))
         if key not in _types:
-            _types[key] = await _introspect(session, key, timeout)
+            _types[key] = await _introspect(session, key, seconds_max)
         return _types[key]
 
     asyncpg.Connection._introspect_types = introspect

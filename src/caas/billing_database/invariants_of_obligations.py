@@ -300,7 +300,8 @@ def forgotten(obligations: Iterable[Obligation]) -> str:
 
     A pending vehicle return is no reason for a pending refund.
     """
-    return f"""with owed (what, kinds, job, about) as ({" union all ".join(map(_owed, obligations))})
+    owed = " union all ".join(map(_owed, obligations))
+    return f"""with owed (what, kinds, job, about) as ({owed})
     select o.what || ' ' || o.job from owed o
      where within(o.job) and not exists (select from jobs w where w.subject = o.job
                           and w.kind = any (o.kinds) and w.paused_at is null)

@@ -58,6 +58,7 @@ WITHOUT_PROOF: Final = {
     "one_invoice_per_month", "one_live_payment", "one_transaction_per_payment",
     "pending_terms_have_their_buyer", "refunds_are_explained_once",
     "requested_withdrawals_wait_for_a_payment",
+    "reversals_cancel_their_losses",
     "unsent_payments_had_not_arrived", "written_off_invoices_are_not_charged",
     "applied_webhooks_are_kept",
 }  # fmt: skip

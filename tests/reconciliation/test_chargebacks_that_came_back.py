@@ -114,3 +114,45 @@ async def test_a_refund_without_a_line_is_no_loss(office: Office) -> None:
 
     assert (found.kind, found.report_id) == (Kind.REFUND_MISMATCH, None)
     assert set(allowed) == {Resolution.CORRECT_BY_ENTRY, Resolution.WAIT}
+
+
+@pytest.mark.parametrize("part", [1299, 500])
+async def test_reopening_what_came_back_takes_the_dispute_back_too(
+    office: Office, part: int
+) -> None:
+    """The dispute stayed reversed, so that the payment could be refunded and the loss was gone."""
+    payment = await settled(office)
+    await next_day(office, payment, TAKEN)
+    await decided(office, Kind.CHARGEBACK, Resolution.ACCEPT_LOSS)
+    await next_day(office, payment, BACK | {"gross": part})
+    found = await decided(office, Kind.CHARGEBACK_REVERSAL, Resolution.REINSTATE_THE_PAYMENT)
+
+    await office.reconciliation.investigation.reopen(found.id, note="No.", by="Luis")
+
+    accounts = ("risk_loss:chargeback", "settled_funds", "bank", "unexplained_funds")
+    [dispute] = await Disputes(office.installation.platform.tables).of(payment)
+    lost = (await office.payment(payment)).disputed_amount
+    assert (dispute.state, dispute.claimed_amount, lost) == ("lost", 1299, 1299)
+    assert await balances(office, *accounts) == [1299, 0, -43, 0]
+    await decided(office, Kind.CHARGEBACK_REVERSAL, Resolution.CORRECT_BY_ENTRY)
+    assert await balances(office, *accounts) == [1299, 0, -43 + part, -part]
+    assert await broken(office.installation.database) == set()
+
+
+async def test_reopening_a_chargeback_takes_its_dispute_back(office: Office) -> None:
+    """The loss stayed on the payment while nobody had accepted it."""
+    payment = await settled(office)
+    await next_day(office, payment, TAKEN)
+    found = await decided(office, Kind.CHARGEBACK, Resolution.ACCEPT_LOSS)
+
+    await office.reconciliation.investigation.reopen(found.id, note="No.", by="Luis")
+    await next_day(office, payment)
+
+    assert (await office.payment(payment)).disputed_amount == 0
+    assert await balances(office, "risk_loss:chargeback", "settled_funds", "bank") == [0, 0, 1256]
+    assert await office.kinds() == [Kind.CHARGEBACK]
+    await decided(office, Kind.CHARGEBACK, Resolution.CLAIM_FROM_GATEWAY)
+    accounts = ("risk_loss:chargeback", "settled_funds", "gateway_claims")
+    assert await balances(office, *accounts) == [0, 0, 1299]
+    assert (await office.payment(payment)).disputed_amount == 1299
+    assert await broken(office.installation.database) == set()

@@ -7,7 +7,12 @@ taken back count for nothing.
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Connection
+import msgspec
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.discrepancies import Discrepancy
+from caas.billing_database.rows import read_all
+from caas.rules.postings import SETTLEMENT_LOSSES
 
 # A job that knows that its last attempt sent nothing says so by the number of that attempt.
 REFUND_OF: Final = """
@@ -45,11 +50,83 @@ select coalesce(sum(case when debit = $2 then amount else -amount end), 0)::bigi
           join gateway_claim_entries e on e.discrepancy_id = d.id where d.payment_id = $1) e
  where $2 in (debit, credit) and currency = $3
 """
+# Reversals that were decided, and what the decision that stands found no loss for.
+REVERSALS: Final = """
+select d.id, coalesce((
+         select sum((e.facts->>'amount')::bigint) from discrepancy_events e
+          where e.discrepancy_id = d.id and e.facts ? 'reversal' and e.seq > (
+            select max(x.seq) from discrepancy_events x
+             where x.discrepancy_id = d.id and x.event = 'resolved')), 0)::bigint as of_none,
+       exists (select from reconciliation_days y where y.gateway = d.gateway and y.day = d.day
+                  and y.sealed_at is not null) as is_sealed
+  from discrepancies d join settlement_lines l using (report_id, line_no)
+ where {these} and d.status = 'resolved' and l.gross > 0
+   and d.resolution in ('reinstate_the_payment', 'correct_by_entry')
+ order by d.opened_at, d.id
+"""
+REVERSALS_OF: Final = REVERSALS.format(
+    these="""d.payment_id = $1 and d.currency = $2
+   and d.kind = any (case when $3 = 'refund_mismatch' then array['refund_mismatch']
+                          else array['chargeback_reversal'] end)"""
+)
+EARLIER_REVERSALS: Final = "select id from ({}) r where of_none > 0 and not is_sealed".format(
+    REVERSALS.format(
+        these="""d.gateway = $1 and d.kind in ('chargeback_reversal', 'refund_mismatch')
+   and exists (select from disputes x
+                where x.payment_id = d.payment_id and x.updated_at > d.updated_at)"""
+    )
+)
 
 
-async def lost(payment_id: UUID, account: str, currency: str, *, within: Connection) -> int:
-    """Return the balance of a payment's loss account, in minor units."""
+GIVEN_UP: Final = """
+select account, lost from (
+  select e.account, sum(e.amount)::bigint as lost
+    from (select unnest(array[debit, credit]) as account, unnest(array[amount, -amount]) as amount
+            from ledger_entries where payment_id = $1 and currency = $2
+           union all
+          select unnest(array[x.debit, x.credit]), unnest(array[x.amount, -x.amount])
+            from discrepancies d join discrepancy_entries x on x.discrepancy_id = d.id
+           where d.payment_id = $1 and x.currency = $2
+           union all
+          select unnest(array[x.debit, x.credit]), unnest(array[x.amount, -x.amount])
+            from discrepancies d join gateway_claim_entries x on x.discrepancy_id = d.id
+           where d.payment_id = $1 and x.currency = $2) e
+   where e.account = any ($3) group by e.account) t
+ where lost > 0 order by account
+"""
+
+
+class DecidedReversal(msgspec.Struct, frozen=True):
+    """A reversal that was decided; `of_none` is what found no loss, in minor units."""
+
+    id: UUID
+    of_none: int
+    is_sealed: bool
+
+
+async def reversals_of(found: Discrepancy, *, within: Connection) -> list[DecidedReversal]:
+    """Return the decided reversals of a discrepancy's payment, of its kind of money."""
+    about = (found.payment_id, found.currency, found.kind)
+    return await read_all(DecidedReversal, within, REVERSALS_OF, *about)
+
+
+async def earlier_reversals(database: Database, gateway: str) -> list[UUID]:
+    """Return a gateway's reversals that found no loss, and whose payments had disputes since."""
+    rows = await database.fetch(EARLIER_REVERSALS, gateway)
+    return [row["id"] for row in rows]
+
+
+async def lost(payment_id: UUID, currency: str, account: str, *, within: Connection) -> int:
+    """Return the balance of a payment's account in a currency, in minor units."""
     return int(await within.fetchval(LOST, payment_id, account, currency))
+
+
+async def given_up(
+    payment_id: UUID, currency: str, *, within: Connection | Database
+) -> tuple[tuple[str, int], ...]:
+    """Return the losses of a payment's settlement, by account, in minor units."""
+    rows = await within.fetch(GIVEN_UP, payment_id, currency, list(SETTLEMENT_LOSSES))
+    return tuple((row["account"], row["lost"]) for row in rows)
 
 
 async def not_brought(payment_id: UUID, currency: str, due: int, *, within: Connection) -> int:

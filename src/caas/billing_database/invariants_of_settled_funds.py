@@ -124,6 +124,29 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
                                  and e.facts->>'dispute' = x.id)""",
     ),
     (
+        "reversals_cancel_their_losses",
+        "A decided reversal that found no loss stands beside no lost dispute once a day closed.",
+        """select d.payment_id from discrepancies d
+             join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+             join disputes x on x.payment_id = d.payment_id and x.state = 'lost'
+              and x.claimed_currency = d.currency
+              and (x.origin = 'refund line') = (d.kind = 'refund_mismatch')
+            where within(d.payment_id) and d.kind in ('chargeback_reversal', 'refund_mismatch')
+              and d.status = 'resolved' and l.gross > 0
+              and d.resolution in ('reinstate_the_payment', 'correct_by_entry')
+              and exists (select from discrepancy_events e
+                           where e.discrepancy_id = d.id and e.facts ? 'reversal' and e.seq > (
+                             select max(r.seq) from discrepancy_events r
+                              where r.discrepancy_id = d.id and r.event = 'resolved'))
+              and exists (select from reconciliation_days y where y.gateway = d.gateway
+                             and y.closed_at > x.updated_at + interval '10 minutes')
+              and not exists (select from reconciliation_days y where y.gateway = d.gateway
+                                 and y.day = d.day and y.sealed_at is not null)
+              and not exists (select from jobs w join discrepancies o on o.id = w.subject
+                               where o.payment_id = d.payment_id
+                                 and w.kind = 'carry_out_resolution')""",
+    ),
+    (
         "settled_payments_are_due_nothing",
         "The gateway owes nothing for a settled payment without an open discrepancy.",
         f"""with {_DECIDED}

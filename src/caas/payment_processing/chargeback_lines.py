@@ -9,15 +9,16 @@ Rules a change must keep: in any order, the booked total is the larger of the li
 disputes' totals; a line that is applied twice counts once.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
-from caas.billing_database.refunds import Dispute
+from caas.billing_database.refunds import LOCK_PAYMENT, Dispute
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.settlement_reports import StoredLine
 from caas.billing_database.tables import BillingDatabase
@@ -25,16 +26,26 @@ from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.jobs import Done
 from caas.payment_processing.dispute_steps import HELD, coming_back
 from caas.payment_processing.disputes import CHARGEBACK_LINE, Disputes
+from caas.rules.payment_states import Remark
 
 REFUND_LINE: Final = "refund line"
 CHARGEBACKS: Final = frozenset({"chargeback", "chargeback_reversal"})
 
 
 class CameBack(msgspec.Struct, frozen=True):
-    """What a line returned: the part that belongs to no dispute, and the excess of disputes."""
+    """What a line returned: the part of no dispute, the excess, and the part of each dispute."""
 
     of_none: int
     excess: int
+    returned: tuple["Returned", ...] = ()
+
+
+class Returned(NamedTuple):
+    """The part of a dispute that a line returned, and what was left of it, in minor units."""
+
+    dispute: str
+    part: int
+    rest: int
 
 
 class ChargebackLines:
@@ -48,11 +59,12 @@ class ChargebackLines:
     async def book_chargeback(self, payment: Payment, line: StoredLine) -> bool:
         """Book the part of a line that no dispute covers yet; False if its payment is unknown."""
         reported = _as_dispute(payment, line)
-        if line.type not in CHARGEBACKS:
-            return await self._lost(payment, reported, REFUND_LINE)
         known = await self._disputes.of(payment)
         if any(it.id == reported.id for it in known):
+            await self._lose_again(payment, line)
             return True
+        if line.type not in CHARGEBACKS:
+            return await self._lost(payment, reported, REFUND_LINE)
         totals = await self._rows.lines_and_disputes((payment.id, line.currency))
         if totals.unreported > 0:
             return await self._lost(
@@ -68,7 +80,7 @@ class ChargebackLines:
 
     async def excess_of(self, payment: Payment, line: StoredLine) -> int:
         """Return what the dispute of a line took beyond what the payment received."""
-        dispute_id = _as_dispute(payment, line).id
+        dispute_id = dispute_of(line)
         return sum(it.excess for it in await self._disputes.of(payment) if it.id == dispute_id)
 
     async def book_reversal(
@@ -79,35 +91,115 @@ class ChargebackLines:
     ) -> None:
         """Reverse the losses that a line returns; `booked` is called in the same commit."""
 
-        async def together(connection: Connection) -> CameBack:
-            held = await self._held(payment, line, connection)
+        async def together(connection: Connection) -> None:
+            await booked(await self.reverse(payment, line, within=connection), connection)
+
+        await self._tables.database.in_transaction(together)
+
+    async def reverse(self, payment: Payment, line: StoredLine, *, within: Connection) -> CameBack:
+        """Reverse the losses that a line returns, as far as no other line returned them."""
+        async with self._disputes.cancelled_sales.watched(payment.id, within=within):
+            held = await self._held(payment, line, within)
             totals = await self._rows.lines_and_disputes(
-                (payment.id, line.currency), of_refunds=line.type not in CHARGEBACKS,
-                within=connection,
-            )  # fmt: skip
+                (payment.id, line.currency), of_refunds=is_of_refunds(line), within=within
+            )
             left = min(line.gross, totals.reversals_unreported)
+            returned = []
             for one in sorted(held, key=lambda it: _nearest(it, line)):
                 part = min(one.claimed_amount, left)
                 if part > 0:
-                    await self._comes_back(payment, one, part, connection)
+                    await self._comes_back(payment, one, part, within)
+                    returned.append(Returned(one.id, part, one.claimed_amount - part))
                     left -= part
-            still = await self._held(payment, line, connection)
+            still = await self._held(payment, line, within)
             excess = sum(it.excess for it in held) - sum(it.excess for it in still)
-            await self._disputes.fit_again(payment.id, within=connection)
-            return CameBack(left, max(excess, 0))
+            await self._disputes.fit_again(payment.id, within=within)
+        return CameBack(left, max(excess, 0), tuple(returned))
 
-        async def watched(connection: Connection) -> None:
-            async with self._disputes.cancelled_sales.watched(payment.id, within=connection):
-                back = await together(connection)
-            await booked(back, connection)
+    async def take_back_reversal(
+        self, payment_id: UUID, returned: Sequence[Returned], *, within: Connection
+    ) -> None:
+        """Let banks hold again what a line's decision reversed. A later report of a bank stands."""
+        await within.execute(LOCK_PAYMENT, payment_id)
+        for dispute_id, part, rest in returned:
+            payment = await self._tables.payments.get(payment_id, within=within)
+            one = await self._one(payment_id, dispute_id, within)
+            if one.state not in HELD:
+                await self._held_again(payment, one, part, within, counted=True)
+            elif rest:
+                await self._disputes.amended(
+                    payment, one, one.reported_at, one.claimed_amount + part, within,
+                    instead=(one.id, part),
+                )  # fmt: skip
 
-        await self._tables.database.in_transaction(watched)
+    async def take_back_loss(
+        self, payment_id: UUID, line: StoredLine, *, within: Connection
+    ) -> None:
+        """Return the loss that a line's decision booked, unless a bank reported that dispute."""
+        async with self._disputes.cancelled_sales.watched(payment_id, within=within):
+            payment = await self._tables.payments.get(payment_id, within=within)
+            lost = [
+                it for it in await self._rows.disputes_of(payment_id, within=within)
+                if it.id == dispute_of(line)
+                and it.state == "lost" and it.gateway_dispute_id is None
+            ]  # fmt: skip
+            for one in lost:
+                await self._disputes.step(
+                    payment, one, coming_back(one), within, instead=(one.id, one.claimed_amount)
+                )
+                await self._disputes.fit_again(payment_id, within=within)
+
+    async def _lose_again(self, payment: Payment, line: StoredLine) -> None:
+        """Lose the dispute of a line whose decision was taken back and is made again."""
+
+        async def together(connection: Connection) -> None:
+            await connection.execute(LOCK_PAYMENT, payment.id)
+            now = await self._tables.payments.get(payment.id, within=connection)
+            one = await self._one(payment.id, dispute_of(line), connection)
+            totals = await self._rows.lines_and_disputes(
+                (payment.id, line.currency), of_refunds=is_of_refunds(line), within=connection
+            )
+            again = min(abs(line.gross), totals.unreported)
+            if one.state not in HELD and again > 0:
+                await self._held_again(now, one, again, connection, counted=False)
+
+        await self._tables.database.in_transaction(together)
+
+    async def _held_again(
+        self,
+        payment: Payment,
+        known: Dispute,
+        claimed: int,
+        connection: Connection,
+        *,
+        counted: bool,
+    ) -> None:
+        """Let the bank hold so much of a dispute that had come back, because a decision changed.
+
+        `counted` says that what the bank took is counted already, and its return no more.
+        """
+        lost, before = known.state == "reversed", known.claimed_amount
+        if claimed != before:
+            await self._rows.amend_dispute(known, claimed, within=connection)
+            known = replace(known, claimed_amount=claimed)
+        amended = min(claimed, before) if claimed != before else 0
+        instead = (known.id, (claimed if counted else 0) - amended)
+        known = await self._disputes.step(
+            payment, known, Remark.DISPUTE_OPENED, connection, instead=instead
+        )
+        if lost:
+            known = await self._disputes.step(payment, known, Remark.DISPUTE_LOST, connection)
+        await self._disputes.report_excess(payment, known, connection)
+
+    async def _one(self, payment_id: UUID, dispute_id: str, connection: Connection) -> Dispute:
+        known = await self._rows.disputes_of(payment_id, within=connection)
+        return next(it for it in known if it.id == dispute_id)
 
     async def _held(
         self, payment: Payment, line: StoredLine, connection: Connection
     ) -> list[Dispute]:
         """Return the disputes, of the line's family, whose money banks hold."""
-        of_refunds = line.type not in CHARGEBACKS
+        of_refunds = is_of_refunds(line)
         return [
             it for it in await self._rows.disputes_of(payment.id, within=connection)
             if it.state in HELD and it.claimed_currency == line.currency
@@ -128,9 +220,19 @@ class ChargebackLines:
         return isinstance(answer, Done)
 
 
+def dispute_of(line: StoredLine) -> str:
+    """Return the id of the dispute that a line's own decision books."""
+    return f"line:{line.report_id}:{line.line_no}"
+
+
+def is_of_refunds(line: StoredLine) -> bool:
+    """Return whether a line is of a refund that we did not make, not of a chargeback."""
+    return line.type not in CHARGEBACKS
+
+
 def _as_dispute(payment: Payment, line: StoredLine) -> GatewayDispute:
     return GatewayDispute(
-        id=f"line:{line.report_id}:{line.line_no}",
+        id=dispute_of(line),
         transaction_id=payment.gateway_transaction_id or "",
         amount=abs(line.gross),
         currency=line.currency,

@@ -158,7 +158,7 @@ class Disputes:
         await self._rows.report_dispute(known, at, gateway_id, within=connection)
         if gateway_id is not None:
             known = await self._taken_over(payment, known, connection)
-        await self._report_excess(payment, known, connection)
+        await self.report_excess(payment, known, connection)
         if known.state not in HELD:
             await self.fit_again(payment.id, within=connection)
         elif known.state == "lost":
@@ -239,7 +239,7 @@ class Disputes:
         if lost:
             known = await self.step(payment, known, Remark.DISPUTE_LOST, connection)
         await self._rows.report_dispute(known, at, None, within=connection)
-        await self._report_excess(payment, known, connection)
+        await self.report_excess(payment, known, connection)
         await self.fit_again(payment.id, within=connection)
         return await self._again(known, connection)
 
@@ -326,9 +326,10 @@ class Disputes:
             )
         return True
 
-    async def _report_excess(
+    async def report_excess(
         self, payment: Payment, dispute: Dispute, connection: Connection
     ) -> None:
+        """Open a case for what a dispute took beyond what was received."""
         if dispute.state in HELD and dispute.excess > 0:
             sentence = (
                 f"A dispute took {dispute.claimed_amount} {payment.currency}; {dispute.excess} of "

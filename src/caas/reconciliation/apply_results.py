@@ -32,6 +32,7 @@ from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Transition
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.reconciliation_workbench_reading import Sums
+from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.payment_processing.gateway_calls import CAPTURE, POLL_SETTLEMENT, PROBE
 from caas.reconciliation.fetching import Progress
 from caas.reconciliation.judged_rows import (
@@ -44,6 +45,7 @@ from caas.reconciliation.judged_rows import (
     of_foreign_dispute,
     source_of,
 )
+from caas.reconciliation.reversals import Reversals
 from caas.reconciliation.throttle import Throttle, Turn
 from caas.rules import postings
 from caas.rules.compared_relations import AGREEING, POSTING, names
@@ -118,6 +120,7 @@ class ResultApplication:
         self._reports = reports
         self._discrepancies = discrepancies
         self._days = days
+        self._reversals = Reversals(tables, discrepancies, reports, ChargebackLines(tables))
         self._chunk_lines = chunk_lines
 
     async def apply(
@@ -341,6 +344,7 @@ class ResultApplication:
     async def _close(self, run: Run) -> _Done:
         """Record that both directions were compared and which records still lack a line."""
         done = _Done()
+        await self._reversals.cancel_earlier(run.gateway)
         async with self._tables.database.transaction() as connection:
             for it in await self._discrepancies.listed_since_of(
                 run.gateway, run.day, within=connection

@@ -27,7 +27,8 @@ from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
 from caas.dual_control import NothingProposedError, checked_note, decided_already
 from caas.errors import NotFoundError, RefusedError
-from caas.reconciliation.investigation import DECIDABLE, InBulk, Investigation
+from caas.reconciliation.investigation import DECIDABLE, Investigation
+from caas.reconciliation.proposals import InBulk
 from caas.reconciliation.validation import ResolutionNotAllowedError
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.discrepancies import DiscrepancyKind, Resolution, is_large, needs_second_approver

@@ -4,40 +4,44 @@ A plan moves the whole amount of a line from or to the loss of its chargeback. T
 only what the payment received there; the excess is a loss of its own. So the action moves the
 excess to where the decision puts it.
 
-Rule a change must keep: a decision that is made again after a reopening leaves the same balances.
+Rule a change must keep: reopening takes back what a decision did to disputes (decision 229).
 """
 
-from typing import Final
-
-from caas.billing_database import decided_money
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy
 from caas.billing_database.payments import Payment
-from caas.billing_database.settlement_reports import StoredLine
+from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.billing_database.tables import BillingDatabase
-from caas.payment_processing.chargeback_lines import CameBack, ChargebackLines
+from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.reconciliation.decision_notes import DecisionNotes
+from caas.reconciliation.reversals import CHARGEBACK_LOSS, EXCESS, Reversals, of_excess
 from caas.rules import postings
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
-from caas.rules.resolutions import reinstated
 
-CHARGEBACK_LOSS: Final = postings.risk_loss(postings.CHARGEBACK)
-EXCESS_LOSS: Final = postings.risk_loss(postings.DISPUTE_EXCESS)
-EXCESS: Final = "excess"
-OWN_LOSS: Final = frozenset({Resolution.ACCEPT_LOSS, Resolution.REINSTATE_THE_PAYMENT})
+OF_DISPUTES = frozenset(
+    {
+        DiscrepancyKind.CHARGEBACK,
+        DiscrepancyKind.CHARGEBACK_REVERSAL,
+        DiscrepancyKind.REFUND_MISMATCH,
+    }
+)
 
 
 class DisputeActions:
-    """Loses and reverses disputes as decisions require."""
+    """Loses and reverses disputes as decisions require, and takes that back."""
 
     def __init__(
-        self, tables: BillingDatabase, discrepancies: Discrepancies, lines: ChargebackLines
+        self,
+        tables: BillingDatabase,
+        discrepancies: Discrepancies,
+        reports: SettlementReports,
+        lines: ChargebackLines,
     ) -> None:
         """Use these tables."""
         self._tables = tables
-        self._discrepancies = discrepancies
         self._lines = lines
         self._notes = DecisionNotes(discrepancies)
+        self._reversals = Reversals(tables, discrepancies, reports, lines)
 
     async def lose(self, discrepancy: Discrepancy, payment: Payment, line: StoredLine) -> bool:
         """Lose the dispute of a line; False if its payment is not known."""
@@ -46,58 +50,41 @@ class DisputeActions:
         excess = await self._lines.excess_of(payment, line)
 
         async def together(connection: Connection) -> None:
-            entries = postings.moved(_of_excess(discrepancy), CHARGEBACK_LOSS, excess)
-            await self._post_excess(discrepancy, entries, excess, connection)
+            entries = postings.moved(of_excess(discrepancy), CHARGEBACK_LOSS, excess)
+            if entries:
+                await self._notes.post_once(discrepancy, entries, {EXCESS: excess}, connection)
+            await self._reversals.cancel(
+                discrepancy, line, because_of=_named(line), within=connection
+            )
 
         await self._tables.database.in_transaction(together)
         return True
 
     async def reverse(self, discrepancy: Discrepancy, payment: Payment, line: StoredLine) -> None:
         """Reverse the loss of a dispute; what no loss explains is unexplained funds."""
+        await self._reversals.reverse(discrepancy, payment, line)
 
-        async def together(back: CameBack, connection: Connection) -> None:
-            if back.of_none:
-                entries = postings.dispute_reversed(back.of_none)
-                facts = {"reversal": f"{line.report_id}:{line.line_no}", "amount": back.of_none}
-                await self._notes.post_once(discrepancy, entries, facts, connection)
-            excess = back.excess or await self._noted_before(discrepancy, connection)
-            entries = postings.moved(CHARGEBACK_LOSS, _of_excess(discrepancy), excess)
-            await self._post_excess(discrepancy, entries, excess, connection)
-            if discrepancy.resolution == Resolution.REINSTATE_THE_PAYMENT:
-                for account in {reinstated(discrepancy.kind), EXCESS_LOSS}:
-                    await self._keep_above_zero(discrepancy, payment, account, connection)
+    async def take_back(self, found: Discrepancy, *, within: Connection) -> list[Discrepancy]:
+        """Take back what a decision did to disputes, because its discrepancy is reopened.
 
-        await self._lines.book_reversal(payment, line, together)
+        Returns the reversals that had returned its loss; `decide_again` is for them afterwards.
+        """
+        line = await self._reversals.line_of(found, within)
+        decided = found.kind in OF_DISPUTES and found.resolution in set(Resolution)
+        if line is None or found.payment_id is None or not decided:
+            return []
+        return await self._reversals.take_back(found, line, within=within)
 
-    async def _post_excess(
-        self,
-        discrepancy: Discrepancy,
-        entries: tuple[postings.Entry, ...],
-        excess: int,
-        connection: Connection,
+    async def decide_again(
+        self, reversals: list[Discrepancy], because: Discrepancy, *, within: Connection
     ) -> None:
-        if entries:
-            await self._notes.post_once(discrepancy, entries, {EXCESS: excess}, connection)
-
-    async def _noted_before(self, discrepancy: Discrepancy, connection: Connection) -> int:
-        """Return the excess that the dispute gave back by an earlier decision about this line."""
-        events = await self._discrepancies.events(discrepancy.id, within=connection)
-        return next((it.facts[EXCESS] for it in reversed(events) if EXCESS in it.facts), 0)
-
-    async def _keep_above_zero(
-        self, discrepancy: Discrepancy, payment: Payment, account: str, connection: Connection
-    ) -> None:
-        """Move what came back beyond the payment's loss, or its claim's, to unexplained funds."""
-        now = await self._discrepancies.get(discrepancy.id, within=connection)
-        lost = await decided_money.lost(payment.id, account, payment.currency, within=connection)
-        if lost < 0:
-            entry = postings.Entry(account, postings.UNEXPLAINED_FUNDS, -lost)
-            await self._notes.note(now, (entry,), {"unexplained": -lost}, connection)
+        """Decide these reversals again as they were decided, because a loss was taken back."""
+        line = f"{because.report_id}:{because.line_no}"
+        for found in reversals:
+            assert found.resolution is not None, "it was decided"
+            decided = Resolution(found.resolution)
+            await self._reversals.decide_again(found, decided, line, within=within)
 
 
-def _of_excess(discrepancy: Discrepancy) -> str:
-    """Return the account from which the plan's loss of the chargeback takes the excess back."""
-    own = discrepancy.resolution in OWN_LOSS
-    if own and discrepancy.kind is not DiscrepancyKind.REFUND_MISMATCH:
-        return CHARGEBACK_LOSS
-    return reinstated(discrepancy.kind) if own else EXCESS_LOSS
+def _named(line: StoredLine) -> str:
+    return f"{line.report_id}:{line.line_no}"

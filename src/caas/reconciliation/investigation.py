@@ -7,7 +7,7 @@ Rules a change must keep: rows are never edited; every step is an event with an 
 documents contain no card number.
 """
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ import msgspec
 from caas import dual_control
 from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Connection
+from caas.billing_database.decided_money import given_up
 from caas.billing_database.discrepancies import (
     AttachedEvidence,
     Discrepancies,
@@ -26,10 +27,10 @@ from caas.billing_database.discrepancies import (
 )
 from caas.billing_database.free_text import refuse_personal_data
 from caas.billing_database.gateway_claims import GatewayClaims
-from caas.billing_database.identifiers import new_id
 from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.billing_database.tables import BillingDatabase
+from caas.reconciliation.proposals import InBulk, proposal_of
 from caas.reconciliation.resolution_actions import (
     APPLY_RESOLUTION,
     ResolutionActions,
@@ -46,19 +47,11 @@ from caas.reconciliation.validation import (
     refuse_undecidable,
     subject_of,
 )
-from caas.rules.discrepancies import KINDS, Resolution, needs_second_approver
-from caas.rules.money import Money
+from caas.rules.discrepancies import KINDS, Resolution
 from caas.rules.postings import Entry
-from caas.rules.resolutions import Action, Subject, offered, plan, reversed_, still_posted
+from caas.rules.resolutions import GIVEN_UP, Action, Subject, offered, plan, reversed_, still_posted
 
 DECIDABLE: Final = frozenset({"open", "waiting"})
-
-
-class InBulk(msgspec.Struct, frozen=True):
-    """The bulk resolution that a decision belongs to."""
-
-    id: UUID
-    needs_second_approver: bool
 
 
 class Investigated(msgspec.Struct, frozen=True):
@@ -196,7 +189,7 @@ class Investigation:
             found = await self._of_open_day(discrepancy_id, connection)
             subject = await self._subject(found, within=connection)
             refuse_undecidable(found, resolution, offered(subject))
-            proposed = _proposal(found, resolution, text, by, in_bulk)
+            proposed = proposal_of(found, resolution, text, by, in_bulk)
             await self._discrepancies.propose(found, proposed, within=connection)
             step = Step(
                 event="proposed",
@@ -249,9 +242,9 @@ class Investigation:
         return await self._discrepancies.get(discrepancy_id)
 
     async def reopen(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
-        """Reopen a resolved discrepancy, reverse its entries, and drop its pending changes.
+        """Reopen a resolved discrepancy: reverse its entries and what it did to disputes.
 
-        Other changes already applied to a payment remain and must be undone there.
+        Its pending changes are dropped. Other changes already applied to a payment remain.
 
         Raises:
             NotResolvedError: it is not resolved.
@@ -266,11 +259,14 @@ class Investigation:
             await refuse_refunded(found, within=connection)
             await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=connection)
             await self._claims.end(found.id, by=by, note=text, within=connection)
+            disputes = self._resolution_actions.disputes
+            again = await disputes.take_back(found, within=connection)
             step = Step(
                 event="reopened", status="open", by=by, facts={"note": text},
                 entries=await taken_back(self._tables, self._discrepancies, found, connection),
             )  # fmt: skip
             await self._discrepancies.step(found.id, step, within=connection)
+            await disputes.decide_again(again, found, within=connection)
 
         await self._tables.database.in_transaction(together)
         return await self._afterwards(discrepancy_id)
@@ -315,7 +311,7 @@ class Investigation:
             by=by.name,
             facts={"resolution": proposed.resolution.value},
             resolution=proposed.resolution.value,
-            due_on=None if decided.ends else _later(found),
+            due_on=None if decided.ends else found.due_on + timedelta(KINDS[found.kind].due_days),
             entries=reversed_(posted) + decided.entries,
             decision=proposed.id,
         )
@@ -362,7 +358,12 @@ class Investigation:
             if found.payment_id is not None
             else None
         )
-        return subject_of(found, await self._line_of(found, within=within), payment)
+        losses: tuple[tuple[str, int], ...] = ()
+        if payment is not None and found.kind in GIVEN_UP:
+            by = within or self._tables.database
+            losses = await given_up(payment.id, found.currency, within=by)
+        line = await self._line_of(found, within=within)
+        return subject_of(found, line, payment, losses=losses)
 
     async def _line_of(
         self, found: Discrepancy, *, within: Connection | None = None
@@ -370,30 +371,3 @@ class Investigation:
         if found.report_id is None or found.line_no is None:
             return None
         return await self._reports.line(found.report_id, found.line_no, within=within)
-
-
-def _proposal(
-    found: Discrepancy, resolution: Resolution, note: str, by: Actor, in_bulk: InBulk | None
-) -> ProposedResolution:
-    alone = needs_second_approver(resolution, Money(found.amount, found.currency))
-    return ProposedResolution(
-        id=new_id(),
-        discrepancy_id=found.id,
-        resolution=resolution,
-        note=note,
-        amount=found.amount,
-        currency=found.currency,
-        needs_second_approver=alone or (in_bulk is not None and in_bulk.needs_second_approver),
-        state="proposed",
-        proposed_by=by.name,
-        proposed_account=by.account,
-        proposed_at=found.updated_at,
-        decided_by=None,
-        decided_account=None,
-        decided_at=None,
-        bulk_id=in_bulk.id if in_bulk is not None else None,
-    )
-
-
-def _later(found: Discrepancy) -> date:
-    return found.due_on + timedelta(days=KINDS[found.kind].due_days)

@@ -107,7 +107,7 @@ class ResolutionActions:
         self.refundable = Refundable(tables, reports, gateways)
         self._settlement = settlement
         self._notes = DecisionNotes(discrepancies)
-        self._disputes = DisputeActions(tables, discrepancies, chargeback_lines)
+        self.disputes = DisputeActions(tables, discrepancies, reports, chargeback_lines)
         self._charges = charges
         self._void = void
         self._time_scale = time_scale
@@ -171,13 +171,13 @@ class ResolutionActions:
 
     async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        if await self._disputes.lose(discrepancy, payment, line):
+        if await self.disputes.lose(discrepancy, payment, line):
             return Done()
         return RetryIn(AGAIN_SECONDS, "the payment is not known by its transaction")
 
     async def _reverse_dispute(self, discrepancy: Discrepancy) -> Answer:
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        await self._disputes.reverse(discrepancy, payment, line)
+        await self.disputes.reverse(discrepancy, payment, line)
         return Done()
 
     async def _fail_settlement(self, discrepancy: Discrepancy) -> Answer:

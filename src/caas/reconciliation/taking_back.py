@@ -8,16 +8,28 @@ Rules a change must keep: a loss is taken back once; a payment that lost its set
 keeps its loss, because nothing more of it will come.
 """
 
+from typing import Final
+
+from caas.billing_database import decided_money
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy
 from caas.billing_database.refunds import LOCK_PAYMENT
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import transition_of
+from caas.errors import ConflictError
 from caas.reconciliation.validation import SETTLED
 from caas.rules import postings
 from caas.rules.payment_states import Remark
 from caas.rules.postings import Entry
 from caas.rules.resolutions import reversed_, still_posted
+
+EXPECTED: Final = frozenset({postings.GATEWAY_RECEIVABLE, postings.SETTLED_FUNDS})
+
+
+class LossReturnedError(ConflictError):
+    """A later line brought what this decision gave up. First reopen the decision about it."""
+
+    code = "loss_returned"
 
 
 async def taken_back(
@@ -26,16 +38,30 @@ async def taken_back(
     found: Discrepancy,
     within: Connection,
 ) -> tuple[Entry, ...]:
-    """Let the payment wait for the loss that is taken back; return the entries that reverse all."""
+    """Let the payment wait for the loss that is taken back; return the entries that reverse all.
+
+    Raises:
+        LossReturnedError: a later line brought what this decision gave up.
+    """
     posted = still_posted(await discrepancies.posted(found.id, within=within))
-    lost = sum(it.amount for it in posted if it.credit == postings.GATEWAY_RECEIVABLE
-               and it.debit.startswith(postings.RISK_LOSS))  # fmt: skip
-    if not lost or found.payment_id is None:
+    own = still_posted(await discrepancies.entries(found.id, within=within))
+    losses = [it for it in posted if it.debit.startswith(postings.RISK_LOSS)]
+    if not losses or found.payment_id is None:
         return reversed_(posted)
     await within.execute(LOCK_PAYMENT, found.payment_id)
     payment = await tables.payments.get(found.payment_id, within=within)
     if payment.state not in SETTLED:
-        return reversed_(still_posted(await discrepancies.entries(found.id, within=within)))
+        posted, losses = own, [it for it in losses if it in own]
+    for loss in losses:
+        about = (payment.id, found.currency, loss.debit)
+        if (
+            loss.credit in EXPECTED
+            and await decided_money.lost(*about, within=within) < loss.amount
+        ):
+            raise LossReturnedError(discrepancy=str(found.id))
+    lost = sum(it.amount for it in losses if it.credit == postings.GATEWAY_RECEIVABLE)
+    if not lost or payment.state not in SETTLED:
+        return reversed_(posted)
     transition = transition_of(
         payment,
         Remark.PARTIALLY_SETTLED,

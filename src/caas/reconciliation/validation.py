@@ -157,8 +157,14 @@ def since_decided(events: Sequence[DiscrepancyEvent]) -> Sequence[DiscrepancyEve
     return events[decided[-1] :] if decided else events
 
 
-def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | None) -> Subject:
-    """Return the subject of a decision about this discrepancy."""
+def subject_of(
+    found: Discrepancy,
+    line: StoredLine | None,
+    payment: Payment | None,
+    *,
+    losses: tuple[tuple[str, int], ...] = (),
+) -> Subject:
+    """Return the subject of a decision about this discrepancy, with its payment's losses."""
     settled = payment is not None and payment.state in SETTLED
     lost = payment is not None and payment.state is PaymentState.SETTLEMENT_FAILED
     if line is None:
@@ -182,6 +188,7 @@ def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | N
         payment_settled=settled,
         payment_lost=lost,
         has_transaction=known is not None,
+        losses=losses,
         is_evidence=payment is not None and _is_evidence(line, payment),
     )
 

@@ -115,7 +115,7 @@ KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
     _K.AMOUNT: KindRow(
         when="the line's amount differs",
         follows="nothing else changes",
-        due_days=3, allowed=frozenset({_ENTRY, _CLAIM, _REFUND, _OFF}),
+        due_days=3, allowed=frozenset({_ENTRY, _CLAIM, _REFUND, _OFF, _REINSTATE}),
     ),
     _K.CURRENCY: KindRow(
         when="the line's currency, or that of a lost dispute, differs from the payment's",
@@ -125,7 +125,7 @@ KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
     _K.DUPLICATE_LINE: KindRow(
         when="the line appears twice",
         follows="nothing else changes",
-        due_days=3, allowed=frozenset({_CLAIM, _ENTRY, _OFF}),
+        due_days=3, allowed=frozenset({_CLAIM, _ENTRY, _OFF, _REINSTATE}),
     ),
     _K.SETTLED_THOUGH_VOIDED: KindRow(
         when="the line settles a voided or failed payment",
@@ -135,7 +135,7 @@ KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
     _K.STATE_CONFLICT: KindRow(
         when="the line contradicts the payment's state",
         follows="applied like a webhook: it resolves an unknown outcome",
-        due_days=2, allowed=frozenset({_ENTRY, _CLAIM, _WAIT}),
+        due_days=2, allowed=frozenset({_ENTRY, _CLAIM, _WAIT, _REINSTATE}),
     ),
     _K.REFUND_MISMATCH: KindRow(
         when="the line refunds what we did not, or another amount",

@@ -108,6 +108,16 @@ def risk_loss(cause: str) -> str:
     return f"{RISK_LOSS}:{cause if cause in LOSS_CAUSES else OTHER}"
 
 
+SETTLEMENT_LOSSES: Final = tuple(
+    risk_loss(cause)
+    for cause in (
+        "settlement_failed", "settlement_reversed", "write_off",
+        DiscrepancyKind.PARTIAL_SETTLEMENT.value, DiscrepancyKind.FAILED_SETTLEMENT.value,
+        DiscrepancyKind.DELAYED_SETTLEMENT.value, DiscrepancyKind.MISSING_AT_GATEWAY.value,
+    )
+)  # fmt: skip
+"""The accounts of what a payment's settlement did not bring, and a later line may (record 230)."""
+
 ACCOUNTS: Final = frozenset(
     {
         HOLDS,

@@ -51,7 +51,7 @@ class Subject:
     """The amounts a decision concerns: those of its line (zero without one) and of its payment.
 
     A line is evidence when it was already applied to its payment, which posts it. A payment is lost
-    when it booked the loss of what is due.
+    when it booked the loss of what is due. `losses` are what it was given up for, by account.
     """
 
     kind: DiscrepancyKind
@@ -66,6 +66,7 @@ class Subject:
     payment_lost: bool = False
     has_transaction: bool = True
     is_evidence: bool = False
+    losses: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,8 @@ class Plan:
 
 
 WAITS: Final = Plan(ends=False)
+GIVEN_UP: Final = frozenset({_K.AMOUNT, _K.DUPLICATE_LINE, _K.STATE_CONFLICT})
+"""Kinds of a line that may bring what was given up as a loss."""
 
 
 def offered(subject: Subject) -> frozenset[Resolution]:
@@ -86,9 +89,12 @@ def offered(subject: Subject) -> frozenset[Resolution]:
     Money received for nothing can only be returned, where there is a charge to refund. A line
     already applied to its payment is posted by the payment and can only be waited for. A fee below
     the agreed one is final. Nothing is claimed unless the gateway owes it to us. No loss is
-    accepted of money that did not leave; no payment stands again before its money came back.
+    accepted of money that did not leave; no payment stands again before its money came back, and
+    none whose loss is not booked.
     """
     allowed = KINDS[subject.kind].allowed
+    if subject.kind in GIVEN_UP and not _takes_a_loss_back(subject):
+        allowed -= {_R.REINSTATE_THE_PAYMENT}
     if subject.kind is _K.REFUND_MISMATCH:
         allowed -= _not_of(subject.gross)
     if _R.CLAIM_FROM_GATEWAY in allowed and claimed(subject) <= 0:
@@ -264,7 +270,24 @@ def _line(subject: Subject) -> tuple[Entry, ...]:
     return taken(gross=subject.gross or 0, fee=subject.fee, net=subject.net)
 
 
+def _takes_a_loss_back(subject: Subject) -> bool:
+    """Return whether a line brings money of a payment that carries a loss."""
+    return subject.is_settlement and (subject.gross or 0) > 0 and bool(subject.losses)
+
+
+def _losses_taken_back(subject: Subject, amount: int) -> tuple[Entry, ...]:
+    """Take back the losses of a payment as far as they go; the rest is not explained."""
+    entries: tuple[Entry, ...] = ()
+    for account, lost in subject.losses:
+        part = min(lost, amount)
+        entries += _transfer(postings.SETTLED_FUNDS, account, part)
+        amount -= part
+    return entries + _transfer(postings.SETTLED_FUNDS, UNEXPLAINED_FUNDS, amount)
+
+
 def _not_explained(subject: Subject, resolution: Resolution, amount: int) -> tuple[Entry, ...]:
+    if resolution is _R.REINSTATE_THE_PAYMENT and subject.kind in GIVEN_UP:
+        return _losses_taken_back(subject, amount)
     account = _account(subject.kind, resolution, kept=amount > 0)
     return _transfer(postings.SETTLED_FUNDS, account, amount)
 

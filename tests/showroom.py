@@ -388,7 +388,7 @@ def _built(
         time_scale=PACE,
         on_refund=refunds.on_event,
         on_dispute=nobody,
-        on_report=nobody,
+        on_notice=nobody,
     )
     for part in (unknown, settlement, refunds, promised, order_refunds, orders):
         part.register(jobs)

@@ -54,6 +54,7 @@ from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.platform_inputs import Observed, Partners, PlatformTerms
 from caas.reconciliation import Reconciliation, ReconciliationSettings
 from caas.reconciliation.announced_reports import AnnouncedReports
+from caas.reconciliation.gateway_notices import GatewayNotices
 from caas.reconciliation.of_gateway import drop_folder_of
 from caas.reconciliation.payouts import Payouts
 from caas.retention import Retention
@@ -129,6 +130,7 @@ class _Payments(msgspec.Struct, frozen=True, kw_only=True):
     charges: Charges
     settlement: Settlement
     subscription_payment: SubscriptionPayment
+    notices: GatewayNotices
 
 
 def build_platform(database: Database, partners: Partners, terms: PlatformTerms) -> Platform:
@@ -154,7 +156,7 @@ def build_platform(database: Database, partners: Partners, terms: PlatformTerms)
         terms=terms,
     )  # fmt: skip
     sales = _sales(base, partners, observed.vehicles)
-    payments = _payments(base, observed.vehicles, sales)
+    payments = _payments(base, observed.vehicles, sales, _notices(base, partners))
     platform = _platform(base, partners, observed, sales, payments)
     for part in (
         platform.notifications, platform.order_management, platform.vehicle_responses,
@@ -220,16 +222,12 @@ def _flows(base: _Base, sales: _Sales) -> _Flows:
         service_catalog=sales.catalog, notifications=notifications, time_scale=time_scale,
     )  # fmt: skip
     subscription = SubscriptionPayment(
-        tables=tables,
-        charges=charges,
-        subscriptions=sales.subscriptions,
+        tables=tables, charges=charges, subscriptions=sales.subscriptions,
         subscription_failure=SubscriptionFailure(
             tables=tables, subscriptions=sales.subscriptions, notifications=notifications,
             time_scale=time_scale, dunning=base.terms.dunning,
         ),
-        notifications=notifications,
-        time_scale=time_scale,
-        public_url=base.terms.public_url,
+        notifications=notifications, time_scale=time_scale, public_url=base.terms.public_url,
     )  # fmt: skip
     by_type = Flows(
         reservation=ReservationPayment(
@@ -246,22 +244,28 @@ def _flows(base: _Base, sales: _Sales) -> _Flows:
     return _Flows(charges=charges, service=service, subscription=subscription, by_type=by_type)
 
 
-def _payments(base: _Base, link: VehicleLink, sales: _Sales) -> _Payments:
+def _notices(base: _Base, partners: Partners) -> GatewayNotices:
+    tables, gateways, alert = base.tables, partners.gateways, base.notifications.alert
+    announced = AnnouncedReports(
+        base.terms.report_downloads,
+        lambda name: drop_folder_of(name, base.gateways.names, base.terms.drop_folder),
+        cases=tables.cases, alert=alert,
+    )  # fmt: skip
+    warnings = FraudWarnings(tables=tables, gateways=gateways, alert=alert)
+    payouts = Payouts(tables=tables, gateways=gateways, alert=alert)
+    return GatewayNotices(reports=announced, warnings=warnings, payouts=payouts)
+
+
+def _payments(base: _Base, link: VehicleLink, sales: _Sales, notices: GatewayNotices) -> _Payments:
     tables, gateways, time_scale = base.tables, base.gateways, base.terms.time_scale
     flows, disputes = _flows(base, sales), Disputes(tables)
     refunds = Refunds(
         tables=tables, gateways=gateways, time_scale=time_scale, notifications=base.notifications
     )
-    announced = AnnouncedReports(
-        base.terms.report_downloads,
-        lambda name: drop_folder_of(name, gateways.names, base.terms.drop_folder),
-        cases=tables.cases,
-        alert=base.notifications.alert,
-    )
     settlement = Settlement(
         tables=tables, gateways=gateways, charges=flows.charges, flows=flows.by_type,
         alert=base.notifications.alert, time_scale=time_scale, on_refund=refunds.on_event,
-        on_dispute=disputes.on_event, on_report=announced.take, polls=base.terms.polls,
+        on_dispute=disputes.on_event, on_notice=notices.take, polls=base.terms.polls,
     )  # fmt: skip
     vehicle_responses = VehicleResponses(
         tables=tables, link=link, ota_activation_engine=sales.ota,
@@ -270,10 +274,8 @@ def _payments(base: _Base, link: VehicleLink, sales: _Sales) -> _Payments:
     )  # fmt: skip
     promised_refunds = PromisedRefunds(tables, refunds, time_scale=time_scale)
     return _Payments(
-        charges=flows.charges,
-        settlement=settlement,
-        vehicle_responses=vehicle_responses,
-        subscription_payment=flows.subscription,
+        charges=flows.charges, settlement=settlement, notices=notices,
+        vehicle_responses=vehicle_responses, subscription_payment=flows.subscription,
         processing=PaymentProcessing(
             tables=tables, charges=flows.charges, flows=flows.by_type,
             subscription_payment=flows.subscription,
@@ -320,11 +322,9 @@ def _platform(
         dispute_evidence=DisputeEvidence(
             tables=tables, gateways=partners.gateways, calls=observed.gateway_calls
         ),
-        fraud_warnings=FraudWarnings(
-            tables=tables, gateways=partners.gateways, alert=notifications.alert
-        ),
+        fraud_warnings=payments.notices.warnings,
         reconciliation=_reconciliation(base, partners, payments),
-        payouts=Payouts(tables=tables, gateways=partners.gateways, alert=notifications.alert),
+        payouts=payments.notices.payouts,
         billing=Billing(
             tables=tables, subscription_payment=payments.subscription_payment,
             notifications=notifications, letterhead=letterhead, public_url=terms.public_url,

@@ -18,6 +18,7 @@ from caas.external_systems.adyen_webhooks import (
     split,
 )
 from caas.external_systems.adyen_wire import ResultCode
+from caas.external_systems.gateway_fraud_warnings import FraudWarning
 from caas.external_systems.gateway_modifications import GatewayRefusal
 from caas.external_systems.http import Secret
 from caas.external_systems.payment_gateway import (
@@ -268,7 +269,15 @@ def test_what_is_not_documented_is_counted_and_logged_without_card_numbers(
     assert "4111111111111111" not in line["value"]
 
 
-@pytest.mark.parametrize("code", ["RECURRING_CONTRACT", "NOTIFICATION_OF_FRAUD", "OFFER_CLOSED"])
+def test_a_notification_of_fraud_is_a_warning_about_its_payment() -> None:
+    found = event("NOTIFICATION_OF_FRAUD")
+
+    assert found.subject == FraudWarning(
+        id=MODIFICATION, transaction_id=PAYMENT, reason="reported_by_issuer"
+    )
+
+
+@pytest.mark.parametrize("code", ["RECURRING_CONTRACT", "OFFER_CLOSED"])
 def test_a_documented_event_about_something_else_is_not_counted(code: str) -> None:
     with capture_logs() as logs:
         parts_of(body_of(item(code)))

@@ -38,6 +38,7 @@ from caas.external_systems.adyen_wire import (
     stored_method_of,
     text_in,
 )
+from caas.external_systems.gateway_fraud_warnings import FraudWarning
 from caas.external_systems.gateway_modifications import GatewayRefusal, Modification
 from caas.external_systems.http_answers import RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
@@ -150,6 +151,7 @@ _TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "REFUND_FAILED": ("refund.failed", ""),
     "REFUNDED_REVERSED": ("refund.failed", ""),
     REPORT_AVAILABLE: ("report.available", ""),
+    "NOTIFICATION_OF_FRAUD": ("fraud.warned", ""),
     "NOTIFICATION_OF_CHARGEBACK": ("dispute.opened", ""),
     "CHARGEBACK": ("dispute.opened", ""),
     "CHARGEBACK_REVERSED": ("dispute.won", ""),
@@ -163,7 +165,7 @@ _WITHOUT_EFFECT: Final = frozenset({
     "CANCEL_OR_REFUND", "DIRECT_DEBIT_NOTICE_OF_CHANGE_NOTIFICATION",
     "DISPUTE_DEFENSE_PERIOD_ENDED", "INFORMATION_SUPPLIED", "ISSUER_COMMENTS",
     "ISSUER_RESPONSE_TIMEFRAME_EXPIRED", "MANUAL_REVIEW_ACCEPT", "MANUAL_REVIEW_REJECT",
-    "NOTIFICATION_OF_FRAUD", "OFFER_CLOSED", "ORDER_CLOSED", "ORDER_OPENED", "PAIDOUT_REVERSED",
+    "OFFER_CLOSED", "ORDER_CLOSED", "ORDER_OPENED", "PAIDOUT_REVERSED",
     "PAYOUT_DECLINE", "PAYOUT_EXPIRE", "PAYOUT_THIRDPARTY", "POSTPONED_REFUND",
     "PREARBITRATION_ACCEPTED", "PREARBITRATION_DECLINED", "PREARBITRATION_ISSUER_WITHDRAWN",
     "PREARBITRATION_OPEN", "RECURRING_CONTRACT", "REFUND_WITH_DATA", "REQUEST_FOR_INFORMATION",
@@ -182,6 +184,8 @@ ATTEMPT: Final = "attempt.failed"
 CHALLENGED: Final = "attempt.challenged"
 """A payment that was refused because its shopper must authenticate: a page takes its place."""
 OF_ANOTHER_MERCHANT: Final = "other.merchant_account"
+BY_ISSUER: Final = "reported_by_issuer"
+"""The reason of a fraud warning: Adyen passes on none that is documented."""
 MODIFICATIONS: Final = frozenset({"CAPTURE", "CANCELLATION", "TECHNICAL_CANCEL", "REFUND"})
 _STATUS_OF: Final = {
     "authorized": TransactionStatus.AUTHORIZED,
@@ -299,11 +303,15 @@ def _subject_of(event: ReportedEvent) -> Subject | None:
         case "attempt":
             return GatewayHint(reference=data.reference)
         case _:
-            return _report(data) if about == "report" else None
+            return _notice(about, data)
 
 
-def _report(data: Reported) -> AnnouncedReport | None:
-    """Return a settlement report; other reports of the account are not read."""
+def _notice(about: str, data: Reported) -> AnnouncedReport | FraudWarning | None:
+    """Return a warning, or a settlement report; other reports of the account are not read."""
+    if about == "fraud":
+        return FraudWarning(id=data.id, transaction_id=data.transaction_id, reason=BY_ISSUER)
+    if about != "report":
+        return None
     is_read = is_settlement_report(data.id) and data.url is not None
     return AnnouncedReport(name=data.id, url=data.url or "") if is_read else None
 

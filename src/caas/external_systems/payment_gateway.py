@@ -19,7 +19,9 @@ from typing import Final, Protocol
 import msgspec
 
 from caas.external_systems.gateway_amounts import ANY_AMOUNT, TakenAmounts
+from caas.external_systems.gateway_fraud_warnings import FraudWarning
 from caas.external_systems.gateway_modifications import AcceptedRequest, GatewayRefusal
+from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.report_announcements import AnnouncedReport
 
@@ -223,7 +225,7 @@ class GatewayDispute(msgspec.Struct, frozen=True, kw_only=True):
 
 Subject = (
     GatewayTransaction | GatewayRefund | GatewayDispute | GatewayRefusal | GatewayHint
-    | AnnouncedReport
+    | AnnouncedReport | FraudWarning | GatewayPayout
 )  # fmt: skip
 
 

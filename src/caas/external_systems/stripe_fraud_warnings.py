@@ -44,11 +44,15 @@ async def since(http: StripeHttp, moment: datetime) -> tuple[FraudWarning, ...]:
     """
     bound = ("created[gte]", str(int(moment.timestamp())))
     found = await http.all_of(WARNINGS, [bound], _DECODER)
-    return tuple(
-        FraudWarning(id=it.id, transaction_id=it.payment_intent, reason=_reason(it.fraud_type))
-        for it in found
-        if it.actionable and it.payment_intent is not None
-    )
+    return tuple(filter(None, map(as_warning, found)))
+
+
+def as_warning(warned: Warned) -> FraudWarning | None:
+    """Return a warning of a payment that something can still be done about, or None."""
+    if not warned.actionable or warned.payment_intent is None:
+        return None
+    reason = _reason(warned.fraud_type)
+    return FraudWarning(id=warned.id, transaction_id=warned.payment_intent, reason=reason)
 
 
 def _reason(fraud_type: str) -> str:

@@ -250,8 +250,11 @@ class StripeGateway:
                 raise
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
-        """Decode a verified webhook, None when it is not about a payment."""
-        return stripe_webhooks.read_event(body)
+        """Decode a verified webhook, None when it has no effect."""
+        event = stripe_webhooks.read_event(body)
+        if event is not None and isinstance(event.subject, FraudWarning):
+            return event if self._heeds_fraud_warnings else None
+        return event
 
     async def account(self) -> str | None:
         """Return the account and mode of the API key."""

@@ -12,7 +12,7 @@ import msgspec
 from caas.external_systems import stripe_wire
 from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.stripe_http import StripeHttp
-from caas.external_systems.stripe_wire import Currency, Id, Seconds, Signed
+from caas.external_systems.stripe_wire import Currency, Id, Seconds, Signed, moment
 
 PAYOUTS: Final = "/v1/payouts"
 BALANCE: Final = "/v1/balance_transactions"
@@ -31,6 +31,15 @@ class Payout(msgspec.Struct, frozen=True):
     created: Seconds
     status: str
     automatic: bool
+
+    def as_returned(self) -> GatewayPayout | None:
+        """Return a payout that the bank returned, or None."""
+        if self.status not in RETURNED:
+            return None
+        return GatewayPayout(
+            id=self.id, created_on=moment(self.created).date(), amount=self.amount,
+            currency=self.currency.upper(), is_returned=True, movements=None,
+        )  # fmt: skip
 
 
 class Movement(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ DISPUTE_STATUS_OF: Final = {
 }
 OBJECTS_READ: Final = (
     "payment_intent.", "setup_intent.", "checkout.session.", "refund.", "charge.dispute.",
+    "payout.", "radar.early_fraud_warning.",
 )  # fmt: skip
 """How the types of events begin whose objects are read here."""
 WITHOUT_EFFECT: Final = frozenset(
@@ -40,6 +41,7 @@ WITHOUT_EFFECT: Final = frozenset(
         "payment_intent.requires_action", "setup_intent.created", "setup_intent.requires_action",
         "checkout.session.async_payment_failed", "checkout.session.async_payment_succeeded",
         "charge.dispute.funds_reinstated", "charge.dispute.funds_withdrawn",
+        "payout.created", "payout.paid", "payout.reconciliation_completed", "payout.updated",
     }
 )  # fmt: skip
 """Types of events about these objects that are known to change nothing here."""

@@ -11,6 +11,7 @@ Rules a change must keep:
 - An event of the other mode (live or test) is not applied.
 - A type or status that Stripe adds later has no effect, and is counted.
 - An inquiry (`warning_...`) takes no money and is no chargeback; a prevented dispute neither.
+- A payout that came back and a warning of fraud are notices (decision 246): they move no payment.
 """
 
 import hashlib
@@ -29,10 +30,11 @@ from caas.external_systems.payment_gateway import (
     GatewayDispute,
     GatewayEvent,
     GatewayHint,
-    GatewayRefund,
-    GatewayTransaction,
+    Subject,
 )
+from caas.external_systems.stripe_fraud_warnings import Warned, as_warning
 from caas.external_systems.stripe_http import API_VERSION, StripeHttp, accepted
+from caas.external_systems.stripe_payouts import Payout
 from caas.external_systems.stripe_vocabulary import IntentStatus, dispute_status, note_event
 from caas.external_systems.stripe_wire import (
     Currency,
@@ -73,7 +75,13 @@ REFUND_EVENTS: Final = frozenset({"refund.created", "refund.updated", "refund.fa
 DISPUTE_EVENTS: Final = frozenset(
     {"charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed"}
 )
-EVENTS: Final = (*TRANSACTION_EVENTS, *HINTS, *REFUND_EVENTS, *DISPUTE_EVENTS)
+WARNING_EVENTS: Final = frozenset(
+    {"radar.early_fraud_warning.created", "radar.early_fraud_warning.updated"}
+)
+PAYOUT_EVENTS: Final = frozenset({"payout.canceled", "payout.failed"})
+EVENTS: Final = (
+    *TRANSACTION_EVENTS, *HINTS, *REFUND_EVENTS, *DISPUTE_EVENTS, *WARNING_EVENTS, *PAYOUT_EVENTS,
+)  # fmt: skip
 """What a webhook endpoint of this platform asks for."""
 
 
@@ -162,6 +170,8 @@ _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
 _INTENT_DECODER: Final = msgspec.json.Decoder(PaymentIntent)
 _REFUND_DECODER: Final = msgspec.json.Decoder(Refund)
 _DISPUTE_DECODER: Final = msgspec.json.Decoder(Dispute)
+_WARNING_DECODER: Final = msgspec.json.Decoder(Warned)
+_PAYOUT_DECODER: Final = msgspec.json.Decoder(Payout)
 
 
 async def create_endpoint(http: HttpClient, url: str) -> Endpoint:
@@ -218,8 +228,18 @@ def read_event(body: bytes) -> GatewayEvent | None:
     if event.type in DISPUTE_EVENTS:
         dispute = _as_dispute(_DISPUTE_DECODER.decode(content))
         return _to_event(event, f"dispute.{dispute.status}", dispute) if dispute else None
-    note_event(event.type)
-    return None
+    return _notice(event)
+
+
+def _notice(event: Event) -> GatewayEvent | None:
+    notice: Subject | None = None
+    if event.type in WARNING_EVENTS:
+        notice = as_warning(_WARNING_DECODER.decode(event.data.object))
+    elif event.type in PAYOUT_EVENTS:
+        notice = _PAYOUT_DECODER.decode(event.data.object).as_returned()
+    else:
+        note_event(event.type)
+    return _to_event(event, event.type, notice) if notice is not None else None
 
 
 def _of_intent(event: Event, intent: PaymentIntent) -> GatewayEvent | None:
@@ -232,11 +252,7 @@ def _of_intent(event: Event, intent: PaymentIntent) -> GatewayEvent | None:
     return _to_event(event, TRANSACTION_EVENTS[event.type], intent.as_transaction())
 
 
-def _to_event(
-    event: Event,
-    type_: str,
-    subject: GatewayTransaction | GatewayRefund | GatewayDispute | GatewayHint,
-) -> GatewayEvent:
+def _to_event(event: Event, type_: str, subject: Subject) -> GatewayEvent:
     return GatewayEvent(id=event.id, type=type_, occurred_at=moment(event.created), subject=subject)
 
 

@@ -4,8 +4,10 @@ A warning is no dispute yet: it takes no money. Where it names a payment of ours
 or was taken, a case says what is known and offers the refund, which prevents the chargeback and its
 fee. A person decides.
 
+A gateway lists its warnings, reports them by webhook, or both.
+
 Rules a change must keep: a warning moves no money by itself; it is a case once, however often it is
-listed.
+listed or reported.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.gateway_fraud_warnings import FraudWarning, FraudWarningGateway
 from caas.external_systems.http_answers import GatewayFailure
-from caas.jobs import Answer, JobQueue, RetryIn
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.flow import Alert
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
@@ -72,12 +74,15 @@ class FraudWarnings:
         except GatewayFailure as failure:
             return RetryIn(AFTER_FAILURE_SECONDS, failure.sentence)
         for warning in warnings:
-            payment = await self._tables.payments.by_transaction(
-                gateway.name, warning.transaction_id
-            )
-            if payment is not None and payment.state in TO_DO:
-                await self._open(payment, warning)
+            await self.on_event(gateway.name, warning)
         return RetryIn(EVERY_SECONDS, begins_anew=True)
+
+    async def on_event(self, gateway: str, warning: FraudWarning) -> Answer:
+        """Open a case for a warning, if its payment is one that something can be done about."""
+        payment = await self._tables.payments.by_transaction(gateway, warning.transaction_id)
+        if payment is not None and payment.state in TO_DO:
+            await self._open(payment, warning)
+        return Done()
 
     async def _open(self, payment: Payment, warning: FraudWarning) -> None:
         """Open a case and alert, unless the payment had such a case before."""

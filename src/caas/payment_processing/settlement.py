@@ -23,7 +23,9 @@ from caas.billing_database.payments import Payment, PaymentNotFoundError, Timeli
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.webhook_inbox import InboxRow
 from caas.errors import ConflictError
+from caas.external_systems.gateway_fraud_warnings import FraudWarning
 from caas.external_systems.gateway_modifications import GatewayRefusal
+from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     GatewayDispute,
@@ -60,6 +62,8 @@ LOOKS_MAX: Final = 5
 LATER_SECONDS: Final = 5.0
 LATER_SECONDS_MAX: Final = 300.0
 
+Notice = AnnouncedReport | FraudWarning | GatewayPayout
+"""What a webhook says that is about no payment, or moves none."""
 MONEY_TAKEN: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
 HELD_OR_TAKEN: Final = MONEY_TAKEN | {TransactionStatus.AUTHORIZED}
 
@@ -93,7 +97,7 @@ class Settlement:
         time_scale: TimeScale,
         on_refund: Callable[[str, GatewayRefund], Awaitable[Answer]],
         on_dispute: Callable[[str, GatewayDispute, datetime], Awaitable[Answer]],
-        on_report: Callable[[str, AnnouncedReport, int], Awaitable[Answer]],
+        on_notice: Callable[[str, Notice, int], Awaitable[Answer]],
         polls: PollTerms = DEFAULT_POLLS,
     ) -> None:
         self._tables = tables
@@ -102,7 +106,7 @@ class Settlement:
         self._flows = flows
         self._on_refund = on_refund
         self._on_dispute = on_dispute
-        self._on_report = on_report
+        self._on_notice = on_notice
         self._polling = SettlementPolling(polls, time_scale=time_scale)
         self._bank = SettlementOutcomes(
             tables,
@@ -271,8 +275,8 @@ class Settlement:
         event = self._gateways.named(row.gateway).read_event(row.body)
         if event is None:
             return Done()  # it is not about a payment
-        if isinstance(event.subject, AnnouncedReport):
-            return await self._on_report(row.gateway, event.subject, job.attempts)
+        if isinstance(event.subject, Notice):
+            return await self._on_notice(row.gateway, event.subject, job.attempts)
         payment = await self._payment_of(event.subject.reference)
         if payment is not None and payment.gateway != row.gateway:
             return Pause(_of_another_gateway(row, payment))

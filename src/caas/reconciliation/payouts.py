@@ -19,7 +19,7 @@ from caas.billing_database.payout_lines import PayoutLines
 from caas.billing_database.tables import BillingDatabase
 from caas.external_systems.gateway_payouts import GatewayPayout, PayoutGateway
 from caas.external_systems.http_answers import GatewayFailure
-from caas.jobs import Answer, JobQueue, RetryIn
+from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing.flow import Alert
 from caas.rules.money import Money
 
@@ -72,6 +72,12 @@ class Payouts:
             for payout in payouts:
                 await self._compare(gateway.name, payout, today)
         return RetryIn(EVERY_SECONDS, begins_anew=True)
+
+    async def on_event(self, gateway: str, payout: GatewayPayout) -> Answer:
+        """Open a case for a payout that the gateway reports as returned, whenever it was made."""
+        today = await self._lines.today()
+        await self._compare(gateway, payout, today)
+        return Done()
 
     async def _compare(self, gateway: str, payout: GatewayPayout, today: date) -> None:
         subject = derived_id("payout", gateway, payout.id)

@@ -6,6 +6,8 @@ Rule a change must keep: what cannot be read was not reported; the cases find ou
 import msgspec
 
 from caas.external_systems.gateway_adapters import ConfiguredGateway
+from caas.external_systems.gateway_fraud_warnings import FraudWarning
+from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.payment_gateway import GatewayEvent, GatewayHint, GatewayTransaction
 from caas.external_systems.report_announcements import AnnouncedReport
 from caas_lab.conformance.webhook_receiver import ReceivedWebhook, WebhookReceiver
@@ -69,14 +71,16 @@ def read(configured: ConfiguredGateway, body: bytes) -> GatewayEvent | None:
 
 
 def transaction_of(event: GatewayEvent) -> str:
-    """Return the id of the transaction that an event is about; empty for a hint or a report."""
+    """Return the id of the transaction that an event is about; empty if it names none."""
     if isinstance(event.subject, GatewayTransaction):
         return event.subject.id
-    if isinstance(event.subject, GatewayHint | AnnouncedReport):
+    if isinstance(event.subject, GatewayHint | AnnouncedReport | GatewayPayout):
         return ""
     return event.subject.transaction_id
 
 
 def reference_of(event: GatewayEvent) -> str:
-    """Return the reference that an event is about; empty for a report."""
-    return "" if isinstance(event.subject, AnnouncedReport) else event.subject.reference
+    """Return the reference that an event is about; empty for a notice."""
+    if isinstance(event.subject, AnnouncedReport | FraudWarning | GatewayPayout):
+        return ""
+    return event.subject.reference

@@ -10,6 +10,7 @@ import pytest
 from caas import process_environment
 from caas.errors import StartupError
 from caas.external_systems.seed_contract_gateway import CAPABILITIES
+from caas.rules.money import Money
 from caas.setting_values import SettingError
 from caas.settings import read_settings
 from tests.cars import COMMAND_KEY
@@ -64,6 +65,11 @@ OTHERS = [
     ("CAAS_GATEWAY_KEY_LIFETIME", "0h"),
     ("CAAS_GATEWAY_AUTHORIZATION_LIFETIME", "none"),
     ("CAAS_GATEWAY_AUTHORIZATION_LIFETIME", "1 week"),
+    ("CAAS_GATEWAY_CURRENCIES", "EUR=0.50"),
+    ("CAAS_GATEWAY_CURRENCIES", "EUR,EUR=50"),
+    ("CAAS_GATEWAY_CURRENCIES", "XXX"),
+    ("CAAS_GATEWAY_AMOUNT_MAX", "1e6"),
+    ("CAAS_GATEWAY_AMOUNT_MAX", "0"),
     ("CAAS_GATEWAY_LOOKUP_BY_REFERENCE", "maybe"),
     ("CAAS_GATEWAY_VOID", "true"),
     ("CAAS_GATEWAY_SEPARATE_CAPTURE", "1"),
@@ -117,6 +123,18 @@ def test_a_gateway_of_the_contract_is_as_its_settings_declare_it() -> None:
     assert read_settings(RIGHT).gateways["contract"].capabilities == CAPABILITIES
     longer = read_settings(RIGHT | {"CAAS_GATEWAY_KEY_LIFETIME": "2d"}).gateways["contract"]
     assert longer.capabilities.idempotency_key_lifetime == timedelta(days=2)
+
+
+def test_a_gateway_of_the_contract_takes_the_amounts_that_its_settings_declare() -> None:
+    declared = {"CAAS_GATEWAY_CURRENCIES": "EUR=50, JPY", "CAAS_GATEWAY_AMOUNT_MAX": "99999999"}
+
+    amounts = read_settings(RIGHT | declared).gateways["contract"].capabilities.amounts
+
+    assert [amounts.take(Money(it, "EUR")) for it in (49, 50, 99_999_999, 100_000_000)] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert amounts.take(Money(1, "JPY"))
+    assert not amounts.take_currency("USD")
 
 
 def test_an_adapter_that_knows_its_gateway_is_not_told_what_it_can_do() -> None:

@@ -15,6 +15,7 @@ from caas.api.context import Api
 from caas.api.credit_notes import CREDIT_NOTE_OPERATIONS
 from caas.api.customers import BILLING_DETAILS_OPERATIONS, CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
+from caas.api.dispute_evidence import DISPUTE_EVIDENCE_OPERATIONS
 from caas.api.documentation import PROBLEM_OPERATIONS, documentation_operations
 from caas.api.entitlements import ENTITLEMENT_OPERATIONS
 from caas.api.events import AUDIT_OPERATIONS, EVENT_OPERATIONS
@@ -47,6 +48,7 @@ from caas.web.router import OPTIONS, Match, Router
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *PAYMENT_OPERATIONS,
+    *DISPUTE_EVIDENCE_OPERATIONS,
     *CUSTOMER_OPERATIONS,
     *BILLING_DETAILS_OPERATIONS,
     *VEHICLE_OPERATIONS,

@@ -53,6 +53,7 @@ _PLACES: Final[Mapping[str, dict[str, Any]]] = {
         "pattern": WRITTEN_PATTERN.replace(r"\Z", "$"),
     },
     "problem": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$"},
+    "dispute": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
 }
 """Descriptions of path parameters that are not our ids."""
 

@@ -10,6 +10,7 @@ Rules a change must keep:
   it, or for a token that is not stored: a payment link takes its place, which authenticates.
 - What became of a payment is what was reported; why a capture or cancel is refused decides nothing.
 - Nothing reported is not absence: a lookup without a report has no answer.
+- An amount in a currency that Adyen counts in other units than ISO 4217 is never sent.
 """
 
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from caas.external_systems.adyen_errors import accepted, is_not_stored
 from caas.external_systems.adyen_refusals import ADYEN, AUTHENTICATION_REQUIRED
 from caas.external_systems.adyen_wire import LINK_PREFIX, LinkStatus
 from caas.external_systems.gateway_adapters import ReportedEvents
+from caas.external_systems.gateway_amounts import TakenAmounts
 from caas.external_systems.gateway_modifications import AcceptedRequest, Modification
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
@@ -49,7 +51,12 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
     mismatches,
 )
+from caas.rules.money import EXPONENTS
 
+OTHER_UNITS: Final = frozenset({"CLP", "CVE", "IDR", "ISK"})
+"""Currencies whose minor units at Adyen are not those of ISO 4217: an amount would be another."""
+AMOUNTS: Final = TakenAmounts(currencies=frozenset(EXPONENTS) - OTHER_UNITS)
+"""Adyen publishes no smallest and no largest amount; those are of each payment method."""
 CAPABILITIES: Final = Capabilities(
     separate_capture=True,
     void=True,
@@ -62,6 +69,7 @@ CAPABILITIES: Final = Capabilities(
     lookup_by_id=False,
     settlement_by_day=False,
     dated_webhooks=False,
+    amounts=AMOUNTS,
 )
 VERSION: Final = "/v71"
 CURRENCIES_MAX: Final = 10_000
@@ -84,7 +92,13 @@ class AdyenGateway:
         self._currencies: dict[str, str] = {}
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
-        """Ask for the funds, or for a page; a refusal is a transaction with status failed."""
+        """Ask for the funds, or for a page; a refusal is a transaction with status failed.
+
+        Raises:
+            RefusedByPartnerError: among others, Adyen counts the currency in other units.
+        """
+        if not AMOUNTS.take_currency(request.currency):
+            raise self._refused("unsupported_currency", "Adyen counts it in other minor units.")
         if request.payment_method is None:
             return await self._page(request, key=key)
         body = self._payment(request, request.payment_method)
@@ -193,11 +207,8 @@ class AdyenGateway:
         try:
             return adyen_requests.payment(request, method, self._merchant, self._return_url)
         except ValueError as error:
-            raise RefusedByPartnerError(
-                partner=self._http.partner, call="POST /payments",
-                status=HTTPStatus.UNPROCESSABLE_ENTITY, refusal="unknown_method",
-                problem="A payment method is a token, or what Adyen's form has encrypted.",
-            ) from error  # fmt: skip
+            problem = "A payment method is a token, or what Adyen's form has encrypted."
+            raise self._refused("unknown_method", problem) from error
 
     async def _page(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
         """Open a payment link, or find it opened; a page of one attempt ends at its decline."""
@@ -299,6 +310,13 @@ class AdyenGateway:
             body=adyen_requests.encoded(body),
             key=adyen_requests.fitting(key),
         )
+
+    def _refused(self, refusal: str, problem: str) -> RefusedByPartnerError:
+        """Return the refusal of a payment that is not sent."""
+        return RefusedByPartnerError(
+            partner=self._http.partner, call="POST /payments", refusal=refusal, problem=problem,
+            status=HTTPStatus.UNPROCESSABLE_ENTITY,
+        )  # fmt: skip
 
     def _unknown(self, call: str, detail: str) -> NoReturn:
         raise OutcomeUnknownError(

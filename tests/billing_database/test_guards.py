@@ -477,6 +477,11 @@ FOUND = {
         "insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
         " select id, version, 'settled_funds', 'risk_loss:other', 1, currency, now()"
         f" from caas.payments where id = '{TAKEN}'", "losses_are_not_below_zero"),
+    "the excess of a dispute that is less than nothing": (
+        "insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
+        " select id, version, 'risk_loss:chargeback', 'risk_loss:dispute_excess', 1, currency,"
+        f" now() from caas.payments where id = '{TAKEN}'",
+        "losses_of_disputes_are_not_below_zero"),
     "a settled payment that the gateway still owes": (
         "alter table caas.payments disable trigger all;"
         f" update caas.payments set state = 'Settled' where id = '{TAKEN}'",

@@ -96,6 +96,16 @@ select account, lost from (
 """
 
 
+# Decisions about the line that booked a dispute, of days that can still change.
+DECIDED_LOSS: Final = """
+select d.id from discrepancies d
+ where d.payment_id = $1 and 'line:' || d.report_id || ':' || d.line_no = $2
+   and d.status = 'resolved' and d.kind in ('chargeback', 'refund_mismatch')
+   and not exists (select from reconciliation_days y where y.gateway = d.gateway and y.day = d.day
+                      and y.sealed_at is not null)
+"""
+
+
 class DecidedReversal(msgspec.Struct, frozen=True):
     """A reversal that was decided; `of_none` is what found no loss, in minor units."""
 
@@ -119,6 +129,11 @@ async def earlier_reversals(database: Database, gateway: str) -> list[UUID]:
 async def lost(payment_id: UUID, currency: str, account: str, *, within: Connection) -> int:
     """Return the balance of a payment's account in a currency, in minor units."""
     return int(await within.fetchval(LOST, payment_id, account, currency))
+
+
+async def decided_losses(payment_id: UUID, dispute_id: str, *, within: Connection) -> list[UUID]:
+    """Return the resolved discrepancy of the line that booked a dispute, if it can change."""
+    return [row["id"] for row in await within.fetch(DECIDED_LOSS, payment_id, dispute_id)]
 
 
 async def given_up(

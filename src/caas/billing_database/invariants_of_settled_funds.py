@@ -147,6 +147,35 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
                                  and w.kind = 'carry_out_resolution')""",
     ),
     (
+        "losses_of_disputes_are_not_below_zero",
+        "No loss of a payment by disputes is below zero, each cause by itself.",
+        f"""with {_DECIDED},
+           booked (payment_id, currency, account, amount) as (
+             select payment_id, currency, unnest(array[debit, credit]),
+                    unnest(array[amount, -amount])
+               from ledger_entries where within(payment_id)
+             union all
+             select payment_id, currency, unnest(array[debit, credit]),
+                    unnest(array[amount, -amount]) from decided
+             union all
+             select d.payment_id, c.currency, unnest(array[c.debit, c.credit]),
+                    unnest(array[c.amount, -c.amount])
+               from discrepancies d join gateway_claim_entries c on c.discrepancy_id = d.id
+              where within(d.payment_id))
+           select b.payment_id from booked b
+            where b.account in ('risk_loss:chargeback', 'risk_loss:dispute_excess',
+                                'risk_loss:refund_mismatch')
+              and not exists (select from jobs w join discrepancies d on d.id = w.subject
+                               where d.payment_id = b.payment_id
+                                 and w.kind = 'carry_out_resolution')
+              and not exists (select from discrepancies d
+                                join reconciliation_days y on y.gateway = d.gateway
+                                 and y.day = d.day and y.sealed_at is not null
+                               where d.payment_id = b.payment_id
+                                 and d.kind in ('chargeback', 'refund_mismatch'))
+            group by b.payment_id, b.currency, b.account having sum(b.amount) < 0""",
+    ),
+    (
         "settled_payments_are_due_nothing",
         "The gateway owes nothing for a settled payment without an open discrepancy.",
         f"""with {_DECIDED}

@@ -78,10 +78,12 @@ class ChargebackLines:
             payment, replace(reported, id=alike[0].id), alike[0].origin
         )
 
-    async def excess_of(self, payment: Payment, line: StoredLine) -> int:
-        """Return what the dispute of a line took beyond what the payment received."""
-        dispute_id = dispute_of(line)
-        return sum(it.excess for it in await self._disputes.of(payment) if it.id == dispute_id)
+    async def booked_by(
+        self, payment_id: UUID, line: StoredLine, *, within: Connection
+    ) -> Dispute | None:
+        """Return the dispute that a line booked, if any."""
+        known = await self._rows.disputes_of(payment_id, within=within)
+        return next((it for it in known if it.id == dispute_of(line)), None)
 
     async def book_reversal(
         self,

@@ -17,6 +17,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
+from caas.billing_database.decided_money import decided_losses
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute
@@ -38,9 +39,12 @@ from caas.payment_processing.overtaken_refunds import CancelledSales, CoveredNot
 from caas.rules import postings
 from caas.rules.money import AMOUNT_MAX
 from caas.rules.payment_states import PaymentState, Remark
+from caas.rules.resolutions import Action
 
 FIT: Final = "fit_disputes"
 FIT_SECONDS: Final = 60.0
+CARRY_OUT: Final = "carry_out_resolution"
+"""The job of a decision about a line, which moves the excess that the decision put elsewhere."""
 STRANGER_SECONDS: Final = 30.0
 CONTRADICTION: Final = "dispute_contradiction"
 EXCESS: Final = "dispute_of_refunded"
@@ -109,6 +113,10 @@ class Disputes:
                 postings.dispute_counted(more, lost=lost),
             )
             await self._take(dispute, Remark.DISPUTE_COUNTED, step, within)
+            for decided in await decided_losses(payment_id, dispute.id, within=within):
+                await self._tables.jobs.add(
+                    CARRY_OUT, decided, payload={"actions": [Action.LOSE_DISPUTE]}, within=within
+                )
         available = payment.captured_amount - await self._rows.given_back(payment_id, within=within)
         await self._covered_notes.promise_again(payment_id, available, within=within)
         await self._end_case(payment_id, within)

@@ -15,6 +15,7 @@ from caas.billing_database.tables import BillingDatabase
 from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.reconciliation.decision_notes import DecisionNotes
 from caas.reconciliation.reversals import CHARGEBACK_LOSS, EXCESS, Reversals, of_excess
+from caas.reconciliation.validation import since_decided
 from caas.rules import postings
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 
@@ -39,6 +40,7 @@ class DisputeActions:
     ) -> None:
         """Use these tables."""
         self._tables = tables
+        self._discrepancies = discrepancies
         self._lines = lines
         self._notes = DecisionNotes(discrepancies)
         self._reversals = Reversals(tables, discrepancies, reports, lines)
@@ -47,18 +49,40 @@ class DisputeActions:
         """Lose the dispute of a line; False if its payment is not known."""
         if not await self._lines.book_chargeback(payment, line):
             return False
-        excess = await self._lines.excess_of(payment, line)
 
         async def together(connection: Connection) -> None:
-            entries = postings.moved(of_excess(discrepancy), CHARGEBACK_LOSS, excess)
-            if entries:
-                await self._notes.post_once(discrepancy, entries, {EXCESS: excess}, connection)
+            await self._move_excess(discrepancy, payment, line, connection)
             await self._reversals.cancel(
                 discrepancy, line, because_of=_named(line), within=connection
             )
 
         await self._tables.database.in_transaction(together)
         return True
+
+    async def _move_excess(
+        self, discrepancy: Discrepancy, payment: Payment, line: StoredLine, connection: Connection
+    ) -> None:
+        """Move the excess of a dispute to where its decision puts it; what fits by now goes back.
+
+        Once some of the dispute came back, the reversal has moved its excess.
+        """
+        now = await self._discrepancies.get(discrepancy.id, within=connection)
+        dispute = await self._lines.booked_by(payment.id, line, within=connection)
+        if dispute is None:
+            return
+        events = since_decided(await self._discrepancies.events(now.id, within=connection))
+        moved = [it.facts for it in events if EXCESS in it.facts]
+        if moved and moved[-1]["back"] != dispute.back:
+            return
+        more = dispute.excess - sum(it[EXCESS] for it in moved)
+        source, target = of_excess(now), CHARGEBACK_LOSS
+        entries = (
+            postings.moved(source, target, more) if more > 0
+            else postings.moved(target, source, -more)
+        )  # fmt: skip
+        if entries:
+            facts = {EXCESS: more, "back": dispute.back}
+            await self._notes.note(now, entries, facts, connection)
 
     async def reverse(self, discrepancy: Discrepancy, payment: Payment, line: StoredLine) -> None:
         """Reverse the loss of a dispute; what no loss explains is unexplained funds."""

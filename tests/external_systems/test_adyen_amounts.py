@@ -1,8 +1,7 @@
 """What Adyen charges: never an amount that it would count in other units (decision 247)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from caas.external_systems.adyen_gateway import CAPABILITIES, AdyenGateway
 from caas.external_systems.gateway_requirements import can_take

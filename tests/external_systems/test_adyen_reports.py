@@ -34,6 +34,12 @@ REPORTS = {
 }
 
 
+@pytest.mark.parametrize("days", ["monday", "mon,mon", "mon;tue", "0"])
+def test_days_of_reports_that_are_none_are_refused(days: str) -> None:
+    with pytest.raises(SettingError, match="CAAS_ADYEN_REPORT_DAYS"):
+        ADYEN_ADAPTER.configure(SETTINGS | {"CAAS_ADYEN_REPORT_DAYS": days})
+
+
 async def downloaded(path: Path, *answers: bytes, url: str = "") -> list[bytes]:
     """Download from a scripted server, or from another address; return what it was asked."""
     async with scripted_server(answering(*answers)) as server:

@@ -68,6 +68,10 @@ ONE: Final = f"select {COLUMNS} from settlement_reports where id = $1"
 OF_DAY: Final = f"""
 select {COLUMNS} from settlement_reports where gateway = $1 and day = $2 order by part
 """
+FOLLOWED: Final = """
+select exists (select from settlement_reports
+                where gateway = $1 and day > $2 and status = 'closed' and lines_stored > 0) as is_so
+"""
 LATE_PARTS: Final = f"""
 select {COLUMNS} from settlement_reports where gateway = $1 and late_of = $2 and part = any ($3)
  order by day
@@ -218,6 +222,12 @@ class SettlementReports:
     async def of_day(self, gateway: str, day: date) -> list[SettlementReport]:
         """Return a day's reports."""
         return await read_all(SettlementReport, self._database, OF_DAY, gateway, day)
+
+    async def is_followed(self, gateway: str, day: date) -> bool:
+        """Return whether a closed report with lines has come for a later day."""
+        row = await self._database.fetchrow(FOLLOWED, gateway, day)
+        assert row is not None, "a condition is one row"
+        return bool(row["is_so"])
 
     async def late_parts(self, gateway: str, day: date, part: str) -> list[SettlementReport]:
         """Return what of a sealed day's report came late, the earliest first."""

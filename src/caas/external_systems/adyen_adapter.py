@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from caas.external_systems import adyen_reports
-from caas.external_systems.adyen_gateway import CAPABILITIES, AdyenGateway
+from caas.external_systems.adyen_gateway import CAPABILITIES, EVERY_DAY, AdyenGateway
 from caas.external_systems.adyen_reports import ReportUser
 from caas.external_systems.adyen_signatures import AdyenWebhookVerifier
 from caas.external_systems.adyen_webhooks import read_event, split
@@ -29,6 +29,8 @@ REPORT_USER: Final = "CAAS_ADYEN_REPORT_USER"
 REPORT_PASSWORD: Final = "CAAS_ADYEN_REPORT_PASSWORD"  # noqa: S105  # a setting's name
 REPORT_URL: Final = "CAAS_ADYEN_REPORT_URL"
 REPORTS_FOLDER: Final = "CAAS_REPORTS_FOLDER"
+REPORT_DAYS: Final = "CAAS_ADYEN_REPORT_DAYS"
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LIVE: Final = "-live."
 """In the host of every live endpoint, behind the prefix of the company."""
 
@@ -38,6 +40,7 @@ def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
     access = read_access(reader, AdyenWebhookVerifier)
     merchant = reader.read(lambda it: needed(it, MERCHANT_ACCOUNT))
     user = reader.read(_report_user)
+    report_days = reader.read(_report_days)
     reader.raise_problems()
     is_live = LIVE in access.url
 
@@ -46,8 +49,9 @@ def _configure(environment: Mapping[str, str]) -> ConfiguredGateway:
             access.url, partner=PARTNER, headers={"X-API-Key": access.api_key.reveal()}
         )
         return AdyenGateway(
-            http, context.reported, merchant_account=merchant, return_url=context.return_url
-        )
+            http, context.reported, merchant_account=merchant, return_url=context.return_url,
+            report_days=report_days,
+        )  # fmt: skip
 
     return ConfiguredGateway(
         address=access.url,
@@ -80,6 +84,24 @@ def _report_user(environment: Mapping[str, str]) -> ReportUser | None:
         name=needed(environment, REPORT_USER),
         password=secret_in(environment, REPORT_PASSWORD),
     )
+
+
+def _report_days(environment: Mapping[str, str]) -> frozenset[int]:
+    """Return the days of the week on which batches are settled, Monday as 0; every day by default.
+
+    Raises:
+        SettingError: a day is unknown or repeated.
+    """
+    text = environment.get(REPORT_DAYS)
+    if not text:
+        return EVERY_DAY
+    days = [day.strip() for day in text.split(",")]
+    if len(set(days)) != len(days) or not set(days) <= set(WEEKDAYS):
+        raise SettingError(
+            f"{REPORT_DAYS} lists the days on which Adyen settles batches, each once, such as "
+            f"mon,tue,wed,thu,fri; not '{text}'."
+        )
+    return frozenset(WEEKDAYS.index(day) for day in days)
 
 
 def _given(environment: Mapping[str, str]) -> Mapping[str, str]:

@@ -13,6 +13,8 @@ Rules a change must keep:
 - An amount in a currency that Adyen counts in other units than ISO 4217 is never sent.
 """
 
+import asyncio
+import calendar
 from collections.abc import Mapping
 from datetime import date, timedelta
 from http import HTTPStatus
@@ -44,6 +46,7 @@ from caas.external_systems.payment_gateway import (
     GatewayRefund,
     GatewayTransaction,
     RefundStatus,
+    ReportStatus,
     SettlementFile,
     SettlementPage,
     SettlementsNotReadyError,
@@ -53,6 +56,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.rules.money import EXPONENTS
 
+EVERY_DAY: Final = frozenset(range(7))
 OTHER_UNITS: Final = frozenset({"CLP", "CVE", "IDR", "ISK"})
 """Currencies whose minor units at Adyen are not those of ISO 4217: an amount would be another."""
 AMOUNTS: Final = TakenAmounts(currencies=frozenset(EXPONENTS) - OTHER_UNITS)
@@ -82,9 +86,14 @@ class AdyenGateway:
     capabilities = CAPABILITIES
 
     def __init__(
-        self, http: HttpClient, reported: ReportedEvents, *, merchant_account: str, return_url: str
-    ) -> None:
-        """Charge for this merchant account; look transactions up in what was reported."""
+        self, http: HttpClient, reported: ReportedEvents, *, merchant_account: str, return_url: str,
+        report_days: frozenset[int] = EVERY_DAY,
+    ) -> None:  # fmt: skip
+        """Charge for this merchant account; look transactions up in what was reported.
+
+        `report_days` are the days of the week (Monday is 0) on which batches are settled.
+        """
+        self._report_days = report_days
         self._http = http
         self._reported = reported
         self._merchant = merchant_account
@@ -181,9 +190,16 @@ class AdyenGateway:
         raise self._in_batches(day)
 
     async def settlement_file(self, day: date, path: Path) -> SettlementFile | None:
-        """Reject: the settlement details report of a batch is read from the drop folder."""
-        del path
-        raise self._in_batches(day)
+        """Write an empty file for a day without batches.
+
+        Raises:
+            SettlementsNotReadyError: its batch is read from the drop folder.
+        """
+        if day.weekday() in self._report_days:
+            raise self._in_batches(day)
+        await asyncio.to_thread(path.write_bytes, b"")
+        name = f"no batch on a {calendar.day_name[day.weekday()]}"
+        return SettlementFile(report_id=name, format=ADYEN, status=ReportStatus.CLOSED)
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Decode an event of a verified webhook, None when it tells nothing of a payment."""

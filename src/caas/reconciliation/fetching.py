@@ -121,28 +121,29 @@ class Fetching:
             BadReportError: the report contradicts itself or the stored one.
         """
         path = bench.folder / "report.csv"
+        await self._refuse_if_followed_by_none(where)
         file = await self._response_to(where.day, self._gateway.settlement_file(where.day, path))
         if file is not None:
             return await self._from_gateway_file(where, file, path, bench)
         return await self._from_pages(where, bench)
+
+    async def _refuse_if_followed_by_none(self, where: Where) -> None:
+        """Wait with a day that may have no report of its own, until a later one has come."""
+        by_day = self._gateway.capabilities.settlement_by_day
+        if not by_day and not await self._reports.is_followed(self._gateway.name, where.day):
+            raise ReportUnavailableError(
+                f"No report of {where.day} has come, nor a later one that would cover it."
+            )
 
     async def _from_gateway_file(
         self, where: Where, file: SettlementFile, path: Path, bench: Workbench
     ) -> Fetched:
         """Read the gateway's report file of a day; it may be empty."""
         reported = ReportSummary(
-            gateway=self._gateway.name,
-            day=where.lines_on,
-            part="",
-            report_ref=file.report_id,
-            origin="gateway",
-            format=file.format,
-            closed=file.status is ReportStatus.CLOSED,
-            line_count=None,
-            gross_total=None,
-            net_total=None,
-            late_of=where.late_of,
-        )
+            gateway=self._gateway.name, day=where.lines_on, part="", report_ref=file.report_id,
+            origin="gateway", format=file.format, closed=file.status is ReportStatus.CLOSED,
+            line_count=None, gross_total=None, net_total=None, late_of=where.late_of,
+        )  # fmt: skip
         known = await self._reports.get(reported.id)
         if known is not None and known.lines_stored and known.format != reported.format:
             raise BadReportError(
@@ -392,9 +393,8 @@ def _totals_match(reported: ReportSummary, fetched: Fetched) -> bool:
 def _totals_differ(reported: ReportSummary, fetched: Fetched) -> BadReportError:
     stored, new = fetched.stored, fetched.new
     sentence = (
-        "The control totals do not match. The gateway reports "
-        f"{reported.line_count} lines, gross {reported.gross_total}, net "
-        f"{reported.net_total}; found are {fetched.lines} lines, gross "
+        f"The control totals do not match. The gateway reports {reported.line_count} lines, gross "
+        f"{reported.gross_total}, net {reported.net_total}; found are {fetched.lines} lines, gross "
         f"{stored.gross + new.gross}, net {stored.net + new.net}."
     )
     return BadReportError(sentence) if reported.closed else ReportChangedError(sentence)

@@ -1,11 +1,11 @@
 """Each CAAS_ variable missing and malformed: one sentence that names it, exit status 3."""
 
 from base64 import b64encode
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from caas import process_environment
 from caas.errors import StartupError

@@ -27,7 +27,7 @@ from tests.robustness.real_processes import RealProcess, RealWorld, real_world
 from tests.robustness.shoppers import PRICE, Reported, Shoppers
 from tests.robustness.three_ledgers import LEFT, PERPETUAL, differences
 
-KILLS = int(os.environ.get("CAAS_KILLS", "5"))
+KILLS = int(os.environ.get("CAAS_KILLS", "3"))
 SEED = int(os.environ.get("CAAS_KILLS_SEED", "1"))
 SHOPPERS = 8
 REST_SECONDS = 0.0 if "CAAS_KILLS" in os.environ else 0.4

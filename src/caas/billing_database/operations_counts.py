@@ -173,13 +173,16 @@ def _unknown(row: dict[str, Any]) -> UnknownOutcome:
     return UnknownOutcome(payment_of(row), due_at, attempts, last_error, operation, proposed)
 
 
+# In the order of their indexes: where one state is common, the planner reads a whole table for it.
 COUNTS: Final = """
 select s.state, c.orders from unnest($2::text[]) as s(state)
  cross join lateral (select count(*) as orders from (
-   select from orders o where o.dealership = $1 and o.state = s.state limit $3) counted) c
+   select from orders o where o.dealership = $1 and o.state = s.state
+    order by o.id limit $3) counted) c
 """
 SIN_ASIGNAR: Final = """
-select count(*) from (select from vehicles where state = 'sin asignar' limit $1) counted
+select count(*) from (
+  select from vehicles where state = 'sin asignar' order by vin limit $1) counted
 """
 COUNTED_MAX: Final = 10_000
 """What is counted up to; a dealership with more sees this number."""

@@ -24,7 +24,7 @@ async def filled_dsn(server_dsn: str, world: StoredWorld) -> AsyncIterator[str]:
         yield dsn
 
 
-COPIES = 5
+COPIES = 3
 SILENT = Console(quiet=True)
 
 

@@ -18,6 +18,7 @@ from caas.console.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUT
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.reconciliation_paths import PATH, path_of
 from caas.console.request import PageRequest
+from caas.console.verdict_reasons import reasons_of_day, reasons_of_run
 from caas.dual_control import NOTE_CHARS_MAX
 from caas.errors import NotFoundError, RefusedError, UnavailableError
 from caas.reconciliation.of_gateway import GatewayReconciliation
@@ -44,7 +45,7 @@ async def days(console: Console, request: PageRequest) -> Response:
     return console.page(
         request, "operations/days.html", days=listed, kinds=KINDS, today=today, key=new_key(),
         gateways=reconciliation.gateways, path_of=partial(path_of, console),
-        after=form_result(console, request),
+        because_of_day=reasons_of_day, after=form_result(console, request),
     )  # fmt: skip
 
 
@@ -61,6 +62,8 @@ async def day(console: Console, request: PageRequest) -> Response:
         kinds=KINDS,
         key=new_key(),
         path=path_of(console, report.day),
+        because_of_day=reasons_of_day,
+        because_of_run=reasons_of_run,
         after=form_result(console, request),
     )
 

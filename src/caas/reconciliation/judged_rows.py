@@ -31,6 +31,11 @@ EVIDENCE: Final = frozenset(
 )
 
 Row = dict[str, Any]
+FACTS: Final = (
+    "transaction_id", "reference", "type", "gross", "fee", "net", "state", "fee_agreed",
+    "payout_fee",
+)  # fmt: skip
+"""What a discrepancy states of its line and its payment when it is opened."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,11 +121,7 @@ def of_foreign_dispute(run: Run, dispute: ForeignDispute) -> NewDiscrepancy:
 
 
 def _facts(row: Row) -> dict[str, Any]:
-    reported = (
-        "transaction_id", "reference", "type", "gross", "fee", "net", "state", "fee_agreed",
-        "payout_fee",
-    )  # fmt: skip
-    return {name: row[name] for name in reported if row[name] is not None}
+    return {name: row[name] for name in FACTS if row[name] is not None}
 
 
 def _date(text: str | None) -> date | None:

@@ -13,7 +13,7 @@ from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.office import Office
-from tests.reconciliation.test_money_adds_up import decided, next_day
+from tests.reconciliation.test_money_adds_up import decided, next_day, settled
 
 PART, REST = {"gross": 900, "fee": 38}, {"gross": 399, "fee": 31}
 CAUSES = {
@@ -112,3 +112,17 @@ async def test_a_payment_whose_settlement_was_reversed_keeps_its_loss(office: Of
     await office.reconciliation.investigation.reopen(given_up.id, note="No.", by="Luis")
 
     assert await office.balance("risk_loss:write_off") == 399
+
+
+async def test_a_failed_settlement_that_was_accepted_is_claimed_instead(office: Office) -> None:
+    """The loss stayed on the payment, beside a claim of the same money."""
+    payment = await settled(office)
+    failure = {"type": "settlement_failure", "gross": -1299, "fee": 0}
+    await next_day(office, payment, failure)
+    accepted = await decided(office, Kind.FAILED_SETTLEMENT, Resolution.ACCEPT_LOSS)
+    await office.reconciliation.investigation.reopen(accepted.id, note="No.", by="Luis")
+
+    await decided(office, Kind.FAILED_SETTLEMENT, Resolution.CLAIM_FROM_GATEWAY)
+
+    accounts = ("gateway_claims", "risk_loss:settlement_reversed", "settled_funds", "bank")
+    assert [await office.balance(it) for it in accounts] == [1299, 0, 0, -43]

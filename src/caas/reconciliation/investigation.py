@@ -49,7 +49,15 @@ from caas.reconciliation.validation import (
 )
 from caas.rules.discrepancies import KINDS, Resolution
 from caas.rules.postings import Entry
-from caas.rules.resolutions import GIVEN_UP, Action, Subject, offered, plan, reversed_, still_posted
+from caas.rules.resolutions import (
+    WITH_LOSSES,
+    Action,
+    Subject,
+    offered,
+    plan,
+    reversed_,
+    still_posted,
+)
 
 DECIDABLE: Final = frozenset({"open", "waiting"})
 
@@ -359,7 +367,7 @@ class Investigation:
             else None
         )
         losses: tuple[tuple[str, int], ...] = ()
-        if payment is not None and found.kind in GIVEN_UP:
+        if payment is not None and found.kind in WITH_LOSSES:
             by = within or self._tables.database
             losses = await given_up(payment.id, found.currency, within=by)
         line = await self._line_of(found, within=within)

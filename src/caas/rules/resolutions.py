@@ -81,6 +81,8 @@ class Plan:
 WAITS: Final = Plan(ends=False)
 GIVEN_UP: Final = frozenset({_K.AMOUNT, _K.DUPLICATE_LINE, _K.STATE_CONFLICT})
 """Kinds of a line that may bring what was given up as a loss."""
+WITH_LOSSES: Final = GIVEN_UP | {_K.FAILED_SETTLEMENT}
+"""Kinds whose decisions depend on what the payment has booked as lost."""
 
 
 def offered(subject: Subject) -> frozenset[Resolution]:
@@ -206,6 +208,8 @@ def _due_is_claimed(subject: Subject) -> Plan:
 def _reversed(subject: Subject, resolution: Resolution) -> Plan:
     gross = subject.gross or 0
     failed = subject.kind is _K.FAILED_SETTLEMENT
+    if resolution is _R.CLAIM_FROM_GATEWAY and failed and subject.payment_lost:
+        return Plan(entries=_line(subject) + _lost_is_claimed(subject, -gross or subject.at_stake))
     if resolution is _R.CLAIM_FROM_GATEWAY and failed and gross == 0:
         return Plan(
             entries=_transfer(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
@@ -215,6 +219,16 @@ def _reversed(subject: Subject, resolution: Resolution) -> Plan:
     if not failed and gross:
         return _gone(subject, resolution)
     return Plan(entries=_line(subject) + _not_explained(subject, resolution, gross))
+
+
+def _lost_is_claimed(subject: Subject, amount: int) -> tuple[Entry, ...]:
+    """Claim what the payment has booked as lost, because an earlier decision accepted it."""
+    entries: tuple[Entry, ...] = ()
+    for account, lost in subject.losses:
+        part = min(lost, amount)
+        entries += _transfer(GATEWAY_CLAIMS, account, part)
+        amount -= part
+    return entries
 
 
 def _gone(subject: Subject, resolution: Resolution) -> Plan:

@@ -23,11 +23,11 @@ import msgspec
 from msgspec.structs import replace
 
 from caas import app
-from caas.billing_database.accounts import Role
+from caas.billing_database.accounts import Accounts, Role, StaffMember
 from caas.billing_database.cases import Case
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
-from caas.console.staff import NewStaff, ensure_staff
+from caas.console.passwords import Passwords
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.gateway_adapters import GatewayContext
@@ -65,11 +65,12 @@ SECRET = "whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz"
 SOL, NORTE = "Autos Sol", "Motor Norte"
 PASSWORD = "a long phrase for tests"
 STAFF = (
-    NewStaff("ventas@autos-sol.example", Role.SALES, PASSWORD, SOL),
-    NewStaff("ventas@motor-norte.example", Role.SALES, PASSWORD, NORTE),
-    NewStaff("operaciones@caas.example", Role.OPERATIONS, PASSWORD),
-    NewStaff("operaciones.2@caas.example", Role.OPERATIONS, PASSWORD),
+    ("ventas@autos-sol.example", Role.SALES, SOL),
+    ("ventas@motor-norte.example", Role.SALES, NORTE),
+    ("operaciones@caas.example", Role.OPERATIONS, None),
+    ("operaciones.2@caas.example", Role.OPERATIONS, None),
 )
+_hashed: list[str] = []
 STOCK = (
     ("WVWZZZ1JZXW000001", "Brisa", 2_450_000, True),
     ("WVWZZZ1JZXW000002", "Brisa", 2_450_000, False),
@@ -301,7 +302,7 @@ async def founded(database: Database) -> AsyncIterator[Town]:
         letters = OutboxLetters(letterbox.folder)
         await _at_work(stack, platform, (settings, letters), listener)
         await _furnish(platform, fleet)
-        await ensure_staff(database, STAFF)
+        await _employ(database)
         yield Town(
             url=url,
             platform=platform,
@@ -312,6 +313,14 @@ async def founded(database: Database) -> AsyncIterator[Town]:
             partners_url=partners.url,
             http=await stack.enter_async_context(aiohttp.ClientSession()),
         )
+
+
+async def _employ(database: Database) -> None:
+    """Add the staff; their one password is hashed once, because that is made to take long."""
+    if not _hashed:
+        _hashed.append(await Passwords().hashed(PASSWORD))
+    for login, role, dealership in STAFF:
+        await Accounts(database).add_staff(StaffMember(login, role, dealership), *_hashed)
 
 
 def _settings(database: Database, url: str, gateway_url: str, partners_url: str) -> Settings:

@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -87,7 +88,7 @@ class Passwords:
     def __init__(self) -> None:
         """Prepare the hash that unknown logins are compared with."""
         self._free = asyncio.Semaphore(HASHED_AT_ONCE_MAX)
-        self._unknown_hash = _HASHER.hash("a password that nobody has")
+        self._unknown_hash = _hash_of_nobody()
 
     async def hashed(self, password: str, *, known_words: tuple[str, ...] = ()) -> str:
         """Return the hash of a new password.
@@ -158,6 +159,11 @@ def _is_guessed_soon(password: str, personal: list[str]) -> bool:
     judged = zxcvbn(password[:JUDGED_CHARS_MAX], user_inputs=[*personal, *OUR_WORDS, *YEARS])
     ours = any(part.get("dictionary_name") == "user_inputs" for part in judged["sequence"])
     return int(judged["score"]) < (SCORE_MIN_WITH_OUR_WORDS if ours else SCORE_MIN)
+
+
+@cache
+def _hash_of_nobody() -> str:
+    return _HASHER.hash("a password that nobody has")
 
 
 def _verify(password_hash: str, password: str) -> bool:

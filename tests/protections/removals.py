@@ -175,9 +175,9 @@ REMOVALS: dict[str, Removal] = {
     ),
     "a final payment never fails of silence": Removal(
         fault="F-F1",
-        file="payment_processing/unknown_outcomes.py",
-        protection="if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:",
-        without="if payment.type:",
+        file="payment_processing/authorization.py",
+        protection="not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT",
+        without="bool(payment.type)",
         shown_by=f"{UNKNOWN}::test_the_vehicle_of_an_unknown_final_payment_is_held"
         "[stores a 500 for the key]",
     ),

@@ -13,7 +13,7 @@ from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.office import Office
-from tests.reconciliation.test_money_adds_up import decided, next_day, settled
+from tests.reconciliation.test_money_adds_up import RIGHT, decided, next_day, settled
 
 PART, REST = {"gross": 900, "fee": 38}, {"gross": 399, "fee": 31}
 CAUSES = {
@@ -126,3 +126,36 @@ async def test_a_failed_settlement_that_was_accepted_is_claimed_instead(office: 
 
     accounts = ("gateway_claims", "risk_loss:settlement_reversed", "settled_funds", "bank")
     assert [await office.balance(it) for it in accounts] == [1299, 0, 0, -43]
+
+
+async def test_a_settlement_that_never_came_is_claimed_after_its_loss_was_accepted(
+    office: Office,
+) -> None:
+    """The claim was of nothing, and was not offered; the accepted loss stayed."""
+    payment = await office.capturing()
+    await office.a_settlement_is_late()
+    accepted = await decided(office, Kind.DELAYED_SETTLEMENT, Resolution.ACCEPT_LOSS)
+    lost = await office.balance("risk_loss:settlement_failed")
+    await office.reconciliation.investigation.reopen(accepted.id, note="No.", by="Luis")
+
+    await decided(office, Kind.DELAYED_SETTLEMENT, Resolution.CLAIM_FROM_GATEWAY)
+
+    accounts = ("gateway_claims", "risk_loss:settlement_failed", "settled_funds", "bank")
+    assert lost == 1299
+    assert [await office.balance(it) for it in accounts] == [1299, 0, 0, 0]
+    assert (await office.payment(payment)).state is PaymentState.SETTLEMENT_FAILED
+
+
+async def test_what_was_claimed_after_its_loss_was_accepted_may_still_come(office: Office) -> None:
+    payment = await office.capturing()
+    await office.a_settlement_is_late()
+    accepted = await decided(office, Kind.DELAYED_SETTLEMENT, Resolution.ACCEPT_LOSS)
+    await office.reconciliation.investigation.reopen(accepted.id, note="No.", by="Luis")
+    await decided(office, Kind.DELAYED_SETTLEMENT, Resolution.CLAIM_FROM_GATEWAY)
+
+    await next_day(office, payment, RIGHT)
+    await decided(office, Kind.DELAYED_SETTLEMENT, Resolution.ACCEPT_LOSS)
+    await decided(office, Kind.STATE_CONFLICT, Resolution.REINSTATE_THE_PAYMENT)
+
+    accounts = ("gateway_claims", "risk_loss:settlement_failed", "settled_funds", "bank")
+    assert [await office.balance(it) for it in accounts] == [0, 0, 0, 1256]

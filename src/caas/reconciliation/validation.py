@@ -174,6 +174,7 @@ def subject_of(
             payment_type=payment.type if payment else None,
             payment_settled=settled,
             payment_lost=lost,
+            losses=losses,
         )
     known = line.transaction_id or (payment.gateway_transaction_id if payment else None)
     return Subject(

@@ -81,7 +81,9 @@ class Plan:
 WAITS: Final = Plan(ends=False)
 GIVEN_UP: Final = frozenset({_K.AMOUNT, _K.DUPLICATE_LINE, _K.STATE_CONFLICT})
 """Kinds of a line that may bring what was given up as a loss."""
-WITH_LOSSES: Final = GIVEN_UP | {_K.FAILED_SETTLEMENT}
+WITH_LOSSES: Final = GIVEN_UP | {
+    _K.FAILED_SETTLEMENT, _K.DELAYED_SETTLEMENT, _K.MISSING_AT_GATEWAY,
+}  # fmt: skip
 """Kinds whose decisions depend on what the payment has booked as lost."""
 
 
@@ -199,10 +201,11 @@ def _partly_settled(subject: Subject, resolution: Resolution) -> Plan:
 
 
 def _due_is_claimed(subject: Subject) -> Plan:
-    """Claim what is due from where it stands: a payment that is settled has it already."""
+    """Claim what is due from where it stands: settled funds, the gateway's debt, or a loss."""
+    if subject.payment_lost:
+        return Plan(entries=_lost_is_claimed(subject, subject.at_stake), ends=False)
     owed = postings.SETTLED_FUNDS if subject.payment_settled else postings.GATEWAY_RECEIVABLE
-    amount = 0 if subject.payment_lost else subject.at_stake
-    return Plan(entries=_transfer(GATEWAY_CLAIMS, owed, amount), ends=False)
+    return Plan(entries=_transfer(GATEWAY_CLAIMS, owed, subject.at_stake), ends=False)
 
 
 def _reversed(subject: Subject, resolution: Resolution) -> Plan:

@@ -2,7 +2,9 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -112,9 +114,15 @@ def test_every_fault_that_is_cited_stands_in_the_list() -> None:
     assert unlisted == set()
 
 
+@cache
+def commands() -> dict[str, Any]:
+    """Return the commands of the program by name; making them takes long."""
+    return getattr(typer.main.get_command(program), "commands", {})
+
+
 def unknown_commands(text: str) -> set[str]:
     """Return what a text shows as a command and is none: a group needs one of its commands."""
-    known = getattr(typer.main.get_command(program), "commands", {})
+    known = commands()
 
     def exists(name: str, under: str) -> bool:
         of_group = getattr(known.get(name), "commands", None)

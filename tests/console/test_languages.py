@@ -15,6 +15,7 @@ from caas.rules.market import LOCALES
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from caas.rules.postings import LOSS_CAUSES, OTHER
 from caas.rules.vehicle_states import VehicleState
 
 CONSOLE = Path(__file__).resolve().parents[2] / "src" / "caas" / "console"
@@ -114,6 +115,13 @@ def test_days_of_two_years_are_shown_with_their_years() -> None:
     assert "2026" in day(start, end)
     assert "2027" in day(end, start)
     assert "2026" not in day(start, start)
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_every_cause_of_a_loss_has_a_name(language: str) -> None:
+    causes = (LOSS_CAUSES - {OTHER}) | {"any_other"}
+
+    assert {it for it in causes if f"loss.{it}" not in catalogue(language)} == set()
 
 
 @pytest.mark.parametrize("language", ["en", "es"])

@@ -40,6 +40,7 @@ from caas.console.operations_vehicle import OPERATIONS_VEHICLE_ROUTES
 from caas.console.page_routes import OPERATIONS, PageRoute, get
 from caas.console.request import PageRequest
 from caas.rules.money import Money
+from caas.rules.postings import OTHER
 from caas.web.response import Response, nothing_new
 
 LOSS_DAYS: Final = 30
@@ -124,7 +125,10 @@ def _page(console: Console, request: PageRequest, situation: Overview, template:
     losses = _by_currency(
         situation.losses,
         lambda one: Datum(
-            t.named("loss", one.cause), one.amount, money(one.amount, one.currency), "bad"
+            t.named("loss", "any_other" if one.cause == OTHER else one.cause),
+            one.amount,
+            money(one.amount, one.currency),
+            "bad",
         ),
     )
     ages = _by_currency(situation.discrepancies, lambda one: Datum(

@@ -305,7 +305,7 @@ class Refunds:
 
     async def _succeeded(self, payment: Payment, refund: Refund) -> Answer:
         def done(now: Payment) -> Transition:
-            left = now.settled_amount - now.refunded_amount - refund.amount
+            left = now.captured_amount - now.refunded_amount - refund.amount
             return transition_of(
                 now,
                 BeyondEvent.REFUND_LEAVES_REMAINDER if left else PaymentEvent.REFUND_COMPLETE,

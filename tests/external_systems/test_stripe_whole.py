@@ -222,6 +222,16 @@ async def test_an_amount_that_stripe_never_charges_is_refused_as_such(
     assert refusal in AMOUNT_REFUSALS
 
 
+@pytest.mark.parametrize(("amount", "currency"), [(4990, "CLP"), (17_500, "HUF"), (50, "SGD")])
+async def test_a_currency_in_its_own_units_is_charged(
+    gateway: StripeGateway, amount: int, currency: str
+) -> None:
+    """A peso has no decimals there either."""
+    held = await gateway.initiate(asked(REQUEST, amount=amount, currency=currency), key="k")
+
+    assert (held.status, held.amount, held.currency) == (S.AUTHORIZED, amount, currency)
+
+
 async def test_a_month_is_charged_on_a_saved_card(gateway: StripeGateway, stripe: Stripe) -> None:
     method = await saved(gateway, stripe, "pm_card_visa")
 

@@ -58,14 +58,15 @@ from caas.external_systems.stripe_settlements import WAITS_SECONDS, StripeReport
 from caas.external_systems.stripe_vocabulary import STRIPE, SessionStatus
 
 CURRENCIES: Final = frozenset(
-    {"AUD", "BRL", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP"}
-    | {"JPY", "MXN", "NOK", "NZD", "PLN", "RON", "SEK", "USD"}
+    {"AED", "AUD", "BRL", "CAD", "CHF", "CLP", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF"}
+    | {"JPY", "MXN", "MYR", "NOK", "NZD", "PLN", "RON", "SEK", "SGD", "THB", "USD"}
 )
 AMOUNTS: Final = TakenAmounts(
     currencies=CURRENCIES,
     smallest={
-        **dict.fromkeys(CURRENCIES, 50), "CZK": 1500, "DKK": 250, "GBP": 30, "MXN": 1000,
-        "NOK": 300, "PLN": 200, "RON": 200, "SEK": 300,
+        **dict.fromkeys(CURRENCIES, 50), "AED": 200, "CZK": 1500, "DKK": 250, "GBP": 30,
+        "HKD": 400, "HUF": 17_500, "MXN": 1000, "MYR": 200, "NOK": 300, "PLN": 200, "RON": 200,
+        "SEK": 300, "THB": 1000,
     },
     largest=99_999_999,
 )  # fmt: skip

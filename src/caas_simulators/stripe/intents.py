@@ -28,11 +28,12 @@ CANCEL: Final[Form] = {
     "cancellation_reason": ("abandoned", "duplicate", "fraudulent", "requested_by_customer"),
 }
 CURRENCIES: Final = frozenset(
-    {"aud", "brl", "cad", "chf", "czk", "dkk", "eur", "gbp"}
-    | {"jpy", "mxn", "nok", "nzd", "pln", "ron", "sek", "usd"}
+    {"aed", "aud", "brl", "cad", "chf", "clp", "czk", "dkk", "eur", "gbp", "hkd", "huf"}
+    | {"jpy", "mxn", "myr", "nok", "nzd", "pln", "ron", "sek", "sgd", "thb", "usd"}
 )
 AMOUNT_MIN_OF: Final = {
-    "czk": 1500, "dkk": 250, "gbp": 30, "mxn": 1000, "nok": 300, "pln": 200, "ron": 200, "sek": 300,
+    "aed": 200, "czk": 1500, "dkk": 250, "gbp": 30, "hkd": 400, "huf": 17_500, "mxn": 1000,
+    "myr": 200, "nok": 300, "pln": 200, "ron": 200, "sek": 300, "thb": 1000,
 }  # fmt: skip
 """The smallest amounts, as documented; 50 for the other currencies."""
 AMOUNT_MIN: Final = 50

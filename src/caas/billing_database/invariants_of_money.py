@@ -161,7 +161,7 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "never_more_back_than_received",
-        "Refunds plus open and lost disputes never exceed the amount received.",
+        "Refunds plus open and lost disputes never exceed the amount captured.",
         """select id from payments
             where within(id) and (refunded_amount + disputed_amount > captured_amount
                or settled_amount > captured_amount)

@@ -111,9 +111,10 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                or r.outcome = 'unknown' and r.state <> 'sent')
            union all
            select e.payment_id from payment_events e
-            where within(e.payment_id) and e.event = 'Refund requested' and not exists (
+            where within(e.payment_id) and not exists (
               select from refunds r where r.id::text = e.facts->>'refund'
-                 and r.payment_id = e.payment_id and r.state <> 'waiting')""",
+                 and r.payment_id = e.payment_id and r.state <> 'waiting')
+              and e.event in ('Refund requested', 'Reverse transaction')""",
     ),
     (
         "disputes_are_folds_of_events",

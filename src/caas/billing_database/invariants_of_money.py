@@ -177,7 +177,9 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
         "A refund waits only while its payment's money is held or expected.",
         """select r.id from refunds r join payments p on p.id = r.payment_id
             where within(r.id) and r.state = 'waiting'
-              and p.state not in ('Capturing', 'Settled', 'Refunding')""",
+              and p.state not in ('Capturing', 'Settled', 'Refunding')
+              and not (p.state = 'SettlementFailed' and exists (select from discrepancies d
+                where d.payment_id = p.id and d.resolution = 'reinstate_the_payment'))""",
     ),
     (
         "cases_of_unknown_outcomes_end",
@@ -234,6 +236,7 @@ ENTRIES: Final[tuple[Row, ...]] = (
     ("Loss booked", EARNED, "risk_loss:credited", "covered"),
     ("Loss booked", "risk_loss:credited", EARNED, "uncovered"),
     ("Refund requested", EARNED, "refunds_payable", "stated"),
+    ("Reverse transaction", EARNED, "refunds_payable", "stated"),
     ("Refund complete", "refunds_payable", "settled_funds", "refunded"),
     ("Refund leaves remainder", "refunds_payable", "settled_funds", "refunded"),
     ("Refund failed", "refunds_payable", EARNED, "of the refund"),

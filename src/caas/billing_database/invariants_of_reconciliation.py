@@ -39,7 +39,9 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
              join payments p on p.id = l.payment_id and within(p.id)
             where within(l.payment_id) and l.class = 'matched' and case l.type
                 when 'settlement' then l.gross <= 0
-                when 'settlement_failure' then p.state <> 'SettlementFailed'
+                when 'settlement_failure' then not exists (
+                  select from payment_events e
+                   where e.payment_id = p.id and e.to_state = 'SettlementFailed')
                 when 'fee' then l.gross <> 0
                 when 'refund' then l.gross >= 0 or {REFUNDED_BY_DECISIONS} = 0 and not exists (
                   select from refunds r where r.payment_id = p.id

@@ -20,7 +20,7 @@ from caas.console.formats import amount_typed, plain_amount, written
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, post
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError, RefusedError
-from caas.payment_processing.refund_requests import REFUNDABLE
+from caas.payment_processing.refund_requests import MAY_HAVE_MONEY
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
 from caas.web.response import Response
@@ -58,7 +58,7 @@ async def refund_offer(
 ) -> RefundOffer | None:
     """Return what the payment's page can refund; None if nothing, or if a refund is pending."""
     processing = console.platform.payment_processing
-    left = await processing.refunds.left(payment.id) if payment.state in REFUNDABLE else 0
+    left = await processing.refunds.left(payment.id) if payment.state in MAY_HAVE_MONEY else 0
     proposal = await processing.refund_operations.proposed(payment.id)
     unknown = await processing.refunds.unknown(payment.id)
     if left <= 0 and proposal is None and unknown is None:

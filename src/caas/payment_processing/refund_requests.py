@@ -14,6 +14,7 @@ import msgspec
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.payments import Payment
+from caas.billing_database.received_money import received
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.refunds import UnknownRefund
 from caas.billing_database.tables import BillingDatabase
@@ -26,6 +27,7 @@ from caas.rules.time_scale import TimeScale
 REFUNDABLE: Final = frozenset(
     {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
 )
+MAY_HAVE_MONEY: Final = REFUNDABLE | {PaymentState.SETTLEMENT_FAILED}
 RESENDS_MAX: Final = 100
 
 Together = Callable[[Connection], Awaitable[None]]
@@ -59,13 +61,13 @@ class RefundUnknownError(RefundMustWaitError):
     code = "refund_unknown"
 
 
-def refuse_impossible(payment: Payment) -> None:
-    """Raise if the payment took no money.
+def refuse_impossible(payment: Payment, left: int) -> None:
+    """Raise if the payment took no money; after a failed settlement, if none is `left`.
 
     Raises:
         NothingToRefundError: the payment took none.
     """
-    if payment.state not in REFUNDABLE:
+    if not _is_refundable(payment, left):
         raise NothingToRefundError(
             f"A payment that is {payment.state} took no money that could be given back.",
             state=payment.state.value,
@@ -103,18 +105,23 @@ def refuse_beside(unknown: UnknownRefund | None) -> None:
         )
 
 
-def refuse_too_large(payment: Payment, amount: int, given_back: int) -> None:
+def refuse_too_large(payment: Payment, amount: int, left: int) -> None:
     """Raise if the refund is of more than is left, or of nothing.
 
     Raises:
         RefundTooLargeError: it is, or it is of nothing.
     """
-    left = payment.captured_amount - given_back
     if not 0 < amount <= left:
         raise RefundTooLargeError(
             f"At most {left} minor units {payment.currency} of this payment can be refunded.",
             refundable=left,
         )
+
+
+def _is_refundable(payment: Payment, left: int) -> bool:
+    """Return whether money of the payment came, or may come."""
+    failed = payment.state is PaymentState.SETTLEMENT_FAILED
+    return payment.state in REFUNDABLE or (failed and left > 0)
 
 
 class Requested(msgspec.Struct, frozen=True):
@@ -209,15 +216,16 @@ class RefundRequests:
     ) -> int | None:
         """Return how much may be refunded; None if all was wanted and nothing is left."""
         payment = await self._tables.payments.get(wanted.payment_id, within=connection)
-        if wanted.amount is None and payment.state not in REFUNDABLE:
+        left = await received(payment, within=connection) - given_back
+        if wanted.amount is None and not _is_refundable(payment, left):
             return None
-        refuse_impossible(payment)
+        refuse_impossible(payment, left)
         refuse_while(await self._rows.obstacle(payment.id, within=connection))
         if payment.state is PaymentState.REFUNDING:
             refuse_beside(await self._rows.unknown(payment.id, within=connection))
         if wanted.amount is None:
-            return max(payment.captured_amount - given_back, 0) or None
-        refuse_too_large(payment, wanted.amount, given_back)
+            return max(left, 0) or None
+        refuse_too_large(payment, wanted.amount, left)
         return wanted.amount
 
     async def _add(

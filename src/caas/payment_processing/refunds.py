@@ -18,6 +18,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.postponed_jobs import Delay
+from caas.billing_database.received_money import received
 from caas.billing_database.refunds import Refund, UnknownRefund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.tables import BillingDatabase
@@ -94,7 +95,7 @@ class Refunds:
         async def look(connection: Connection) -> int:
             given_back = await self._rows.given_back(payment_id, beside=beside, within=connection)
             payment = await self._tables.payments.get(payment_id, within=connection)
-            return payment.captured_amount - given_back
+            return await received(payment, within=connection) - given_back
 
         if within is not None:
             return await look(within)
@@ -178,6 +179,8 @@ class Refunds:
                 return RetryIn(WAIT_FOR_ANOTHER_SECONDS, "another refund is with the gateway")
             case PaymentState.SETTLED:
                 return await self._begin(payment, refund)
+            case PaymentState.SETTLEMENT_FAILED if await self.left(payment.id) >= 0:
+                return await self._begin(payment, refund)
             case _:
                 await self._overtaken.fail_unpaid(payment, refund)
                 return Done()
@@ -242,9 +245,10 @@ class Refunds:
         made = await self._unmatched.before_sending(payment, refund)
         if isinstance(made, RetryIn):
             return made
+        failed = payment.state is PaymentState.SETTLEMENT_FAILED
         transition = transition_of(
             payment,
-            BeyondEvent.REFUND_REQUESTED,
+            PaymentEvent.REVERSE_TRANSACTION if failed else BeyondEvent.REFUND_REQUESTED,
             source=f"refund:{refund.id}",
             if_version=payment.version,
             facts={"refund": str(refund.id), "amount": refund.amount, "reason": refund.reason},
@@ -284,9 +288,10 @@ class Refunds:
         if obstacle is not None:
             return RetryIn(WAIT_FOR_OBSTACLE_SECONDS, obstacle)
         out = await self._rows.money_out(payment.id, within=connection)
-        if out + refund.amount <= payment.captured_amount:
+        whole = await received(payment, within=connection)
+        if out + refund.amount <= whole:
             return None
-        available = max(payment.captured_amount - out, 0)
+        available = max(whole - out, 0)
         await self._overtaken.fail_overtaken(refund, available, within=connection)
         return Done()
 

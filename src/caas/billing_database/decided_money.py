@@ -106,6 +106,35 @@ select d.id from discrepancies d
 """
 
 
+# Standing decisions about disputed lines, and what each moved so that no loss is below zero.
+DECIDED_LINES: Final = """
+select d.id, exists (select from reconciliation_days y where y.gateway = d.gateway
+                        and y.day = d.day and y.sealed_at is not null) as is_sealed,
+       coalesce((select jsonb_object_agg(account, amount) from (
+         select b.key as account, sum(b.value::bigint) as amount
+           from discrepancy_events e cross join jsonb_each_text(e.facts->'balanced') b
+          where e.discrepancy_id = d.id and e.facts ? 'balanced' and e.seq > (
+            select max(x.seq) from discrepancy_events x
+             where x.discrepancy_id = d.id and x.event in ('resolved', 'approved'))
+          group by b.key) s), '{}') as balanced
+  from discrepancies d
+ where d.payment_id = $1 and d.currency = $2 and d.status = 'resolved'
+   and d.report_id is not null
+   and d.kind in ('chargeback', 'chargeback_reversal', 'refund_mismatch')
+   and d.resolution in ('accept_loss', 'claim_from_gateway', 'correct_by_entry',
+                        'reinstate_the_payment')
+ order by d.opened_at, d.id
+"""
+
+
+class DecidedLine(msgspec.Struct, frozen=True):
+    """A decision about a disputed line that stands; `balanced` is by account, in minor units."""
+
+    id: UUID
+    is_sealed: bool
+    balanced: dict[str, int]
+
+
 class DecidedReversal(msgspec.Struct, frozen=True):
     """A reversal that was decided; `of_none` is what found no loss, in minor units."""
 
@@ -134,6 +163,13 @@ async def lost(payment_id: UUID, currency: str, account: str, *, within: Connect
 async def decided_losses(payment_id: UUID, dispute_id: str, *, within: Connection) -> list[UUID]:
     """Return the resolved discrepancy of the line that booked a dispute, if it can change."""
     return [row["id"] for row in await within.fetch(DECIDED_LOSS, payment_id, dispute_id)]
+
+
+async def decided_lines(
+    payment_id: UUID, currency: str, *, within: Connection
+) -> list[DecidedLine]:
+    """Return the standing decisions about what disputes and refunds took of a payment."""
+    return await read_all(DecidedLine, within, DECIDED_LINES, payment_id, currency)
 
 
 async def given_up(

@@ -165,6 +165,8 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
            select b.payment_id from booked b
             where b.account in ('risk_loss:chargeback', 'risk_loss:dispute_excess',
                                 'risk_loss:refund_mismatch')
+              and not exists (select from jobs w where w.subject = b.payment_id
+                                 and w.kind = 'balance_losses')
               and not exists (select from jobs w join discrepancies d on d.id = w.subject
                                where d.payment_id = b.payment_id
                                  and w.kind = 'carry_out_resolution')

@@ -17,7 +17,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.decided_money import decided_losses
+from caas.billing_database.decided_money import decided_lines, decided_losses
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute
@@ -45,6 +45,8 @@ FIT: Final = "fit_disputes"
 FIT_SECONDS: Final = 60.0
 CARRY_OUT: Final = "carry_out_resolution"
 """The job of a decision about a line, which moves the excess that the decision put elsewhere."""
+BALANCE: Final = "balance_losses"
+"""The job of a payment whose dispute changed: no loss below zero (record 232)."""
 STRANGER_SECONDS: Final = 30.0
 CONTRADICTION: Final = "dispute_contradiction"
 EXCESS: Final = "dispute_of_refunded"
@@ -92,6 +94,7 @@ class Disputes:
             async with self.cancelled_sales.watched(payment.id, within=connection):
                 if not await self._is_of_several(payment.id, others, reported, connection):
                     await self._follow(payment.id, reported, at, origin, connection)
+                    await self._balance_later(payment, connection)
 
         await self._tables.database.in_transaction(together)
         return Done()
@@ -100,9 +103,8 @@ class Disputes:
         """Count more of the disputes that exceed what was received. The payment is locked."""
         payment = await self._tables.payments.get(payment_id, within=within)
         for dispute in await self._rows.disputes_of(payment_id, within=within):
-            available = payment.captured_amount - await self._rows.money_out(
-                payment_id, within=within
-            )
+            out = await self._rows.money_out(payment_id, within=within)
+            available = payment.captured_amount - out
             more = min(dispute.excess, available)
             if dispute.state not in HELD or more <= 0:
                 continue
@@ -117,10 +119,16 @@ class Disputes:
                 await self._tables.jobs.add(
                     CARRY_OUT, decided, payload={"actions": [Action.LOSE_DISPUTE]}, within=within
                 )
+            await self._balance_later(payment, within)
         available = payment.captured_amount - await self._rows.given_back(payment_id, within=within)
         await self._covered_notes.promise_again(payment_id, available, within=within)
         await self._end_case(payment_id, within)
         await self._rows.wake(payment_id, within=within)
+
+    async def _balance_later(self, payment: Payment, connection: Connection) -> None:
+        """Balance losses where decisions about lines moved any; the payment is locked."""
+        if await decided_lines(payment.id, payment.currency, within=connection):
+            await self._tables.jobs.add(BALANCE, payment.id, within=connection)
 
     async def _follow(
         self,
@@ -326,12 +334,8 @@ class Disputes:
         if others is None and first is None:
             return False
         for one in {payment_id, *(others or ()), *({first} if first else ())}:
-            await self._tables.cases.open(
-                CONTRADICTION,
-                one,
-                outgoing_money.of_several("dispute", reported),
-                within=connection,
-            )
+            sentence = outgoing_money.of_several("dispute", reported)
+            await self._tables.cases.open(CONTRADICTION, one, sentence, within=connection)
         return True
 
     async def report_excess(

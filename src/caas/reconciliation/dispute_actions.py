@@ -14,6 +14,7 @@ from caas.billing_database.settlement_reports import SettlementReports, StoredLi
 from caas.billing_database.tables import BillingDatabase
 from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.reconciliation.decision_notes import DecisionNotes
+from caas.reconciliation.dispute_losses import DisputeLosses
 from caas.reconciliation.reversals import CHARGEBACK_LOSS, EXCESS, Reversals, of_excess
 from caas.reconciliation.validation import since_decided
 from caas.rules import postings
@@ -43,6 +44,7 @@ class DisputeActions:
         self._discrepancies = discrepancies
         self._lines = lines
         self._notes = DecisionNotes(discrepancies)
+        self.losses = DisputeLosses(tables, discrepancies)
         self._reversals = Reversals(tables, discrepancies, reports, lines)
 
     async def lose(self, discrepancy: Discrepancy, payment: Payment, line: StoredLine) -> bool:
@@ -55,6 +57,7 @@ class DisputeActions:
             await self._reversals.cancel(
                 discrepancy, line, because_of=_named(line), within=connection
             )
+            await self.losses.balance(payment, within=connection)
 
         await self._tables.database.in_transaction(together)
         return True
@@ -102,12 +105,18 @@ class DisputeActions:
     async def decide_again(
         self, reversals: list[Discrepancy], because: Discrepancy, *, within: Connection
     ) -> None:
-        """Decide these reversals again as they were decided, because a loss was taken back."""
+        """Decide these reversals again as they were decided, because a loss was taken back.
+
+        Then the losses of the payment are balanced, also if there is no reversal.
+        """
         line = f"{because.report_id}:{because.line_no}"
         for found in reversals:
             assert found.resolution is not None, "it was decided"
             decided = Resolution(found.resolution)
             await self._reversals.decide_again(found, decided, line, within=within)
+        if because.payment_id is not None and because.kind in OF_DISPUTES:
+            payment = await self._tables.payments.get(because.payment_id, within=within)
+            await self.losses.balance(payment, within=within)
 
 
 def _named(line: StoredLine) -> str:

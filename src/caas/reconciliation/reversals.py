@@ -28,6 +28,7 @@ from caas.payment_processing.chargeback_lines import (
 )
 from caas.payment_processing.dispute_steps import HELD
 from caas.reconciliation.decision_notes import DecisionNotes
+from caas.reconciliation.dispute_losses import DisputeLosses
 from caas.reconciliation.validation import since_decided, subject_of
 from caas.rules import postings
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
@@ -57,6 +58,7 @@ class Reversals:
         self._lines = lines
         self._rows = Refunds(tables.database)
         self._notes = DecisionNotes(discrepancies)
+        self._losses = DisputeLosses(tables, discrepancies)
 
     async def reverse(self, discrepancy: Discrepancy, payment: Payment, line: StoredLine) -> None:
         """Reverse the loss of a dispute; what no loss explains is unexplained funds."""
@@ -207,20 +209,7 @@ class Reversals:
         entries = postings.moved(CHARGEBACK_LOSS, of_excess(discrepancy), back.excess)
         if entries:
             await self._notes.post_once(discrepancy, entries, {EXCESS: back.excess}, within)
-        if discrepancy.resolution == Resolution.REINSTATE_THE_PAYMENT:
-            for account in {reinstated(discrepancy.kind), EXCESS_LOSS}:
-                await self._keep_above_zero(discrepancy, payment, account, within)
-
-    async def _keep_above_zero(
-        self, discrepancy: Discrepancy, payment: Payment, account: str, connection: Connection
-    ) -> None:
-        """Move what came back beyond the payment's loss, or its claim's, to unexplained funds."""
-        now = await self._discrepancies.get(discrepancy.id, within=connection)
-        about = (payment.id, payment.currency)
-        lost = await decided_money.lost(*about, account, within=connection)
-        if lost < 0:
-            entry = postings.Entry(account, postings.UNEXPLAINED_FUNDS, -lost)
-            await self._notes.note(now, (entry,), {"unexplained": -lost}, connection)
+        await self._losses.balance(payment, within=within)
 
 
 def of_excess(discrepancy: Discrepancy) -> str:

@@ -187,9 +187,8 @@ class Judge:
         return "amount"
 
     def refund_reversal(self) -> str:
-        given_back, known = -self.so_far.transitioned["refund"], self.payment["refunds_known"]
-        in_all = -self.in_all.transitioned["refund"]
-        if self.line["gross"] <= 0 or (in_all != known and (given_back < known or in_all > known)):
+        in_all, known = -self.in_all.transitioned["refund"], self.payment["refunds_known"]
+        if self.line["gross"] <= 0 or in_all != known:
             return "refund_mismatch"
         return self.matched_or_fee_drift()
 

@@ -326,6 +326,13 @@ def refund_that_came_back(day: Planted) -> None:
     day.line(payment, "matched", "refund_reversal", gross=300)
 
 
+def refund_that_came_back_twice(day: Planted) -> None:
+    payment = day.payment()
+    day.line(payment, "refund_mismatch", "refund", gross=-300)
+    day.line(payment, "refund_mismatch", "refund_reversal", gross=300)
+    day.line(payment, "refund_mismatch", "refund_reversal", gross=300, batch_id="b2")
+
+
 def refund_that_came_back_in_part(day: Planted) -> None:
     payment = day.payment(captured=1299)
     day.line(payment, "refund_mismatch", "refund", gross=-300)
@@ -390,7 +397,8 @@ ERRORS: tuple[Plant, ...] = (
     reversed_and_unknown, missing_in_book, charged_under_another_transaction, too_much, adjusted,
     other_currency, only_a_debit, reported_twice, settled_twice, settled_though_voided,
     named_another_payment, settled_while_pending, settled_after_loss, refunded_by_nobody,
-    refunded_too_much, refund_that_came_back_in_part, refund_that_came_back_unknown,
+    refunded_too_much, refund_that_came_back_twice, refund_that_came_back_in_part,
+    refund_that_came_back_unknown,
     refund_never_listed, debit_beside_its_settlement, copy_of_a_decided_copy, settled_for_less,
     nothing_settled,
     fee_too_high, fee_for_nothing, fee_of_nobody, captured_not_delivered, delivered_not_captured,

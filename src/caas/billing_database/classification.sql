@@ -165,10 +165,7 @@ with identified as (
                   when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'refund_reversal' then
-             case when gross <= 0
-                    or - refunded_in_all <> refunds_known
-                       and (- to_here < refunds_known or - refunded_in_all > refunds_known)
-                    then 'refund_mismatch'
+             case when gross <= 0 or - refunded_in_all <> refunds_known then 'refund_mismatch'
                   when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'chargeback' then

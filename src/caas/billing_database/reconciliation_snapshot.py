@@ -176,9 +176,14 @@ select 0, 'seen', case when l.posts then l.gross else 0 end
 """
 SEEN_OF_KNOWN: Final = SEEN.format(payments="line_keys", id="payment_id")
 SEEN_OF_COMPARED: Final = SEEN.format(payments="compared_payments", id="id")
-# Lines whose discrepancy is still open are judged again: what they lacked may have come.
+# Lines whose discrepancy is still open are judged again: what they lacked may have come. A refund
+# or a reversal that was reopened waits for a person, so that it explains no other line meanwhile.
 AGAIN: Final = f"""
-select 0, 'again', l.gross, {LINE}
+select 0, 'again',
+       case when d.kind = 'refund_mismatch' and exists (
+              select from discrepancy_events e
+               where e.discrepancy_id = d.id and e.event = 'reopened') then 0 else l.gross end,
+       {LINE}
   from {{these}} d
   join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
  where d.status <> 'resolved' and d.gateway = $1 and not l.posts

@@ -14,7 +14,7 @@ from typing import Final
 from caas.rules import postings
 from caas.rules.discrepancies import BOOKED
 
-RULE_VERSION: Final = "8"
+RULE_VERSION: Final = "9"
 
 Columns = tuple[tuple[str, str], ...]
 

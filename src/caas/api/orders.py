@@ -40,7 +40,7 @@ from caas.api.ownership import (
 from caas.api.payment_answers import PaymentSummary, payment_summary
 from caas.api.problems import Problem
 from caas.api.row_answers import answer_from, page_of
-from caas.api.texts import MoneyBody, Name, Vin
+from caas.api.texts import MoneyBody, Name, Vin, shown
 from caas.api.vehicles import MoneyAnswer
 from caas.billing_database.orders import Order, OrderTransition
 from caas.billing_database.payments import Payment
@@ -141,13 +141,17 @@ TAG: Final = "orders"
 
 
 class OrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A vehicle by VIN or a model to build, and the deposit that reserves it."""
+    """A vehicle by VIN or a model to build, and the deposit that reserves it.
+
+    At another price than `expected_price`, the one that the customer saw, nothing is ordered.
+    """
 
     customer: UUID
     dealership: Name
     deposit: MoneyBody
     vin: Vin | None = None
     model: Name | None = None
+    expected_price: MoneyBody | None = None
 
 
 class FinalPaymentBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,7 +189,7 @@ async def create_order(api: Api, call: Call) -> Response:
         )
         made = await api.platform.order_management.ordering.create_order(
             customer=body.customer, vin=body.vin, model=body.model, dealership=body.dealership,
-            deposit=deposit,
+            deposit=deposit, shown=shown(body.expected_price),
         )  # fmt: skip
         return PaymentRequest(
             subject=made.id, customer=made.customer, amount=deposit.amount,

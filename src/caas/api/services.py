@@ -35,11 +35,13 @@ from caas.api.texts import (
     Currency,
     Days,
     LanguageCode,
+    MeteredBody,
+    MoneyBody,
     PersonName,
     PositiveAmount,
     ServiceCode,
-    Unit,
     Vin,
+    shown,
 )
 from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
@@ -86,13 +88,6 @@ class PriceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: PositiveAmount
 
 
-class MeteredBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The price of a metered unit of a subscription."""
-
-    unit: Unit
-    unit_price: Amount
-
-
 class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A service: `one_time` with prices by duration, or `subscription` with a monthly fee.
 
@@ -112,12 +107,16 @@ class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ServiceOrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The service, the vehicle and the duration ("Select Service + Duration")."""
+    """The service, the vehicle and the duration ("Select Service + Duration").
+
+    At another price than `expected_amount`, the one that the customer saw, nothing is bought.
+    """
 
     customer: UUID
     vin: Vin
     service: ServiceCode
     duration_days: Days
+    expected_amount: MoneyBody | None = None
 
 
 class ServiceOrderQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,7 +178,7 @@ async def create_service_order(api: Api, call: Call) -> Response:
         order = await api.platform.service_catalog.create_service_order(
             customer=body.customer, vin=body.vin, service=body.service,
             duration_days=body.duration_days, by_fleet=call.by.sells_for_any_vehicle,
-            request_key=request.order_key,
+            request_key=request.order_key, shown=shown(body.expected_amount),
         )  # fmt: skip
         return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.amount,

@@ -4,7 +4,7 @@ Subscriptions are charged at month end. Usage has records, cancellations and dis
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -28,7 +28,9 @@ from caas.api.problems import PaymentNotMadeError, Problem
 from caas.api.row_answers import answer_from, page_of
 from caas.api.service_answers import SubscriptionAnswer, SubscriptionPage, subscription_answer
 from caas.api.texts import (
+    MeteredBody,
     Moment,
+    MonthlyFeeBody,
     Name,
     PaymentMethod,
     Reference,
@@ -38,9 +40,11 @@ from caas.api.texts import (
     Vin,
 )
 from caas.billing_database.subscriptions import Subscription
+from caas.rules.agreed_price import AgreedPrice, UnitPrice
 from caas.rules.payment_failures import is_no_decline
 from caas.rules.scopes import Scope
 from caas.rules.subscription_states import SubscriptionState
+from caas.service_catalog import PRICES_MAX
 from caas.service_catalog.usage import DisputeOutcome, NotCounted
 from caas.web.problems import RETRY_AFTER, CallRefusedError
 from caas.web.response import Response, json_response
@@ -51,13 +55,31 @@ TAG: Final = "subscriptions"
 class SubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The service, the vehicle and the payment method to charge at month end.
 
-    Without a payment method the customer enters one on the hosted page of the `verification`.
+    Without a payment method the customer enters one on the hosted page of the `verification`. With
+    other prices than the expected ones, which the customer saw, nothing is subscribed to.
     """
 
     customer: UUID
     vin: Vin
     service: ServiceCode
     payment_method: PaymentMethod | None = None
+    expected_monthly_fee: MonthlyFeeBody | None = None
+    expected_metered: Annotated[list[MeteredBody], msgspec.Meta(max_length=PRICES_MAX)] | None = (
+        None
+    )
+
+    @property
+    def shown(self) -> AgreedPrice | None:
+        """The prices that the caller showed to the customer, if the request states them."""
+        fee, metered = self.expected_monthly_fee, self.expected_metered
+        if fee is None:
+            return None
+        units = (
+            None
+            if metered is None
+            else tuple(UnitPrice(one.unit, one.unit_price) for one in metered)
+        )
+        return AgreedPrice(fee.amount, fee.currency, units)
 
 
 class PaymentMethodBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +121,7 @@ async def subscribe(api: Api, call: Call) -> Response:
         subscription = await api.platform.payment_processing.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
             payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
-            request_key=request.order_key, respond_async=prefers_async(call),
+            request_key=request.order_key, respond_async=prefers_async(call), shown=body.shown,
         )  # fmt: skip
         verified = await api.platform.tables.payments.listed(subject=subscription.id)
         if subscription.state is SubscriptionState.REFUSED:

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from caas.billing.drafts import REASON_CHARS_MAX
 from caas.dual_control import NOTE_CHARS_MAX
+from caas.rules.agreed_price import AgreedPrice
 from caas.rules.money import AMOUNT_MAX, EXPONENTS, TOTAL_MAX
 from caas.rules.personal_data import EMAIL_CHARS_MAX, NAME_CHARS_MAX, PERSON_NAME_CHARS_MAX
 from caas.service_catalog import DURATION_DAYS_MAX
@@ -172,3 +173,22 @@ class MoneyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     amount: PositiveAmount
     currency: Currency
+
+
+class MonthlyFeeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A monthly fee, which may be zero, in minor units with its ISO 4217 currency."""
+
+    amount: Amount
+    currency: Currency
+
+
+class MeteredBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The price of a metered unit of a subscription."""
+
+    unit: Unit
+    unit_price: Amount
+
+
+def shown(expected: MoneyBody | None) -> AgreedPrice | None:
+    """Return the price that the caller showed to the customer, if the request states it."""
+    return AgreedPrice(expected.amount, expected.currency) if expected else None

@@ -26,11 +26,12 @@ from caas.console.entitlement_view import (
     Standing,
     entitlements_in,
 )
-from caas.console.form_actions import form_result, keyed, new_key
+from caas.console.form_actions import SHOWN, form_result, keyed, new_key, price_field, shown_price
 from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.console.request import PageRequest
 from caas.errors import NotFoundError
 from caas.payment_processing import PaymentRequest
+from caas.rules.agreed_price import AgreedPrice
 from caas.rules.money import Money
 from caas.service_catalog import ONE_TIME, SUBSCRIPTION
 from caas.web.response import Response, see_other
@@ -122,6 +123,7 @@ async def buy(console: Console, request: PageRequest) -> Response:
         order = await console.platform.service_catalog.create_service_order(
             customer=request.customer, vin=vin, service=offer.code, duration_days=int(days),
             request_key=keyed(request).order_key,
+            shown=shown_price(request, f"{SHOWN}.{days}"),
         )  # fmt: skip
         return payment_of(console, request, order)
 
@@ -189,6 +191,7 @@ async def _service_page(
                 price["duration_days"],
                 Money(price["amount"], offer.currency),
                 view.extended(price["duration_days"]) if view else None,
+                price_field(AgreedPrice(price["amount"], offer.currency)),
             )
             for price in prices
         ],

@@ -26,7 +26,7 @@ from caas.console.customer_payments import first_day_of
 from caas.console.customer_service_orders import owns
 from caas.console.customer_services import chosen
 from caas.console.entitlement_view import IN_THE_WAY
-from caas.console.form_actions import form_result, keyed, new_key, once
+from caas.console.form_actions import form_result, keyed, new_key, once, price_field, shown_price
 from caas.console.next_charge import running_month
 from caas.console.order_view import payments_of
 from caas.console.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
@@ -36,6 +36,7 @@ from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog import SUBSCRIPTION
+from caas.service_catalog.eligibility import prices_of
 from caas.web.response import Response, nothing_new, see_other
 
 REFUSED: Final = 422
@@ -128,6 +129,7 @@ async def subscribe(console: Console, request: PageRequest) -> Response:
             customer=request.customer, vin=vin, service=offer.code,
             payment_method=method.token if method else None,
             saved_at=method.gateway if method else None, request_key=keyed(request).order_key,
+            shown=shown_price(request),
         )  # fmt: skip
         return await _next_page(console, subscription)
 
@@ -250,6 +252,7 @@ async def _form_page(
         "customer/subscribe.html",
         service=offer,
         fee=Money(offer.monthly_fee or 0, offer.currency),
+        shown=price_field(prices_of(offer)),
         metered=[(it["unit"], Money(it["unit_price"], offer.currency)) for it in offer.metered],
         cars=of.cars,
         car=of.car,

@@ -26,6 +26,7 @@ from caas.console.order_view import payments_of
 from caas.console.payment_view import Situation, last_of
 from caas.errors import RefusedError
 from caas.payment_processing.initiation import LivePaymentError
+from caas.rules.agreed_price import PriceChangedError
 from caas.rules.payment_types import PaymentType
 from caas.service_catalog import REFUSE
 from caas.service_catalog.subscriptions import AlreadySubscribedError
@@ -36,6 +37,7 @@ IN_THE_WAY: Final[tuple[type[RefusedError], ...]] = (
     AlreadySubscribedError,
     OrderUsedError,
     LivePaymentError,
+    PriceChangedError,
 )
 """Errors that the page of the service explains better than an error page."""
 WAITING: Final = frozenset({"pending", "activating"})

@@ -31,6 +31,7 @@ from caas.console.request import PageRequest
 from caas.dual_control import AlreadyApprovedError, AlreadyRejectedError
 from caas.errors import RefusedError
 from caas.payment_processing import PaymentRequest
+from caas.rules.agreed_price import AgreedPrice, PriceChangedError
 from caas.rules.money import Money
 from caas.web import idempotency
 from caas.web.forms import MalformedFormError
@@ -38,6 +39,9 @@ from caas.web.idempotency import Initiate, KeyedRequest
 from caas.web.response import Response, refused, see_other
 
 KEY: Final = "key"
+SHOWN: Final = "shown"
+"""The field with the price that the form shows (decision 251)."""
+
 FIRST_SECONDS_MAX: Final = 20.0
 _KEY: Final = re.compile(r"[0-9a-f-]{36}")
 _NOT_COMPARED: Final = frozenset({KEY, "form_token"})
@@ -111,6 +115,23 @@ def asked_for(
         return_url=f"{console.settings.public_url}/returned/{subject}",
         caller_key=keyed(request).payment_key,
     )
+
+
+def shown_price(request: PageRequest, field: str = SHOWN) -> AgreedPrice:
+    """Return the price that the form showed.
+
+    Raises:
+        PriceChangedError: the form does not state one.
+    """
+    try:
+        return msgspec.json.decode(request.form.get(field, "").encode(), type=AgreedPrice)
+    except msgspec.DecodeError as error:
+        raise PriceChangedError from error
+
+
+def price_field(price: AgreedPrice) -> str:
+    """Return the field in which a form sends back the price that it shows."""
+    return msgspec.json.encode(price).decode()
 
 
 def _replayed(stored: StoredAnswer) -> Response:

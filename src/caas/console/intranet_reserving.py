@@ -21,12 +21,13 @@ from caas.billing_database.vehicles import Vehicle
 from caas.console.context import Console
 from caas.console.customer_billing_details import lacks_tax_id, put_buyer, typed
 from caas.console.error_pages import message_of
-from caas.console.form_actions import asked_for, initiated, new_key, once
+from caas.console.form_actions import asked_for, initiated, new_key, once, price_field, shown_price
 from caas.console.formats import AMOUNT_CHARS_MAX, plain_amount, read_amount
 from caas.console.page_routes import SALES, PageRoute, get, post
 from caas.console.request import PageRequest
 from caas.errors import CaasError, RefusedError
 from caas.payment_processing import PaymentRequest
+from caas.rules.agreed_price import AgreedPrice, PriceChangedError, check_agreed
 from caas.rules.market import LOCALES
 from caas.rules.money import Money
 from caas.rules.personal_data import EMAIL_CHARS_MAX, PERSON_NAME_CHARS_MAX
@@ -71,6 +72,10 @@ async def reserve(console: Console, request: PageRequest) -> Response:
     """Store the customer and the order, and request the reservation payment."""
     vehicle = await console.platform.order_management.vehicles.get(request.ids["vin"])
     filled_in = _read(request, vehicle)
+    try:
+        check_agreed(_price_of(vehicle), shown_price(request))
+    except PriceChangedError as refusal:
+        return _page(console, request, vehicle, filled_in, status=REFUSED, refusal=refusal)
     if await lacks_tax_id(console, request.dealership, filled_in.buyer):
         filled_in.wrong.add("tax_id")
     if filled_in.wrong or filled_in.deposit_money is None:
@@ -129,6 +134,7 @@ async def _reserved(
         model=None,
         dealership=request.dealership,
         deposit=deposit,
+        shown=shown_price(request),
     )
     await initiate(console, request, order)
     return f"/intranet/orders/{order.id}"
@@ -165,6 +171,10 @@ def _read(request: PageRequest, vehicle: Vehicle) -> ReservationForm:
     )
 
 
+def _price_of(vehicle: Vehicle) -> AgreedPrice:
+    return AgreedPrice(vehicle.price.amount, vehicle.price.currency)
+
+
 def _suggested(request: PageRequest, vehicle: Vehicle) -> str:
     """Return the proposed deposit, as people type it."""
     return plain_amount(Money(DEPOSIT_SUGGESTED, vehicle.price.currency), request.language)
@@ -192,6 +202,7 @@ def _page(
         vehicle=vehicle,
         is_free=vehicle.state is VehicleState.SIN_ASIGNAR,
         filled_in=filled_in,
+        shown=price_field(_price_of(vehicle)),
         refusal=message_of(console, request, refusal) if refusal else None,
         key=new_key(),
         status=status,

@@ -16,6 +16,7 @@ from caas.billing_database.orders import NewOrder, Order
 from caas.billing_database.vehicles import NewVehicle, Vehicle
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.order_management.order_tables import OrderTables
+from caas.rules.agreed_price import AgreedPrice, check_agreed
 from caas.rules.money import Money
 from caas.rules.vehicle_states import VehicleState
 
@@ -115,11 +116,21 @@ class Ordering:
         return await self._tables.billing.database.in_transaction(put)
 
     async def create_order(
-        self, *, customer: UUID, vin: str | None, model: str | None, dealership: str, deposit: Money
+        self,
+        *,
+        customer: UUID,
+        vin: str | None,
+        model: str | None,
+        dealership: str,
+        deposit: Money,
+        shown: AgreedPrice | None = None,
     ) -> Order:
         """Create an order that awaits its reservation payment.
 
+        `shown` is the price that the customer agreed to, if it is known (decision 251).
+
         Raises:
+            PriceChangedError: the vehicle's price is not `shown` any more.
             NothingOrderedError: neither a VIN nor a model is given.
             CustomerNotFoundError: no such customer; CustomerErasedError: the customer was erased.
             VehicleNotFoundError: no such vehicle; VehicleNotFreeError: it is reserved or sold.
@@ -128,6 +139,7 @@ class Ordering:
         """
         await self._tables.customers.buyer(customer)
         model, price = await self._offer(vin, model)
+        check_agreed(AgreedPrice(price.amount, price.currency), shown)
         if deposit.currency != price.currency or not 0 < deposit.amount < price.amount:
             raise DepositError(
                 f"The deposit must be above zero and below the price of {price}, but is {deposit}."

@@ -49,6 +49,7 @@ from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.payment_processing.void import CaptureWonError
+from caas.rules.agreed_price import AgreedPrice
 from caas.rules.durations import Durations
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
@@ -157,7 +158,7 @@ class PaymentProcessing:
     async def subscribe(
         self, *, customer: UUID, vin: str, service: str, payment_method: str | None,
         saved_at: str | None = None, by_fleet: bool = False, request_key: bytes | None = None,
-        respond_async: bool = False,
+        respond_async: bool = False, shown: AgreedPrice | None = None,
     ) -> Subscription:  # fmt: skip
         """Subscribe to a monthly service, its payment method verified at once (Diagram 6).
 
@@ -172,7 +173,7 @@ class PaymentProcessing:
                 self._tables, self._charges.gateways, PaymentType.SUBSCRIPTION, subject=None,
                 customer=customer, token=payment_method, money=None,
             ),
-            by_fleet=by_fleet, request_key=request_key,
+            by_fleet=by_fleet, request_key=request_key, shown=shown,
         )  # fmt: skip
         if respond_async:
             await self._subscription_payment.verify_later(new.id)

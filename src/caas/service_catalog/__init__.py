@@ -19,6 +19,7 @@ from caas.billing_database.services import Service, ServiceOrder, Services, Want
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.vehicles import may_still_be_sold
 from caas.errors import NotFoundError, RefusedError
+from caas.rules.agreed_price import AgreedPrice, check_agreed
 from caas.rules.money import Money
 from caas.service_catalog.eligibility import check_buyer, check_eligible
 
@@ -125,7 +126,7 @@ class ServiceCatalog:
         """Return the localized names of all services, including those no longer offered."""
         return await self._services.names(language)
 
-    async def create_service_order(
+    async def create_service_order(  # noqa: PLR0913  # a service order, by name
         self,
         *,
         customer: UUID,
@@ -134,12 +135,14 @@ class ServiceCatalog:
         duration_days: int,
         by_fleet: bool = False,
         request_key: bytes | None = None,
+        shown: AgreedPrice | None = None,
     ) -> ServiceOrder:
         """Create a service order ("Select Service + Duration").
 
-        A request key that was used before returns the order it created.
+        A repeated request key returns its order. `shown` is what the customer agreed to, if known.
 
         Raises:
+            PriceChangedError: the price is not `shown` any more.
             CustomerNotFoundError: no such customer; CustomerErasedError: the customer was erased.
             VehicleNotTheirsError: the vehicle was not delivered to the customer and `by_fleet` is
                 not set.
@@ -153,12 +156,10 @@ class ServiceCatalog:
         """
         await self._customers.buyer(customer)
         await check_eligible(self._database, customer=customer, vin=vin, by_fleet=by_fleet)
-        if not await self._services.can_be_reached(vin):
-            raise VehicleNotConnectedError(
-                f"The vehicle {vin} has no stored key, so it cannot confirm a service."
-            )
+        await self._check_reachable(vin)
         offer = await self.service(service)
         price = _price_of(offer, duration_days)
+        check_agreed(AgreedPrice(price, offer.currency), shown)
         await check_buyer(self._database, customer=customer, price=price)
         order = await self._services.add_order(
             WantedService(
@@ -175,6 +176,12 @@ class ServiceCatalog:
         )
         self.remember_reserved([order.id])
         return order
+
+    async def _check_reachable(self, vin: str) -> None:
+        if not await self._services.can_be_reached(vin):
+            raise VehicleNotConnectedError(
+                f"The vehicle {vin} has no stored key, so it cannot confirm a service."
+            )
 
     def remember_reserved(self, order_ids: Sequence[UUID]) -> None:
         """Remember that these orders were just created with their reservations."""

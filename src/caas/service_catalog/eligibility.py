@@ -12,6 +12,9 @@ from uuid import UUID
 from caas.billing_database import vehicles
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import BillingDetailsRows, buyer_unknown
+from caas.billing_database.services import Service
+from caas.billing_database.subscriptions import NewSubscription
+from caas.rules.agreed_price import AgreedPrice, UnitPrice
 from caas.rules.payment_types import PaymentType
 
 
@@ -35,3 +38,9 @@ async def check_buyer(database: Database, *, customer: UUID, price: int) -> None
     missing = await rows.missing_fields(customer, sale=PaymentType.SERVICE.value, amount=price)
     if missing:
         raise buyer_unknown(customer, missing)
+
+
+def prices_of(terms: NewSubscription | Service) -> AgreedPrice:
+    """Return what a subscription costs: the monthly fee and the prices of its metered units."""
+    metered = tuple(UnitPrice(one["unit"], one["unit_price"]) for one in terms.metered)
+    return AgreedPrice(terms.monthly_fee or 0, terms.currency, metered)

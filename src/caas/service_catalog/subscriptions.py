@@ -26,11 +26,12 @@ from caas.billing_database.subscriptions import (
 )
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, RefusedError
+from caas.rules.agreed_price import AgreedPrice, check_agreed
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
 from caas.rules.time_scale import TimeScale
 from caas.service_catalog import SUBSCRIPTION, NotSoldLikeThisError, ServiceCatalog
-from caas.service_catalog.eligibility import check_buyer, check_eligible
+from caas.service_catalog.eligibility import check_buyer, check_eligible, prices_of
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 
 VERIFY_PAYMENT_METHOD: Final = "verify_payment_method"
@@ -103,13 +104,16 @@ class Subscriptions:
         gateway: str,
         by_fleet: bool = False,
         request_key: bytes | None = None,
+        shown: AgreedPrice | None = None,
     ) -> Subscription:
         """Record a subscription to a monthly service, and start verifying its payment method.
 
         Without a payment method the customer enters one on the gateway's page (decision 242). A
-        repeated request returns the subscription it created.
+        repeated request returns the subscription it created. `shown` are the prices that the
+        customer agreed to, if they are known (decision 251).
 
         Raises:
+            PriceChangedError: the prices are not `shown` any more.
             CustomerNotFoundError: no such customer; CustomerErasedError: the customer was erased.
             VehicleNotTheirsError: the vehicle was not delivered to the customer and `by_fleet` is
                 not set.
@@ -131,17 +135,20 @@ class Subscriptions:
         await check_buyer(self._tables.database, customer=customer, price=new.monthly_fee)
 
         async def write(connection: Connection) -> UUID:
-            return await self._recorded(new, by_fleet=by_fleet, within=connection)
+            return await self._recorded(new, shown, by_fleet=by_fleet, within=connection)
 
         return await self._rows.get(await self._tables.database.in_transaction(write))
 
-    async def _recorded(self, new: NewSubscription, *, by_fleet: bool, within: Connection) -> UUID:
+    async def _recorded(
+        self, new: NewSubscription, shown: AgreedPrice | None, *, by_fleet: bool, within: Connection
+    ) -> UUID:
         """Write a subscription with its reservation; return the id of the one its request made."""
         if await self._rows.add(new, within=within) is None:
             created = await self._rows.of_request(new.request_key, within=within)
             if created is None:
                 raise AlreadySubscribedError(vin=new.vin, service=new.service)
             return created.id
+        check_agreed(prices_of(new), shown)
         await self._tables.entitlements.reserve(
             vin=new.vin,
             service=new.service,

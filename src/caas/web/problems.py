@@ -18,6 +18,7 @@ import msgspec
 
 from caas.billing_database.idempotency import InFlightError
 from caas.errors import CaasError, RefusedError, UnavailableError
+from caas.rules.agreed_price import AgreedPrice
 from caas.web.response import FAILURES_FROM, RawHeader, Response, encode
 
 MEDIA_TYPE: Final = b"application/problem+json"
@@ -35,6 +36,21 @@ class FieldError(msgspec.Struct, frozen=True):
     detail: str
 
 
+class UnitPriceNow(msgspec.Struct, frozen=True):
+    """The current price of a metered unit, in minor units."""
+
+    unit: str
+    unit_price: int
+
+
+class PriceNow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The current price: an amount in minor units, and the prices of metered units beside it."""
+
+    amount: int
+    currency: str
+    metered: tuple[UnitPriceNow, ...] | None = None
+
+
 class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error response (RFC 9457)."""
 
@@ -45,6 +61,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     code: str
     instance: str = ""
     errors: tuple[FieldError, ...] = ()
+    price: PriceNow | None = None
 
 
 class CallRefusedError(RefusedError):
@@ -197,6 +214,7 @@ def problem_of(error: CaasError, *, request_id: str) -> ProblemDetails:
         code=reported.code,
         instance=f"urn:caas:request:{request_id}",
         errors=_errors(reported),
+        price=_price(reported),
     )
 
 
@@ -207,6 +225,18 @@ def _errors(error: CaasError) -> tuple[FieldError, ...]:
     missing = error.facts.get("missing")
     fields = missing if isinstance(missing, tuple) else ()
     return tuple(FieldError(str(field), "This field is required.") for field in fields)
+
+
+def _price(error: CaasError) -> PriceNow | None:
+    """Return the current price where the expected one has changed."""
+    price = error.facts.get("price")
+    if not isinstance(price, AgreedPrice):
+        return None
+    units = price.metered
+    if units is None:
+        return PriceNow(price.amount, price.currency)
+    now = tuple(UnitPriceNow(one.unit, one.unit_price) for one in units)
+    return PriceNow(price.amount, price.currency, now)
 
 
 def _detail(error: CaasError) -> str:

@@ -151,3 +151,37 @@ async def test_reopening_a_reversal_leaves_the_claim_beside_it_whole(
     await office.reconciliation.investigation.reopen(back.id, note="Look.", by="Luis")
 
     await are(office, refund_mismatch=1299, gateway_claims=300)
+
+
+async def decided_one(office: Office, kind: Kind, amount: int, resolution: Resolution) -> None:
+    """Decide the one open discrepancy of a kind and an amount."""
+    [found] = [it for it in await office.found(unresolved=True, kind=kind) if it.amount == amount]
+    await office.reconciliation.investigation.resolve(
+        found.id, resolution=resolution, note="Seen.", by=COMMAND_LINE
+    )
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_reopened_chargeback_takes_back_what_later_decisions_returned(
+    office: Office, *, again: bool
+) -> None:
+    """Reversals were taken back in the order of their reports, not of their decisions."""
+    payment = await settled(office)
+    await next_day(office, payment, BACK)
+    await next_day(office, payment, TAKEN | {"gross": -799})
+    await next_day(office, payment, BACK | {"gross": 300})
+    await decided(office, Kind.CHARGEBACK, CLAIM)
+    await decided_one(office, Kind.CHARGEBACK_REVERSAL, 300, REINSTATE)
+    await decided_one(office, Kind.CHARGEBACK_REVERSAL, 1299, CORRECT)
+    if again:
+        await reopened(office, Kind.CHARGEBACK_REVERSAL, 300)
+        await decided_one(office, Kind.CHARGEBACK_REVERSAL, 300, REINSTATE)
+    await are(office, gateway_claims=799, unexplained_funds=-1599)
+
+    await reopened(office, Kind.CHARGEBACK, 799)
+
+    await are(office, unexplained_funds=-1599)
+    [dispute] = await Disputes(office.installation.platform.tables).of(payment)
+    assert (dispute.state, dispute.claimed_amount) == ("reversed", 799)
+    await decided(office, Kind.CHARGEBACK, CLAIM)
+    await are(office, gateway_claims=799, unexplained_funds=-1599)

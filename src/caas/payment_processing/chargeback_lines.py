@@ -121,14 +121,18 @@ class ChargebackLines:
     async def take_back_reversal(
         self, payment_id: UUID, returned: Sequence[Returned], *, within: Connection
     ) -> None:
-        """Let banks hold again what a line's decision reversed. A later report of a bank stands."""
+        """Let banks hold again what a line's decision reversed.
+
+        A later report of a bank stands. Of a dispute that a line alone booked there is none: what
+        is held of it came from another decision that was taken back.
+        """
         await within.execute(LOCK_PAYMENT, payment_id)
         for dispute_id, part, rest in returned:
             payment = await self._tables.payments.get(payment_id, within=within)
             one = await self._one(payment_id, dispute_id, within)
             if one.state not in HELD:
                 await self._held_again(payment, one, part, within, counted=True)
-            elif rest:
+            elif rest or one.gateway_dispute_id is None:
                 await self._disputes.amended(
                     payment, one, one.reported_at, one.claimed_amount + part, within,
                     instead=(one.id, part),

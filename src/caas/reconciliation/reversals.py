@@ -73,19 +73,24 @@ class Reversals:
     ) -> list[Discrepancy]:
         """Take back what a decision did to disputes, because its discrepancy is reopened.
 
-        Returns the reversals that had returned its loss; they are to be decided again.
+        Returns the reversals that had returned its loss; they are to be decided again. The last one
+        to return some of it left the least, and is taken back first.
         """
         assert found.payment_id is not None, "a dispute is of a payment"
         if line.gross > 0:
             await self._take_back(found, within)
             return []
-        again = []
+        last_first = []
         for one in reversed(await decided_money.reversals_of(found, within=within)):
             reversal = await self._discrepancies.get(one.id, within=within)
             returned = await self._returned(reversal, within)
-            if not one.is_sealed and any(it.dispute == dispute_of(line) for it in returned):
-                await self._take_back(reversal, within)
-                again.append(reversal)
+            left = [it.rest for it in returned if it.dispute == dispute_of(line)]
+            if left and not one.is_sealed:
+                last_first.append((min(left), reversal))
+        last_first.sort(key=lambda it: it[0])
+        again = [reversal for _, reversal in last_first]
+        for reversal in again:
+            await self._take_back(reversal, within)
         await self._lines.take_back_loss(found.payment_id, line, within=within)
         return again
 

@@ -382,8 +382,8 @@ REMOVALS: dict[str, Removal] = {
     "a report is compared with its gateway's payments": Removal(
         fault="F-H2",
         file="billing_database/reconciliation_snapshot.py",
-        protection="join payments p on p.id = k.payment_id and p.gateway = $1 {DISPUTED}",
-        without="join payments p on p.id = k.payment_id and $1 <> '' {DISPUTED}",
+        protection="from line_keys k join payments p on p.id = k.payment_id and p.gateway = $1",
+        without="from line_keys k join payments p on p.id = k.payment_id and $1 <> ''",
         shown_by="reconciliation/test_two_gateways.py"
         "::test_a_line_about_a_payment_of_another_gateway_is_not_its_settlement",
     ),

@@ -42,10 +42,12 @@ set local enable_hashjoin = off; set local enable_mergejoin = off; set local ena
 set local jit = off; set local max_parallel_workers_per_gather = 0
 """
 
-# What was decided about a refund without a line, and sealed, is no refund that a line may tell.
-PAYMENT: Final = """
+HELD: Final = """
 p.id, p.gateway_transaction_id, p.state, p.version, p.currency, p.captured_amount,
-       p.settled_amount,
+       p.settled_amount
+"""
+# What was decided about a refund without a line, and sealed, is no refund that a line may tell.
+REFUNDED: Final = """
        case when p.refunded_amount > 0 or p.state in ('Refunding', 'Refunded') then
          (select coalesce(sum(r.amount), 0)::bigint from refunds r
            where r.payment_id = p.id and r.state in ('sent', 'succeeded'))
@@ -53,7 +55,9 @@ p.id, p.gateway_transaction_id, p.state, p.version, p.currency, p.captured_amoun
               join reconciliation_days y on y.gateway = u.gateway and y.day = u.day
              where u.payment_id = p.id and u.kind = 'refund_mismatch' and u.report_id is null
                and u.resolution <> 'itself' and y.sealed_at is not null) else 0 end
-         + coalesce(d.refund_lines, 0) + b.decided,
+"""
+PAYMENT: Final = f"""
+{HELD}, {REFUNDED} + coalesce(d.refund_lines, 0) + b.decided,
        p.refunded_amount + b.decided, coalesce(d.known, 0), coalesce(d.number, 0),
        coalesce(d.back, 0)
 """
@@ -67,9 +71,20 @@ left join lateral (
           where d.payment_id = p.id) d on true
  cross join lateral {REFUNDED_BY_DECISIONS} b (decided)
 """
+# Few payments were disputed or decided about: what that came to is added up for those alone.
 KNOWN: Final = f"""
-select {PAYMENT}, null, null, null, null
-  from line_keys k join payments p on p.id = k.payment_id and p.gateway = $1 {DISPUTED}
+select {HELD}, {REFUNDED}, p.refunded_amount
+  from line_keys k join payments p on p.id = k.payment_id and p.gateway = $1
+"""
+DECIDED: Final = """
+insert into compared_payments (id)
+select k.payment_id
+  from line_keys k cross join lateral (
+       (select from disputes d where d.payment_id = k.payment_id limit 1)
+        union all
+       (select from discrepancies u where u.payment_id = k.payment_id and u.kind = 'amount' limit 1)
+       ) is_more
+on conflict do nothing
 """
 # Lines without our reference, or whose payment has another transaction than the line.
 BY_TRANSACTION: Final = """
@@ -283,12 +298,16 @@ class ReconciliationSnapshot:
         await self._execute(DELIVERED, since, self.as_of)
 
     async def reported(self, keys: Path, path: Path) -> None:
-        """Take the payments that lines refer to, and write what is known of them."""
+        """Take the payments that lines refer to, and write what is known of them.
+
+        What their disputes and decisions came to is in `besides`.
+        """
         await self._take("line_keys", keys)
         await self._export(path, KNOWN)
 
     async def seen_of_known(self, path: Path) -> None:
-        """Write the lines of these payments that earlier runs judged."""
+        """Add the disputed of these payments, and write their lines that earlier runs judged."""
+        await self._connection.execute(DECIDED, timeout=EXPORT_SECONDS_MAX)
         await self._export(path, SEEN_OF_KNOWN)
 
     async def take_transactions(self, path: Path) -> None:

@@ -18,13 +18,13 @@ import msgspec
 from caas.external_systems.reconciliation_outcome_lines import OutcomeLines
 from caas.external_systems.reconciliation_workbench_closing import close
 from caas.external_systems.reconciliation_workbench_reading import (
-    UUID_TEXT,
     ReportReading,
     Sums,
+    is_uuid,
     struct_of,
 )
 from caas.external_systems.report_files import statement
-from caas.external_systems.report_text import quoted
+from caas.external_systems.report_text import ZONES, quoted
 from caas.rules.compared_relations import (
     AGREEING,
     KNOWN_PAYMENTS,
@@ -39,16 +39,13 @@ from caas.rules.compared_relations import (
 from caas.rules.money import EXPONENTS
 
 MEMORY_LIMIT: Final = "280MB"
+PARQUET: Final = (
+    "format parquet, compression zstd, dictionary_size_limit 1000, write_bloom_filter false"
+)
+"""Nobody searches what is kept; columns that differ in every line are not tried as dictionaries."""
 HASHED_BYTES: Final = 1 << 20
 SEEN_BEFORE: Final = 10**12
 """Lines that were judged before have ranks below this one's negative."""
-
-# Abbreviations as reports write them, in minutes east of UTC.
-ZONES: Final[Mapping[str, int]] = {
-    "UTC": 0, "GMT": 0, "WET": 0, "WEST": 60, "BST": 60, "CET": 60, "CEST": 120, "EET": 120,
-    "EEST": 180, "EST": -300, "EDT": -240, "CST": -360, "CDT": -300, "MST": -420, "MDT": -360,
-    "PST": -480, "PDT": -420, "JST": 540, "SGT": 480, "HKT": 480, "AEST": 600, "AEDT": 660,
-}  # fmt: skip
 
 # A row that was converted is three lines: its own, and the conversion out of and into a currency.
 PARTS: Final = (("", 0), (":out", 1), (":in", 2))
@@ -107,8 +104,8 @@ class Workbench(ReportReading):
         return self._copy(
             "keys.csv",
             "from (from report_lines select reference where standing <> 'seen'"
-            " union all from fresh_lines select reference) select distinct reference"
-            f" where regexp_full_match(reference, '{UUID_TEXT}') order by 1",
+            " union all from fresh_lines select reference)"
+            f" select distinct try_cast(reference as uuid) where {is_uuid('reference')} order by 1",
         )
 
     def transactions(self) -> Path:
@@ -175,8 +172,14 @@ class Workbench(ReportReading):
         return taken
 
     def take_summary(self, path: Path) -> None:
-        """Add what the Billing Database knew of the payments the lines refer to."""
-        self._load("book_payments", path, KNOWN_PAYMENTS)
+        """Add what was known of the payments the lines refer to, but for their disputes."""
+        end = names(KNOWN_PAYMENTS).index("disputes_known")
+        self._connection.execute(
+            "insert into book_payments by name from read_csv(?, header = false,"
+            f" auto_detect = false, columns = {_types(KNOWN_PAYMENTS[:end])})"
+            " select *, 0 as disputes_known, 0 as disputes_count, 0 as disputes_back",
+            [str(path)],
+        )
 
     def take_besides(self, path: Path) -> None:
         """Add what it knew of other payments, and more of those that were added before."""
@@ -248,7 +251,7 @@ class Workbench(ReportReading):
         digest = hashlib.sha256()
         for name in RELATIONS:
             path = keeping / f"{name}.parquet"
-            self._connection.execute(f"copy {name} to '{path}' (format parquet, compression zstd)")
+            self._connection.execute(f"copy {name} to '{path}' ({PARQUET})")
             with path.open("rb") as file:
                 while piece := file.read(HASHED_BYTES):
                     digest.update(piece)

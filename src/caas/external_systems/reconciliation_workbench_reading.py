@@ -210,9 +210,9 @@ class ReportReading(ProviderTotals):
         instant, those of this zone.
         """
         own = self._connection.execute(
-            "from checked select distinct coalesce(dated,"
-            " cast(timezone(?, timezone('UTC', booked_at)) as date)) where reason is null"
-            " order by 1",
+            "from (from checked select distinct dated, date_trunc('minute', booked_at) as minute"
+            " where reason is null) select distinct coalesce(dated,"
+            " cast(timezone(?, timezone('UTC', minute)) as date)) order by 1",
             [zone],
         ).fetchall()
         payouts = self._connection.execute(
@@ -289,12 +289,13 @@ class ReportReading(ProviderTotals):
     def card_candidates(self) -> list[tuple[int, str]]:
         """Return the lines whose identifiers have as many digits as a card number has."""
         others = "batch_id, line_id, transaction_id"
-        is_uuid = f"regexp_full_match(reference, '{UUID_TEXT}')"  # as of nearly every line
-        searched = f"concat_ws(' ', {others}, if({is_uuid}, null, reference))"
+        # Nearly every reference is a UUID; elsewhere one is looked for where the digits suffice.
+        searched = f"concat_ws(' ', {others}, if({is_uuid('reference')}, null, reference))"
         return self._connection.execute(
             f"from checked select place, concat_ws(' ', {others}, reference)"
-            " where reason is null and regexp_matches("
-            f"regexp_replace({searched}, '{UUID_TEXT}', '', 'g'), '{CARD_CANDIDATE}')"
+            f" where reason is null and regexp_matches({searched}, '{CARD_CANDIDATE}')"
+            f" and regexp_matches(regexp_replace({searched}, '{UUID_TEXT}', '', 'g'),"
+            f" '{CARD_CANDIDATE}')"
         ).fetchall()
 
     def _read_raw(self, report: ReportFile) -> None:
@@ -369,6 +370,11 @@ class ReportReading(ProviderTotals):
 def _is_identifier(column: str) -> str:
     """Return the condition that a text is an identifier, and no e-mail address."""
     return f"coalesce(regexp_full_match({column}, '{IDENTIFIER}'), false)"
+
+
+def is_uuid(column: str) -> str:
+    """Return the condition that a text is a UUID as we write it; comparing spares a pattern."""
+    return f"coalesce(cast(try_cast({column} as uuid) as varchar) = {column}, false)"
 
 
 def struct_of(columns: Mapping[str, str]) -> str:

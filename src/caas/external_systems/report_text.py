@@ -8,7 +8,7 @@ cannot read directly are copied.
 import codecs
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,13 @@ NOT_TEXT: Final = (
     (b"\xff\xfe", "text in UTF-16; save it as UTF-8"),
     (b"\xfe\xff", "text in UTF-16; save it as UTF-8"),
 )
+
+# Abbreviations as reports write them, in minutes east of UTC.
+ZONES: Final[Mapping[str, int]] = {
+    "UTC": 0, "GMT": 0, "WET": 0, "WEST": 60, "BST": 60, "CET": 60, "CEST": 120, "EET": 120,
+    "EEST": 180, "EST": -300, "EDT": -240, "CST": -360, "CDT": -300, "MST": -420, "MDT": -360,
+    "PST": -480, "PDT": -420, "JST": 540, "SGT": 480, "HKT": 480, "AEST": 600, "AEDT": 660,
+}  # fmt: skip
 
 
 class BadReportError(RefusedError):

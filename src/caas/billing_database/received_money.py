@@ -27,11 +27,22 @@ select coalesce((select sum(amount) from ledger_entries
 
 async def received(payment: Payment, *, within: Connection) -> int:
     """Return what of a payment may be refunded in all, in minor units."""
+    failed, came = await _after_failure(payment, within)
+    if payment.state is PaymentState.SETTLEMENT_FAILED and came <= 0:
+        return 0
+    return payment.captured_amount - max(failed - came, 0)
+
+
+async def came_after_failure(payment: Payment, *, within: Connection) -> int:
+    """Return what lines brought of a payment after its settlement failed, in minor units."""
+    failed, came = await _after_failure(payment, within)
+    return min(failed, came)
+
+
+async def _after_failure(payment: Payment, within: Connection) -> tuple[int, int]:
     row = await within.fetchrow(
         AFTER_FAILURE, payment.id, payment.currency, list(FAILED), list(SETTLEMENT_LOSSES),
         [kind.value for kind in GIVEN_UP],
     )  # fmt: skip
     assert row is not None, "two sums are one row"
-    if payment.state is PaymentState.SETTLEMENT_FAILED and row["came"] <= 0:
-        return 0
-    return payment.captured_amount - max(int(row["failed"]) - int(row["came"]), 0)
+    return int(row["failed"]), int(row["came"])

@@ -31,6 +31,7 @@ from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.billing_database.tables import BillingDatabase
 from caas.reconciliation.proposals import InBulk, proposal_of
+from caas.reconciliation.reinstating import end_what_waited
 from caas.reconciliation.resolution_actions import (
     APPLY_RESOLUTION,
     ResolutionActions,
@@ -50,6 +51,7 @@ from caas.reconciliation.validation import (
 from caas.rules.discrepancies import KINDS, Resolution
 from caas.rules.postings import Entry
 from caas.rules.resolutions import (
+    GIVEN_UP,
     WITH_LOSSES,
     Action,
     Subject,
@@ -324,6 +326,8 @@ class Investigation:
             decision=proposed.id,
         )
         await self._discrepancies.step(found.id, step, within=within)
+        if proposed.resolution is Resolution.REINSTATE_THE_PAYMENT and found.kind in GIVEN_UP:
+            await end_what_waited(self._tables, self._discrepancies, found, within)
         if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:
             await self._claims.file(found.id, by=by.name, note=proposed.note, within=within)
         if decided.actions:

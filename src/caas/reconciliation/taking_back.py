@@ -13,16 +13,23 @@ from typing import Final
 from caas.billing_database import decided_money
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy
+from caas.billing_database.received_money import came_after_failure
 from caas.billing_database.refunds import LOCK_PAYMENT
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import transition_of
 from caas.errors import ConflictError
 from caas.reconciliation.validation import SETTLED
 from caas.rules import postings
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.payment_states import Remark
 from caas.rules.postings import Entry
 from caas.rules.resolutions import reversed_, still_posted
 
+FAILS_SETTLEMENT: Final = frozenset({
+    DiscrepancyKind.DELAYED_SETTLEMENT, DiscrepancyKind.MISSING_AT_GATEWAY,
+    DiscrepancyKind.FAILED_SETTLEMENT,
+})  # fmt: skip
+GIVES_UP: Final = frozenset({Resolution.ACCEPT_LOSS, Resolution.WRITE_OFF})
 EXPECTED: Final = frozenset({postings.GATEWAY_RECEIVABLE, postings.SETTLED_FUNDS})
 
 
@@ -46,10 +53,13 @@ async def taken_back(
     posted = still_posted(await discrepancies.posted(found.id, within=within))
     own = still_posted(await discrepancies.entries(found.id, within=within))
     losses = [it for it in posted if it.debit.startswith(postings.RISK_LOSS)]
-    if not losses or found.payment_id is None:
+    fails = found.kind in FAILS_SETTLEMENT and found.resolution in GIVES_UP
+    if found.payment_id is None or not (losses or fails):
         return reversed_(posted)
     await within.execute(LOCK_PAYMENT, found.payment_id)
     payment = await tables.payments.get(found.payment_id, within=within)
+    if fails and await came_after_failure(payment, within=within) > 0:
+        raise LossReturnedError(discrepancy=str(found.id))
     if payment.state not in SETTLED:
         posted, losses = own, [it for it in losses if it in own]
     for loss in losses:

@@ -21,6 +21,7 @@ from caas.external_systems.http_answers import (
 )
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.payment_processing.dispute_evidence import (
+    ATTEMPT,
     FILE_BYTES_MAX,
     OPERATION,
     DisputeEvidence,
@@ -184,3 +185,53 @@ async def test_only_an_open_dispute_of_the_payment_takes_evidence(
             await evidence.send(payment, dispute, text=TEXT, content=b"", by=by)
         with pytest.raises(NoSuchDisputeError):
             await evidence.terms(payment.id, dispute)
+
+
+async def sent_by(installation: Installation) -> list[UUID | None]:
+    """Who sent evidence, as the audit log has it."""
+    events = await AuditEvents(installation.database).after(
+        type_=AuditType.EVIDENCE_SENT, rows_max=9
+    )
+    return [it.account for it in events]
+
+
+async def test_a_repetition_of_what_was_sent_without_an_answer_names_its_sender(
+    installation: Installation,
+) -> None:
+    """The bank had it, and the audit log never said from whom."""
+    payment, by = await disputed(installation), await clerk(installation)
+    bank = Bank(fails=UNKNOWN)
+    evidence = through(installation, bank)
+
+    with pytest.raises(EvidenceOutcomeUnknownError):
+        await evidence.send(payment, "du_1", text=TEXT, content=PNG, by=by)
+    attempts = [
+        it.summary
+        for it in await GatewayCalls(installation.database).of(payment.id, None)
+        if it.operation == ATTEMPT
+    ]
+    with pytest.raises(EvidenceSentError):
+        await evidence.send(payment, "du_1", text="Another text.", content=PNG, by=by)
+    await evidence.send(payment, "du_1", text=TEXT, content=PNG, by=by)
+    with pytest.raises(EvidenceSentError):
+        await evidence.send(payment, "du_1", text=TEXT, content=PNG, by=by)
+
+    assert len(bank.received) == 1
+    assert [str(by) in it for it in attempts] == [True]
+    assert await sent_by(installation) == [by]
+
+
+async def test_what_another_person_sent_without_an_answer_is_not_ours(
+    installation: Installation,
+) -> None:
+    payment, by = await disputed(installation), await clerk(installation)
+    other = (await employed(installation.database, "dora")).account
+    assert other is not None
+    evidence = through(installation, Bank(fails=UNKNOWN))
+    with pytest.raises(EvidenceOutcomeUnknownError):
+        await evidence.send(payment, "du_1", text=TEXT, content=b"", by=by)
+
+    with pytest.raises(EvidenceSentError):
+        await evidence.send(payment, "du_1", text=TEXT, content=b"", by=other)
+
+    assert await sent_by(installation) == []

@@ -30,6 +30,9 @@ from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerE
 FILE_BYTES_MAX: Final = 4_500_000
 TEXT_CHARS_MAX: Final = 4_000
 OPERATION: Final = "send evidence"
+ATTEMPT: Final = "attempt to send evidence"
+"""Logged with its person before anything is sent, so that a lost answer has a sender."""
+
 OPENED: Final = "opened"
 _BEGINS: Final = {
     b"%PDF-": "application/pdf", b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg",
@@ -104,6 +107,8 @@ class DisputeEvidence:
     ) -> None:
         """Send evidence to the cardholder's bank; `by` is the account of the person who does.
 
+        A repetition of what this person sent without an answer ends well if the bank has it.
+
         Raises:
             DisputeEvidenceRefusedError: it is neither a text nor a document that banks take.
             NoSuchDisputeError: the payment has no such open dispute.
@@ -113,11 +118,16 @@ class DisputeEvidence:
         evidence = _checked(text, content)
         gateway = await self._gateway_of(payment.id, dispute_id)
         terms = await self.terms(payment.id, dispute_id)
+        if terms.is_sent and await self._lacks_answer(payment.id, dispute_id, evidence, by):
+            await self._sent(payment, dispute_id, evidence, by)
+            return
         if terms.is_sent:
             raise EvidenceSentError(dispute=dispute_id)
         if not terms.is_taken:
             raise EvidenceNotTakenError(dispute=dispute_id)
         key = f"evidence:{dispute_id}:{evidence.digest}"
+        attempt = f"by {by}, no answer yet"
+        await self._log(payment, dispute_id, evidence, "unknown", attempt, operation=ATTEMPT)
         try:
             await gateway.send_evidence(dispute_id, evidence, key=key)
         except RefusedByPartnerError as refusal:
@@ -126,10 +136,29 @@ class DisputeEvidence:
         except GatewayFailure as failure:
             await self._log(payment, dispute_id, evidence, "unknown", failure.sentence)
             raise EvidenceOutcomeUnknownError(dispute=dispute_id) from failure
+        await self._sent(payment, dispute_id, evidence, by)
+
+    async def _sent(
+        self, payment: Payment, dispute_id: str, evidence: DisputeResponse, by: UUID
+    ) -> None:
+        """Record that the bank has it, and from whom."""
         await self._log(payment, dispute_id, evidence, "answered", "sent")
         await audit(
             AuditType.EVIDENCE_SENT, by=by, within=self._tables.database, subject=payment.id
         )
+
+    async def _lacks_answer(
+        self, payment_id: UUID, dispute_id: str, evidence: DisputeResponse, by: UUID
+    ) -> bool:
+        """Return whether this person sent exactly this, and only the answer is missing."""
+        calls = await self._calls.of(payment_id, None)
+        about = f"{dispute_id}: "
+        same = [
+            it for it in calls if it.summary.startswith(about) and evidence.digest in it.summary
+        ]
+        attempted = any(it.operation == ATTEMPT and f"by {by}," in it.summary for it in same)
+        answered = any(it.operation == OPERATION and it.outcome != "unknown" for it in same)
+        return attempted and not answered
 
     async def _gateway_of(self, payment_id: UUID, dispute_id: str) -> EvidenceGateway:
         gateway, offered = await self._taking(payment_id), await self.offered(payment_id)
@@ -158,13 +187,15 @@ class DisputeEvidence:
         evidence: DisputeResponse,
         outcome: str,
         answer: str,
+        *,
+        operation: str = OPERATION,
     ) -> None:
         file = evidence.file
         document = f", {file.media_type} of {len(file.content)} bytes" if file else ""
         content = f"text of {len(evidence.text)} characters{document}, sha256 {evidence.digest}"
         await self._calls.add(
             GatewayCall(
-                gateway=payment.gateway, operation=OPERATION, payment_id=payment.id,
+                gateway=payment.gateway, operation=operation, payment_id=payment.id,
                 outcome=outcome, took_ms=0,
                 transaction_id=payment.gateway_transaction_id,
                 summary=f"{dispute_id}: {content}: {answer}",

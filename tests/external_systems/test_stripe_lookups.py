@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from caas.app import now
 from caas.billing_database.identifiers import derived_id, new_id
@@ -102,6 +103,22 @@ def session(**facts: object) -> dict[str, object]:
 def finding(gateway: PaymentGateway) -> Awaitable[object]:
     """Look the payment up by its reference."""
     return gateway.find_by_reference("pay-1", customer_reference="customer-1")
+
+
+@pytest.mark.parametrize("wrong", [{"amount_total": 1_250_000}, {"currency": "usd"}])
+async def test_a_page_that_would_take_another_amount_is_not_believed(
+    wrong: dict[str, object],
+) -> None:
+    """Our own metadata were compared, so a page over 1299.00 was shown for 12.99."""
+    by_page = replace(REQUEST, payment_method=None)
+    page = {"status": "open", "url": "https://pay.example/c", "amount_total": 12_500,
+            "currency": "eur"}  # fmt: skip
+
+    made, _ = await reported(lambda it: it.initiate(by_page, key="k"), session(**page))
+    with pytest.raises(OutcomeUnknownError):
+        await reported(lambda it: it.initiate(by_page, key="k"), session(**page | wrong))
+
+    assert made.amount == 12_500
 
 
 async def test_a_complete_page_without_its_intent_shows_nothing() -> None:

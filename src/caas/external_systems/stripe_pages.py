@@ -60,9 +60,14 @@ class CheckoutSession(msgspec.Struct, frozen=True):
     url: Url | None = None
     payment_intent: str | None = None
     setup_intent: str | None = None
+    amount_total: int | None = None
+    currency: str | None = None
 
     def as_transaction(self) -> GatewayTransaction:
         """Return the port's value of a page that nothing was paid on.
+
+        Its amount is the one that Stripe would take on it; a page that saves a card takes none, and
+        has the amount that was asked for.
 
         Raises:
             ValueError: it is none of ours, or it was paid.
@@ -73,6 +78,8 @@ class CheckoutSession(msgspec.Struct, frozen=True):
         currency = self.metadata.get("currency", "")
         if not reference or not amount.isdecimal() or not currency:
             raise ValueError("a Checkout Session without our reference")
+        if self.amount_total is not None and self.setup_intent is None:
+            amount, currency = str(self.amount_total), (self.currency or "").upper()
         is_open = self.status is SessionStatus.OPEN
         if is_open and self.url is None:
             raise ValueError("an open Checkout Session without its page")

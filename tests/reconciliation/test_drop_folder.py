@@ -19,7 +19,9 @@ from tests.reconciliation.office import Office
 class Watched:
     """A drop folder that a test looks into, as often as it wants."""
 
-    def __init__(self, office: Office, folder: Path, *, quiet_seconds: float = 0.0) -> None:
+    def __init__(
+        self, office: Office, folder: Path, *, quiet_seconds: float = 0.0, of_several: bool = False
+    ) -> None:
         self.folder = folder
         self._payload: dict[str, Any] = {}
         self._desk = DropFolder(
@@ -31,6 +33,7 @@ class Watched:
             alert=office.installation.platform.notifications.alert,
             subject=derived_id("dropped reports", office.reconciliation.of().gateway),
             quiet_seconds=quiet_seconds,
+            of_several=of_several,
         )
 
     async def look(self, times: int = 2) -> RetryIn:
@@ -146,6 +149,18 @@ async def test_a_folder_that_cannot_be_used_is_a_case_that_ends_by_itself(
     assert case.kind == "report_folder_unusable"
     assert "No such file or directory" in (again.because or "")
     assert await cases.listed(status="open") == []
+
+
+async def test_the_folder_of_one_of_several_gateways_is_made(
+    office: Office, tmp_path: Path
+) -> None:
+    """It was missing, so that two gateways began with two cases."""
+    watched = Watched(office, tmp_path / "stripe", of_several=True)
+
+    await watched.look(1)
+
+    assert sorted(it.name for it in watched.folder.iterdir()) == ["done", "refused"]
+    assert await office.installation.platform.tables.cases.listed(status=None) == []
 
 
 async def test_a_file_waits_while_a_run_is_under_way(office: Office, watched: Watched) -> None:

@@ -80,8 +80,13 @@ class DropFolder:
         alert: Alert,
         subject: UUID,
         quiet_seconds: float = QUIET_SECONDS,
+        of_several: bool = False,
     ) -> None:
-        """Watch this folder, with jobs and cases of this subject; None watches nothing."""
+        """Watch this folder, with jobs and cases of this subject; None watches nothing.
+
+        The folder of one gateway `of_several` is made within that of the settings.
+        """
+        self._of_several = of_several
         self._folder = folder
         self._tables = tables
         self._days = days
@@ -101,7 +106,7 @@ class DropFolder:
         if self._folder is None:
             return Done()
         try:
-            found = await asyncio.to_thread(_files_in, self._folder)
+            found = await asyncio.to_thread(_files_in, self._folder, is_made=self._of_several)
             growing, because = await self._take_whole(found, job.payload.get("growing", {}))
         except OSError as error:
             sentence = (
@@ -199,8 +204,13 @@ def _date(text: str) -> date | None:
         return None
 
 
-def _files_in(folder: Path) -> list[DroppedFile]:
-    """Return the complete files, oldest first; names of unfinished uploads are skipped."""
+def _files_in(folder: Path, *, is_made: bool) -> list[DroppedFile]:
+    """Return the complete files, oldest first; names of unfinished uploads are skipped.
+
+    `is_made` makes the folder within an existing one.
+    """
+    if is_made and folder.parent.is_dir():
+        folder.mkdir(exist_ok=True)
     for name in (DONE, REFUSED):
         if folder.is_dir():
             (folder / name).mkdir(exist_ok=True)

@@ -54,6 +54,7 @@ class GatewayReconciliation:
             reconcile=lambda day, file: self.runs.reconcile(day, file=file),
             alert=alert,
             subject=derived_id("dropped reports", gateway.name),
+            of_several=bool(settings.other_gateways),
         )
 
     async def begin_schedule(self) -> None:

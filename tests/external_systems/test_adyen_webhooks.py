@@ -273,7 +273,7 @@ def test_a_notification_of_fraud_is_a_warning_about_its_payment() -> None:
     found = event("NOTIFICATION_OF_FRAUD")
 
     assert found.subject == FraudWarning(
-        id=MODIFICATION, transaction_id=PAYMENT, reason="reported_by_issuer"
+        id=MODIFICATION, transaction_id=PAYMENT, reason="reported_by_issuer", reference="pay-1"
     )
 
 

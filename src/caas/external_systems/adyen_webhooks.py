@@ -309,7 +309,10 @@ def _subject_of(event: ReportedEvent) -> Subject | None:
 def _notice(about: str, data: Reported) -> AnnouncedReport | FraudWarning | None:
     """Return a warning, or a settlement report; other reports of the account are not read."""
     if about == "fraud":
-        return FraudWarning(id=data.id, transaction_id=data.transaction_id, reason=BY_ISSUER)
+        return FraudWarning(
+            id=data.id, transaction_id=data.transaction_id, reason=BY_ISSUER,
+            reference=data.reference,
+        )  # fmt: skip
     if about != "report":
         return None
     is_read = is_settlement_report(data.id) and data.url is not None

@@ -12,11 +12,15 @@ import msgspec
 
 
 class FraudWarning(msgspec.Struct, frozen=True, kw_only=True):
-    """A warning about a transaction; `reason` is a code of the card scheme or the gateway."""
+    """A warning about a transaction; `reason` is a code of the card scheme or the gateway.
+
+    `reference` is our payment's, empty where the gateway does not send it back.
+    """
 
     id: str
     transaction_id: str
     reason: str
+    reference: str = ""
 
 
 @runtime_checkable

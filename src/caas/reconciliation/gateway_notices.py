@@ -32,7 +32,7 @@ class GatewayNotices:
             case AnnouncedReport():
                 return await self._reports.take(gateway, notice, attempts)
             case FraudWarning():
-                return await self.warnings.on_event(gateway, notice)
+                return await self.warnings.on_event(gateway, notice, attempts)
             case GatewayPayout():
                 return await self.payouts.on_event(gateway, notice)
         assert_never(notice)

@@ -337,8 +337,7 @@ async def test_a_purchase_that_was_interrupted_and_is_sent_again_is_one_order(
     await town.delivered(FREE, email=ANA)
     await stranger.opens_account(ANA)
     page = await stranger.get(f"/services/heated-seats?vin={FREE}")
-    fields = {"vin": FREE, "days": "30", "key": page.field("key")}
-    fields["form_token"] = page.field("form_token")
+    fields = page.hidden | {"days": "30"}
     with monkeypatch.context() as during:
         during.setattr(PaymentProcessing, "initiate_service_payment", away)
         interrupted = await stranger.post("/services/heated-seats", fields)

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from caas import app
 from caas.billing_database.accounts import Accounts, Role, StaffMember
+from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.cases import Case
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
@@ -320,7 +321,14 @@ async def _employ(database: Database) -> None:
     if not _hashed:
         _hashed.append(await Passwords().hashed(PASSWORD))
     for login, role, dealership in STAFF:
-        await Accounts(database).add_staff(StaffMember(login, role, dealership), *_hashed)
+        async with database.transaction() as connection:
+            account = await Accounts(database).add_staff(
+                StaffMember(login, role, dealership), *_hashed, within=connection
+            )
+            assert account is not None, "the database is new"
+            await audit(
+                AuditType.STAFF_ADDED, by=Outsider.SETTINGS, subject=account, within=connection
+            )
 
 
 def _settings(database: Database, url: str, gateway_url: str, partners_url: str) -> Settings:

@@ -78,6 +78,7 @@ async def test_a_service_is_not_ordered_at_a_price_that_the_form_did_not_show(
 
     await expect(ana.page.get_by_text("El precio ha cambiado")).to_be_visible()
     await expect(ana.page.get_by_text("99,99\u00a0€").first).to_be_visible()
+    await expect(ana.page.get_by_label("90 días")).to_be_checked()
     assert await town.platform.service_catalog.service_orders() == []
 
 

@@ -132,7 +132,7 @@ async def buy(console: Console, request: PageRequest) -> Response:
     except (BillingDetailsRequiredError, NoTaxTableError) as refusal:
         return see_other(f"{BILLING_DETAILS}?refused={refusal.code}")
     except IN_THE_WAY as refusal:
-        return see_other(f"/services/{offer.code}?vin={vin}&refused={refusal.code}")
+        return see_other(f"/services/{offer.code}?vin={vin}&days={days}&refused={refusal.code}")
 
 
 async def entitlements_of(

@@ -1,15 +1,18 @@
 """What an erasure leaves: who a customer was is said by what the answer names alone."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.customers import Access, Customers
 from caas.billing_database.sessions import Sessions
+from caas.rules.mes_vencido import Month
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.api.conftest import Doors
@@ -215,9 +218,11 @@ async def _come_to_an_end(zenobia: Zenobia) -> None:
     path = f"/v1/subscriptions/{subscription['data'][0]['id']}"
     ended = (await doors.call("DELETE", path)).json
     await zenobia.nothing_on_its_way()
-    month = ended["cancelled_at"][:7]
+    month = Month.containing(
+        datetime.fromisoformat(ended["cancelled_at"]), ZoneInfo("Europe/Madrid")
+    )
     await as_owner(doors.installation.database, "update caas.clock set moved = interval '40 days'")
-    run = await doors.post("/v1/billing/runs", {"month": month})
+    run = await doors.post("/v1/billing/runs", {"month": str(month)})
     assert run.status == 201, run.body
     await doors.installation.rest()
     await zenobia.nothing_on_its_way()

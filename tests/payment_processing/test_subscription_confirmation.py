@@ -7,6 +7,7 @@ cancelled for it. And whoever had a new card could only end the subscription.
 
 import re
 from collections.abc import AsyncIterator
+from datetime import date
 from uuid import UUID
 
 import aiohttp
@@ -79,7 +80,8 @@ async def test_a_month_that_waits_for_its_customer_is_told_with_the_gateways_pag
 ) -> None:
     subscription, invoice, payment = await asked_for_a_month(installation)
 
-    letter = await installation.until_told("Confirm the payment for November 2026")
+    month = date.fromisoformat(f"{invoice.month}-01")
+    letter = await installation.until_told(f"Confirm the payment for {month:%B %Y}")
 
     assert payment.state is PaymentState.PENDING
     assert letter.recipient == "ana@example.com"

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.job_rows import Job
+from caas.billing_database.payout_lines import PayoutLines
 from caas.external_systems.gateway_payouts import GatewayPayout
 from caas.external_systems.http_answers import OutcomeUnknownError, UnknownReason
 from caas.jobs import RetryIn
@@ -51,6 +52,11 @@ def payout(day: date, movements: dict[str, int] | None, amount: int) -> GatewayP
     )  # fmt: skip
 
 
+async def today_of(office: Office) -> date:
+    """Return the date by which payouts are asked for: that of UTC, not of the reports."""
+    return await PayoutLines(office.installation.platform.tables.database).today()
+
+
 async def compared(office: Office, bank: Bank) -> RetryIn:
     """Let the daily job run."""
     platform = office.installation.platform
@@ -77,7 +83,7 @@ async def test_a_payout_of_reported_lines_is_no_case(
     office: Office, stripe: StripeReportsStandIn, runs: Runs
 ) -> None:
     await reported(office, stripe, runs)
-    day = office.today - timedelta(days=LINES_DUE_DAYS)
+    day = await today_of(office) - timedelta(days=LINES_DUE_DAYS)
     whole = payout(day, {"txn_1": NET, "txn_2": NET}, 2 * NET)
 
     await compared(office, Bank(made={day: [whole]}))
@@ -98,7 +104,7 @@ async def test_a_payout_that_differs_is_a_case_and_only_one(
     movements: dict[str, int], amount: int, sentence: str,
 ) -> None:  # fmt: skip
     await reported(office, stripe, runs)
-    day = office.today - timedelta(days=LINES_DUE_DAYS)
+    day = await today_of(office) - timedelta(days=LINES_DUE_DAYS)
     bank = Bank(made={day: [payout(day, movements, amount)]})
 
     await compared(office, bank)
@@ -112,8 +118,9 @@ async def test_a_payout_that_differs_is_a_case_and_only_one(
 async def test_a_line_that_is_missing_is_waited_for_and_its_case_ends_when_it_comes(
     office: Office, stripe: StripeReportsStandIn, runs: Runs
 ) -> None:
-    young = office.today - timedelta(days=LINES_DUE_DAYS - 1)
-    old = office.today - timedelta(days=LINES_DUE_DAYS)
+    today = await today_of(office)
+    young = today - timedelta(days=LINES_DUE_DAYS - 1)
+    old = today - timedelta(days=LINES_DUE_DAYS)
     one = payout(young, {"txn_1": NET, "txn_2": NET}, 2 * NET)
 
     await compared(office, Bank(made={young: [one]}))
@@ -129,7 +136,7 @@ async def test_a_line_that_is_missing_is_waited_for_and_its_case_ends_when_it_co
 
 
 async def test_a_payout_that_the_bank_returned_is_a_case(office: Office) -> None:
-    day = office.today - timedelta(days=1)
+    day = await today_of(office) - timedelta(days=1)
     returned = replace(payout(day, None, 500), is_returned=True)
 
     await compared(office, Bank(made={day: [returned]}))
@@ -140,7 +147,7 @@ async def test_a_payout_that_the_bank_returned_is_a_case(office: Office) -> None
 
 
 async def test_a_payout_made_by_hand_is_not_compared(office: Office) -> None:
-    day = office.today - timedelta(days=LINES_DUE_DAYS)
+    day = await today_of(office) - timedelta(days=LINES_DUE_DAYS)
 
     await compared(office, Bank(made={day: [payout(day, None, 500)]}))
 

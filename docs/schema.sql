@@ -514,7 +514,8 @@ begin
                     and e.event = 'Gateway changed' and e.facts->>'from' = old.gateway
                     and e.facts->>'to' = new.gateway)
      and not exists (select from caas.gateway_calls c
-                      where c.payment_id = old.id and c.outcome <> 'not sent') then
+                      where c.payment_id = old.id
+                        and c.outcome not in ('not sent', 'turned away')) then
     return new;
   end if;
   raise exception 'payment % stays at %: only what % has certainly not received goes to another',
@@ -1360,7 +1361,7 @@ CREATE TABLE caas.gateway_calls (
     summary text NOT NULL,
     took_ms integer NOT NULL,
     asked_at timestamp with time zone NOT NULL,
-    CONSTRAINT gateway_calls_outcome_check CHECK ((outcome = ANY (ARRAY['answered'::text, 'refused'::text, 'not sent'::text, 'unknown'::text]))),
+    CONSTRAINT gateway_calls_outcome_check CHECK ((outcome = ANY (ARRAY['answered'::text, 'refused'::text, 'turned away'::text, 'not sent'::text, 'unknown'::text]))),
     CONSTRAINT gateway_calls_took_ms_check CHECK ((took_ms >= 0))
 );
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.gateway_calls import GatewayCall, GatewayCalls
+from caas.billing_database.gateway_calls import CallNotRecordedError, GatewayCall, GatewayCalls
 from caas.billing_database.payments import Payment, Payments
 from caas.billing_database.transitions import PaymentTransitions, Transition, transition_of
 from caas.external_systems.payment_gateway import GatewayTransaction, TransactionRequest
@@ -117,6 +117,21 @@ async def test_what_a_gateway_has_not_received_is_paid_at_the_fallback(at: TwoGa
         await installation.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
 
 
+async def test_what_a_gateway_only_turns_away_is_paid_at_the_fallback(at: TwoGateways) -> None:
+    fault = {"status": 429}
+    await at.gateway_does(CONTRACT, "faults", match={"operation": "initiate"}, action=fault)
+    async with at.installed(CONTRACT, TWIN, routes=TO_TWIN) as installation:
+        await stocked(installation)
+
+        payment = await installation.buys(None)
+
+        assert await calls(installation, payment) == [
+            *[(CONTRACT, "turned away")] * 4, (TWIN, "answered"),
+        ]  # fmt: skip
+        assert (payment.gateway, payment.outcome) == (TWIN, "known")
+        assert not at.contract.store.bookings
+
+
 async def test_what_no_gateway_receives_fails_at_the_last(at: TwoGateways) -> None:
     at.urls.update({CONTRACT: NOWHERE, TWIN: NOWHERE})
     async with at.installed(CONTRACT, TWIN, routes=TO_TWIN) as installation:
@@ -221,6 +236,24 @@ async def test_a_payment_of_unknown_outcome_stays_where_it_may_be(
         assert not at.twin.store.bookings
 
 
+async def test_a_payment_of_unknown_outcome_stays_although_its_call_is_not_recorded(
+    at: TwoGateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_recorded(_: GatewayCalls, __: GatewayCall) -> None:
+        raise CallNotRecordedError(because="no room")
+
+    monkeypatch.setattr(GatewayCalls, "add", not_recorded)
+    fault = {"drop_connection_after": True}
+    await at.gateway_does(CONTRACT, "faults", match={"operation": "initiate"}, action=fault)
+    async with at.installed(CONTRACT, TWIN, routes=TO_TWIN) as installation:
+        await stocked(installation)
+
+        payment = await installation.buys(None)
+
+        assert (payment.gateway, payment.outcome) == (CONTRACT, "unknown")
+        assert not at.twin.store.bookings
+
+
 async def test_a_payment_that_another_process_may_have_sent_stays(
     at: TwoGateways, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +298,26 @@ async def changed(database: Database, payment: UUID, *steps: Transition) -> None
     await database.in_transaction(together)
 
 
+@pytest.mark.parametrize("outcome", ["not sent", "turned away"])
+async def test_the_database_moves_a_payment_of_which_nothing_arrived(
+    database: Database, outcome: str
+) -> None:
+    new = new_payment(gateway=CONTRACT)
+    await Payments(database).accept(new)
+    await GatewayCalls(database).add(call_about(new.id, outcome))
+
+    await changed(database, new.id, change(await Payments(database).get(new.id)))
+    assert (await Payments(database).get(new.id)).gateway == TWIN
+
+
+def call_about(payment: UUID, outcome: str) -> GatewayCall:
+    """Return a call that was to send the payment."""
+    return GatewayCall(
+        gateway=CONTRACT, operation="initiate", payment_id=payment, transaction_id=None,
+        key="k", amount=100, outcome=outcome, summary="x", took_ms=1,
+    )  # fmt: skip
+
+
 async def test_the_database_lets_no_gateway_change_without_its_event(database: Database) -> None:
     new = new_payment(gateway=CONTRACT)
     await Payments(database).accept(new)
@@ -282,12 +335,7 @@ async def test_the_database_keeps_a_payment_where_a_call_may_have_arrived(
 ) -> None:
     new = new_payment(gateway=CONTRACT)
     await Payments(database).accept(new)
-    await GatewayCalls(database).add(
-        GatewayCall(
-            gateway=CONTRACT, operation="initiate", payment_id=new.id, transaction_id=None,
-            key="k", amount=new.amount, outcome=outcome, summary="x", took_ms=1,
-        )
-    )  # fmt: skip
+    await GatewayCalls(database).add(call_about(new.id, outcome))
 
     with pytest.raises(asyncpg.CheckViolationError, match="stays at contract"):
         await changed(database, new.id, change(await Payments(database).get(new.id)))

@@ -21,6 +21,7 @@ from caas.external_systems.http_answers import (
     NotSentError,
     OutcomeUnknownError,
     TooManyRequestsError,
+    UnknownReason,
 )
 from caas.external_systems.payment_gateway import GatewayTransaction, TransactionRequest
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
@@ -124,19 +125,22 @@ async def events(installation: Installation, payment: UUID) -> list[str]:
     return [it.event for it in await installation.platform.tables.payments.timeline(payment)]
 
 
-async def test_what_a_gateway_turned_away_stays_there_when_it_is_gone(
-    at: TwoGateways, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("first", ["turned away", "unknown"])
+async def test_what_was_turned_away_goes_elsewhere_and_what_may_have_arrived_does_not(
+    at: TwoGateways, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    """The database refused the change of gateway, and the caller got a 500."""
+    """The gateway answered the first attempt 429, and refused the connection of the second."""
     call, made = SeedContractGateway.initiate, []
 
     async def limited(
         gateway: SeedContractGateway, request: TransactionRequest, *, key: str
     ) -> GatewayTransaction:
         made.append(gateway.name)
-        if len(made) == 1:
+        if len(made) == 1 and first == "turned away":
             raise TooManyRequestsError(partner="gateway", call="POST", retry_after_seconds=1.0)
-        if len(made) == 2:
+        if len(made) == 1:
+            raise OutcomeUnknownError(partner="gateway", call="POST", reason=UnknownReason.CUT)
+        if gateway.name == CONTRACT:
             raise NotSentError(partner="gateway", call="POST", cause="ConnectionRefusedError")
         return await call(gateway, request, key=key)
 
@@ -146,11 +150,18 @@ async def test_what_a_gateway_turned_away_stays_there_when_it_is_gone(
 
         payment = await installation.buys(None)
 
-        assert (payment.state, payment.outcome) == (PaymentState.PENDING, "known")
-        await installation.until(payment.id, lambda p: p.hosted_page_url is not None)
-        assert await calls(installation, payment) == [
-            (CONTRACT, "refused"), (CONTRACT, "not sent"), (CONTRACT, "answered"),
-        ]  # fmt: skip
+        assert (payment.state, payment.outcome) == (
+            PaymentState.PENDING, "known" if first == "turned away" else "unknown",
+        )  # fmt: skip
+        if first == "turned away":
+            assert payment.gateway == TWIN
+            assert payment.hosted_page_url is not None
+            assert await calls(installation, payment) == [
+                (CONTRACT, "turned away"), (CONTRACT, "not sent"), (TWIN, "answered"),
+            ]  # fmt: skip
+        else:
+            assert payment.gateway == CONTRACT
+            assert TWIN not in made
 
 
 async def test_a_process_that_was_frozen_puts_nothing_back_to_unsent(

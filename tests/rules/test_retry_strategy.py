@@ -67,6 +67,12 @@ def test_only_a_refused_connection_tells_that_nothing_was_sent() -> None:
     assert [k for k, known in KNOWLEDGE.items() if known is Knowledge.NOT_SENT] == [K.NOT_SENT]
 
 
+def test_only_a_429_tells_that_a_request_was_turned_away() -> None:
+    assert [k for k, known in KNOWLEDGE.items() if known is Knowledge.TURNED_AWAY] == [
+        K.RATE_LIMITED
+    ]
+
+
 @pytest.mark.parametrize(
     ("retry_after", "wait"),
     [(None, 2), (0.5, 2), (30, 30), (3600, RETRY_AFTER_SECONDS_MAX), (math.inf, 60), (-4, 2),

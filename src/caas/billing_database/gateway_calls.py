@@ -35,7 +35,7 @@ from caas.rules.personal_data import masked
 ANSWER_CHARS_MAX: Final = 300
 ROWS_MAX: Final = 200
 BUCKETS_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-ANSWERED: Final = frozenset({"answered", "refused"})
+ANSWERED: Final = frozenset({"answered", "refused", "turned away"})
 
 # Asynchronous commit: a call lost in a server crash is only missing from a page.
 ADD: Final = """
@@ -79,7 +79,7 @@ class CallNotRecordedError(CaasError):
 
 
 class GatewayCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call; `outcome` is answered, refused, not sent or unknown."""
+    """A call; `outcome` is answered, refused, turned away (429), not sent or unknown."""
 
     gateway: str
     operation: str

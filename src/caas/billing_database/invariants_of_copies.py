@@ -14,7 +14,7 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
         "Calls, refunds, disputes, report lines and discrepancies of a payment are of its gateway.",
         """select p.id from payments p join gateway_calls c on c.payment_id = p.id
             where within(p.id) and c.gateway <> p.gateway
-              and (c.outcome <> 'not sent' or not exists (
+              and (c.outcome not in ('not sent', 'turned away') or not exists (
                     select from payment_events e
                      where e.payment_id = p.id and e.event = 'Gateway changed'
                        and e.facts->>'from' = c.gateway))

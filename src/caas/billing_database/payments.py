@@ -147,7 +147,8 @@ ONE = f"{READ} where id = $1"
 BY_TRANSACTION = f"{READ} where gateway = $1 and gateway_transaction_id = $2"
 CHANGE_GATEWAY = "select change_gateway($1, $2)"
 HAS_ARRIVED = """
-select exists (select from gateway_calls where payment_id = $1 and outcome <> 'not sent') as arrived
+select exists (select from gateway_calls
+                where payment_id = $1 and outcome not in ('not sent', 'turned away')) as arrived
 """
 EXISTS = "select 1 from payments where id = $1"
 VOID_REASON = "select reason from resolution_claims where payment_id = $1 and kind = 'void'"
@@ -212,7 +213,7 @@ class Payments:
         await within.execute(CHANGE_GATEWAY, payment_id, gateway)
 
     async def has_arrived(self, payment_id: UUID, *, within: Connection) -> bool:
-        """Return whether a gateway has received a call about the payment, or may have."""
+        """Return whether a gateway has acted on a call about the payment, or may have."""
         return bool(await within.fetchval(HAS_ARRIVED, payment_id))
 
     async def exists(self, payment_id: UUID) -> bool:

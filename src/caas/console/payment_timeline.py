@@ -22,7 +22,9 @@ from caas.payment_processing import PaymentStatus
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentEvent
 
-CALL_TONES: Final = {"answered": "", "refused": "bad", "not sent": "warn", "unknown": "warn"}
+CALL_TONES: Final = {
+    "answered": "", "refused": "bad", "turned away": "warn", "not sent": "warn", "unknown": "warn",
+}  # fmt: skip
 EVENT_TONES: Final = {
     "Gateway rejection": "bad", "Never sent": "bad", "Operators decide not charged": "warn",
     "Gateway changed": "warn", "Outcome unknown": "warn",

@@ -139,7 +139,7 @@ class Authorization:
                     )
                 ):
                     return await self.process_payment(
-                        moved, flow, patience_seconds=patience_seconds, attempt=attempt
+                        moved, flow, patience_seconds=answer.patience_seconds, attempt=attempt
                     )
                 return await self._authorization_without_answer(payment, flow, answer, attempt)
             case Refused():

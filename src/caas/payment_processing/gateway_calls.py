@@ -74,7 +74,7 @@ class NoAnswer(msgspec.Struct, frozen=True):
 
     `wait_seconds` is the next wait of the retry table, None when its retries are exhausted;
     `tries` counts the attempts; with `maybe_sent`, one may have reached the gateway; with
-    `unreached`, there was no connection for the last one.
+    `unreached`, there was no connection for the last one; `patience_seconds` is what is left.
     """
 
     tries: int
@@ -82,6 +82,7 @@ class NoAnswer(msgspec.Struct, frozen=True):
     maybe_sent: bool
     because: str
     unreached: bool = False
+    patience_seconds: float = NO_PATIENCE
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -147,13 +148,14 @@ async def call_with_retry(
                     await on_unknown(failure.sentence)
                 maybe_sent = True
             no_answer = _no_answer(failure, tries, maybe_sent=maybe_sent)
+        patience_seconds -= clock() - started
+        no_answer = msgspec.structs.replace(no_answer, patience_seconds=patience_seconds)
         if no_answer.unreached and not (maybe_sent or waits_for_connection):
             return no_answer
         if maybe_sent and no_answer.wait_seconds is not None:
             age = clock() - first_sent + time_scale.seconds(no_answer.wait_seconds)
             if not key_lifetime.covers(age):
                 return msgspec.structs.replace(no_answer, wait_seconds=None)
-        patience_seconds -= clock() - started
         if no_answer.wait_seconds is None or no_answer.wait_seconds > patience_seconds:
             return no_answer
         patience_seconds -= no_answer.wait_seconds
@@ -358,9 +360,15 @@ async def _as_a_whole(call: Callable[[], Awaitable[Answer]]) -> Answer:
 
 
 def _outcome_of(failure: GatewayFailure) -> str:
-    if isinstance(failure, RefusedByPartnerError | TooManyRequestsError):
-        return "refused"
-    return "not sent" if isinstance(failure, NotSentError) else "unknown"
+    match failure:
+        case RefusedByPartnerError():
+            return "refused"
+        case TooManyRequestsError():
+            return "turned away"
+        case NotSentError():
+            return "not sent"
+        case _:
+            return "unknown"
 
 
 def _summary_of(answer: object) -> str:

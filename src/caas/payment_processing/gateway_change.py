@@ -1,4 +1,4 @@
-"""Moving a payment to another gateway because its own has not received it (decision 208).
+"""Moving a payment to another gateway because its own has not received it (208, 261).
 
 Rule a change must keep: only the process that has the payment's job may move it, and the job is
 locked until the change is committed; otherwise another process could send it to the first gateway.
@@ -17,7 +17,7 @@ from caas.rules.payment_states import Remark
 
 
 class _MustStayError(Exception):
-    """Another process has the payment's job and may have sent it, or a call of it has arrived."""
+    """Another process has the payment's job and may have sent it, or a call may have arrived."""
 
 
 class GatewayChange:
@@ -41,9 +41,10 @@ class GatewayChange:
     ) -> Payment | None:
         """Move a payment that was not sent to this gateway; None if it was, or may have been.
 
-        `fence` is that of the job under which it was to be sent.
+        A gateway that turns requests away (429) has its retries first. `fence` is that of the job
+        under which the payment was to be sent.
         """
-        if no_answer.maybe_sent or not no_answer.unreached:
+        if no_answer.maybe_sent or not (no_answer.unreached or no_answer.wait_seconds is None):
             return None
         facts = {"from": payment.gateway, "to": gateway, "because": no_answer.because}
         transition = transition_of(

@@ -90,6 +90,7 @@ class Knowledge(StrEnum):
     """What an error proves about the payment (decision 3)."""
 
     NOT_SENT = "not sent"
+    TURNED_AWAY = "turned away"
     REFUSED = "refused"
     UNKNOWN = "unknown"
 
@@ -126,7 +127,7 @@ KNOWLEDGE: Final[Mapping[GatewayErrorKind, Knowledge]] = {
     _K.INSUFFICIENT_FUNDS: Knowledge.REFUSED,
     _K.INVALID_CARD_DATA: Knowledge.REFUSED,
     _K.NOT_SENT: Knowledge.NOT_SENT,
-    _K.RATE_LIMITED: Knowledge.UNKNOWN,
+    _K.RATE_LIMITED: Knowledge.TURNED_AWAY,
     _K.UNRECOGNISED: Knowledge.UNKNOWN,
 }
 

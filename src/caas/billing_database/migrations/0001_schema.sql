@@ -2406,7 +2406,8 @@ begin
                     and e.event = 'Gateway changed' and e.facts->>'from' = old.gateway
                     and e.facts->>'to' = new.gateway)
      and not exists (select from caas.gateway_calls c
-                      where c.payment_id = old.id and c.outcome <> 'not sent') then
+                      where c.payment_id = old.id
+                        and c.outcome not in ('not sent', 'turned away')) then
     return new;
   end if;
   raise exception 'payment % stays at %: only what % has certainly not received goes to another',
@@ -2697,7 +2698,7 @@ create table gateway_calls (
     asked_at timestamptz not null,
     constraint gateway_calls_pkey primary key (id),
     constraint gateway_calls_outcome_check
-        check (outcome in ('answered', 'refused', 'not sent', 'unknown')),
+        check (outcome in ('answered', 'refused', 'turned away', 'not sent', 'unknown')),
     constraint gateway_calls_took_ms_check check (took_ms >= 0)
 );
 

@@ -17,6 +17,7 @@ from caas_simulators.gateway_records import (
     Transaction,
 )
 from caas_simulators.journal import Event, Journal
+from caas_simulators.random_ids import random_id
 from caas_simulators.simulated_time import Agenda, rfc3339
 
 DAY = 86_400.0
@@ -77,7 +78,7 @@ class Store:
 
     def new_id(self, prefix: str) -> str:
         """Return a new unique id."""
-        return f"{prefix}_{self._chance.getrandbits(80):020x}"
+        return random_id(prefix, chance=self._chance, letters=20)
 
     def now_text(self) -> str:
         """The simulated time in wire format."""

@@ -20,6 +20,7 @@ from caas_simulators.partner_records import (
     BookedRegistration,
     Record,
 )
+from caas_simulators.random_ids import random_id
 from caas_simulators.simulated_time import Clock, rfc3339
 from caas_simulators.webhook_sender import Target, WebhookSender
 
@@ -76,7 +77,7 @@ class PartnerStore:
 
     def new_id(self, prefix: str) -> str:
         """Return a new unique id."""
-        return f"{prefix}_{self._chance.getrandbits(64):016x}"
+        return random_id(prefix, chance=self._chance, letters=16)
 
     def new_vin(self) -> str:
         """Return a new VIN for a car without one."""

@@ -76,7 +76,7 @@ class World:
 
     async def car(self, model: str = "Uno") -> StrangeCar:
         """Return a car that the platform knows by its public key only."""
-        car = self.fleet.new_car(f"WVW{uuid4().hex[:14].upper()}")
+        car = self.fleet.new_car(f"WVWZZZ{uuid4().hex[:11].upper()}")
         body = {"model": model, "price": {"amount": 2_000_000, "currency": "EUR"}}
         body |= {"public_key": car.public_key}
         status, reported = await self.call("operations", "PUT", f"/v1/vehicles/{car.vin}", body)

@@ -36,6 +36,7 @@ from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
+from caas.payment_processing.page_ending import PageEnding
 from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
@@ -390,7 +391,8 @@ def _built(
         on_dispute=nobody,
         on_notice=nobody,
     )
-    for part in (unknown, settlement, refunds, promised, order_refunds, orders):
+    ending = PageEnding(tables=tables, charges=charges, flows=flows)
+    for part in (unknown, ending, settlement, refunds, promised, order_refunds, orders):
         part.register(jobs)
     return Showroom(
         database=database,

@@ -92,9 +92,10 @@ async def test_an_unpaid_order_is_withdrawn_without_any_money(showroom: Showroom
 async def test_a_payment_that_is_authorized_after_the_withdrawal_is_voided(
     showroom: Showroom,
 ) -> None:
-    """Late outcome (decision 10): the hosted page is paid although the order is gone."""
+    """Late outcome (decision 10): the page is paid before it is ended, and the order is gone."""
     order = await showroom.ordered(await showroom.stock())
     payment = await showroom.reserve(order, None)
+    await showroom.world.gateway_fault({"operation": "void", "times": 1}, status=503)
     await showroom.orders.withdrawal.withdraw(order.id)
 
     await pay_on_the_page(showroom, payment.hosted_page_url or "")

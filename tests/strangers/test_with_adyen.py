@@ -14,7 +14,7 @@ from tests.strangers.adyen import CHALLENGED, GOOD, AtAdyen, eventually
 from tests.strangers.adyen import alone as alone  # noqa: PLC0414  # A fixture.
 from tests.strangers.adyen import at as at  # noqa: PLC0414  # A fixture.
 from tests.strangers.adyen import shared as shared  # noqa: PLC0414  # A fixture.
-from tests.strangers.stories import CATALOG, CONNECTED, PRICE, buys
+from tests.strangers.stories import CATALOG, CONNECTED, ORDERS, PRICE, buys
 from tests.strangers.world import ACCEPTED, CREATED
 
 
@@ -83,6 +83,24 @@ async def test_a_page_that_expires_charges_nobody(alone: AtAdyen) -> None:
 
     assert failed["decline_code"] == "abandoned"
     assert car.on == set()
+
+
+async def test_a_withdrawal_ends_the_page_of_its_order(at: AtAdyen) -> None:
+    car = await at.world.car()
+    body = {
+        "customer": await at.world.customer(), "vin": car.vin, "dealership": "Madrid Norte",
+        "deposit": {"amount": 50_000, "currency": "EUR"},
+    }  # fmt: skip
+    _, ordered = await at.world.call(ORDERS, "POST", "/v1/orders", body)
+    [payment] = ordered["payments"]
+    page = await at.page_of(payment["id"])
+
+    status, _ = await at.world.call(ORDERS, "POST", f"/v1/orders/{ordered['id']}/withdrawal", {})
+    failed = await at.until(payment["id"], state="Failed")
+
+    assert (status, failed["decline_code"]) == (200, "abandoned")
+    link = at.adyen.world.store.get("link", page.rsplit("/", 1)[-1])
+    assert link["status"] == "expired"
 
 
 async def test_a_declined_card_on_the_page_leaves_it_open(at: AtAdyen) -> None:

@@ -52,6 +52,15 @@ OBLIGATIONS: Final = (
         "select id, id from payments where state in ('Initiated', 'Pending')",
     ),
     Obligation(
+        "end the page of a withdrawn purchase", ("end_page",),
+        """select p.id, p.id from payments p
+            where p.state in ('Initiated', 'Pending') and p.hosted_page_url is not null
+              and (exists (select from orders o where o.id = p.subject
+                     and (o.state = 'withdrawn' or o.event = 'Withdrawal requested'))
+                or exists (select from subscriptions s where s.id = p.subject and s.state in
+                     ('cancelled', 'payment method refused', 'not activated')))""",
+    ),
+    Obligation(
         "deliver", ("activate",),
         """select p.id, p.id from payments p where p.state = 'Authorized'
               and not exists (select from resolution_claims c where c.payment_id = p.id)""",

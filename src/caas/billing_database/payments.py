@@ -151,6 +151,20 @@ select exists (select from gateway_calls
                 where payment_id = $1 and outcome not in ('not sent', 'turned away')) as arrived
 """
 EXISTS = "select 1 from payments where id = $1"
+END_PAGE = "end_page"
+END_OPEN_PAGES = """
+insert into jobs (kind, subject, due_at, payload, created_at)
+select $2, id, db_now(), '{}', db_now() from payments
+ where subject = $1 and state in ('Initiated', 'Pending')
+on conflict (kind, subject) do nothing
+"""
+PAGE_ID = """
+select substr(source, length($2) + 1) as id from payment_events
+ where payment_id = $1 and event = 'Customer action required' and starts_with(source, $2)
+ order by seq desc limit 1
+"""
+OPENED = "open:"
+"""How the source of the event begins that records an open page; the page's id follows."""
 VOID_REASON = "select reason from resolution_claims where payment_id = $1 and kind = 'void'"
 SEVERAL = f"{READ} where id = any ($1)"
 LISTED = f"""
@@ -216,6 +230,11 @@ class Payments:
         """Return whether a gateway has acted on a call about the payment, or may have."""
         return bool(await within.fetchval(HAS_ARRIVED, payment_id))
 
+    async def page_id(self, payment_id: UUID) -> str | None:
+        """Return the id that the gateway gave to the page which the payment has opened last."""
+        row = await self._database.fetchrow(PAGE_ID, payment_id, OPENED)
+        return None if row is None else str(row["id"])
+
     async def exists(self, payment_id: UUID) -> bool:
         """Return whether there is a payment with this id."""
         return await self._database.fetchrow(EXISTS, payment_id) is not None
@@ -263,6 +282,11 @@ class Payments:
 
     async def _accept_batch(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
         return await self._database.in_statement(lambda connection: _accept(connection, payments))
+
+
+async def end_open_pages(subject: UUID, *, within: Connection | Database) -> None:
+    """Have the pages ended on which payments for this subject are, or will be, open."""
+    await within.fetch(END_OPEN_PAGES, subject, END_PAGE)
 
 
 async def _accept(connection: Connection, payments: Sequence[NewPayment]) -> list[Acceptance]:

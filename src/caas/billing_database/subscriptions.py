@@ -16,10 +16,11 @@ import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.filters import Walk, composed
+from caas.billing_database.payments import end_open_pages
 from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.payment_types import PaymentType
-from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
+from caas.rules.subscription_states import LIVE, SubscriptionEvent, SubscriptionState, next_state
 
 ADD: Final = """
 insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
@@ -178,10 +179,15 @@ class SubscriptionRows:
         payment_method: str | None = None,
         gateway: str | None = None,
     ) -> Subscription | None:
-        """Apply a transition; None if the current state does not allow it."""
+        """Apply a transition; None if the current state does not allow it.
+
+        An ended one takes no payment method any more: its open pages are ended.
+        """
         target = next_state(subscription.state, event)
         if target is None:
             return None
+        if target not in LIVE:
+            await end_open_pages(subscription.id, within=within)
         return await read_one(
             Subscription, within, APPLY, subscription.id, subscription.state.value, target.value,
             event.value, payment_id, evidence_id, cancelled_because, payment_method, gateway,

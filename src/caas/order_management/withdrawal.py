@@ -5,10 +5,10 @@ and all payments are refunded. While the outcome of the final payment is not kno
 is requested, and carried out in the commit that records the outcome, whatever that is (decision
 244).
 
-Rules a change must keep: no vehicle is released while the outcome of the final payment is unknown
-(decision 19); a requested withdrawal is carried out before anything else follows from the outcome;
-a delivered vehicle returns to stock only when it has been returned; a lost reservation is no
-withdrawal.
+Rules a change must keep: no page of a withdrawn order stays open; no vehicle is released while the
+outcome of the final payment is unknown (decision 19); a requested withdrawal is carried out before
+anything else follows from the outcome; a delivered vehicle returns to stock only when it has been
+returned; a lost reservation is no withdrawal.
 """
 
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.orders import Order
+from caas.billing_database.payments import end_open_pages
 from caas.billing_database.vehicles import Vehicle, cancel_pending_terms
 from caas.errors import ConflictError
 from caas.order_management.order_tables import DESISTIMIENTO, OrderTables, will_refund
@@ -106,8 +107,9 @@ class Withdrawal:
         return order
 
     async def is_requested(self, order_id: UUID) -> bool:
-        """Return whether an order is withdrawn once its final payment's outcome is known."""
-        return (await self._tables.orders.get(order_id)).withdrawal_requested
+        """Return whether an order is withdrawn, or is once its final payment's outcome is known."""
+        order = await self._tables.orders.get(order_id)
+        return order.withdrawal_requested or order.state is OrderState.WITHDRAWN
 
     async def carry_out_requested(self, order_id: UUID, *, within: Connection) -> bool:
         """Withdraw from the order if that was requested; return whether it was.
@@ -185,6 +187,7 @@ class Withdrawal:
 
     async def _request(self, order: Order, *, within: Connection) -> Order:
         event = OrderEvent.WITHDRAWAL_REQUESTED
+        await end_open_pages(order.id, within=within)
         order = await self._tables.orders.transition(order, event, within=within)
         await self._tables.notify_customer(order, "withdrawal_received", within=within)
         await self._tables.notify_dealership(order, "withdrawal_received", within=within)
@@ -192,6 +195,7 @@ class Withdrawal:
 
     async def _end(self, order: Order, *, within: Connection) -> Order:
         before = order.state
+        await end_open_pages(order.id, within=within)
         order = await self._tables.orders.transition(order, OrderEvent.DESISTIMIENTO, within=within)
         if before is not OrderState.DELIVERED:
             await self._tables.release(order, VehicleEvent.DESISTIMIENTO, within=within)

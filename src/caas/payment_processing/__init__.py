@@ -41,6 +41,7 @@ from caas.payment_processing.initiation import (
     give_up_key,
 )
 from caas.payment_processing.outcome_approval import OutcomeApproval
+from caas.payment_processing.page_ending import PageEnding
 from caas.payment_processing.promised_refunds import OrderRefunds, PromisedRefunds
 from caas.payment_processing.refund_operations import CreditedRefunds, RefundOperations
 from caas.payment_processing.refunds import Refunds
@@ -113,6 +114,7 @@ class PaymentProcessing:
         self._subscription_payment = subscription_payment
         self._vehicle_responses = vehicle_responses
         self._time_scale = time_scale
+        self._page_ending = PageEnding(tables=tables, charges=charges, flows=flows)
         self.added_seconds = Durations(ADDED_BUCKETS_SECONDS)
         self.outcome_approval = OutcomeApproval(tables, unknown_outcomes)
         self.credited_refunds = CreditedRefunds(tables, refunds, service_withdrawal)
@@ -127,6 +129,7 @@ class PaymentProcessing:
     def register(self, jobs: JobQueue) -> None:
         """Register the handlers of every payment job."""
         self._flows.register(jobs)
+        self._page_ending.register(jobs)
         self.unknown_outcomes.register(jobs)
         self.outcome_approval.register(jobs)
         self.refund_operations.register(jobs)

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from caas.billing_database.payments import Payment
+from caas.billing_database.payments import OPENED, Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, transition_of
 from caas.external_systems.http_answers import GatewayFailure
@@ -296,7 +296,7 @@ class Authorization:
         transition = transition_of(
             payment,
             Remark.CUSTOMER_ACTION_REQUIRED if must_act else Remark.GATEWAY_CALLED,
-            source=f"open:{transaction.id if transaction.is_page else transaction.status}",
+            source=f"{OPENED}{transaction.id if transaction.is_page else transaction.status}",
             if_version=_chosen_at(payment),
             outcome="known",
             gateway_transaction_id=_own_id(transaction),

@@ -22,6 +22,7 @@ from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import SideEffects
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.money import Money
+from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 
 RESERVATION_RECORDED: Final = "reservation_recorded"
@@ -79,9 +80,9 @@ class ReservationPayment:
         """Return that the customer is present, and may try another card."""
         return BY_CUSTOMER
 
-    async def is_withdrawn(self, payment: Payment) -> bool:  # noqa: ARG002 - as Flow has it
-        """Return False: a withdrawal ends or voids the payment itself."""
-        return False
+    async def is_withdrawn(self, payment: Payment) -> bool:
+        """Return whether its order was withdrawn."""
+        return await self._orders.withdrawal.is_requested(payment.subject)
 
     async def on_requires_action(self, payment: Payment) -> SideEffects:  # noqa: ARG002 - as Flow has it
         """Send no notification: the waiting dealership gets the page in the response."""
@@ -102,8 +103,9 @@ class ReservationPayment:
         return await self._charges.void.void_charge(payment, reason)
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
-        await self._orders.reservation.payment_failed(payment.subject, within=connection)
-        await self._notify_failure("reservation_failed", payment, within=connection)
+        order = await self._orders.reservation.payment_failed(payment.subject, within=connection)
+        if order is None or order.state is not OrderState.WITHDRAWN:
+            await self._notify_failure("reservation_failed", payment, within=connection)
 
     async def _mark_vehicle_reserved(self, connection: Connection, payment: Payment) -> None:
         reserved = await self._orders.reservation.mark_vehicle_reserved(

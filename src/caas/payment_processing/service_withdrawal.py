@@ -17,7 +17,7 @@ import msgspec
 from caas.billing_database.connection import Connection
 from caas.billing_database.entitlements import OrderTerm, Term
 from caas.billing_database.job_rows import Job
-from caas.billing_database.payments import Payment
+from caas.billing_database.payments import Payment, end_open_pages
 from caas.billing_database.refunds import Refund
 from caas.billing_database.tables import BillingDatabase
 from caas.errors import ConflictError, RefusedError
@@ -228,6 +228,8 @@ class ServiceWithdrawal:
             if live is None:
                 return True
             if live.state in OPEN:
+                if not by_customer:
+                    await end_open_pages(service_order, within=self._tables.database)
                 break
             if live.state is PaymentState.AUTHORIZED:
                 try:

@@ -47,7 +47,7 @@ from caas.payment_processing.subscription_failure import SubscriptionFailure, in
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import EvidenceKind, PaymentType
-from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
+from caas.rules.subscription_states import LIVE, SubscriptionEvent, SubscriptionState
 from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import (
     VERIFY_PAYMENT_METHOD,
@@ -225,9 +225,10 @@ class SubscriptionPayment:
             return ChargeTerms(initiator=Initiator.MERCHANT)
         return ChargeTerms(saves_method=True)
 
-    async def is_withdrawn(self, payment: Payment) -> bool:  # noqa: ARG002 - as Flow has it
-        """Return False: a withdrawal ends or voids the payment itself."""
-        return False
+    async def is_withdrawn(self, payment: Payment) -> bool:
+        """Return whether it was to verify a payment method of a subscription that has ended."""
+        subscription = await self._subscriptions.find(payment.subject)
+        return subscription is not None and subscription.state not in LIVE
 
     async def on_requires_action(self, payment: Payment) -> SideEffects:
         """Notify a customer who is not present; one who changes a payment method is on the page."""

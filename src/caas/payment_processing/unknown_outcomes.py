@@ -215,7 +215,7 @@ class UnknownOutcomes:
         except (RefusedByPartnerError, PartlyDoneError):
             return await self._resolve_blind(job, payment, flow)
         except GatewayFailure as failure:
-            return _again(job, failure.sentence)
+            return again(job, failure.sentence)
         if transaction is None:
             return await self._absent(job, payment)
         return await self._follow(job, payment, flow, transaction)
@@ -225,11 +225,11 @@ class UnknownOutcomes:
         if not self._key_is_alive(payment):
             sentence = "It can neither be looked up nor be sent again."
             await self._charges.selection.open_contradiction(payment, sentence)
-            return _again(job, "a webhook, the settlement report or two people must tell")
+            return again(job, "a webhook, the settlement report or two people must tell")
         attempt = Attempt(maybe_sent=True, issue=await self._issue(payment), fence=job.fence)
         after = await self._charges.authorization.process_payment(payment, flow, attempt=attempt)
         if after.state is PaymentState.PENDING and after.outcome == "known":
-            return _again(job, "the customer has not paid yet", PAGE_PROBE_SECONDS_MAX)
+            return again(job, "the customer has not paid yet", PAGE_PROBE_SECONDS_MAX)
         return Done()
 
     async def _follow(
@@ -240,23 +240,23 @@ class UnknownOutcomes:
             await self._charges.selection.open_contradiction(
                 payment, f"It says {', '.join(different)}."
             )
-            return _again(job, "the gateway contradicts what was asked")
+            return again(job, "the gateway contradicts what was asked")
         if transaction.status in OPEN_STILL and payment.gateway_transaction_id:
-            return _again(job, f"the gateway says {transaction.status}")
+            return again(job, f"the gateway says {transaction.status}")
         if transaction.is_page and transaction.hosted_page_url == payment.hosted_page_url:
-            return _again(job, "the customer has not paid yet", PAGE_PROBE_SECONDS_MAX)
+            return again(job, "the customer has not paid yet", PAGE_PROBE_SECONDS_MAX)
         after = await self._charges.authorization.authorization_answered(
             payment, transaction, flow, source="lookup"
         )
         still_unknown = after.state is PaymentState.PENDING and after.outcome == "unknown"
-        return _again(job, "the gateway's answer decides nothing") if still_unknown else Done()
+        return again(job, "the gateway's answer decides nothing") if still_unknown else Done()
 
     async def _absent(self, job: Job, payment: Payment) -> Answer:
         """Treat an absent payment as not charged, after a quiet time (fault F-G5)."""
         if payment.unmoved_seconds < self._time_scale.seconds(QUIESCENCE_SECONDS):
-            return _again(job, "the gateway knows nothing of it yet")
+            return again(job, "the gateway knows nothing of it yet")
         if not await self.not_charged(payment, BeyondEvent.NEVER_SENT, fence=job.fence):
-            return _again(job, "another process resolved it")
+            return again(job, "another process resolved it")
         return Done()
 
     async def not_charged(
@@ -293,12 +293,12 @@ class UnknownOutcomes:
         try:
             transaction = await self._charges.selection.look_up(payment)
         except GatewayFailure as failure:
-            return _again(job, failure.sentence)
+            return again(job, failure.sentence)
         if transaction is None:
             await self._charges.selection.open_contradiction(
                 payment, "It knows nothing of what it had authorized."
             )
-            return _again(job, "the gateway lost the transaction")
+            return again(job, "the gateway lost the transaction")
         issue = int(job.payload.get("issue", 1)) + 1  # the last key had no answer and no effect
         if operation == VOID:
             await self._resolve_void(payment, transaction, issue)
@@ -340,6 +340,7 @@ def _repeated(job: Job) -> tuple[dict[str, int], int]:
     return {"earlier_tries": tries, "issue": issue}, int(job.payload.get("looks", 0))
 
 
-def _again(job: Job, because: str, seconds_max: float = PROBE_SECONDS_MAX) -> RetryIn:
+def again(job: Job, because: str, seconds_max: float = PROBE_SECONDS_MAX) -> RetryIn:
+    """Return that a job runs again, each time after twice as long."""
     wait = min(PROBE_SECONDS * 2.0 ** min(job.attempts - 1, 10), seconds_max)
     return RetryIn(wait, because)

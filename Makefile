@@ -1,7 +1,7 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
 NO_LIMIT := -o faulthandler_timeout=0
-.PHONY: help setup test fuzz crash kills orders keyless protections check coverage format bench demo up simulate screenshots weight docs clean
+.PHONY: help setup test browser fuzz crash kills orders keyless protections check coverage format bench demo up simulate screenshots weight docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ orders: ## messages, refunds and disputes of one payment in every order that is 
 
 keyless: ## a gateway that ignores keys and loses answers, lived from a dozen seeds, twice each
 	@CAAS_KEYLESS=all ./caas test tests/strangers/test_a_gateway_without_keys.py $(NO_LIMIT)
+
+browser: ## every journey through the pages in every language and window
+	@CAAS_BROWSER=all ./caas test tests/console $(NO_LIMIT)
 
 protections: ## without each protection of money, the test that shows it fails
 	@CAAS_PROTECTIONS=all ./caas test tests/protections $(NO_LIMIT)

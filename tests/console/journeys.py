@@ -3,6 +3,7 @@
 Tests and screenshots share these steps; each returns where it has led.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -57,6 +58,15 @@ ENGLISH: Final = Tongue(
     "Deposit", "Reserve and request deposit", "Pay on this computer", "New password",
     "Save and sign in", "Card number", "Expiry", "CVC", "Leave without paying",
 )  # fmt: skip
+
+
+IN_EVERY_WINDOW: Final = os.environ.get("CAAS_BROWSER") == "all"
+"""Set by `make browser`: otherwise each journey is made in one language and window."""
+
+
+def windows(*ways: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    """Return the ways in which a journey is made: the first, or all of them (`make browser`)."""
+    return ways if IN_EVERY_WINDOW else ways[:1]
 
 
 class Place(Protocol):

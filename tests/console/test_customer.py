@@ -17,6 +17,7 @@ from tests.console.journeys import (
     Tongue,
     Visitor,
     visitor,
+    windows,
 )
 from tests.console.town import STOCK, Town
 
@@ -33,7 +34,7 @@ async def customer_with(
     return ana, order_id
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, PHONE), (ENGLISH, DESK)])
+@pytest.mark.parametrize(("tongue", "window"), windows((SPANISH, PHONE), (ENGLISH, DESK)))
 async def test_a_customer_follows_the_car_from_the_factory_to_the_door(
     town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
 ) -> None:

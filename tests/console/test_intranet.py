@@ -18,6 +18,7 @@ from tests.console.journeys import (
     SPANISH,
     Tongue,
     visitor,
+    windows,
 )
 from tests.console.town import STOCK, Town
 
@@ -25,7 +26,7 @@ FINISHED, TO_BE_BUILT = STOCK[0][0], STOCK[1][0]
 NORTE_SALES = "ventas@motor-norte.example"
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+@pytest.mark.parametrize(("tongue", "window"), windows((ENGLISH, PHONE), (SPANISH, DESK)))
 async def test_a_vehicle_is_reserved_and_the_customer_gets_access(
     town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
 ) -> None:
@@ -292,7 +293,7 @@ async def test_lists_keep_themselves_up_with_what_happens(town: Town, chromium: 
     assert sales.complaints == []
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, PHONE), (ENGLISH, DESK)])
+@pytest.mark.parametrize(("tongue", "window"), windows((SPANISH, PHONE), (ENGLISH, DESK)))
 async def test_sales_follow_an_order_to_the_customers_door_without_reloading(
     town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
 ) -> None:

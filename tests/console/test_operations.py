@@ -22,6 +22,7 @@ from tests.console.journeys import (
     Tongue,
     Visitor,
     visitor,
+    windows,
 )
 from tests.console.town import PASSWORD, STOCK, Town, eventually
 from tests.people import employed
@@ -59,7 +60,7 @@ async def unknown(town: Town) -> Payment:
     return await eventually(known_to_be_unknown)
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+@pytest.mark.parametrize(("tongue", "window"), windows((ENGLISH, PHONE), (SPANISH, DESK)))
 async def test_an_alert_leads_by_what_to_do_to_the_payment(
     town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
 ) -> None:
@@ -85,7 +86,7 @@ async def test_an_alert_leads_by_what_to_do_to_the_payment(
     assert one.complaints == []
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+@pytest.mark.parametrize(("tongue", "window"), windows((SPANISH, DESK), (ENGLISH, PHONE)))
 async def test_two_people_end_an_unknown_outcome(
     town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
 ) -> None:
@@ -183,7 +184,7 @@ async def test_any_id_leads_to_its_payment_and_a_list_is_taken_along(
     assert len((await none.text()).splitlines()) == 1
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, PHONE), (ENGLISH, DESK)])
+@pytest.mark.parametrize(("tongue", "window"), windows((ENGLISH, DESK), (SPANISH, PHONE)))
 async def test_exposure_and_losses_are_drawn_as_they_happen(
     town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
 ) -> None:

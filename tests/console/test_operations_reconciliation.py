@@ -15,6 +15,7 @@ from tests.console.journeys import (
     SPANISH,
     Tongue,
     Visitor,
+    windows,
 )
 from tests.console.test_operations import engineer
 from tests.console.town import Town
@@ -35,7 +36,7 @@ async def wrong_settlement(town: Town, gross: int = STRANGER) -> str:
     return today.isoformat()
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+@pytest.mark.parametrize(("tongue", "window"), windows((SPANISH, DESK), (ENGLISH, PHONE)))
 async def test_a_wrong_settlement_is_decided_by_two_people(
     town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
 ) -> None:
@@ -142,7 +143,7 @@ async def test_a_proposal_is_turned_down_and_what_was_decided_is_opened_again(
     assert one.complaints + two.complaints == []
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+@pytest.mark.parametrize(("tongue", "window"), windows((ENGLISH, PHONE), (SPANISH, DESK)))
 async def test_a_line_nobody_can_read_is_released_with_a_reason_and_the_day_sealed(
     town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
 ) -> None:

@@ -17,7 +17,16 @@ from caas.console.application import build_console
 from caas.console.second_factor import STEP_SECONDS
 from caas.console.settings import ConsoleSettings
 from caas.console.sign_in_keys import SealedElsewhereError, SignInKeys
-from tests.console.journeys import ENGLISH, OPERATIONS, PHONE, SALES, SECOND, SPANISH, visitor
+from tests.console.journeys import (
+    ENGLISH,
+    OPERATIONS,
+    PHONE,
+    SALES,
+    SECOND,
+    SPANISH,
+    visitor,
+    windows,
+)
 from tests.console.test_safety import Client, Reply, client_of
 from tests.console.town import PASSWORD, ZONE, Town
 from tests.ways_in import SIGN_IN_KEY, SIGN_IN_KEYS
@@ -249,7 +258,7 @@ async def test_where_it_is_required_nobody_of_operations_comes_in_without(
     assert (asked, theirs) == (200, 200)
 
 
-@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, PHONE), (ENGLISH, {})])
+@pytest.mark.parametrize(("tongue", "window"), windows((SPANISH, PHONE), (ENGLISH, {})))
 async def test_it_is_set_up_and_used_in_a_browser_by_keyboard(
     town: Town, chromium: Browser, tongue: object, window: dict[str, object]
 ) -> None:

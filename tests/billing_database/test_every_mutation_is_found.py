@@ -53,7 +53,8 @@ ASKED: Final = (
 BEFORE_THE_WORLD: Final = datetime(2000, 1, 1, tzinfo=UTC)
 WITHOUT_PROOF: Final = {
     "credit_notes_are_paid_back", "disputed_usage_is_not_billed",
-    "disputes_in_another_currency_are_found", "ledger_sums_to_zero",
+    "disputes_in_another_currency_are_found", "fees_of_decided_lines_are_compared",
+    "ledger_sums_to_zero",
     "lines_kept_aside_end_by_that_line",
     "one_invoice_per_month", "one_live_payment", "one_transaction_per_payment",
     "pending_terms_have_their_buyer", "refunds_are_explained_once",

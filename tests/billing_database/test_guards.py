@@ -473,6 +473,23 @@ FOUND = {
         f" select '{REPORT}', 1, 'b', 'settlement', captured_amount, 0, captured_amount, currency,"
         " now(), '2026-01-02', id, 'matched', 0, gen_random_uuid(), now() from caas.payments"
         f" where id = '{TAKEN}'", "lines_move_what_payments_account_for"),
+    "a fee of a part that nothing compares": (
+        "insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
+        " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"
+        f" status, received_at, updated_at) values ('{REPORT}', 'g', '2026-01-02', '', 'r', 'file',"
+        " 'stripe', 'closed', now(), now());"
+        " insert into caas.settlement_lines (report_id, line_no, batch_id, type, gross, fee, net,"
+        " currency, booked_at, value_date, payment_id, class, at_stake, run_id, at)"
+        f" select '{REPORT}', 1, 'b', 'settlement', 2, 1, 1, currency, now(), '2026-01-02', id,"
+        " 'partial_settlement', 1, gen_random_uuid(), now() from caas.payments"
+        f" where id = '{TAKEN}';"
+        " insert into caas.discrepancies (id, gateway, day, kind, status, version, amount,"
+        " currency, payment_id, report_id, line_no, due_on, opened_at, updated_at)"
+        f" select '{REPORT}', 'g', '2026-01-02', 'partial_settlement', 'open', 1, 1, currency, id,"
+        f" '{REPORT}', 1, '2026-01-02', now(), now() from caas.payments where id = '{TAKEN}';"
+        " insert into caas.discrepancy_events (discrepancy_id, seq, event, status, by, facts, at)"
+        f" values ('{REPORT}', 1, 'opened', 'open', 'x', '{{\"fee_agreed\": 0}}', now())",
+        "fees_of_decided_lines_are_compared"),
     "money that is booked as less of a loss": (
         "insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
         " select id, version, 'settled_funds', 'risk_loss:other', 1, currency, now()"

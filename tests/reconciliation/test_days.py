@@ -70,7 +70,7 @@ async def test_a_day_is_not_sealed_before_its_decisions_are_carried_out(
 ) -> None:
     """A parked decision was overlooked: its refund, let go later, could not be written down."""
     monkeypatch.setattr(Refundable, "refusal", AsyncMock(return_value=None))
-    await office.line(await office.capturing(), gross=1399)
+    await office.line(await office.capturing(), gross=1399, fee=45)
     await office.closed()
     decided = await office.resolved(Resolution.REFUND_THE_CUSTOMER)
     paused = "select 1 from jobs where subject = $1 and paused_at is not null"

@@ -410,7 +410,10 @@ async def test_a_decision_survives_the_death_of_the_process(
 
 async def test_discrepancies_are_listed_by_what_is_asked(office: Office) -> None:
     payment = await office.capturing()
-    lines = [line_of(1, payment, gross=1), line_of(2, payment, transaction_id="x", reference=None)]
+    lines = [
+        line_of(1, payment, gross=1, fee=25),
+        line_of(2, payment, transaction_id="x", reference=None),
+    ]
     folder = office.reconciliation.of().runs._settings.folder
     folder.mkdir(parents=True, exist_ok=True)
     await office.reconciliation.reconcile(office.today, file=report_file(folder / "day.csv", lines))

@@ -250,7 +250,10 @@ select rank, standing, report, line_no, batch_id, line_id, transaction_id, refer
        end as bigint) as at_stake,
        cast(case when type = 'settlement' and to_here > captured then captured
                  when type = 'settlement' then to_here end as bigint) as settles,
-       state, version, settled, captured, cast(fee_agreed as bigint) as fee_agreed, null as missing_from,
+       state, version, settled, captured,
+       cast(case when abs(kept - fee_agreed) > tolerance then fee_agreed end as bigint)
+         as fee_agreed,
+       null as missing_from,
        method, commission, markup, scheme_fees, interchange, rate,
        payout_fee, payout_unit
   from judged

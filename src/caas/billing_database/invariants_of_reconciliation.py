@@ -133,6 +133,22 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                    l.reference)""",
     ),
     (
+        "fees_of_decided_lines_are_compared",
+        "A part, or a posted line of a decision, has a discrepancy where its fee is not as agreed.",
+        """select d.id from discrepancies d
+             join discrepancy_events e on e.discrepancy_id = d.id and e.seq = 1
+             join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+            where within(d.id) and l.type = 'settlement' and l.gross > 0
+              and d.payment_id is not null and d.kind not in ('currency', 'fee_drift')
+              and (d.kind = 'partial_settlement'
+                   or not l.posts and d.status = 'resolved' and d.resolution <> 'itself')
+              and (e.facts->>'fee_agreed')::bigint <> coalesce(l.payout_fee, l.fee)
+              and not exists (select from discrepancies f
+                               where f.report_id = d.report_id and f.line_no = d.line_no
+                                 and f.kind = 'fee_drift'
+                                 and f.resolution is distinct from 'itself')""",
+    ),
+    (
         "provider_claims_balance",
         "The balance of the claims account equals the open claims, and we owe none of them.",
         """select coalesce(b.discrepancy_id, c.discrepancy_id)

@@ -185,7 +185,7 @@ select 0, 'seen', case when l.posts then l.gross else 0 end
                    from discrepancy_entries e
                   where e.discrepancy_id = d.id and e.debit <> 'refunds_payable') as counts
            from discrepancies d
-          where (not l.posts or l.class = 'partial_settlement')
+          where (not l.posts or l.class = 'partial_settlement') and d.kind <> 'fee_drift'
             and d.report_id = l.report_id and d.line_no = l.line_no) s on true
  where l.posts or coalesce(s.resolved, true)
 """

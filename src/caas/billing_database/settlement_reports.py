@@ -112,10 +112,15 @@ select i.report_id, i.line_no, i.payment_id, db_now()
  where l.payment_id is null
 on conflict do nothing
 """
+# What was agreed for its fee stands with its line, or with the discrepancy that was found later.
 LINE: Final = """
 select report_id, line_no, batch_id, line_id, transaction_id, reference, type, gross, fee, net,
-       currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts, method,
-       commission, markup, scheme_fees, interchange, rate::text, payout_fee
+       currency, booked_at, value_date, payment_id, class, at_stake,
+       coalesce(fee_agreed, (
+         select (e.facts->>'fee_agreed')::bigint
+           from discrepancies d join discrepancy_events e on e.discrepancy_id = d.id and e.seq = 1
+          where d.report_id = $1 and d.line_no = $2 and d.kind = 'fee_drift')),
+       posts, method, commission, markup, scheme_fees, interchange, rate::text, payout_fee
   from settlement_lines where report_id = $1 and line_no = $2
 """
 

@@ -34,12 +34,14 @@ from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.reconciliation_workbench_reading import Sums
 from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.payment_processing.gateway_calls import CAPTURE, POLL_SETTLEMENT, PROBE
+from caas.reconciliation import fees
 from caas.reconciliation.fetching import Progress
 from caas.reconciliation.judged_rows import (
     UNSETTLED,
     Row,
     Run,
     discrepancy_of,
+    fees_of_parts,
     is_evidence,
     line_of,
     of_foreign_dispute,
@@ -174,9 +176,8 @@ class ResultApplication:
     ) -> _Done:
         """Open discrepancies, settle matching payments, and resolve awaited lines."""
         differing = [row for row in rows if row["class"] not in AGREEING]
-        await self._discrepancies.open(
-            [discrepancy_of(run, row) for row in differing], within=connection
-        )
+        found = [discrepancy_of(run, row) for row in differing]
+        await self._discrepancies.open(found + fees_of_parts(run, rows), within=connection)
         done = _Done(await self._settle(run, rows, so_far, connection))
         await self._enqueue_late_lines(
             run, [row for row in differing if is_evidence(row)], connection
@@ -303,11 +304,12 @@ class ResultApplication:
                 within=connection,
             )  # fmt: skip
             still = [
-                structs.replace(discrepancy_of(run, row), day=days.get(line, run.day))
+                structs.replace(found, day=days.get(line, run.day))
                 for line, row in by_line.items()
                 if row["class"] not in AGREEING
-            ]
-            await self._discrepancies.open(still, within=connection)  # not of this run's lines
+                for found in (discrepancy_of(run, row), *fees_of_parts(run, [row]))
+            ]  # not of this run's lines
+            await fees.open_again(self._discrepancies, still, within=connection)
             done.versions = await self._settle(run, agreed, so_far, connection)
             await self._resolve_awaiting(agreed, done, connection)
             return done

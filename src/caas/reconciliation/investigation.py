@@ -30,6 +30,7 @@ from caas.billing_database.gateway_claims import GatewayClaims
 from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.billing_database.tables import BillingDatabase
+from caas.reconciliation.fees import compare_fee, end_fee
 from caas.reconciliation.proposals import InBulk, proposal_of
 from caas.reconciliation.reinstating import end_what_waited
 from caas.reconciliation.resolution_actions import (
@@ -259,6 +260,7 @@ class Investigation:
         Raises:
             NotResolvedError: it is not resolved.
             RefundMadeError, RefundOnItsWayError: the gateway refunded it, or may have.
+            FeeDecidedError: the difference of its line's fee is decided.
         """
         text = await self._checked(discrepancy_id, note)
 
@@ -269,6 +271,8 @@ class Investigation:
             await refuse_refunded(found, within=connection)
             await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=connection)
             await self._claims.end(found.id, by=by, note=text, within=connection)
+            line = await self._line_of(found, within=connection)
+            await end_fee(self._discrepancies, found, line, connection)
             disputes = self._resolution_actions.disputes
             again = await disputes.take_back(found, within=connection)
             step = Step(
@@ -326,6 +330,9 @@ class Investigation:
             decision=proposed.id,
         )
         await self._discrepancies.step(found.id, step, within=within)
+        if decided.entries:
+            line = await self._line_of(found, within=within)
+            await compare_fee(self._discrepancies, found, line, within)
         if proposed.resolution is Resolution.REINSTATE_THE_PAYMENT and found.kind in GIVEN_UP:
             await end_what_waited(self._tables, self._discrepancies, found, within)
         if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:

@@ -3,7 +3,7 @@
 Rule a change must keep: a discrepancy's id is derived only from what it is about.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from types import MappingProxyType
 from typing import Any, Final
@@ -97,6 +97,26 @@ def discrepancy_of(
     )
 
 
+def fees_of_parts(run: Run, rows: Iterable[Row]) -> list[NewDiscrepancy]:
+    """Return what the fees of parts differ by, beside the discrepancies of what is missing."""
+    return [
+        discrepancy_of(
+            run,
+            row | {
+                "class": DiscrepancyKind.FEE_DRIFT,
+                "at_stake": abs(_kept(row) - row["fee_agreed"]),
+            },
+        )
+        for row in rows
+        if row["class"] == DiscrepancyKind.PARTIAL_SETTLEMENT and row["fee_agreed"] is not None
+    ]  # fmt: skip
+
+
+def fee_id(report_id: UUID | None, line_no: int | None) -> UUID:
+    """Return the id of the discrepancy of a line's fee."""
+    return derived_id("discrepancy", DiscrepancyKind.FEE_DRIFT.value, report_id, line_no)
+
+
 def of_foreign_dispute(run: Run, dispute: ForeignDispute) -> NewDiscrepancy:
     """Return the discrepancy of a lost dispute whose line is in another currency."""
     kind = DiscrepancyKind.CURRENCY
@@ -118,6 +138,11 @@ def of_foreign_dispute(run: Run, dispute: ForeignDispute) -> NewDiscrepancy:
             "claimed": [dispute.claimed_amount, dispute.claimed_currency],
         },
     )
+
+
+def _kept(row: Row) -> int:
+    kept: int = row["fee"] if row["payout_fee"] is None else row["payout_fee"]
+    return kept
 
 
 def _facts(row: Row) -> dict[str, Any]:

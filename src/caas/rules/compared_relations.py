@@ -14,7 +14,7 @@ from typing import Final
 from caas.rules import postings
 from caas.rules.discrepancies import BOOKED
 
-RULE_VERSION: Final = "9"
+RULE_VERSION: Final = "10"
 
 Columns = tuple[tuple[str, str], ...]
 
@@ -119,7 +119,10 @@ OUTCOME: Final[Columns] = (
     ("payout_fee", "bigint"),
     ("payout_unit", "bigint"),
 )
-"""The result for each line, and for each payment that should have had a line."""
+"""The result for each line, and for each payment that should have had a line.
+
+`fee_agreed` is there where more than the tolerance differs from it, whatever the class.
+"""
 
 RELATIONS: Final[dict[str, Columns]] = {
     "report_lines": REPORT_LINES,

@@ -4,6 +4,7 @@ Rule a change must keep: sums are over the whole life of a discrepancy, so that 
 taken back count for nothing.
 """
 
+from datetime import date
 from typing import Final
 from uuid import UUID
 
@@ -73,7 +74,9 @@ EARLIER_REVERSALS: Final = "select id from ({}) r where of_none > 0 and not is_s
     REVERSALS.format(
         these="""d.gateway = $1 and d.kind in ('chargeback_reversal', 'refund_mismatch')
    and exists (select from disputes x
-                where x.payment_id = d.payment_id and x.updated_at > d.updated_at)"""
+                where x.payment_id = d.payment_id and x.updated_at > (
+                  select max(e.at) from discrepancy_events e
+                   where e.discrepancy_id = d.id and e.event = 'resolved'))"""
     )
 )
 
@@ -106,24 +109,36 @@ select d.id from discrepancies d
 """
 
 
-# Standing decisions about disputed lines, and what each moved so that no loss is below zero.
+# Standing decisions about disputed lines, and what each moved so that no loss is below zero; what
+# could not be moved on a sealed day has a discrepancy of its own, without a line.
 DECIDED_LINES: Final = """
-select d.id, exists (select from reconciliation_days y where y.gateway = d.gateway
+select d.id, d.day, exists (select from reconciliation_days y where y.gateway = d.gateway
                         and y.day = d.day and y.sealed_at is not null) as is_sealed,
        coalesce((select jsonb_object_agg(account, amount) from (
          select b.key as account, sum(b.value::bigint) as amount
            from discrepancy_events e cross join jsonb_each_text(e.facts->'balanced') b
-          where e.discrepancy_id = d.id and e.facts ? 'balanced' and e.seq > (
+          where e.discrepancy_id = d.id and e.facts ? 'balanced' and e.seq > coalesce((
             select max(x.seq) from discrepancy_events x
-             where x.discrepancy_id = d.id and x.event in ('resolved', 'approved'))
+             where x.discrepancy_id = d.id and x.event in ('resolved', 'approved')), 0)
           group by b.key) s), '{}') as balanced
   from discrepancies d
  where d.payment_id = $1 and d.currency = $2 and d.status = 'resolved'
-   and d.report_id is not null
-   and d.kind in ('chargeback', 'chargeback_reversal', 'refund_mismatch')
-   and d.resolution in ('accept_loss', 'claim_from_gateway', 'correct_by_entry',
-                        'reinstate_the_payment')
+   and case when d.report_id is null then d.kind = 'chargeback' else
+         d.kind in ('chargeback', 'chargeback_reversal', 'refund_mismatch')
+         and d.resolution in ('accept_loss', 'claim_from_gateway', 'correct_by_entry',
+                              'reinstate_the_payment') end
  order by d.opened_at, d.id
+"""
+
+
+# The next day of a gateway that is not sealed: one that has reports already, if any.
+NEXT_OPEN: Final = """
+select coalesce(
+  (select min(day) from reconciliation_days
+    where gateway = $1 and day > $2 and sealed_at is null),
+  (select min(o.day)::date
+     from generate_series($2::date + 1, greatest($2, db_now()::date) + 2, '1 day') o(day)
+    where not exists (select from reconciliation_days d where d.gateway = $1 and d.day = o.day)))
 """
 
 
@@ -131,6 +146,7 @@ class DecidedLine(msgspec.Struct, frozen=True):
     """A decision about a disputed line that stands; `balanced` is by account, in minor units."""
 
     id: UUID
+    day: date
     is_sealed: bool
     balanced: dict[str, int]
 
@@ -170,6 +186,12 @@ async def decided_lines(
 ) -> list[DecidedLine]:
     """Return the standing decisions about what disputes and refunds took of a payment."""
     return await read_all(DecidedLine, within, DECIDED_LINES, payment_id, currency)
+
+
+async def next_open_day(gateway: str, day: date, *, within: Connection) -> date:
+    """Return the next day of a gateway after this one that is not sealed."""
+    found: date = await within.fetchval(NEXT_OPEN, gateway, day)
+    return found
 
 
 async def given_up(

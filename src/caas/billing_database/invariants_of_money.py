@@ -117,7 +117,6 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
               where within(d.payment_id))
            select of from booked where 'risk_loss' in (split_part(debit, ':', 1),
                                                        split_part(credit, ':', 1))
-              and not exists (select from jobs where subject = of and kind = 'balance_losses')
             group by of, currency
            having sum(case when debit like 'risk\\_loss:%' then amount else 0 end
                       - case when credit like 'risk\\_loss:%' then amount else 0 end) < 0

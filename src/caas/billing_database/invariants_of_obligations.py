@@ -272,7 +272,6 @@ OBLIGATIONS: Final = (
 )  # fmt: skip
 
 HINTS: Final[dict[str, str]] = {
-    "balance_losses": "invariant `losses_of_disputes_are_not_below_zero` checks it",
     "bill_month": "invariant `schedules_are_complete` checks it; each worker start schedules it",
     "check_invariants": "as `bill_month`",
     "check_fraud_warnings": "each worker start schedules it; three days are listed each time",

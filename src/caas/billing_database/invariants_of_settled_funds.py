@@ -165,16 +165,9 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
            select b.payment_id from booked b
             where b.account in ('risk_loss:chargeback', 'risk_loss:dispute_excess',
                                 'risk_loss:refund_mismatch')
-              and not exists (select from jobs w where w.subject = b.payment_id
-                                 and w.kind = 'balance_losses')
               and not exists (select from jobs w join discrepancies d on d.id = w.subject
                                where d.payment_id = b.payment_id
                                  and w.kind = 'carry_out_resolution')
-              and not exists (select from discrepancies d
-                                join reconciliation_days y on y.gateway = d.gateway
-                                 and y.day = d.day and y.sealed_at is not null
-                               where d.payment_id = b.payment_id
-                                 and d.kind in ('chargeback', 'refund_mismatch'))
             group by b.payment_id, b.currency, b.account having sum(b.amount) < 0""",
     ),
     (

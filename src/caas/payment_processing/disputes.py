@@ -17,7 +17,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
-from caas.billing_database.decided_money import decided_lines, decided_losses
+from caas.billing_database.decided_money import decided_losses
 from caas.billing_database.job_rows import Job
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute
@@ -27,6 +27,7 @@ from caas.billing_database.transitions import transition_of
 from caas.external_systems.payment_gateway import GatewayDispute
 from caas.jobs import Answer, Done, JobQueue, RetryIn
 from caas.payment_processing import outgoing_money
+from caas.payment_processing.dispute_losses import DisputeLosses
 from caas.payment_processing.dispute_steps import (
     HELD,
     DisputeStep,
@@ -45,8 +46,6 @@ FIT: Final = "fit_disputes"
 FIT_SECONDS: Final = 60.0
 CARRY_OUT: Final = "carry_out_resolution"
 """The job of a decision about a line, which moves the excess that the decision put elsewhere."""
-BALANCE: Final = "balance_losses"
-"""The job of a payment whose dispute changed: no loss below zero (record 232)."""
 STRANGER_SECONDS: Final = 30.0
 CONTRADICTION: Final = "dispute_contradiction"
 EXCESS: Final = "dispute_of_refunded"
@@ -66,6 +65,7 @@ class Disputes:
         self._tables = tables
         self._rows = RefundRows(tables.database)
         self._covered_notes = CoveredNotes(tables)
+        self._losses = DisputeLosses(tables)
         self.cancelled_sales = CancelledSales(tables, self._rows)
 
     def register(self, jobs: JobQueue) -> None:
@@ -94,7 +94,7 @@ class Disputes:
             async with self.cancelled_sales.watched(payment.id, within=connection):
                 if not await self._is_of_several(payment.id, others, reported, connection):
                     await self._follow(payment.id, reported, at, origin, connection)
-                    await self._balance_later(payment, connection)
+                    await self._losses.balance(payment, within=connection)
 
         await self._tables.database.in_transaction(together)
         return Done()
@@ -115,20 +115,17 @@ class Disputes:
                 postings.dispute_counted(more, lost=lost),
             )
             await self._take(dispute, Remark.DISPUTE_COUNTED, step, within)
-            for decided in await decided_losses(payment_id, dispute.id, within=within):
+            followed = await decided_losses(payment_id, dispute.id, within=within)
+            for decided in followed:
                 await self._tables.jobs.add(
                     CARRY_OUT, decided, payload={"actions": [Action.LOSE_DISPUTE]}, within=within
                 )
-            await self._balance_later(payment, within)
+            if not followed:
+                await self._losses.balance(payment, within=within)
         available = payment.captured_amount - await self._rows.given_back(payment_id, within=within)
         await self._covered_notes.promise_again(payment_id, available, within=within)
         await self._end_case(payment_id, within)
         await self._rows.wake(payment_id, within=within)
-
-    async def _balance_later(self, payment: Payment, connection: Connection) -> None:
-        """Balance losses where decisions about lines moved any; the payment is locked."""
-        if await decided_lines(payment.id, payment.currency, within=connection):
-            await self._tables.jobs.add(BALANCE, payment.id, within=connection)
 
     async def _follow(
         self,

@@ -13,8 +13,8 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.billing_database.tables import BillingDatabase
 from caas.payment_processing.chargeback_lines import ChargebackLines
+from caas.payment_processing.dispute_losses import DisputeLosses
 from caas.reconciliation.decision_notes import DecisionNotes
-from caas.reconciliation.dispute_losses import DisputeLosses
 from caas.reconciliation.reversals import CHARGEBACK_LOSS, EXCESS, Reversals, of_excess
 from caas.reconciliation.validation import since_decided
 from caas.rules import postings
@@ -44,7 +44,7 @@ class DisputeActions:
         self._discrepancies = discrepancies
         self._lines = lines
         self._notes = DecisionNotes(discrepancies)
-        self.losses = DisputeLosses(tables, discrepancies)
+        self._losses = DisputeLosses(tables)
         self._reversals = Reversals(tables, discrepancies, reports, lines)
 
     async def lose(self, discrepancy: Discrepancy, payment: Payment, line: StoredLine) -> bool:
@@ -57,7 +57,7 @@ class DisputeActions:
             await self._reversals.cancel(
                 discrepancy, line, because_of=_named(line), within=connection
             )
-            await self.losses.balance(payment, within=connection)
+            await self._losses.balance(payment, within=connection)
 
         await self._tables.database.in_transaction(together)
         return True
@@ -116,7 +116,7 @@ class DisputeActions:
             await self._reversals.decide_again(found, decided, line, within=within)
         if because.payment_id is not None and because.kind in OF_DISPUTES:
             payment = await self._tables.payments.get(because.payment_id, within=within)
-            await self.losses.balance(payment, within=within)
+            await self._losses.balance(payment, within=within)
 
 
 def _named(line: StoredLine) -> str:

@@ -41,11 +41,11 @@ from caas.reconciliation.taking_back import taken_back
 from caas.reconciliation.validation import (
     DiscrepancyResolvedError,
     DocumentNotFoundError,
-    NotResolvedError,
     refuse_document,
     refuse_not_offered,
     refuse_not_refundable,
     refuse_refunded,
+    refuse_reopening,
     refuse_undecidable,
     subject_of,
 )
@@ -258,7 +258,7 @@ class Investigation:
         Its pending changes are dropped. Other changes already applied to a payment remain.
 
         Raises:
-            NotResolvedError: it is not resolved.
+            NotResolvedError, BalancedByItselfError: there is no decision.
             RefundMadeError, RefundOnItsWayError: the gateway refunded it, or may have.
             FeeDecidedError: the difference of its line's fee is decided.
         """
@@ -266,9 +266,7 @@ class Investigation:
 
         async def together(connection: Connection) -> None:
             found = await self._of_open_day(discrepancy_id, connection)
-            if found.status != "resolved":
-                raise NotResolvedError(status=found.status)
-            await refuse_refunded(found, within=connection)
+            await refuse_reopening(found, within=connection)
             await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=connection)
             await self._claims.end(found.id, by=by, note=text, within=connection)
             line = await self._line_of(found, within=connection)

@@ -32,7 +32,6 @@ from caas.external_systems.payment_gateway import (
 from caas.jobs import Answer, Done, JobQueue, Pause, RetryIn
 from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.disputes import BALANCE
 from caas.payment_processing.gateway_calls import (
     CAPTURE,
     POLL_SETTLEMENT,
@@ -125,7 +124,6 @@ class ResolutionActions:
     def register(self, jobs: JobQueue) -> None:
         """Register the job handler."""
         jobs.register(APPLY_RESOLUTION, self._apply_resolution)
-        jobs.register(BALANCE, self.disputes.losses.due)
 
     async def enqueue(
         self, discrepancy: Discrepancy, actions: Sequence[Action], *, within: Connection

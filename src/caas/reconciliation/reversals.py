@@ -26,9 +26,9 @@ from caas.payment_processing.chargeback_lines import (
     dispute_of,
     is_of_refunds,
 )
+from caas.payment_processing.dispute_losses import DisputeLosses
 from caas.payment_processing.dispute_steps import HELD
 from caas.reconciliation.decision_notes import DecisionNotes
-from caas.reconciliation.dispute_losses import DisputeLosses
 from caas.reconciliation.validation import since_decided, subject_of
 from caas.rules import postings
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
@@ -58,7 +58,7 @@ class Reversals:
         self._lines = lines
         self._rows = Refunds(tables.database)
         self._notes = DecisionNotes(discrepancies)
-        self._losses = DisputeLosses(tables, discrepancies)
+        self._losses = DisputeLosses(tables)
 
     async def reverse(self, discrepancy: Discrepancy, payment: Payment, line: StoredLine) -> None:
         """Reverse the loss of a dispute; what no loss explains is unexplained funds."""

@@ -14,7 +14,7 @@ from caas.billing_database.settlement_reports import StoredLine
 from caas.dual_control import DecisionPendingError
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.discrepancies import KINDS, Resolution
+from caas.rules.discrepancies import KINDS, DiscrepancyKind, Resolution
 from caas.rules.payment_states import PaymentState
 from caas.rules.resolutions import Subject
 
@@ -54,6 +54,12 @@ class RefundOnItsWayError(ConflictError):
     """The gateway may be making the refund of this decision. Try again once its job has ended."""
 
     code = "refund_on_its_way"
+
+
+class BalancedByItselfError(ConflictError):
+    """This follows what the disputes of the payment lost. It changes with them, by itself."""
+
+    code = "balanced_by_itself"
 
 
 class DocumentRefusedError(RefusedError):
@@ -115,6 +121,20 @@ def refuse_not_refundable(
             f"{why} This discrepancy ({found.kind}) can be resolved by: "
             f"{', '.join(sorted(refundable))}."
         )
+
+
+async def refuse_reopening(found: Discrepancy, *, within: Connection) -> None:
+    """Check that a discrepancy is resolved, and that its decision can be taken back.
+
+    Raises:
+        NotResolvedError, BalancedByItselfError: there is no decision.
+        RefundMadeError, RefundOnItsWayError: the gateway refunded it, or may have.
+    """
+    if found.status != "resolved":
+        raise NotResolvedError(status=found.status)
+    if found.kind is DiscrepancyKind.CHARGEBACK and found.report_id is None:
+        raise BalancedByItselfError(discrepancy=str(found.id))
+    await refuse_refunded(found, within=within)
 
 
 async def refuse_refunded(found: Discrepancy, *, within: Connection) -> None:

@@ -499,6 +499,16 @@ FOUND = {
         " select id, version, 'risk_loss:chargeback', 'risk_loss:dispute_excess', 1, currency,"
         f" now() from caas.payments where id = '{TAKEN}'",
         "losses_of_disputes_are_not_below_zero"),
+    "a chargeback of a line without its dispute": (
+        "insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
+        " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"
+        f" status, received_at, updated_at) values ('{REPORT}', 'g', '2026-01-02', '', 'r', 'file',"
+        " 'stripe', 'closed', now(), now());"
+        " insert into caas.settlement_lines (report_id, line_no, batch_id, type, gross, fee, net,"
+        " currency, booked_at, value_date, payment_id, class, at_stake, run_id, at)"
+        f" select '{REPORT}', 1, 'b', 'chargeback', -captured_amount, 0, -captured_amount,"
+        " currency, now(), '2026-01-02', id, 'matched', 0, gen_random_uuid(), now()"
+        f" from caas.payments where id = '{TAKEN}'", "disputes_of_lines_are_those_lines"),
     "a settled payment that the gateway still owes": (
         "alter table caas.payments disable trigger all;"
         f" update caas.payments set state = 'Settled' where id = '{TAKEN}'",

@@ -40,11 +40,7 @@ _DECIDED = """decided as (
                   where discrepancy_id = d.id) e on true
               where within(i.payment_id))"""
 
-SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
-    (
-        "lines_move_what_payments_account_for",
-        "Lines and decisions take from settled funds what their payment brought, and no more.",
-        f"""with {_DECIDED},
+_BY_LINES = f"""{_DECIDED},
            moved (payment_id, currency, family, posted, amount) as (
              select l.payment_id, l.currency, case
                       when l.type in ('refund', 'refund_reversal') then 'refund'
@@ -74,7 +70,14 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
                     coalesce(sum(amount) filter (where family = 'back'), 0) as back,
                     coalesce(sum(posted) filter (where posted > 0), 0) as reported,
                     sum(amount) as amount
-               from moved group by payment_id, currency),
+               from moved group by payment_id, currency)"""
+"""In SQL, what lines and decisions moved on settled funds, by payment and direction."""
+
+SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "lines_move_what_payments_account_for",
+        "Lines and decisions take from settled funds what their payment brought, and no more.",
+        f"""with {_BY_LINES},
            by_records as (
              select payment_id,
                     coalesce(sum(amount) filter (where debit = 'settled_funds'
@@ -108,6 +111,31 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
                   or t.refunds < 0
                   or t.refunds > f.refunds + d.of_refunds + coalesce(b.refunded, 0)
                   or t.taken not between 0 and d.taken or -t.back not between 0 and d.back end
+              and not ({_WAITS})""",
+    ),
+    (
+        "disputes_of_lines_are_those_lines",
+        "Disputes and refunds that lines alone reported hold what their lines left, to the cent.",
+        f"""with {_BY_LINES},
+           concerned as (
+             select payment_id from disputes
+              where within(payment_id) and gateway_dispute_id is null
+             union
+             select payment_id from by_lines where taken <> 0 or back <> 0 or refunds <> 0)
+           select p.id from concerned k join payments p on p.id = k.payment_id and within(p.id)
+             left join by_lines t on t.payment_id = p.id and t.currency = p.currency
+             cross join lateral (
+               select coalesce(sum(m.taken - m.back) filter (where not m.of_refund), 0) as taken,
+                      coalesce(sum(m.taken - m.back) filter (where m.of_refund), 0) as of_refunds,
+                      coalesce(bool_or(m.named), false) as is_named
+                 from disputed_amounts(p.id, p.currency) m) d
+            where p.state not in ('Voided', 'Failed')
+              and (not d.is_named and coalesce(t.taken + t.back, 0) <> d.taken
+                   or coalesce(t.refunds, 0) <> d.of_refunds and not exists (
+                        select from refunds f where f.payment_id = p.id and f.state <> 'waiting'
+                         union all
+                        select from decided b where b.payment_id = p.id
+                           and b.debit = 'refunds_payable' and b.credit = 'settled_funds'))
               and not ({_WAITS})""",
     ),
     (

@@ -127,6 +127,7 @@ INVARIANTS: Final = (
         "Any gateway transaction other than a payment's own is voided, refunded or being undone.",
         """select e.payment_id from payment_events e
             where within(e.payment_id) and e.event = 'Late outcome' and e.source like 'late:%'
+              and e.source <> 'late:settled'  -- its own: a line or a case is about it
               and not exists (select from payment_events u where u.payment_id = e.payment_id
                                and u.source = 'undone:' || substr(e.source, 6))
               and not exists (select from jobs o

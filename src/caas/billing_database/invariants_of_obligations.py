@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from caas.billing_database.received_money import RECEIVED
+
 
 class Obligation(msgspec.Struct, frozen=True):
     """An outstanding task: the query for (job subject, case subject), and the kinds of jobs."""
@@ -37,8 +39,8 @@ _DISPUTES_REPORTED: Final = """select n.id, n.gateway, named_object(n.body) as d
 
 # The money of a payment that is neither refunded, nor promised, nor disputed. After a failed refund
 # a person decides.
-_LEFT: Final = """p.state in ('Capturing', 'Settled', 'Refunding')
-   and p.captured_amount > coalesce((select sum(r.amount) from refunds r
+_LEFT: Final = f"""p.state in ('Capturing', 'Settled', 'Refunding', 'SettlementFailed')
+   and {RECEIVED} > coalesce((select sum(r.amount) from refunds r
          where r.payment_id = p.id and r.state <> 'failed'), 0)
        + coalesce((select sum(d.amount) from disputes d
          where d.payment_id = p.id and d.state in ('opened', 'lost')), 0)

@@ -13,16 +13,25 @@ from caas.rules.postings import SETTLEMENT_LOSSES, risk_loss
 from caas.rules.resolutions import GIVEN_UP
 
 FAILED: Final = (risk_loss("settlement_failed"), risk_loss("settlement_reversed"))
+KINDS: Final = tuple(sorted(kind.value for kind in GIVEN_UP))
 # What a failed settlement took, and what decisions about lines that came after it took back.
-AFTER_FAILURE: Final = """
+AFTER_FAILURE: Final = f"""
 select coalesce((select sum(amount) from ledger_entries
-                  where payment_id = $1 and debit = any ($3)), 0)::bigint as failed,
+                  where payment_id = p.id and debit in {FAILED}), 0)::bigint as failed,
        coalesce((select sum(case 'settled_funds' when e.debit then e.amount else -e.amount end)
                    from discrepancies d join discrepancy_entries e on e.discrepancy_id = d.id
-                  where d.payment_id = $1 and e.currency = $2 and d.kind = any ($5)
+                  where d.payment_id = p.id and e.currency = p.currency and d.kind in {KINDS}
                     and 'settled_funds' in (e.debit, e.credit)
-                    and (e.debit = any ($4) or e.credit = any ($4))), 0)::bigint as came
+                    and (e.debit in {SETTLEMENT_LOSSES} or e.credit in {SETTLEMENT_LOSSES})
+       ), 0)::bigint as came
 """
+OF_PAYMENT: Final = f"""
+select a.failed, a.came from payments p cross join lateral ({AFTER_FAILURE}) a where p.id = $1
+"""
+RECEIVED: Final = f"""(select case when p.state = 'SettlementFailed' and a.came <= 0 then 0
+                     else p.captured_amount - greatest(a.failed - a.came, 0) end
+                from ({AFTER_FAILURE}) a)"""
+"""In SQL, what of a payment `p` may be refunded in all, in minor units."""
 
 
 async def received(payment: Payment, *, within: Connection) -> int:
@@ -40,9 +49,6 @@ async def came_after_failure(payment: Payment, *, within: Connection) -> int:
 
 
 async def _after_failure(payment: Payment, within: Connection) -> tuple[int, int]:
-    row = await within.fetchrow(
-        AFTER_FAILURE, payment.id, payment.currency, list(FAILED), list(SETTLEMENT_LOSSES),
-        [kind.value for kind in GIVEN_UP],
-    )  # fmt: skip
-    assert row is not None, "two sums are one row"
+    row = await within.fetchrow(OF_PAYMENT, payment.id)
+    assert row is not None, "a payment is one row"
     return int(row["failed"]), int(row["came"])

@@ -21,6 +21,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.invoices import StandingNote
 from caas.billing_database.payments import Payment
+from caas.billing_database.received_money import received
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.tables import BillingDatabase
@@ -152,9 +153,22 @@ class CancelledSales:
         after = await orders.held_by_banks(within, payment_id)
         back = {one: before.get(one, 0) - after.get(one, 0) for one in before | after}
         if sum(back.values()) > 0:
-            await self._owed_again(payment_id, back, within)
+            payment = await self._tables.payments.get(payment_id, within=within)
+            await self._owed_again(payment_id, back, f"again:{payment.version}", within)
 
-    async def _owed_again(self, payment_id: UUID, back: dict[str, int], within: Connection) -> None:
+    async def reinstated(
+        self, payment_id: UUID, amount: int, line: str, *, within: Connection
+    ) -> None:
+        """Promise what a line brought after the settlement of an undone sale had failed.
+
+        `line` names the decision; a decision that is made again promises again.
+        """
+        await self._rows.given_back(payment_id, within=within)
+        await self._owed_again(payment_id, {line: amount}, f"reinstated:{line}", within)
+
+    async def _owed_again(
+        self, payment_id: UUID, back: dict[str, int], key: str, within: Connection
+    ) -> None:
         undone = await orders.of_payment(within, payment_id)
         if undone.subscription is not None:
             await self._tables.jobs.add(CREDIT_WITHDRAWN, undone.subscription, within=within)
@@ -167,10 +181,10 @@ class CancelledSales:
         given_back = await self._rows.given_back(payment_id, within=within)
         only = back.keys() if undone.only is None else back.keys() & undone.only
         came_back = min(sum(back[one] for one in only), sum(back.values()))
-        owed = min(came_back, payment.captured_amount - given_back)
+        owed = min(came_back, await received(payment, within=within) - given_back)
         if waiting or owed <= 0:
             return
-        key = f"{undone.reason}:again:{payment.version}"
+        key = f"{undone.reason}:{key}"
         promised = {"payment": str(payment_id), "amount": owed, "reason": undone.reason,
                     "key": key, "requested_by": REQUESTED_BY}  # fmt: skip
         await self._tables.jobs.add(

@@ -165,8 +165,10 @@ class PromisedRefunds:
 REQUESTED_BY: Final = "order-management"
 NEXT_LOOK_SECONDS: Final = 3600.0
 
-WITH_US: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
-"""States in which money was received or is being captured."""
+WITH_US: Final = frozenset(
+    {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.SETTLEMENT_FAILED}
+)
+"""States in which money was received, is being captured, or came after the settlement failed."""
 
 
 class OrderRefunds:

@@ -32,7 +32,7 @@ from caas.billing_database.settlement_reports import SettlementReports, StoredLi
 from caas.billing_database.tables import BillingDatabase
 from caas.reconciliation.fees import compare_fee, end_fee
 from caas.reconciliation.proposals import InBulk, proposal_of
-from caas.reconciliation.reinstating import end_what_waited
+from caas.reconciliation.reinstating import end_what_waited, refund_if_undone
 from caas.reconciliation.resolution_actions import (
     APPLY_RESOLUTION,
     ResolutionActions,
@@ -332,6 +332,7 @@ class Investigation:
             line = await self._line_of(found, within=within)
             await compare_fee(self._discrepancies, found, line, within)
         if proposed.resolution is Resolution.REINSTATE_THE_PAYMENT and found.kind in GIVEN_UP:
+            await refund_if_undone(self._tables, found, decided.entries, within)
             await end_what_waited(self._tables, self._discrepancies, found, within)
         if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:
             await self._claims.file(found.id, by=by.name, note=proposed.note, within=within)

@@ -1,21 +1,41 @@
-"""Ends what waited for money that a decision reinstated.
+"""Ends what waited for money that a decision reinstated, and refunds it if its sale was undone.
 
-Rule a change must keep: it ends only once nothing of the payment's settlement is given up, and what
-a person claimed or accepted meanwhile stays.
+Rules a change must keep: what waited ends only once nothing of the payment's settlement is given
+up, and what a person claimed or accepted meanwhile stays; what is refunded is what the line brought
+after the settlement had failed (decision 271).
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.decided_money import given_up
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
+from caas.billing_database.received_money import came_after_failure
+from caas.billing_database.refunds import Refunds
 from caas.billing_database.tables import BillingDatabase
+from caas.payment_processing.overtaken_refunds import CancelledSales
+from caas.rules.postings import SETTLEMENT_LOSSES, Entry
 from caas.rules.resolutions import still_posted
 
 BY: Final = "reconciliation"
 ABOUT_LOSSES: Final = ("settlement_failed", "settlement_reversed", "settled_after_loss")
 """Kinds of the cases about a payment whose settlement was lost."""
 SENTENCE: Final = "Its line came after all, and was reinstated."
+
+
+async def refund_if_undone(
+    tables: BillingDatabase, reinstated: Discrepancy, entries: Sequence[Entry], within: Connection
+) -> None:
+    """Promise what the entries of a decision brought of an undone sale, after its failure."""
+    brought = sum(it.amount for it in entries if it.credit in SETTLEMENT_LOSSES)
+    if reinstated.payment_id is None or brought <= 0:
+        return
+    payment = await tables.payments.get(reinstated.payment_id, within=within)
+    if await came_after_failure(payment, within=within) > 0:
+        sales = CancelledSales(tables, Refunds(tables.database))
+        decision = f"{reinstated.id}:{reinstated.version}"
+        await sales.reinstated(payment.id, brought, decision, within=within)
 
 
 async def end_what_waited(

@@ -6,6 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from caas.external_systems.payment_gateway import GatewayTransaction, TransactionRequest
+from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.rules.order_states import OrderState
 from caas.rules.vehicle_signatures import signed_with
 from tests.api.conftest import Doors, Reply
@@ -256,6 +258,54 @@ async def test_a_declined_final_payment_loses_the_reservation(doors: Doors) -> N
     seen = (await doors.get(f"/v1/orders/{order['id']}")).json
     assert seen["state"] == "reservation lost"
     assert (await doors.get(f"/v1/vehicles/{VIN}")).json["state"] == "sin asignar"
+
+
+@pytest.mark.parametrize("state", ["Voided", "Authorized"])
+async def test_a_final_payment_that_a_withdrawal_overtook_was_not_made(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """It was answered 201, like a payment that the vehicle was paid with."""
+    order = (await orders(doors)).json
+    await until(doors, order["id"], OrderState.READY)
+    path = f"/v1/orders/{order['id']}"
+    if state == "Authorized":  # the void is on its way
+        fault = {"status": 503}
+        match = {"operation": "void"}
+        await doors.installation.gateway_does("faults", action=fault, match=match)
+    call = SeedContractGateway.initiate
+
+    async def overtaken(
+        gateway: SeedContractGateway, request: TransactionRequest, *, key: str
+    ) -> GatewayTransaction:
+        withdrawn = await doors.post(f"{path}/withdrawal", {}, caller="orders")
+        assert (withdrawn.status, withdrawn.json["withdrawal_requested"]) == (202, True)
+        return await call(gateway, request, key=key)
+
+    monkeypatch.setattr(SeedContractGateway, "initiate", overtaken)
+    answer = await doors.post(f"{path}/final-payment", {"payment_method": "pm_ok"}, caller="orders")
+
+    assert (answer.status, answer.json["code"]) == (402, "payment_not_made"), answer.body
+    assert answer.json["payment"]["state"] == state
+    assert "void" in answer.json["detail"]
+    assert (await doors.get(path)).json["state"] == "withdrawn"
+
+
+async def test_a_reservation_that_a_withdrawal_overtook_was_not_made(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = SeedContractGateway.initiate
+
+    async def overtaken(
+        gateway: SeedContractGateway, request: TransactionRequest, *, key: str
+    ) -> GatewayTransaction:
+        [order] = await doors.installation.platform.order_management.orders.listed()
+        await doors.installation.platform.order_management.withdrawal.withdraw(order.id)
+        return await call(gateway, request, key=key)
+
+    monkeypatch.setattr(SeedContractGateway, "initiate", overtaken)
+    answer = await orders(doors)
+
+    assert (answer.status, answer.json["code"]) == (402, "payment_not_made"), answer.body
 
 
 async def test_a_customer_may_withdraw_without_giving_a_body(doors: Doors) -> None:

@@ -4,13 +4,13 @@
 |---|---|
 | authorized or further | 201 |
 | still open: in progress, unknown, or waiting for the customer on the hosted page | 202 |
-| failed | 402, a problem that contains the payment and says whether it was declined |
+| failed, or authorized and voided at once | 402, a problem with the payment and the reason |
 
 Rules a change must keep: a purchase returns the order its payment belongs to; an unknown outcome is
 202 and never an error, because a caller that sees an error charges again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -24,9 +24,9 @@ from caas.api.payment_answers import (
 )
 from caas.api.problems import PaymentDeclinedError, PaymentNotMadeError, Problem
 from caas.api.texts import PaymentMethod, ReturnUrl
-from caas.billing_database.payments import Payment
+from caas.billing_database.payments import Payment, TimelineEvent
 from caas.rules.payment_failures import is_no_decline
-from caas.rules.payment_states import PaymentState
+from caas.rules.payment_states import PaymentState, Remark
 from caas.web.problems import RETRY_AFTER, CallRefusedError, problem_of, problem_response
 from caas.web.response import RawHeader, Response, json_response
 
@@ -41,6 +41,13 @@ FIRST_ANSWERS: Final = {
 RESPOND_ASYNC: Final = b"respond-async"
 PREFERENCE_APPLIED: Final[RawHeader] = (b"preference-applied", RESPOND_ASYNC)
 VERSION_ACCEPTED: Final = 2
+VERSION_HELD: Final = 3
+"""The version of a payment whose funds are held and of which nothing else has happened."""
+OVERTAKEN: Final = (
+    "The payment was not made: what it was for has ended meanwhile, by a withdrawal for instance. "
+    "The held funds are voided. Nothing was charged."
+)
+NOTHING_TAKEN: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 
 
@@ -65,9 +72,12 @@ async def first_answer(api: Api, call: Call, payment: Payment) -> Response:
     """Return the response for this payment."""
     headers = applied(call)
     if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
-        return _answer(call, payment, accepted_answer(payment), *headers)
+        return _answer(payment, accepted_answer(payment), *headers)
     events = await api.platform.tables.payments.timeline(payment.id)
-    return _answer(call, payment, payment_answer(payment, events), *headers)
+    content = payment_answer(payment, events)
+    if _was_not_made(payment, events):
+        return problem_response(_not_made(call, payment, content), *headers)
+    return _answer(payment, content, *headers)
 
 
 async def purchase_answer(
@@ -76,9 +86,12 @@ async def purchase_answer(
     payment: Payment,
     reported: Callable[[Payment], Awaitable[tuple[msgspec.Struct, str]]],
 ) -> Response:
-    """Return the response for a purchase with its payment: made, still open, or declined."""
-    if payment.state is PaymentState.FAILED:
-        return await first_answer(api, call, payment)
+    """Return the response for a purchase with its payment: made, still open, or not made."""
+    more_than_held = payment.state is PaymentState.AUTHORIZED and payment.version > VERSION_HELD
+    if more_than_held or payment.state in NOTHING_TAKEN:
+        events = await api.platform.tables.payments.timeline(payment.id)
+        if _was_not_made(payment, events):
+            return await first_answer(api, call, payment)
     content, path = await reported(payment)
     location = (b"location", path.encode())
     if payment.state in OPEN:
@@ -86,18 +99,25 @@ async def purchase_answer(
     return json_response(CREATED, content, location, *applied(call))
 
 
-def _answer(call: Call, payment: Payment, content: PaymentAnswer, *headers: RawHeader) -> Response:
-    if payment.state is PaymentState.FAILED:
-        return problem_response(_declined(call, payment, content), *headers)
+def _answer(payment: Payment, content: PaymentAnswer, *headers: RawHeader) -> Response:
     location = (b"location", content.links.itself.encode())
     if payment.state in OPEN:
         return json_response(ACCEPTED, content, location, RETRY_AFTER, *headers)
     return json_response(CREATED, content, location, *headers)
 
 
-def _declined(call: Call, payment: Payment, content: PaymentAnswer) -> Problem:
+def _was_not_made(payment: Payment, events: Sequence[TimelineEvent]) -> bool:
+    """Return whether nothing is taken: it failed, or its held funds were or are being voided."""
+    if payment.state is PaymentState.AUTHORIZED:
+        return any(event.event == Remark.VOID_REQUESTED for event in events)
+    return payment.state in NOTHING_TAKEN
+
+
+def _not_made(call: Call, payment: Payment, content: PaymentAnswer) -> Problem:
     error: CallRefusedError = PaymentNotMadeError()
-    if not is_no_decline(payment.decline_code):
+    if payment.state is not PaymentState.FAILED:
+        error = PaymentNotMadeError(OVERTAKEN)
+    elif not is_no_decline(payment.decline_code):
         why = (payment.decline_code or "no reason given").replace("_", " ")
         error = PaymentDeclinedError(f"The payment was not made ({why}). Nothing was charged.")
     details = problem_of(error, request_id=call.request_id)

@@ -1,7 +1,8 @@
 """A customer's payments and documents: lists, details, gateway redirect and return, PDFs.
 
 A customer who returns from the gateway's page has often just paid, before the gateway's webhook
-arrives. Until the outcome is known, the page says that the bank is confirming the payment.
+arrives, or has entered nothing. While the gateway's page is open, the page of return says so and
+leads back to it; afterwards it says that the bank is confirming the payment.
 
 A subscription payment is for a month's invoice, or it verifies a payment method and belongs to the
 subscription itself. Invoices and credit notes are PDF files (decision 30); an invoice is
@@ -22,6 +23,7 @@ import msgspec
 
 from caas.billing.document_xml import labels
 from caas.billing.reissues import is_reissuable
+from caas.billing_database.accounts import Role
 from caas.billing_database.customers import BillingDetails
 from caas.billing_database.invoices import Invoice
 from caas.billing_database.payments import Payment, TimelineEvent
@@ -175,6 +177,8 @@ CUSTOMER_PAYMENT_ROUTES: Final[tuple[PageRoute, ...]] = (
 
 
 LOOKS_MAX: Final = 15
+LOOKS_BEFORE_OPEN: Final = 2
+"""How often the gateway is asked before the page is called open: a report may be on its way."""
 
 
 async def returned(console: Console, request: PageRequest) -> Response:
@@ -187,7 +191,25 @@ async def returned(console: Console, request: PageRequest) -> Response:
         return see_other(f"{_subject_page(found[0].type)}/{found[0].subject}")
     await console.platform.payment_processing.customer_returned(found[0].id)
     console.platform.jobs.wake()
-    return console.page(request, "returned.html", again=f"{request.path}?looks={looks + 1}")
+    return console.page(
+        request, "returned.html", again=f"{request.path}?looks={looks + 1}",
+        words=_words(found[0], looks), onwards=_onwards(request, found[0]),
+    )  # fmt: skip
+
+
+def _words(payment: Payment, looks: int) -> str:
+    """Return the key of what is known; a page counts as open only once the gateway was asked."""
+    if view_of(payment).situation is not Situation.AT_GATEWAY:
+        return "confirming"
+    return "open" if looks >= LOOKS_BEFORE_OPEN else "asking"
+
+
+def _onwards(request: PageRequest, payment: Payment) -> str | None:
+    """Return where whoever may pay continues; None: they have the link of the page."""
+    if payment.type is not PaymentType.RESERVATION:
+        return f"/pay/{payment.id}"
+    is_sales = request.session is not None and request.session.role is Role.SALES
+    return f"/intranet/orders/{payment.subject}" if is_sales else None
 
 
 def _subject_page(payment_type: PaymentType) -> str:

@@ -48,6 +48,11 @@ KINDS: Final = {
     SubscriptionState.CANCELLED: "",
     SubscriptionState.NOT_ACTIVATED: "",
 }
+_CARD_PAGE: Final = {
+    (SubscriptionState.VERIFYING, Situation.AT_GATEWAY): "card_page_open",
+    (SubscriptionState.REFUSED, Situation.ABANDONED): "card_page_ended",
+    (SubscriptionState.REFUSED, Situation.NOT_MADE): "not_verified",
+}
 MOVING: Final = frozenset({SubscriptionState.VERIFYING, SubscriptionState.ACTIVATING})
 
 
@@ -65,7 +70,11 @@ class SubscriptionView(msgspec.Struct, frozen=True):
 
     @property
     def slug(self) -> str:
-        """The key of the state's text; an unpaid month has its own."""
+        """The key of the state's text; an unpaid month and a card's page have their own."""
+        if self.check and (
+            words := _CARD_PAGE.get((self.subscription.state, self.check.situation))
+        ):
+            return words
         if self.subscription.cancelled_because == "withdrawal":
             return "withdrawn"
         unpaid = self.subscription.cancelled_because == "payment failed"

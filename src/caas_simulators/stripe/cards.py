@@ -1,4 +1,8 @@
-"""Stripe's documented test cards: by number, by a PaymentMethod's token, and what each does."""
+"""Stripe's documented test cards: by number, by a PaymentMethod's token, and what each does.
+
+Source: https://docs.stripe.com/testing. The cards of its table of declines cannot be attached to a
+Customer; 4000 0000 0000 0341 can, and is declined when it is charged.
+"""
 
 from typing import Final
 
@@ -44,7 +48,10 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _declined(number: str, token: str, decline_code: str, code: str = "card_declined") -> Card:
-    return Card(number=number, tokens=(token,), code=code, decline_code=decline_code)
+    """Return a card of the table of declines: it is declined already when it is saved."""
+    return Card(
+        number=number, tokens=(token,), code=code, decline_code=decline_code, attaches=False
+    )
 
 
 CARDS: Final = (
@@ -63,13 +70,18 @@ CARDS: Final = (
         "4000000000006975", "pm_card_visa_chargeDeclinedVelocityLimitExceeded",
         "card_velocity_exceeded",
     ),
-    _declined("4100000000000019", "pm_card_radarBlock", "fraudulent"),
-    Card(number="4000000000000069", tokens=("pm_card_chargeDeclinedExpiredCard",),
-         code="expired_card", decline_code="expired_card", attaches=False),
-    Card(number="4000000000000127", tokens=("pm_card_chargeDeclinedIncorrectCvc",),
-         code="incorrect_cvc", decline_code="incorrect_cvc", attaches=False),
-    Card(number="4000000000000119", tokens=("pm_card_chargeDeclinedProcessingError",),
-         code="processing_error", decline_code="processing_error", attaches=False),
+    _declined(
+        "4000000000000069", "pm_card_chargeDeclinedExpiredCard", "expired_card", "expired_card"
+    ),
+    _declined(
+        "4000000000000127", "pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc", "incorrect_cvc"
+    ),
+    _declined(
+        "4000000000000119", "pm_card_chargeDeclinedProcessingError", "processing_error",
+        "processing_error",
+    ),
+    Card(number="4100000000000019", tokens=("pm_card_radarBlock",),
+         code="card_declined", decline_code="fraudulent"),
     Card(number="4000000000000341", tokens=("pm_card_chargeCustomerFail",),
          code="card_declined", decline_code="generic_decline"),
     Card(number="4000002500003155", tokens=("pm_card_authenticationRequiredOnSetup",),

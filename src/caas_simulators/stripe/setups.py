@@ -84,7 +84,7 @@ def attempt(world: World, intent: Json, method: Json, *, authenticated: bool = F
     card = customers.card_of(method)
     if card.authentication is not None and not authenticated:
         return intents.ask_cardholder(world, intent, "setup_intent")
-    if not card.attaches or card.decline_code in ("lost_card", "stolen_card", "fraudulent"):
+    if not card.attaches or card.decline_code == "fraudulent":
         raise _refused(world, intent, card.code or "card_declined", card.decline_code)
     method["_set_up"] = True
     world.store.put(method)

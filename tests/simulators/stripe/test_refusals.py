@@ -233,3 +233,50 @@ async def test_a_card_number_is_not_taken_by_the_api(stripe: Stripe) -> None:
     reply = await stripe.post("/v1/payment_methods", type="card", card={"number": "42"})
 
     assert reply.status == 402
+
+
+DECLINED_AT_ONCE = (
+    ("pm_card_visa_chargeDeclined", "generic_decline"),
+    ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+    ("pm_card_visa_chargeDeclinedLostCard", "lost_card"),
+    ("pm_card_visa_chargeDeclinedStolenCard", "stolen_card"),
+    ("pm_card_visa_chargeDeclinedVelocityLimitExceeded", "card_velocity_exceeded"),
+    ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+    ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc"),
+    ("pm_card_chargeDeclinedProcessingError", "processing_error"),
+)
+
+
+@pytest.mark.parametrize(("method", "why"), DECLINED_AT_ONCE)
+async def test_a_card_of_the_declines_is_declined_when_it_is_saved(
+    stripe: Stripe, method: str, why: str
+) -> None:
+    """https://docs.stripe.com/testing: none of them can be attached to a Customer."""
+    customer = await stripe.customer()
+    made = (await stripe.post("/v1/payment_methods", type="card", card={"token": method})).body
+    attached = await stripe.post(f"/v1/payment_methods/{made['id']}/attach", customer=customer)
+    set_up = await stripe.post(
+        "/v1/setup_intents", customer=customer, payment_method=method, confirm="true",
+        usage="off_session", payment_method_types=["card"],
+    )  # fmt: skip
+
+    for answer in (attached, set_up):
+        assert (answer.status, answer.body["error"]["decline_code"]) == (402, why)
+    saved = await stripe.get(f"/v1/customers/{customer}/payment_methods")
+    assert saved.body["data"] == []
+
+
+async def test_a_card_that_declines_after_attaching_is_saved_and_never_charged(
+    stripe: Stripe,
+) -> None:
+    customer = await stripe.customer()
+    set_up = await stripe.post(
+        "/v1/setup_intents", customer=customer, payment_method="pm_card_chargeCustomerFail",
+        confirm="true", usage="off_session", payment_method_types=["card"],
+    )  # fmt: skip
+    charged = await stripe.intent(
+        set_up.body["payment_method"], customer=customer, confirm="true", off_session="true"
+    )
+
+    assert set_up.body["status"] == "succeeded"
+    assert (charged.status, charged.code) == (402, "card_declined")

@@ -86,6 +86,7 @@ def test_a_blind_except_stands_only_where_work_is_dispatched() -> None:
         r"|src/caas/web/application\.py"
         r"|src/caas/billing_database/batching\.py"
         r"|src/caas/reconciliation/drop_folder\.py"
+        r"|src/caas/reconciliation/schedule\.py"
     )
 
     elsewhere = [

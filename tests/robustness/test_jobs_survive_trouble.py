@@ -261,3 +261,12 @@ async def test_a_piece_that_was_parked_begins_anew_when_a_person_asks_for_it(
         await until(lambda: not answers)
 
     assert (paused, seen) == (0, [1, 1, 2])
+
+
+async def test_jobs_of_one_key_that_are_added_together_are_one(database: Database) -> None:
+    rows, subject = workers(database).rows, new_id()
+
+    await rows.add_all([("kind", subject, 9.0, {"a": 1, "b": 1}), ("kind", subject, 0.0, {"b": 2})])
+
+    claimed = await rows.claim(["kind"], lease_seconds=60.0)
+    assert [(job.subject, job.payload) for job in claimed.jobs] == [(subject, {"a": 1, "b": 2})]

@@ -175,10 +175,10 @@ class JobRows(PostponedJobs):
         *,
         within: Connection | None = None,
     ) -> None:
-        """Schedule many jobs in one statement."""
+        """Schedule many jobs in one statement; the jobs of one key become one."""
         if not job:
             return
-        columns = [list(column) for column in zip(*job, strict=True)]
+        columns = [list(column) for column in zip(*_joined(job), strict=True)]
         if within is not None:
             await within.execute(ADD, *columns)
             return
@@ -279,6 +279,17 @@ class JobRows(PostponedJobs):
     async def end(self, kind: str, subject: UUID, *, within: Connection) -> None:
         """Delete a job that the caller's transaction has completed."""
         await within.execute(END, kind, subject)
+
+
+def _joined(
+    jobs: Sequence[tuple[str, UUID, float, dict[str, Any]]],
+) -> list[tuple[str, UUID, float, dict[str, Any]]]:
+    """Join the jobs of one key as the statement joins one with a job that waits."""
+    joined = dict[tuple[str, UUID], tuple[float, dict[str, Any]]]()
+    for kind, subject, due_in, payload in jobs:
+        due, known = joined.get((kind, subject), (due_in, {}))
+        joined[kind, subject] = min(due, due_in), known | payload
+    return [(*key, *it) for key, it in joined.items()]
 
 
 LOOK_SECONDS: Final = 1.0

@@ -214,22 +214,17 @@ class ResultApplication:
     async def _enqueue_late_lines(
         self, run: Run, rows: Iterable[Row], connection: Connection
     ) -> None:
-        """Enqueue a job that notifies the payment as a webhook would."""
+        """Enqueue a job that notifies the payment as a webhook would, by its transactions."""
         work = [
-            (
-                LATE_LINE,
-                UUID(row["payment_id"]),
-                0.0,
-                {
-                    "line": source_of(run, row),
-                    "transaction_id": row["transaction_id"],
-                    "gross": row["gross"],
-                    "currency": row["currency"],
-                    "settles": row["settles"],
-                },
-            )
+            (LATE_LINE, UUID(row["payment_id"]), 0.0, {f"of {row['transaction_id']}": {
+                "line": source_of(run, row),
+                "transaction_id": row["transaction_id"],
+                "gross": row["gross"],
+                "currency": row["currency"],
+                "settles": row["settles"],
+            }})
             for row in rows
-        ]
+        ]  # fmt: skip
         await self._tables.jobs.add_all(work, within=connection)
 
     async def _resolve_awaiting(

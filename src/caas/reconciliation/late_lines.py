@@ -3,8 +3,9 @@
 A line that settles a voided, failed or unknown payment is a late outcome (decision 10): it resolves
 the unknown state or starts a refund, as a webhook would.
 
-Rules a change must keep: the notified amount is the total so far, so repeating it has no effect; an
-amount that differs from the payment's is passed on and refused there (decision 32).
+Rules a change must keep: one job of a payment has the last line of each of its transactions; the
+notified amount is the total so far, so repeating it has no effect; an amount that differs from the
+payment's is passed on and refused there (decision 32).
 """
 
 from typing import Final
@@ -38,15 +39,14 @@ class LateLines:
         jobs.register(LATE_LINE, self._notify)
 
     async def _notify(self, job: Job) -> Answer:
-        reported = job.payload
-        settled = int(reported["settles"] or reported["gross"])
-        await self.notify(
-            job.subject,
-            transaction_id=reported["transaction_id"],
-            settled=settled,
-            currency=str(reported["currency"]),
-            source=str(reported["line"]),
-        )
+        for reported in [it for it in job.payload.values() if isinstance(it, dict)]:
+            await self.notify(
+                job.subject,
+                transaction_id=reported["transaction_id"],
+                settled=int(reported["settles"] or reported["gross"]),
+                currency=str(reported["currency"]),
+                source=str(reported["line"]),
+            )
         return Done()
 
     async def notify(

@@ -50,6 +50,7 @@ from caas.reconciliation.judged_rows import Run
 from caas.reconciliation.known_rows import remarks
 from caas.reconciliation.report_pages import ReportChangedError
 from caas.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
+from caas.reconciliation.run_cases import RunCases
 from caas.reconciliation.throttle import SMALL_LINES_MAX, Throttle, throttled
 from caas.rules.compared_relations import POSTING, RULE_VERSION, names
 from caas.rules.settlement_dates import FeeTerms
@@ -111,7 +112,7 @@ class Runs:
         """Reconcile this gateway with these tables."""
         self._tables = tables
         self._gateway = gateway
-        self._alert = alert
+        self._cases = RunCases(tables.cases, alert, gateway.name)
         self._settings = settings
         self.days = ReconciliationDays(tables.database, zone=settings.zone.key)
         self.reports = SettlementReports(tables.database)
@@ -183,8 +184,11 @@ class Runs:
             stopped = RunEnd(state="stopped", because=_stop_reason(error))
             with contextlib.suppress(CaasError):
                 await asyncio.shield(self.days.end(run_id, stopped))
+                if isinstance(error, Exception):
+                    await self._cases.stopped(where.day, stopped.because or "")
             raise
         await self.days.end(run_id, end)
+        await self._cases.ended(where.day)
         return run_id
 
     @asynccontextmanager
@@ -348,10 +352,7 @@ class Runs:
         """Open a case for a refused report; an unavailable gateway needs none."""
         await self.days.end(run_id, RunEnd(state="refused", because=error.sentence))
         if isinstance(error, BadReportError) and not isinstance(error, ReportChangedError):
-            subject = derived_id("settlement report", self._gateway.name, day)
-            sentence = f"The settlement report of {day} was refused. {error.sentence}"
-            await self._tables.cases.open("settlement_report_refused", subject, sentence)
-            await self._alert("settlement_report_refused", subject, sentence)
+            await self._cases.refused(day, error.sentence)
 
     def _running(self) -> Path:
         """Return the folder of running comparisons, without leftovers of killed runs."""

@@ -23,6 +23,7 @@ from caas.billing_database.reconciliation_days import (
     ReconciliationDays,
 )
 from caas.billing_database.tables import BillingDatabase
+from caas.errors import CaasError
 from caas.external_systems.report_files import BadReportError
 from caas.jobs import Answer, RetryIn
 from caas.reconciliation.fetching import ReportUnavailableError
@@ -125,6 +126,11 @@ class Schedule:
         except (ReportUnavailableError, BadReportError) as error:
             _log.warning("reconciliation.reschedule", day=str(day), because=error.sentence)
             return RetryIn(AFTER_FAILURE_SECONDS, error.sentence)
+        except CaasError:
+            raise
+        except Exception as error:  # it has its case; the other days go on
+            _log.exception("reconciliation.stopped", day=str(day))
+            return RetryIn(AFTER_FAILURE_SECONDS, f"{type(error).__name__} on {day}")
         return None
 
 

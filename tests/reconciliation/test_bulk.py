@@ -1,12 +1,15 @@
 """Many discrepancies decided by one rule, and claims with their receipts."""
 
 from functools import partial
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from caas.billing_database import self_check
+from caas.billing_database.accounts import Actor
 from caas.billing_database.connection import Database
+from caas.billing_database.discrepancies import Discrepancy
 from caas.billing_database.gateway_claims import ClaimEndedError, ClaimPostedError, LineAwaitedError
 from caas.dual_control import ApprovalNeedsAccountError, SamePersonError
 from caas.reconciliation.bulk import (
@@ -74,7 +77,7 @@ async def test_many_small_amounts_need_a_second_person_as_one_large_one_does(
     )
 
     assert (done.needs_second_approver, dict(done.by_status)) == (True, {"proposed": 2})
-    assert (before, approved) == (0, 2)
+    assert (before, approved.decided, approved.left) == (0, 2, [])
     assert await office.balance("unexplained_funds") == -60_000
     assert await office.found(unresolved=True) == []
 
@@ -91,6 +94,7 @@ async def test_what_is_not_offered_is_left_as_it_is(office: Office) -> None:
     )
 
     assert dict(done.by_status) == {"not offered": 1}
+    assert done.left == [it.id for it in await office.found(unresolved=True)]
     assert [it.status for it in await office.found(unresolved=True)] == ["open"]
 
 
@@ -257,3 +261,29 @@ async def test_a_claim_given_up_for_a_loss_leaves_nothing_owed(office: Office) -
     assert await office.balance("gateway_receivable") == 0
     assert await office.balance("risk_loss:settlement_failed") == 1299
     assert await violated_invariants(office.installation.database) == set()
+
+
+async def test_what_is_not_offered_any_more_is_left_and_named(office: Office) -> None:
+    """Approving a rule stopped at the first such discrepancy, and the others stayed proposed."""
+    payments = [await office.capturing() for _ in range(3)]
+    for payment in payments:
+        await office.line(payment, gross=payment.amount + 30_000, fee=463)
+    await office.closed()
+    rule = BulkRule(kind=Kind.AMOUNT, currency="EUR")
+    ana, luis = [await employed(office.installation.database, it) for it in ("ana", "luis")]
+    bulk = office.reconciliation.bulk
+    done = await bulk.resolve(rule, resolution=Resolution.WRITE_OFF, note="Theirs.", by=ana)
+    first = min(it.id for it in await office.found(kind=Kind.AMOUNT))
+    approves = office.reconciliation.investigation.approve
+
+    async def all_but_one(discrepancy_id: UUID, *, by: Actor) -> Discrepancy:
+        if discrepancy_id == first:
+            raise ResolutionNotAllowedError
+        return await approves(discrepancy_id, by=by)
+
+    with pytest.MonkeyPatch.context() as other:
+        other.setattr(office.reconciliation.investigation, "approve", all_but_one)
+        approved = await bulk.approve(done.id, by=luis)
+
+    assert (approved.decided, approved.left) == (2, [first])
+    assert await bulk.reject(done.id, note="Another way.", by=luis) == 1

@@ -14,7 +14,7 @@ from caas.payment_processing.disputes import Disputes
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from tests.payment_processing.test_money_that_contradicts import until_ended
-from tests.people import COMMAND_LINE
+from tests.people import COMMAND_LINE, employed
 from tests.reconciliation.office import Office
 from tests.reconciliation.test_chargebacks_that_came_back import BACK, TAKEN, balances, broken
 from tests.reconciliation.test_excess_that_fits_later import beside_a_refund
@@ -185,3 +185,22 @@ async def test_a_reopened_chargeback_takes_back_what_later_decisions_returned(
     assert (dispute.state, dispute.claimed_amount) == ("reversed", 799)
     await decided(office, Kind.CHARGEBACK, CLAIM)
     await are(office, gateway_claims=799, unexplained_funds=-1599)
+
+
+async def test_a_claim_that_is_refused_gives_back_what_a_bank_returned(office: Office) -> None:
+    """The loss came back from the claim, and what the bank had returned stayed unexplained."""
+    payment = await settled(office)
+    await next_day(office, payment, TAKEN)
+    claim = await decided(office, Kind.CHARGEBACK, CLAIM)
+    await reported(office, payment, OPENED, 1299)
+    await reported(office, payment, WON, 1299)
+    await next_day(office, payment, BACK)
+    people = [await employed(office.installation.database, name) for name in ("ana", "luis")]
+    bulk = office.reconciliation.bulk
+
+    for by in people:
+        await bulk.claim_step(claim.id, "refused", receipt="C-7", note="They refuse.", by=by)
+        if await bulk.claims(status="refused"):
+            break
+
+    await are(office)

@@ -145,3 +145,22 @@ async def test_a_catch_up_judges_the_oldest_day_first_when_another_run_is_in_its
     await schedule.daily(Job("reconcile", new_id(), {}, 1, 1))
 
     assert judged[1:] == [office.later(-days) for days in (3, 2, 1)]
+
+
+async def test_a_line_that_waits_for_a_person_is_no_missing_line(office: Office) -> None:
+    """It was reopened and counted for nothing, so that its refund had no line either."""
+    payment = await office.installation.settled()
+    await office.closed()
+    await office.refund_order(payment, 300)
+    await office.forget_lines_of("refund")
+    await office.days_pass(1)
+    await office.line(payment, type="refund", gross=-400, fee=0)
+    await office.closed()
+    investigation = office.reconciliation.investigation
+    found = await office.resolved(Resolution.ACCEPT_LOSS)
+    await investigation.reopen(found.id, note="Look.", by="Luis")
+
+    await office.days_pass(12)
+    await office.closed()
+
+    assert [it.id for it in await office.found(unresolved=True)] == [found.id]

@@ -86,3 +86,19 @@ async def test_a_failed_settlement_that_came_after_all_is_not_reopened(
     await investigation.reopen(gave_up.id, note="Look.", by="Luis")
 
     assert await broken(office.installation.database) == set()
+
+
+async def test_reopening_a_reinstatement_opens_what_it_ended(office: Office) -> None:
+    payment, late = await given_up(office, failed=False)
+    await office.reconciliation.investigation.reopen(late.id, note="Look.", by="Luis")
+    await next_day(office, payment, RIGHT)
+    back = await reinstated(office)
+    assert (await office.kinds(), await cases(office)) == ([], [])
+
+    await office.reconciliation.investigation.reopen(back.id, note="A copy.", by="Luis")
+
+    assert sorted(await office.kinds()) == [Kind.DELAYED_SETTLEMENT, Kind.STATE_CONFLICT]
+    assert await cases(office) == ["settlement_failed"]
+    assert await broken(office.installation.database) == set()
+    await reinstated(office)
+    assert (await office.kinds(), await cases(office)) == ([], [])

@@ -53,7 +53,7 @@ class ClaimQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The number of discrepancies that the rule matched, by their status now."""
+    """The matched discrepancies by their status now; `left` are those that were not decided."""
 
     id: UUID
     met: int
@@ -61,6 +61,7 @@ class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     needs_second_approver: bool
     by_status: dict[str, int]
+    left: list[UUID]
 
 
 class ProposedBulkList(msgspec.Struct, frozen=True):
@@ -76,9 +77,10 @@ class BulkRejected(msgspec.Struct, frozen=True):
 
 
 class BulkApproved(msgspec.Struct, frozen=True):
-    """The number of proposals approved."""
+    """The number of proposals approved, and the discrepancies for which that is not possible."""
 
     approved: int
+    left: list[UUID]
 
 
 class ClaimList(msgspec.Struct, frozen=True):
@@ -114,9 +116,8 @@ async def approve_rule(api: Api, call: Call) -> Response:
 
     async def approve() -> Response:
         bulk = api.platform.reconciliation.bulk
-        return json_response(
-            200, BulkApproved(await bulk.approve(call.ids["bulk_id"], by=call.by.actor))
-        )
+        done = await bulk.approve(call.ids["bulk_id"], by=call.by.actor)
+        return json_response(200, BulkApproved(done.decided, done.left))
 
     return await once(api.platform.tables.keys, call, body, approve)
 

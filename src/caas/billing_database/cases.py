@@ -27,6 +27,15 @@ on conflict (kind, subject) where status = 'open' do nothing returning id
 """
 
 
+OPEN_AGAIN = """
+insert into cases (id, kind, subject, sentence, facts, opened_at)
+select $1, kind, subject, sentence, facts, db_now() from cases
+ where kind = $2 and subject = $3 and status = 'resolved' and resolution = $4
+ order by resolved_at desc limit 1
+on conflict (kind, subject) where status = 'open' do nothing
+"""
+
+
 class Case(msgspec.Struct, frozen=True):
     """One case, open or resolved."""
 
@@ -108,6 +117,12 @@ class Cases:
             OPEN, new_id(), kind, subject, sentence, facts or {}
         )
         return row is not None
+
+    async def open_again(
+        self, kind: str, subject: UUID, *, resolution: str, within: Connection
+    ) -> None:
+        """Open the last case of this kind again that ended with this resolution, if any."""
+        await within.execute(OPEN_AGAIN, new_id(), kind, subject, resolution)
 
     async def listed(
         self,

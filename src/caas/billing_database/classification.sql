@@ -189,7 +189,11 @@ with identified as (
          sum(case when i.currency = p.currency
                    and (i.type = 'settlement' and i.gross > 0 or i.type = 'settlement_failure')
                   then 1 else 0 end) as reported,
-         sum(case when i.type in ('refund', 'refund_reversal') then coalesce(c.moved, i.weight) else 0 end)
+         -- A refund that waits for a person counts for no other line, but it was reported.
+         sum(case when i.type not in ('refund', 'refund_reversal') then 0
+                  when i.standing = 'again' and i.currency = p.currency
+                    then case when coalesce(c.copy, 1) = 1 then i.gross else 0 end
+                  else coalesce(c.moved, i.weight) end)
            as back_by_lines
     from book_payments p
     join identified i on i.payment_id = p.payment_id

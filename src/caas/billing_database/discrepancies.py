@@ -331,6 +331,12 @@ class Discrepancies:
         """Lock and return the discrepancies that await settlement lines of these payments."""
         return await read_all(Discrepancy, within, sql.AWAITING, list(payments))
 
+    async def ended_by_reinstating(
+        self, payment_id: UUID, *, within: Connection
+    ) -> list[Discrepancy]:
+        """Lock and return what a reinstatement of a payment ended, of days that may change."""
+        return await read_all(Discrepancy, within, sql.ENDED_BY_REINSTATING, payment_id)
+
     async def listed_since(
         self, payments: Sequence[UUID], *, within: Connection
     ) -> list[ListedSince]:

@@ -130,6 +130,18 @@ select {COLUMNS} from discrepancies d
    and d.kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
  order by d.id for update
 """
+# What ended because a decision reinstated the payment that it waited for.
+ENDED_BY_REINSTATING: Final = f"""
+select {COLUMNS} from discrepancies d
+ where d.payment_id = $1 and d.status = 'resolved' and d.resolution = 'itself'
+   and d.kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
+   and (select e.facts->>'class' from discrepancy_events e
+         where e.discrepancy_id = d.id and e.event = 'resolved itself'
+         order by e.seq desc limit 1) in ('amount', 'duplicate_line', 'state_conflict')
+   and not exists (select from reconciliation_days y
+                    where y.gateway = d.gateway and y.day = d.day and y.sealed_at is not null)
+ order by d.id for update
+"""
 # An overdue refund, including one that a person decided on, until its day is sealed.
 UNLISTED: Final = """
 d.kind = 'refund_mismatch' and d.report_id is null

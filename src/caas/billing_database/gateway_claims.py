@@ -7,6 +7,7 @@ Rules a change must keep: a claim changes only together with its event, in one s
 that ended leave no balance on the claims account, and only a withdrawn one is filed again.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -194,9 +195,16 @@ class GatewayClaims:
         await within.execute(STEP, discrepancy_id, "withdrawn", None, by, note)
 
     async def step(
-        self, discrepancy_id: UUID, status: str, *, receipt: str | None, by: str, note: str
+        self,
+        discrepancy_id: UUID,
+        status: str,
+        *,
+        receipt: str | None,
+        by: str,
+        note: str,
+        also: Callable[[UUID, Connection], Awaitable[None]],
     ) -> GatewayClaim:
-        """Record a step of a claim.
+        """Record a step of a claim; `also` is done in its commit when the claim ends.
 
         Raises:
             ClaimNotFoundError, ClaimEndedError: there is no open claim.
@@ -211,6 +219,7 @@ class GatewayClaims:
             if status in ENDED:
                 account = UNEXPLAINED_FUNDS if status == "paid" else risk_loss(kind)
                 await connection.execute(POST, discrepancy_id, account, GATEWAY_CLAIMS)
+                await also(discrepancy_id, connection)
 
         claim = await self.get(discrepancy_id)
         await self.database.in_transaction(together)

@@ -69,6 +69,7 @@ def resolve_all(  # noqa: PLR0913  # each part of a rule
             return
         typer.echo(f"{done.id}: {done.met} discrepancies, {Money(done.amount, code)}")
         print_table([[f"{number:>8}", status] for status, number in sorted(done.by_status.items())])
+        _print_left(done.left)
         if done.needs_second_approver:
             typer.echo(
                 "A second person must approve this in the console or with an API "
@@ -99,7 +100,9 @@ def approve_all(bulk: BulkId, by: By) -> None:
     """Always refused: approve in the console or with an API key of your account."""
 
     async def operation(reconciliation: Reconciliation) -> None:
-        typer.echo(f"{await reconciliation.bulk.approve(bulk, by=Actor(by))} approved")
+        done = await reconciliation.bulk.approve(bulk, by=Actor(by))
+        typer.echo(f"{done.decided} approved")
+        _print_left(done.left)
 
     writing(operation)
 
@@ -212,6 +215,11 @@ def keep(  # noqa: PLR0913  # each part of a fee
         )
 
     writing(operation)
+
+
+def _print_left(left: list[UUID]) -> None:
+    for one in left:
+        typer.echo(f"left, not possible for it: {one}")
 
 
 def _claim_row(claim: GatewayClaim) -> list[str]:

@@ -131,6 +131,7 @@ class Reconciliation:
             claims=claims,
         )
         self.bulk = Bulk(
+            self._tables,
             discrepancies=self.discrepancies,
             investigation=self.investigation,
             proposals=BulkProposals(self._tables.database),

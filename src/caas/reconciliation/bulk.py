@@ -23,19 +23,37 @@ from caas.billing_database.discrepancies import (
     DiscrepancyFilter,
 )
 from caas.billing_database.free_text import refuse_identifying
-from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
+from caas.billing_database.gateway_claims import ClaimPostedError, GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
-from caas.dual_control import NothingProposedError, checked_note, decided_already
+from caas.billing_database.reconciliation_days import DaySealedError
+from caas.billing_database.tables import BillingDatabase
+from caas.dual_control import (
+    DecisionPendingError,
+    NothingProposedError,
+    checked_note,
+    decided_already,
+)
 from caas.errors import NotFoundError, RefusedError
+from caas.payment_processing.dispute_losses import DisputeLosses
 from caas.reconciliation.investigation import DECIDABLE, Investigation
 from caas.reconciliation.proposals import InBulk
-from caas.reconciliation.validation import ResolutionNotAllowedError
+from caas.reconciliation.validation import (
+    DiscrepancyResolvedError,
+    RefundMadeError,
+    RefundOnItsWayError,
+    ResolutionNotAllowedError,
+)
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.discrepancies import DiscrepancyKind, Resolution, is_large, needs_second_approver
 from caas.rules.money import Money
 
 BULK_MAX: Final = 1_000
 RECEIPT_CHARS_MAX: Final = 200
+NOT_POSSIBLE: Final = (
+    ResolutionNotAllowedError, DiscrepancyResolvedError, DecisionPendingError, RefundMadeError,
+    RefundOnItsWayError, ClaimPostedError, DaySealedError,
+)  # fmt: skip
+"""What one discrepancy is left for, by others or by itself, while the others are decided."""
 ClaimStatus = Literal["sent", "accepted", "paid", "refused"]
 
 
@@ -75,7 +93,7 @@ class BulkRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BulkDone(msgspec.Struct):
-    """Result of a bulk resolution."""
+    """Result of a bulk resolution; `left` are those for which it is not offered."""
 
     id: UUID
     met: int
@@ -83,6 +101,14 @@ class BulkDone(msgspec.Struct):
     currency: str
     needs_second_approver: bool
     by_status: dict[str, int] = msgspec.field(default_factory=lambda: defaultdict(int))
+    left: list[UUID] = msgspec.field(default_factory=list)
+
+
+class BulkDecided(msgspec.Struct, frozen=True):
+    """How many proposals of a rule were decided, and those left that cannot be any more."""
+
+    decided: int
+    left: list[UUID]
 
 
 class Bulk:
@@ -90,6 +116,7 @@ class Bulk:
 
     def __init__(
         self,
+        tables: BillingDatabase,
         *,
         discrepancies: Discrepancies,
         investigation: Investigation,
@@ -98,6 +125,8 @@ class Bulk:
         gateways: Sequence[str],
     ) -> None:
         """Use these gateways' discrepancies and claims."""
+        self._tables = tables
+        self._losses = DisputeLosses(tables)
         self._discrepancies = discrepancies
         self._investigation = investigation
         self._proposals = proposals
@@ -124,12 +153,15 @@ class Bulk:
                     found.id, resolution=resolution, note=text, by=by, in_bulk=in_bulk
                 )
                 done.by_status[after.status] += 1
-            except ResolutionNotAllowedError:
+            except NOT_POSSIBLE:
                 done.by_status["not offered"] += 1
+                done.left.append(found.id)
         return done
 
-    async def approve(self, bulk_id: UUID, *, by: Actor) -> int:
-        """Approve a proposed bulk resolution as the second person; return the number resolved.
+    async def approve(self, bulk_id: UUID, *, by: Actor) -> BulkDecided:
+        """Approve a proposed bulk resolution as the second person.
+
+        What cannot be decided so any more is left, still proposed, to be rejected.
 
         Raises:
             SamePersonError: the proposer cannot approve.
@@ -154,19 +186,24 @@ class Bulk:
         async def reject(discrepancy_id: UUID) -> object:
             return await self._investigation.reject(discrepancy_id, note=text, by=by)
 
-        return await self._decide_each(bulk_id, reject)
+        return (await self._decide_each(bulk_id, reject)).decided
 
-    async def _decide_each(self, bulk_id: UUID, decide: Callable[[UUID], Awaitable[object]]) -> int:
+    async def _decide_each(
+        self, bulk_id: UUID, decide: Callable[[UUID], Awaitable[object]]
+    ) -> BulkDecided:
         """Decide what is still proposed, beside another person who may be doing so as well."""
-        decided = 0
+        decided, left = 0, []
         for discrepancy_id in await self._proposals.proposed_in(bulk_id):
             with suppress(NothingProposedError):
-                await decide(discrepancy_id)
-                decided += 1
-        if not decided:
+                try:
+                    await decide(discrepancy_id)
+                    decided += 1
+                except NOT_POSSIBLE:
+                    left.append(discrepancy_id)
+        if not decided and not left:
             last = await self._proposals.last_decision(bulk_id)
             raise BulkNotFoundError if last is None else decided_already(last)
-        return decided
+        return BulkDecided(decided, left)
 
     async def proposed(self) -> list[ProposedBulk]:
         """Return bulk resolutions awaiting approval, oldest first."""
@@ -216,7 +253,7 @@ class Bulk:
         if status == "refused" and is_large(Money(claim.amount, claim.currency)):
             return await self._refused(claim, by=by, note=text)
         return await self._claims.step(
-            discrepancy_id, status, receipt=receipt, by=by.name, note=text
+            discrepancy_id, status, receipt=receipt, by=by.name, note=text, also=self._balance
         )
 
     async def _refused(self, claim: GatewayClaim, *, by: Actor, note: str) -> GatewayClaim:
@@ -227,9 +264,17 @@ class Bulk:
             await dual_control.approve(
                 self._claims.refusals(note), claim.discrepancy_id, by=by, within=connection
             )
+            await self._balance(claim.discrepancy_id, connection)
 
         await self._claims.database.in_transaction(together)
         return await self._claims.get(claim.discrepancy_id)
+
+    async def _balance(self, discrepancy_id: UUID, connection: Connection) -> None:
+        """Balance the losses of a payment that got one back from a claim, in its commit."""
+        found = await self._discrepancies.get(discrepancy_id, within=connection)
+        if found.payment_id is not None:
+            payment = await self._tables.payments.get(found.payment_id, within=connection)
+            await self._losses.balance(payment, within=connection)
 
     async def _met(self, rule: BulkRule) -> list[Discrepancy]:
         asked = DiscrepancyFilter(kind=rule.kind, day=rule.day, unresolved=True)

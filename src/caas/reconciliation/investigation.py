@@ -32,7 +32,7 @@ from caas.billing_database.settlement_reports import SettlementReports, StoredLi
 from caas.billing_database.tables import BillingDatabase
 from caas.reconciliation.fees import compare_fee, end_fee
 from caas.reconciliation.proposals import InBulk, proposal_of
-from caas.reconciliation.reinstating import end_what_waited, refund_if_undone
+from caas.reconciliation.reinstating import end_what_waited, refund_if_undone, wait_again
 from caas.reconciliation.resolution_actions import (
     APPLY_RESOLUTION,
     ResolutionActions,
@@ -278,6 +278,7 @@ class Investigation:
                 entries=await taken_back(self._tables, self._discrepancies, found, connection),
             )  # fmt: skip
             await self._discrepancies.step(found.id, step, within=connection)
+            await wait_again(self._tables, self._discrepancies, found, connection)
             await disputes.decide_again(again, found, within=connection)
 
         await self._tables.database.in_transaction(together)

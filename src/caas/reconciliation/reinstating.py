@@ -15,8 +15,9 @@ from caas.billing_database.received_money import came_after_failure
 from caas.billing_database.refunds import Refunds
 from caas.billing_database.tables import BillingDatabase
 from caas.payment_processing.overtaken_refunds import CancelledSales
+from caas.rules.discrepancies import Resolution
 from caas.rules.postings import SETTLEMENT_LOSSES, Entry
-from caas.rules.resolutions import still_posted
+from caas.rules.resolutions import GIVEN_UP, still_posted
 
 BY: Final = "reconciliation"
 ABOUT_LOSSES: Final = ("settlement_failed", "settlement_reversed", "settled_after_loss")
@@ -62,3 +63,22 @@ async def end_what_waited(
             event="resolved itself", status="resolved", by=BY, facts=facts, resolution="itself"
         )
         await discrepancies.step(waiting.id, step, within=within)
+
+
+async def wait_again(
+    tables: BillingDatabase,
+    discrepancies: Discrepancies,
+    reopened: Discrepancy,
+    within: Connection,
+) -> None:
+    """Open again what a reinstatement ended, because its decision is reopened."""
+    payment_id = reopened.payment_id
+    reinstated = reopened.resolution == Resolution.REINSTATE_THE_PAYMENT
+    if payment_id is None or not reinstated or reopened.kind not in GIVEN_UP:
+        return
+    for kind in ABOUT_LOSSES:
+        await tables.cases.open_again(kind, payment_id, resolution=SENTENCE, within=within)
+    facts = {"line": f"{reopened.report_id}:{reopened.line_no}", "class": reopened.kind.value}
+    for ended in await discrepancies.ended_by_reinstating(payment_id, within=within):
+        step = Step(event="reopened", status="open", by=BY, facts=facts)
+        await discrepancies.step(ended.id, step, within=within)

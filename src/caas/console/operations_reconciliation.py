@@ -18,7 +18,7 @@ from caas.console.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUT
 from caas.console.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.console.reconciliation_paths import PATH, path_of
 from caas.console.request import PageRequest
-from caas.console.verdict_reasons import reasons_of_day, reasons_of_run
+from caas.console.verdict_reasons import reasons_of_day, reasons_of_line, reasons_of_run
 from caas.dual_control import NOTE_CHARS_MAX
 from caas.errors import NotFoundError, RefusedError, UnavailableError
 from caas.reconciliation.of_gateway import GatewayReconciliation
@@ -64,6 +64,7 @@ async def day(console: Console, request: PageRequest) -> Response:
         path=path_of(console, report.day),
         because_of_day=reasons_of_day,
         because_of_run=reasons_of_run,
+        because_of_line=reasons_of_line,
         after=form_result(console, request),
     )
 

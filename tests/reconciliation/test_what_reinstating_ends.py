@@ -102,3 +102,47 @@ async def test_reopening_a_reinstatement_opens_what_it_ended(office: Office) -> 
     assert await broken(office.installation.database) == set()
     await reinstated(office)
     assert (await office.kinds(), await cases(office)) == ([], [])
+
+
+async def claimed(office: Office) -> Payment:
+    """Claim a late settlement whose loss had been accepted."""
+    payment, late = await given_up(office, failed=False)
+    await office.reconciliation.investigation.reopen(late.id, note="Look.", by="Luis")
+    await decided(office, Kind.DELAYED_SETTLEMENT, Resolution.CLAIM_FROM_GATEWAY)
+    assert await office.balance("gateway_claims") == 1299
+    return payment
+
+
+async def test_a_claim_is_paid_by_the_line_that_is_reinstated(office: Office) -> None:
+    """Its line took no loss back, and the claim waited for that very line for ever."""
+    payment = await claimed(office)
+    await next_day(office, payment, RIGHT)
+
+    back = await reinstated(office)
+
+    [claim] = await office.reconciliation.bulk.claims()
+    assert (claim.status, await office.kinds(), await cases(office)) == ("paid", [], [])
+    assert await office.balance("gateway_claims") == 0
+    assert await office.balance("bank") + await office.balance("gateway_fees") == 1299
+    assert await broken(office.installation.database) == set()
+    await office.reconciliation.investigation.reopen(back.id, note="A copy.", by="Luis")
+    assert sorted(await office.kinds()) == [Kind.DELAYED_SETTLEMENT, Kind.STATE_CONFLICT]
+    assert await broken(office.installation.database) == set()
+
+
+async def test_a_part_that_is_reinstated_leaves_the_rest_to_be_claimed(office: Office) -> None:
+    payment = await claimed(office)
+    await next_day(office, payment, PART)
+
+    await reinstated(office)
+
+    [claim] = await office.reconciliation.bulk.claims()
+    assert (claim.status, await office.kinds()) == ("withdrawn", [Kind.DELAYED_SETTLEMENT])
+    assert await broken(office.installation.database) == set()
+    await decided(office, Kind.DELAYED_SETTLEMENT, Resolution.CLAIM_FROM_GATEWAY)
+    assert await office.balance("gateway_claims") == 399
+    await next_day(office, payment, REST)
+    await reinstated(office)
+    assert await office.kinds() == []
+    assert await office.balance("gateway_claims") == 0
+    assert await broken(office.installation.database) == set()

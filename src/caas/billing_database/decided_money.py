@@ -90,6 +90,8 @@ select account, lost from (
           select unnest(array[x.debit, x.credit]), unnest(array[x.amount, -x.amount])
             from discrepancies d join discrepancy_entries x on x.discrepancy_id = d.id
            where d.payment_id = $1 and x.currency = $2
+             and not ($4 and d.status <> 'resolved' and d.kind in (
+               'delayed_settlement', 'missing_at_gateway', 'partial_settlement'))
            union all
           select unnest(array[x.debit, x.credit]), unnest(array[x.amount, -x.amount])
             from discrepancies d join gateway_claim_entries x on x.discrepancy_id = d.id
@@ -195,10 +197,14 @@ async def next_open_day(gateway: str, day: date, *, within: Connection) -> date:
 
 
 async def given_up(
-    payment_id: UUID, currency: str, *, within: Connection | Database
+    payment_id: UUID, currency: str, *, with_claimed: bool = False, within: Connection | Database
 ) -> tuple[tuple[str, int], ...]:
-    """Return the losses of a payment's settlement, by account, in minor units."""
-    rows = await within.fetch(GIVEN_UP, payment_id, currency, list(SETTLEMENT_LOSSES))
+    """Return the losses of a payment's settlement, by account, in minor units.
+
+    Those that a claim has taken over until its line comes count `with_claimed`.
+    """
+    about = (payment_id, currency, list(SETTLEMENT_LOSSES), with_claimed)
+    rows = await within.fetch(GIVEN_UP, *about)
     return tuple((row["account"], row["lost"]) for row in rows)
 
 

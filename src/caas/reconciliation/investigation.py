@@ -32,7 +32,12 @@ from caas.billing_database.settlement_reports import SettlementReports, StoredLi
 from caas.billing_database.tables import BillingDatabase
 from caas.reconciliation.fees import compare_fee, end_fee
 from caas.reconciliation.proposals import InBulk, proposal_of
-from caas.reconciliation.reinstating import end_what_waited, refund_if_undone, wait_again
+from caas.reconciliation.reinstating import (
+    end_claims,
+    end_what_waited,
+    refund_if_undone,
+    wait_again,
+)
 from caas.reconciliation.resolution_actions import (
     APPLY_RESOLUTION,
     ResolutionActions,
@@ -334,6 +339,7 @@ class Investigation:
             await compare_fee(self._discrepancies, found, line, within)
         if proposed.resolution is Resolution.REINSTATE_THE_PAYMENT and found.kind in GIVEN_UP:
             await refund_if_undone(self._tables, found, decided.entries, within)
+            await end_claims(self._discrepancies, self._claims, found, within)
             await end_what_waited(self._tables, self._discrepancies, found, within)
         if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:
             await self._claims.file(found.id, by=by.name, note=proposed.note, within=within)
@@ -380,7 +386,9 @@ class Investigation:
         losses: tuple[tuple[str, int], ...] = ()
         if payment is not None and found.kind in WITH_LOSSES:
             by = within or self._tables.database
-            losses = await given_up(payment.id, found.currency, within=by)
+            losses = await given_up(
+                payment.id, found.currency, with_claimed=found.kind in GIVEN_UP, within=by
+            )
         line = await self._line_of(found, within=within)
         return subject_of(found, line, payment, losses=losses)
 

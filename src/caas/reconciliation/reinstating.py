@@ -1,7 +1,7 @@
 """Ends what waited for money that a decision reinstated, and refunds it if its sale was undone.
 
 Rules a change must keep: what waited ends only once nothing of the payment's settlement is given
-up, and what a person claimed or accepted meanwhile stays; what is refunded is what the line brought
+up, and what a person accepted meanwhile stays; what is refunded is what the line brought
 after the settlement had failed (decision 271).
 """
 
@@ -11,13 +11,14 @@ from typing import Final
 from caas.billing_database.connection import Connection
 from caas.billing_database.decided_money import given_up
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
+from caas.billing_database.gateway_claims import GatewayClaims, brought_by_its_line
 from caas.billing_database.received_money import came_after_failure
 from caas.billing_database.refunds import Refunds
 from caas.billing_database.tables import BillingDatabase
 from caas.payment_processing.overtaken_refunds import CancelledSales
 from caas.rules.discrepancies import Resolution
 from caas.rules.postings import SETTLEMENT_LOSSES, Entry
-from caas.rules.resolutions import GIVEN_UP, still_posted
+from caas.rules.resolutions import GIVEN_UP, reversed_, still_posted
 
 BY: Final = "reconciliation"
 ABOUT_LOSSES: Final = ("settlement_failed", "settlement_reversed", "settled_after_loss")
@@ -37,6 +38,35 @@ async def refund_if_undone(
         sales = CancelledSales(tables, Refunds(tables.database))
         decision = f"{reinstated.id}:{reinstated.version}"
         await sales.reinstated(payment.id, brought, decision, within=within)
+
+
+async def end_claims(
+    discrepancies: Discrepancies,
+    claims: GatewayClaims,
+    reinstated: Discrepancy,
+    within: Connection,
+) -> None:
+    """Give the losses back that claims took over until the line came, which it has.
+
+    A claim is paid if nothing is given up any more; otherwise it is withdrawn, and a person may
+    claim the rest.
+    """
+    if reinstated.payment_id is None:
+        return
+    line = f"{reinstated.report_id}:{reinstated.line_no}"
+    for waiting in await discrepancies.awaiting_line([reinstated.payment_id], within=within):
+        posted = still_posted(await discrepancies.posted(waiting.id, within=within))
+        if not any(it.credit in SETTLEMENT_LOSSES for it in posted):
+            continue
+        step = Step(
+            event="noted", status=waiting.status, by=BY, facts={"line": line},
+            resolution=waiting.resolution, entries=reversed_(posted),
+        )  # fmt: skip
+        await discrepancies.step(waiting.id, step, within=within)
+        if await given_up(reinstated.payment_id, reinstated.currency, within=within):
+            await claims.end(waiting.id, by=BY, note=SENTENCE, within=within)
+        else:
+            await brought_by_its_line(waiting.id, line, within=within)
 
 
 async def end_what_waited(

@@ -3,8 +3,10 @@
 import pytest
 
 from caas.billing_database.connection import Database
+from caas.rules.mes_vencido import Month
 from caas.rules.payment_failures import (
     AMOUNT_REFUSALS,
+    AMOUNT_TOO_SMALL,
     Cancel,
     ChargeAgain,
     DunningPolicy,
@@ -103,7 +105,7 @@ async def test_a_month_that_the_gateway_does_not_charge_is_written_off_and_ends_
 
         invoice = await installation.billed(subscription)
         payment = await installation.charged(invoice)
-        case = await installation.until_case(payment.id)
+        await installation.until_paid(payment.id, lambda p: p.state is PaymentState.FAILED)
         await installation.faults_end()
         await installation.rest()
         next_month = await installation.billed(subscription)
@@ -111,7 +113,12 @@ async def test_a_month_that_the_gateway_does_not_charge_is_written_off_and_ends_
 
         after = await installation.subscriptions.subscription(subscription.id)
         assert (payment.state, payment.decline_code) == (PaymentState.FAILED, refusal)
-        assert case.kind == "amount_refused"
+        assert [case.kind for case in await installation.tables.cases.listed()] == (
+            [] if refusal == AMOUNT_TOO_SMALL else ["amount_refused"]
+        )
+        month = await installation.platform.billing.run(Month.parse(invoice.month or ""))
+        too_small = await installation.platform.billing.too_small([month])
+        assert too_small == ({month.month: 1} if refusal == AMOUNT_TOO_SMALL else {})
         assert after.state is SubscriptionState.ACTIVE
         assert (await installation.invoices.get(invoice.id)).state == "written off"
         assert len(await installation.tables.payments.listed(subject=invoice.id)) == 1

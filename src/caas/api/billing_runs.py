@@ -5,6 +5,7 @@ nothing.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -34,13 +35,17 @@ class BillingRunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BillingRunAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The progress of a month's run."""
+    """The progress of a month's run.
+
+    `below_minimum` counts its charges that the gateway refused as too small: they are written off.
+    """
 
     month: str
     subscriptions: int
     seen: int
     invoices: int
     charges: int
+    below_minimum: int
     started_at: datetime
     invoiced_at: datetime | None
     finished_at: datetime | None
@@ -61,7 +66,8 @@ async def run_month(api: Api, call: Call) -> Response:
     body = RUN.read(call.body)
 
     async def run() -> Response:
-        to_response = _to_response(await api.platform.billing.run_month(Month.parse(body.month)))
+        made = await api.platform.billing.run_month(Month.parse(body.month))
+        [to_response] = await _to_response(api, [made])
         return json_response(201, to_response, (b"location", to_response.links["self"].encode()))
 
     return await once(api.platform.tables.keys, call, body, run)
@@ -72,18 +78,25 @@ async def get_run(api: Api, call: Call) -> Response:
     month = str(call.ids["month"])
     if _MONTH.match(month) is None:
         raise InvalidParameterError("The month must have the form 2026-11.")
-    return json_response(200, _to_response(await api.platform.billing.run(Month.parse(month))))
+    found = await api.platform.billing.run(Month.parse(month))
+    return json_response(200, (await _to_response(api, [found]))[0])
 
 
 async def list_runs(api: Api, _call: Call) -> Response:
     """List billing runs, newest month first."""
-    return json_response(
-        200, BillingRunList([_to_response(run) for run in await api.platform.billing.runs()])
-    )
+    runs = await api.platform.billing.runs()
+    return json_response(200, BillingRunList(await _to_response(api, runs)))
 
 
-def _to_response(run: BillingRun) -> BillingRunAnswer:
-    return answer_from(BillingRunAnswer, run, links={"self": f"/v1/billing/runs/{run.month}"})
+async def _to_response(api: Api, runs: Sequence[BillingRun]) -> list[BillingRunAnswer]:
+    too_small = await api.platform.billing.too_small(runs)
+    return [
+        answer_from(
+            BillingRunAnswer, run, below_minimum=too_small.get(run.month, 0),
+            links={"self": f"/v1/billing/runs/{run.month}"},
+        )
+        for run in runs
+    ]  # fmt: skip
 
 
 _BILLERS: Final = frozenset({Scope.BILLING, Scope.OPERATIONS})

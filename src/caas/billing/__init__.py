@@ -8,7 +8,7 @@ Rules a change must keep: a month is billed only after it ends in the market's t
 28); an invoice is issued before its charge; a run's result depends only on the stored data.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -130,6 +130,10 @@ class Billing:
     async def runs(self) -> list[BillingRun]:
         """Return the runs, newest month first."""
         return await self._runs.listed()
+
+    async def too_small(self, runs: Sequence[BillingRun]) -> dict[str, int]:
+        """Return for the months of these runs how many charges no gateway takes (decision 264)."""
+        return await self._runs.too_small([run.month for run in runs])
 
     async def _begin(self, month: Month) -> None:
         now = await self._runs.now()

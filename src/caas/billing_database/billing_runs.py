@@ -9,6 +9,7 @@ position commit together; subscriptions already invoiced for the month are skipp
 stopped and repeated at any point.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -22,6 +23,7 @@ from caas.billing_database.rows import read_all, read_one, row_as
 from caas.billing_database.usage_records import HOLD_OFF_CHANGES
 from caas.rules.mes_vencido import Month, ServicePeriod
 from caas.rules.money import AMOUNT_MAX
+from caas.rules.payment_failures import AMOUNT_TOO_SMALL
 
 CANNOT_BE_WRITTEN: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """SQLSTATE for a subscription whose month exceeds the limits."""
@@ -191,6 +193,13 @@ update billing_runs set charged_series = coalesce($2, charged_series),
  where month = $1 returning *
 """
 
+TOO_SMALL: Final = """
+select i.month, count(*) as months
+  from invoices i join written_off_invoices w on w.invoice = i.id
+  join payments p on p.id = w.payment_id
+ where i.month = any ($1) and p.decline_code = $2 group by i.month
+"""
+
 
 class BillingRun(msgspec.Struct, frozen=True):
     """The progress of a month's run: `seen` of `subscriptions` are calculated."""
@@ -265,6 +274,11 @@ class BillingRuns:
     async def listed(self) -> list[BillingRun]:
         """Return the runs, newest month first."""
         return await read_all(BillingRun, self._database, LISTED)
+
+    async def too_small(self, months: Sequence[str]) -> dict[str, int]:
+        """Return how many invoices of these months were written off below a gateway's minimum."""
+        rows = await self._database.fetch(TOO_SMALL, list(months), AMOUNT_TOO_SMALL)
+        return {row["month"]: row["months"] for row in rows}
 
     async def now(self, *, within: Connection | None = None) -> datetime:
         """Return the database's time."""

@@ -94,7 +94,8 @@ async def _bill(month: Month, *, again: bool) -> None:
                 month,
                 progress=lambda r: bar.update(task, total=r.subscriptions, completed=r.seen),
             )
+        too_small = (await platform.billing.too_small([run])).get(run.month, 0)
     typer.echo(
         f"{run.month}: {run.subscriptions} subscriptions, {run.invoices} invoices, "
-        f"{run.charges} charges"
+        f"{run.charges} charges, {too_small} below the gateway's minimum so far"
     )

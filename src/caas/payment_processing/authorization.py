@@ -44,6 +44,7 @@ from caas.rules import postings
 from caas.rules.payment_failures import (
     ABANDONED,
     AMOUNT_REFUSALS,
+    AMOUNT_TOO_SMALL,
     NotSentConsequence,
     code_of_refusal,
     not_sent_consequence,
@@ -327,15 +328,18 @@ class Authorization:
     ) -> Payment:
         """Fail a payment that the gateway refuses to process; no card was declined.
 
-        A charge that we start ourselves is sent again later. A customer is notified and may pay
+        A charge that we start ourselves is sent again later; a month below the gateway's minimum
+        is counted in its run, without a case (decision 264). A customer is notified and may pay
         again.
         """
         if refused.maybe_done:
             return await self._transitions.leave_unknown(payment, AUTHORIZE, refused.error.sentence)
+        is_a_month = (await flow.terms(payment)).initiator is Initiator.MERCHANT
         if refused.error.refusal in AMOUNT_REFUSALS:
-            because = f"{refused.error.sentence} Nothing was charged, and it is not sent again."
-            await self._alert(AMOUNT_REFUSED, payment.id, because)
-        elif (await flow.terms(payment)).initiator is Initiator.MERCHANT:
+            if not (is_a_month and refused.error.refusal == AMOUNT_TOO_SMALL):
+                because = f"{refused.error.sentence} Nothing was charged, and it is not sent again."
+                await self._alert(AMOUNT_REFUSED, payment.id, because)
+        elif is_a_month:
             await self._alert(REFUSES, payment.id, refused.error.sentence)
             return await self._transitions.reschedule_authorization(
                 payment, refused, fence=attempt.fence

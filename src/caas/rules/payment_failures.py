@@ -75,7 +75,8 @@ def not_sent_consequence(payment_type: PaymentType) -> NotSentConsequence:
     assert_never(payment_type)
 
 
-AMOUNT_REFUSALS: Final = frozenset({"amount_too_small", "amount_too_large", "unsupported_currency"})
+AMOUNT_TOO_SMALL: Final = "amount_too_small"
+AMOUNT_REFUSALS: Final = frozenset({AMOUNT_TOO_SMALL, "amount_too_large", "unsupported_currency"})
 """Refusals of an amount below the gateway's minimum or above its maximum, or of its currency.
 
 The payment fails at once, whatever its type; nobody declined it, so nothing is lost by it.

@@ -49,6 +49,27 @@ select id, gateway, operation, payment_id, transaction_id, key, amount, outcome,
     took_ms integer)
 """
 
+REFUSES: Final = "gateway_refuses"
+WRITES: Final = frozenset({"initiate", "capture", "void", "refund"})
+# A case ends when its payment's last request was accepted. One about our key ends with any request
+# that the gateway accepts, since its payment has failed and is not sent again.
+ACCEPTED_AGAIN: Final = """
+with ended as (
+  update cases c set status = 'resolved', owner = 'caas', resolved_at = db_now(),
+         resolution = 'The gateway accepts requests again.'
+    from payments p
+   where c.kind = $2 and c.status = 'open' and p.id = c.subject and p.gateway = $1
+     and (p.state = 'Failed' and c.sentence ~ 'status 40[13]' or 'answered' = (
+          select g.outcome from gateway_calls g
+           where (g.payment_id = p.id
+              or g.transaction_id = p.gateway_transaction_id and g.gateway = p.gateway)
+             and g.operation = any ($3) order by g.asked_at desc, g.id desc limit 1))
+  returning c.id)
+select exists (select from cases c join payments p on p.id = c.subject
+                where c.kind = $2 and c.status = 'open' and p.gateway = $1
+                  and c.id not in (select id from ended)) as remain
+"""
+
 
 class GatewayCallRecord(msgspec.Struct, frozen=True):
     """A logged gateway call."""
@@ -121,6 +142,18 @@ class GatewayCalls:
         return await read_all(
             GatewayCallRecord, self._database, OF_PAYMENT, payment_id, transaction_id, ROWS_MAX
         )
+
+    async def accepted_again(self, gateway: str) -> bool:
+        """Close the cases of refused requests that a gateway accepts; return whether some remain.
+
+        Raises:
+            CallNotRecordedError: the database rejected it.
+        """
+        try:
+            row = await self._database.fetchrow(ACCEPTED_AGAIN, gateway, REFUSES, list(WRITES))
+        except asyncpg.PostgresError as error:
+            raise CallNotRecordedError(because=str(error)) from error
+        return row is not None and bool(row["remain"])
 
     def _count(self, call: GatewayCall) -> None:
         """Record call durations and each gateway's consecutive unanswered calls."""

@@ -13,6 +13,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from caas.billing_database.gateway_calls import REFUSES
 from caas.billing_database.payments import OPENED, Payment
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, transition_of
@@ -39,7 +40,7 @@ from caas.payment_processing.gateway_calls import (
 from caas.payment_processing.gateway_change import GatewayChange
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.transaction_selection import DEAD, TransactionSelection, is_sibling
-from caas.payment_processing.transitions import ENDED, REFUSES, ChargeTransitions
+from caas.payment_processing.transitions import ENDED, ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_failures import (
     ABANDONED,

@@ -26,7 +26,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from caas.billing_database.gateway_calls import GatewayCall, GatewayCalls
+from caas.billing_database.gateway_calls import WRITES, GatewayCall, GatewayCalls
 from caas.errors import CaasError
 from caas.external_systems.gateway_modifications import AcceptedRequest
 from caas.external_systems.http_answers import (
@@ -207,6 +207,7 @@ class AuditedGateway:
     def __init__(self, gateway: PaymentGateway, calls: GatewayCalls) -> None:
         self._gateway = gateway
         self._calls = calls
+        self._has_refused = True  # before this process began, for all it knows
 
     @property
     def name(self) -> str:
@@ -332,8 +333,12 @@ class AuditedGateway:
                 )  # fmt: skip
 
     async def _write(self, call: GatewayCall) -> None:
+        """Record a call; one that is accepted closes the cases of those that were not before."""
+        self._has_refused |= call.outcome == "refused"
         try:
             await self._calls.add(call)
+            if self._has_refused and call.outcome == "answered" and call.operation in WRITES:
+                self._has_refused = await self._calls.accepted_again(call.gateway)
         except CaasError as error:
             _log.warning("gateway_call.not_recorded", operation=call.operation,
                          payment_id=str(call.payment_id), because=error.code)  # fmt: skip

@@ -8,6 +8,7 @@ may not be out yet is held back by any obstacle, and is not sent once a dispute 
 
 from typing import Final
 
+from caas.billing_database.gateway_calls import REFUSES
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
@@ -31,7 +32,6 @@ ASK_AGAIN_SECONDS_MIN: Final = 1.0
 ASK_AGAIN_SECONDS_MAX: Final = 30.0
 QUIESCENCE_SECONDS: Final = 60.0
 UNKNOWN: Final = "refund_outcome_unknown"
-REFUSES: Final = "gateway_refuses"
 ACCESS_REFUSED: Final = frozenset({401, 403})
 
 Reported = GatewayRefund | Refused | RetryIn

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from caas.billing_database.connection import Connection
+from caas.billing_database.gateway_calls import REFUSES
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.postponed_jobs import Delay
@@ -32,7 +33,6 @@ REPORT_SECONDS: Final = (60.0, 300.0, 900.0, 3600.0, 14_400.0, 28_800.0, 43_200.
 ACCEPTED: Final = "accepted:"
 """How the source of the event begins that records an accepted operation."""
 OUTCOME_UNKNOWN: Final = "gateway_outcome_unknown"
-REFUSES: Final = "gateway_refuses"
 ENDED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
 
 

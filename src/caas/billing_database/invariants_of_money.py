@@ -248,8 +248,13 @@ ENTRIES: Final[tuple[Row, ...]] = (
     ("Dispute reversed", "settled_funds", "risk_loss:chargeback", "stated"),
     ("Dispute reversed", "settled_funds", "risk_loss:dispute_excess", "excess"),
     ("Dispute counted", COUNTED, "risk_loss:dispute_excess", "counted"),
-    ("Deposit held", "customer_deposits", "reservation_held", "taken"),
-    ("Deposit decided", "reservation_held", "customer_deposits", "taken"),
+    ("Deposit held", "customer_deposits", "reservation_held", "stated"),
+    ("Deposit decided", "reservation_held", "customer_deposits", "stated"),
+    ("Refund requested", "reservation_held", "customer_deposits", "released"),
+    ("Reverse transaction", "reservation_held", "customer_deposits", "released"),
+    ("Refund failed", "customer_deposits", "reservation_held", "held_again"),
+    ("Loss booked", "reservation_held", "customer_deposits", "released"),
+    ("Loss booked", "customer_deposits", "reservation_held", "held_again"),
 )
 _ENTRIES = ", ".join(f"('{event}', '{d}', '{c}', '{how}')" for event, d, c, how in ENTRIES)
 _RARE = "'Bank rejects', 'Bank reverses', 'Loss booked'"
@@ -297,11 +302,8 @@ _STATED: Final = f"""with since (at) as (select min(ran_at) from migrations),
             when 'settled' then (a->>'settled')::bigint
             when 'refunded' then (a->>'refunded')::bigint
             when 'stated' then (f->>'amount')::bigint
-            when 'excess' then (f->>'excess')::bigint
-            when 'lost' then (f->>'lost')::bigint
             when 'held' then authorized_amount
             when 'whole' then amount
-            when 'taken' then captured_amount
             when 'written off' then case when source = 'written-off' then amount end
             when 'unsettled' then captured_amount - settled_before
             when 'kept' then case when source in ('bank-rejects', 'bank-reverses') then
@@ -310,14 +312,13 @@ _STATED: Final = f"""with since (at) as (select min(ran_at) from migrations),
               then refunded_before end
             when 'not owed' then (select -n.gross from invoices n
                                    where n.id = (f->>'credit_note')::uuid)
-            when 'covered' then (f->>'covered')::bigint
-            when 'uncovered' then (f->>'uncovered')::bigint
             when 'of the refund' then (select r.amount from refunds r
                                         where r.id = (f->>'refund')::uuid)
             when 'counted' then (f->>'amount')::bigint - (
               select (b.facts->>'amount')::bigint from payment_events b
                where b.payment_id = t.payment_id and b.seq < t.seq
                  and b.facts->>'dispute' = f->>'dispute' order by b.seq desc limit 1)
+            else (f->>how)::bigint
           end as amount
      from reported t
     cross join lateral (select case t.type

@@ -22,8 +22,10 @@ from caas.billing_database.accounts import Actor
 from caas.billing_database.cases import DEPOSIT_HELD, Case
 from caas.billing_database.connection import Connection
 from caas.billing_database.decisions import DepositProposal, deposit_decisions, follow_policy
+from caas.billing_database.held_money import revenue_on
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import LOCK_PAYMENT
 from caas.billing_database.transitions import TransitionResult, transition_of
 from caas.errors import ConflictError, UnavailableError
 from caas.order_management.order_tables import RESERVATION_LOST, OrderTables, will_refund
@@ -54,17 +56,13 @@ class NoHeldDepositError(ConflictError):
 
 
 class HeldDeposit(msgspec.Struct, frozen=True):
-    """A held deposit, whether it needs a second approver, and the proposal if there is one."""
+    """A held deposit, the proposal if there is one, and what refunds have left of it."""
 
     payment: Payment
     order: Order
     case: Case
     proposal: DepositProposal | None
-
-    @property
-    def amount(self) -> Money:
-        """Return the amount taken from the customer."""
-        return Money(self.payment.captured_amount, self.payment.currency)
+    amount: Money
 
     @property
     def needs_second(self) -> bool:
@@ -97,7 +95,11 @@ class HeldDeposits:
                 payment = await self._tables.billing.payments.get(payment_id)
                 order = await self._tables.orders.get(payment.subject)
                 proposal = await self._decisions.proposed(payment_id)
-                return HeldDeposit(payment, order, case, proposal)
+                held = await revenue_on(
+                    payment_id, postings.RESERVATION_HELD, within=self._tables.billing.database
+                )
+                amount = Money(held, payment.currency)
+                return HeldDeposit(payment, order, case, proposal, amount)
         return None
 
     async def decide(
@@ -163,11 +165,13 @@ class HeldDeposits:
     async def _apply_resolution(
         self, held: HeldDeposit, decision: DepositDecision, *, by: Actor, within: Connection
     ) -> None:
+        await within.execute(LOCK_PAYMENT, held.payment.id)
+        left = await revenue_on(held.payment.id, postings.RESERVATION_HELD, within=within)
         await remark(
             self._tables,
             held.payment,
             Remark.DEPOSIT_DECIDED,
-            postings.deposit_released(held.payment.captured_amount),
+            postings.deposit_released(left),
             within=within,
         )
         await self._tables.billing.cases.close(
@@ -188,14 +192,17 @@ async def deposit_of(
 async def remark(
     order_tables: OrderTables,
     payment: Payment,
-    facts: Remark,
+    event: Remark,
     entries: tuple[Entry, ...],
     *,
     within: Connection,
 ) -> TransitionResult:
     """Post entries on a payment whose state may be changing concurrently."""
     for _ in range(REMARK_ATTEMPTS_MAX):
-        transition = transition_of(payment, facts, source=facts.value, entries=entries)
+        transition = transition_of(
+            payment, event, source=event.value, entries=entries,
+            facts={"amount": sum(entry.amount for entry in entries)},
+        )  # fmt: skip
         transitioned = await order_tables.billing.transitions.apply(transition, within=within)
         if transitioned.transitioned:
             return transitioned
@@ -250,7 +257,9 @@ class Forfeiture:
             await will_refund(self._tables, order, RESERVATION_LOST, within=within)
         if self._policy is not DepositOnForfeiture.HOLD:
             return
-        entries = postings.deposit_held(deposit.captured_amount)
+        await within.execute(LOCK_PAYMENT, deposit.id)
+        account = postings.earned(PaymentType.RESERVATION)
+        entries = postings.deposit_held(await revenue_on(deposit.id, account, within=within))
         await remark(self._tables, deposit, Remark.DEPOSIT_HELD, entries, within=within)
         await self._tables.notifications.alert(
             DEPOSIT_HELD,

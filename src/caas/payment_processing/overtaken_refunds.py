@@ -26,6 +26,7 @@ from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import transition_of
+from caas.payment_processing.held_deposit import back_to_held, out_of_held
 from caas.payment_processing.refund_calls import REFUND
 from caas.rules import postings
 from caas.rules.payment_states import Remark
@@ -72,15 +73,16 @@ class CoveredNotes:
         payment = await self._tables.payments.get(note.payment_id, within=within)
         name = "covered" if amount > 0 else "uncovered"
         entries = postings.covered_by_loss if amount > 0 else postings.covered_no_more
+        transition = transition_of(
+            payment,
+            Remark.LOSS_BOOKED,
+            source=f"credit-note:{note.id}:{name}:{note.times + 1}",
+            facts={"covered_note": str(note.id), name: abs(amount)},
+            entries=entries(payment.type, abs(amount)),
+        )
+        with_held = out_of_held if amount > 0 else back_to_held
         transitioned = await self._tables.transitions.apply(
-            transition_of(
-                payment,
-                Remark.LOSS_BOOKED,
-                source=f"credit-note:{note.id}:{name}:{note.times + 1}",
-                facts={"covered_note": str(note.id), name: abs(amount)},
-                entries=entries(payment.type, abs(amount)),
-            ),
-            within=within,
+            await with_held(transition, payment, abs(amount), within=within), within=within
         )
         assert transitioned.transitioned, "the payment is locked, and each change is booked once"
 

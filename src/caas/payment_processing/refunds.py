@@ -29,6 +29,7 @@ from caas.notifications import CUSTOMER, Notifications
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.gateway_calls import Refused
 from caas.payment_processing.gateways import Gateways
+from caas.payment_processing.held_deposit import back_to_held, out_of_held
 from caas.payment_processing.overtaken_refunds import OvertakenRefunds
 from caas.payment_processing.refund_calls import (
     REFUND,
@@ -259,7 +260,8 @@ class Refunds:
             waits = await self._may_not_go(payment, refund, connection)
             if waits is not None:
                 return waits
-            transitioned = await self._tables.transitions.apply(transition, within=connection)
+            taking = await out_of_held(transition, payment, refund.amount, within=connection)
+            transitioned = await self._tables.transitions.apply(taking, within=connection)
             if not transitioned.transitioned:
                 return RetryIn(WAIT_FOR_ANOTHER_SECONDS, "the payment changed meanwhile")
             made_id = listed_id(made) if made else None
@@ -374,7 +376,10 @@ class Refunds:
             if not ended:
                 return
             now = await self._tables.payments.get(refund.payment_id, within=connection)
-            transitioned = await self._tables.transitions.apply(transition(now), within=connection)
+            ending = transition(now)
+            if state == "failed":
+                ending = await back_to_held(ending, now, refund.amount, within=connection)
+            transitioned = await self._tables.transitions.apply(ending, within=connection)
             assert transitioned.transitioned, (
                 "while a refund is with the gateway its payment is Refunding"
             )

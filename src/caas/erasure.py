@@ -21,6 +21,7 @@ from caas.billing_database import erasure_rows
 from caas.billing_database.connection import Connection
 from caas.billing_database.erasure_rows import KeptDocument, OpenKind, OpenThing
 from caas.billing_database.job_rows import Job
+from caas.billing_database.payments import END_PAGE
 from caas.billing_database.tables import BillingDatabase
 from caas.jobs import Answer, Done, JobQueue
 from caas.notifications import Notifications
@@ -129,6 +130,8 @@ class Erasure:
         match thing.kind:
             case OpenKind.SUBSCRIPTION:
                 await self._subscriptions.end_subscription(UUID(thing.id))
+            case OpenKind.PAGE:
+                await self._tables.jobs.add(END_PAGE, UUID(thing.id))
             case OpenKind.UNPAID_ORDER:
                 await self._orders.withdrawal.withdraw(UUID(thing.id))
             case _:

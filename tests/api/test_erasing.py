@@ -35,6 +35,7 @@ PHONE: Final = "+34 612 345 678"
 STREET: Final = "Calle de la Quintanilla 7"
 PLANTED: Final = (NAME, EMAIL, PHONE)
 OTHER_CAR: Final = "WVWZZZ1JZXWOTHER1"
+NOTHING_TAKEN: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
 ERASE: Final = """
 update caas.customers set erased_at = caas.db_now(), name = null, email = null
  where id = '{customer}'
@@ -272,11 +273,25 @@ async def test_a_service_paid_after_its_customer_was_erased_is_not_charged(
     assert (refused.status, kinds(refused)) == (409, {"page"}), refused.body
     assert (erased.status, erased.json["name"]) == (200, None), erased.body
     installation = zenobia.doors.installation
-    payment = await installation.until(
-        UUID(order["payment"]), lambda p: p.state is PaymentState.VOIDED
-    )
+    payment = await installation.until(UUID(order["payment"]), lambda p: p.state in NOTHING_TAKEN)
     assert payment.captured_amount == 0
     assert await count(zenobia.doors, "ota_commands") == 0
+
+
+async def test_an_erasure_that_ends_what_is_open_ends_the_page_of_a_service(
+    zenobia: Zenobia,
+) -> None:
+    """It was only said to: the page stayed open until it ran out."""
+    order = (await zenobia.buys_seats(None)).json
+
+    erased = await zenobia.erased(end_open=True)
+    installation = zenobia.doors.installation
+    payment_id = UUID(order["payment"])
+    failed = await installation.until(payment_id, lambda p: p.state is PaymentState.FAILED)
+
+    assert (erased.status, failed.decline_code) == (200, "abandoned")
+    [booking] = installation.gateway.store.bookings.values()
+    assert booking.transaction.status == "voided"
 
 
 async def test_a_reservation_paid_after_its_customer_was_erased_reserves_nothing(
@@ -291,7 +306,7 @@ async def test_a_reservation_paid_after_its_customer_was_erased_reserves_nothing
     assert kinds(refused) == {"page", "unpaid order"}, refused.body
     assert erased.status == 200, erased.body
     payment_id = UUID(order["payments"][0]["id"])
-    await zenobia.doors.installation.until(payment_id, lambda p: p.state is PaymentState.VOIDED)
+    await zenobia.doors.installation.until(payment_id, lambda p: p.state in NOTHING_TAKEN)
     stands = (await zenobia.doors.get(f"/v1/orders/{order['id']}")).json["state"]
     vehicle = (await zenobia.doors.get(f"/v1/vehicles/{VIN}")).json["state"]
     assert (stands, vehicle) == ("withdrawn", "sin asignar")

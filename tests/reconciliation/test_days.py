@@ -96,7 +96,7 @@ async def test_a_sealed_day_is_not_sealed_again(office: Office) -> None:
     await office.closed()
     await office.reconciliation.seal(office.today, by="Ana")
 
-    with pytest.raises(DayNotClosedError):
+    with pytest.raises(DayNotClosedError, match=r"is sealed by Ana\. Nothing was changed"):
         await office.reconciliation.seal(office.today, by="Luis")
 
 

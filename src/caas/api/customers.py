@@ -184,7 +184,7 @@ class KeptAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErasedAnswer(CustomerAnswer, frozen=True, kw_only=True):
-    """An erased customer and the retained data."""
+    """An erased customer and the retained data; the gateways are asked to erase afterwards."""
 
     kept: KeptAnswer
 
@@ -205,7 +205,7 @@ class OpenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StillOpenAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Open items that prevent erasure. Items that could be ended were ended."""
+    """Open items that prevent erasure. Subscriptions were ended; unpaid pages are being ended."""
 
     customer: UUID
     open: list[OpenAnswer]

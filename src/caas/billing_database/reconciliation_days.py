@@ -352,9 +352,9 @@ class ReconciliationDays:
         for _ in range(SEALINGS_MAX):
             judged = await self.get(gateway, day)
             if judged.sealed_at is not None or judged.verdict != CLOSED:
-                state = "sealed already" if judged.sealed_at else judged.verdict
-                because = judged.because or "see there"
-                raise DayNotClosedError(f"The day {day} is {state}; {because}.")
+                state = f"sealed by {judged.sealed_by}" if judged.sealed_at else judged.verdict
+                because = f" ({judged.because})" if judged.because else ""
+                raise DayNotClosedError(f"The day {day} is {state}{because}. Nothing was changed.")
             mark = await self._database.fetchrow(MARK, gateway, day)
             _, now = await self.today()
             sealed = replace(judged, sealed_at=now, sealed_by=by, because=None)

@@ -83,10 +83,10 @@ def reconcile(
     gateway: OnlyGateway = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconcile a day at every gateway and close it. The command can be interrupted and repeated.
+    """Reconcile a day at every gateway, or at one. The command can be interrupted and repeated.
 
     A file is refused if its dates are outside the day or its totals differ from --lines and --net.
-    New lines for a sealed day go to the next open day.
+    A complete day without open discrepancies is closed. A sealed day's new lines go to a later one.
     """
     if file is None and (lines is not None or net):
         raise typer.BadParameter("--lines and --net require --file")
@@ -185,7 +185,7 @@ def position(
 def seal(
     day: Day, by: By, gateway: Gateway = None, *, yes: Yes = False, as_json: AsJson = False
 ) -> None:
-    """Seal a closed day. This cannot be undone."""
+    """Seal a closed day of one gateway. This cannot be undone."""
     if not yes:
         ask(f"Seal {day}? This cannot be undone.")
 

@@ -15,9 +15,12 @@ from caas.billing_database import migrations
 from caas.billing_database.invariants import EVERY_INVARIANT
 from caas.billing_database.schema_catalog import TRIGGER
 from caas.cli.commands import ExitStatus
+from caas.external_systems import adyen_refusals as adyen
+from caas.external_systems import stripe_refusals as stripe
 from caas.notifications import texts
 from caas.rules import order_states as of_orders
 from caas.rules import payment_states as of_payments
+from caas.rules import refusal_codes as refusals
 from caas.rules import retry_strategy as codes
 from caas.rules import retry_strategy as strategy
 from caas.rules import subscription_states as of_subscriptions
@@ -159,6 +162,35 @@ def decline_codes() -> str:
     )
     rows = [(kind, " ".join(f"`{code}`" for code in sorted(known))) for kind, known in kinds]
     return table(("error", "codes"), rows)
+
+
+def refusal_codes() -> str:
+    """List the codes that fail a payment without a decline, by class."""
+    kinds = ((refusals.RefusalClass.TECHNICAL, refusals.TECHNICAL),
+             (refusals.RefusalClass.OURS, refusals.OURS))  # fmt: skip
+    rows = [
+        (kind, refusals.MEANING[kind], " ".join(f"`{code}`" for code in sorted(known)))
+        for kind, known in kinds
+    ]
+    return table(("class", "meaning", "codes"), rows)
+
+
+def stripe_refusals() -> str:
+    """List Stripe's codes with what a payment records and its class."""
+    return _refusals_of(sorted(stripe.REFUSALS.items()))
+
+
+def adyen_refusals() -> str:
+    """List Adyen's codes with what a payment records and its class."""
+    return _refusals_of([(f"{code} {text}", recorded) for code, text, recorded in adyen.REFUSALS])
+
+
+def _refusals_of(given: Sequence[tuple[str, str]]) -> str:
+    rows = [
+        (f"`{theirs}`", f"`{recorded}`", str(refusals.refusal_class(recorded)))
+        for theirs, recorded in given
+    ]
+    return table(("code", "recorded", "class"), rows)
 
 
 def tables() -> str:

@@ -474,6 +474,18 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.check_cancelled_by() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not caas.may_cancel(new.transitioned_for) then
+    raise exception 'subscription % cannot be cancelled for payment %', new.id, new.transitioned_for
+      using errcode = 'check_violation',
+            hint = 'Only a decline, a confirmation that never came, or the bank cancels.';
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION caas.check_cancelled_use() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -553,6 +565,20 @@ begin
   end if;
   if v_given > v_captured then
     raise exception 'more would be given back of payment % than was received', new.payment_id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_lost() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not exists (
+    select from caas.payments p
+     where p.subject = new.id and p.type = 'final' and p.state = 'Failed'
+       and caas.is_decline(p.decline_code)) then
+    raise exception 'order % cannot lose its reservation without a declined payment', new.id
       using errcode = 'check_violation';
   end if;
   return null;
@@ -1855,6 +1881,12 @@ CREATE FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) RETURNS boolean
                     and o.state = 'delivered')
 $$;
 
+CREATE FUNCTION caas.is_decline(p_code text) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  select exists (select from caas.refusal_codes c where c.code = p_code and c.class = 'decline')
+$$;
+
 CREATE FUNCTION caas.is_erased(p_customer uuid) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$ select exists (select from caas.customers where id = p_customer and erased_at is not null) $$;
@@ -2021,6 +2053,17 @@ begin
   end if;
   return coalesce(v_market, (select s.market from tax_settings s));
 end $$;
+
+CREATE FUNCTION caas.may_cancel(p_payment uuid) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  select exists (
+    select from caas.payments p
+     where p.id = p_payment and p.type = 'subscription'
+       and (p.state = 'Failed' and (p.decline_code = 'abandoned' or caas.is_decline(p.decline_code))
+            or exists (select from caas.payment_events e
+                        where e.payment_id = p.id and e.to_state = 'SettlementFailed')))
+$$;
 
 CREATE FUNCTION caas.may_still_be_sold(p_service_order uuid) RETURNS boolean
     LANGUAGE sql STABLE
@@ -4961,6 +5004,12 @@ CREATE VIEW caas.reconciliation_verdicts AS
                     ELSE NULL::text
                 END) AS wrong) c);
 
+CREATE TABLE caas.refusal_codes (
+    code text NOT NULL,
+    class text NOT NULL,
+    CONSTRAINT refusal_codes_class_check CHECK ((class = ANY (ARRAY['decline'::text, 'technical'::text, 'ours'::text])))
+);
+
 CREATE TABLE caas.refused_acknowledgements (
     vin text NOT NULL,
     hour timestamp with time zone NOT NULL,
@@ -5407,6 +5456,9 @@ ALTER TABLE ONLY caas.refunds
 
 ALTER TABLE ONLY caas.refunds
     ADD CONSTRAINT refunds_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.refusal_codes
+    ADD CONSTRAINT refusal_codes_pkey PRIMARY KEY (code);
 
 ALTER TABLE ONLY caas.refused_acknowledgements
     ADD CONSTRAINT refused_acknowledgements_pkey PRIMARY KEY (vin, hour, reason, digest);
@@ -5926,6 +5978,10 @@ CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON ca
 
 ALTER TABLE caas.provider_accounts ENABLE ALWAYS TRIGGER are_the_rules;
 
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.refusal_codes FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_transitions();
+
+ALTER TABLE caas.refusal_codes ENABLE ALWAYS TRIGGER are_the_rules;
+
 CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.subscription_transitions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_transitions();
 
 ALTER TABLE caas.subscription_transitions ENABLE ALWAYS TRIGGER are_the_rules;
@@ -6144,6 +6200,10 @@ CREATE TRIGGER is_billed_once BEFORE UPDATE ON caas.usage_records FOR EACH ROW W
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER is_billed_once;
 
+CREATE CONSTRAINT TRIGGER is_cancelled_by_a_decline AFTER UPDATE OF state ON caas.subscriptions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.event = 'Mark Subscription Cancelled'::text) AND (old.state <> new.state))) EXECUTE FUNCTION caas.check_cancelled_by();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER is_cancelled_by_a_decline;
+
 CREATE TRIGGER is_credited AFTER INSERT ON caas.refunds FOR EACH ROW WHEN ((new.state = 'succeeded'::text)) EXECUTE FUNCTION caas.note_credit_note_due();
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_credited;
@@ -6207,6 +6267,10 @@ ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_for_one_thing;
 CREATE TRIGGER is_kept BEFORE DELETE ON caas.idempotency_keys FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_answer();
 
 ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER is_kept;
+
+CREATE CONSTRAINT TRIGGER is_lost_by_a_decline AFTER UPDATE OF state ON caas.orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.state = 'reservation lost'::text) AND (old.state <> new.state))) EXECUTE FUNCTION caas.check_lost();
+
+ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_lost_by_a_decline;
 
 CREATE TRIGGER is_nobodys_who_was_erased AFTER INSERT ON caas.orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_not_erased();
 
@@ -6845,6 +6909,8 @@ GRANT ALL ON FUNCTION caas.check_accounts_of_entries() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_assignment() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.check_cancelled_by() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.check_cancelled_use() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_discrepancy() TO caas_app;
@@ -6854,6 +6920,8 @@ GRANT ALL ON FUNCTION caas.check_gateway_change() TO caas_app;
 GRANT ALL ON FUNCTION caas.check_gateway_claim() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_given_back() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_lost() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_new_claims() TO caas_app;
 
@@ -7049,6 +7117,8 @@ GRANT ALL ON FUNCTION caas.gateways_of_payments() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.is_decline(p_code text) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.is_erased(p_customer uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.is_kept_by_law(p_document caas.invoices) TO caas_app;
@@ -7070,6 +7140,8 @@ GRANT ALL ON FUNCTION caas.lock_payment(p_payment uuid) TO caas_app;
 GRANT ALL ON FUNCTION caas.market_of_address(p_country text, p_postcode text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.market_of_sale(p_type text, p_subject uuid, p_customer uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.may_cancel(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.may_still_be_sold(p_service_order uuid) TO caas_app;
 
@@ -7454,6 +7526,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_runs TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_verdicts TO caas_app;
+
+GRANT SELECT ON TABLE caas.refusal_codes TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.refused_acknowledgements TO caas_app;
 

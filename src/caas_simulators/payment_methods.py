@@ -38,6 +38,9 @@ PAYMENT_METHODS = {
         ),
         PaymentMethod("pm_invalid", "declined as invalid", decline_code="invalid_card_data"),
         PaymentMethod(
+            "pm_not_processed", "its bank cannot be reached", decline_code="issuer_unavailable"
+        ),
+        PaymentMethod(
             "pm_unrecognised", "declined with a code nobody knows", decline_code="code_4711"
         ),
         PaymentMethod("pm_3ds", "the customer must confirm first", asks_the_customer=True),

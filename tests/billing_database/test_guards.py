@@ -207,6 +207,8 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
     "another way for a vehicle": (
         "update caas.vehicle_transitions set to_state = 'delivered'", FOR_EVER),
     "another way for an order": ("delete from caas.order_transitions", FOR_EVER),
+    "another class for a refusal": (
+        "update caas.refusal_codes set class = 'decline'", FOR_EVER),
     "another way for a subscription": ("delete from caas.subscription_transitions", FOR_EVER),
     "an answer that is forgotten": ("delete from caas.idempotency_keys", FOR_EVER),
     "another answer to the same key": (
@@ -269,6 +271,7 @@ BY_A_DOOR_ALONE = [
             "ledger_accounts",
             "provider_accounts",
             "payment_transitions",
+            "refusal_codes",
             "vehicle_transitions",
             "order_transitions",
             "subscription_transitions",
@@ -412,6 +415,10 @@ FOUND = {
     "an arrow that was added": (
         "set caas.migration = 'runs';"
         " insert into caas.payment_transitions values ('Bank confirms', 'Failed', 'Settled')",
+        "transitions_match_the_rules"),
+    "a refusal that became a decline": (
+        "set caas.migration = 'runs';"
+        " update caas.refusal_codes set class = 'decline' where code = 'issuer_unavailable'",
         "transitions_match_the_rules"),
     "random bytes for the word of a vehicle": (
         f"{HEARD} select '{new_id()}', '{HELD}', {ACK}, command_id, action, epoch, vin, service,"

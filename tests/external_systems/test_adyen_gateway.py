@@ -190,13 +190,11 @@ def test_a_request_that_is_not_of_the_published_shape_has_problems() -> None:
 @pytest.mark.parametrize(
     ("code", "decline"),
     [("2", "card_declined"), ("12", "insufficient_funds"), ("6", "expired_card"),
-     ("50", "revocation_of_authorization"), ("4711", "card_declined"), (None, "card_declined")],
+     ("50", "revocation_of_authorization"), ("4711", "unknown_refusal"), (None, "unknown_refusal"),
+     ("4", "acquirer_error"), ("9", "issuer_unavailable"), ("7", "invalid_amount")],
 )  # fmt: skip
-@pytest.mark.parametrize("result", ["Refused", "Cancelled", "Error"])
-async def test_a_refusal_is_a_decline_with_a_known_code(
-    code: str | None, decline: str, result: str
-) -> None:
-    body = paid(resultCode=result, refusalReasonCode=code)
+async def test_a_refusal_is_recorded_with_a_known_code(code: str | None, decline: str) -> None:
+    body = paid(resultCode="Refused", refusalReasonCode=code)
 
     declined, _ = await asked(lambda it: it.initiate(TOKEN, key="k"), answer_of(body))
 
@@ -294,6 +292,40 @@ async def test_a_page_on_which_was_paid_is_the_payment() -> None:
     )
 
     assert (held.id, held.status, held.is_page) == (PAYMENT, S.AUTHORIZED, False)
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "recorded"),
+    [
+        ("Error", "4", "acquirer_error"), ("Error", "2", "processing_error"),
+        ("Error", None, "unknown_refusal"), ("Cancelled", "15", "payment_cancelled"),
+        ("Cancelled", "12", "payment_cancelled"),
+    ],
+)  # fmt: skip
+async def test_an_error_and_a_cancelled_payment_are_never_a_decline(
+    result: str, code: str | None, recorded: str
+) -> None:
+    body = paid(resultCode=result, refusalReasonCode=code)
+
+    failed, _ = await asked(lambda it: it.initiate(TOKEN, key="k"), answer_of(body))
+
+    assert (failed.status, failed.decline_code) == (S.FAILED, recorded)
+
+
+async def test_an_error_at_the_bank_leaves_a_page_of_one_attempt_open() -> None:
+    told = of_request(
+        "AUTHORISATION", success="false", reason="Acquirer Error",
+        additionalData={"paymentLinkId": LINK},
+    )  # fmt: skip
+    request = replace(BY_PAGE, terms=ChargeTerms(single_attempt=True))
+
+    page, requests = await asked(
+        lambda it: it.initiate(request, key="k"),
+        answer_of(link(), "201 Created"), answer_of(link("active")), told=[told],
+    )  # fmt: skip
+
+    assert (page.status, page.decline_code) == (S.REQUIRES_ACTION, None)
+    assert requests[1].startswith(b"GET")
 
 
 @pytest.mark.parametrize(("single", "expected"), [(True, S.FAILED), (False, S.REQUIRES_ACTION)])

@@ -9,7 +9,7 @@ from Adyen.util import generate_notification_sig, is_valid_hmac_notification
 from structlog.testing import capture_logs
 
 from caas.errors import StartupError
-from caas.external_systems.adyen_refusals import _DECLINES, decline_code, decline_in
+from caas.external_systems.adyen_refusals import REFUSALS, recorded_code, recorded_code_in
 from caas.external_systems.adyen_signatures import AdyenWebhookVerifier
 from caas.external_systems.adyen_webhooks import (
     declined_attempt,
@@ -39,7 +39,6 @@ from caas.external_systems.webhook_signatures import (
     WebhookSignatureError,
 )
 from caas.payment_processing.charges import LATER_REFUSALS
-from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
 from caas_simulators.adyen.webhooks import notification
 from tests.external_systems.conformance.simulated import HMAC_KEY
 
@@ -225,7 +224,9 @@ def test_a_modification_that_is_refused_says_why_and_decides_nothing(
         ("Not enough balance", "insufficient_funds"), ("3D Not Authenticated",
                                                        "authentication_failed"),
         ("CVC Declined", "incorrect_cvc"), ("FRAUD-CANCELLED", "fraud"),
-        ("Refused", "card_declined"), ("Something else", "card_declined"), ("", "card_declined"),
+        ("Refused", "card_declined"), ("Something else", "unknown_refusal"),
+        ("", "unknown_refusal"), ("Acquirer Error", "acquirer_error"),
+        ("Issuer Unavailable", "issuer_unavailable"), ("Invalid Amount", "invalid_amount"),
     ],
 )  # fmt: skip
 def test_a_refused_authorisation_is_reported_by_its_text(reason: str, decline: str) -> None:
@@ -294,10 +295,9 @@ def test_an_unknown_result_of_a_payment_is_counted() -> None:
     assert unknown_values()["adyen", GatewayField.PAYMENT_STATUS] == before + 1
 
 
-def test_every_decline_has_a_code_that_the_retry_table_knows() -> None:
-    for code, text, meaning in _DECLINES:
-        assert decline_kind(meaning) is not GatewayErrorKind.UNRECOGNISED, text
-        assert (decline_code(code), decline_in(text)) == (meaning, meaning)
+def test_a_refusal_is_recorded_alike_by_its_code_and_by_its_text() -> None:
+    for code, text, recorded in REFUSALS:
+        assert (recorded_code(code), recorded_code_in(text)) == (recorded, recorded)
 
 
 @pytest.mark.parametrize(

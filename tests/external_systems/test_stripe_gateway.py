@@ -150,10 +150,12 @@ async def test_a_customer_who_must_confirm_is_given_the_page() -> None:
     ("codes", "decline_code"),
     [
         ({"code": "card_declined", "decline_code": "insufficient_funds"}, "insufficient_funds"),
-        ({"code": "card_declined", "decline_code": "something_new"}, "card_declined"),
+        ({"code": "card_declined", "decline_code": "something_new"}, "unknown_refusal"),
+        ({"code": "processing_error", "decline_code": "processing_error"}, "processing_error"),
+        ({"code": "card_declined", "decline_code": "try_again_later"}, "try_again_later"),
         ({"code": "card_declined"}, "card_declined"),
-        ({"code": "something_new"}, "card_declined"),
-        ({}, "card_declined"),
+        ({"code": "something_new"}, "unknown_refusal"),
+        ({}, "unknown_refusal"),
     ],
 )
 async def test_a_decline_is_a_value_with_a_code_the_table_knows(

@@ -124,12 +124,12 @@ def test_an_unknown_type_of_event_is_counted_if_its_object_is_read(
 @pytest.mark.parametrize(
     ("code", "shown", "counted"),
     [
-        (NEW, "card_declined", 1),
-        ("try_again_later", "card_declined", 0),
+        (NEW, "unknown_refusal", 1),
+        ("try_again_later", "try_again_later", 0),
         ("insufficient_funds", "insufficient_funds", 0),
     ],
 )
-async def test_a_decline_with_an_unknown_code_is_a_decline_and_its_code_is_counted(
+async def test_a_refusal_with_an_unknown_code_is_no_decline_and_its_code_is_counted(
     code: str, shown: str, counted: int
 ) -> None:
     declined = declined_intent(

@@ -169,9 +169,17 @@ REMOVALS: dict[str, Removal] = {
     "a code nobody knows decides nothing": Removal(
         fault="F-G15",
         file="payment_processing/authorization.py",
-        protection="if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:",
-        without="if decline_kind(code) is GatewayErrorKind.NOT_SENT:",
+        protection="        found = refusal_class(code)\n",
+        without="        found = refusal_class(code) or RefusalClass.TECHNICAL\n",
         shown_by=f"{UNKNOWN}::test_a_decline_code_nobody_knows_decides_nothing",
+    ),
+    "an error at the bank is no decline": Removal(
+        fault="F-F5",
+        file="payment_processing/final_payment.py",
+        protection="        if not is_decline(payment.decline_code):",
+        without="        if payment.decline_code is None:",
+        shown_by="payment_processing/test_failures_without_decline.py"
+        "::test_a_final_payment_that_no_bank_declined_keeps_its_reservation[processing_error]",
     ),
     "a final payment never fails of silence": Removal(
         fault="F-F1",

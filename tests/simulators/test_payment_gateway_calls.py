@@ -24,6 +24,7 @@ async def test_initiating_holds_the_funds_and_charges_nothing(gateway: Gateway) 
         ("pm_invalid", "invalid_card_data"),
         ("pm_unheard_of", "invalid_card_data"),
         ("pm_unrecognised", "code_4711"),
+        ("pm_not_processed", "issuer_unavailable"),
     ],
 )
 async def test_a_decline_is_402_with_its_code(gateway: Gateway, token: str, code: str) -> None:

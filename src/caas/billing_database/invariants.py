@@ -182,11 +182,19 @@ INVARIANTS: Final = (
     ),
     Invariant(
         "only_a_decline_loses_a_reservation",
-        "A lost reservation has a declined final payment (decision 19).",
+        "A lost reservation has a final payment that failed by a decline (decisions 19, 280).",
         """select o.id from orders o
             where within(o.id) and o.state = 'reservation lost' and not exists (
              select from payments p where p.subject = o.id and p.type = 'final'
-                and p.state = 'Failed' and p.decline_code is not null)""",
+                and p.state = 'Failed' and is_decline(p.decline_code))""",
+    ),
+    Invariant(
+        "only_a_decline_cancels_a_subscription",
+        "A subscription was cancelled for a payment that was declined, never confirmed, or rejected"
+        " by the bank (decision 280).",
+        """select e.subscription from subscription_events e
+            where within(e.subscription) and e.event = 'Mark Subscription Cancelled'
+              and not may_cancel(e.payment_id)""",
     ),
     Invariant(
         "settlement_reports_add_up",
@@ -226,7 +234,7 @@ INVARIANTS: Final = (
     Invariant(*erasure_rows.THE_ERASED),
     Invariant(
         "transitions_match_the_rules",
-        "The database allows exactly the state transitions that the rules allow.",
+        "The database has exactly the state transitions and refusal codes of the rules.",
         schema_catalog.DIFFER,
     ),
     Invariant(

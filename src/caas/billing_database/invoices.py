@@ -38,8 +38,10 @@ select not exists (select from written_off_invoices w where w.invoice = $1)
    and not exists (select from payments p where p.subject = $1 and p.captured_amount > 0)
 """
 FAILED_CHARGES: Final = """
-select count(*) filter (where decline_code is distinct from 'abandoned') as declined,
-       count(*) filter (where decline_code = 'abandoned') as abandoned
+select count(*) filter (where is_decline(decline_code)) as declined,
+       count(*) filter (where decline_code = 'abandoned') as abandoned,
+       count(*) filter (where decline_code is distinct from 'abandoned'
+                          and not is_decline(decline_code)) as otherwise
   from payments where subject = $1 and state = 'Failed'
 """
 WRITE_OFF: Final = """
@@ -146,10 +148,11 @@ class Invoice(msgspec.Struct, frozen=True):
 
 
 class FailedCharges(msgspec.Struct, frozen=True):
-    """The number of declined charges of an invoice, and of expired confirmation requests."""
+    """The charges of an invoice that were declined, never confirmed, or failed otherwise."""
 
     declined: int
     abandoned: int
+    otherwise: int
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -228,7 +231,7 @@ class InvoiceRows:
         return bool(await within.fetchval(CHARGEABLE, invoice_id))
 
     async def failed_charges(self, invoice_id: UUID, *, within: Connection) -> FailedCharges:
-        """Count the declined and never confirmed charges of an invoice."""
+        """Count the failed charges of an invoice."""
         row = await within.fetchrow(FAILED_CHARGES, invoice_id)
         assert row is not None, "a count is one row"
         return FailedCharges(*row.values())

@@ -32,9 +32,10 @@ from caas.rules.postings import ACCOUNTS
 # Tables that the application writes only through functions and triggers.
 BEHIND_DOORS: Final = (
     "payments, payment_events, resolution_claims, ledger_entries, ledger_accounts, "
-    "payment_transitions, provider_accounts, clock, migrations, vehicle_transitions, "
-    "vehicle_events, order_transitions, order_events, subscription_transitions, "
-    "subscription_events, payment_taxes, entitlements, entitlement_terms, entitlement_changes, "
+    "payment_transitions, refusal_codes, provider_accounts, clock, migrations, "
+    "vehicle_transitions, vehicle_events, order_transitions, order_events, "
+    "subscription_transitions, subscription_events, payment_taxes, entitlements, "
+    "entitlement_terms, entitlement_changes, "
     "table_checksums, removals"
 )
 APPEND_ONLY: Final = (

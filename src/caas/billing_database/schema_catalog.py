@@ -26,6 +26,7 @@ from caas.billing_database import migrations
 from caas.billing_database.connection import Database
 from caas.billing_database.migrations import files
 from caas.rules import order_states, payment_states, subscription_states, vehicle_states
+from caas.rules.refusal_codes import CLASS_OF
 
 FILE: Final = "schema_catalog.txt"
 DIGEST_CHARS: Final = 12
@@ -192,6 +193,7 @@ _ARROWS = ", ".join(
         ("vehicle_transitions", vehicle_states.transitions()),
         ("order_transitions", order_states.transitions()),
         ("subscription_transitions", subscription_states.transitions()),
+        ("refusal_codes", [(code, "", found) for code, found in CLASS_OF.items()]),
     )
     for source, event, target in arrows
 )  # fmt: skip
@@ -201,7 +203,8 @@ DIFFER: Final = f"""with drawn (of_table, from_state, event, to_state) as (value
       union all select 'vehicle_transitions', from_state, event, to_state from vehicle_transitions
       union all select 'order_transitions', from_state, event, to_state from order_transitions
       union all
-      select 'subscription_transitions', from_state, event, to_state from subscription_transitions)
+      select 'subscription_transitions', from_state, event, to_state from subscription_transitions
+      union all select 'refusal_codes', code, '', class from refusal_codes)
     select concat_ws(', ', a.of_table, a.from_state, a.event, a.to_state) from (
       (table drawn except table kept) union all (table kept except table drawn)) a"""
 

@@ -1,4 +1,4 @@
-"""Why Adyen refuses: the codes and texts that it documents, and what each means here.
+"""Why Adyen refuses: the codes and texts that it documents, and what a payment records for each.
 
 An answer has the code of a refused authorisation; the webhook about it only has the text, in
 `reason`.
@@ -8,7 +8,8 @@ https://github.com/Adyen/adyen-openapi.
 
 Rules a change must keep:
 - The result and the event's code say what was refused; a text only explains it.
-- A text that is not documented decides nothing. It is counted, and logged without its item.
+- A code or text that is not documented is no decline. It is counted, and logged without its item.
+- A code that may mean something else than the bank's decline is none (decision 280).
 - A refused capture or cancel does not say what became of the payment: the reports do.
 """
 
@@ -17,6 +18,14 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from caas.external_systems.unknown_values import GatewayField, count_unknown, show_fields
+from caas.rules.refusal_codes import (
+    CANCELLED,
+    INVALID_AMOUNT,
+    PROCESSING_ERROR,
+    TOO_MANY_RETRIES,
+    UNKNOWN,
+    is_decline,
+)
 
 ADYEN: Final = "adyen"
 show_fields(ADYEN)
@@ -26,26 +35,26 @@ AUTHENTICATION_REQUIRED: Final = "authentication_required"
 """The bank wants its cardholder: a page takes the place of the payment."""
 UNKNOWN_REFUSAL: Final = "refused_by_adyen"
 
-_DECLINES: Final = (
+REFUSALS: Final = (
     ("2", "Refused", GENERIC_DECLINE),
     ("3", "Referral", "refer_to_issuer"),
-    ("4", "Acquirer Error", GENERIC_DECLINE),
+    ("4", "Acquirer Error", "acquirer_error"),
     ("5", "Blocked Card", "blocked_card"),
     ("6", "Expired Card", "expired_card"),
-    ("7", "Invalid Amount", GENERIC_DECLINE),
+    ("7", "Invalid Amount", INVALID_AMOUNT),
     ("8", "Invalid Card Number", "invalid_number"),
-    ("9", "Issuer Unavailable", GENERIC_DECLINE),
+    ("9", "Issuer Unavailable", "issuer_unavailable"),
     ("10", "Not supported", "card_not_supported"),
     ("11", "3D Not Authenticated", "authentication_failed"),
     ("12", "Not enough balance", "insufficient_funds"),
     ("14", "Acquirer Fraud", "acquirer_fraud"),
-    ("15", "Cancelled", GENERIC_DECLINE),
-    ("16", "Shopper Cancelled", GENERIC_DECLINE),
+    ("15", "Cancelled", CANCELLED),
+    ("16", "Shopper Cancelled", CANCELLED),
     ("17", "Invalid Pin", "invalid_pin"),
     ("18", "Pin tries exceeded", "pin_tries_exceeded"),
-    ("19", "Pin validation not possible", GENERIC_DECLINE),
+    ("19", "Pin validation not possible", "pin_required"),
     ("20", "FRAUD", "fraud"),
-    ("21", "Not Submitted", GENERIC_DECLINE),
+    ("21", "Not Submitted", "not_submitted"),
     ("22", "FRAUD-CANCELLED", "fraud"),
     ("23", "Transaction Not Permitted", "transaction_not_permitted"),
     ("24", "CVC Declined", "incorrect_cvc"),
@@ -56,23 +65,23 @@ _DECLINES: Final = (
     ("29", "Withdrawal count exceeded", "withdrawal_count_exceeded"),
     ("31", "Issuer Suspected Fraud", "suspected_fraud"),
     ("32", "AVS Declined", "incorrect_address"),
-    ("33", "Card requires online pin", GENERIC_DECLINE),
-    ("34", "No checking account available on Card", GENERIC_DECLINE),
-    ("35", "No savings account available on Card", GENERIC_DECLINE),
-    ("36", "Mobile pin required", GENERIC_DECLINE),
-    ("37", "Contactless fallback", GENERIC_DECLINE),
+    ("33", "Card requires online pin", "pin_required"),
+    ("34", "No checking account available on Card", PROCESSING_ERROR),
+    ("35", "No savings account available on Card", PROCESSING_ERROR),
+    ("36", "Mobile pin required", "pin_required"),
+    ("37", "Contactless fallback", PROCESSING_ERROR),
     ("38", "Authentication required", AUTHENTICATION_REQUIRED),
-    ("39", "RReq not received from DS", "authentication_failed"),
-    ("40", "Current AID is in Penalty Box", GENERIC_DECLINE),
-    ("41", "CVM Required Restart Payment", GENERIC_DECLINE),
-    ("42", "3DS Authentication Error", "authentication_failed"),
-    ("46", "Transaction blocked by Adyen to prevent excessive retry fees", GENERIC_DECLINE),
+    ("39", "RReq not received from DS", "authentication_error"),
+    ("40", "Current AID is in Penalty Box", PROCESSING_ERROR),
+    ("41", "CVM Required Restart Payment", "pin_required"),
+    ("42", "3DS Authentication Error", "authentication_error"),
+    ("46", "Transaction blocked by Adyen to prevent excessive retry fees", TOO_MANY_RETRIES),
     ("50", "Token Revoked", "revocation_of_authorization"),
 )
-"""Refused authorisations: Adyen's code and text, and the code that the retry table knows."""
-_BY_CODE: Final = {code: meaning for code, _, meaning in _DECLINES}
-_BY_TEXT: Final = {text.casefold(): meaning for _, text, meaning in _DECLINES}
-_REFUSALS: Final = {
+"""Refused authorisations: Adyen's code and text, and the code that the payment records."""
+_BY_CODE: Final = {code: meaning for code, _, meaning in REFUSALS}
+_BY_TEXT: Final = {text.casefold(): meaning for _, text, meaning in REFUSALS}
+_REFUSED_MODIFICATIONS: Final = {
     "insufficient balance on payment": "insufficient_balance",
     "transaction hasn't been captured, refund not possible": "not_captured",
 }
@@ -97,21 +106,25 @@ _CAPTURE_FAILURES: Final = {
 }
 
 
-def decline_code(refusal_reason_code: str | None) -> str:
-    """Return the code that the retry table knows; a decline that is not documented is generic."""
-    return _known(
-        _BY_CODE, refusal_reason_code or "", GENERIC_DECLINE, field=GatewayField.DECLINE_CODE
-    )
+def recorded_code(refusal_reason_code: str | None, *, instead_of_decline: str | None = None) -> str:
+    """Return what a failed payment records; a refusal without a documented code is no decline.
+
+    `instead_of_decline` is recorded where the result says that no bank has declined it.
+    """
+    code = _known(_BY_CODE, refusal_reason_code or "", UNKNOWN, field=GatewayField.DECLINE_CODE)
+    return instead_of_decline if instead_of_decline and is_decline(code) else code
 
 
-def decline_in(reason: str) -> str:
-    """Return the code that the retry table knows, of the text in a webhook."""
-    return _meaning(_BY_TEXT, reason, GENERIC_DECLINE, field=GatewayField.DECLINE_CODE)
+def recorded_code_in(reason: str) -> str:
+    """Return what a failed payment records, of the text in a webhook."""
+    return _meaning(_BY_TEXT, reason, UNKNOWN, field=GatewayField.DECLINE_CODE)
 
 
 def refusal_in(reason: str) -> str:
     """Return why a capture, cancel or refund was refused; none of it decides anything."""
-    return _meaning(_REFUSALS, reason, UNKNOWN_REFUSAL, field=GatewayField.REFUSAL_REASON)
+    return _meaning(
+        _REFUSED_MODIFICATIONS, reason, UNKNOWN_REFUSAL, field=GatewayField.REFUSAL_REASON
+    )
 
 
 def capture_failure_in(reason: str) -> CaptureFailure:

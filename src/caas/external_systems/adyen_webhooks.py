@@ -26,7 +26,7 @@ from caas.external_systems.adyen_refusals import (
     UNKNOWN_REFUSAL,
     CaptureFailure,
     capture_failure_in,
-    decline_in,
+    recorded_code_in,
     refusal_in,
 )
 from caas.external_systems.adyen_reports import is_settlement_report
@@ -58,6 +58,7 @@ from caas.external_systems.payment_gateway import (
 from caas.external_systems.report_announcements import AnnouncedReport
 from caas.external_systems.unknown_values import GatewayField, count_unknown
 from caas.rules.personal_data import reason_code
+from caas.rules.refusal_codes import is_decline
 
 REPORT_AVAILABLE: Final = "REPORT_AVAILABLE"
 ItemReference = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,200}\Z")]
@@ -270,7 +271,7 @@ def _type_of(item: NotificationItem, link: str | None, code: str | None) -> str:
 def _code_of(item: NotificationItem) -> str | None:
     reason = item.reason or ""
     if item.event_code == "AUTHORISATION":
-        return None if item.done else decline_in(reason)
+        return None if item.done else recorded_code_in(reason)
     if item.event_code in MODIFICATIONS and not item.done:
         return refusal_in(reason)
     return (
@@ -371,10 +372,10 @@ def resolution(
 
 
 def declined_attempt(bodies: Sequence[bytes]) -> str | None:
-    """Return the decline code of an attempt on a page; None if none was declined."""
+    """Return the code of an attempt on a page that the bank declined; None if it declined none."""
     events = [_EVENT_DECODER.decode(body) for body in bodies]
     codes = [event.data.code for event in events if event.type == ATTEMPT]
-    return codes[0] if codes else None
+    return next((code for code in codes if is_decline(code)), None)
 
 
 _LATER: Final = (

@@ -4,7 +4,8 @@ Seed: the payment gateway is an external provider; this is the second one that e
 
 Rules a change must keep:
 - The result code says whether a payment failed; a refusal code only explains it.
-- An `Error` is a decline: the acquirer took nothing. `Received` and `Pending` are not decided.
+- `Error` and `Cancelled` take nothing, and are no decline of the bank, whatever code they have.
+  `Received` and `Pending` are not decided.
 - A payment link is a page; what is paid on it has a pspReference of its own.
 """
 
@@ -15,12 +16,13 @@ from typing import Annotated, Final
 
 import msgspec
 
-from caas.external_systems.adyen_refusals import ADYEN, decline_code
+from caas.external_systems.adyen_refusals import ADYEN, recorded_code
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     TransactionStatus,
 )
 from caas.external_systems.unknown_values import GatewayField, count_unknown
+from caas.rules import refusal_codes
 
 PspReference = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9]{16}\Z")]
 LinkId = Annotated[str, msgspec.Meta(pattern=r"\APL[A-Z0-9]{1,60}\Z")]
@@ -61,6 +63,12 @@ STATUS_OF: Final = {
     ResultCode.ERROR: TransactionStatus.FAILED,
     ResultCode.RECEIVED: TransactionStatus.PENDING,
     ResultCode.PENDING: TransactionStatus.PENDING,
+}
+
+
+_NO_DECLINE: Final = {
+    ResultCode.ERROR: refusal_codes.PROCESSING_ERROR,
+    ResultCode.CANCELLED: refusal_codes.CANCELLED,
 }
 
 
@@ -123,9 +131,13 @@ class AdyenPayment(msgspec.Struct, frozen=True, rename="camel"):
             status=status,
             amount=given.value,
             currency=given.currency,
-            decline_code=decline_code(self.refusal_reason_code) if failed else None,
+            decline_code=self._recorded_code() if failed else None,
             payment_method=self.stored_method,
         )
+
+    def _recorded_code(self) -> str:
+        no_decline = _NO_DECLINE.get(self.result_code)
+        return recorded_code(self.refusal_reason_code, instead_of_decline=no_decline)
 
 
 class LinkAnswer(msgspec.Struct, frozen=True, rename="camel"):

@@ -54,8 +54,9 @@ from caas.external_systems.stripe_http import StripeHttp, accepted, agreed, othe
 from caas.external_systems.stripe_intents import INTENTS, OVER, StripeIntents
 from caas.external_systems.stripe_pages import StripePages, page_of
 from caas.external_systems.stripe_payouts import StripePayouts
+from caas.external_systems.stripe_refusals import STRIPE
 from caas.external_systems.stripe_settlements import WAITS_SECONDS, StripeReports
-from caas.external_systems.stripe_vocabulary import STRIPE, SessionStatus
+from caas.external_systems.stripe_vocabulary import SessionStatus
 
 CURRENCIES: Final = frozenset(
     {"AED", "AUD", "BRL", "CAD", "CHF", "CLP", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF"}

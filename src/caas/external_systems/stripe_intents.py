@@ -46,6 +46,7 @@ from caas.external_systems.stripe_http import (
 )
 from caas.external_systems.stripe_pages import PAGE_LIFETIME, CheckoutSession, StripePages
 from caas.external_systems.stripe_vocabulary import IntentStatus
+from caas.rules.refusal_codes import is_decline
 
 INTENTS: Final = "/v1/payment_intents"
 SETUPS: Final = "/v1/setup_intents"
@@ -189,13 +190,14 @@ class StripeIntents:
         return found if found is not None else self._pages.as_transaction(page)
 
     async def declined_on(self, page: CheckoutSession) -> bool:
-        """Say whether the last attempt on a page was declined."""
+        """Say whether the bank declined the last attempt on a page; any other may be repeated."""
         if page.payment_intent is None:
             return False
         answer = accepted(await self._http.get(f"{INTENTS}/{page.payment_intent}", [EXPANDED]))
         intent = decoded(answer, stripe_wire.INTENT_DECODER)
-        waiting = intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
-        return waiting and intent.is_declined
+        error = intent.last_payment_error
+        waiting = intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD and intent.is_declined
+        return waiting and error is not None and is_decline(error.as_decline_code())
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
         """Commit the charge; the answer shows exactly this amount captured."""

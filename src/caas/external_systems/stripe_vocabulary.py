@@ -1,4 +1,4 @@
-"""Event types, statuses and codes of Stripe that are known here; any other has no effect.
+"""Event types and statuses of Stripe that are known here; any other has no effect.
 
 Rules a change must keep: an unknown value is counted where it is read, and is neither a success nor
 a failure of anything.
@@ -8,11 +8,8 @@ from enum import StrEnum
 from typing import Final, Self
 
 from caas.external_systems.payment_gateway import DisputeStatus, RefundStatus
-from caas.external_systems.unknown_values import GatewayField, count_unknown, show_fields
-from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
-
-STRIPE: Final = "stripe"
-show_fields(STRIPE)
+from caas.external_systems.stripe_refusals import STRIPE
+from caas.external_systems.unknown_values import GatewayField, count_unknown
 
 REFUND_STATUS_OF: Final = {
     "pending": RefundStatus.PENDING,
@@ -45,16 +42,6 @@ WITHOUT_EFFECT: Final = frozenset(
     }
 )  # fmt: skip
 """Types of events about these objects that are known to change nothing here."""
-_WITHOUT_ROW_WORDS: Final = """
-    approve_with_id card_decline_rate_limit_exceeded do_not_try_again duplicate_transaction
-    invalid_amount issuer_not_available mobile_device_authentication_required
-    new_account_information_available offline_pin_required online_or_offline_pin_required
-    payment_intent_authentication_failure payment_intent_payment_attempt_expired processing_error
-    reenter_transaction setup_intent_authentication_failure testmode_decline try_again_later
-    withdrawal_count_limit_exceeded
-"""
-_WITHOUT_ROW: Final = frozenset(_WITHOUT_ROW_WORDS.split())
-"""Documented codes without a row of the retry table: the state says that the payment failed."""
 
 
 class IntentStatus(StrEnum):
@@ -101,16 +88,6 @@ def dispute_status(value: str) -> DisputeStatus | None:
     if value not in DISPUTE_STATUS_OF and value not in DISPUTES_WITHOUT_MONEY:
         count_unknown(STRIPE, GatewayField.DISPUTE_STATUS, value)
     return DISPUTE_STATUS_OF.get(value)
-
-
-def retry_code(*codes: str | None) -> str | None:
-    """Return the first code that the retry table knows; count codes that nobody knows."""
-    given = [code for code in codes if code is not None]
-    known = [it for it in given if decline_kind(it) is not GatewayErrorKind.UNRECOGNISED]
-    for code in given:
-        if code not in known and code not in _WITHOUT_ROW:
-            count_unknown(STRIPE, GatewayField.DECLINE_CODE, code)
-    return next(iter(known), None)
 
 
 def note_event(type_: str) -> None:

@@ -6,7 +6,7 @@ Rules a change must keep:
 - Our reference travels in the metadata; an object without it is none of ours.
 - A PaymentIntent that waits for another payment method is a decline only if it names an error; one
   of an open page is none, for the customer may try again there.
-- The state says whether a payment failed; a code only explains it, and an unknown one is generic.
+- The state says whether a payment failed; its code says whether it is a decline.
 - An intent of an unknown state is pending, and so is a refund.
 - Captured is not settled: settled is what its balance transaction calls available.
 """
@@ -21,7 +21,8 @@ from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     TransactionStatus,
 )
-from caas.external_systems.stripe_vocabulary import IntentStatus, refund_status, retry_code
+from caas.external_systems.stripe_refusals import recorded_code
+from caas.external_systems.stripe_vocabulary import IntentStatus, refund_status
 
 Id = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{2,5}_[A-Za-z0-9_]{1,190}\Z")]
 Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}\Z")]
@@ -33,7 +34,6 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,2000}\Z")]
 
 
-GENERIC_DECLINE: Final = "card_declined"
 AUTHENTICATION_REQUIRED: Final = "authentication_required"
 PAGE: Final = "page"
 """In the metadata of an intent that a hosted page has made."""
@@ -65,8 +65,8 @@ class PaymentError(msgspec.Struct, frozen=True):
         return AUTHENTICATION_REQUIRED in (self.code, self.decline_code)
 
     def as_decline_code(self) -> str:
-        """Return the code that the retry table knows, the issuer's before Stripe's."""
-        return retry_code(self.decline_code, self.code) or GENERIC_DECLINE
+        """Return the code that a failed payment records."""
+        return recorded_code(self.decline_code, self.code)
 
 
 class BalanceStatus(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ call, a lookup, a webhook or a settlement line.
 
 Rules a change must keep: the intent is committed before the call and its outcome after it; only
 evidence fails a payment, and "never sent" is evidence only while no other worker has the job; an
-unrecognised decline code decides nothing; a payment follows the transaction it has chosen, and
+code without a class decides nothing; a payment follows the transaction it has chosen, and
 reports of any other transaction go to compensation.
 """
 
@@ -51,13 +51,15 @@ from caas.rules.payment_failures import (
     not_sent_consequence,
 )
 from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
-from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
+from caas.rules.refusal_codes import RefusalClass, refusal_class
+from caas.rules.retry_strategy import spelling
 from caas.rules.time_scale import TimeScale
 
 HOSTED_PAGE_PROBE_SECONDS: Final = 30.0
 LOOKS_MAX: Final = 5
 NEVER_REACHED: Final = "gateway_unreachable"
 AMOUNT_REFUSED: Final = "amount_refused"
+REFUSED_BUT_NOT_DECLINED: Final = "refused_without_decline"
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,10 +273,15 @@ class Authorization:
     async def _declined(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
     ) -> tuple[Payment, bool]:
-        code = transaction.decline_code or ""
-        if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:
+        code = spelling(transaction.decline_code or "")
+        found = refusal_class(code)
+        if found is None:
             because = f"The gateway says failed with a code nobody knows: {code or 'none'}."
             return await self._undecided(payment, transaction, because), True
+        if found is RefusalClass.OURS:
+            kind = AMOUNT_REFUSED if code in AMOUNT_REFUSALS else REFUSED_BUT_NOT_DECLINED
+            because = f"The gateway says failed ({code}): no bank declined it. Nothing was charged."
+            await self._alert(kind, payment.id, because)
         return await self._fail(
             payment, PaymentEvent.GATEWAY_REJECTION, flow, code, _own_id(transaction),
             reported_by=source,

@@ -27,7 +27,7 @@ from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_failures import ABANDONED
 from caas.rules.payment_states import PaymentState
-from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
+from caas.rules.refusal_codes import is_decline
 
 ORDER_CONFIRMED: Final = "order_confirmed"
 NOT_DUE: Final = "the order is no longer there to be paid"
@@ -112,7 +112,7 @@ class FinalPayment:
         requested = self._orders.withdrawal.carry_out_requested
         if await requested(payment.subject, within=connection):
             return
-        if decline_kind(payment.decline_code) is GatewayErrorKind.UNRECOGNISED:
+        if not is_decline(payment.decline_code):
             await self._notify_not_made(payment, within=connection)
             return
         lost = await self._orders.forfeiture.mark_payment_failed(payment.subject, within=connection)

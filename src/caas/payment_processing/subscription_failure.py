@@ -4,7 +4,8 @@ By the seed's rule the first decline cancels; a market's dunning policy may char
 the service on for a while (decision 25). Finally the month is written off as a loss of CaaS, the
 subscription is cancelled and its service switched off, in one commit.
 
-A month whose amount the gateway does not charge is written off alone.
+A charge that failed without a decline is made again some hours later. A month that still cannot be
+charged, or whose amount the gateway does not charge, is written off alone (decision 280).
 
 Rules a change must keep: only a decline cancels; a month is written off once and never charged
 again; the running month is not billed (decision 26).
@@ -33,9 +34,11 @@ from caas.rules.payment_failures import (
     DunningPolicy,
     after_decline,
     after_silence,
+    hours_before_next_charge,
 )
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.payment_types import PaymentType
+from caas.rules.refusal_codes import is_decline
 from caas.rules.subscription_states import SubscriptionState
 from caas.rules.time_scale import TimeScale
 from caas.service_catalog.subscriptions import Subscriptions
@@ -45,6 +48,8 @@ END_OF_GRACE: Final = "end_of_grace"
 DECLINED: Final = "payment failed"
 NOT_SETTLED: Final = "settlement failed"
 LOSS_CAUSE: Final = "subscription_declined"
+MONTH_NOT_CHARGED: Final = "month_not_charged"
+SECONDS_IN_AN_HOUR: Final = 3600.0
 SECONDS_IN_A_DAY: Final = 86400.0
 
 TEMPLATES: Final = {
@@ -83,7 +88,8 @@ class SubscriptionFailure:
     ) -> None:
         """Apply the policy to a charge that was declined or never confirmed.
 
-        A month whose amount the gateway does not charge is written off, and ends nothing.
+        A charge that failed otherwise is made again a few times; then the month is written off, as
+        is one whose amount the gateway does not charge, and nothing ends.
         """
         if payment.decline_code in AMOUNT_REFUSALS:
             await self._write_off(invoice, payment, within)
@@ -91,8 +97,11 @@ class SubscriptionFailure:
         failed = await self._invoices.failed_charges(invoice.id, within=within)
         if payment.decline_code == ABANDONED:
             follows = after_silence(self._dunning, failed.abandoned)
-        else:
+        elif is_decline(payment.decline_code):
             follows = after_decline(self._dunning, failed.declined)
+        else:
+            await self._charge_later(invoice, payment, failed.otherwise, within)
+            return
         match follows:
             case ChargeAgain(in_days):
                 await self._reschedule(CHARGE_AGAIN, invoice, payment, in_days, within)
@@ -161,6 +170,21 @@ class SubscriptionFailure:
         await self._tables.jobs.add(kind, invoice.id, due_in=due_in, payload=payload, within=within)
         await self._notify(TEMPLATES[kind], invoice, payment, within, in_days=in_days)
 
+    async def _charge_later(
+        self, invoice: Invoice, payment: Payment, failures: int, within: Connection
+    ) -> None:
+        """Charge a month again that nobody declined, or write it off; its subscription goes on."""
+        hours = hours_before_next_charge(failures)
+        if hours is not None:
+            due_in = self._time_scale.seconds(hours * SECONDS_IN_AN_HOUR)
+            await self._tables.jobs.add(CHARGE_AGAIN, invoice.id, due_in=due_in, within=within)
+        elif await self._write_off(invoice, payment, within):
+            because = (
+                f"The month's charge failed {failures} times without a decline, the last time with "
+                f"{payment.decline_code}. The month is written off and the subscription goes on."
+            )
+            await self._notifications.alert(MONTH_NOT_CHARGED, payment.id, because, within=within)
+
     async def _charge_again(self, job: Job) -> Answer:
         """Charge a month once more, as a new payment; the same attempt is the same payment."""
 
@@ -175,7 +199,7 @@ class SubscriptionFailure:
 
     async def _next_charge(self, invoice: Invoice, within: Connection) -> NewPayment:
         failed = await self._invoices.failed_charges(invoice.id, within=within)
-        number = failed.declined + failed.abandoned + 1
+        number = failed.declined + failed.abandoned + failed.otherwise + 1
         subscription = await self._subscriptions.subscription(
             invoice.of_subscription, within=within
         )

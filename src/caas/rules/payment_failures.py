@@ -13,7 +13,7 @@ Rules a change must keep:
 
 1. The match is exhaustive: a payment type without a leaf does not type-check.
 2. Only a decline ends a reservation or a subscription. A payment that was never sent, whose outcome
-   is unknown, or whose amount the gateway does not charge never does (decisions 19, 25).
+   is unknown, or that failed with any other code never does (decisions 19, 25, 280).
 3. The default dunning policy is the seed's; only declined charges count, never charges with an
    unknown outcome; requests for confirmation end.
 """
@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from caas.rules.payment_types import PaymentType
+from caas.rules.refusal_codes import RefusalClass, refusal_class
 from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
 
 
@@ -87,6 +88,8 @@ ABANDONED: Final = "abandoned"
 NOT_CHARGED: Final = "decided_not_charged"
 """The code of a payment whose unknown outcome was decided: nothing was charged, for any reason."""
 NO_DECLINE: Final = "no_decline"
+TRY_AGAIN: Final = "try_again"
+"""The reason for customers where the gateway or the bank could not process a payment this time."""
 GATEWAY_REFUSED: Final = "gateway_refused"
 """The code of a payment that was refused with a word that elsewhere means a decline."""
 
@@ -109,6 +112,8 @@ def is_no_decline(code: str | None) -> bool:
 
 def reason_for_customers(code: str | None) -> str:
     """Return the key of the text that tells a customer why a payment failed."""
+    if refusal_class(code) is RefusalClass.TECHNICAL:
+        return TRY_AGAIN
     return NO_DECLINE if is_no_decline(code) else decline_kind(code).name.lower()
 
 
@@ -157,6 +162,19 @@ def after_decline(policy: DunningPolicy, declines: int) -> ChargeAgain | Cancel:
     if declines <= len(policy.retry_after_days):
         return ChargeAgain(policy.retry_after_days[declines - 1])
     return Cancel(policy.grace_days)
+
+
+AGAIN_AFTER_HOURS: Final = (1, 6, 24, 72)
+"""The waits before each further charge of a month that nobody declined."""
+
+
+def hours_before_next_charge(failures: int) -> int | None:
+    """Return the wait after the n-th charge of a month that failed without a decline, from 1.
+
+    None after the last: the month is not charged any more, and its subscription goes on.
+    """
+    assert failures >= 1, "nothing follows from a charge that did not fail"
+    return AGAIN_AFTER_HOURS[failures - 1] if failures <= len(AGAIN_AFTER_HOURS) else None
 
 
 def after_silence(policy: DunningPolicy, times: int) -> ChargeAgain | Cancel:

@@ -13,11 +13,10 @@ Rules a change must keep:
 
 1. A decline is never retried.
 2. An unknown code is not a decline. It is `UNRECOGNISED`: the outcome is unknown, the payment stays
-   Pending and the gateway is queried first (decision 3).
+   Pending and the gateway is queried first (decision 3), unless `refusal_codes` has a class for it.
 3. Exhausted retries prove nothing about the outcome. They only raise the seed's alert.
-4. A code is listed only if it proves that the payment did not happen. "Issuer unavailable",
-   "processing error", "try again later", "duplicate" and their numbers (91, 96, 94) are
-   deliberately absent: their outcome is unknown (decision 3).
+4. A code is listed only if the customer's card was declined. "Issuer unavailable", "processing
+   error" and their numbers (91, 96) fail a payment too, but are no decline: `refusal_codes`.
 5. No code appears in two sets.
 """
 
@@ -160,7 +159,7 @@ def wait_before_retry(
 
 def decline_kind(code: str | None) -> GatewayErrorKind:
     """Return the table row for a gateway's decline code, in any spelling."""
-    return _DECLINES.get(_spelling(code or ""), GatewayErrorKind.UNRECOGNISED)
+    return _DECLINES.get(spelling(code or ""), GatewayErrorKind.UNRECOGNISED)
 
 
 def _asked_for(kind: GatewayErrorKind, retry_after: float | None) -> float:
@@ -170,6 +169,6 @@ def _asked_for(kind: GatewayErrorKind, retry_after: float | None) -> float:
     return min(retry_after, RETRY_AFTER_SECONDS_MAX)
 
 
-def _spelling(code: str) -> str:
+def spelling(code: str) -> str:
     """Normalise "Do-Not-Honor" and "do not honor" to `do_not_honor`."""
     return "_".join(code.casefold().replace("-", " ").replace("_", " ").split())

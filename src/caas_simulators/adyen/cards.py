@@ -34,6 +34,17 @@ BY_NAME: Final = {
     "NOT_ENOUGH_BALANCE": Outcome("Refused", "Not enough balance", "12"),
     "CVC_DECLINED": Outcome("Refused", "CVC Declined", "24"),
     "ERROR": Outcome("Error", "Acquirer Error", "4"),
+    "INVALID_AMOUNT": Outcome("Error", "Invalid Amount", "7"),
+    "ISSUER_UNAVAILABLE": Outcome("Refused", "Issuer Unavailable", "9"),
+    "CANCELLED": Outcome("Cancelled", "Cancelled", "15"),
+    "SHOPPER_CANCELLED": Outcome("Cancelled", "Shopper Cancelled", "16"),
+    "NOT_SUBMITTED": Outcome("Error", "Not Submitted", "21"),
+    "DS_SILENT": Outcome("Refused", "RReq not received from DS", "39"),
+    "RESTART": Outcome("Refused", "CVM Required Restart Payment", "41"),
+    "TOO_MANY_RETRIES": Outcome(
+        "Refused", "Transaction blocked by Adyen to prevent excessive retry fees", "46"
+    ),
+    "UNDOCUMENTED": Outcome("Refused", "A reason of next year", "99"),
 }
 NOT_AUTHENTICATED: Final = Outcome("Refused", "3D Not Authenticated", "11")
 UNKNOWN: Final = Outcome("Refused", "Invalid Card Number", "8")

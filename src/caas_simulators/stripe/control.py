@@ -24,6 +24,7 @@ PATHS: Final = {
     "POST /_control/settle": "what was captured becomes available at once",
     "POST /_control/dispute": "{payment_intent, status, reason?, amount?} open or change one",
     "POST /_control/fraud_warning": "{payment_intent, fraud_type?} its issuer warns of fraud",
+    "POST /_control/decline": "{decline_code, code?, times?} refuse the next charges of cards so",
     "POST /_control/payout": "{fails?} pay out what is available; the bank returns it",
     "POST /_control/foreign": "{amount?} another program takes a payment in the same account",
     "POST /_control/webhooks": "{url, secrets} where all events go, besides the endpoints",
@@ -44,6 +45,14 @@ class FraudOrder(msgspec.Struct, forbid_unknown_fields=True):
 
     payment_intent: str
     fraud_type: str = "made_with_stolen_card"
+
+
+class DeclineOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Codes with which the next charges are refused, whatever their card."""
+
+    decline_code: str
+    code: str = "card_declined"
+    times: int = 1
 
 
 class PayoutOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -79,7 +88,8 @@ class Control:
             ("GET", "ledger"): self._ledger, ("POST", "advance"): partial(advanced, world),
             ("POST", "settle"): self._settle, ("POST", "dispute"): self._dispute,
             ("POST", "foreign"): self._foreign, ("POST", "webhooks"): self._aim,
-            ("POST", "payout"): self._payout, ("POST", "fraud_warning"): self._warn,
+            ("POST", "decline"): self._decline, ("POST", "payout"): self._payout,
+            ("POST", "fraud_warning"): self._warn,
         }  # fmt: skip
 
     def handle(self, request: Request) -> Answer:
@@ -121,6 +131,11 @@ class Control:
         charge = charges.dict_of(self._world.store.find("charge", intent["latest_charge"]))
         warning = fraud.warn(self._world, charge, order.fraud_type)
         return json_answer(201, shown(self._world.store, warning))
+
+    def _decline(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=DeclineOrder)
+        self._world.declines += [(order.code, order.decline_code)] * order.times
+        return json_answer(200, {"declines": len(self._world.declines)})
 
     def _payout(self, request: Request) -> Answer:
         order = msgspec.json.decode(request.body, type=PayoutOrder)

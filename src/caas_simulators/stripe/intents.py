@@ -176,6 +176,8 @@ def attempt(world: World, intent: Json, method: Json, *, off_session: bool,
             raise _declined(world, intent, method, "authentication_required",
                             "authentication_required")  # fmt: skip
         return ask_cardholder(world, intent, "payment_intent")
+    if world.declines:
+        raise _declined(world, intent, method, *world.declines.pop(0))
     if card.code is not None:
         raise _declined(world, intent, method, card.code, card.decline_code or card.code)
     return _paid(world, intent, method, card)

@@ -53,6 +53,7 @@ class World:
         self.store = Store(settings.folder, self.clock, self.chance)
         self.deliver: Callable[[Json], None] = lambda _event: None
         self.request: Json = {"id": None, "idempotency_key": None}
+        self.declines: list[tuple[str, str]] = []
         moved = self.store.find(CLOCK, CLOCK)
         if moved is not None:
             self.clock.moved_seconds = moved["seconds"]

@@ -775,6 +775,20 @@ begin
   return null;
 end $$;
 
+create function check_lost() returns trigger
+    language plpgsql
+    as $$
+begin
+  if not exists (
+    select from caas.payments p
+     where p.subject = new.id and p.type = 'final' and p.state = 'Failed'
+       and caas.is_decline(p.decline_code)) then
+    raise exception 'order % cannot lose its reservation without a declined payment', new.id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
 create function write_order_transition() returns trigger
     language plpgsql security definer
     set search_path to 'caas', 'pg_temp'
@@ -899,6 +913,10 @@ create constraint trigger is_paid_for after update of state on orders
     deferrable initially deferred for each row
     when (new.state in ('reserved', 'fully paid') and old.state <> new.state)
     execute function check_paid();
+create constraint trigger is_lost_by_a_decline after update of state on orders
+    deferrable initially deferred for each row
+    when (new.state = 'reservation lost' and old.state <> new.state)
+    execute function check_lost();
 create trigger transitions_as_drawn after update on orders
     for each row
     when (old.state <> new.state or old.event <> new.event or old.version <> new.version)
@@ -1687,6 +1705,18 @@ begin
   return null;
 end $$;
 
+create function check_cancelled_by() returns trigger
+    language plpgsql
+    as $$
+begin
+  if not caas.may_cancel(new.transitioned_for) then
+    raise exception 'subscription % cannot be cancelled for payment %', new.id, new.transitioned_for
+      using errcode = 'check_violation',
+            hint = 'Only a decline, a confirmation that never came, or the bank cancels.';
+  end if;
+  return null;
+end $$;
+
 create function check_cancelled_use() returns trigger
     language plpgsql
     as $$
@@ -1793,6 +1823,10 @@ create trigger keeps_its_terms before update on subscriptions
             and (new.event not in ('Payment method changed', 'Payment method verified')
                  or new.version = old.version)))
     execute function refuse_other_subscription();
+create constraint trigger is_cancelled_by_a_decline after update of state on subscriptions
+    deferrable initially deferred for each row
+    when (new.event = 'Mark Subscription Cancelled' and old.state <> new.state)
+    execute function check_cancelled_by();
 create trigger transitions_as_drawn after update on subscriptions
     for each row
     when (old.state <> new.state or old.event <> new.event or old.version <> new.version)
@@ -1913,6 +1947,14 @@ create table payment_transitions (
     from_state text not null,
     to_state text not null,
     constraint payment_transitions_pkey primary key (event, from_state, to_state)
+);
+
+-- Why gateways refuse payments: each code, and whose matter it is.
+create table refusal_codes (
+    code text not null,
+    class text not null,
+    constraint refusal_codes_pkey primary key (code),
+    constraint refusal_codes_class_check check (class in ('decline', 'technical', 'ours'))
 );
 
 -- The one capture or void of each authorization, with the evidence for a capture.
@@ -2433,6 +2475,23 @@ begin
   return null;
 end $$;
 
+create function is_decline(p_code text) returns boolean
+    language sql stable
+    as $$
+  select exists (select from caas.refusal_codes c where c.code = p_code and c.class = 'decline')
+$$;
+
+create function may_cancel(p_payment uuid) returns boolean
+    language sql stable
+    as $$
+  select exists (
+    select from caas.payments p
+     where p.id = p_payment and p.type = 'subscription'
+       and (p.state = 'Failed' and (p.decline_code = 'abandoned' or caas.is_decline(p.decline_code))
+            or exists (select from caas.payment_events e
+                        where e.payment_id = p.id and e.to_state = 'SettlementFailed')))
+$$;
+
 create function check_payment_transitions() returns trigger
     language plpgsql
     set enable_hashjoin to 'off'
@@ -2602,6 +2661,9 @@ create trigger append_only before delete or update or truncate on payment_events
     for each statement execute function refuse_change();
 
 create trigger are_the_rules before insert or delete or update or truncate on payment_transitions
+    for each statement execute function refuse_other_transitions();
+
+create trigger are_the_rules before insert or delete or update or truncate on refusal_codes
     for each statement execute function refuse_other_transitions();
 
 create trigger append_only before delete or update or truncate on resolution_claims
@@ -5392,6 +5454,165 @@ insert into provider_accounts values
     ('own_transfer', 'own_transfers'),
     ('carried_balance', 'provider_balance'),
     ('conversion', 'currency_conversion');
+
+insert into refusal_codes values
+    ('01', 'decline'),
+    ('0101', 'decline'),
+    ('0102', 'decline'),
+    ('0106', 'decline'),
+    ('0116', 'decline'),
+    ('0118', 'decline'),
+    ('0125', 'decline'),
+    ('0129', 'decline'),
+    ('0180', 'decline'),
+    ('0184', 'decline'),
+    ('0190', 'decline'),
+    ('0191', 'decline'),
+    ('0202', 'decline'),
+    ('04', 'decline'),
+    ('05', 'decline'),
+    ('07', 'decline'),
+    ('14', 'decline'),
+    ('15', 'decline'),
+    ('1a', 'decline'),
+    ('3d_not_authenticated', 'decline'),
+    ('3ds_failed', 'decline'),
+    ('41', 'decline'),
+    ('43', 'decline'),
+    ('51', 'decline'),
+    ('54', 'decline'),
+    ('55', 'decline'),
+    ('57', 'decline'),
+    ('59', 'decline'),
+    ('61', 'decline'),
+    ('62', 'decline'),
+    ('63', 'decline'),
+    ('65', 'decline'),
+    ('75', 'decline'),
+    ('ac01', 'decline'),
+    ('ac04', 'decline'),
+    ('ac06', 'decline'),
+    ('account_blocked', 'decline'),
+    ('account_closed', 'decline'),
+    ('acquirer_fraud', 'decline'),
+    ('ag01', 'decline'),
+    ('am04', 'decline'),
+    ('authentication_failed', 'decline'),
+    ('authentication_required', 'decline'),
+    ('blocked_card', 'decline'),
+    ('call_issuer', 'decline'),
+    ('card_blocked', 'decline'),
+    ('card_declined', 'decline'),
+    ('card_expired', 'decline'),
+    ('card_not_supported', 'decline'),
+    ('card_velocity_exceeded', 'decline'),
+    ('currency_not_supported', 'decline'),
+    ('cvc_declined', 'decline'),
+    ('cvv_mismatch', 'decline'),
+    ('debit_not_authorized', 'decline'),
+    ('declined', 'decline'),
+    ('do_not_honor', 'decline'),
+    ('do_not_honour', 'decline'),
+    ('exceeds_withdrawal_limit', 'decline'),
+    ('expired_card', 'decline'),
+    ('fraud', 'decline'),
+    ('fraudulent', 'decline'),
+    ('generic_decline', 'decline'),
+    ('incorrect_account_number', 'decline'),
+    ('incorrect_address', 'decline'),
+    ('incorrect_cvc', 'decline'),
+    ('incorrect_expiry', 'decline'),
+    ('incorrect_number', 'decline'),
+    ('incorrect_pin', 'decline'),
+    ('incorrect_zip', 'decline'),
+    ('insufficient_balance', 'decline'),
+    ('insufficient_funds', 'decline'),
+    ('invalid_account', 'decline'),
+    ('invalid_account_number', 'decline'),
+    ('invalid_card', 'decline'),
+    ('invalid_card_data', 'decline'),
+    ('invalid_card_number', 'decline'),
+    ('invalid_cvc', 'decline'),
+    ('invalid_cvv', 'decline'),
+    ('invalid_expiry_date', 'decline'),
+    ('invalid_expiry_month', 'decline'),
+    ('invalid_expiry_year', 'decline'),
+    ('invalid_number', 'decline'),
+    ('invalid_pin', 'decline'),
+    ('lost_card', 'decline'),
+    ('md01', 'decline'),
+    ('md07', 'decline'),
+    ('merchant_blacklist', 'decline'),
+    ('ms02', 'decline'),
+    ('ms03', 'decline'),
+    ('no_action_taken', 'decline'),
+    ('no_mandate', 'decline'),
+    ('not_enough_balance', 'decline'),
+    ('not_permitted', 'decline'),
+    ('not_sufficient_funds', 'decline'),
+    ('pickup_card', 'decline'),
+    ('pin_tries_exceeded', 'decline'),
+    ('pin_try_exceeded', 'decline'),
+    ('r0', 'decline'),
+    ('r1', 'decline'),
+    ('refer_to_issuer', 'decline'),
+    ('refusal_by_debtor', 'decline'),
+    ('refused', 'decline'),
+    ('restricted_card', 'decline'),
+    ('revocation_of_all_authorizations', 'decline'),
+    ('revocation_of_authorization', 'decline'),
+    ('security_violation', 'decline'),
+    ('service_not_allowed', 'decline'),
+    ('sl01', 'decline'),
+    ('stolen_card', 'decline'),
+    ('stop_payment_order', 'decline'),
+    ('suspected_fraud', 'decline'),
+    ('transaction_not_allowed', 'decline'),
+    ('transaction_not_permitted', 'decline'),
+    ('transaction_not_permitted_to_cardholder', 'decline'),
+    ('withdrawal_amount_exceeded', 'decline'),
+    ('withdrawal_count_exceeded', 'decline'),
+    ('06', 'technical'),
+    ('0909', 'technical'),
+    ('0912', 'technical'),
+    ('19', 'technical'),
+    ('22', 'technical'),
+    ('68', 'technical'),
+    ('91', 'technical'),
+    ('92', 'technical'),
+    ('96', 'technical'),
+    ('9912', 'technical'),
+    ('acquirer_error', 'technical'),
+    ('approve_with_id', 'technical'),
+    ('attempt_expired', 'technical'),
+    ('authentication_error', 'technical'),
+    ('issuer_not_available', 'technical'),
+    ('issuer_unavailable', 'technical'),
+    ('payment_cancelled', 'technical'),
+    ('pin_required', 'technical'),
+    ('processing_error', 'technical'),
+    ('reenter_transaction', 'technical'),
+    ('system_error', 'technical'),
+    ('technical_error', 'technical'),
+    ('try_again_later', 'technical'),
+    ('03', 'ours'),
+    ('0904', 'ours'),
+    ('12', 'ours'),
+    ('13', 'ours'),
+    ('30', 'ours'),
+    ('58', 'ours'),
+    ('amount_too_large', 'ours'),
+    ('amount_too_small', 'ours'),
+    ('ff01', 'ours'),
+    ('format_error', 'ours'),
+    ('invalid_amount', 'ours'),
+    ('invalid_merchant', 'ours'),
+    ('invalid_transaction', 'ours'),
+    ('not_submitted', 'ours'),
+    ('test_card', 'ours'),
+    ('too_many_retries', 'ours'),
+    ('unknown_refusal', 'ours'),
+    ('unsupported_currency', 'ours');
 
 insert into subscription_transitions values
     ('activating', 'Service Active', 'active'),

@@ -55,7 +55,7 @@ WITHOUT_PROOF: Final = {
     "credit_notes_are_paid_back", "disputed_usage_is_not_billed",
     "disputes_in_another_currency_are_found", "fees_of_decided_lines_are_compared",
     "ledger_sums_to_zero",
-    "lines_kept_aside_end_by_that_line",
+    "lines_kept_aside_end_by_that_line", "losses_without_a_line_are_found",
     "one_invoice_per_month", "one_live_payment",
     "only_a_decline_cancels_a_subscription", "one_transaction_per_payment",
     "pending_terms_have_their_buyer", "refunds_are_explained_once",

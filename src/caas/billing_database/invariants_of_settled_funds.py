@@ -11,6 +11,8 @@ the payments', because ids of discrepancies lie in other slices.
 
 from typing import Final
 
+from caas.billing_database.unlisted_losses import AMOUNT, LISTED_WITHIN_DAYS, LOOK_BACK_DAYS
+
 _WAITS = """exists (select from jobs w where w.subject = p.id
                                    and w.kind in ('late_settlement_line', 'fit_disputes'))
                or exists (select from jobs w join discrepancies d on d.id = w.subject
@@ -150,6 +152,29 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
                                 join discrepancy_events e on e.discrepancy_id = d.id and e.seq = 1
                                where d.payment_id = p.id and d.kind = 'currency'
                                  and e.facts->>'dispute' = x.id)""",
+    ),
+    (
+        "losses_without_a_line_are_found",
+        "A booked loss that no line has taken in time has a discrepancy once a day closed.",
+        f"""with booked as (
+             select payment_id, max(at) as at from (
+               select payment_id, at from ledger_entries
+                where within(payment_id)
+                  and debit in ('risk_loss:settlement_failed', 'risk_loss:settlement_reversed',
+                                'risk_loss:reversed_after_refund')
+               union all
+               select payment_id, updated_at from disputes
+                where within(payment_id) and state = 'lost') l
+              where at > db_now() - make_interval(days => {LOOK_BACK_DAYS}) group by payment_id)
+           select p.id from booked b join payments p on p.id = b.payment_id {AMOUNT}
+            where lacking.amount > 0
+              and not exists (select from discrepancies d where d.payment_id = p.id
+                                 and (d.kind = 'loss_not_listed' or d.status <> 'resolved'))
+              and exists (select from reconciliation_days y where y.gateway = p.gateway
+                             and y.closed_at > interval '10 minutes' + greatest(
+                               b.at + make_interval(days => {LISTED_WITHIN_DAYS}),
+                               (select max(d.updated_at) from discrepancies d
+                                 where d.payment_id = p.id)))""",
     ),
     (
         "reversals_cancel_their_losses",

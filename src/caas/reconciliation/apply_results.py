@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 from msgspec import structs
 
-from caas.billing_database import foreign_disputes
+from caas.billing_database import foreign_disputes, unlisted_losses
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, ListedSince, Step
 from caas.billing_database.gateway_claims import brought_by_its_line
@@ -45,6 +45,7 @@ from caas.reconciliation.judged_rows import (
     is_evidence,
     line_of,
     of_foreign_dispute,
+    of_unlisted_loss,
     source_of,
 )
 from caas.reconciliation.reversals import Reversals
@@ -350,12 +351,14 @@ class ResultApplication:
             for found, dispute in await foreign_disputes.returned(run.gateway, within=connection):
                 reported = {"line": f"dispute {dispute}", "class": found.kind.value}
                 await self._resolves_itself(found, (), reported, done, connection)
+            for one in await unlisted_losses.listed(run.gateway, within=connection):
+                reported = {"line": f"lines of {one.payment_id}", "class": "matched"}
+                await self._resolves_itself(one, (), reported, done, connection)
             foreign = await foreign_disputes.lost(run.gateway, within=connection)
-            done.opened.update(
-                await self._discrepancies.open(
-                    [of_foreign_dispute(run, it) for it in foreign], within=connection
-                )
-            )
+            unlisted = await unlisted_losses.lacking(run.gateway, within=connection)
+            found_now = [of_foreign_dispute(run, it) for it in foreign]
+            found_now += [of_unlisted_loss(run, it) for it in unlisted]
+            done.opened.update(await self._discrepancies.open(found_now, within=connection))
             await self._discrepancies.become_missing(run.gateway, run.day, by=BY, within=connection)
             await self._days.compared(run.gateway, run.day, run.id, within=connection)
         return done

@@ -15,6 +15,7 @@ from caas.billing_database.discrepancies import NewDiscrepancy
 from caas.billing_database.foreign_disputes import ForeignDispute
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.settlement_reports import SettlementReport
+from caas.billing_database.unlisted_losses import UnlistedLoss
 from caas.rules.discrepancies import DiscrepancyKind, due_days
 from caas.rules.money import Money
 
@@ -143,6 +144,26 @@ def of_foreign_dispute(run: Run, dispute: ForeignDispute) -> NewDiscrepancy:
 def _kept(row: Row) -> int:
     kept: int = row["fee"] if row["payout_fee"] is None else row["payout_fee"]
     return kept
+
+
+def of_unlisted_loss(run: Run, loss: UnlistedLoss) -> NewDiscrepancy:
+    """Return the discrepancy of a loss that no line has taken."""
+    kind = DiscrepancyKind.LOSS_NOT_LISTED
+    money = Money(loss.amount, loss.currency)
+    return NewDiscrepancy(
+        id=derived_id("discrepancy", kind.value, loss.payment_id, loss.amount),
+        gateway=run.gateway,
+        day=run.day,
+        kind=kind,
+        amount=loss.amount,
+        currency=loss.currency,
+        payment_id=loss.payment_id,
+        report_id=None,
+        line_no=None,
+        due_on=max(run.day, run.today) + timedelta(days=due_days(kind, money)),
+        missing_from=None,
+        facts={},
+    )
 
 
 def _facts(row: Row) -> dict[str, Any]:

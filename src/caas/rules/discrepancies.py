@@ -38,6 +38,7 @@ class DiscrepancyKind(StrEnum):
     CAPTURED_NOT_DELIVERED = "captured_not_delivered"
     DELIVERED_NOT_CAPTURED = "delivered_not_captured"
     CHARGEBACK_REVERSAL = "chargeback_reversal"
+    LOSS_NOT_LISTED = "loss_not_listed"
 
 
 class Resolution(StrEnum):
@@ -161,6 +162,11 @@ KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
         when="the line returns a chargeback, and no dispute is recorded as won or reversed",
         follows="the dispute is reversed, and the payment stands again",
         due_days=3, allowed=frozenset({_REINSTATE, _ENTRY, _WAIT}), by_itself=True,
+    ),
+    _K.LOSS_NOT_LISTED: KindRow(
+        when="a reversed settlement or a lost dispute has no line that takes the money",
+        follows="closes when the line arrives",
+        due_days=5, allowed=frozenset({_WAIT, _LOSS}), by_itself=True,
     ),
 }  # fmt: skip
 """Every kind exactly once, the seed's four first. A delivery is never charged again."""

@@ -74,7 +74,7 @@ LOSS_CAUSES: Final = frozenset(
         *(
             kind.value
             for kind in DiscrepancyKind
-            if kind is not DiscrepancyKind.CHARGEBACK_REVERSAL
+            if kind not in (DiscrepancyKind.CHARGEBACK_REVERSAL, DiscrepancyKind.LOSS_NOT_LISTED)
         ),
     }
 )

@@ -128,7 +128,7 @@ def plan(subject: Subject, resolution: Resolution) -> Plan:
     if resolution is _R.WAIT:
         return WAITS
     match subject.kind:
-        case _K.DELAYED_SETTLEMENT | _K.MISSING_AT_GATEWAY:
+        case _K.DELAYED_SETTLEMENT | _K.MISSING_AT_GATEWAY | _K.LOSS_NOT_LISTED:
             return _unsettled(subject, resolution)
         case _K.PARTIAL_SETTLEMENT:
             return _partly_settled(subject, resolution)
@@ -189,6 +189,8 @@ def still_posted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 
 def _unsettled(subject: Subject, resolution: Resolution) -> Plan:
+    if subject.kind is _K.LOSS_NOT_LISTED:
+        return Plan()  # its payment has booked the loss
     if resolution is _R.CLAIM_FROM_GATEWAY:
         return _due_is_claimed(subject)
     return Plan(actions=(Action.FAIL_SETTLEMENT,))

@@ -65,6 +65,7 @@ async def test_the_same_evidence_is_sent_once_and_other_evidence_is_refused(
 
     shown = (await stripe.get(f"/v1/disputes/{dispute}")).body
     assert first == again
+    assert (await gateway.evidence_terms(dispute)).sent_digest == BOTH.digest
     assert shown["evidence_details"]["submission_count"] == 1
 
 

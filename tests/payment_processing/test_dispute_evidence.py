@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from caas.billing_database.audit_events import AuditEvents, AuditType
 from caas.billing_database.connection import Database
@@ -66,6 +67,8 @@ class Bank:
     ) -> EvidenceTerms:
         self.received.append((dispute_id, evidence, key))
         self.terms = self.then
+        if self.then.is_sent and not isinstance(self.fails, RefusedByPartnerError):
+            self.terms = replace(self.then, sent_digest=evidence.digest)
         if self.fails is not None:
             raise self.fails
         return self.terms
@@ -212,8 +215,7 @@ async def test_a_repetition_of_what_was_sent_without_an_answer_names_its_sender(
     ]
     with pytest.raises(EvidenceSentError):
         await evidence.send(payment, "du_1", text="Another text.", content=PNG, by=by)
-    await evidence.send(payment, "du_1", text=TEXT, content=PNG, by=by)
-    with pytest.raises(EvidenceSentError):
+    for _ in range(2):
         await evidence.send(payment, "du_1", text=TEXT, content=PNG, by=by)
 
     assert len(bank.received) == 1
@@ -234,4 +236,52 @@ async def test_what_another_person_sent_without_an_answer_is_not_ours(
     with pytest.raises(EvidenceSentError):
         await evidence.send(payment, "du_1", text=TEXT, content=b"", by=other)
 
+    assert await sent_by(installation) == [by]
+
+
+async def test_evidence_that_never_arrived_is_not_reported_as_sent(
+    installation: Installation,
+) -> None:
+    """Two people have sent evidence, and the bank has that of the second alone."""
+    payment, first = await disputed(installation), await clerk(installation)
+    second = (await employed(installation.database, "bea")).account
+    assert second is not None
+    cut, bank = Bank(fails=UNKNOWN, then=TAKEN), Bank()
+
+    with pytest.raises(EvidenceOutcomeUnknownError):
+        await through(installation, cut).send(payment, "du_1", text=TEXT, content=b"", by=first)
+    await through(installation, bank).send(payment, "du_1", text="Other.", content=b"", by=second)
+    with pytest.raises(EvidenceSentError):
+        await through(installation, bank).send(payment, "du_1", text=TEXT, content=b"", by=first)
+
+    assert await sent_by(installation) == [second]
+
+
+async def test_evidence_that_was_sent_elsewhere_is_nobodys_here(
+    installation: Installation,
+) -> None:
+    payment, by = await disputed(installation), await clerk(installation)
+    cut, bank = Bank(fails=UNKNOWN, then=TAKEN), Bank(terms=SENT)
+
+    with pytest.raises(EvidenceOutcomeUnknownError):
+        await through(installation, cut).send(payment, "du_1", text=TEXT, content=b"", by=by)
+    with pytest.raises(EvidenceSentError):
+        await through(installation, bank).send(payment, "du_1", text=TEXT, content=b"", by=by)
+
     assert await sent_by(installation) == []
+
+
+async def test_looking_at_a_dispute_records_the_sender_whose_answer_was_lost(
+    installation: Installation,
+) -> None:
+    """The page shows no form any more, so that the sender could not be recorded."""
+    payment, by = await disputed(installation), await clerk(installation)
+    bank = Bank(fails=UNKNOWN)
+    evidence = through(installation, bank)
+
+    with pytest.raises(EvidenceOutcomeUnknownError):
+        await evidence.send(payment, "du_1", text=TEXT, content=PNG, by=by)
+    for _ in range(2):
+        await evidence.terms(payment.id, "du_1")
+
+    assert await sent_by(installation) == [by]

@@ -36,11 +36,16 @@ class DisputeResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvidenceTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a gateway still takes evidence about a dispute, until when, and if it has any."""
+    """Whether a gateway still takes evidence about a dispute, until when, and if it has any.
+
+    `sent_digest` is the digest of the evidence that was sent; None where the gateway does not know
+    it, as of evidence that was sent in its own console.
+    """
 
     is_taken: bool
     due_by: datetime | None
     is_sent: bool
+    sent_digest: str | None = None
 
 
 @runtime_checkable

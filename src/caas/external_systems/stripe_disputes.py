@@ -20,6 +20,8 @@ from caas.external_systems.stripe_wire import Id, Seconds, moment
 
 DISPUTES: Final = "/v1/disputes"
 FILES: Final = "/v1/files"
+DIGEST: Final = "evidence_digest"
+"""In the metadata of a dispute: which evidence was submitted, and thereby whose."""
 TAKES_EVIDENCE: Final = frozenset({"needs_response", "warning_needs_response"})
 NAMES: Final = {
     "application/pdf": "evidence.pdf", "image/png": "evidence.png", "image/jpeg": "evidence.jpg",
@@ -39,6 +41,7 @@ class DisputedCharge(msgspec.Struct, frozen=True):
     id: Id
     status: str
     evidence_details: EvidenceDetails
+    metadata: dict[str, str] = {}
 
     @property
     def terms(self) -> EvidenceTerms:
@@ -49,6 +52,7 @@ class DisputedCharge(msgspec.Struct, frozen=True):
             is_taken=self.status in TAKES_EVIDENCE and not is_sent and bool(details.due_by),
             due_by=moment(details.due_by) if details.due_by else None,
             is_sent=is_sent,
+            sent_digest=self.metadata.get(DIGEST) if is_sent else None,
         )
 
 
@@ -70,7 +74,7 @@ class StripeDisputes:
 
     async def send(self, dispute_id: str, evidence: DisputeResponse, *, key: str) -> EvidenceTerms:
         """Upload the document, then submit it with the text to the bank."""
-        fields: Fields = [("submit", "true")]
+        fields: Fields = [("submit", "true"), (f"metadata[{DIGEST}]", evidence.digest)]
         if evidence.text:
             fields.append(("evidence[uncategorized_text]", evidence.text))
         if evidence.file is not None:

@@ -5,15 +5,17 @@ the document are not stored here: the log of gateway calls has their digest, and
 sent them. The dispute is won or lost by the gateway's later reports.
 
 Rules a change must keep: what a person may send is checked here, whether the bank takes it at the
-gateway; the key follows from the dispute and the digest, so that a repetition sends nothing twice.
+gateway; the key follows from the dispute and the digest, so that a repetition sends nothing twice;
+whose evidence the bank has is what the gateway says of its digest, never what was attempted.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
 from caas.billing_database.audit_events import AuditType, audit
-from caas.billing_database.gateway_calls import GatewayCall, GatewayCalls
+from caas.billing_database.gateway_calls import GatewayCall, GatewayCallRecord, GatewayCalls
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute
 from caas.billing_database.refunds import Refunds as RefundRows
@@ -33,6 +35,7 @@ OPERATION: Final = "send evidence"
 ATTEMPT: Final = "attempt to send evidence"
 """Logged with its person before anything is sent, so that a lost answer has a sender."""
 
+_SENDER: Final = re.compile(r"by (?P<account>[0-9a-f-]{36}), no answer yet")
 OPENED: Final = "opened"
 _BEGINS: Final = {
     b"%PDF-": "application/pdf", b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg",
@@ -92,22 +95,27 @@ class DisputeEvidence:
     async def terms(self, payment_id: UUID, dispute_id: str) -> EvidenceTerms:
         """Return until when the gateway takes evidence about a dispute of a payment.
 
+        If the gateway has evidence from here whose answer was lost, its sender is recorded.
+
         Raises:
             NoSuchDisputeError: the payment has no such open dispute.
             EvidenceOutcomeUnknownError: the gateway did not answer.
         """
         gateway = await self._gateway_of(payment_id, dispute_id)
         try:
-            return await gateway.evidence_terms(dispute_id)
+            terms = await gateway.evidence_terms(dispute_id)
         except GatewayFailure as failure:
             raise EvidenceOutcomeUnknownError(dispute=dispute_id) from failure
+        if terms.sent_digest is not None:
+            await self._complete(payment_id, dispute_id, terms.sent_digest)
+        return terms
 
     async def send(
         self, payment: Payment, dispute_id: str, *, text: str, content: bytes, by: UUID
     ) -> None:
         """Send evidence to the cardholder's bank; `by` is the account of the person who does.
 
-        A repetition of what this person sent without an answer ends well if the bank has it.
+        A repetition of what this person sent ends well if the bank has it; nothing is sent again.
 
         Raises:
             DisputeEvidenceRefusedError: it is neither a text nor a document that banks take.
@@ -118,47 +126,53 @@ class DisputeEvidence:
         evidence = _checked(text, content)
         gateway = await self._gateway_of(payment.id, dispute_id)
         terms = await self.terms(payment.id, dispute_id)
-        if terms.is_sent and await self._lacks_answer(payment.id, dispute_id, evidence, by):
-            await self._sent(payment, dispute_id, evidence, by)
-            return
+        if terms.is_sent and terms.sent_digest == evidence.digest:
+            calls = await self._calls_about(payment.id, dispute_id, evidence.digest)
+            if by in _senders(calls):
+                return
         if terms.is_sent:
             raise EvidenceSentError(dispute=dispute_id)
         if not terms.is_taken:
             raise EvidenceNotTakenError(dispute=dispute_id)
         key = f"evidence:{dispute_id}:{evidence.digest}"
-        attempt = f"by {by}, no answer yet"
-        await self._log(payment, dispute_id, evidence, "unknown", attempt, operation=ATTEMPT)
+        content, attempt = _described(evidence), f"by {by}, no answer yet"
+        await self._log(payment, dispute_id, content, "unknown", attempt, operation=ATTEMPT)
         try:
             await gateway.send_evidence(dispute_id, evidence, key=key)
         except RefusedByPartnerError as refusal:
-            await self._log(payment, dispute_id, evidence, "refused", refusal.sentence)
+            await self._log(payment, dispute_id, content, "refused", refusal.sentence)
             raise await self._refused(gateway, dispute_id) from refusal
         except GatewayFailure as failure:
-            await self._log(payment, dispute_id, evidence, "unknown", failure.sentence)
+            await self._log(payment, dispute_id, content, "unknown", failure.sentence)
             raise EvidenceOutcomeUnknownError(dispute=dispute_id) from failure
-        await self._sent(payment, dispute_id, evidence, by)
+        await self._sent(payment, dispute_id, content, by)
 
-    async def _sent(
-        self, payment: Payment, dispute_id: str, evidence: DisputeResponse, by: UUID
-    ) -> None:
+    async def _sent(self, payment: Payment, dispute_id: str, content: str, by: UUID) -> None:
         """Record that the bank has it, and from whom."""
-        await self._log(payment, dispute_id, evidence, "answered", "sent")
+        await self._log(payment, dispute_id, content, "answered", "sent")
         await audit(
             AuditType.EVIDENCE_SENT, by=by, within=self._tables.database, subject=payment.id
         )
 
-    async def _lacks_answer(
-        self, payment_id: UUID, dispute_id: str, evidence: DisputeResponse, by: UUID
-    ) -> bool:
-        """Return whether this person sent exactly this, and only the answer is missing."""
+    async def _complete(self, payment_id: UUID, dispute_id: str, digest: str) -> None:
+        """Record the sender of evidence that the gateway has, and whose answer was lost.
+
+        Of several who sent the same, it is the last.
+        """
+        calls = await self._calls_about(payment_id, dispute_id, digest)
+        senders = _senders(calls)
+        is_answered = any(it.operation == OPERATION and it.outcome != "unknown" for it in calls)
+        if senders and not is_answered:
+            payment = await self._tables.payments.get(payment_id)
+            await self._sent(payment, dispute_id, f"sha256 {digest}", senders[-1])
+
+    async def _calls_about(
+        self, payment_id: UUID, dispute_id: str, digest: str
+    ) -> list[GatewayCallRecord]:
+        """Return the log of what was sent about a dispute with this digest."""
         calls = await self._calls.of(payment_id, None)
         about = f"{dispute_id}: "
-        same = [
-            it for it in calls if it.summary.startswith(about) and evidence.digest in it.summary
-        ]
-        attempted = any(it.operation == ATTEMPT and f"by {by}," in it.summary for it in same)
-        answered = any(it.operation == OPERATION and it.outcome != "unknown" for it in same)
-        return attempted and not answered
+        return [it for it in calls if it.summary.startswith(about) and digest in it.summary]
 
     async def _gateway_of(self, payment_id: UUID, dispute_id: str) -> EvidenceGateway:
         gateway, offered = await self._taking(payment_id), await self.offered(payment_id)
@@ -184,15 +198,12 @@ class DisputeEvidence:
         self,
         payment: Payment,
         dispute_id: str,
-        evidence: DisputeResponse,
+        content: str,
         outcome: str,
         answer: str,
         *,
         operation: str = OPERATION,
     ) -> None:
-        file = evidence.file
-        document = f", {file.media_type} of {len(file.content)} bytes" if file else ""
-        content = f"text of {len(evidence.text)} characters{document}, sha256 {evidence.digest}"
         await self._calls.add(
             GatewayCall(
                 gateway=payment.gateway, operation=operation, payment_id=payment.id,
@@ -201,6 +212,19 @@ class DisputeEvidence:
                 summary=f"{dispute_id}: {content}: {answer}",
             )
         )  # fmt: skip
+
+
+def _senders(calls: Sequence[GatewayCallRecord]) -> list[UUID]:
+    """Return the accounts of the people who tried to send it, in order."""
+    found = [_SENDER.search(it.summary) for it in calls if it.operation == ATTEMPT]
+    return [UUID(sender["account"]) for sender in found if sender]
+
+
+def _described(evidence: DisputeResponse) -> str:
+    """Describe evidence for the log: sizes and the digest, never its content."""
+    file = evidence.file
+    document = f", {file.media_type} of {len(file.content)} bytes" if file else ""
+    return f"text of {len(evidence.text)} characters{document}, sha256 {evidence.digest}"
 
 
 def _checked(text: str, content: bytes) -> DisputeResponse:

@@ -59,6 +59,27 @@ async def test_a_subscription_is_never_recorded_with_another_fee_than_the_expect
     assert made == (0 if status == 409 else 1)
 
 
+@pytest.mark.parametrize("fee", [0, 999])
+@pytest.mark.parametrize("expected", [[], METERED, [{"unit": "kWh", "unit_price": 1}]])
+async def test_expected_unit_prices_are_never_ignored(
+    doors: Doors, fee: int, expected: list[dict[str, Any]]
+) -> None:
+    """Without their fee they have no currency: nothing can be compared with them."""
+    owner = await owner_of(doors, await bought(doors))
+    await put(doors, "connected", kind="subscription", monthly_fee=fee, metered=METERED)
+    body = {"customer": str(owner), "vin": VIN, "service": "connected", "payment_method": "pm_ok",
+            "expected_metered": expected}  # fmt: skip
+
+    refused = await doors.post("/v1/subscriptions", body, caller="services")
+    made = await count(doors, "subscriptions")
+    whole = {**body, "expected_monthly_fee": {"amount": fee, "currency": "EUR"}}
+    answer = await doors.post("/v1/subscriptions", whole, caller="services")
+
+    assert (refused.status, made) == (422, 0)
+    assert "expected_monthly_fee" in refused.json["detail"]
+    assert answer.status in ({201, 202} if expected == METERED else {409})
+
+
 async def test_a_service_is_not_bought_at_another_price_than_the_expected_one(
     doors: Doors,
 ) -> None:

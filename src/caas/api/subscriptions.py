@@ -57,6 +57,7 @@ class SubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     Without a payment method the customer enters one on the hosted page of the `verification`. With
     other prices than the expected ones, which the customer saw, nothing is subscribed to.
+    `expected_metered` needs `expected_monthly_fee`: it has the currency, and may be zero.
     """
 
     customer: UUID
@@ -67,6 +68,11 @@ class SubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     expected_metered: Annotated[list[MeteredBody], msgspec.Meta(max_length=PRICES_MAX)] | None = (
         None
     )
+
+    def __post_init__(self) -> None:
+        """Refuse unit prices that nothing could be compared with: the fee has their currency."""
+        if self.expected_metered is not None and self.expected_monthly_fee is None:
+            raise ValueError("`expected_metered` needs `expected_monthly_fee`, which may be zero")
 
     @property
     def shown(self) -> AgreedPrice | None:

@@ -135,17 +135,17 @@ class DisputeEvidence:
         if not terms.is_taken:
             raise EvidenceNotTakenError(dispute=dispute_id)
         key = f"evidence:{dispute_id}:{evidence.digest}"
-        content, attempt = _described(evidence), f"by {by}, no answer yet"
-        await self._log(payment, dispute_id, content, "unknown", attempt, operation=ATTEMPT)
+        what, attempt = _described(evidence), f"by {by}, no answer yet"
+        await self._log(payment, dispute_id, what, "unknown", attempt, operation=ATTEMPT)
         try:
             await gateway.send_evidence(dispute_id, evidence, key=key)
         except RefusedByPartnerError as refusal:
-            await self._log(payment, dispute_id, content, "refused", refusal.sentence)
+            await self._log(payment, dispute_id, what, "refused", refusal.sentence)
             raise await self._refused(gateway, dispute_id) from refusal
         except GatewayFailure as failure:
-            await self._log(payment, dispute_id, content, "unknown", failure.sentence)
+            await self._log(payment, dispute_id, what, "unknown", failure.sentence)
             raise EvidenceOutcomeUnknownError(dispute=dispute_id) from failure
-        await self._sent(payment, dispute_id, content, by)
+        await self._sent(payment, dispute_id, what, by)
 
     async def _sent(self, payment: Payment, dispute_id: str, content: str, by: UUID) -> None:
         """Record that the bank has it, and from whom."""

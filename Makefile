@@ -24,7 +24,8 @@ kills: ## processes and database killed with -9 under load, two hundred times in
 
 orders: ## messages, refunds and disputes of one payment in every order that is possible
 	@CAAS_ORDERS=all ./caas test tests/robustness/test_messages_in_any_order.py \
-	  tests/robustness/test_money_in_any_order.py $(NO_LIMIT)
+	  tests/robustness/test_money_in_any_order.py \
+	  tests/robustness/test_decisions_in_any_order.py $(NO_LIMIT)
 
 keyless: ## a gateway that ignores keys and loses answers, lived from a dozen seeds, twice each
 	@CAAS_KEYLESS=all ./caas test tests/strangers/test_a_gateway_without_keys.py $(NO_LIMIT)

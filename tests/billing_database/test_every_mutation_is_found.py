@@ -59,6 +59,7 @@ WITHOUT_PROOF: Final = {
     "one_invoice_per_month", "one_live_payment",
     "only_a_decline_cancels_a_subscription", "one_transaction_per_payment",
     "pending_terms_have_their_buyer", "refunds_are_explained_once",
+    "refunds_wait_for_lines_of_their_own",
     "requested_withdrawals_wait_for_a_payment",
     "reversals_cancel_their_losses",
     "unsent_payments_had_not_arrived", "written_off_invoices_are_not_charged",

@@ -479,7 +479,7 @@ FOUND = {
         " currency, booked_at, value_date, payment_id, class, at_stake, run_id, at)"
         f" select '{REPORT}', 1, 'b', 'settlement', captured_amount, 0, captured_amount, currency,"
         " now(), '2026-01-02', id, 'matched', 0, gen_random_uuid(), now() from caas.payments"
-        f" where id = '{TAKEN}'", "lines_move_what_payments_account_for"),
+        f" where id = '{TAKEN}'", "positions_are_explained"),
     "a fee of a part that nothing compares": (
         "insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
         " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"
@@ -516,10 +516,46 @@ FOUND = {
         f" select '{REPORT}', 1, 'b', 'chargeback', -captured_amount, 0, -captured_amount,"
         " currency, now(), '2026-01-02', id, 'matched', 0, gen_random_uuid(), now()"
         f" from caas.payments where id = '{TAKEN}'", "disputes_of_lines_are_those_lines"),
+    "a refund of a line that was never made": (
+        "insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
+        " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"
+        f" status, received_at, updated_at) values ('{REPORT}', 'g', '2026-01-02', '', 'r', 'file',"
+        " 'stripe', 'closed', now(), now());"
+        " insert into caas.settlement_lines (report_id, line_no, batch_id, type, gross, fee, net,"
+        " currency, booked_at, value_date, payment_id, class, at_stake, run_id, at)"
+        f" select '{REPORT}', 1, 'b', 'refund', -captured_amount, 0, -captured_amount, currency,"
+        " now(), '2026-01-02', id, 'matched', 0, gen_random_uuid(), now() from caas.payments"
+        f" where id = '{TAKEN}'", "lines_move_what_payments_account_for"),
+    "a refund that waits beside a line that was none of it": (
+        "insert into caas.refunds (id, payment_id, gateway, amount, currency, reason, requested_by,"
+        " state, created_at, updated_at) select gen_random_uuid(), id, gateway, 3, currency,"
+        " 'x', 'x', 'succeeded', '2026-01-01', '2026-01-01' from caas.payments"
+        f" where id = '{TAKEN}';"
+        " insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
+        " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"
+        f" status, received_at, updated_at) values ('{REPORT}', 'g', '2026-01-02', '', 'r', 'file',"
+        " 'stripe', 'closed', now(), now());"
+        " insert into caas.settlement_lines (report_id, line_no, batch_id, type, gross, fee, net,"
+        " currency, booked_at, value_date, payment_id, class, at_stake, run_id, at)"
+        f" select '{REPORT}', 1, 'b', 'refund', -2, 0, -2, currency, now(), '2026-01-02', id,"
+        " 'refund_mismatch', 1, gen_random_uuid(), now() from caas.payments"
+        f" where id = '{TAKEN}';"
+        " insert into caas.discrepancies (id, gateway, day, kind, status, version, amount,"
+        " currency, payment_id, report_id, line_no, due_on, resolution, opened_at, updated_at)"
+        f" select '{REPORT}', 'g', '2026-01-02', 'refund_mismatch', 'resolved', 2, 1, currency,"
+        f" id, '{REPORT}', 1, '2026-01-02', 'accept_loss', now(), now() from caas.payments"
+        f" where id = '{TAKEN}';"
+        " insert into caas.discrepancy_events (discrepancy_id, seq, event, status, by, facts, at)"
+        f" values ('{REPORT}', 1, 'opened', 'open', 'x', '{{}}', now()),"
+        f" ('{REPORT}', 2, 'resolved', 'resolved', 'x', '{{}}', now());"
+        " insert into caas.discrepancy_entries (discrepancy_id, payment_id, debit, credit, amount,"
+        f" currency, at) select '{REPORT}', id, 'settled_funds', 'bank', 1, currency, now()"
+        f" from caas.payments where id = '{TAKEN}'",
+        "refunds_wait_for_lines_of_their_own"),
     "a settled payment that the gateway still owes": (
         "alter table caas.payments disable trigger all;"
         f" update caas.payments set state = 'Settled' where id = '{TAKEN}'",
-        "settled_payments_are_due_nothing"),
+        "positions_are_explained"),
     "a line kept aside that was released and never stored": (
         "insert into caas.reconciliation_days (gateway, day) values ('g', '2026-01-02');"
         " insert into caas.settlement_reports (id, gateway, day, part, report_ref, origin, format,"

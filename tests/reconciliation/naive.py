@@ -250,13 +250,17 @@ class Judge:
         disputes = max(self.in_all.copies_free["chargeback"], self.payment["disputes_count"])
         return int(terms["dispute_fee"]) if self.so_far.copies_free["fee"] <= disputes else 0
 
+    def unexplained_refund(self, whole: int) -> int:
+        if self.line["type"] != "refund" or self.line["gross"] >= 0:
+            return whole
+        known = min(self.payment["refunds_known"], self.payment["refunds_done"])
+        return int(min(whole, -self.so_far.transitioned["refund"] - known))
+
     def at_stake(self, kind: str) -> int:
         line = self.line
         whole = abs(line["gross"]) or abs(line["fee"])
         match kind:
-            case "matched" | "given_back" | "provider_fee":
-                return 0
-            case _ if kind in OF_PROVIDER.values():
+            case _ if kind in {"matched", "given_back", "provider_fee", *OF_PROVIDER.values()}:
                 return 0
             case "fee_drift":
                 return abs(int(line["fee"]) - self.fee_agreed())
@@ -266,6 +270,8 @@ class Judge:
                 return self.so_far.transitioned["settlement"] - self.due()
             case "amount" if line["type"] == "settlement" and line["gross"] == 0:
                 return self.due() - self.in_all.transitioned["settlement"] or int(whole)
+            case "refund_mismatch":
+                return self.unexplained_refund(whole)
             case "failed_settlement":
                 return abs(line["gross"]) or int(self.payment["captured"])
             case _:

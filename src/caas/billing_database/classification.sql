@@ -84,7 +84,11 @@ with identified as (
          -- The bank owes no more for a payment that was settled for less.
          case when p.state in ('Settled', 'Refunding', 'Refunded') and p.settled < p.captured
               then p.settled else p.captured end as due,
-         p.refunds_known, p.disputes_known, p.disputes_count, p.disputes_back
+         p.refunds_known,
+         -- A refund on its way explains no money that went already.
+         case when p.refunds_done < p.refunds_known then p.refunds_done else p.refunds_known end
+           as refunds_told,
+         p.disputes_known, p.disputes_count, p.disputes_back
     from report_lines l
     join identified i on i.rank = l.rank
     left join summed s on s.rank = l.rank
@@ -249,6 +253,11 @@ select rank, standing, report, line_no, batch_id, line_id, transaction_id, refer
                                  when type = 'settlement' and gross = 0 and settled_in_all < due
                                  then due - settled_in_all
                                  when gross = 0 then abs(fee) else abs(gross) end
+         when 'refund_mismatch' then
+           case when gross = 0 then abs(fee)
+                when type = 'refund' and gross < 0 and - to_here - refunds_told < - gross
+                then - to_here - refunds_told
+                else abs(gross) end
          when 'failed_settlement' then case when gross = 0 then captured else abs(gross) end
          else case when gross = 0 then abs(fee) else abs(gross) end
        end as bigint) as at_stake,

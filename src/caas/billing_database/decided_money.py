@@ -12,6 +12,8 @@ import msgspec
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.discrepancies import Discrepancy
+from caas.billing_database.discrepancy_statements import REFUNDED_BY_DECISIONS
+from caas.billing_database.reconciliation_snapshot import REFUNDED
 from caas.billing_database.rows import read_all
 from caas.rules.postings import SETTLEMENT_LOSSES
 
@@ -97,7 +99,7 @@ select account, lost from (
             from discrepancies d join gateway_claim_entries x on x.discrepancy_id = d.id
            where d.payment_id = $1 and x.currency = $2) e
    where e.account = any ($3) group by e.account) t
- where lost > 0 order by account
+ where lost <> 0 order by account
 """
 
 
@@ -141,6 +143,24 @@ select coalesce(
   (select min(o.day)::date
      from generate_series($2::date + 1, greatest($2, db_now()::date) + 2, '1 day') o(day)
     where not exists (select from reconciliation_days d where d.gateway = $1 and d.day = o.day)))
+"""
+
+
+# What refund lines took beyond the refunds, and the disputes of such lines, that are known.
+UNEXPLAINED: Final = f"""
+select greatest(coalesce((
+         select -sum(l.gross) from (
+           select * from settlement_lines where payment_id = p.id union all
+           select s.* from identified_lines i join settlement_lines s using (report_id, line_no)
+            where i.payment_id = p.id) l
+          where l.currency = p.currency and l.type in ('refund', 'refund_reversal')
+            and l.class <> 'duplicate_line' and (l.posts or exists (
+              select from discrepancies d where d.report_id = l.report_id
+                 and d.line_no = l.line_no and d.status = 'resolved'))), 0)
+       - least({REFUNDED}, p.refunded_amount) - {REFUNDED_BY_DECISIONS}
+       - (select coalesce(sum(m.taken - m.back), 0) from disputed_amounts(p.id, p.currency) m
+           where m.of_refund), 0)::bigint as amount
+  from payments p where p.id = $1
 """
 
 
@@ -203,9 +223,18 @@ async def given_up(
 
     Those that a claim has taken over until its line comes count `with_claimed`.
     """
+    about = (payment_id, currency)
+    losses = await settlement_losses(*about, with_claimed=with_claimed, within=within)
+    return tuple((account, lost) for account, lost in losses.items() if lost > 0)
+
+
+async def settlement_losses(
+    payment_id: UUID, currency: str, *, with_claimed: bool = False, within: Connection | Database
+) -> dict[str, int]:
+    """Return what each loss of a payment's settlement stands at, in minor units, of any sign."""
     about = (payment_id, currency, list(SETTLEMENT_LOSSES), with_claimed)
     rows = await within.fetch(GIVEN_UP, *about)
-    return tuple((row["account"], row["lost"]) for row in rows)
+    return {row["account"]: row["lost"] for row in rows}
 
 
 async def not_brought(payment_id: UUID, currency: str, due: int, *, within: Connection) -> int:
@@ -218,3 +247,10 @@ async def refund_of(discrepancy_id: UUID, *, within: Connection) -> tuple[bool, 
     row = await within.fetchrow(REFUND_OF, discrepancy_id)
     assert row is not None, "two answers are one row"
     return row["made"], row["on_its_way"]
+
+
+async def unexplained_refunds(payment_id: UUID, *, within: Connection | Database) -> int:
+    """Return what refund lines of a payment took that no refund explains, in minor units."""
+    row = await within.fetchrow(UNEXPLAINED, payment_id)
+    assert row is not None, "a payment is one row"
+    return int(row["amount"])

@@ -11,6 +11,8 @@ the payments', because ids of discrepancies lie in other slices.
 
 from typing import Final
 
+from caas.billing_database.discrepancy_statements import REFUNDED_BY_DECISIONS
+from caas.billing_database.settlement_positions import POSITIONS
 from caas.billing_database.unlisted_losses import AMOUNT, LISTED_WITHIN_DAYS, LOOK_BACK_DAYS
 
 _WAITS = """exists (select from jobs w where w.subject = p.id
@@ -43,14 +45,14 @@ _DECIDED = """decided as (
               where within(i.payment_id))"""
 
 _BY_LINES = f"""{_DECIDED},
-           moved (payment_id, currency, family, posted, amount) as (
+           moved (payment_id, currency, family, amount) as (
              select l.payment_id, l.currency, case
                       when l.type in ('refund', 'refund_reversal') then 'refund'
                       when l.type in ('chargeback', 'chargeback_reversal') and l.gross < 0
                         then 'taken'
                       when l.type in ('chargeback', 'chargeback_reversal') then 'back'
                       else 'settlement' end,
-                    case when l.type = 'settlement' then l.gross else 0 end, -l.gross
+                    -l.gross
                from settlement_lines l where within(l.payment_id) and l.posts
              union all
              select d.payment_id, d.currency, case
@@ -59,18 +61,16 @@ _BY_LINES = f"""{_DECIDED},
                       when l.type in ('chargeback', 'chargeback_reversal') and l.gross < 0
                         then 'taken'
                       when l.type in ('chargeback', 'chargeback_reversal') then 'back'
-                      else 'settlement' end, 0,
+                      else 'settlement' end,
                     case when d.debit = 'settled_funds' then d.amount else -d.amount end
                from decided d
                left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
               where 'settled_funds' in (d.debit, d.credit) and d.debit <> 'refunds_payable'),
            by_lines as (
              select payment_id, currency,
-                    coalesce(sum(amount) filter (where family = 'settlement'), 0) as settlements,
                     coalesce(sum(amount) filter (where family = 'refund'), 0) as refunds,
                     coalesce(sum(amount) filter (where family = 'taken'), 0) as taken,
                     coalesce(sum(amount) filter (where family = 'back'), 0) as back,
-                    coalesce(sum(posted) filter (where posted > 0), 0) as reported,
                     sum(amount) as amount
                from moved group by payment_id, currency)"""
 """In SQL, what lines and decisions moved on settled funds, by payment and direction."""
@@ -78,23 +78,14 @@ _BY_LINES = f"""{_DECIDED},
 SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "lines_move_what_payments_account_for",
-        "Lines and decisions take from settled funds what their payment brought, and no more.",
+        "Lines and decisions about refunds and disputes take what records say, and no more.",
         f"""with {_BY_LINES},
-           by_records as (
-             select payment_id,
-                    coalesce(sum(amount) filter (where debit = 'settled_funds'
-                                                   and credit = 'gateway_receivable'), 0) as came,
-                    coalesce(sum(amount) filter (where credit = 'settled_funds'
-                      and debit in ('risk_loss:settlement_reversed',
-                                    'risk_loss:reversed_after_refund')), 0) as went
-               from ledger_entries where within(payment_id) group by payment_id),
            by_decisions as (
              select payment_id, sum(amount) as refunded from decided
               where kind = 'amount' and debit = 'refunds_payable' and credit = 'settled_funds'
               group by payment_id)
            select p.id from by_lines t
              join payments p on p.id = t.payment_id and p.currency = t.currency and within(p.id)
-             join by_records r on r.payment_id = p.id
              left join by_decisions b on b.payment_id = p.id
              cross join lateral (
                select coalesce(sum(m.taken) filter (where not m.of_refund), 0) as taken,
@@ -106,11 +97,7 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
                select coalesce(sum(f.amount), 0) as refunds from refunds f
                 where f.payment_id = p.id and f.state <> 'waiting' and t.refunds <> 0) f
             where case when p.state in ('Voided', 'Failed') then t.amount <> 0 else
-                  r.came + t.settlements < 0 or t.settlements > r.went
-                  or r.went = 0 and r.came + t.settlements <> 0 and (t.reported >= r.came
-                    or t.reported > 0 and not exists (select from discrepancies o
-                                where o.payment_id = p.id and o.status <> 'resolved'))
-                  or t.refunds < 0
+                  t.refunds < 0
                   or t.refunds > f.refunds + d.of_refunds + coalesce(b.refunded, 0)
                   or t.taken not between 0 and d.taken or -t.back not between 0 and d.back end
               and not ({_WAITS})""",
@@ -224,20 +211,44 @@ SETTLED_FUNDS: Final[tuple[tuple[str, str, str], ...]] = (
             group by b.payment_id, b.currency, b.account having sum(b.amount) < 0""",
     ),
     (
-        "settled_payments_are_due_nothing",
-        "The gateway owes nothing for a settled payment without an open discrepancy.",
-        f"""with {_DECIDED}
-           select p.id from (
-             select payment_id, sum(case when debit = 'gateway_receivable' then amount
-                                         else -amount end) as due
-               from (select payment_id, debit, credit, amount from ledger_entries
-                      where within(payment_id)
-                      union all
-                     select payment_id, debit, credit, amount from decided) e
-              where 'gateway_receivable' in (debit, credit) group by payment_id) t
-             join payments p on p.id = t.payment_id and within(p.id)
-            where t.due <> 0 and p.state in ('Settled', 'Refunding', 'Refunded')
-              and not exists (select from discrepancies d
-                               where d.payment_id = p.id and d.status <> 'resolved')""",
+        "positions_are_explained",
+        "Money waits on the clearing accounts of a payment for its lines, or a decision is open.",
+        f"""with q as materialized ({POSITIONS})
+           select p.id from q p
+            where (p.settled_funds <> p.waits or p.receivable <> p.due) and not p.is_open
+              and not exists (select from jobs w where w.subject = p.id and w.paused_at is null
+                                 and w.kind = 'late_settlement_line')
+              and not exists (select from jobs w join discrepancies d on d.id = w.subject
+                               where d.payment_id = p.id and w.paused_at is null
+                                 and w.kind = 'carry_out_resolution')""",
+    ),
+    (
+        "refunds_wait_for_lines_of_their_own",
+        "A refund waits for its line only where no other line was decided to be none of it.",
+        f"""with {_BY_LINES},
+           judged as (
+             select d.payment_id, max(e.at) as at
+               from discrepancies d
+               join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+               join discrepancy_events e on e.discrepancy_id = d.id
+                and e.event in ('resolved', 'approved')
+              where within(d.payment_id) and d.kind = 'refund_mismatch' and d.status = 'resolved'
+                and d.resolution <> 'itself' and l.gross < 0
+                and not exists (select from discrepancies o where o.payment_id = d.payment_id
+                                   and o.kind = 'refund_mismatch' and o.status <> 'resolved')
+              group by d.payment_id)
+           select p.id from judged j join payments p on p.id = j.payment_id
+             join by_lines t on t.payment_id = p.id and t.currency = p.currency
+             cross join lateral (
+               select coalesce(sum(amount), 0) as known,
+                      coalesce(sum(amount) filter (where updated_at > j.at), 0) as since
+                 from refunds where payment_id = p.id and state = 'succeeded') f
+             cross join lateral (
+               select coalesce(sum(m.taken - m.back) filter (where m.of_refund), 0) as taken
+                 from disputed_amounts(p.id, p.currency) m) d
+            where f.known + {REFUNDED_BY_DECISIONS} + d.taken - t.refunds > f.since
+              and not exists (select from jobs w join discrepancies d on d.id = w.subject
+                               where d.payment_id = p.id and w.paused_at is null
+                                 and w.kind = 'carry_out_resolution')""",
     ),
 )

@@ -8,12 +8,16 @@ from typing import Final
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
+from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_states import PaymentState
-from caas.rules.postings import SETTLEMENT_LOSSES, risk_loss
+from caas.rules.postings import REVERSED_AFTER_REFUND, SETTLEMENT_LOSSES, risk_loss
 from caas.rules.resolutions import GIVEN_UP
 
-FAILED: Final = (risk_loss("settlement_failed"), risk_loss("settlement_reversed"))
-KINDS: Final = tuple(sorted(kind.value for kind in GIVEN_UP))
+FAILED: Final = (
+    risk_loss("settlement_failed"), risk_loss("settlement_reversed"),
+    risk_loss(REVERSED_AFTER_REFUND),
+)  # fmt: skip
+KINDS: Final = tuple(sorted(kind.value for kind in (*GIVEN_UP, DiscrepancyKind.FAILED_SETTLEMENT)))
 # What a failed settlement took, and what decisions about lines that came after it took back.
 AFTER_FAILURE: Final = f"""
 select coalesce((select sum(amount) from ledger_entries

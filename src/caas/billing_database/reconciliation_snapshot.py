@@ -58,8 +58,8 @@ REFUNDED: Final = """
 """
 PAYMENT: Final = f"""
 {HELD}, {REFUNDED} + coalesce(d.refund_lines, 0) + b.decided,
-       p.refunded_amount + b.decided, coalesce(d.known, 0), coalesce(d.number, 0),
-       coalesce(d.back, 0)
+       p.refunded_amount + coalesce(d.refund_lines, 0) + b.decided,
+       coalesce(d.known, 0), coalesce(d.number, 0), coalesce(d.back, 0)
 """
 DISPUTED: Final = f"""
 left join lateral (
@@ -164,7 +164,8 @@ l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.
        l.method, null, null, null, null, null, l.payout_fee, l.payout_unit
 """
 # A line accounts for what it left on settled funds: all of it when it posts, what a decision about
-# it did not explain otherwise, and the rest of a part that a decision gave up. What was refunded by
+# it did not explain otherwise, and the rest of a part that a decision gave up. A loss that
+# was taken back with it was of other lines. What was refunded by
 # a decision is money of that refund.
 SEEN: Final = f"""
 select 0, 'seen', case when l.posts then l.gross else 0 end
@@ -183,7 +184,13 @@ select 0, 'seen', case when l.posts then l.gross else 0 end
                 (select sum(case 'settled_funds' when e.credit then e.amount
                                  when e.debit then -e.amount end)::bigint
                    from discrepancy_entries e
-                  where e.discrepancy_id = d.id and e.debit <> 'refunds_payable') as counts
+                  where e.discrepancy_id = d.id and e.debit <> 'refunds_payable')
+                + (select greatest(sum((e.facts->'position'->>'settled_funds')::bigint), 0)
+                     from discrepancy_events e
+                    where e.discrepancy_id = d.id and e.facts ? 'position' and e.seq > (
+                      select max(x.seq) from discrepancy_events x
+                       where x.discrepancy_id = d.id and x.event in ('resolved', 'approved'))
+                  )::bigint as counts
            from discrepancies d
           where (not l.posts or l.class = 'partial_settlement') and d.kind <> 'fee_drift'
             and d.report_id = l.report_id and d.line_no = l.line_no) s on true

@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from caas.billing_database.connection import Connection
+from caas.billing_database.decided_money import unexplained_refunds
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import LOCK_PAYMENT, Dispute
 from caas.billing_database.refunds import Refunds as RefundRows
@@ -64,7 +65,10 @@ class ChargebackLines:
             await self._lose_again(payment, line)
             return True
         if line.type not in CHARGEBACKS:
-            return await self._lost(payment, reported, REFUND_LINE)
+            part = await self._unexplained(payment, line)
+            return not part or await self._lost(
+                payment, replace(reported, amount=part), REFUND_LINE
+            )
         totals = await self._rows.lines_and_disputes((payment.id, line.currency))
         if totals.unreported > 0:
             return await self._lost(
@@ -162,14 +166,26 @@ class ChargebackLines:
             await connection.execute(LOCK_PAYMENT, payment.id)
             now = await self._tables.payments.get(payment.id, within=connection)
             one = await self._one(payment.id, dispute_of(line), connection)
-            totals = await self._rows.lines_and_disputes(
-                (payment.id, line.currency), of_refunds=is_of_refunds(line), within=connection
-            )
-            again = min(abs(line.gross), totals.unreported)
+            again = await self._left_to_lose(payment, line, connection)
             if one.state not in HELD and again > 0:
                 await self._held_again(now, one, again, connection, counted=False)
 
         await self._tables.database.in_transaction(together)
+
+    async def _left_to_lose(
+        self, payment: Payment, line: StoredLine, connection: Connection
+    ) -> int:
+        if is_of_refunds(line):
+            return await self._unexplained(payment, line, connection)
+        totals = await self._rows.lines_and_disputes((payment.id, line.currency), within=connection)
+        return min(abs(line.gross), totals.unreported)
+
+    async def _unexplained(
+        self, payment: Payment, line: StoredLine, within: Connection | None = None
+    ) -> int:
+        """Return the part of a refund line that no refund explains (decision 277)."""
+        by = within or self._tables.database
+        return min(abs(line.gross), await unexplained_refunds(payment.id, within=by))
 
     async def _held_again(
         self,

@@ -63,35 +63,42 @@ class DisputeLosses:
             await self._discrepancies.step(now.id, step, within=within)
         else:
             sealed = max(it.day for it in decided)
-            await self._balance_late(payment, sealed, entries, facts, within)
+            kind = DiscrepancyKind.CHARGEBACK
+            await balance_late(
+                self._discrepancies, payment, kind, sealed, entries, facts, within=within
+            )
 
-    async def _balance_late(
-        self,
-        payment: Payment,
-        sealed: date,
-        entries: tuple[Entry, ...],
-        facts: dict[str, dict[str, int]],
-        within: Connection,
-    ) -> None:
-        """Post on the next day that is not sealed, in a discrepancy that names the sealed one."""
-        day = await decided_money.next_open_day(payment.gateway, sealed, within=within)
-        found = NewDiscrepancy(
-            id=derived_id("discrepancy", "balance", payment.id, day),
-            gateway=payment.gateway,
-            day=day,
-            kind=DiscrepancyKind.CHARGEBACK,
-            amount=sum(entry.amount for entry in entries),
-            currency=payment.currency,
-            payment_id=payment.id,
-            report_id=None,
-            line_no=None,
-            due_on=day,
-            missing_from=None,
-            facts={"late_of": sealed.isoformat()},
-        )
-        await self._discrepancies.open([found], within=within)
-        step = Step(
-            event="resolved itself", status="resolved", by=BY, facts=facts, resolution="itself",
-            entries=entries,
-        )  # fmt: skip
-        await self._discrepancies.step(found.id, step, within=within)
+
+async def balance_late(
+    discrepancies: Discrepancies,
+    payment: Payment,
+    kind: DiscrepancyKind,
+    sealed: date,
+    entries: tuple[Entry, ...],
+    facts: dict[str, dict[str, int]],
+    *,
+    within: Connection,
+) -> None:
+    """Post on the next day that is not sealed, in a discrepancy that names the sealed one."""
+    day = await decided_money.next_open_day(payment.gateway, sealed, within=within)
+    about = (payment.id, day) if kind is DiscrepancyKind.CHARGEBACK else (payment.id, day, kind)
+    found = NewDiscrepancy(
+        id=derived_id("discrepancy", "balance", *about),
+        gateway=payment.gateway,
+        day=day,
+        kind=kind,
+        amount=sum(entry.amount for entry in entries),
+        currency=payment.currency,
+        payment_id=payment.id,
+        report_id=None,
+        line_no=None,
+        due_on=day,
+        missing_from=None,
+        facts={"late_of": sealed.isoformat()},
+    )
+    await discrepancies.open([found], within=within)
+    step = Step(
+        event="resolved itself", status="resolved", by=BY, facts=facts, resolution="itself",
+        entries=entries,
+    )  # fmt: skip
+    await discrepancies.step(found.id, step, within=within)

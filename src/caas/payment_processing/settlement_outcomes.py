@@ -11,11 +11,13 @@ from typing import Final
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refunds
+from caas.billing_database.settlement_positions import has_decisions
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import NewJob, Transition, transition_of
 from caas.payment_processing.flow import Alert, SideEffects
 from caas.payment_processing.gateway_calls import AUTHORIZE, CAPTURE, POLL_SETTLEMENT, PROBE
 from caas.payment_processing.overtaken_refunds import OvertakenRefunds
+from caas.payment_processing.settlement_positions import SettlementPositions
 from caas.payment_processing.transitions import ChargeTransitions
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
@@ -39,6 +41,7 @@ class SettlementOutcomes:
     ) -> None:
         self._tables = tables
         self._refunds = Refunds(tables.database)
+        self._positions = SettlementPositions(tables)
         self._overtaken = OvertakenRefunds(tables, self._refunds)
         self._transitions = transitions
         self._alert = alert
@@ -80,14 +83,16 @@ class SettlementOutcomes:
             next=() if whole else (poll,),
         )
         waits = any(it.state == "waiting" for it in await self._refunds.of_payment(payment.id))
+        follows = waits or await has_decisions(payment.id, within=self._tables.database)
         step = (
-            SideEffects(also=self._wake) if waits else None
+            SideEffects(also=self._follow) if follows else None
         )  # without one, transitions share their commits
         return await self._transitions.try_to_apply(payment, transition, step=step)
 
-    async def _wake(self, connection: Connection, after: Payment) -> None:
-        """Wake refunds that waited for the bank."""
+    async def _follow(self, connection: Connection, after: Payment) -> None:
+        """Wake refunds that waited for the bank, and explain what decisions left."""
         await self._refunds.wake(after.id, within=connection)
+        await self._positions.explain(after.id, within=connection)
 
     async def rejects(self, payment: Payment, *, source: str) -> Applied:
         """Book the loss of a rejected settlement; it is not charged again (decision 17)."""
@@ -126,7 +131,7 @@ class SettlementOutcomes:
             source=REVERSED,
             if_version=payment.version,
             facts={"reported_by": source},
-            entries=postings.reversed_after_settlement("settlement_reversed", kept)
+            entries=postings.reversed_after_settlement("settlement_reversed", max(kept, 0))
             + postings.reversed_after_settlement(
                 postings.REVERSED_AFTER_REFUND, payment.refunded_amount
             ),
@@ -183,6 +188,7 @@ class SettlementOutcomes:
             await self._alert(kind, after.id, sentence, within=connection)
             await self._overtaken.fail_waiting(after, within=connection)
             await self._refunds.wake(after.id, within=connection)
+            await self._positions.explain(after.id, within=connection)
 
         return await self._transitions.try_to_apply(
             payment, transition, step=SideEffects(also=alert)

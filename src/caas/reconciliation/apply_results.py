@@ -34,6 +34,7 @@ from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.reconciliation_workbench_reading import Sums
 from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.payment_processing.gateway_calls import CAPTURE, POLL_SETTLEMENT, PROBE
+from caas.payment_processing.settlement_positions import SettlementPositions
 from caas.reconciliation import fees
 from caas.reconciliation.fetching import Progress
 from caas.reconciliation.judged_rows import (
@@ -124,6 +125,7 @@ class ResultApplication:
         self._discrepancies = discrepancies
         self._days = days
         self._reversals = Reversals(tables, discrepancies, reports, ChargebackLines(tables))
+        self._positions = SettlementPositions(tables)
         self._chunk_lines = chunk_lines
 
     async def apply(
@@ -268,6 +270,8 @@ class ResultApplication:
                 found = [discrepancy_of(run, row, times) for row in piece]
                 opened = await self._discrepancies.open(found, within=connection)
             so_far.opened.update(opened)
+        rejudged = [row["payment_id"] for row in again if row["class"] in POSTING]
+        await self._positions.explain_report(run.gateway, run.report.id, rejudged)
         if run.closing:
             so_far.add(await self._close(run))
 

@@ -38,11 +38,8 @@ from caas.reconciliation.reinstating import (
     refund_if_undone,
     wait_again,
 )
-from caas.reconciliation.resolution_actions import (
-    APPLY_RESOLUTION,
-    ResolutionActions,
-)
-from caas.reconciliation.taking_back import taken_back
+from caas.reconciliation.resolution_actions import APPLY_RESOLUTION, ResolutionActions
+from caas.reconciliation.taking_back import standing_entries, taken_back
 from caas.reconciliation.validation import (
     DiscrepancyResolvedError,
     DocumentNotFoundError,
@@ -53,6 +50,7 @@ from caas.reconciliation.validation import (
     refuse_reopening,
     refuse_undecidable,
     subject_of,
+    was_lost,
 )
 from caas.rules.discrepancies import KINDS, Resolution
 from caas.rules.postings import Entry
@@ -64,7 +62,6 @@ from caas.rules.resolutions import (
     offered,
     plan,
     reversed_,
-    still_posted,
 )
 
 DECIDABLE: Final = frozenset({"open", "waiting"})
@@ -99,6 +96,7 @@ class Investigation:
         """Use these tables; `resolution_actions` applies decisions to payments."""
         self._claims = claims
         self._tables = tables
+        self._positions = resolution_actions.positions
         self._discrepancies = discrepancies
         self._reports = reports
         self._days = days
@@ -285,6 +283,7 @@ class Investigation:
             await self._discrepancies.step(found.id, step, within=connection)
             await wait_again(self._tables, self._discrepancies, found, connection)
             await disputes.decide_again(again, found, within=connection)
+            await self._positions.explain(found.payment_id, within=connection)
 
         await self._tables.database.in_transaction(together)
         return await self._afterwards(discrepancy_id)
@@ -320,7 +319,7 @@ class Investigation:
         await refuse_refunded(found, within=within)
         await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=within)
         decided = plan(subject, proposed.resolution)
-        posted = still_posted(await self._discrepancies.posted(found.id, within=within))
+        posted = await standing_entries(self._tables, self._discrepancies, found, within)
         if posted:
             await self._claims.end(found.id, by=by.name, note=proposed.note, within=within)
         step = Step(
@@ -345,14 +344,14 @@ class Investigation:
             await self._claims.file(found.id, by=by.name, note=proposed.note, within=within)
         if decided.actions:
             await self._resolution_actions.enqueue(found, decided.actions, within=within)
+        else:
+            await self._positions.explain(found.payment_id, because=found.id, within=within)
         return decided.actions
 
-    async def _afterwards(
-        self, discrepancy_id: UUID, actions: tuple[Action, ...] = ()
-    ) -> Discrepancy:
+    async def _afterwards(self, subject: UUID, actions: tuple[Action, ...] = ()) -> Discrepancy:
         """Run the actions that a decision requires of payments."""
-        await self._resolution_actions.run_now(discrepancy_id, actions)
-        return await self._discrepancies.get(discrepancy_id)
+        await self._resolution_actions.run_now(subject, actions)
+        return await self._discrepancies.get(subject)
 
     async def _step(
         self,
@@ -390,7 +389,8 @@ class Investigation:
                 payment.id, found.currency, with_claimed=found.kind in GIVEN_UP, within=by
             )
         line = await self._line_of(found, within=within)
-        return subject_of(found, line, payment, losses=losses)
+        lost = await was_lost(self._discrepancies, found, within)
+        return subject_of(found, line, payment, losses=losses, was_lost=lost)
 
     async def _line_of(
         self, found: Discrepancy, *, within: Connection | None = None

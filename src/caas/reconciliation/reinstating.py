@@ -21,7 +21,9 @@ from caas.rules.postings import SETTLEMENT_LOSSES, Entry
 from caas.rules.resolutions import GIVEN_UP, reversed_, still_posted
 
 BY: Final = "reconciliation"
-ABOUT_LOSSES: Final = ("settlement_failed", "settlement_reversed", "settled_after_loss")
+ABOUT_LOSSES: Final = (
+    "settlement_failed", "settlement_reversed", "reversed_after_refund", "settled_after_loss",
+)  # fmt: skip
 """Kinds of the cases about a payment whose settlement was lost."""
 SENTENCE: Final = "Its line came after all, and was reinstated."
 
@@ -112,3 +114,21 @@ async def wait_again(
     for ended in await discrepancies.ended_by_reinstating(payment_id, within=within):
         step = Step(event="reopened", status="open", by=BY, facts=facts)
         await discrepancies.step(ended.id, step, within=within)
+
+
+async def end_what_came(
+    discrepancies: Discrepancies, decided: Discrepancy, within: Connection
+) -> None:
+    """End the discrepancies that waited for what the line of a decision brought, with claims."""
+    assert decided.payment_id is not None, "what is due is due for a payment"
+    line = f"{decided.report_id}:{decided.line_no}"
+    for waiting in await discrepancies.awaiting_line([decided.payment_id], within=within):
+        posted = still_posted(await discrepancies.posted(waiting.id, within=within))
+        await discrepancies.reject_proposal(waiting.id, by=BY, within=within)
+        step = Step(
+            event="resolved itself", status="resolved", by=BY,
+            facts={"line": line, "class": decided.kind.value}, resolution="itself",
+            entries=reversed_(posted),
+        )  # fmt: skip
+        await discrepancies.step(waiting.id, step, within=within)
+        await brought_by_its_line(waiting.id, line, within=within)

@@ -43,9 +43,11 @@ from caas.payment_processing.gateway_calls import (
 )
 from caas.payment_processing.gateways import Gateways
 from caas.payment_processing.settlement import Settlement
+from caas.payment_processing.settlement_positions import SettlementPositions
 from caas.reconciliation.decision_notes import DecisionNotes
 from caas.reconciliation.dispute_actions import DisputeActions
 from caas.reconciliation.refundable import Refundable
+from caas.reconciliation.reinstating import end_what_came
 from caas.reconciliation.validation import SETTLED
 from caas.rules import postings
 from caas.rules.discrepancies import DiscrepancyKind
@@ -107,6 +109,7 @@ class ResolutionActions:
         self.refundable = Refundable(tables, reports, gateways)
         self._settlement = settlement
         self._notes = DecisionNotes(discrepancies)
+        self.positions = SettlementPositions(tables)
         self.disputes = DisputeActions(tables, discrepancies, reports, chargeback_lines)
         self._charges = charges
         self._void = void
@@ -165,6 +168,10 @@ class ResolutionActions:
                 answer = await self._doors[action](discrepancy)
             if not isinstance(answer, Done):
                 return answer
+        async with self._tables.database.transaction() as connection:
+            await self.positions.explain(
+                discrepancy.payment_id, because=discrepancy.id, within=connection
+            )
         return Done()
 
     # -- actions --------------------------------------------------------------------------
@@ -236,7 +243,10 @@ class ResolutionActions:
         return Done()
 
     async def _settle_what_is_due(self, discrepancy: Discrepancy) -> Answer:
+        """Settle the payment in full: the line brought that, and ends what waited for it."""
         payment = await self._payment(discrepancy)
+        async with self._tables.database.transaction() as connection:
+            await end_what_came(self._discrepancies, discrepancy, connection)
         await self._notify_payment(
             payment,
             TransactionStatus.SETTLED,

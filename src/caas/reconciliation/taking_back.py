@@ -21,7 +21,7 @@ from caas.errors import ConflictError
 from caas.reconciliation.validation import SETTLED
 from caas.rules import postings
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
-from caas.rules.payment_states import Remark
+from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.postings import Entry
 from caas.rules.resolutions import reversed_, still_posted
 
@@ -84,3 +84,23 @@ async def taken_back(
     applied = await tables.transitions.apply(transition, within=within)
     assert applied.transitioned, "a locked payment is as it was read"
     return reversed_(posted)
+
+
+async def standing_entries(
+    tables: BillingDatabase,
+    discrepancies: Discrepancies,
+    found: Discrepancy,
+    within: Connection,
+) -> tuple[Entry, ...]:
+    """Return what a discrepancy has posted that another decision about it replaces.
+
+    A payment that lost its settlement keeps the loss that its own transition posted.
+    """
+    posted = still_posted(await discrepancies.posted(found.id, within=within))
+    if not posted or found.payment_id is None:
+        return posted
+    payment = await tables.payments.get(found.payment_id, within=within)
+    if payment.state is not PaymentState.SETTLEMENT_FAILED:
+        return posted
+    own = still_posted(await discrepancies.entries(found.id, within=within))
+    return tuple(it for it in posted if it in own)

@@ -8,7 +8,7 @@ from typing import Final
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.decided_money import refund_of
-from caas.billing_database.discrepancies import Discrepancy, DiscrepancyEvent
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy, DiscrepancyEvent
 from caas.billing_database.payments import Payment
 from caas.billing_database.settlement_reports import StoredLine
 from caas.dual_control import DecisionPendingError
@@ -23,6 +23,8 @@ DOCUMENT_TYPES: Final = frozenset(
     {"application/pdf", "image/png", "image/jpeg", "text/plain", "text/csv", "application/json"}
 )
 SETTLED: Final = frozenset({PaymentState.SETTLED, PaymentState.REFUNDING, PaymentState.REFUNDED})
+BALANCED: Final = frozenset({DiscrepancyKind.CHARGEBACK, DiscrepancyKind.FAILED_SETTLEMENT})
+"""Kinds that without a line follow decisions of sealed days (decisions 270 and 276)."""
 READABLE: Final = frozenset({"text/plain", "text/csv", "application/json"})
 
 
@@ -57,7 +59,7 @@ class RefundOnItsWayError(ConflictError):
 
 
 class BalancedByItselfError(ConflictError):
-    """This follows what the disputes of the payment lost. It changes with them, by itself."""
+    """This follows decisions of sealed days. It changes with the payment, by itself."""
 
     code = "balanced_by_itself"
 
@@ -132,7 +134,7 @@ async def refuse_reopening(found: Discrepancy, *, within: Connection) -> None:
     """
     if found.status != "resolved":
         raise NotResolvedError(status=found.status)
-    if found.kind is DiscrepancyKind.CHARGEBACK and found.report_id is None:
+    if found.kind in BALANCED and found.report_id is None:
         raise BalancedByItselfError(discrepancy=str(found.id))
     await refuse_refunded(found, within=within)
 
@@ -183,8 +185,12 @@ def subject_of(
     payment: Payment | None,
     *,
     losses: tuple[tuple[str, int], ...] = (),
+    was_lost: bool = False,
 ) -> Subject:
-    """Return the subject of a decision about this discrepancy, with its payment's losses."""
+    """Return the subject of a decision about this discrepancy, with its payment's losses.
+
+    `was_lost` says that the payment had lost its settlement when the discrepancy was opened.
+    """
     settled = payment is not None and payment.state in SETTLED
     lost = payment is not None and payment.state is PaymentState.SETTLEMENT_FAILED
     if line is None:
@@ -210,8 +216,18 @@ def subject_of(
         payment_lost=lost,
         has_transaction=known is not None,
         losses=losses,
-        is_evidence=payment is not None and _is_evidence(line, payment),
+        is_evidence=payment is not None and not was_lost and _is_evidence(line, payment),
     )
+
+
+async def was_lost(
+    discrepancies: Discrepancies, found: Discrepancy, within: Connection | None
+) -> bool:
+    """Return whether the payment of a contradicting line had lost its settlement by then."""
+    if found.kind is not DiscrepancyKind.STATE_CONFLICT:
+        return False
+    opened, *_ = await discrepancies.events(found.id, within=within)
+    return bool(opened.facts.get("state") == PaymentState.SETTLEMENT_FAILED)
 
 
 def _is_evidence(line: StoredLine, payment: Payment) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 from caas.rules import postings
 from caas.rules.discrepancies import BOOKED
 
-RULE_VERSION: Final = "11"
+RULE_VERSION: Final = "12"
 
 Columns = tuple[tuple[str, str], ...]
 

@@ -111,7 +111,7 @@ def risk_loss(cause: str) -> str:
 SETTLEMENT_LOSSES: Final = tuple(
     risk_loss(cause)
     for cause in (
-        "settlement_failed", "settlement_reversed", "write_off",
+        "settlement_failed", "settlement_reversed", REVERSED_AFTER_REFUND, "write_off",
         DiscrepancyKind.PARTIAL_SETTLEMENT.value, DiscrepancyKind.FAILED_SETTLEMENT.value,
         DiscrepancyKind.DELAYED_SETTLEMENT.value, DiscrepancyKind.MISSING_AT_GATEWAY.value,
     )

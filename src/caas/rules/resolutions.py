@@ -82,7 +82,7 @@ WAITS: Final = Plan(ends=False)
 GIVEN_UP: Final = frozenset({_K.AMOUNT, _K.DUPLICATE_LINE, _K.STATE_CONFLICT})
 """Kinds of a line that may bring what was given up as a loss."""
 WITH_LOSSES: Final = GIVEN_UP | {
-    _K.FAILED_SETTLEMENT, _K.DELAYED_SETTLEMENT, _K.MISSING_AT_GATEWAY,
+    _K.PARTIAL_SETTLEMENT, _K.FAILED_SETTLEMENT, _K.DELAYED_SETTLEMENT, _K.MISSING_AT_GATEWAY,
 }  # fmt: skip
 """Kinds whose decisions depend on what the payment has booked as lost."""
 
@@ -213,8 +213,8 @@ def _due_is_claimed(subject: Subject) -> Plan:
 def _reversed(subject: Subject, resolution: Resolution) -> Plan:
     gross = subject.gross or 0
     failed = subject.kind is _K.FAILED_SETTLEMENT
-    if resolution is _R.CLAIM_FROM_GATEWAY and failed and subject.payment_lost:
-        return Plan(entries=_line(subject) + _lost_is_claimed(subject, -gross or subject.at_stake))
+    if resolution is _R.CLAIM_FROM_GATEWAY and failed and gross == 0 and subject.payment_lost:
+        return Plan(entries=_line(subject) + _lost_is_claimed(subject, subject.at_stake))
     if resolution is _R.CLAIM_FROM_GATEWAY and failed and gross == 0:
         return Plan(
             entries=_transfer(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
@@ -246,7 +246,8 @@ def _gone(subject: Subject, resolution: Resolution) -> Plan:
     action = Action.LOSE_DISPUTE if gross < 0 else Action.REVERSE_DISPUTE
     loss = postings.risk_loss(postings.CHARGEBACK)
     answers = _account(subject.kind, resolution, kept=gross > 0)
-    taken_over = () if answers == loss else _transfer(answers, loss, -gross)
+    gone = min(-gross, subject.at_stake) if subject.kind is _K.REFUND_MISMATCH else -gross
+    taken_over = () if answers == loss else _transfer(answers, loss, gone)
     return Plan(entries=_line(subject) + taken_over, actions=(action,))
 
 

@@ -17,6 +17,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.invoices import Invoice
 from caas.billing_database.payments import Payment
 from caas.billing_database.subscriptions import Subscription
+from caas.payment_processing.subscription_payment import VerificationOpenError
 from caas.rules.payment_states import PaymentState
 from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog.subscriptions import (
@@ -222,6 +223,25 @@ async def test_a_payment_method_that_is_not_verified_changes_nothing(
 
     after = await installation.subscriptions.subscription(subscription.id)
     assert (after.state, after.payment_method) == (SubscriptionState.ACTIVE, "pm_ok")
+
+
+async def test_a_chosen_method_is_never_dropped_for_a_page_that_was_left_open(
+    installation: SubscriptionInstallation,
+) -> None:
+    """It led back to the open page, verified nothing, and the old card stayed for a day."""
+    subscription = await installation.active()
+    change = installation.platform.payment_processing.change_payment_method
+    page = await change(subscription.id, payment_method=None)
+    await waits(installation, page.id)
+
+    with pytest.raises(VerificationOpenError):
+        await change(subscription.id, payment_method="pm_other")
+    await ended(installation, page)
+    chosen = await change(subscription.id, payment_method="pm_late_settlement")
+    await ended(installation, chosen)
+
+    after = await installation.subscriptions.subscription(subscription.id)
+    assert after.payment_method == "pm_late_settlement"
 
 
 async def test_what_has_ended_takes_no_payment_method(

@@ -64,7 +64,7 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "subscription_payment_in_grace": OF_AN_INVOICE | {"service", "decline_code", "until"},
     "subscription_cancelled_payment_failed": OF_A_SERVICE | {"month", "decline_code"},
     "subscription_payment_to_confirm": OF_AN_INVOICE | {"service"},
-    "payment_method_to_confirm": OF_A_SERVICE,
+    "payment_method_to_confirm": frozenset({"service", "vin"}),
     "payment_method_changed": frozenset({"service", "vin"}),
     "payment_method_not_changed": frozenset({"service", "vin"}),
     "billing_details_needed": frozenset({"address"}),

@@ -1,4 +1,4 @@
-"""Ending a hosted page whose customer has withdrawn (decision 262).
+"""Ending a hosted page whose customer has withdrawn, or chosen otherwise (decisions 262, 282).
 
 Rule a change must keep: only the gateway's word ends the payment; what was paid on the page
 meanwhile is looked up, and its flow voids it.
@@ -19,7 +19,7 @@ from caas.payment_processing.unknown_outcomes import again
 from caas.rules.payment_states import PaymentState
 
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
-WITHDRAWN: Final = "the purchase was withdrawn"
+WITHDRAWN: Final = "the purchase was withdrawn, or another payment method was chosen"
 
 
 class PageEnding:

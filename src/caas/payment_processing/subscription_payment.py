@@ -22,7 +22,13 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import INVOICE, Invoice, InvoiceRows
 from caas.billing_database.job_rows import Job
-from caas.billing_database.payments import DESCRIPTION, NewPayment, Payment, Verdict
+from caas.billing_database.payments import (
+    DESCRIPTION,
+    END_PAGE,
+    NewPayment,
+    Payment,
+    Verdict,
+)
 from caas.billing_database.subscriptions import PaymentMethods, Subscription
 from caas.billing_database.tables import BillingDatabase
 from caas.billing_database.transitions import Evidence
@@ -66,6 +72,12 @@ class InvoiceNotDueError(ConflictError):
     """There is no invoice that is due with this amount for this customer; nothing was charged."""
 
     code = "not_due"
+
+
+class VerificationOpenError(ConflictError):
+    """The page for another card was still open. It is being ended; choose again in a moment."""
+
+    code = "verification_open"
 
 
 class SubscriptionPayment:
@@ -129,13 +141,20 @@ class SubscriptionPayment:
 
         `saved_at` is the gateway of the method, if it is known. With `respond_async` a worker does.
 
+        The page for another card, which the customer has left, is ended for a chosen method.
+
         Raises:
             SubscriptionEndedError: it has ended meanwhile.
+            VerificationOpenError: such a page was open; nothing is verified until it has ended.
         """
         event = SubscriptionEvent.PAYMENT_METHOD_CHANGED
-        return await self._verify(
+        payment = await self._verify(
             subscription, payment_method, event, saved_at=saved_at, respond_async=respond_async
         )
+        if payment_method is not None and payment.payment_method is None:
+            await self._tables.jobs.add(END_PAGE, payment.id)
+            raise VerificationOpenError(payment=str(payment.id))
+        return payment
 
     async def _verify(
         self, subscription: Subscription, payment_method: str | None, event: SubscriptionEvent,

@@ -207,7 +207,9 @@ async def test_a_card_that_was_not_typed_starts_no_subscription_and_says_so(
 
     await ana.page.get_by_role("button", name=ana.tongue.leave).click()
 
-    await expect(ana.page.get_by_text("Medio de pago rechazado").first).to_be_visible()
+    await expect(
+        ana.page.get_by_text("La página de la tarjeta se ha cerrado").first
+    ).to_be_visible()
     (subscription,) = await town.platform.subscriptions.subscriptions()
     assert subscription.state is SubscriptionState.REFUSED
     await expect(ana.page.locator("#again")).to_be_visible()

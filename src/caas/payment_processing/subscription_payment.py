@@ -94,10 +94,7 @@ class SubscriptionPayment:
         time_scale: TimeScale,
         public_url: str | None = None,
     ) -> None:
-        """Return customers from the gateway's page to pages at `public_url`.
-
-        Customers whom the gateway asked something come back to pages at `public_url`.
-        """
+        """Return customers from the gateway's page to pages at `public_url`."""
         self._tables = tables
         self._charges = charges
         self._subscriptions = subscriptions

@@ -6,10 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from caas.billing_database.connection import Connection, Database
+from caas.billing_database.connection import Database
 from caas.billing_database.entitlements import AlreadyRunningError, PurchasePendingError
 from caas.billing_database.subscriptions import Subscription
-from caas.rules.payment_states import PaymentState
 from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog.subscriptions import AlreadySubscribedError
 from caas.service_catalog.usage import NotCounted
@@ -175,29 +174,6 @@ async def test_a_term_that_is_over_leaves_the_service_off_and_may_be_bought_agai
     assert one.ends_at is not None
     assert other.starts_at is not None
     assert other.starts_at > one.ends_at
-
-
-async def test_a_month_that_cannot_be_charged_leaves_the_paid_term_on(owner: Owner) -> None:
-    payment = await owner.buys(30)
-    await sold_monthly(owner.installation)
-    subscription = await subscribes(owner)
-    subscriptions = owner.installation.platform.subscriptions
-
-    async def cancel() -> None:
-        async def marked(connection: Connection) -> None:
-            await subscriptions.mark_subscription_cancelled(
-                subscription.id, payment.id, within=connection
-            )
-
-        await owner.installation.database.in_transaction(marked)
-
-    await cancel()
-    await subscriptions.deactivate_service(subscription.id)
-
-    assert days_left(await owner.agree()) == 30
-    assert (await owner.installation.platform.tables.payments.get(payment.id)).state in {
-        PaymentState.CAPTURING, PaymentState.SETTLED,
-    }  # fmt: skip
 
 
 async def test_use_while_a_paid_term_runs_is_not_counted_for_the_subscription_behind_it(

@@ -128,6 +128,9 @@ select d.id, d.day, d.kind, d.resolution, exists (
  where d.payment_id = $1 and d.currency = $2 and d.status = 'resolved'
    and d.kind not in {_ELSEWHERE}
    and (d.resolution <> 'itself' or d.kind = 'failed_settlement' and d.report_id is null)
+   and not exists (select from settlement_lines l
+                    where l.report_id = d.report_id and l.line_no = d.line_no and l.type in
+                      ('refund', 'refund_reversal', 'chargeback', 'chargeback_reversal'))
  order by d.updated_at, d.id
 """
 HAS_DECISIONS: Final = """

@@ -6,8 +6,8 @@ writes the keys of CAAS_API_KEYS to the Billing Database:
 
 CAAS_API_KEYS = name:scope+scope:key, name:scope:key, ...
 
-- name: letters, digits, ".", "_", "-"; identifies the caller in logs and idempotency keys. Two keys
-  may share a name, so that a key can be rotated without downtime.
+- name: letters, digits, ".", "_", "-"; identifies the caller in logs, and whose idempotency keys it
+  uses. Two keys may share a name, so that a key can be rotated without downtime.
 - scope: one of `caas.rules.scopes`; `any` allows every call. `customer=<id>` or `dealership=<name>`
   restricts the key to the objects of that customer or dealership; it cannot be combined with the
   scope fleet.
@@ -133,6 +133,18 @@ class Caller(msgspec.Struct, frozen=True):
     def actor(self) -> Actor:
         """The actor for the audit trail: the account that created the key, if any."""
         return Actor(self.name, self.account, self.key)
+
+    @property
+    def owner(self) -> str:
+        """Whose idempotency keys it uses: its account's, or those of its configured name.
+
+        A key of the same account takes another's place (decision 291); a restricted one is for
+        other people than its maker.
+        """
+        if self.account is None:
+            return self.name
+        within = self.customer or self.dealership
+        return f"account:{self.account}" if within is None else f"account:{self.account}:{within}"
 
     @property
     def is_restricted(self) -> bool:
@@ -294,7 +306,7 @@ class Admission:
         header = call.headers.get(b"authorization")
         await self._recognise(call, header)
         self._welcome_back(header)
-        call.quota = self._keys.take(call.by.name, now=time.monotonic())
+        call.quota = self._keys.take(f"{call.by.owner}:{call.by.name}", now=time.monotonic())
         refuse_without_token(call.quota)
 
     def settle(self, call: Call, status: int) -> None:

@@ -1,8 +1,9 @@
 """`Idempotency-Key`: repeated POST requests are executed once.
 
 A key is 16 to 255 visible ASCII characters; the caller creates one per request and reuses it for
-retries, for example a UUID. Keys are scoped to the caller's name. Requests are compared by method,
-path and decoded content, not by field order or whitespace.
+retries, for example a UUID. Keys are scoped to the account that made the API key, or to the name of
+a configured one (decision 291). Requests are compared by method, path and decoded content, not by
+field order or whitespace.
 
 | the key | the response |
 |---|---|
@@ -84,7 +85,7 @@ def keyed(call: Call, content: msgspec.Struct, *, more: bytes = b"") -> KeyedReq
     """
     head = f"{call.method} {call.path}\n".encode()
     digest = hashlib.sha256(head + more + encode(content)).digest()
-    return KeyedRequest(call.by.name, key_of(call), digest)
+    return KeyedRequest(call.by.owner, key_of(call), digest)
 
 
 async def once(

@@ -219,7 +219,7 @@ async def refund_payment(api: Api, call: Call) -> Response:
             payment_id,
             amount=body.amount,
             reason=body.reason,
-            key=f"{call.by.name}:{hashed(key_of(call)).hex()}",
+            key=f"{call.by.owner}:{hashed(key_of(call)).hex()}",
             requested_by=call.by.name,
             term=body.term,
         )

@@ -744,6 +744,19 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.check_returned() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not exists (select from caas.payment_events e
+                  where e.payment_id = new.payment_id and e.event = 'Refund returned'
+                    and e.source = 'refund-returned:' || new.id) then
+    raise exception 'refund % succeeded, and no event brings its money back', new.id
+      using errcode = 'check_violation';
+  end if;
+  return new;
+end $$;
+
 CREATE FUNCTION caas.check_seal() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -879,41 +892,6 @@ begin
   return next v_command;
 end $$;
 
-CREATE FUNCTION caas.db_now() RETURNS timestamp with time zone
-    LANGUAGE sql STABLE
-    AS $$ select clock_timestamp() + (select moved from caas.clock) $$;
-
-CREATE FUNCTION caas.dealership_knows(p_dealership text, p_customer uuid) RETURNS boolean
-    LANGUAGE sql STABLE
-    AS $$
-  select exists (select from caas.customers c where c.id = p_customer and c.dealership = p_dealership)
-      or exists (select from caas.orders o
-                   join caas.order_events e on e.order_id = o.id and e.to_state = 'reserved'
-                  where o.customer = p_customer and o.dealership = p_dealership)
-$$;
-
-CREATE FUNCTION caas.desired_state(p_entitlement uuid) RETURNS TABLE(on_ boolean, until timestamp with time zone, subject uuid, purpose text, is_activating boolean)
-    LANGUAGE sql STABLE
-    SET search_path TO 'caas', 'pg_temp'
-    AS $$
-  with terms as materialized (
-    select t.*, t.state in ('activating', 'granted') and coalesce(t.ends_at, 'infinity') > db_now()
-             as is_on,
-           coalesce(t.payment_id, t.subscription) as named
-      from entitlement_terms t
-     where t.entitlement = p_entitlement and coalesce(t.payment_id, t.subscription) is not null
-  )
-  select bool_or(is_on),
-         case when not bool_or(is_on and ends_at is null) then max(ends_at) filter (where is_on) end,
-         (array_agg(named order by is_on desc, state = 'activating' desc,
-            case when is_on then starts_at end, updated_at desc))[1],
-         (array_agg(case when subscription is null then 'service payment' else 'subscription' end
-            order by is_on desc, state = 'activating' desc,
-            case when is_on then starts_at end, updated_at desc))[1],
-         bool_or(is_on and state = 'activating')
-    from terms having count(*) > 0
-$$;
-
 CREATE TABLE caas.invoices (
     id uuid NOT NULL,
     series text NOT NULL,
@@ -948,12 +926,15 @@ CREATE TABLE caas.invoices (
     digest bytea,
     service_name text,
     replaces uuid,
+    returned uuid,
     CONSTRAINT adds_or_takes_back CHECK (
 CASE
+    WHEN (kind = 'debit note'::text) THEN ((net >= 0) AND (iva >= 0) AND (gross > 0) AND (corrects IS NOT NULL) AND (reason IS NOT NULL) AND (refund IS NULL) AND (payment_id IS NULL))
     WHEN (kind <> 'credit note'::text) THEN ((net >= 0) AND (iva >= 0) AND (corrects IS NULL) AND (reason IS NULL) AND (refund IS NULL) AND ((payment_id IS NULL) = (gross = 0)))
     ELSE ((net <= 0) AND (iva <= 0) AND (gross < 0) AND (corrects IS NOT NULL) AND (reason IS NOT NULL) AND (payment_id IS NULL))
 END),
-    CONSTRAINT corrects_one CHECK (((kind = 'credit note'::text) = (correction > 0))),
+    CONSTRAINT comes_of_a_returned_refund CHECK (((kind = 'debit note'::text) = (returned IS NOT NULL))),
+    CONSTRAINT corrects_one CHECK (((kind = ANY (ARRAY['credit note'::text, 'debit note'::text])) = (correction > 0))),
     CONSTRAINT deducts_an_advance CHECK (((advance IS NULL) OR (kind = 'vehicle invoice'::text))),
     CONSTRAINT invoices_check CHECK ((gross = (net + iva))),
     CONSTRAINT invoices_correction_check CHECK ((correction >= 0)),
@@ -965,7 +946,7 @@ END),
     CONSTRAINT is_about_something CHECK (
 CASE
     WHEN (kind = 'invoice'::text) THEN ((subscription IS NOT NULL) AND (month IS NOT NULL))
-    WHEN (kind <> 'credit note'::text) THEN ((subscription IS NULL) AND (subject IS NOT NULL))
+    WHEN (kind <> ALL (ARRAY['credit note'::text, 'debit note'::text])) THEN ((subscription IS NULL) AND (subject IS NOT NULL))
     ELSE true
 END),
     CONSTRAINT is_in_a_series_of_its_kind CHECK ((series ~
@@ -976,9 +957,55 @@ CASE kind
     WHEN 'service invoice'::text THEN '^([A-Z0-9]{1,6}-)?S[0-9]{4}$'::text
     ELSE '^([A-Z0-9]{1,6}-)?R[0-9]{4}$'::text
 END)),
-    CONSTRAINT is_of_a_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text, 'credit note'::text]))),
+    CONSTRAINT is_of_a_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text, 'credit note'::text, 'debit note'::text]))),
     CONSTRAINT replaces_with_a_document CHECK (((replaces IS NULL) OR (kind = ANY (ARRAY['advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text]))))
 );
+
+CREATE FUNCTION caas.credited_by(p_refund uuid) RETURNS SETOF caas.invoices
+    LANGUAGE sql STABLE
+    AS $$
+  select n.* from refunds f
+    join invoices n on n.kind = 'credit note' and (n.refund = f.id
+      or n.refund in (select o.id from refunds o
+                       where o.payment_id = f.payment_id and o.reason = f.reason)
+         and f.reason = 'credit note ' || n.series || '-' || lpad(n.number::text, 6, '0'))
+   where f.id = p_refund
+$$;
+
+CREATE FUNCTION caas.db_now() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$ select clock_timestamp() + (select moved from caas.clock) $$;
+
+CREATE FUNCTION caas.dealership_knows(p_dealership text, p_customer uuid) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  select exists (select from caas.customers c where c.id = p_customer and c.dealership = p_dealership)
+      or exists (select from caas.orders o
+                   join caas.order_events e on e.order_id = o.id and e.to_state = 'reserved'
+                  where o.customer = p_customer and o.dealership = p_dealership)
+$$;
+
+CREATE FUNCTION caas.desired_state(p_entitlement uuid) RETURNS TABLE(on_ boolean, until timestamp with time zone, subject uuid, purpose text, is_activating boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  with terms as materialized (
+    select t.*, t.state in ('activating', 'granted') and coalesce(t.ends_at, 'infinity') > db_now()
+             as is_on,
+           coalesce(t.payment_id, t.subscription) as named
+      from entitlement_terms t
+     where t.entitlement = p_entitlement and coalesce(t.payment_id, t.subscription) is not null
+  )
+  select bool_or(is_on),
+         case when not bool_or(is_on and ends_at is null) then max(ends_at) filter (where is_on) end,
+         (array_agg(named order by is_on desc, state = 'activating' desc,
+            case when is_on then starts_at end, updated_at desc))[1],
+         (array_agg(case when subscription is null then 'service payment' else 'subscription' end
+            order by is_on desc, state = 'activating' desc,
+            case when is_on then starts_at end, updated_at desc))[1],
+         bool_or(is_on and state = 'activating')
+    from terms having count(*) > 0
+$$;
 
 CREATE FUNCTION caas.digest_of_document(p_document caas.invoices) RETURNS bytea
     LANGUAGE sql STABLE
@@ -2245,6 +2272,17 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.note_debit_note_due() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  delete from documents_due d where d.refund = new.id;
+  insert into documents_due (payment_id, refund, at)
+  select new.payment_id, new.id, db_now() where exists (select from credited_by(new.id));
+  return null;
+end $$;
+
 CREATE FUNCTION caas.note_documents_due() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -2275,8 +2313,19 @@ CREATE FUNCTION caas.note_missing_documents(p_payment uuid DEFAULT NULL::uuid) R
        and not exists (select from invoices n where n.refund = f.id)
        and not exists (select from documents_due d where d.refund = f.id)
      order by f.updated_at, f.id returning 1
+  ), returned as (
+    insert into documents_due (payment_id, refund, at)
+    select f.payment_id, f.id, db_now() from refunds f
+      join payment_events e on e.payment_id = f.payment_id
+       and e.source = 'refund-returned:' || f.id
+     where f.payment_id = coalesce(p_payment, f.payment_id)
+       and exists (select from credited_by(f.id))
+       and not exists (select from invoices b where b.returned = f.id)
+       and not exists (select from documents_due d where d.refund = f.id)
+     order by f.updated_at, f.id returning 1
   )
   select (select count(*) from paid) + (select count(*) from refunded)
+         + (select count(*) from returned)
 $$;
 
 CREATE FUNCTION caas.note_untaxed(p_payments uuid[]) RETURNS void
@@ -4557,6 +4606,7 @@ CREATE VIEW caas.invoice_states AS
     i.digest,
     i.service_name,
     i.replaces,
+    i.returned,
     b.buyer,
     r.category AS tax_category,
     r.reason AS exempt_because,
@@ -4566,7 +4616,7 @@ CREATE VIEW caas.invoice_states AS
     p.decline_code,
     COALESCE(c.credited, (0)::bigint) AS credited,
         CASE
-            WHEN (i.kind = 'credit note'::text) THEN 'credit note'::text
+            WHEN (i.kind = ANY (ARRAY['credit note'::text, 'debit note'::text])) THEN i.kind
             WHEN (i.gross = 0) THEN 'nothing to pay'::text
             WHEN (w.invoice IS NOT NULL) THEN 'written off'::text
             WHEN (p.captured_amount > 0) THEN 'paid'::text
@@ -5360,6 +5410,9 @@ ALTER TABLE ONLY caas.invoices
 
 ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_replaces_key UNIQUE (replaces);
+
+ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_returned_key UNIQUE (returned);
 
 ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_series_number_key UNIQUE (series, number);
@@ -6172,6 +6225,10 @@ CREATE TRIGGER factor_stays BEFORE UPDATE ON caas.sessions FOR EACH ROW WHEN ((n
 
 ALTER TABLE caas.sessions ENABLE ALWAYS TRIGGER factor_stays;
 
+CREATE TRIGGER fails_late_with_its_event BEFORE UPDATE OF state ON caas.refunds FOR EACH ROW WHEN (((old.state = 'succeeded'::text) AND (new.state = 'failed'::text))) EXECUTE FUNCTION caas.check_returned();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER fails_late_with_its_event;
+
 CREATE TRIGGER follows_the_last BEFORE INSERT OR UPDATE ON caas.tax_rates FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_rate();
 
 ALTER TABLE caas.tax_rates ENABLE ALWAYS TRIGGER follows_the_last;
@@ -6211,6 +6268,10 @@ ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_credited;
 CREATE TRIGGER is_credited_in_the_end AFTER UPDATE OF state ON caas.refunds FOR EACH ROW WHEN (((new.state = 'succeeded'::text) AND (old.state <> 'succeeded'::text))) EXECUTE FUNCTION caas.note_credit_note_due();
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_credited_in_the_end;
+
+CREATE TRIGGER is_debited_when_it_returns AFTER UPDATE OF state ON caas.refunds FOR EACH ROW WHEN (((old.state = 'succeeded'::text) AND (new.state = 'failed'::text))) EXECUTE FUNCTION caas.note_debit_note_due();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_debited_when_it_returns;
 
 CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.credit_note_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((new.id IS DISTINCT FROM old.id) OR (new.invoice IS DISTINCT FROM old.invoice) OR (new.gross IS DISTINCT FROM old.gross) OR (new.reason IS DISTINCT FROM old.reason) OR (new.term IS DISTINCT FROM old.term) OR (new.proposed_by IS DISTINCT FROM old.proposed_by) OR (new.proposed_account IS DISTINCT FROM old.proposed_account) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
@@ -6260,7 +6321,7 @@ CREATE TRIGGER is_for_one_thing BEFORE UPDATE OF id, type, subject, customer, am
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER is_for_one_thing;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.refunds FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.gateway IS DISTINCT FROM old.gateway) OR (new.amount IS DISTINCT FROM old.amount) OR (new.currency IS DISTINCT FROM old.currency) OR (new.reason IS DISTINCT FROM old.reason) OR (new.requested_by IS DISTINCT FROM old.requested_by) OR (new.created_at IS DISTINCT FROM old.created_at) OR ((old.gateway_refund_id IS NOT NULL) AND (new.gateway_refund_id IS DISTINCT FROM old.gateway_refund_id)) OR ((old.state = ANY (ARRAY['succeeded'::text, 'failed'::text])) AND (new.state <> old.state)))) EXECUTE FUNCTION caas.refuse_other_refund();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.refunds FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id) OR (new.gateway IS DISTINCT FROM old.gateway) OR (new.amount IS DISTINCT FROM old.amount) OR (new.currency IS DISTINCT FROM old.currency) OR (new.reason IS DISTINCT FROM old.reason) OR (new.requested_by IS DISTINCT FROM old.requested_by) OR (new.created_at IS DISTINCT FROM old.created_at) OR ((old.gateway_refund_id IS NOT NULL) AND (new.gateway_refund_id IS DISTINCT FROM old.gateway_refund_id)) OR ((old.state = 'failed'::text) AND (new.state <> 'failed'::text)) OR ((old.state = 'succeeded'::text) AND (new.state <> ALL (ARRAY['succeeded'::text, 'failed'::text]))))) EXECUTE FUNCTION caas.refuse_other_refund();
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_for_one_thing;
 
@@ -6791,6 +6852,9 @@ ALTER TABLE ONLY caas.invoices
 ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_replaces_fkey FOREIGN KEY (replaces) REFERENCES caas.invoices(id);
 
+ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_returned_fkey FOREIGN KEY (returned) REFERENCES caas.refunds(id);
+
 ALTER TABLE ONLY caas.orders
     ADD CONSTRAINT orders_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
 
@@ -6939,6 +7003,8 @@ GRANT ALL ON FUNCTION caas.check_payment_transitions() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_replacement() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.check_returned() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.check_seal() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_series() TO caas_app;
@@ -6955,13 +7021,15 @@ GRANT SELECT,INSERT ON TABLE caas.ota_commands TO caas_app;
 
 GRANT ALL ON FUNCTION caas.command_desired_state(p_entitlement uuid, p_command_id uuid, p_activate_within double precision, p_deadline_in double precision, p_resend_in double precision) TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoices TO caas_app;
+
+GRANT ALL ON FUNCTION caas.credited_by(p_refund uuid) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.db_now() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.dealership_knows(p_dealership text, p_customer uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.desired_state(p_entitlement uuid) TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoices TO caas_app;
 
 GRANT ALL ON FUNCTION caas.digest_of_document(p_document caas.invoices) TO caas_app;
 
@@ -7218,6 +7286,8 @@ GRANT ALL ON FUNCTION caas.names_of_dead(p_processes integer[]) TO caas_app;
 GRANT ALL ON FUNCTION caas.names_payment(p_body jsonb, p_payment uuid, p_transaction text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.note_credit_note_due() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.note_debit_note_due() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.note_documents_due() TO caas_app;
 

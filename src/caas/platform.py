@@ -383,6 +383,7 @@ def _reconciliation(base: _Base, partners: Partners, payments: _Payments) -> Rec
         charges=payments.charges,
         settlement=payments.settlement,
         void=payments.processing.void_payment,
+        returned_refunds=payments.processing.refunds.returned,
         alert=base.notifications.alert,
         time_scale=terms.time_scale,
         settings=ReconciliationSettings(

@@ -11,6 +11,7 @@ import pytest
 from caas.billing_database.cases import DEPOSIT_HELD
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refunds
 from caas.order_management.held_deposits import DepositDecision
 from caas.payment_processing.initiation import PaymentRequest
 from caas.rules.money import Money
@@ -172,4 +173,18 @@ async def test_a_credit_note_that_a_chargeback_covers_comes_from_what_is_held(
     assert held(covered) == (24_793, 0, 5_207)
     assert covered["risk_loss:credited"] == -PART
     assert held(await balances(installation)) == (24_793, 0, 5_207)
+    assert await broken(installation) == []
+
+
+async def test_a_refund_of_a_held_deposit_that_returns_is_held_again(
+    installation: Installation,
+) -> None:
+    order, deposit = await reserved(installation, "pm_ok")
+    await loses(installation, order)
+    await is_refunded(installation, deposit, PART)
+    [refund] = await Refunds(installation.database).of_payment(deposit.id)
+
+    await installation.platform.payment_processing.refunds.returned.take_back(refund)
+
+    assert held(await balances(installation)) == (41_322, 0, 8_678)
     assert await broken(installation) == []

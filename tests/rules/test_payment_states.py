@@ -57,6 +57,10 @@ BEYOND_THE_SEED = {
     ("Settled", "Refund requested", "Refunding", (5,)),
     ("Refunding", "Refund failed", "Settled", (5,)),
     ("Refunding", "Refund leaves remainder", "Settled", (5,)),
+    ("Settled", "Refund returned", "Settled", (290,)),
+    ("SettlementFailed", "Refund returned", "SettlementFailed", (290,)),
+    ("Refunding", "Refund returned", "Refunding", (290,)),
+    ("Refunded", "Refund returned", "Settled", (290,)),
 }
 
 ALL_EVENTS: list[AnyEvent] = [*PaymentEvent, *BeyondEvent, *Remark]

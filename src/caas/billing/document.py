@@ -31,6 +31,7 @@ class TypeCode(StrEnum):
 
     INVOICE = "380"
     CREDIT_NOTE = "381"
+    DEBIT_NOTE = "383"
     ADVANCE_INVOICE = "386"
 
 
@@ -189,7 +190,8 @@ class Document(Heading, frozen=True, kw_only=True):
             check(not self.totals.prepaid, "A credit note cannot have prepaid amounts.")
             check(self.replaces is None, "A credit note replaces nothing.")
             return
-        check(self.corrects is None, "Only a credit note corrects an invoice.")
+        debit = self.type_code is TypeCode.DEBIT_NOTE
+        check(debit or self.corrects is None, "Only a credit or debit note corrects an invoice.")
         invoice = self.type_code is TypeCode.INVOICE
         check(invoice or not self.deducts, "An advance invoice deducts nothing.")
         due = self.payment.due_date is not None or bool(self.payment.terms.strip())

@@ -19,6 +19,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import (
     ADVANCE,
     CREDIT_NOTE,
+    DEBIT_NOTE,
     INVOICE,
     SERVICE,
     VEHICLE,
@@ -127,6 +128,45 @@ def credit_note(  # noqa: PLR0913  # what a correction follows from, by name
         language=invoice.language or letterhead.language,
         seller=letterhead.as_issued,
         buyer=buyer or invoice.buyer,
+    )
+
+
+def debit_note(
+    invoice: Invoice, left: Left, letterhead: Letterhead, now: datetime, *, returned: Row
+) -> NewDocument:
+    """Draft the debit note for a refund that failed after its credit note was issued."""
+    gross = min(returned["amount"], invoice.gross - left.gross)
+    language = invoice.language or letterhead.language
+    credited = f"{returned['series']}-{returned['number']:06}"
+    tax = tax_left(invoice.iva, left=left.gross + gross, of=invoice.gross) - left.iva
+    return NewDocument(
+        id=new_id(),
+        series=letterhead.series_of(DEBIT_NOTE, now),
+        kind=DEBIT_NOTE,
+        subject=invoice.subject,
+        subscription=invoice.subscription,
+        customer=invoice.customer,
+        month=invoice.month,
+        service=invoice.service,
+        service_name=invoice.service_called,
+        vin=invoice.vin,
+        currency=invoice.currency,
+        lines=[_line("correction", gross)],
+        net=gross - tax,
+        iva_basis_points=invoice.iva_basis_points,
+        iva=tax,
+        gross=gross,
+        corrects=invoice.id,
+        correction=left.next,
+        returned=returned["refund"],
+        reason=labels(language)["returned refund"].format(number=credited),
+        market=invoice.market,
+        tax_rate=invoice.tax_rate,
+        supplied_on=invoice.supplied_on,
+        simplified=invoice.simplified,
+        language=language,
+        seller=letterhead.as_issued,
+        buyer=invoice.buyer,
     )
 
 

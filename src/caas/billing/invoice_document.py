@@ -22,7 +22,14 @@ from caas.billing.document_lines import UNITS, Item, Line, line, priced
 from caas.billing.document_xml import labels
 from caas.billing.drafts import DEDUCTED
 from caas.billing.letterhead import Letterhead
-from caas.billing_database.invoices import ADVANCE, CREDIT_NOTE, INVOICE, VEHICLE, Invoice
+from caas.billing_database.invoices import (
+    ADVANCE,
+    CREDIT_NOTE,
+    DEBIT_NOTE,
+    INVOICE,
+    VEHICLE,
+    Invoice,
+)
 from caas.rules.market import TaxCategory
 from caas.rules.mes_vencido import Month
 
@@ -60,13 +67,16 @@ def document_of(
         order=str(invoice.subject) if invoice.kind in {ADVANCE, VEHICLE} else "",
         vehicle=invoice.vin or "",
     )
-    paid = invoice.gross if corrects is None and invoice.state == "paid" else 0
+    is_paid = invoice.kind == DEBIT_NOTE or (corrects is None and invoice.state == "paid")
+    paid = invoice.gross if is_paid else 0
     return Document.checked(heading, _lines(invoice, words), paid=paid)
 
 
 def _type_code(invoice: Invoice) -> TypeCode:
     if invoice.kind == CREDIT_NOTE:
         return TypeCode.CREDIT_NOTE
+    if invoice.kind == DEBIT_NOTE:
+        return TypeCode.DEBIT_NOTE
     return TypeCode.ADVANCE_INVOICE if invoice.kind == ADVANCE else TypeCode.INVOICE
 
 

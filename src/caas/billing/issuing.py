@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from caas.billing.drafts import credit_note, missing_details, of_payment
+from caas.billing.drafts import credit_note, debit_note, missing_details, of_payment
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.billing_runs import CANNOT_BE_WRITTEN
 from caas.billing_database.connection import Connection, Row
@@ -161,12 +161,14 @@ class Issuing:
         return set(incomplete) | untaxed
 
     async def _of_refunds(self, refunded: Sequence[Row], within: Connection) -> set[int]:
-        """Issue the credit notes of refunds; return those held with their payment's document."""
+        """Issue credit and debit notes of refunds; return those held with their document."""
         if not refunded:
             return set()
         refunds = [row["refund"] for row in refunded]
         for row in await self._rows.refunded(refunds, within=within):
             await self._credit(row, within)
+        for row in await self._rows.returned(refunds, within=within):
+            await self._debit(row, within)
         return {row["id"] for row in await self._rows.hold_behind(refunded, within=within)}
 
     async def _credit(self, refunded: Row, within: Connection) -> None:
@@ -187,6 +189,16 @@ class Issuing:
             refund=refunded["refund"],
         )
         await self.issue([note], within)
+
+    async def _debit(self, returned: Row, within: Connection) -> None:
+        """Issue the debit note of a refund that failed after it had succeeded."""
+        await self._invoices.lock(returned["invoice"], within=within)
+        invoice = await self._invoices.get(returned["invoice"], within=within)
+        left = await self._invoices.left(invoice, within=within)
+        now = await self._invoices.now(within=within)
+        await self.issue(
+            [debit_note(invoice, left, self._letterhead, now, returned=returned)], within
+        )
 
     async def issue(self, drafts: Sequence[NewDocument], within: Connection) -> None:
         """Issue documents and send them to their customers."""

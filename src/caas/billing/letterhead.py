@@ -9,7 +9,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from caas.billing_database.invoices import ADVANCE, CREDIT_NOTE, INVOICE, SERVICE, VEHICLE
+from caas.billing_database.invoices import (
+    ADVANCE,
+    CREDIT_NOTE,
+    DEBIT_NOTE,
+    INVOICE,
+    SERVICE,
+    VEHICLE,
+)
 from caas.rules.market import Market
 from caas.rules.mes_vencido import Month
 
@@ -19,6 +26,7 @@ SERIES_OF: Final = {
     VEHICLE: "V",
     SERVICE: "S",
     CREDIT_NOTE: "R",
+    DEBIT_NOTE: "R",
 }
 """Prefix of the series of each kind of document, before the year."""
 

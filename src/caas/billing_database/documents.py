@@ -1,7 +1,8 @@
 """Documents: what is due, and the statement that issues them (record 123).
 
 Rules a change must keep: a document, its number and the removal of its due row commit together;
-series are locked in name order; a payment has one document, a refund one credit note; a held
+series are locked in name order; a payment has one document, a refund one credit note, and one
+debit note if it failed after it had succeeded; a held
 document has an open case.
 """
 
@@ -107,7 +108,15 @@ select f.id as refund, f.amount, f.reason, f.payment_id, i.id as invoice
     then i.id = p.subject or i.payment_id = p.id and i.kind <> 'invoice'
     else i.payment_id = p.id end
    and not exists (select from invoices y where y.replaces = i.id)
- where f.id = any ($1) and not exists (select from invoices n where n.refund = f.id)
+ where f.id = any ($1) and f.state = 'succeeded'
+   and not exists (select from invoices n where n.refund = f.id)
+ order by f.updated_at, f.id
+"""
+RETURNED: Final = """
+select f.id as refund, f.amount, n.corrects as invoice, n.series, n.number
+  from refunds f cross join lateral credited_by(f.id) n
+ where f.id = any ($1) and f.state = 'failed'
+   and not exists (select from invoices b where b.returned = f.id)
  order by f.updated_at, f.id
 """
 TAKE_NUMBERS: Final = """
@@ -122,18 +131,18 @@ with given as materialized (
     gross bigint,
     payment_id uuid, corrects uuid, correction integer, refund uuid, advance uuid, reason text,
     market text, tax_rate bigint, supplied_on date, simplified boolean, language text,
-    seller jsonb, buyer jsonb, replaces uuid)
+    seller jsonb, buyer jsonb, replaces uuid, returned uuid)
 ), written as (
   insert into invoices (id, series, number, kind, subscription, subject, customer, month, service,
       service_name, vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects,
       correction,
       refund, advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
-      buyer_digest, replaces, issued_at)
+      buyer_digest, replaces, returned, issued_at)
   select id, series, number, kind, subscription, subject, customer, month, service, service_name,
          vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction,
          refund,
          advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
-         sha256(convert_to(buyer::text, 'UTF8')), replaces, db_now()
+         sha256(convert_to(buyer::text, 'UTF8')), replaces, returned, db_now()
     from given
 )
 insert into document_buyers (invoice, buyer) select id, buyer from given where buyer is not null
@@ -173,6 +182,7 @@ class NewDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     seller: dict[str, str]
     buyer: dict[str, str] | None = None
     replaces: UUID | None = None
+    returned: UUID | None = None
 
 
 class DocumentRows:
@@ -262,6 +272,10 @@ class DocumentRows:
     async def refunded(self, refunds: Sequence[UUID], *, within: Connection) -> list[Row]:
         """Return refunds without a credit note, each with the document it corrects."""
         return list(await within.fetch(REFUNDED, list(refunds)))
+
+    async def returned(self, refunds: Sequence[UUID], *, within: Connection) -> list[Row]:
+        """Return refunds that failed after their credit note, without a debit note."""
+        return list(await within.fetch(RETURNED, list(refunds)))
 
     async def issue(self, documents: Sequence[NewDocument], *, within: Connection) -> list[str]:
         """Issue documents under the next numbers of their series; return them in order."""

@@ -110,6 +110,13 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                or (r.state = 'failed') <> (r.failed_because is not null)
                or r.outcome = 'unknown' and r.state <> 'sent')
            union all
+           select r.id from refunds r left join payment_events d on d.payment_id = r.payment_id
+              and d.source = 'refund-done:' || r.id
+             left join payment_events b on b.payment_id = r.payment_id
+              and b.source = 'refund-returned:' || r.id
+            where within(r.id) and (d.seq is not null and b.seq is null)
+                  <> (r.state = 'succeeded')
+           union all
            select e.payment_id from payment_events e
             where within(e.payment_id) and not exists (
               select from refunds r where r.id::text = e.facts->>'refund'

@@ -29,7 +29,7 @@ OF_PAYMENT: Final = """
 DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "every_payment_has_its_document",
-        "Every captured payment has one document for its amount, and every refund a credit note.",
+        "A captured payment has its document, a refund a credit note, a returned one a debit note.",
         f"""select p.id from payments p join payment_taxes t on t.payment_id = p.id
             where within(p.id) and p.captured_amount > 0 and not {DUE}
               and 1 <> (select count(*) from invoices i
@@ -39,7 +39,18 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
            select f.id from refunds f join payments p on p.id = f.payment_id
              join payment_taxes t on t.payment_id = p.id
             where within(f.id) and f.state = 'succeeded' and not {DUE}
-              and not exists (select from invoices n where n.refund = f.id)""",
+              and not exists (select from invoices n where n.refund = f.id)
+           union all
+           select f.id from refunds f join payments p on p.id = f.payment_id
+             join payment_events e on e.payment_id = f.payment_id
+              and e.source = 'refund-returned:' || f.id
+            where within(f.id) and not {DUE} and exists (select from credited_by(f.id))
+              and not exists (select from invoices b where b.returned = f.id)
+           union all
+           select b.id from invoices b join refunds f on f.id = b.returned
+             left join payment_events e on e.payment_id = f.payment_id
+              and e.source = 'refund-returned:' || f.id
+            where within(b.id) and (e.seq is null or b.gross > f.amount)""",
     ),
     (
         "held_documents_have_a_case",
@@ -72,14 +83,15 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
         "every_document_has_its_payment",
         "A payment document is of a captured payment; one issued again replaces a credited one.",
         """select i.id from invoices i left join payments p on p.id = i.payment_id
-            where within(i.id) and i.kind not in ('invoice', 'credit note')
+            where within(i.id) and i.kind not in ('invoice', 'credit note', 'debit note')
               and (p.customer is distinct from i.customer
                    or p.subject <> i.subject and p.type <> 'subscription'
                    or p.captured_amount < i.gross or p.currency <> i.currency)
            union all
            select n.id from invoices n left join invoices i on i.id = n.corrects
-            where within(n.id) and n.kind = 'credit note'
-              and (i.kind is null or i.kind = 'credit note' or n.currency <> i.currency
+            where within(n.id) and n.kind in ('credit note', 'debit note')
+              and (i.kind is null or i.kind in ('credit note', 'debit note')
+                   or n.currency <> i.currency
                    or n.customer <> i.customer)
            union all
            select i.id from invoices i join invoices n on n.corrects = i.id
@@ -230,8 +242,8 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
                         where (m->>'unit', m->>'unit_price') = (l->>'unit', l->>'unit_price'))))
            union all
            select n.id from invoices n left join invoices i on i.id = n.corrects
-            where within(n.id) and n.kind = 'credit note'
-              and (i.kind is null or i.kind = 'credit note'
+            where within(n.id) and n.kind in ('credit note', 'debit note')
+              and (i.kind is null or i.kind in ('credit note', 'debit note')
                   or i.iva_basis_points <> n.iva_basis_points)
            union all
            select i.id from invoices i join invoices n on n.corrects = i.id

@@ -25,8 +25,8 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
                sum(amount) filter (where debit = 'gateway_receivable') as captured,
                sum(amount) filter (where debit = 'settled_funds'
                                      and credit = 'gateway_receivable') as settled,
-               sum(amount) filter (where debit = 'refunds_payable'
-                                     and credit = 'settled_funds') as refunded,
+               sum(case debit when 'refunds_payable' then amount else -amount end) filter (where
+                 array['settled_funds', 'refunds_payable'] <@ array[debit, credit]) as refunded,
                sum(case 'risk_loss:chargeback' when debit then amount when credit then -amount end)
                  as disputed
                from ledger_entries where within(payment_id) group by payment_id) l
@@ -198,8 +198,8 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "provider_lines_sum_to_zero",
         "The entries of lines that belong to no payment sum to zero per currency.",
-        """select currency from ledger_lines where payment_id is null
-            group by currency having sum(amount) <> 0""",
+        """select currency from ledger_lines where payment_id is null group by currency
+           having sum(amount) <> 0""",
     ),
 )
 
@@ -240,6 +240,8 @@ ENTRIES: Final[tuple[Row, ...]] = (
     ("Refund complete", "refunds_payable", "settled_funds", "refunded"),
     ("Refund leaves remainder", "refunds_payable", "settled_funds", "refunded"),
     ("Refund failed", "refunds_payable", EARNED, "of the refund"),
+    ("Refund returned", "settled_funds", "refunds_payable", "of the refund"),
+    ("Refund returned", "refunds_payable", EARNED, "of the refund"),
     ("Dispute opened", "disputed_funds", "settled_funds", "stated"),
     ("Dispute opened", "risk_loss:dispute_excess", "settled_funds", "excess"),
     ("Dispute won", "settled_funds", "disputed_funds", "stated"),
@@ -253,6 +255,7 @@ ENTRIES: Final[tuple[Row, ...]] = (
     ("Refund requested", "reservation_held", "customer_deposits", "released"),
     ("Reverse transaction", "reservation_held", "customer_deposits", "released"),
     ("Refund failed", "customer_deposits", "reservation_held", "held_again"),
+    ("Refund returned", "customer_deposits", "reservation_held", "held_again"),
     ("Loss booked", "reservation_held", "customer_deposits", "released"),
     ("Loss booked", "customer_deposits", "reservation_held", "held_again"),
 )
@@ -358,13 +361,12 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "entries_match_their_event",
         "Every entry has the time of its event, or of the late tax calculation of its payment.",
-        """select l.payment_id from ledger_entries l
-             left join payments p on p.id = l.payment_id and within(p.id)
+        """select l.payment_id from ledger_entries l left join payments p on p.id = l.payment_id
+              and within(p.id)
              left join payment_events e on e.payment_id = l.payment_id and e.seq = l.seq
             where within(l.payment_id) and (p.currency is distinct from l.currency
-               or e.at is distinct from l.at and not (
-                 'output_vat' in (l.debit, l.credit) and exists (
-                   select from payment_taxes t
+               or e.at is distinct from l.at and not ('output_vat' in (l.debit, l.credit)
+                 and exists (select from payment_taxes t
                     where t.payment_id = l.payment_id and t.recorded_at = l.at)))""",
     ),
     (
@@ -376,13 +378,11 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
                     x->>0 as debit, x->>1 as credit, sum((x->>2)::bigint) as amount
                from discrepancy_events e cross join lateral jsonb_array_elements(
                     case when e.facts ? 'entries' then e.facts->'entries' else '[]' end) x
-              where within(e.discrepancy_id)
-              group by 1, 2, 3, 4),
+              where within(e.discrepancy_id) group by 1, 2, 3, 4),
            booked as (
-             select b.discrepancy_id, coalesce(b.resolution_id::text, '') as decision,
-                    b.debit, b.credit, sum(b.amount) as amount
-               from discrepancy_entries b left join discrepancies d on d.id = b.discrepancy_id
-              cross join since
+             select b.discrepancy_id, coalesce(b.resolution_id::text, '') as decision, b.debit,
+                    b.credit, sum(b.amount) as amount from discrepancy_entries b
+               left join discrepancies d on d.id = b.discrepancy_id cross join since
               where within(b.discrepancy_id) and (d.opened_at is null or d.opened_at > since.at)
               group by 1, 2, 3, 4)
            select discrepancy_id from due

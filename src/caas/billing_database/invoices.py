@@ -24,6 +24,7 @@ ADVANCE: Final = "advance invoice"
 VEHICLE: Final = "vehicle invoice"
 SERVICE: Final = "service invoice"
 CREDIT_NOTE: Final = "credit note"
+DEBIT_NOTE: Final = "debit note"
 
 ONE: Final = "select * from invoice_states where id = $1"
 NUMBER_DIGITS_MAX: Final = 18
@@ -90,7 +91,8 @@ class Invoice(msgspec.Struct, frozen=True):
     `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "gross"}`, as in `ChargeLine`;
     `net` instead of `gross` if prices exclude tax. `service_name` is the service's name at issue;
     `service_called` is that or, for older documents, its current name. `credited` is the total of
-    its credit notes, including tax. `replaces` is the document that this one was issued again for.
+    its credit notes less its debit notes. `replaces` is the document that this one was issued again
+    for; `returned` is the refund of a debit note, which failed after it had succeeded.
     """
 
     id: UUID
@@ -133,6 +135,7 @@ class Invoice(msgspec.Struct, frozen=True):
     state: str
     advance: UUID | None = None
     replaces: UUID | None = None
+    returned: UUID | None = None
     replaced_by: UUID | None = None
 
     @property
@@ -278,7 +281,10 @@ def _invoice(row: Row) -> Invoice:
 # A credit note that gives money back, not one that a refund was made before; its payment, and the
 # reason that all its refunds have.
 NOTE: Final = """
-select n.id, f.payment_id, -n.gross as owed, f.reason
+select n.id, f.payment_id, f.reason,
+       -n.gross - coalesce((select sum(b.gross) from invoices b join refunds r on r.id = b.returned
+                             where r.payment_id = f.payment_id
+                               and r.reason = f.reason), 0)::bigint as owed
   from invoices n join refunds f on f.id = n.refund
    and f.reason = 'credit note ' || n.series || '-' || lpad(n.number::text, 6, '0')
  where n.kind = 'credit note'

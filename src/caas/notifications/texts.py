@@ -72,6 +72,7 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "credit_note_sent": OF_A_PAYMENT | {"number", "invoice"},
     # Beyond the diagrams
     "refund_done": OF_A_PAYMENT,
+    "refund_returned": OF_A_PAYMENT,
     "alert": frozenset({"kind", "sentence"}),
 }
 

@@ -39,6 +39,7 @@ from caas.payment_processing.refund_calls import (
     retry_lookup,
 )
 from caas.payment_processing.refund_requests import REFUNDABLE, RefundRequests, Requested, Together
+from caas.payment_processing.returned_refunds import FAILED, ReturnedRefunds
 from caas.payment_processing.unmatched_refunds import UnmatchedRefunds, listed_id
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
@@ -47,9 +48,7 @@ from caas.rules.time_scale import TimeScale
 WAIT_FOR_SETTLEMENT_SECONDS: Final = 300.0
 WAIT_FOR_ANOTHER_SECONDS: Final = 5.0
 WAIT_FOR_OBSTACLE_SECONDS: Final = 300.0
-FAILED: Final = "refund_failed"
 ENDED: Final = frozenset({"succeeded", "failed"})
-_CONTRARY: Final = {"succeeded": RefundStatus.FAILED, "failed": RefundStatus.SUCCEEDED}
 
 
 class Refunds:
@@ -71,6 +70,7 @@ class Refunds:
         self._disputes = Disputes(tables)
         self._overtaken = OvertakenRefunds(tables, self._rows)
         self._alert = notifications.alert
+        self.returned = ReturnedRefunds(tables, notifications)
         self.requests = RefundRequests(tables, self._rows, time_scale=time_scale)
         self._unmatched = UnmatchedRefunds(tables, gateways, self._rows)
         self._calls = RefundCalls(
@@ -197,7 +197,7 @@ class Refunds:
 
     async def _ours(self, refund: Refund, reported: GatewayRefund) -> Answer:
         await self._unmatched.explained(refund.payment_id, reported)
-        if refund.state in ENDED and reported.status is not _CONTRARY[refund.state]:
+        if refund.state in ENDED and await self.returned.explains(refund, reported):
             return Done()
         if refund.state in ENDED or reported.amount != refund.amount:
             await self._unmatched.contradict(

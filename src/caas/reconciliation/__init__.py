@@ -33,6 +33,7 @@ from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateways import Gateways
+from caas.payment_processing.returned_refunds import ReturnedRefunds
 from caas.payment_processing.settlement import Settlement
 from caas.reconciliation.bulk import Bulk
 from caas.reconciliation.drop_folder import DROPPED, DropFolder
@@ -42,6 +43,7 @@ from caas.reconciliation.finance_terms import Preview
 from caas.reconciliation.investigation import Investigation
 from caas.reconciliation.late_lines import LateLines
 from caas.reconciliation.of_gateway import GatewayReconciliation, settings_of
+from caas.reconciliation.own_refunds import OwnRefunds
 from caas.reconciliation.resolution_actions import ResolutionActions, Void
 from caas.reconciliation.runs import (
     CLOSE,
@@ -89,6 +91,7 @@ class Reconciliation:
         charges: Charges,
         settlement: Settlement,
         void: Void,
+        returned_refunds: ReturnedRefunds,
         alert: Alert,
         time_scale: TimeScale,
         settings: ReconciliationSettings,
@@ -116,10 +119,10 @@ class Reconciliation:
             void=void,
             time_scale=time_scale,
         )
-        self._build_investigation(settings.zone)
+        self._build_investigation(settings.zone, OwnRefunds(tables, self.reports, returned_refunds))
         self._unassigned = _unassigned_reports(first, tables, gateways, alert, settings)
 
-    def _build_investigation(self, zone: ZoneInfo) -> None:
+    def _build_investigation(self, zone: ZoneInfo, own_refunds: OwnRefunds) -> None:
         """Set up the investigation of discrepancies."""
         claims = GatewayClaims(self._tables.database, zone=zone)
         self.investigation = Investigation(
@@ -129,6 +132,7 @@ class Reconciliation:
             days=self.days,
             resolution_actions=self._resolution_actions,
             claims=claims,
+            own_refunds=own_refunds,
         )
         self.bulk = Bulk(
             self._tables,

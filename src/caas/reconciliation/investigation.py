@@ -31,6 +31,7 @@ from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.billing_database.tables import BillingDatabase
 from caas.reconciliation.fees import compare_fee, end_fee
+from caas.reconciliation.own_refunds import OwnRefunds
 from caas.reconciliation.proposals import InBulk, proposal_of
 from caas.reconciliation.reinstating import (
     end_claims,
@@ -47,7 +48,6 @@ from caas.reconciliation.validation import (
     refuse_not_offered,
     refuse_not_refundable,
     refuse_refunded,
-    refuse_reopening,
     refuse_undecidable,
     subject_of,
     was_lost,
@@ -92,14 +92,14 @@ class Investigation:
         days: ReconciliationDays,
         resolution_actions: ResolutionActions,
         claims: GatewayClaims,
+        own_refunds: OwnRefunds,
     ) -> None:
         """Use these tables; `resolution_actions` applies decisions to payments."""
-        self._claims = claims
+        self._claims, self._own_refunds = claims, own_refunds
         self._tables = tables
         self._positions = resolution_actions.positions
         self._discrepancies = discrepancies
-        self._reports = reports
-        self._days = days
+        self._reports, self._days = reports, days
         self._resolution_actions = resolution_actions
 
     async def check(self, discrepancy_id: UUID, *, asks_gateway: bool = True) -> Investigated:
@@ -269,7 +269,7 @@ class Investigation:
 
         async def together(connection: Connection) -> None:
             found = await self._of_open_day(discrepancy_id, connection)
-            await refuse_reopening(found, within=connection)
+            await self._own_refunds.refuse_reopening(found, within=connection)
             await self._tables.jobs.end(APPLY_RESOLUTION, found.id, within=connection)
             await self._claims.end(found.id, by=by, note=text, within=connection)
             line = await self._line_of(found, within=connection)
@@ -340,6 +340,8 @@ class Investigation:
             await refund_if_undone(self._tables, found, decided.entries, within)
             await end_claims(self._discrepancies, self._claims, found, within)
             await end_what_waited(self._tables, self._discrepancies, found, within)
+        if proposed.resolution is Resolution.REINSTATE_THE_PAYMENT and subject.returns_own_refund:
+            await self._own_refunds.take_back(found, within=within)
         if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:
             await self._claims.file(found.id, by=by.name, note=proposed.note, within=within)
         if decided.actions:
@@ -377,20 +379,18 @@ class Investigation:
         return await self._discrepancies.get(discrepancy_id)
 
     async def _subject(self, found: Discrepancy, *, within: Connection | None = None) -> Subject:
-        payment = (
-            await self._tables.payments.get(found.payment_id, within=within)
-            if found.payment_id is not None
-            else None
-        )
+        payment = None
+        if found.payment_id is not None:
+            payment = await self._tables.payments.get(found.payment_id, within=within)
         losses: tuple[tuple[str, int], ...] = ()
         if payment is not None and found.kind in WITH_LOSSES:
             by = within or self._tables.database
-            losses = await given_up(
-                payment.id, found.currency, with_claimed=found.kind in GIVEN_UP, within=by
-            )
+            claimed = found.kind in GIVEN_UP
+            losses = await given_up(payment.id, found.currency, with_claimed=claimed, within=by)
         line = await self._line_of(found, within=within)
         lost = await was_lost(self._discrepancies, found, within)
-        return subject_of(found, line, payment, losses=losses, was_lost=lost)
+        back = await self._own_refunds.of(found, line, payment, within=within)
+        return subject_of(found, line, payment, losses=losses, was_lost=lost, back=back)
 
     async def _line_of(
         self, found: Discrepancy, *, within: Connection | None = None

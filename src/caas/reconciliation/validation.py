@@ -10,6 +10,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.decided_money import refund_of
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, DiscrepancyEvent
 from caas.billing_database.payments import Payment
+from caas.billing_database.returned_refunds import NO_REFUND, ReturnedByLine
 from caas.billing_database.settlement_reports import StoredLine
 from caas.dual_control import DecisionPendingError
 from caas.errors import ConflictError, NotFoundError, RefusedError
@@ -186,6 +187,7 @@ def subject_of(
     *,
     losses: tuple[tuple[str, int], ...] = (),
     was_lost: bool = False,
+    back: ReturnedByLine = NO_REFUND,
 ) -> Subject:
     """Return the subject of a decision about this discrepancy, with its payment's losses.
 
@@ -217,6 +219,8 @@ def subject_of(
         has_transaction=known is not None,
         losses=losses,
         is_evidence=payment is not None and not was_lost and _is_evidence(line, payment),
+        returns_own_refund=back.is_known or len(back.refunds) == 1,
+        own_refunds=0 if back.is_known else len(back.refunds),
     )
 
 

@@ -19,7 +19,8 @@ a failed lookup raises `IllegalTransitionError` and changes nothing. `fold` repl
 same lookup; invariant 5 uses it to compare a payment's state with its events.
 
 A partial refund returns Refunding to Settled ("Refund leaves remainder") and can be repeated; only
-a full refund is "Refund complete".
+a full refund is "Refund complete". A refund that fails after it had succeeded ("Refund returned")
+returns Refunded to Settled; in any other state only the refunded amount changes.
 
 `AT_REST` are the states in which a payment can stay indefinitely without a job. `LIVE` are those
 that block a second payment for the same subject and type (decision 12).
@@ -84,6 +85,7 @@ class BeyondEvent(StrEnum):
     REFUND_REQUESTED = "Refund requested"
     REFUND_FAILED = "Refund failed"
     REFUND_LEAVES_REMAINDER = "Refund leaves remainder"
+    REFUND_RETURNED = "Refund returned"
 
 
 class Remark(StrEnum):
@@ -144,8 +146,18 @@ BEYOND_DIAGRAM_9: Final[dict[PaymentState, dict[BeyondEvent, PaymentState]]] = {
     },
     _S.AUTHORIZED: {_B.AUTHORIZATION_EXPIRED: _S.VOIDED},
     _S.CAPTURING: {_B.CAPTURE_REFUSED: _S.SETTLEMENT_FAILED},
-    _S.SETTLED: {_B.REFUND_REQUESTED: _S.REFUNDING, _B.BANK_REVERSES: _S.SETTLEMENT_FAILED},
-    _S.REFUNDING: {_B.REFUND_FAILED: _S.SETTLED, _B.REFUND_LEAVES_REMAINDER: _S.SETTLED},
+    _S.SETTLED: {
+        _B.REFUND_REQUESTED: _S.REFUNDING,
+        _B.BANK_REVERSES: _S.SETTLEMENT_FAILED,
+        _B.REFUND_RETURNED: _S.SETTLED,
+    },
+    _S.SETTLEMENT_FAILED: {_B.REFUND_RETURNED: _S.SETTLEMENT_FAILED},
+    _S.REFUNDING: {
+        _B.REFUND_FAILED: _S.SETTLED,
+        _B.REFUND_LEAVES_REMAINDER: _S.SETTLED,
+        _B.REFUND_RETURNED: _S.REFUNDING,
+    },
+    _S.REFUNDED: {_B.REFUND_RETURNED: _S.SETTLED},
 }
 
 DECISIONS: Final[dict[BeyondEvent, tuple[int, ...]]] = {
@@ -158,6 +170,7 @@ DECISIONS: Final[dict[BeyondEvent, tuple[int, ...]]] = {
     _B.REFUND_REQUESTED: (5,),
     _B.REFUND_FAILED: (5,),
     _B.REFUND_LEAVES_REMAINDER: (5,),
+    _B.REFUND_RETURNED: (290,),
 }
 
 AT_REST: Final = frozenset({

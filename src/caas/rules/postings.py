@@ -211,6 +211,12 @@ def refund_failed(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
     return _transfer(REFUNDS_PAYABLE, earned(payment_type), amount)
 
 
+def refund_returned(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
+    """A refund failed after it had succeeded: the money came back and is ours (record 290)."""
+    came_back = _transfer(SETTLED_FUNDS, REFUNDS_PAYABLE, amount)
+    return came_back + refund_failed(payment_type, amount)
+
+
 def dispute_opened(amount: int, *, excess: int = 0) -> tuple[Entry, ...]:
     """A chargeback was opened: the bank holds the amount; `excess` was never received."""
     return _transfer(DISPUTED_FUNDS, SETTLED_FUNDS, amount) + _transfer(

@@ -52,6 +52,8 @@ class Subject:
 
     A line is evidence when it was already applied to its payment, which posts it. A payment is lost
     when it booked the loss of what is due. `losses` are what it was given up for, by account.
+    `own_refunds` counts the refunds of ours that a line may bring back; of several, the gateway
+    says which one.
     """
 
     kind: DiscrepancyKind
@@ -66,6 +68,8 @@ class Subject:
     payment_lost: bool = False
     has_transaction: bool = True
     is_evidence: bool = False
+    returns_own_refund: bool = False
+    own_refunds: int = 0
     losses: tuple[tuple[str, int], ...] = ()
 
 
@@ -101,6 +105,8 @@ def offered(subject: Subject) -> frozenset[Resolution]:
         allowed -= {_R.REINSTATE_THE_PAYMENT}
     if subject.kind is _K.REFUND_MISMATCH:
         allowed -= _not_of(subject.gross)
+        if subject.own_refunds > 1:
+            allowed -= {_R.REINSTATE_THE_PAYMENT}
     if _R.CLAIM_FROM_GATEWAY in allowed and claimed(subject) <= 0:
         allowed -= {_R.CLAIM_FROM_GATEWAY}
     if subject.kind is _K.STATE_CONFLICT and subject.is_evidence:
@@ -281,6 +287,8 @@ def _unexplained(subject: Subject, resolution: Resolution) -> Plan:
         return Plan(entries=_not_explained(subject, resolution, subject.at_stake))
     if resolution is _R.REFUND_THE_CUSTOMER:
         return Plan(ends=False, actions=(Action.REFUND_AT_GATEWAY,))
+    if subject.returns_own_refund and resolution is _R.REINSTATE_THE_PAYMENT:
+        return Plan(entries=_line(subject))
     if subject.kind is _K.REFUND_MISMATCH and subject.gross:
         return _gone(subject, resolution)
     return Plan(entries=_line(subject) + _not_explained(subject, resolution, subject.gross))

@@ -2927,6 +2927,20 @@ begin
   raise exception 'what a refund or dispute is for never changes' using errcode = 'check_violation';
 end $$;
 
+-- A refund that succeeded fails only with the event that brings its money back.
+create function check_returned() returns trigger
+    language plpgsql
+    as $$
+begin
+  if not exists (select from caas.payment_events e
+                  where e.payment_id = new.payment_id and e.event = 'Refund returned'
+                    and e.source = 'refund-returned:' || new.id) then
+    raise exception 'refund % succeeded, and no event brings its money back', new.id
+      using errcode = 'check_violation';
+  end if;
+  return new;
+end $$;
+
 create function obstacle_to_refund(p_payment uuid) returns text
     language sql stable
     as $$
@@ -3057,8 +3071,12 @@ create trigger is_for_one_thing before update on refunds
         or new.created_at is distinct from old.created_at
         or (old.gateway_refund_id is not null
             and new.gateway_refund_id is distinct from old.gateway_refund_id)
-        or (old.state in ('succeeded', 'failed') and new.state <> old.state))
+        or (old.state = 'failed' and new.state <> 'failed')
+        or (old.state = 'succeeded' and new.state not in ('succeeded', 'failed')))
     execute function refuse_other_refund();
+create trigger fails_late_with_its_event before update of state on refunds
+    for each row when (old.state = 'succeeded' and new.state = 'failed')
+    execute function check_returned();
 create trigger never_removed before delete or truncate on refunds
     for each statement execute function refuse_change();
 create trigger sent_when_nothing_contradicts before update of state on refunds
@@ -3451,21 +3469,28 @@ create table invoices (
     digest bytea,
     service_name text,
     replaces uuid,
+    returned uuid,
     constraint invoices_pkey primary key (id),
     constraint invoices_refund_key unique (refund),
     constraint invoices_replaces_key unique (replaces),
+    constraint invoices_returned_key unique (returned),
     constraint invoices_series_number_key unique (series, number),
     constraint invoices_subscription_month_correction_key unique (subscription, month, correction),
     constraint invoices_advance_fkey foreign key (advance) references invoices (id),
     constraint invoices_replaces_fkey foreign key (replaces) references invoices (id),
+    constraint invoices_returned_fkey foreign key (returned) references refunds (id),
     constraint adds_or_takes_back check (
         case
+            when kind = 'debit note' then net >= 0 and iva >= 0 and gross > 0
+                and corrects is not null and reason is not null and refund is null
+                and payment_id is null
             when kind <> 'credit note' then net >= 0 and iva >= 0 and corrects is null
                 and reason is null and refund is null and (payment_id is null) = (gross = 0)
             else net <= 0 and iva <= 0 and gross < 0 and corrects is not null
                 and reason is not null and payment_id is null
         end),
-    constraint corrects_one check ((kind = 'credit note') = (correction > 0)),
+    constraint corrects_one check ((kind in ('credit note', 'debit note')) = (correction > 0)),
+    constraint comes_of_a_returned_refund check ((kind = 'debit note') = (returned is not null)),
     constraint deducts_an_advance check (advance is null or kind = 'vehicle invoice'),
     constraint invoices_check check (gross = (net + iva)),
     constraint invoices_correction_check check (correction >= 0),
@@ -3477,7 +3502,8 @@ create table invoices (
     constraint is_about_something check (
         case
             when kind = 'invoice' then subscription is not null and month is not null
-            when kind <> 'credit note' then subscription is null and subject is not null
+            when kind not in ('credit note', 'debit note')
+                then subscription is null and subject is not null
             else true
         end),
     constraint is_in_a_series_of_its_kind check (series ~
@@ -3490,7 +3516,7 @@ create table invoices (
         end),
     constraint is_of_a_kind
         check (kind in ('invoice', 'advance invoice', 'vehicle invoice', 'service invoice',
-            'credit note')),
+            'credit note', 'debit note')),
     constraint replaces_with_a_document check (replaces is null
         or kind in ('advance invoice', 'vehicle invoice', 'service invoice'))
 );
@@ -3945,6 +3971,30 @@ begin
   return null;
 end $$;
 
+-- A credit note that is due and not issued yet is not issued any more.
+create function note_debit_note_due() returns trigger
+    language plpgsql security definer
+    set search_path to 'caas', 'pg_temp'
+    as $$
+begin
+  delete from documents_due d where d.refund = new.id;
+  insert into documents_due (payment_id, refund, at)
+  select new.payment_id, new.id, db_now() where exists (select from credited_by(new.id));
+  return null;
+end $$;
+
+-- The credit note of a refund: its own, or the one whose amount the refund paid out.
+create function credited_by(p_refund uuid) returns setof invoices
+    language sql stable
+    as $$
+  select n.* from refunds f
+    join invoices n on n.kind = 'credit note' and (n.refund = f.id
+      or n.refund in (select o.id from refunds o
+                       where o.payment_id = f.payment_id and o.reason = f.reason)
+         and f.reason = 'credit note ' || n.series || '-' || lpad(n.number::text, 6, '0'))
+   where f.id = p_refund
+$$;
+
 create function note_missing_documents(p_payment uuid default null::uuid) returns bigint
     language sql security definer
     set search_path to 'caas', 'pg_temp'
@@ -3964,8 +4014,19 @@ create function note_missing_documents(p_payment uuid default null::uuid) return
        and not exists (select from invoices n where n.refund = f.id)
        and not exists (select from documents_due d where d.refund = f.id)
      order by f.updated_at, f.id returning 1
+  ), returned as (
+    insert into documents_due (payment_id, refund, at)
+    select f.payment_id, f.id, db_now() from refunds f
+      join payment_events e on e.payment_id = f.payment_id
+       and e.source = 'refund-returned:' || f.id
+     where f.payment_id = coalesce(p_payment, f.payment_id)
+       and exists (select from credited_by(f.id))
+       and not exists (select from invoices b where b.returned = f.id)
+       and not exists (select from documents_due d where d.refund = f.id)
+     order by f.updated_at, f.id returning 1
   )
   select (select count(*) from paid) + (select count(*) from refunded)
+         + (select count(*) from returned)
 $$;
 
 create function check_replacement() returns trigger
@@ -3997,7 +4058,7 @@ select i.*,
     p.decline_code,
     coalesce(c.credited, 0::bigint) as credited,
     case
-        when i.kind = 'credit note' then 'credit note'
+        when i.kind in ('credit note', 'debit note') then i.kind
         when i.gross = 0 then 'nothing to pay'
         when w.invoice is not null then 'written off'
         when p.captured_amount > 0 then 'paid'
@@ -4055,6 +4116,9 @@ create trigger is_credited after insert on refunds
 create trigger is_credited_in_the_end after update of state on refunds
     for each row when (new.state = 'succeeded' and old.state <> 'succeeded')
     execute function note_credit_note_due();
+create trigger is_debited_when_it_returns after update of state on refunds
+    for each row when (old.state = 'succeeded' and new.state = 'failed')
+    execute function note_debit_note_due();
 
 create trigger never_removed before delete or truncate on markets
     for each statement execute function refuse_change();

@@ -102,18 +102,20 @@ class Schedule:
         )
 
     async def _due(self, today: date) -> list[date]:
-        """Return the past days that are not complete, oldest first; at least yesterday."""
+        """Return the past days that are not complete, oldest first; at least yesterday.
+
+        A day that was begun and is not complete stays due, however old it is (decision 292). Of
+        days that were never begun, because the platform was down, those of the last month are due.
+        """
         earliest = today - timedelta(days=CATCH_UP_DAYS_MAX)
         yesterday = today - timedelta(days=1)
         first = await self._days.first(self._gateway)
         since = max(earliest, first) if first is not None and first < yesterday else yesterday
         days = [since + timedelta(days=number) for number in range((today - since).days)]
-        finished = {
-            known.day
-            for known in await self._days.listed(self._gateway)
-            if known.verdict not in UNFINISHED
-        }
-        return [day for day in days if day not in finished]
+        known = await self._days.listed(self._gateway)
+        finished = {one.day for one in known if one.verdict not in UNFINISHED}
+        begun = {one.day for one in known if one.day < since and one.verdict in UNFINISHED}
+        return sorted(begun) + [day for day in days if day not in finished]
 
     async def _try(self, day: date, mode: str) -> RetryIn | None:
         """Reconcile a day; return when to retry if it could not be done."""

@@ -31,6 +31,8 @@ CURRENCIES: Final = frozenset(
     {"aed", "aud", "brl", "cad", "chf", "clp", "czk", "dkk", "eur", "gbp", "hkd", "huf"}
     | {"jpy", "mxn", "myr", "nok", "nzd", "pln", "ron", "sek", "sgd", "thb", "usd"}
 )
+WITHOUT_DECIMALS: Final = frozenset({"clp", "jpy"})
+"""Currencies whose unit is the smallest one, as documented."""
 AMOUNT_MIN_OF: Final = {
     "aed": 200, "czk": 1500, "dkk": 250, "gbp": 30, "hkd": 400, "huf": 17_500, "mxn": 1000,
     "myr": 200, "nok": 300, "pln": 200, "ron": 200, "sek": 300, "thb": 1000,

@@ -78,7 +78,7 @@ def _form(world: World, session: Json, wrong: str = "") -> Json:
 def _amount(session: Json) -> str:
     if session["amount_total"] is None:
         return ""
-    units = session["amount_total"] if session["currency"] == "jpy" else None
+    units = session["amount_total"] if session["currency"] in intents.WITHOUT_DECIMALS else None
     text = str(units) if units is not None else f"{session['amount_total'] / 100:,.2f}"
     return f"{text} {session['currency'].upper()}"
 

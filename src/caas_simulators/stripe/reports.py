@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from caas_simulators.http_server import Answer
+from caas_simulators.stripe.intents import WITHOUT_DECIMALS
 from caas_simulators.stripe.parameters import EXPAND, INT, TEXT, Form
 from caas_simulators.stripe.payouts import NEVER_TAKEN
 from caas_simulators.stripe.refusals import Json, StripeRefusal, invalid, missing
@@ -113,12 +114,12 @@ def _row(world: World, row: Json) -> dict[str, str]:
     intent = world.store.find("payment_intent", charge["payment_intent"])
     metadata = {f"{METADATA}{name}]": value
                 for name, value in (intent["metadata"] if intent else {}).items()}  # fmt: skip
-    gross = _major(row["amount"], row["currency"])
+    gross = major(row["amount"], row["currency"])
     return metadata | {
         "balance_transaction_id": row["id"], "created_utc": _text(row["created"]),
         "available_on_utc": _text(row["available_on"]), "currency": row["currency"],
-        "gross": gross, "fee": _major(row["fee"], row["currency"]),
-        "net": _major(row["net"], row["currency"]),
+        "gross": gross, "fee": major(row["fee"], row["currency"]),
+        "net": major(row["net"], row["currency"]),
         "reporting_category": row["reporting_category"], "source_id": row["source"],
         "customer_facing_amount": gross, "customer_facing_currency": row["currency"],
         "charge_id": charge["id"], "payment_intent_id": charge["payment_intent"],
@@ -138,8 +139,9 @@ def _text(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _major(amount: int, currency: str) -> str:
-    if currency == "jpy":
+def major(amount: int, currency: str) -> str:
+    """Write an amount in the currency's main unit, as the report has it."""
+    if currency in WITHOUT_DECIMALS:
         return str(amount)
     sign, units = ("-" if amount < 0 else ""), abs(amount)
     return f"{sign}{units // 100}.{units % 100:02}"

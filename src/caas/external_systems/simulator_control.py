@@ -19,7 +19,7 @@ from caas.external_systems.http import GatewayFailure, HttpClient
 SILENCE_SECONDS: Final = 15.0
 CREATED: Final = 300
 CARS_SHOWN_MAX: Final = 20
-ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{16,20}")
+ID: Final = re.compile(r"[a-z]{3}_[0-9a-z]{16,20}")
 
 Script = tuple[dict[str, Any], dict[str, Any]]
 

@@ -10,6 +10,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from caas.billing_database.accounts import Actor
 from caas.billing_database.discrepancies import Discrepancy
 from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import DisputeStatus
@@ -187,3 +188,24 @@ async def test_a_reversal_of_a_sealed_day_cancels_the_loss_of_its_chargeback(
 
     assert await balances(office, *ACCOUNTS) == NOTHING
     assert await broken(office.installation.database) == set()
+
+
+async def test_a_part_that_came_back_is_decided_before_the_refund_that_we_did_not_make(
+    office: Office, tmp_path: Path
+) -> None:
+    payment = await settled(office)
+    await by_file(office, tmp_path, payment, ("Refunded", -500))
+    await by_file(office, tmp_path, payment, ("RefundedReversed", 300))
+    taken, back = sorted(await office.found(unresolved=True), key=lambda it: -it.amount)
+
+    for found, resolution in (
+        (back, Resolution.REINSTATE_THE_PAYMENT),
+        (taken, Resolution.ACCEPT_LOSS),
+    ):
+        await office.reconciliation.investigation.resolve(
+            found.id, resolution=resolution, note="Seen.", by=Actor("Luis")
+        )
+
+    accounts = ("risk_loss:refund_mismatch", "settled_funds", "unexplained_funds")
+    assert sum(await balances(office, "risk_loss:chargeback", "risk_loss:refund_mismatch")) == 200
+    assert (await balances(office, *accounts))[1:] == [0, 0]

@@ -146,7 +146,11 @@ select coalesce(
 """
 
 
-# What refund lines took beyond the refunds, and the disputes of such lines, that are known.
+# What refund lines took beyond the refunds, and the disputes of such lines, that are known. What a
+# line brought back before one took it stands apart until then.
+BROUGHT_BEFORE: Final = REVERSALS.format(
+    these="d.payment_id = p.id and d.currency = p.currency and d.kind = 'refund_mismatch'"
+)
 UNEXPLAINED: Final = f"""
 select greatest(coalesce((
          select -sum(l.gross) from (
@@ -157,6 +161,7 @@ select greatest(coalesce((
             and l.class <> 'duplicate_line' and (l.posts or exists (
               select from discrepancies d where d.report_id = l.report_id
                  and d.line_no = l.line_no and d.status = 'resolved'))), 0)
+       + coalesce((select sum(of_none) from ({BROUGHT_BEFORE}) r), 0)
        - least({REFUNDED}, p.refunded_amount) - {REFUNDED_BY_DECISIONS}
        - (select coalesce(sum(m.taken - m.back), 0) from disputed_amounts(p.id, p.currency) m
            where m.of_refund), 0)::bigint as amount

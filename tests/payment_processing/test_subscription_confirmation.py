@@ -225,17 +225,20 @@ async def test_a_payment_method_that_is_not_verified_changes_nothing(
     assert (after.state, after.payment_method) == (SubscriptionState.ACTIVE, "pm_ok")
 
 
+@pytest.mark.parametrize(
+    ("left", "wanted"), [(None, "pm_other"), ("pm_3ds", "pm_other"), ("pm_3ds", None)]
+)
 async def test_a_chosen_method_is_never_dropped_for_a_page_that_was_left_open(
-    installation: SubscriptionInstallation,
+    installation: SubscriptionInstallation, left: str | None, wanted: str | None
 ) -> None:
     """It led back to the open page, verified nothing, and the old card stayed for a day."""
     subscription = await installation.active()
     change = installation.platform.payment_processing.change_payment_method
-    page = await change(subscription.id, payment_method=None)
+    page = await change(subscription.id, payment_method=left)
     await waits(installation, page.id)
 
     with pytest.raises(VerificationOpenError):
-        await change(subscription.id, payment_method="pm_other")
+        await change(subscription.id, payment_method=wanted)
     await ended(installation, page)
     chosen = await change(subscription.id, payment_method="pm_late_settlement")
     await ended(installation, chosen)

@@ -75,7 +75,7 @@ class InvoiceNotDueError(ConflictError):
 
 
 class VerificationOpenError(ConflictError):
-    """The page for another card was still open. It is being ended; choose again in a moment."""
+    """Another payment method was still being verified. Its page is ended; choose again soon."""
 
     code = "verification_open"
 
@@ -138,18 +138,20 @@ class SubscriptionPayment:
 
         `saved_at` is the gateway of the method, if it is known. With `respond_async` a worker does.
 
-        The page for another card, which the customer has left, is ended for a chosen method.
+        The page of another method, or for a new card, that the customer has left is ended first.
 
         Raises:
             SubscriptionEndedError: it has ended meanwhile.
-            VerificationOpenError: such a page was open; nothing is verified until it has ended.
+            VerificationOpenError: such a verification was open; nothing else is verified until it
+                has ended.
         """
         event = SubscriptionEvent.PAYMENT_METHOD_CHANGED
         payment = await self._verify(
             subscription, payment_method, event, saved_at=saved_at, respond_async=respond_async
         )
-        if payment_method is not None and payment.payment_method is None:
-            await self._tables.jobs.add(END_PAGE, payment.id)
+        if payment.payment_method != payment_method:
+            if payment.hosted_page_url is not None:
+                await self._tables.jobs.add(END_PAGE, payment.id)
             raise VerificationOpenError(payment=str(payment.id))
         return payment
 

@@ -51,10 +51,8 @@ update subscriptions s set state = 'active', event = 'Service Active', version =
 """
 CANCEL = """
 update subscriptions s set state = 'cancelled', version = 4, cancelled_at = w.c, updated_at = w.c,
-       event = case w.b when 'customer' then 'Customer ends subscription'
-                        else 'Mark Subscription Cancelled' end,
-       cancelled_because = w.b, deactivated_at = w.d
-  from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::timestamptz[]) as w(i, c, b, d)
+       event = 'Customer ends subscription', cancelled_because = 'customer', deactivated_at = w.d
+  from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as w(i, c, d)
  where s.id = w.i and w.c is not null
 """
 TERMS = """
@@ -95,7 +93,6 @@ class Past:
 
     activated_at: datetime
     cancelled_at: datetime | None = None
-    cancelled_because: str = "customer"
     deactivated_at: datetime | None = None
     fee: int = FEE
     metered: tuple[tuple[str, int], ...] = ()
@@ -148,7 +145,6 @@ async def put(
             CANCEL,
             ids,
             [past.cancelled_at for past in pasts],
-            [past.cancelled_because for past in pasts],
             [past.deactivated_at for past in pasts],
         )
         await admin.execute(TERMS, ids)

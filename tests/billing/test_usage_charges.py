@@ -316,18 +316,3 @@ async def test_four_subscriptions_of_one_day_are_billed_one_day(
     ]
 
     assert await days_billed(installation, Month(2030, 11), pasts) == [1, 0, 0, 0]
-
-
-async def test_a_day_of_a_month_that_was_written_off_is_billed_by_the_next_subscription(
-    installation: SubscriptionInstallation,
-) -> None:
-    vin = "WVWTOGGLED0000003"
-    pasts = [
-        Past(
-            activated_at=november(1, 8), cancelled_at=november(10), shared_vin=vin,
-            cancelled_because="payment failed",
-        ),
-        Past(activated_at=november(10, 13), cancelled_at=november(12), shared_vin=vin),
-    ]  # fmt: skip
-
-    assert await days_billed(installation, Month(2030, 11), pasts) == [0, 3]

@@ -152,7 +152,7 @@ def _wrong_tax() -> Line:
         (lambda: advance_invoice(deducts=(_deducted(1),), paid=0), "deducts nothing"),
         (lambda: made(deducts=(_deducted(5),), paid=-3), "less than the"),
         (lambda: made(deducts=(_deducted(0),)), "do not add up"),
-        (lambda: made(corrects=_deducted(1)), "Only a credit note"),
+        (lambda: made(corrects=_deducted(1)), "Only a credit or debit note"),
         (lambda: Party(name="", country="ES"), "needs a name"),
         (lambda: Party(name="A", country="Spain"), "ISO 3166"),
         (lambda: Party(name="A", country=""), "needs a country"),

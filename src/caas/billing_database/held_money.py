@@ -1,6 +1,6 @@
 """The held deposit of a lost reservation: revenue of its payment put aside (decision 287).
 
-Rule a change must keep: amounts are gross, without the entries of the output tax; whoever acts on
+Rule a change must keep: amounts are gross, without the entries of the output tax; callers that act on
 them holds the payment's lock.
 """
 

@@ -37,7 +37,7 @@ with found as (
   select i.payment_id, l.report_id, l.line_no, l.type, l.gross, l.currency, l.posts
     from identified_lines i join settlement_lines l using (report_id, line_no)
    where within(i.payment_id)
-), told as (
+), reported as (
   select l.payment_id, l.currency, sum(case when l.posts then -l.gross else 0 end) as moved,
          bool_or(l.type = 'settlement' and l.gross > 0 and (l.posts or f.id is not null)) as came,
          bool_or(l.type = 'settlement' and l.gross > 0 and (l.posts
@@ -93,7 +93,7 @@ select p.id, r.came - r.went + coalesce(t.moved, 0) + coalesce(d.moved, 0) as se
        case when p.state = 'Capturing' then p.captured_amount - r.came else 0 end as due,
        coalesce(s.is_open, false) as is_open
   from payments p join recorded r on r.payment_id = p.id
-  left join told t on t.payment_id = p.id and t.currency = p.currency
+  left join reported t on t.payment_id = p.id and t.currency = p.currency
   left join decided d on d.payment_id = p.id and d.currency = p.currency
   left join standing s on s.payment_id = p.id
  where within(p.id)

@@ -205,7 +205,7 @@ def _words(payment: Payment, looks: int) -> str:
 
 
 def _onwards(request: PageRequest, payment: Payment) -> str | None:
-    """Return where whoever may pay continues; None: they have the link of the page."""
+    """Return where the payer continues; None: the payer has the link of the page."""
     if payment.type is not PaymentType.RESERVATION:
         return f"/pay/{payment.id}"
     is_sales = request.session is not None and request.session.role is Role.SALES

@@ -165,7 +165,7 @@ def after_decline(policy: DunningPolicy, declines: int) -> ChargeAgain | Cancel:
 
 
 AGAIN_AFTER_HOURS: Final = (1, 6, 24, 72)
-"""The waits before each further charge of a month that nobody declined."""
+"""The waits before each further charge of a month that failed without a decline."""
 
 
 def hours_before_next_charge(failures: int) -> int | None:

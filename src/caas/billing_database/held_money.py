@@ -1,7 +1,7 @@
 """The held deposit of a lost reservation: revenue of its payment put aside (decision 287).
 
-Rule a change must keep: amounts are gross, without the entries of the output tax; callers that act on
-them holds the payment's lock.
+Rule a change must keep: amounts are gross, without the entries of the output tax; a caller that
+acts on them holds the payment's lock.
 """
 
 from typing import Final

@@ -173,7 +173,7 @@ class SubscriptionFailure:
     async def _charge_later(
         self, invoice: Invoice, payment: Payment, failures: int, within: Connection
     ) -> None:
-        """Charge a month again that failed without a decline, or write it off; its subscription goes on."""
+        """Charge a month again that failed without a decline, or write it off alone."""
         hours = hours_before_next_charge(failures)
         if hours is not None:
             due_in = self._time_scale.seconds(hours * SECONDS_IN_AN_HOUR)

@@ -316,3 +316,20 @@ async def test_four_subscriptions_of_one_day_are_billed_one_day(
     ]
 
     assert await days_billed(installation, Month(2030, 11), pasts) == [1, 0, 0, 0]
+
+
+async def test_a_day_of_a_month_that_is_not_billed_is_billed_by_the_next_subscription(
+    installation: SubscriptionInstallation,
+) -> None:
+    """A card is declined on the first day of a month, and the service subscribed to again."""
+    first = await installation.active()
+    await installation.from_now_on(decline_code="card_declined")
+    await installation.billed(first)
+    await installation.until(first.id, lambda it: it.deactivated_at is not None)
+    await installation.faults_end()
+
+    second = await installation.active()
+    invoice = await installation.billed(second)
+
+    assert [line["quantity"] for line in invoice.lines] == [Month.parse(str(invoice.month)).days]
+    assert len(await installation.invoices.listed(subject=first.id)) == 1
